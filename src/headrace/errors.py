@@ -1,0 +1,379 @@
+"""One table of failures: whose fault, whether another try can help, what should cool down, and which exception says it.
+
+    HeadraceError
+    ├── ConfigurationError             (also ValueError)
+    ├── BadRequestError 400
+    │   ├── ContextWindowExceededError
+    │   ├── ContentPolicyViolationError
+    │   ├── UnsupportedParamsError
+    │   └── NeverFits                  a request larger than a limit
+    ├── AuthenticationError 401 · PaymentRequiredError 402 · PermissionDeniedError 403 · NotFoundError 404
+    ├── Timeout 408 · UnprocessableEntityError 422
+    ├── RateLimitError 429
+    │   ├── QueueFull · QueueTimeout   our own queue said no; `retry_after` says when
+    │   └── BudgetExceededError
+    ├── InternalServerError 500 · BadGatewayError 502 · ServiceUnavailableError 503
+    ├── APIError 500 · APIConnectionError 500
+    │   └── TruncatedStream            a stream that ended before it said it was done
+    └── APIResponseValidationError     an answer that cannot be read
+
+The class names are those of litellm and of the OpenAI SDK. Siblings stay siblings there as here: `except APIError`
+does not catch a RateLimitError.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Self
+
+from headrace.wire import Fault, TransportError
+
+
+class Kind(enum.Enum):
+    """What happened, in the words the rest of headrace decides by."""
+
+    BAD_REQUEST = "bad_request"
+    CONTEXT_WINDOW = "context_window"
+    CONTENT_POLICY = "content_policy"
+    UNSUPPORTED_PARAMS = "unsupported_params"
+    NEVER_FITS = "never_fits"
+    AUTHENTICATION = "authentication"
+    PAYMENT = "payment"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    UNPROCESSABLE = "unprocessable"
+    RATE_LIMIT = "rate_limit"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    BUDGET = "budget"
+    OVERLOADED = "overloaded"
+    SERVER = "server"
+    BAD_GATEWAY = "bad_gateway"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    TRUNCATED = "truncated"
+    BAD_RESPONSE = "bad_response"
+    CONFIGURATION = "configuration"
+
+
+LimitScope = Literal["requests", "tokens", "day", "concurrency", "capacity", "spend"]
+"""Which limit a 429 was about, where the provider says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt, classified once where it was read, never again from its text."""
+
+    kind: Kind
+    message: str
+    status: int | None = None
+    provider: str = ""
+    model: str = ""
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+    """Seconds the other side asked for."""
+    scope: LimitScope | None = None
+    sent: bool = True
+    """Whether the provider may have begun the work."""
+    retryable: bool | None = None
+    """What the provider itself said (`x-should-retry`), over the table."""
+    body: Any = None
+    """The error body as the provider sent it: parsed JSON, else text."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a kind of failure means for the next step."""
+
+    fault: Literal["caller", "key", "provider", "network", "us"]
+    here: bool
+    """Another try on the same deployment can help."""
+    elsewhere: bool
+    """Another deployment can help."""
+    cool: Literal["limit", "deployment", "key", "model"] | None
+    """What should rest: nothing, the limit that was hit, the deployment, its key, or the model behind it."""
+    status: int
+    """HTTP status for a caller of ours when the provider gave none."""
+
+
+def _row(fault: Any, here: bool, elsewhere: bool, cool: Any, status: int) -> Policy:
+    return Policy(fault, here, elsewhere, cool, status)
+
+
+POLICY: Final[Mapping[Kind, Policy]] = {
+    #                               fault       here   elsewhere  cool          status
+    Kind.BAD_REQUEST:          _row("caller",   False, False,     None,         400),
+    Kind.CONTEXT_WINDOW:       _row("caller",   False, False,     None,         400),
+    Kind.CONTENT_POLICY:       _row("caller",   False, False,     None,         400),
+    Kind.UNSUPPORTED_PARAMS:   _row("caller",   False, False,     None,         400),
+    Kind.NEVER_FITS:           _row("caller",   False, False,     None,         400),
+    Kind.AUTHENTICATION:       _row("key",      False, True,      "key",        401),
+    Kind.PAYMENT:              _row("key",      False, True,      "key",        402),
+    Kind.PERMISSION:           _row("key",      False, True,      "key",        403),
+    Kind.NOT_FOUND:            _row("caller",   False, True,      "model",      404),
+    Kind.UNPROCESSABLE:        _row("caller",   False, False,     None,         422),
+    Kind.RATE_LIMIT:           _row("provider", True,  True,      "limit",      429),
+    # A spend cap or a used-up day does not come back within a call: rest the key, go elsewhere.
+    Kind.QUOTA_EXHAUSTED:      _row("key",      False, True,      "key",        429),
+    Kind.QUEUE_FULL:           _row("us",       False, False,     None,         429),
+    Kind.QUEUE_TIMEOUT:        _row("us",       False, False,     None,         429),
+    Kind.BUDGET:               _row("caller",   False, False,     None,         429),
+    # Capacity across all callers (529, 503): another key will not help, another provider may.
+    Kind.OVERLOADED:           _row("provider", True,  True,      "deployment", 503),
+    Kind.SERVER:               _row("provider", True,  True,      "deployment", 500),
+    Kind.BAD_GATEWAY:          _row("provider", True,  True,      "deployment", 502),
+    Kind.TIMEOUT:              _row("provider", True,  True,      "deployment", 408),
+    Kind.CONNECTION:           _row("network",  True,  True,      "deployment", 500),
+    Kind.TRUNCATED:            _row("provider", True,  True,      "deployment", 502),
+    Kind.BAD_RESPONSE:         _row("provider", False, True,      "deployment", 502),
+    Kind.CONFIGURATION:        _row("us",       False, False,     None,         500),
+}  # fmt: skip
+
+
+class HeadraceError(Exception):
+    """Everything headrace raises. `message` may be rewritten and `str()` follows, as programs written for litellm expect."""
+
+    kind: Kind = Kind.SERVER
+
+    def __init__(
+        self,
+        message: str,
+        llm_provider: str | None = None,
+        model: str | None = None,
+        response: Any = None,
+        *,
+        body: Any = None,
+        failure: Failure | None = None,
+        litellm_debug_info: str | None = None,
+        max_retries: int | None = None,
+        num_retries: int | None = None,
+        **_: Any,
+    ) -> None:
+        self._set(message, llm_provider, model, response, body, failure)
+        self.litellm_debug_info = litellm_debug_info
+        self.max_retries = max_retries
+        self.num_retries = num_retries
+
+    def _set(self, message: str, provider: str | None, model: str | None, response: Any, body: Any, failure: Failure | None) -> None:
+        super().__init__(message)
+        self.failure = failure or Failure(
+            type(self).kind, message, getattr(response, "status_code", None), provider or "", model or "", body=body
+        )
+        self.message = message
+        self.llm_provider = provider or self.failure.provider
+        self.model = model or self.failure.model
+        self.response = response
+        self.body = body if body is not None else self.failure.body
+        self.status_code = self.failure.status or POLICY[self.failure.kind].status
+        self.code = self.failure.code
+        self.param = self.failure.param
+        self.type: str | None = self.failure.kind.value
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        """The exception that says `failure`, whatever the order of its public constructor's arguments."""
+        error = cls.__new__(cls)
+        HeadraceError.__init__(error, failure.message, failure.provider, failure.model, failure=failure)
+        return error
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until another try makes sense, where somebody knows."""
+        return self.failure.retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.failure.headers
+
+    litellm_response_headers = headers
+
+    @property
+    def request_id(self) -> str | None:
+        headers = self.failure.headers
+        return headers.get("x-request-id") or headers.get("request-id")
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        where = "/".join(part for part in (self.llm_provider, self.model) if part)
+        return f"<{type(self).__name__} {self.status_code}{' ' + where if where else ''}: {self.message}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        plain = replace(self.failure, headers=dict(self.failure.headers), message=self.message)
+        return _rebuild, (type(self), plain)
+
+
+def _rebuild(cls: type[HeadraceError], failure: Failure) -> HeadraceError:
+    return cls.of(failure)
+
+
+class _ModelFirst(HeadraceError):
+    """The classes whose second positional argument is the model, in litellm as here."""
+
+    def __init__(
+        self, message: str, model: str | None = None, llm_provider: str | None = None, response: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(message, llm_provider, model, response, **kwargs)
+
+
+class ConfigurationError(HeadraceError, ValueError):
+    """What was configured cannot work. The text names the field, the shape of its value and the fix."""
+
+    kind = Kind.CONFIGURATION
+
+
+class BadRequestError(_ModelFirst):
+    kind = Kind.BAD_REQUEST
+
+
+class ContextWindowExceededError(BadRequestError):
+    kind = Kind.CONTEXT_WINDOW
+
+
+class ContentPolicyViolationError(BadRequestError):
+    kind = Kind.CONTENT_POLICY
+
+
+class UnsupportedParamsError(BadRequestError):
+    """A parameter that the provider's dialect cannot say; `drop_params=True` leaves it out instead."""
+
+    kind = Kind.UNSUPPORTED_PARAMS
+
+
+class NeverFits(BadRequestError):
+    """A request larger than a limit that applies to it: no waiting would help."""
+
+    kind = Kind.NEVER_FITS
+
+
+class AuthenticationError(HeadraceError):
+    kind = Kind.AUTHENTICATION
+
+
+class PaymentRequiredError(HeadraceError):
+    kind = Kind.PAYMENT
+
+
+class PermissionDeniedError(HeadraceError):
+    kind = Kind.PERMISSION
+
+
+class NotFoundError(_ModelFirst):
+    kind = Kind.NOT_FOUND
+
+
+class UnprocessableEntityError(_ModelFirst):
+    kind = Kind.UNPROCESSABLE
+
+
+class Timeout(_ModelFirst):
+    kind = Kind.TIMEOUT
+
+
+class RateLimitError(HeadraceError):
+    """The provider's limit, or ours. `retry_after` holds the seconds to wait where they are known."""
+
+    kind = Kind.RATE_LIMIT
+
+
+class QueueFull(RateLimitError):
+    kind = Kind.QUEUE_FULL
+
+
+class QueueTimeout(RateLimitError):
+    """The call could not have started within its time: refused at once, not after waiting in vain."""
+
+    kind = Kind.QUEUE_TIMEOUT
+
+
+class BudgetExceededError(RateLimitError):
+    kind = Kind.BUDGET
+
+
+class InternalServerError(HeadraceError):
+    kind = Kind.SERVER
+
+
+class BadGatewayError(HeadraceError):
+    kind = Kind.BAD_GATEWAY
+
+
+class ServiceUnavailableError(HeadraceError):
+    kind = Kind.OVERLOADED
+
+
+class APIError(HeadraceError):
+    """A failure with a status that no other class stands for."""
+
+    kind = Kind.SERVER
+
+    def __init__(
+        self,
+        status_code: int | str = 500,
+        message: str = "",
+        llm_provider: str | None = None,
+        model: str | None = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(message, llm_provider, model, **kwargs)
+        self.status_code = int(status_code) if str(status_code).isdigit() else 500
+        self.request = request
+
+
+class APIConnectionError(HeadraceError):
+    kind = Kind.CONNECTION
+
+
+class TruncatedStream(APIConnectionError):
+    """A stream that ended before it said it was done. What had arrived by then was handed out already."""
+
+    kind = Kind.TRUNCATED
+
+
+class APIResponseValidationError(HeadraceError):
+    """An answer that is not what its dialect allows: broken JSON, an HTML page, a missing field."""
+
+    kind = Kind.BAD_RESPONSE
+
+
+EXCEPTION: Final[Mapping[Kind, type[HeadraceError]]] = {
+    cls.kind: cls
+    for cls in (
+        BadRequestError, ContextWindowExceededError, ContentPolicyViolationError, UnsupportedParamsError, NeverFits,
+        AuthenticationError, PaymentRequiredError, PermissionDeniedError, NotFoundError, UnprocessableEntityError,
+        Timeout, RateLimitError, QueueFull, QueueTimeout, BudgetExceededError, InternalServerError, BadGatewayError,
+        ServiceUnavailableError, APIConnectionError, TruncatedStream, APIResponseValidationError, ConfigurationError,
+    )
+} | {Kind.QUOTA_EXHAUSTED: RateLimitError}  # fmt: skip
+
+
+def error_of(failure: Failure) -> HeadraceError:
+    """The exception to raise for `failure`."""
+    return EXCEPTION[failure.kind].of(failure)
+
+
+KIND_OF_FAULT: Final[Mapping[Fault, Kind]] = {
+    Fault.CONNECT: Kind.CONNECTION,
+    Fault.TLS: Kind.CONNECTION,
+    Fault.PROXY: Kind.CONNECTION,
+    Fault.CLOSED: Kind.CONNECTION,
+    Fault.CONNECT_TIMEOUT: Kind.TIMEOUT,
+    Fault.FIRST_BYTE_TIMEOUT: Kind.TIMEOUT,
+    Fault.BETWEEN_BYTES_TIMEOUT: Kind.TIMEOUT,
+    Fault.TOTAL_TIMEOUT: Kind.TIMEOUT,
+    Fault.PROTOCOL: Kind.BAD_RESPONSE,
+    Fault.TOO_LARGE: Kind.BAD_RESPONSE,
+}
+
+
+def failure_of(error: TransportError, *, provider: str, model: str, host: str, streaming: bool = False) -> Failure:
+    """What a transport error means. `streaming`: the response had begun to reach the caller, so its end is missing."""
+    kind = Kind.TRUNCATED if streaming and error.fault is Fault.CLOSED else KIND_OF_FAULT[error.fault]
+    return Failure(kind, f"{host}: {error}", provider=provider, model=model, sent=error.sent)

@@ -1,0 +1,73 @@
+"""What the core awaits. It awaits nothing else, so whoever supplies the ports decides which world it runs in.
+
+Asyncio ports suspend; blocking ports return without ever suspending, so that `runtime.bridge` can drive the same
+coroutine to its end in the caller's thread; virtual-time ports move a clock instead of waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace.wire import DEFAULT_MAX_BODY, Headers, HttpRequest, HttpResponse, Timeouts
+
+
+class HttpStream(Protocol):
+    """A response whose body is still arriving."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Headers: ...
+
+    async def read(self) -> bytes:
+        """The next bytes of the body as soon as there are any, content coding removed; b"" at its proper end.
+
+        Raises TransportError when the body ends early (`Fault.CLOSED`), goes silent or breaks HTTP. At the proper end the
+        connection has already gone back to its pool.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the response up: unless it was read to its end the connection is closed now. Idempotent; never waits."""
+        ...
+
+
+class Transport(Protocol):
+    """Carries HTTP. Follows no redirects, retries nothing but a stale idle connection on which nothing was received."""
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        """Send and read the whole response, whatever its status. Raises TransportError."""
+        ...
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> HttpStream:
+        """Send and return once the response's headers are there, whatever its status. Raises TransportError."""
+        ...
+
+
+class Waiter(Protocol):
+    """One place to wait for a wake-up: made by a `Clock`, waited on once at a time, woken from any thread."""
+
+    async def wait(self, timeout: float | None) -> bool:
+        """True when woken (also if that happened before the wait), False after `timeout` seconds."""
+        ...
+
+    def wake(self) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds on a clock that never goes back; comparable only with itself."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def waiter(self) -> Waiter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One world: asyncio, blocking or virtual."""
+
+    transport: Transport
+    clock: Clock

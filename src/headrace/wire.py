@@ -1,0 +1,135 @@
+"""What crosses the wire, as values: requests, responses, headers, frames, and what can go wrong on the way.
+
+No sockets here. Transports (layer 3) make these real; dialects (layer 1) only read and write them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+DEFAULT_MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of a decoded response body that are accepted before `Fault.TOO_LARGE` (a 3,000-text embedding batch is about 60 MB)."""
+
+HeaderPairs = tuple[tuple[str, str], ...]
+
+
+class Headers(Mapping[str, str]):
+    """Response headers: looked up without regard to case, decoded from bytes only when first asked.
+
+    Repeated names are joined with ", " (RFC 9110 §5.3), except Set-Cookie, of which the last wins.
+    """
+
+    __slots__ = ("__dict__", "raw")
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.raw = raw
+
+    @classmethod
+    def of(cls, pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
+        items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        return cls([(name.encode("latin-1"), value.encode("latin-1")) for name, value in items])
+
+    @cached_property
+    def _decoded(self) -> dict[str, str]:
+        decoded: dict[str, str] = {}
+        for raw_name, raw_value in self.raw:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            known = decoded.get(name)
+            decoded[name] = value if known is None or name == "set-cookie" else f"{known}, {value}"
+        return decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._decoded[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded)
+
+    def __len__(self) -> int:
+        return len(self._decoded)
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self._decoded)})"  # names only: a Set-Cookie or an echoed token is a secret
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request, complete. `headers` hold neither Host, Content-Length nor Connection: those are the transport's."""
+
+    method: str
+    url: str
+    headers: HeaderPairs = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<HttpRequest {self.method} {self.url.partition('?')[0]} {len(self.body)} bytes>"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A response read to its end, content coding removed."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One server-sent event, JSON line or AWS event-stream message."""
+
+    data: bytes
+    event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, None for no limit. Each running out is a `Fault` of its own."""
+
+    connect: float | None = 10.0
+    """Name look-up, TCP, proxy CONNECT and TLS together."""
+    first_byte: float | None = None
+    """From the request being sent to the first byte of the response's body (its status line for an empty body)."""
+    between_bytes: float | None = None
+    """Silence inside a body that has begun."""
+    total: float | None = None
+    """From the call to the last byte, waiting for a free connection included."""
+
+
+class Fault(enum.Enum):
+    """What can go wrong between two ends of a wire."""
+
+    CONNECT = "could not connect"
+    TLS = "TLS handshake failed"
+    PROXY = "the proxy refused"
+    CONNECT_TIMEOUT = "connecting took too long"
+    FIRST_BYTE_TIMEOUT = "no response in time"
+    BETWEEN_BYTES_TIMEOUT = "the response went silent"
+    TOTAL_TIMEOUT = "the call took too long"
+    CLOSED = "the connection closed before the response was complete"
+    PROTOCOL = "the other side broke HTTP"
+    TOO_LARGE = "the response is larger than allowed"
+
+
+class TransportError(Exception):
+    """A transport could not carry a request or its response.
+
+    sent: whether any byte of the request may have reached the other side; False means a retry cannot do the work twice.
+    received: whether any byte of a response arrived.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "", *, sent: bool, received: bool = False) -> None:
+        super().__init__(f"{fault.value}: {detail}" if detail else fault.value)
+        self.fault = fault
+        self.sent = sent
+        self.received = received
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.fault, str(self), self.sent, self.received)
+
+
+def _rebuild(fault: Fault, text: str, sent: bool, received: bool) -> TransportError:
+    return TransportError(fault, text.removeprefix(f"{fault.value}: ") if ": " in text else "", sent=sent, received=received)
