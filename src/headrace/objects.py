@@ -1,0 +1,299 @@
+"""What a caller holds: the provider's own JSON object, with types.
+
+An object's attributes *are* the decoded JSON object, so nothing the provider sent is lost, unknown fields included, and
+reading an attribute costs what reading any attribute costs. Items work as well: `response["choices"][0]["message"]`.
+Fields that the OpenAI SDK and litellm always have read as None when absent; optional ones are simply missing, so that
+`hasattr(message, "reasoning_content")` says whether the provider sent any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = Any
+Wrap: TypeAlias = Callable[[dict[str, Any]], "JsonObject"]
+
+
+class JsonObject:
+    """A JSON object with attribute and item access. `Class(**fields)` builds one; `Class.wrap(fields)` adopts a dict."""
+
+    __slots__ = ("__dict__", "__weakref__", "_hidden_params")
+
+    _parts: ClassVar[tuple[tuple[str, Wrap, bool], ...]] = ()
+    """Fields that hold objects: name, what wraps one, and whether the field holds a list of them."""
+
+    _hidden_params: dict[str, Any]
+
+    def __init__(self, **fields: Any) -> None:
+        self._adopt(fields)
+
+    @classmethod
+    def wrap(cls, fields: dict[str, Any]) -> Self:
+        """`fields` itself becomes the object's state; objects inside it are wrapped in place."""
+        self = cls.__new__(cls)
+        self._adopt(fields)
+        return self
+
+    def _adopt(self, fields: dict[str, Any]) -> None:
+        for name, wrap, many in self._parts:
+            if (value := fields.get(name)) is None:
+                continue
+            if many:
+                if type(value) is list:
+                    fields[name] = [wrap(item) if type(item) is dict else item for item in value]
+            elif type(value) is dict:
+                fields[name] = wrap(value)
+        self.__dict__ = fields
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self.__dict__.items())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+    def keys(self) -> KeysView[str]:
+        return self.__dict__.keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self.__dict__.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self.__dict__.items()
+
+    def model_dump(self, *, mode: str = "python", exclude_none: bool = False, exclude_unset: bool = False, **_: Any) -> dict[str, Any]:
+        """Plain dicts and lists, as deep as it goes. Only what is there is dumped, so `exclude_unset` changes nothing."""
+        return {name: _plain(value, exclude_none) for name, value in self.__dict__.items() if not (exclude_none and value is None)}
+
+    to_dict = model_dump
+    dict = model_dump
+    json = model_dump
+    """litellm's `json()` gives a dict, not text; `model_dump_json` gives text."""
+
+    def model_dump_json(self, *, indent: int | None = None, exclude_none: bool = False, **_: Any) -> str:
+        text = msgspec.json.encode(self.model_dump(exclude_none=exclude_none))
+        return (msgspec.json.format(text, indent=indent) if indent else text).decode()
+
+    to_json = model_dump_json
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copy = type(self).wrap(self.model_dump() if deep else {**self.__dict__})
+        if hasattr(self, "_hidden_params"):
+            copy._hidden_params = self._hidden_params
+        copy.__dict__.update(update or {})
+        return copy
+
+    @classmethod
+    def model_validate(cls, value: Mapping[str, Any] | JsonObject) -> Self:
+        return cls.wrap(value.model_dump() if isinstance(value, JsonObject) else {**value})
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.__dict__ == other.__dict__ if isinstance(other, JsonObject) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # mutable, as in the SDKs it stands in for
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in self.__dict__.items())})"
+
+
+def _short(value: Any) -> str:
+    if type(value) is list and len(value) > 8 and isinstance(value[0], int | float):
+        return f"[{value[0]!r}, {value[1]!r}, … {len(value)} numbers]"
+    return repr(value)
+
+
+def _plain(value: Any, exclude_none: bool = False) -> Any:
+    if isinstance(value, JsonObject):
+        return value.model_dump(exclude_none=exclude_none)
+    if isinstance(value, list):
+        return [_plain(item, exclude_none) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item, exclude_none) for name, item in value.items()}
+    return value
+
+
+class Function(JsonObject):
+    name: str | None = None
+    arguments: str = ""
+    """JSON text exactly as the model wrote it; "" is possible and means no arguments."""
+
+
+class ChatCompletionMessageToolCall(JsonObject):
+    _parts = (("function", Function.wrap, False),)
+
+    id: str | None = None
+    type: str | None = "function"
+    function: Function
+
+
+class ChatCompletionDeltaToolCall(ChatCompletionMessageToolCall):
+    index: int = 0
+
+
+class _Said(JsonObject):
+    """What a message and its pieces in a stream have in common."""
+
+    role: str | None = None
+    content: str | None = None
+    function_call: Any = None
+
+    if TYPE_CHECKING:  # missing unless the provider sent them
+        reasoning_content: str | None
+        refusal: str | None
+        annotations: list[Any] | None
+        audio: Any
+        images: list[Any] | None
+        thinking_blocks: list[Any] | None
+        provider_specific_fields: dict[str, Any] | None
+
+    def _adopt(self, fields: dict[str, Any]) -> None:
+        super()._adopt(fields)
+        # Groq, Cerebras, OpenRouter, vLLM and Ollama say `reasoning` where DeepSeek and litellm say `reasoning_content`.
+        if "reasoning" in fields and "reasoning_content" not in fields:
+            fields["reasoning_content"] = fields["reasoning"]
+
+
+class Message(_Said):
+    _parts = (("tool_calls", ChatCompletionMessageToolCall.wrap, True),)
+
+    role: str | None = "assistant"
+    tool_calls: list[ChatCompletionMessageToolCall] | None = None
+
+
+class Delta(_Said):
+    _parts = (("tool_calls", ChatCompletionDeltaToolCall.wrap, True),)
+
+    tool_calls: list[ChatCompletionDeltaToolCall] | None = None
+
+
+class Choices(JsonObject):
+    _parts = (("message", Message.wrap, False),)
+
+    index: int = 0
+    finish_reason: str | None = None
+    message: Message
+    if TYPE_CHECKING:
+        logprobs: Any
+
+
+class StreamingChoices(JsonObject):
+    _parts = (("delta", Delta.wrap, False),)
+
+    index: int = 0
+    finish_reason: str | None = None
+    logprobs: Any = None
+    delta: Delta
+
+
+class TextChoices(JsonObject):
+    index: int = 0
+    text: str = ""
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class TokensDetails(JsonObject):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class Usage(JsonObject):
+    """Tokens. `prompt_tokens` includes cached ones, `completion_tokens` includes reasoning, as OpenAI counts."""
+
+    _parts = (
+        ("prompt_tokens_details", TokensDetails.wrap, False),
+        ("completion_tokens_details", TokensDetails.wrap, False),
+    )
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: TokensDetails | None = None
+    completion_tokens_details: TokensDetails | None = None
+
+
+class _Answer(JsonObject):
+    id: str = ""
+    object: str = ""
+    created: int = 0
+    model: str | None = None
+
+    @property
+    def _response_headers(self) -> Mapping[str, str]:
+        headers: Mapping[str, str] = self._hidden_params.get("additional_headers", {})
+        return headers
+
+
+class ModelResponse(_Answer):
+    """A chat completion."""
+
+    _parts = (
+        ("choices", Choices.wrap, True),
+        ("usage", Usage.wrap, False),
+    )
+
+    object: str = "chat.completion"
+    choices: list[Choices]
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
+
+
+class ModelResponseStream(_Answer):
+    """One chunk of a streamed chat completion."""
+
+    _parts = (
+        ("choices", StreamingChoices.wrap, True),
+        ("usage", Usage.wrap, False),
+    )
+
+    object: str = "chat.completion.chunk"
+    choices: list[StreamingChoices]
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+class TextCompletionResponse(_Answer):
+    """A legacy text completion, or one chunk of its stream."""
+
+    _parts = (
+        ("choices", TextChoices.wrap, True),
+        ("usage", Usage.wrap, False),
+    )
+
+    object: str = "text_completion"
+    choices: list[TextChoices]
+    usage: Usage | None = None
+
+
+class Embedding(JsonObject):
+    index: int = 0
+    object: str = "embedding"
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian float32 when that was asked for."""
+
+
+class EmbeddingResponse(_Answer):
+    _parts = (
+        ("data", Embedding.wrap, True),
+        ("usage", Usage.wrap, False),
+    )
+
+    object: str = "list"
+    data: list[Embedding]
+    usage: Usage | None = None
