@@ -1,34 +1,63 @@
-# Everything a stranger needs: `make demo`, `make test`. Each does its own set-up; nothing but Python 3.11+ and make is assumed.
+# Everything a stranger needs: `make demo`, `make test`. Each sets itself up; only Python 3.11+ and make are assumed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv
+RUN := $(BIN)/python -m
+SHELL := /bin/sh
 
-.PHONY: setup lock test check clean
+.DEFAULT_GOAL := help
+.PHONY: help setup lock check laws docs suite test demo bench tables clean
+.DELETE_ON_ERROR:
 
-setup: $(VENV)/.ready
+help:  ## these lines
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
 
+setup: $(VENV)/.ready  ## the virtual environment, from the locks
+
+# The stamp comes last, so an interrupted set-up goes on where it stopped. An environment without a working pip is made anew.
+# uv does not read pip's configuration: whoever has set pip to a mirror means uv too.
 $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit("headrace needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes locks/uv.txt locks/dev.txt
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Choose one with: make PYTHON=python3.13")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV) from locks/ (once; under a minute on a fast line)"
+	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@mirror="$${PIP_INDEX_URL:-$$($(RUN) pip config get global.index-url 2>/dev/null)}"; \
+	if [ -n "$$mirror" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$mirror"; fi; \
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/uv.txt locks/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Locks hold names, versions and hashes only, so that they work behind any index.
-lock:
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --upgrade locks/uv.in -o locks/uv.txt
-	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --upgrade pyproject.toml --all-extras --group test --group lint --group build --group docs -o locks/dev.txt
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --upgrade
 
-check: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto tests/laws
+lock: setup  ## newest versions into locks/
+	$(COMPILE) locks/uv.in -o locks/uv.txt
+	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group build --group docs -o locks/dev.txt
 
-test: check
-	$(BIN)/python -m pytest -q -n auto
+check: setup  ## format, lint, types and the laws of the house: under a minute
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) pytest -q -n auto tests/laws
 
-clean:
-	rm -rf $(VENV) build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+docs: setup  ## the documentation, into docs/_build
+	@$(RUN) sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
+suite: setup
+	@$(RUN) pytest -q -n auto
+
+test: check docs suite  ## check, documentation, the whole suite
+
+demo: setup  ## watch headrace do its job
+	@$(RUN) headrace.cli.demo
+
+bench: setup  ## what can be measured, and how
+	@$(BIN)/python benchmarks/run.py
+
+tables: setup  ## rewrite the generated tables in docs/
+	@$(BIN)/python docs/tables.py
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

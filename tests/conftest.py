@@ -1,0 +1,39 @@
+"""What every test may ask for. Fixtures of one room live in that room's own conftest."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# Speed is no test's business, so no example has a deadline. "ci" runs the same examples every time; "explore" looks for new ones.
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, max_examples=5_000, print_blob=True)
+settings.load_profile("ci")
+
+
+@dataclass(frozen=True)
+class Colour:
+    """One of the two ways to call headrace, so that a test is written once for both."""
+
+    name: str
+
+    @property
+    def is_async(self) -> bool:
+        return self.name == "async"
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What `function` returns: a plain function's value, or a coroutine's under an event loop of its own."""
+        if not inspect.iscoroutinefunction(function):
+            return function(*args, **kwargs)
+        return asyncio.run(function(*args, **kwargs))
+
+
+@pytest.fixture(params=["async", "sync"])
+def colour(request: pytest.FixtureRequest) -> Colour:
+    return Colour(request.param)

@@ -1,0 +1,77 @@
+"""The imports of headrace's own source, read from its syntax trees and never by running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "src" / "headrace"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module that another one imports."""
+
+    importer: str
+    imported: str
+    line: int
+    late: bool
+    """Inside a function: it runs when that is called."""
+    typing: bool
+    """Under `if TYPE_CHECKING`: it never runs."""
+    explained: bool
+    """A comment stands on the line or on the one above it."""
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    return tuple(found for name, path in modules().items() for found in read(name, path.read_text("utf-8")))
+
+
+def read(name: str, text: str) -> list[Import]:
+    """Every import of module `name` whose source is `text`; names imported from a package count as its modules where they are."""
+    lines = text.splitlines()
+    found = []
+    for node, late, typing in walk(ast.parse(text), late=False, typing=False):
+        explained = any("#" in line for line in lines[max(0, node.lineno - 2) : node.end_lineno or node.lineno])
+        found += [Import(name, target, node.lineno, late, typing, explained) for target in targets(node)]
+    return found
+
+
+def walk(tree: ast.AST, *, late: bool, typing: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool, bool]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
+            yield node, late, typing
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        guard = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        yield from walk(node, late=late or inside, typing=typing or guard)
+
+
+def targets(node: ast.stmt | ast.expr) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.module is not None, "imports are written out in full: `from . import x` hides where x lives"
+        assert node.level == 0, "imports are written out in full: no leading dots"
+        members = [f"{node.module}.{alias.name}" for alias in node.names]
+        submodules = [member for member in members if member in modules()]
+        return submodules if len(submodules) == len(members) else [node.module, *submodules]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+        return [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return []

@@ -1,0 +1,137 @@
+"""Imports point down. The table below is the house; `docs/architecture.md` says why."""
+
+from __future__ import annotations
+
+import graphlib
+import sys
+import tomllib
+
+import pytest
+
+from laws.source import PACKAGE, Import, imports, modules, read
+
+LAYERS: dict[str, int] = {
+    "types": 0, "errors": 0, "wire": 0, "ports": 0, "framing": 0,
+    "dialects": 1, "providers": 1, "models": 1, "limits": 1, "routing": 1, "objects": 1,
+    "client": 2, "core": 2, "layers": 2, "routing.router": 2,
+    "runtime": 3,
+    "gateway": 4, "compat": 4, "cli": 4, "bulk": 4, "simulator": 4, "settings": 4, "__main__": 4,
+    "": 5,
+}  # fmt: skip
+"""Layer of each room, the public face `headrace` itself on top. The longest matching name decides."""
+
+UPWARD: dict[tuple[str, str], str] = {}
+"""Late imports that point up, importer and imported, each with its reason."""
+
+PACKAGES: dict[str, set[str]] = {
+    "": {"msgspec"},
+    "runtime": {"msgspec", "httptools", "httpx2"},
+    "simulator": {"msgspec", "httptools"},
+    "cli": {"msgspec", "click", "rich"},
+}
+"""Packages from elsewhere that a room may import."""
+
+NEVER_BELOW_RUNTIME = {"asyncio", "ssl", "socket", "selectors", "subprocess", "multiprocessing", "concurrent", "http", "urllib.request"}
+
+
+def room(module: str) -> str:
+    """The row of `LAYERS` for a module of ours."""
+    inner = module.removeprefix("headrace").removeprefix(".")
+    matches = [name for name in LAYERS if name and (inner == name or inner.startswith(name + "."))]
+    return max(matches, key=len, default=inner)
+
+
+def layer(module: str) -> int:
+    return LAYERS[room(module)]
+
+
+def ours(found: Import) -> bool:
+    return found.imported.split(".")[0] == "headrace"
+
+
+def told(broken: list[Import]) -> str:
+    return "\n".join(map(str, broken))
+
+
+def test_every_module_has_a_place() -> None:
+    homeless = [name for name in modules() if room(name) not in LAYERS]
+    assert not homeless, f"give these a row in LAYERS: {homeless}"
+
+
+def test_imports_point_down() -> None:
+    up = [i for i in imports() if ours(i) and layer(i.imported) > layer(i.importer) and (i.importer, i.imported) not in UPWARD]
+    assert not up, told(up)
+
+
+def test_imports_that_point_up_are_late_and_still_there() -> None:
+    late = {(i.importer, i.imported) for i in imports() if ours(i) and (i.late or i.typing)}
+    assert set(UPWARD) <= late, f"no longer needed, or not late: {set(UPWARD) - late}"
+
+
+def test_late_imports_say_why() -> None:
+    silent = [i for i in imports() if i.late and not i.explained and i.importer != "headrace"]
+    assert not silent, "a late import is a decision: put its reason in a comment\n" + told(silent)
+
+
+def test_modules_form_no_cycle() -> None:
+    graph: dict[str, set[str]] = {name: set() for name in modules()}
+    for found in imports():
+        if ours(found) and not found.late and not found.typing:
+            graph[found.importer].add(found.imported)
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_nobody_imports_the_litellm_names() -> None:
+    users = [i for i in imports() if i.imported.startswith("headrace.compat") and not i.importer.startswith("headrace.compat")]
+    assert not [i for i in users if not (i.importer == "headrace" and i.late)], told(users)
+
+
+def test_nobody_inside_imports_the_public_face() -> None:
+    users = [i for i in imports() if i.imported == "headrace" and layer(i.importer) < 4]
+    assert not users, told(users)
+
+
+def test_packages_from_elsewhere_stay_in_their_rooms() -> None:
+    def allowed(found: Import) -> set[str]:
+        return PACKAGES.get(room(found.importer).split(".")[0], PACKAGES[""])
+
+    foreign = [i for i in imports() if not ours(i) and i.imported.split(".")[0] not in sys.stdlib_module_names]
+    astray = [i for i in foreign if i.imported.split(".")[0] not in allowed(i)]
+    assert not astray, told(astray)
+
+
+def test_packages_from_elsewhere_are_declared() -> None:
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = " ".join([*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)])
+    assert not [name for names in PACKAGES.values() for name in names if name not in declared]
+
+
+def test_no_io_below_the_runtime() -> None:
+    def heavy(name: str) -> bool:
+        return name in NEVER_BELOW_RUNTIME or name.split(".")[0] in NEVER_BELOW_RUNTIME
+
+    broken = [i for i in imports() if layer(i.importer) <= 2 and not i.typing and heavy(i.imported)]
+    assert not broken, told(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "imported", "late", "typing"),
+    [
+        ("import ssl", "ssl", False, False),
+        ("from headrace.wire import Frame", "headrace.wire", False, False),
+        ("from headrace import wire", "headrace.wire", False, False),
+        ("from headrace import Router", "headrace", False, False),
+        ("def f():\n    import ssl", "ssl", True, False),
+        ("async def f():\n    if x:\n        from headrace.wire import Frame", "headrace.wire", True, False),
+        ("if TYPE_CHECKING:\n    import ssl", "ssl", False, True),
+        ("class A:\n    import ssl", "ssl", False, False),
+        ("importlib.import_module('headrace.compat')", "headrace.compat", False, False),
+    ],
+)
+def test_the_reader_sees_every_way_to_import(text: str, imported: str, late: bool, typing: bool) -> None:
+    (found,) = read("headrace.x", text)
+    assert (found.imported, found.late, found.typing) == (imported, late, typing)
+
+
+def test_the_reader_finds_the_real_ones() -> None:
+    assert ("headrace.errors", "headrace.wire") in {(i.importer, i.imported) for i in imports()}
