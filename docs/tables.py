@@ -157,7 +157,7 @@ def dependencies() -> str:
     indirect = ((name, "with " + ", ".join(package.via)) for name, package in packages.items() if name not in named)
 
     def part(title: str, last: str, pairs: Iterable[tuple[str, str]]) -> str:
-        return f"### {title[0].upper()}{title[1:]}\n\n" + table([*head, last], (row(*pair) for pair in pairs))
+        return f"## {title[0].upper()}{title[1:]}\n\n" + table([*head, last], (row(*pair) for pair in pairs))
 
     asked_for = [part(group, "why", ((name, REASONS[name]) for name in names)) for group, names in groups.items()]
     return "\n\n".join([*asked_for, part("What those bring along", "comes", sorted(indirect))])
