@@ -6,6 +6,7 @@ coroutine to its end in the caller's thread; virtual-time ports move a clock ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,3 +72,12 @@ class Ports:
 
     transport: Transport
     clock: Clock
+    random: Callable[[], float]
+    """Numbers from [0, 1), for jitter."""
+
+
+class Worlds(Protocol):
+    """Where ports come from: the ones of the running event loop, or the blocking ones of a plain thread."""
+
+    def suspending(self) -> Ports: ...
+    def blocking(self) -> Ports: ...

@@ -1,0 +1,316 @@
+"""From what a caller wrote to what a provider gets: options sorted, parameters checked, the body encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, TypedDict
+
+import msgspec
+
+from headrace.errors import BadRequestError, ConfigurationError
+from headrace.objects import (
+    EmbeddingResponse,
+    Json,
+    JsonObject,
+    ModelResponse,
+    ModelResponseStream,
+    TextCompletionResponse,
+)
+from headrace.wire import Timeouts
+
+DEFAULT_TIMEOUT: Final = 600.0
+"""Seconds, the OpenAI SDK's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One kind of call: where it goes and what comes back."""
+
+    name: str
+    prompt: str
+    """The body's field that holds what the model reads."""
+    response: type[JsonObject]
+    chunk: type[JsonObject] | None
+
+
+CHAT: Final = Operation("chat", "messages", ModelResponse, ModelResponseStream)
+COMPLETIONS: Final = Operation("completions", "prompt", TextCompletionResponse, TextCompletionResponse)
+EMBEDDINGS: Final = Operation("embeddings", "input", EmbeddingResponse, None)
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes besides the model's own parameters. None anywhere means: not given."""
+
+    api_key: str | None
+    base_url: str | None
+    api_base: str | None
+    """The same as `base_url`, in litellm's word."""
+    custom_llm_provider: str | None
+    """The provider, when the model's name does not say it."""
+    timeout: float | Timeouts | Any | None
+    """Seconds for the whole call (for a stream: to the first token, and between tokens), or `Timeouts` for each phase."""
+    num_retries: int | None
+    max_retries: int | None
+    drop_params: bool | None
+    """Leave out what the provider is known to refuse, instead of raising UnsupportedParamsError."""
+    extra_headers: Mapping[str, str] | None
+    headers: Mapping[str, str] | None
+    extra_query: Mapping[str, str] | None
+    extra_body: Mapping[str, Any] | None
+    """Merged into the body last, sent as it is."""
+    organization: str | None
+    api_version: str | None
+    metadata: Mapping[str, Any] | None
+    """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
+
+
+class ChatOptions(CallOptions, total=False):
+    """Parameters of a chat completion, in OpenAI's words. Others are passed on as they are."""
+
+    temperature: float | None
+    top_p: float | None
+    n: int | None
+    stop: str | list[str] | None
+    max_tokens: int | None
+    max_completion_tokens: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[str, float] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    seed: int | None
+    user: str | None
+    tools: list[Any] | None
+    tool_choice: Any
+    parallel_tool_calls: bool | None
+    functions: list[Any] | None
+    function_call: Any
+    response_format: Any
+    """A mapping as OpenAI takes it, or a pydantic model class, which becomes a strict JSON schema."""
+    reasoning_effort: str | None
+    verbosity: str | None
+    modalities: list[str] | None
+    audio: Mapping[str, Any] | None
+    prediction: Mapping[str, Any] | None
+    service_tier: str | None
+    store: bool | None
+    stream_options: Mapping[str, Any] | None
+    web_search_options: Mapping[str, Any] | None
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+
+
+class TextOptions(CallOptions, total=False):
+    """Parameters of a legacy text completion."""
+
+    suffix: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    n: int | None
+    logprobs: int | None
+    echo: bool | None
+    stop: str | list[str] | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    best_of: int | None
+    logit_bias: Mapping[str, float] | None
+    seed: int | None
+    user: str | None
+    stream_options: Mapping[str, Any] | None
+
+
+class EmbeddingOptions(CallOptions, total=False):
+    """Parameters of an embedding call."""
+
+    dimensions: int | None
+    encoding_format: str | None
+    user: str | None
+
+
+class RoutingOptions(TypedDict, total=False):
+    """What a Router takes with a call besides."""
+
+    priority: int | None
+    """0 is served first; see `headrace.limits.Priority`."""
+    tenant: str | None
+    """Whose call it is: tenants share a busy channel evenly."""
+    max_wait: float | None
+    """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
+    deadline: float | None
+    """Seconds from now by which the call must have started; refused at once when it cannot."""
+    fallbacks: list[str] | None
+    """Model groups to ask when this one cannot answer, before the router's own fallbacks."""
+    stream_timeout: float | None
+
+
+class RouterChatOptions(ChatOptions, RoutingOptions, total=False):
+    """Parameters of a chat completion through a Router."""
+
+
+class RouterTextOptions(TextOptions, RoutingOptions, total=False):
+    """Parameters of a text completion through a Router."""
+
+
+class RouterEmbeddingOptions(EmbeddingOptions, RoutingOptions, total=False):
+    """Parameters of an embedding call through a Router."""
+
+
+ROUTING: Final = frozenset(RoutingOptions.__annotations__)
+_CONTROL: Final = frozenset(CallOptions.__annotations__) | ROUTING
+
+# What litellm keeps to itself: programs written for it pass these, providers refuse them.
+_NEVER_SENT: Final = frozenset({
+    "base_model", "cache", "caching", "deployment_id", "id", "input_cost_per_token", "litellm_call_id", "litellm_logging_obj",
+    "litellm_metadata", "litellm_params", "litellm_trace_id", "logger_fn", "model_info", "model_list", "modify_params", "no-log",
+    "output_cost_per_token", "retry_policy", "retry_strategy", "use_litellm_proxy", "verbose",
+})  # fmt: skip
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as the caller meant it, before a destination is chosen."""
+
+    operation: Operation
+    model: str
+    body: dict[str, Json]
+    """The provider's body without its model."""
+    prompt: Any
+    """What the model reads, as the caller gave it."""
+    encoded: msgspec.Raw
+    """The same as JSON: encoded once, however many attempts follow."""
+    control: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+
+    @property
+    def max_output(self) -> int | None:
+        """The most tokens the caller lets the model write, where the caller said so."""
+        most = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        return most * (self.body.get("n") or 1) if isinstance(most, int) else None
+
+
+def prepare(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Call:
+    """Sort the caller's options. Raises BadRequestError or ConfigurationError that names the argument."""
+    if not isinstance(model, str) or not model:
+        raise BadRequestError(f"model must be a non-empty string such as 'openai/gpt-4o', got {shape(model)}")
+    control: dict[str, Any] = {}
+    body: dict[str, Json] = {}
+    for name, value in options.items():
+        if value is None or name in _NEVER_SENT:
+            continue
+        if name in _CONTROL:
+            control[name] = value
+        else:
+            body[name] = value
+    if "response_format" in body:
+        body["response_format"] = _response_format(body["response_format"])
+    encoded = _encode_prompt(operation, prompt)
+    body[operation.prompt] = encoded
+    if stream:
+        body["stream"] = True
+    return Call(operation, model, body, prompt, encoded, control, stream)
+
+
+def _encode_prompt(operation: Operation, prompt: Any) -> msgspec.Raw:
+    if operation is CHAT and (not isinstance(prompt, list | tuple) or not prompt):
+        raise BadRequestError(f"messages must be a non-empty list of messages, got {shape(prompt)}")
+    if operation is not CHAT and not prompt:
+        raise BadRequestError(f"{operation.prompt} must not be empty, got {shape(prompt)}")
+    return msgspec.Raw(encode(prompt))
+
+
+def _response_format(wanted: Any) -> Any:
+    """A pydantic class as OpenAI's strict JSON schema; anything else as it is."""
+    if not isinstance(wanted, type):
+        return wanted
+    schema = getattr(wanted, "model_json_schema", None)
+    if schema is None:
+        raise BadRequestError(f"response_format must be a mapping or a pydantic model class, got the class {wanted.__name__}")
+    return {"type": "json_schema", "json_schema": {"name": wanted.__name__, "schema": _strict(schema()), "strict": True}}
+
+
+def _strict(schema: Any) -> Any:
+    """OpenAI's strict subset: no further properties, every property required (platform.openai.com/docs/guides/structured-outputs)."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(value) for name, value in schema.items() if name != "default"}
+    if schema.get("type") == "object" and isinstance(schema.get("properties"), dict):
+        strict["properties"] = {name: _strict(value) for name, value in schema["properties"].items()}
+        strict |= {"additionalProperties": False, "required": list(schema["properties"])}
+    if "$ref" in strict and len(strict) > 1:
+        strict = {"$ref": strict["$ref"]}  # strict mode refuses siblings of $ref
+    return strict
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not know: our own objects, pydantic models, mappings."""
+    if dump := getattr(value, "model_dump", None):
+        return dump(exclude_none=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):  # numpy
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def encode(value: Any) -> bytes:
+    """JSON bytes. Raises BadRequestError for what JSON cannot say."""
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRequestError(f"the request cannot be written as JSON: {error}") from error
+
+
+def shape(value: Any) -> str:
+    """What a bad value looks like, without its content: an error must not repeat a secret or a prompt."""
+    match value:
+        case None:
+            return "nothing"
+        case str():
+            return f"a string of {len(value)} characters"
+        case bool() | int() | float():
+            return f"the {type(value).__name__} {value!r}"
+        case list() | tuple() | dict() | set():
+            return f"a {type(value).__name__} of {len(value)} items"
+    return f"a {type(value).__name__}"
+
+
+@lru_cache(maxsize=256)
+def _seconds(timeout: float, stream: bool) -> Timeouts:
+    if stream:
+        # A long answer is no fault: for a stream the figure bounds the wait for the first token and each silence after it.
+        return Timeouts(connect=min(10.0, timeout), first_byte=timeout, between_bytes=timeout)
+    return Timeouts(connect=min(10.0, timeout), total=timeout)
+
+
+def timeouts_of(timeout: Any, stream: bool) -> Timeouts:
+    """A number of seconds, `Timeouts`, or an object with httpx's `connect` and `read`."""
+    if timeout is None:
+        return _seconds(DEFAULT_TIMEOUT, stream)
+    if isinstance(timeout, Timeouts):
+        return timeout
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
+        if not 0 < timeout < float("inf"):
+            raise ConfigurationError(f"timeout must be a positive number of seconds, got {timeout!r}")
+        return _seconds(float(timeout), stream)
+    if hasattr(timeout, "connect") and hasattr(timeout, "read"):
+        return Timeouts(connect=timeout.connect, first_byte=timeout.read, between_bytes=timeout.read)
+    raise ConfigurationError(f"timeout must be seconds, headrace.Timeouts or an httpx Timeout, got {shape(timeout)}")
+
+
+def whole_number(name: str, value: Any, *, least: int = 0) -> int:
+    """`value` as a whole number, or a ConfigurationError that names the field. Strings of digits count: YAML and .env give them."""
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {shape(value)}")
+    return value

@@ -1,0 +1,1 @@
+"""Facts about models: how many tokens a text has."""

@@ -1,0 +1,83 @@
+"""What to do after a failed attempt: a pure function over the table in `errors.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from headrace.errors import POLICY, Failure, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently to try again."""
+
+    retries: int = 2
+    """Further attempts after the first, in one model group."""
+    rate_limited_retries: int = 8
+    """Further attempts after a provider's 429, where a queue holds the call until the limit opens: waiting, not failing."""
+    backoff: float = 0.5
+    """Seconds before the first retry on the same deployment; doubles each time."""
+    backoff_max: float = 8.0
+    """Seconds; also the most that a provider's Retry-After makes one call sleep where nothing queues it."""
+    retry_after_max: float = 60.0
+    """Seconds. A longer Retry-After is handed to the caller instead of being slept through."""
+    retry_after_min: float = 0.0
+    """Seconds every retry waits at least (litellm's `retry_after`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryHere:
+    after: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextDeployment:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Leave this model group; the caller of `decide` knows whether another one stands behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    pass
+
+
+Step: TypeAlias = RetryHere | NextDeployment | Fallback | Fail
+
+_OUR_OWN = frozenset({Kind.NEVER_FITS, Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT})
+
+
+def decide(
+    failure: Failure, attempt: int, *, others: bool, fallback: bool, policy: RetryPolicy, jitter: float, queued: bool = False
+) -> Step:
+    """The next step after attempt number `attempt` (1 is the first) failed.
+
+    others: another deployment of the group is left to try; fallback: another group stands behind this one;
+    jitter: a number drawn from [0, 1); queued: a limiter holds the call back until the provider's limit opens again.
+    """
+    row = POLICY[failure.kind]
+    if attempt <= (policy.rate_limited_retries if queued and failure.kind is Kind.RATE_LIMIT else policy.retries):
+        if others and row.elsewhere:
+            return NextDeployment()
+        if queued and failure.kind is Kind.RATE_LIMIT:
+            return RetryHere(0.0)  # the limiter knows the gate; sleeping here as well would lose the call's place
+        here = row.here if failure.retryable is None else failure.retryable
+        wait = _wait(failure, attempt, policy, jitter)
+        if here and wait <= policy.retry_after_max:
+            return RetryHere(wait)
+    if fallback and (row.elsewhere or failure.kind in _OUR_OWN):
+        return Fallback()
+    return Fail()
+
+
+def _wait(failure: Failure, attempt: int, policy: RetryPolicy, jitter: float) -> float:
+    """Seconds: what the provider asked for plus jitter, never before it; else full jitter under a doubling bound."""
+    bound = min(policy.backoff_max, policy.backoff * 2.0 ** (attempt - 1))
+    if failure.retry_after is not None:
+        return max(failure.retry_after, policy.retry_after_min) + 0.1 * bound * jitter
+    return max(bound * (0.5 + 0.5 * jitter), policy.retry_after_min)

@@ -1,0 +1,57 @@
+"""Which deployments rest, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.errors import Failure, Kind
+from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
+
+POLICY = CooldownPolicy(cooldown=5.0, longest=20.0, key_rest=60.0)
+
+
+def fail(health: Health, kind: Kind, now: float, policy: CooldownPolicy = POLICY) -> float | None:
+    return failed(health, Failure(kind, "said"), now, policy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        (Kind.SERVER, 5.0),
+        (Kind.OVERLOADED, 5.0),
+        (Kind.TIMEOUT, 5.0),
+        (Kind.CONNECTION, 5.0),
+        (Kind.AUTHENTICATION, 60.0),
+        (Kind.NOT_FOUND, 60.0),
+        (Kind.RATE_LIMIT, None),
+        (Kind.BAD_REQUEST, None),
+        (Kind.CONTEXT_WINDOW, None),
+    ],
+)
+def test_a_deployment_rests_for_its_own_failures_only(kind: Kind, rest: float | None) -> None:
+    health = Health()
+    assert fail(health, kind, 0.0) == rest
+    assert health.cooling(4.9) == (rest is not None)
+
+
+def test_each_further_failure_doubles_the_rest_and_a_success_ends_it() -> None:
+    health = Health()
+    assert [fail(health, Kind.SERVER, now) for now in (0.0, 5.0, 15.0, 35.0)] == [5.0, 10.0, 20.0, 20.0]
+    succeeded(health)
+    assert fail(health, Kind.SERVER, 100.0) == 5.0
+
+
+def test_failures_of_calls_sent_before_the_rest_do_not_prolong_it() -> None:
+    health = Health()
+    assert fail(health, Kind.SERVER, 0.0) == 5.0
+    assert [fail(health, Kind.SERVER, 0.1) for _ in range(50)] == [None] * 50
+    assert not health.cooling(5.0)
+
+
+def test_allowed_failures_pass_before_a_deployment_rests() -> None:
+    health, policy = Health(), CooldownPolicy(allowed_fails=2)
+    assert [fail(health, Kind.SERVER, 0.0, policy) for _ in range(3)] == [None, None, 5.0]
+
+
+def test_cooldowns_can_be_switched_off() -> None:
+    assert fail(Health(), Kind.SERVER, 0.0, CooldownPolicy(disabled=True)) is None
