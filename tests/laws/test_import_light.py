@@ -1,0 +1,63 @@
+"""`import headrace` costs next to nothing: told by what it loads and does, never by a stopwatch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+
+HEAVY = {
+    "asyncio", "ssl", "socket", "selectors", "concurrent", "multiprocessing", "subprocess", "http", "email", "tomllib", "logging",
+    "httptools", "click", "rich", "pydantic", "httpx2", "httpx", "aiohttp", "openai", "uvloop", "tiktoken", "redis", "valkey", "sqlalchemy",
+}  # fmt: skip
+
+PROBE = """
+import json, sys
+before = set(sys.modules)
+events = []
+sys.addaudithook(lambda event, args: events.append(event))
+import headrace
+headrace.Router
+headrace.completion
+import threading
+print(json.dumps({
+    "modules": sorted(set(sys.modules) - before),
+    "threads": threading.active_count(),
+    "events": sorted({event for event in events if event.split(".")[0] in ("socket", "subprocess", "_thread", "ssl")}),
+}))
+"""
+
+
+@cache
+def probe(code: str = PROBE) -> dict[str, object]:
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    loaded: dict[str, object] = json.loads(done.stdout)
+    return loaded
+
+
+def loaded(found: dict[str, object]) -> set[str]:
+    assert isinstance(found["modules"], list)
+    return {name.split(".")[0] for name in found["modules"]}
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    assert not loaded(probe()) & HEAVY
+
+
+def test_only_msgspec_comes_from_elsewhere() -> None:
+    assert loaded(probe()) - set(sys.stdlib_module_names) <= {"headrace", "msgspec"}
+
+
+def test_it_starts_no_thread_and_opens_no_socket() -> None:
+    assert probe()["threads"] == 1
+    assert probe()["events"] == []
+
+
+def test_the_probe_would_notice() -> None:
+    """The same probe, with an import that does all of it, finds all of it."""
+    loud = "import asyncio, socket, threading; socket.socket().close(); threading.Timer(9, print).start(); threading.enumerate()[1].cancel"
+    found = probe(PROBE.replace("headrace.Router\nheadrace.completion", loud))
+    assert {"asyncio", "socket"} <= loaded(found)
+    assert found["threads"] == 2
+    assert "socket.__new__" in str(found["events"])

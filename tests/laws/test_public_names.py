@@ -1,0 +1,74 @@
+"""What `import headrace` offers: one list of names, the same for people, type checkers and `from headrace import *`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from importlib import import_module
+
+import pytest
+
+import headrace
+from headrace import errors
+from laws.source import PACKAGE
+
+CALLS = ["completion", "text_completion", "embedding"]
+PROMISED = [*CALLS, *(f"a{name}" for name in CALLS), "Router", "settings", "Settings", "Timeouts", "install_as_litellm"]
+
+
+def stub() -> dict[str, str]:
+    """Names that the stub declares, each with the module it says they come from."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    return {alias.asname or alias.name: str(node.module) for node in froms for alias in node.names}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_promised_names_are_there(name: str) -> None:
+    assert name in headrace.__all__
+    assert getattr(headrace, name) is not None
+
+
+@pytest.mark.parametrize("name", headrace.__all__)
+def test_a_public_name_is_the_one_type_checkers_see(name: str) -> None:
+    assert getattr(headrace, name) is getattr(import_module(stub()[name]), name)
+
+
+def test_type_checkers_see_no_other_names() -> None:
+    assert sorted(stub()) == headrace.__all__
+
+
+def test_every_exception_is_public() -> None:
+    raised = {cls.__name__ for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, errors.HeadraceError)}
+    assert {name for name in raised if not name.startswith("_")} <= set(headrace.__all__)
+
+
+def test_star_import_and_dir_tell_the_same() -> None:
+    namespace: dict[str, object] = {}
+    exec("from headrace import *", namespace)
+    assert set(headrace.__all__) <= namespace.keys()
+    assert set(headrace.__all__) <= set(dir(headrace))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_has_an_async_twin_with_the_same_parameters(name: str) -> None:
+    for owner in (headrace, headrace.Router):
+        blocking, suspending = getattr(owner, name), getattr(owner, f"a{name}")
+        assert inspect.iscoroutinefunction(suspending)
+        assert not inspect.iscoroutinefunction(blocking)
+        assert list(inspect.signature(blocking).parameters) == list(inspect.signature(suspending).parameters)
+
+
+def test_an_unknown_name_is_an_attribute_error_that_says_so() -> None:
+    with pytest.raises(AttributeError, match="'headrace' has no attribute 'complete'"):
+        _ = headrace.complete
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    from importlib.metadata import version
+
+    assert headrace.__version__ == version("headrace")
+
+
+def test_the_package_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
