@@ -18,7 +18,7 @@ setup: $(VENV)/.ready  ## the virtual environment, from the locks
 # uv does not read pip's configuration: whoever has set pip to a mirror means uv too.
 $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Choose one with: make PYTHON=python3.13")'
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -f $(VENV)/pyvenv.cfg && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "setting up $(VENV) from locks/ (once; under a minute on a fast line)"
 	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
 	@mirror="$${PIP_INDEX_URL:-$$($(RUN) pip config get global.index-url 2>/dev/null)}"; \

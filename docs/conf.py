@@ -13,7 +13,6 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
-# `console` is Pygments' own name; `env` has none, and its lines read like shell assignments.
 highlight_language = "text"
 
 html_theme = "furo"
