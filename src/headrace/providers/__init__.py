@@ -1,0 +1,1 @@
+"""Who can be called, and how: one row for each provider in `providers.toml`."""

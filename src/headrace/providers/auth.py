@@ -1,0 +1,21 @@
+"""A key as the headers that show it."""
+
+from __future__ import annotations
+
+from headrace.errors import ConfigurationError
+from headrace.providers.catalog import Provider
+from headrace.wire import HeaderPairs
+
+
+def headers_for(provider: Provider, key: str | None) -> HeaderPairs:
+    """The headers that open `provider`, none without a key.
+
+    Raises ConfigurationError for a key that no header can carry, without repeating it.
+    """
+    if not key:
+        return ()
+    if not key.isascii() or not key.isprintable():
+        raise ConfigurationError(f"the key for {provider.name} holds what no header can carry: copy it again without line breaks")
+    if provider.auth.header:
+        return ((provider.auth.header, key),)
+    return (("authorization", f"Bearer {key}"),)

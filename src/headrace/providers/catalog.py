@@ -1,0 +1,364 @@
+"""The rows of `providers.toml` as values, and the way from a model's name to one of them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace.errors import BadRequestError, ConfigurationError
+
+DIALECTS: Final = ("openai_chat",)
+
+PATHS: Final[Mapping[str, str]] = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+"""Where each operation lives below a base URL, unless a row says otherwise."""
+
+ANY_ADDRESS: Final = "custom_openai"
+"""The row for an address that speaks OpenAI and is not in the catalogue."""
+
+
+_HERE: Final = ("localhost", "127.0.0.1", "::1", None)
+
+
+class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+    """How a key is shown, and the environment variables that may hold it, the first that is set winning."""
+
+    env: tuple[str, ...] = ()
+    header: str = ""
+    """The header that takes the bare key; empty for `Authorization: Bearer`."""
+    optional: bool = False
+    """Calls go out without a key as well: local servers, mostly."""
+
+    @property
+    def kind(self) -> Literal["bearer", "header", "none"]:
+        if self.header:
+            return "header"
+        return "bearer" if self.env or self.optional else "none"
+
+
+class Quirk(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+    """What a provider takes under another name, or not at all."""
+
+    source: str
+    """Where that is documented, or the 400 that showed it."""
+    models: str = ""
+    """A regular expression matched from the start of the model's name; empty for every model."""
+    operation: str = ""
+    """`chat`, `completions` or `embeddings`; empty for all of them."""
+    rename: dict[str, str] = {}
+    drop: tuple[str, ...] = ()
+    """Left out: the provider does by itself what they ask for."""
+    refuse: tuple[str, ...] = ()
+    """Refused by the provider: an UnsupportedParamsError here, or left out with `drop_params`."""
+    default: dict[str, Any] = {}
+    """Sent unless the caller gives his own."""
+
+
+class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
+    """How a row is known."""
+
+    source: str
+    """A page, or an exchange of recorded traffic."""
+    checked: datetime.date
+    confidence: Literal["recorded", "documented", "litellm", "unchecked"]
+    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · from memory."""
+
+
+class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True, kw_only=True):
+    """One row: whom to call, in which dialect, where, with which key and with which quirks. Holds no key."""
+
+    name: str
+    dialect: str = DIALECTS[0]
+    base_url: str = ""
+    """Empty where every customer has an address of his own."""
+    base_url_template: str = ""
+    """The same with environment variables in braces."""
+    other_base_urls: tuple[str, ...] = ()
+    """Further addresses of the same service: other regions, older names."""
+    base_url_envs: tuple[str, ...] = ()
+    base_path: str = ""
+    """Added to an address that has no path of its own."""
+    auth: Auth = Auth()
+    aliases: tuple[str, ...] = ()
+    paths: dict[str, str] = {}
+    bare_model: str = ""
+    """What a model's name without a slash stands for, `{model}` being the name."""
+    names: str = ""
+    """A regular expression for models that belong to this provider without a prefix."""
+    quirks: tuple[Quirk, ...] = ()
+    profile: str = ""
+    """How its limits are accounted, a name of `headrace.limits`; empty where nobody knows."""
+    quota: str = ""
+    """The family of its rate-limit headers; empty where it sends none."""
+    evidence: Evidence
+
+    @property
+    def key_envs(self) -> tuple[str, ...]:
+        return self.auth.env
+
+    @property
+    def needs_key(self) -> bool:
+        return self.auth.kind != "none" and not self.auth.optional
+
+    @property
+    def source(self) -> str:
+        return self.evidence.source
+
+    @property
+    def checked(self) -> datetime.date:
+        return self.evidence.checked
+
+    @property
+    def confidence(self) -> str:
+        return self.evidence.confidence
+
+    def path(self, operation: str) -> str:
+        """The path of an operation below the base URL. Raises BadRequestError for an operation nobody knows."""
+        path = self.paths.get(operation) or PATHS.get(operation)
+        if path is None:
+            raise BadRequestError(f"{self.name} has no operation {operation!r}; known are {', '.join(PATHS)}")
+        return path
+
+    def address(self, base_url: str) -> str:
+        """`base_url` without a trailing slash, completed where it names nothing but a host."""
+        base_url = base_url.rstrip("/")
+        return base_url + self.base_path if self.base_path and not urlsplit(base_url).path else base_url
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.name} {self.dialect} {self.base_url or self.base_url_template or 'any address'}>"
+
+
+class Resolved(NamedTuple):
+    """A provider, and its own name for the model."""
+
+    provider: Provider
+    model: str
+
+
+class Catalog:
+    """All rows, by name and alias."""
+
+    def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._rows: dict[str, Provider] = {}
+        self._names: dict[str, str] = {}
+        for name, row in rows.items():
+            self.add(_provider(name, row))
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(tuple(self._rows.values()))
+
+    def add(self, provider: Provider) -> None:
+        """Take a row in; one of the same name gives way to it. Raises ConfigurationError when another row has its name."""
+        spellings = (provider.name, *provider.aliases)
+        for spelling in spellings:
+            if (owner := self._names.get(spelling, provider.name)) != provider.name:
+                raise ConfigurationError(f"provider {provider.name!r}: the name {spelling!r} belongs to {owner!r}; choose another")
+        self._rows[provider.name] = provider
+        self._names |= dict.fromkeys(spellings, provider.name)
+
+    def get(self, spelling: str) -> Provider | None:
+        name = self._names.get(spelling)
+        return None if name is None else self._rows[name]
+
+    def at(self, base_url: str) -> Provider | None:
+        """The provider that answers at `base_url`: same host, and the path of a known address or below it.
+
+        Nobody for an address of this machine: any server may answer there.
+        """
+        if urlsplit(base_url).hostname in _HERE:
+            return None
+        for provider in self._rows.values():
+            if any(_within(base_url, known) for known in (provider.base_url, *provider.other_base_urls)):
+                return provider
+        return None
+
+    def owner(self, model: str) -> Provider | None:
+        """The provider a bare model name belongs to, for the few that everybody knows."""
+        return next((row for row in self._rows.values() if row.names and re.match(row.names, model)), None)
+
+    def close_to(self, spelling: str) -> list[str]:
+        import difflib  # late: only an error needs it
+
+        return difflib.get_close_matches(spelling, self._names, n=3, cutoff=0.6)
+
+
+def _provider(name: str, row: Mapping[str, Any]) -> Provider:
+    try:
+        return msgspec.convert({"name": name, **row}, Provider)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"provider {name!r}: {error}") from error
+
+
+def _within(url: str, known: str) -> bool:
+    here, there = urlsplit(url), urlsplit(known)
+    path = there.path.rstrip("/")
+    same_host = (here.scheme, here.netloc.lower()) == (there.scheme, there.netloc)
+    return bool(known) and same_host and f"{here.path}/".startswith(f"{path}/")
+
+
+@cache
+def catalog() -> Catalog:
+    """The catalogue of this process, read when first asked for."""
+    import tomllib  # late: most of what imports headrace calls nobody
+
+    return Catalog(tomllib.loads(Path(__file__).with_name("providers.toml").read_text("utf-8")))
+
+
+def providers() -> tuple[Provider, ...]:
+    """Every provider that can be called, those registered at run time included."""
+    return tuple(catalog())
+
+
+def register_provider(
+    name: str,
+    *,
+    base_url: str,
+    api_key_env: str | Sequence[str] = (),
+    dialect: str = DIALECTS[0],
+    header: str = "",
+    aliases: Sequence[str] = (),
+    profile: str = "",
+) -> Provider:
+    """Make `name/model` callable in this process; a row of the same name gives way.
+
+    api_key_env: the environment variables that may hold the key; without any, none is needed.
+    header: the header that takes the key, `Authorization: Bearer` unless given.
+    Raises ConfigurationError that names the argument.
+    """
+    for spelling in (name, *aliases):
+        if not spelling or "/" in spelling or spelling != spelling.strip():
+            raise ConfigurationError(f"a provider's name must be a word without slashes, such as 'acme'; got {spelling!r}")
+    if dialect not in DIALECTS:
+        raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(DIALECTS)}; got {dialect!r}")
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigurationError(f"base_url of provider {name!r} must begin with http:// or https:// and name a host")
+    env = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
+    provider = Provider(
+        name=name,
+        dialect=dialect,
+        base_url=base_url.rstrip("/"),
+        auth=Auth(env=env, header=header, optional=not env),
+        aliases=tuple(aliases),
+        profile=profile,
+        evidence=Evidence("register_provider", datetime.date.today(), "unchecked"),
+    )
+    catalog().add(provider)
+    return provider
+
+
+def resolve(model: str, *, custom_llm_provider: str | None = None, base_url: str | None = None) -> Resolved:
+    """Which provider `model` names, and the provider's own name for it.
+
+    The part before the first slash is the provider, the rest goes out verbatim. `custom_llm_provider` decides over it.
+    A name without a known provider belongs to whoever answers at `base_url`.
+    Raises BadRequestError that names close matches and the fix.
+    """
+    if custom_llm_provider:
+        provider = catalog().get(custom_llm_provider)
+        if provider is None:
+            raise BadRequestError(_unknown_provider(custom_llm_provider, "custom_llm_provider"), model=model)
+        return _resolved(provider, _without(model, custom_llm_provider, provider.name), base_url)
+    prefix, slash, rest = model.partition("/")
+    provider = catalog().get(prefix) if slash else None
+    if provider is not None:
+        return _resolved(provider, rest, base_url)
+    provider = _by_address_or_fame(model, base_url)
+    if provider is None:
+        raise BadRequestError(_unknown_provider(prefix, "model") if slash else _no_provider(model), model=model)
+    return _resolved(provider, model, base_url)
+
+
+def _without(model: str, *prefixes: str) -> str:
+    return next((model[len(prefix) + 1 :] for prefix in prefixes if model.startswith(f"{prefix}/")), model)
+
+
+def _by_address_or_fame(model: str, base_url: str | None) -> Provider | None:
+    owner = catalog().owner(model)
+    if base_url is None:
+        return owner
+    return catalog().at(base_url) or owner or catalog().get(ANY_ADDRESS)
+
+
+def _resolved(provider: Provider, model: str, base_url: str | None) -> Resolved:
+    if not model:
+        raise BadRequestError(f"the model's own name is missing after {provider.name}/", llm_provider=provider.name)
+    if provider.bare_model and "/" not in model:
+        model = provider.bare_model.format(model=model)
+    return Resolved(provider if base_url is None else placed(provider, base_url), model)
+
+
+def placed(provider: Provider, base_url: str) -> Provider:
+    """`provider` at another address than its own: the quirks, limits and headers are those of whoever answers there.
+
+    So `openai/…` with another provider's address is accounted as that provider does, under the name it was called by.
+    """
+    there = catalog().at(base_url)
+    if there is not None and there.name == provider.name:
+        return provider
+    if there is None:
+        return msgspec.structs.replace(provider, profile="", quota="") if provider.base_url else provider
+    return msgspec.structs.replace(provider, profile=there.profile, quota=there.quota, quirks=there.quirks)
+
+
+def _no_provider(model: str) -> str:
+    return (
+        f"LLM Provider NOT provided: the model {model!r} does not say whom to call. Write 'provider/model', for instance "
+        f"'openai/{model}', or give custom_llm_provider='openai', or base_url= with the address of a server that speaks OpenAI"
+        f"{_meant(model)}"
+    )
+
+
+def _unknown_provider(spelling: str, argument: str) -> str:
+    return (
+        f"LLM Provider NOT provided: no provider {spelling!r} (from {argument}) is known{_meant(spelling)}. For an address that speaks "
+        f"OpenAI give base_url= and the prefix 'openai/'; headrace.register_provider adds one for good, headrace.providers() lists all"
+    )
+
+
+def _meant(spelling: str) -> str:
+    close = catalog().close_to(spelling)
+    return f". Close to it: {', '.join(close)}" if close else ""
+
+
+def find_key(provider: Provider, env: Mapping[str, str]) -> str | None:
+    """The first of the provider's key variables that `env` sets to more than blanks."""
+    return _first(provider.auth.env, env)
+
+
+def find_base_url(provider: Provider, env: Mapping[str, str]) -> str | None:
+    """The address that `env` gives for the provider, None where the row's own stands."""
+    base_url = _first(provider.base_url_envs, env)
+    if base_url is None and provider.base_url_template:
+        values = {name: env.get(name, "").strip() for name in _braced(provider.base_url_template)}
+        base_url = provider.base_url_template.format_map(values) if all(values.values()) else None
+    return None if base_url is None else provider.address(base_url)
+
+
+def _first(names: Sequence[str], env: Mapping[str, str]) -> str | None:
+    return next((value for name in names if (value := env.get(name, "").strip())), None)
+
+
+def _braced(template: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", template)
+
+
+def missing_key(provider: Provider) -> str:
+    """What to tell a caller who gave no key."""
+    return f"{provider.name} needs a key: set {' or '.join(provider.auth.env)} in the environment, or pass api_key="
+
+
+def missing_base_url(provider: Provider) -> str:
+    """What to tell a caller whose provider has no address of its own."""
+    envs = (*provider.base_url_envs, " and ".join(_braced(provider.base_url_template)))
+    known = [name for name in envs if name]
+    return (
+        f"{provider.name} has no fixed address: pass base_url=, e.g. base_url='http://127.0.0.1:8000/v1'"
+        f"{', or set ' + ' or '.join(known) + ' in the environment' if known else ''}"
+    )

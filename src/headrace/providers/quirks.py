@@ -1,0 +1,37 @@
+"""A request's parameters as one provider takes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from headrace.errors import UnsupportedParamsError
+from headrace.providers.catalog import Provider, Quirk
+
+
+def apply(provider: Provider, body: dict[str, Any], *, operation: str, drop_params: bool = False) -> dict[str, Any]:
+    """`body` as `provider` takes it: the same object where nothing is special, else a new one.
+
+    Raises UnsupportedParamsError, naming parameter and source, for what the provider is known to refuse, unless `drop_params`.
+    """
+    for quirk in provider.quirks:
+        if _concerns(quirk, operation, body.get("model", "")):
+            body = _applied(quirk, provider.name, body, drop_params)
+    return body
+
+
+def _concerns(quirk: Quirk, operation: str, model: str) -> bool:
+    return quirk.operation in ("", operation) and (not quirk.models or re.match(quirk.models, model) is not None)
+
+
+def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: bool) -> dict[str, Any]:
+    refused = [name for name in quirk.refuse if name in body]
+    if refused and not drop_params:
+        raise UnsupportedParamsError(
+            f"{provider} refuses {', '.join(refused)} ({quirk.source}): leave it out, or pass drop_params=True to have it left out",
+            model=body.get("model"),
+            llm_provider=provider,
+        )
+    left_out = {*refused, *quirk.drop, *(name for name, other in quirk.rename.items() if other in body)}
+    written = {quirk.rename.get(name, name): value for name, value in body.items() if name not in left_out}
+    return {**quirk.default, **written}

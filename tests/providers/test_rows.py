@@ -1,0 +1,93 @@
+"""Every row of the catalogue can be used, and says how it is known."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from headrace.providers.auth import headers_for
+from headrace.providers.catalog import DIALECTS, PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, providers
+
+ROWS = [pytest.param(row, id=row.name) for row in providers()]
+
+# The prefixes a program written for litellm 1.106.2 may use for services that speak OpenAI.
+LITELLM = Path(__file__).with_name("litellm_prefixes.txt").read_text("utf-8").split()
+
+
+def test_there_are_many() -> None:
+    assert len(providers()) >= 90
+
+
+@pytest.mark.parametrize("prefix", LITELLM)
+def test_a_prefix_of_litellm_is_known(prefix: str) -> None:
+    assert catalog().get(prefix) is not None
+
+
+def test_no_name_means_two_providers() -> None:
+    spellings = Counter(spelling for row in providers() for spelling in (row.name, *row.aliases))
+    assert [spelling for spelling, times in spellings.items() if times > 1 or "/" in spelling] == []
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
+    env = dict.fromkeys(re.findall(r"\{(\w+)\}", row.base_url_template), "abc")
+    base_url = row.base_url or find_base_url(row, env) or row.address("https://example.test")
+    for operation in PATHS:
+        url = urlsplit(base_url + row.path(operation))
+        assert url.scheme in ("http", "https")
+        assert url.hostname
+        assert "//" not in url.path
+        assert "{" not in url.geturl()
+        assert url.path.endswith(("completions", "embeddings"))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_says_how_it_is_known(row: Provider) -> None:
+    assert row.source
+    assert datetime.date(2025, 1, 1) < row.checked <= datetime.date.today()
+    assert row.dialect in DIALECTS
+    assert all(quirk.source for quirk in row.quirks)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_address_of_a_row_is_plain(row: Provider) -> None:
+    """No trailing slash, no surplus blanks; unencrypted only on one's own machine."""
+    for address in filter(None, (row.base_url, row.base_url_template, *row.other_base_urls)):
+        assert address == address.strip().rstrip("/")
+        assert address.startswith("https://") or urlsplit(address).hostname in ("localhost", "127.0.0.1")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_finds_its_key_and_shows_it(row: Provider) -> None:
+    env = {name: f"key from {name}" for name in reversed(row.key_envs)}
+    key = find_key(row, env)
+    if not row.key_envs:
+        assert row.auth.kind == "none"
+        return
+    assert key == f"key from {row.key_envs[0]}"
+    ((name, value),) = headers_for(row, key)
+    assert value == (key if row.auth.header else f"Bearer {key}")
+    assert name == (row.auth.header or "authorization")
+    assert row.key_envs[0] in missing_key(row)
+    assert "api_key=" in missing_key(row)
+
+
+@pytest.mark.parametrize("row", [row for row in providers() if not row.base_url], ids=lambda row: row.name)
+def test_a_row_without_an_address_says_where_to_give_one(row: Provider) -> None:
+    assert row.base_url_envs or row.base_url_template
+    assert "base_url=" in missing_base_url(row)
+    assert all(name in missing_base_url(row) for name in row.base_url_envs)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_quirk_is_well_formed(row: Provider) -> None:
+    for quirk in row.quirks:
+        re.compile(quirk.models)
+        assert quirk.operation in ("", *PATHS)
+        assert quirk.rename or quirk.drop or quirk.refuse or quirk.default
+        assert not {*quirk.drop, *quirk.refuse} & {*quirk.rename, *quirk.rename.values()}
