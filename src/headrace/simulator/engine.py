@@ -1,0 +1,378 @@
+"""A simulated provider: from a request and the time to a planned reply. No sockets and no clock of its own."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import structs
+
+from headrace.errors import ConfigurationError
+from headrace.simulator import openai_api as api
+from headrace.simulator.asks import Answer, Chat, Embed, Models, Rejected
+from headrace.simulator.config import ProviderConfig, draw, provider_of
+from headrace.simulator.enforce import Admitted, Cost, Enforcer, Refused
+from headrace.simulator.exchange import NEVER, Ending, Exchange, Piece
+from headrace.simulator.faults import NO_WISH, BadFault, Fault, FaultBook, Wish, parse_wish
+from headrace.simulator.model import Model
+from headrace.simulator.stats import Stats
+
+JSON: Final = ("content-type", "application/json")
+EVENTS: Final = ("content-type", "text/event-stream; charset=utf-8")
+HTML: Final = ("content-type", "text/html")
+
+BEFORE_ADMISSION: Final = frozenset({400, 401, 402, 403, 404, 429})
+"""Injected statuses that a provider decides on before any work: they are not charged."""
+
+CACHE_BLOCK: Final = 4096
+"""Characters (1,024 tokens) of a prompt's beginning that are cached together."""
+CACHE_SIZE: Final = 10_000
+
+HTML_PAGE: Final = b"<html>\r\n<head><title>%d</title></head>\r\n<body>\r\n<center><h1>%d</h1></center>\r\n</body>\r\n</html>\r\n"
+
+
+class Incoming(NamedTuple):
+    """One HTTP request as it reached its provider. `path` is without the provider's prefix; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Pace(NamedTuple):
+    """How fast one answer comes: seconds to the first token, and between tokens."""
+
+    ttft: float
+    gap: float
+
+
+class PromptCache:
+    """Which beginnings of prompts were seen before, in whole blocks."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def cached_tokens(self, model: str, text: str) -> int:
+        """Tokens of `text` that were in the cache; from now on all its whole blocks are."""
+        cached, checksum = 0, 0
+        for at in range(0, len(text) - CACHE_BLOCK + 1, CACHE_BLOCK):
+            checksum = zlib.crc32(text[at : at + CACHE_BLOCK].encode("utf-8", "replace"), checksum)
+            mark = (model, checksum)
+            if mark in self._seen:
+                cached = (at + CACHE_BLOCK) // 4
+            self._seen[mark] = None
+            self._seen.move_to_end(mark)
+        while len(self._seen) > CACHE_SIZE:
+            self._seen.popitem(last=False)
+        return cached
+
+
+class Provider:
+    """One provider at work. `now` is the same never decreasing clock throughout; `epoch` its zero in Unix seconds."""
+
+    def __init__(self, config: ProviderConfig, *, seed: int = 0, now: float = 0.0, epoch: float = 0.0) -> None:
+        self.config = config
+        self.model = Model(seed)
+        self.chance = random.Random(f"{seed}/{config.name}")
+        self.faults = FaultBook([fault.rule() for fault in config.faults])
+        self.stats = Stats(now)
+        self.quotas: dict[str, Enforcer] = {}
+        self._cache = PromptCache()
+        self._keys = frozenset(config.api_keys)
+        self._started = now
+        self._epoch = epoch
+        self._now = now
+        self._count = 0
+
+    # The way of a request
+
+    def handle(self, incoming: Incoming, now: float) -> Exchange:
+        """The reply to `incoming`, planned from `now` on. Never raises for anything a caller can send."""
+        self._count += 1
+        self._now = now
+        self.stats.requests += 1
+        try:
+            exchange = self._handle(incoming, now) if self.faults.dead is None else self._dead(self.faults.dead)
+        except Rejected as error:
+            exchange = self._error(error)
+        self.stats.statuses[0 if exchange.headless else exchange.status] += 1
+        return exchange
+
+    def _handle(self, incoming: Incoming, now: float) -> Exchange:
+        endpoint = api.endpoint_of(incoming.method, incoming.path)
+        key = api.key_of(incoming.headers)
+        if self._keys and key not in self._keys:
+            raise api.wrong_key(key)
+        ask = api.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
+        if isinstance(ask, Models):
+            return self._reply([], api.write_models(self.config.models, int(self._epoch + self._started), self.config.name, ask.only))
+        ask, wish = self._wish(ask, incoming.headers)
+        if ask.model not in self.config.models:
+            raise api.no_such_model(ask.model)
+        fault = wish.fault or self.faults.strike(ask.model, now - self._started, self.chance)
+        if fault is not None:
+            self.stats.faults[fault.name] += 1
+            if fault.kind == "status" and fault.status in BEFORE_ADMISSION:
+                raise api.error_for_status(fault.status, fault.retry_after, self.config.retry_after)
+        ask = self._fitting(ask)
+        return self._admit(ask, wish, fault, key or "", now)
+
+    def _wish(self, ask: Chat | Embed, headers: Mapping[str, str]) -> tuple[Chat | Embed, Wish]:
+        """What the caller asked of the simulator: by header, or after a "?" in the model's name."""
+        model, mark, text = ask.model.partition("?")
+        text = headers.get("x-simulate", text)
+        if mark:
+            ask = structs.replace(ask, model=model)
+        if not text:
+            return ask, NO_WISH
+        try:
+            return ask, parse_wish(text)
+        except BadFault as error:
+            raise Rejected(400, str(error), param="x-simulate", code="invalid_simulation") from None
+
+    def _fitting(self, ask: Chat | Embed) -> Chat | Embed:
+        """The request if the model can do it, with its cached tokens looked up. Raises Rejected."""
+        config = self.config
+        if isinstance(ask, Embed):
+            if ask.dimensions is not None and ask.dimensions > config.dimensions:
+                message = f"Invalid 'dimensions': at most {config.dimensions} are supported, whereas you asked for {ask.dimensions}."
+                raise Rejected(400, message, param="dimensions")
+            return ask
+        wanted = ask.max_tokens or 0
+        if wanted > config.max_output_tokens:
+            message = (
+                f"max_tokens is too large: {wanted}. This model supports at most {config.max_output_tokens} completion tokens, "
+                f"whereas you provided {wanted}."
+            )
+            raise Rejected(400, message, param="max_tokens", code="invalid_value")
+        if ask.prompt_tokens + wanted > config.context_window:
+            message = (
+                f"This model's maximum context length is {config.context_window} tokens. However, you requested "
+                f"{ask.prompt_tokens + wanted} tokens ({ask.prompt_tokens} in the messages, {wanted} in the completion). "
+                "Please reduce the length of the messages or completion."
+            )
+            raise Rejected(400, message, param="messages", code="context_length_exceeded")
+        if len(ask.text) < CACHE_BLOCK:
+            return ask
+        return structs.replace(ask, cached_tokens=min(ask.prompt_tokens, self._cache.cached_tokens(ask.model, ask.text)))
+
+    def _admit(self, ask: Chat | Embed, wish: Wish, fault: Fault | None, key: str, now: float) -> Exchange:
+        enforcer = self._quota(key, ask.model)
+        verdict = enforcer.admit(now, self._cost(ask))
+        headers = api.limit_headers(enforcer, now) if self.config.header_style == "openai" else []
+        if isinstance(verdict, Refused):
+            self.stats.rejected[verdict.scope] += 1
+            return self._error(api.rejected_by_limit(verdict, ask.model, self.config.retry_after), headers)
+        try:
+            exchange = self._plan(ask, wish, fault, headers)
+        except Rejected:
+            enforcer.end(now, verdict, failed=True)
+            raise
+        self.stats.enter(ask.prompt_tokens)
+        return self._watched(exchange, enforcer, verdict, exchange.status >= 500, now)
+
+    def _watched(self, exchange: Exchange, enforcer: Enforcer, admitted: Admitted, failed: bool, start: float) -> Exchange:
+        def on_tokens(now: float, tokens: int) -> None:
+            self.stats.output_tokens += tokens
+            enforcer.produce(now, admitted, tokens)
+
+        def on_end(now: float, left: bool) -> None:
+            if exchange.tokens:
+                # Of a body that is sent whole, the tokens up to the moment the caller left were made nevertheless.
+                share = min(1.0, (now - start) / exchange.delay) if left and exchange.delay else 1.0
+                on_tokens(now, int(exchange.tokens * share))
+            enforcer.end(now, admitted, failed=failed)
+            self.stats.leave(left=left)
+
+        return exchange.watched(on_tokens, on_end)
+
+    def _cost(self, ask: Chat | Embed) -> Cost:
+        if isinstance(ask, Embed):
+            return Cost(ask.prompt_tokens, 0)
+        limit = ask.max_tokens if ask.max_tokens is not None else self.config.assumed_output_tokens
+        return Cost(ask.prompt_tokens, limit * ask.n, ask.cached_tokens)
+
+    def _quota(self, key: str, model: str) -> Enforcer:
+        per = self.config.limits_per
+        name = {"provider": "all", "key": f"key {_masked(key)}", "model": model}.get(per) or f"key {_masked(key)}, {model}"
+        enforcer = self.quotas.get(name)
+        if enforcer is None:
+            config = self.config
+            enforcer = self.quotas[name] = Enforcer(
+                config.rules(),
+                accounting=config.accounting,
+                estimate=config.estimate,
+                concurrency=config.concurrency,
+                count_failed=config.count_failed,
+            )
+        return enforcer
+
+    # What is sent
+
+    def _plan(self, ask: Chat | Embed, wish: Wish, fault: Fault | None, headers: list[tuple[str, str]]) -> Exchange:
+        config = self.config
+        ttft = draw(config.ttft, self.chance) if wish.ttft is None else wish.ttft
+        gap = draw(config.gap, self.chance) if wish.gap is None else wish.gap
+        slower = fault.factor if fault is not None and fault.kind == "slow" else 1.0
+        pace = Pace(ttft * slower, gap * slower)
+        if isinstance(ask, Embed):
+            exchange = self._reply(headers, api.write_embeddings(ask, ask.dimensions or config.dimensions), delay=pace.ttft)
+        else:
+            exchange = self._plan_chat(ask, wish, fault, pace, headers)
+        return exchange if fault is None else self._spoil(exchange, fault, headers)
+
+    def _plan_chat(self, chat: Chat, wish: Wish, fault: Fault | None, pace: Pace, headers: list[tuple[str, str]]) -> Exchange:
+        config = self.config
+        rng = self.model.rng(chat, self.chance)
+        length = int(draw(config.output_tokens, rng)) if wish.tokens is None else wish.tokens
+        thoughts = int(draw(config.reasoning_tokens, rng)) if chat.reasoning else 0
+        try:
+            answer = self.model.answer(chat, rng, length, exact=wish.tokens is not None, reasoning=thoughts)
+        except ValueError as error:
+            raise Rejected(400, f"Invalid schema: {error}.", code="invalid_schema") from None
+        stamp = api.Stamp(self._id("cmpl-" if chat.legacy else "chatcmpl-"), int(self._epoch + self._now), chat.model)
+        if chat.stream:
+            pieces = self._pieces(chat, answer, stamp, pace, fault)
+            ending: Ending = "proper" if fault is None else ENDINGS.get(fault.kind, "proper")
+            return Exchange(200, self._headers(EVENTS, headers), pieces=pieces, delay=pace.ttft, ending=ending)
+        body = api.write_answer(chat, answer, stamp, show_reasoning=config.reasoning_content)
+        # Choices are made side by side: the longest one decides.
+        steps = max(choice.tokens for choice in answer.choices)
+        exchange = self._reply(headers, body, delay=pace.ttft + pace.gap * steps)
+        exchange.tokens = answer.output_tokens
+        return exchange
+
+    def _pieces(self, chat: Chat, answer: Answer, stamp: api.Stamp, pace: Pace, fault: Fault | None) -> Iterator[Piece]:
+        events = api.write_stream(chat, answer, stamp, chunk_tokens=self.config.chunk_tokens, show_reasoning=self.config.reasoning_content)
+        pieces = _timed(events, pace.gap / len(answer.choices))
+        end: Piece = (0.0, b"".join(api.write_stream_end(chat, answer, stamp)), 0)
+        if fault is None or fault.kind not in STREAM_FAULTS:
+            return chain(pieces, (end,))
+        return _spoiled(pieces, end, fault)
+
+    def _spoil(self, exchange: Exchange, fault: Fault, headers: Sequence[tuple[str, str]]) -> Exchange:
+        """The reply as `fault` leaves it. What happens inside a stream was planned with its pieces."""
+        kind, stream = fault.kind, exchange.pieces is not None
+        if kind in ("status", "html") or (kind == "error_event" and not stream):
+            return self._failure(fault, headers)
+        if kind == "hang":
+            return Exchange(200, [], delay=NEVER, headless=True, ending="hang")
+        if kind == "reset":
+            return Exchange(200, [], delay=exchange.delay, headless=True, ending="reset")
+        if kind == "oversized":
+            return Exchange(200, self._headers(JSON), pieces=_padding(fault.bytes), delay=exchange.delay, length=fault.bytes)
+        return exchange if stream else self._spoil_body(exchange, fault)
+
+    def _failure(self, fault: Fault, headers: Sequence[tuple[str, str]] = ()) -> Exchange:
+        if fault.kind == "html":
+            return Exchange(fault.status, self._headers(HTML), body=HTML_PAGE % (fault.status, fault.status))
+        return self._error(api.error_for_status(fault.status, fault.retry_after, self.config.retry_after), headers)
+
+    def _dead(self, fault: Fault) -> Exchange:
+        """What a dead provider sends: it looks at nothing and charges nothing."""
+        self.stats.faults[fault.name] += 1
+        if fault.kind in ("status", "html"):
+            return self._failure(fault)
+        silent = fault.kind == "hang"
+        return Exchange(200, [], delay=NEVER if silent else 0.0, headless=True, ending="hang" if silent else "reset")
+
+    def _spoil_body(self, exchange: Exchange, fault: Fault) -> Exchange:
+        """A whole body broken in the middle: with its length kept (the connection breaks) or not (the JSON does)."""
+        half = exchange.body[: len(exchange.body) // 2]
+        if fault.kind in ("garbage", "unfinished"):
+            exchange.body, exchange.length = half, len(half)
+        elif fault.kind in ENDINGS:
+            exchange.pieces = iter([(0.0, half, 0)])
+            exchange.ending = ENDINGS[fault.kind]
+        return exchange
+
+    def _reply(self, headers: Sequence[tuple[str, str]], body: bytes, *, delay: float = 0.0) -> Exchange:
+        return Exchange(200, self._headers(JSON, headers), body=body, delay=delay)
+
+    def _error(self, error: Rejected, headers: Sequence[tuple[str, str]] = ()) -> Exchange:
+        return Exchange(error.status, self._headers(JSON, [*headers, *error.headers]), body=api.write_error(error))
+
+    def _headers(self, kind: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+        return [kind, *more, ("x-request-id", self._id("req_"))]
+
+    def _id(self, prefix: str) -> str:
+        return f"{prefix}{self.config.name}{self._count:012x}"
+
+    # Control
+
+    def change(self, **fields: Any) -> None:
+        """Other values for fields of the configuration. Raises ConfigurationError naming the field; nothing has changed then."""
+        fixed = FIXED_FIELDS & fields.keys()
+        if fixed:
+            raise ConfigurationError(f"{self.config.name}: {', '.join(sorted(fixed))} cannot be changed while it runs")
+        changed = provider_of({**msgspec.to_builtins(self.config), **fields}, self.config.name)
+        self.config = changed
+        for enforcer in self.quotas.values():
+            enforcer.change(changed.rules(), changed.concurrency)
+        if "faults" in fields:
+            self.faults.replace([fault.rule() for fault in changed.faults])
+
+    def dies(self, fault: Fault | None = None) -> None:
+        """From now on every request meets `fault`; without one its connection is reset."""
+        self.faults.dead = fault or Fault("reset")
+
+    def recovers(self) -> None:
+        self.faults.dead = None
+
+    def report(self, now: float) -> dict[str, Any]:
+        """The provider's statistics as JSON values."""
+        return self.stats.report(now, self.quotas)
+
+    def forget(self, now: float) -> None:
+        """Start the statistics anew. Limits keep what they have counted."""
+        self.stats.reset(now)
+        for enforcer in self.quotas.values():
+            enforcer.forget()
+
+
+STREAM_FAULTS: Final = frozenset({"stall", "break", "cut", "unfinished", "garbage", "error_event"})
+ENDINGS: Final[Mapping[str, Ending]] = {"stall": "hang", "break": "reset", "cut": "close"}
+FIXED_FIELDS: Final = frozenset({"name", "port", "dialect", "accounting", "estimate", "limits_per", "count_failed"})
+
+
+def _masked(key: str) -> str:
+    return f"…{key[-4:]}" if len(key) >= 8 else f"of {len(key)} characters"
+
+
+def _timed(events: Iterator[tuple[bytes, int]], gap: float) -> Iterator[Piece]:
+    """Each event `gap` seconds a token after the one before; the first token needs no further wait."""
+    begun = False
+    for data, tokens in events:
+        yield (gap * tokens if begun else 0.0), data, tokens
+        begun = begun or tokens > 0
+
+
+def _spoiled(pieces: Iterator[Piece], end: Piece, fault: Fault) -> Iterator[Piece]:
+    """The first pieces as they should be, then what `fault` says."""
+    yield from islice(pieces, fault.after)
+    if fault.kind == "cut":
+        gap, data, _ = next(pieces, end)
+        word = data.find(b'"content":"')
+        yield gap, data[: word + 13 if word >= 0 else len(data) // 2], 0
+    elif fault.kind == "error_event":
+        yield 0.0, api.write_error_event(api.error_for_status(fault.status, None, "none")), 0
+    elif fault.kind == "garbage":
+        yield 0.0, b'data: {"id":"chatcm\n\n', 0
+        yield from pieces
+        yield end
+
+
+def _padding(size: int) -> Iterator[Piece]:
+    """A JSON object of exactly `size` bytes, at least fourteen."""
+    yield 0.0, b'{"padding":"', 0
+    left = size - 14
+    while left > 0:
+        yield 0.0, b"x" * min(left, 65_536), 0
+        left -= 65_536
+    yield 0.0, b'"}', 0

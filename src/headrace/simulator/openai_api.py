@@ -1,0 +1,710 @@
+"""The wire of an OpenAI-compatible provider: requests read and checked, replies, streams, errors and headers written.
+
+Shapes and messages follow api.openai.com as recorded in 2025 and 2026. Nothing here knows limits, clocks or sockets.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headrace.simulator.asks import Answer, Ask, Call, Chat, Choice, Embed, Models, Rejected, Tool
+from headrace.simulator.durations import go_duration
+from headrace.simulator.embeddings import embedding_base64, embedding_json
+from headrace.simulator.enforce import Enforcer, Refused, View
+from headrace.simulator.model import count_tokens
+
+ENCODE: Final = msgspec.json.Encoder().encode
+DECODE: Final = msgspec.json.Decoder().decode
+
+Body = Mapping[str, Any]
+Check = Callable[[str, Any], None]
+
+MESSAGE_TOKENS: Final = 4
+"""Prompt tokens that a message costs beside its text."""
+MEDIA_TOKENS: Final = 85
+"""Prompt tokens of an image, a sound or a file, whatever its size."""
+MAX_EMBEDDING_INPUTS: Final = 2048
+
+
+# Checks of single parameters
+
+
+def _kind_of(value: Any) -> str:
+    names = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array", dict: "an object"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _wrong_type(name: str, expected: str, value: Any) -> Rejected:
+    message = f"Invalid type for '{name}': expected {expected}, but got {_kind_of(value)} instead."
+    return Rejected(400, message, param=name, code="invalid_type")
+
+
+def _number(low: float, high: float, *, integer: bool = False) -> Check:
+    word, expected = ("integer", "an integer") if integer else ("decimal", "a decimal")
+
+    def check(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
+            raise _wrong_type(name, expected, value)
+        if low <= value <= high:
+            return
+        side, sign, bound = ("below minimum", ">=", low) if value < low else ("above maximum", "<=", high)
+        message = f"Invalid '{name}': {word} {side} value. Expected a value {sign} {bound:g}, but got {value} instead."
+        raise Rejected(
+            400, message, param=name, code=f"{word}_{side.replace('minimum', 'min').replace('maximum', 'max').replace(' ', '_')}_value"
+        )
+
+    return check
+
+
+def _typed(expected: str, *kinds: type) -> Check:
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise _wrong_type(name, expected, value)
+
+    return check
+
+
+def _one_of(*values: str) -> Check:
+    def check(name: str, value: Any) -> None:
+        if value not in values:
+            quoted = [f"'{choice}'" for choice in values]
+            message = f"Invalid value: '{value}'. Supported values are: {', '.join(quoted[:-1])}, and {quoted[-1]}."
+            raise Rejected(400, message, param=name, code="invalid_value")
+
+    return check
+
+
+def _stop(name: str, value: Any) -> None:
+    if isinstance(value, list):
+        if len(value) > 4:
+            raise Rejected(
+                400,
+                f"Invalid '{name}': array too long. Expected an array with maximum length 4.",
+                param=name,
+                code="array_above_max_length",
+            )
+        if all(isinstance(stop, str) for stop in value):
+            return
+    elif isinstance(value, str):
+        return
+    raise _wrong_type(name, "a string or an array of strings", value)
+
+
+def _anything(name: str, value: Any) -> None:
+    return None
+
+
+TEXT: Final = _typed("a string", str)
+FLAG: Final = _typed("a boolean", bool)
+ARRAY: Final = _typed("an array", list)
+OBJECT: Final = _typed("an object", dict)
+WHOLE: Final = _number(-(2**63), 2**63 - 1, integer=True)
+
+CHAT_PARAMS: Final[Mapping[str, Check]] = {
+    "model": TEXT, "messages": ARRAY, "stream": FLAG, "stream_options": OBJECT, "temperature": _number(0, 2), "top_p": _number(0, 1),
+    "n": _number(1, 128, integer=True), "max_tokens": _number(1, math.inf, integer=True),
+    "max_completion_tokens": _number(1, math.inf, integer=True), "stop": _stop, "seed": WHOLE, "presence_penalty": _number(-2, 2),
+    "frequency_penalty": _number(-2, 2), "logit_bias": OBJECT, "logprobs": FLAG, "top_logprobs": _number(0, 20, integer=True),
+    "response_format": OBJECT, "tools": ARRAY, "tool_choice": _typed("a string or an object", str, dict), "parallel_tool_calls": FLAG,
+    "user": TEXT, "metadata": OBJECT, "store": FLAG, "service_tier": TEXT, "modalities": ARRAY, "audio": OBJECT, "prediction": OBJECT,
+    "reasoning_effort": _one_of("none", "minimal", "low", "medium", "high", "xhigh"), "verbosity": _one_of("low", "medium", "high"),
+    "safety_identifier": TEXT, "prompt_cache_key": TEXT, "prompt_cache_retention": TEXT, "web_search_options": OBJECT,
+    "functions": ARRAY, "function_call": _anything,
+}  # fmt: skip
+
+TEXT_PARAMS: Final[Mapping[str, Check]] = {
+    name: CHAT_PARAMS[name]
+    for name in (
+        "model", "stream", "stream_options", "temperature", "top_p", "n", "max_tokens", "stop", "seed", "presence_penalty",
+        "frequency_penalty", "logit_bias", "user",
+    )
+} | {
+    "prompt": _typed("a string or an array", str, list), "suffix": TEXT, "echo": FLAG, "best_of": _number(1, 20, integer=True),
+    "logprobs": _number(0, 5, integer=True),
+}  # fmt: skip
+
+EMBEDDING_PARAMS: Final[Mapping[str, Check]] = {
+    "model": TEXT, "input": _typed("a string or an array", str, list), "dimensions": _number(1, 1_000_000, integer=True),
+    "encoding_format": _one_of("float", "base64"), "user": TEXT,
+}  # fmt: skip
+
+ENDPOINTS: Final[Mapping[str, tuple[str, str]]] = {
+    "/v1/chat/completions": ("POST", "chat"),
+    "/v1/completions": ("POST", "text"),
+    "/v1/embeddings": ("POST", "embeddings"),
+    "/v1/models": ("GET", "models"),
+}
+
+
+# Reading
+
+
+def endpoint_of(method: str, path: str) -> str:
+    """chat, text, embeddings, models or model. Raises Rejected for what is not served."""
+    known = ENDPOINTS.get(path)
+    if known is None and path.startswith("/v1/models/"):
+        known = ("GET", "model")
+    if known is None:
+        raise Rejected(404, f"Invalid URL ({method} {path})")
+    if method != known[0]:
+        message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+        raise Rejected(405, message, code="method_not_supported")
+    return known[1]
+
+
+def key_of(headers: Mapping[str, str]) -> str | None:
+    """The API key of a request, None when it brought none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def wrong_key(key: str | None) -> Rejected:
+    if key is None:
+        message = (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+            "(i.e. Authorization: Bearer YOUR_KEY)."
+        )
+        return Rejected(401, message)
+    shown = f"{key[:3]}***{key[-4:]}" if len(key) >= 12 else "***"
+    return Rejected(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+def no_such_model(model: str) -> Rejected:
+    return Rejected(404, f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found")
+
+
+def read(endpoint: str, path: str, body: bytes, extra_params: Sequence[str] = ()) -> Ask:
+    """The request in no dialect. Raises Rejected in the provider's words."""
+    if endpoint == "models":
+        return Models()
+    if endpoint == "model":
+        return Models(path.removeprefix("/v1/models/"))
+    content = _json(body)
+    if endpoint == "chat":
+        _check(content, CHAT_PARAMS, ("model", "messages"), extra_params)
+        return _chat(content)
+    if endpoint == "text":
+        _check(content, TEXT_PARAMS, ("model", "prompt"), extra_params)
+        return _text(content)
+    _check(content, EMBEDDING_PARAMS, ("model", "input"), extra_params)
+    return _embed(content)
+
+
+def _json(body: bytes) -> Body:
+    try:
+        content = DECODE(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict):
+        raise Rejected(400, "We could not parse the JSON body of your request. The OpenAI API expects a JSON payload.")
+    return content
+
+
+def _check(body: Body, params: Mapping[str, Check], required: Sequence[str], extra: Sequence[str]) -> None:
+    for name, value in body.items():
+        check = params.get(name)
+        if check is None:
+            if name not in extra:
+                raise Rejected(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+        elif value is not None:
+            check(name, value)
+    for name in required:
+        if body.get(name) is None:
+            raise Rejected(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+
+
+def _chat(body: Body) -> Chat:
+    messages = body["messages"]
+    texts, media = _read_messages(messages)
+    tools, offered = _read_tools(body)
+    text = "\n".join(texts)
+    characters = sum(map(len, texts)) + offered
+    logprobs = body.get("top_logprobs") or 0 if body.get("logprobs") else None
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        raise Rejected(400, "'top_logprobs' is only allowed when 'logprobs' is set to true.", param="top_logprobs")
+    return Chat(
+        model=body["model"],
+        text=text,
+        last=_last(messages),
+        prompt_tokens=count_tokens(characters) + MESSAGE_TOKENS * len(messages) + MEDIA_TOKENS * media,
+        max_tokens=_max_tokens(body),
+        tools=tools,
+        tool_choice=_tool_choice(body, tools),
+        parallel_tools=body.get("parallel_tool_calls") is not False,
+        schema=_schema(body, text),
+        logprobs=logprobs,
+        reasoning=body.get("reasoning_effort") not in (None, "none"),
+        **_common(body),
+    )
+
+
+def _common(body: Body) -> dict[str, Any]:
+    stop = body.get("stop")
+    options = body.get("stream_options")
+    stream = bool(body.get("stream"))
+    if options is not None and not stream:
+        raise Rejected(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
+    return {
+        "n": body.get("n") or 1,
+        "stream": stream,
+        "include_usage": bool(options and options.get("include_usage")),
+        "stop": () if not stop else (stop,) if isinstance(stop, str) else tuple(filter(None, stop)),
+        # A temperature of nought is as good as a seed: the same request gets the same answer.
+        "seed": body["seed"] if body.get("seed") is not None else 0 if body.get("temperature") == 0 else None,
+    }
+
+
+def _max_tokens(body: Body) -> int | None:
+    old, new = body.get("max_tokens"), body.get("max_completion_tokens")
+    if old is not None and new is not None:
+        message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+        raise Rejected(400, message, param="max_tokens", code="invalid_parameter_combination")
+    return new if old is None else old
+
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+MEDIA_PARTS: Final = ("image_url", "input_audio", "file")
+
+
+def _read_messages(messages: Sequence[Any]) -> tuple[list[str], int]:
+    """The texts of all messages, and how many images, sounds and files come with them. Raises Rejected."""
+    if not messages:
+        message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        raise Rejected(400, message, param="messages", code="empty_array")
+    texts: list[str] = []
+    media = 0
+    called: set[str] = set()
+    for index, message in enumerate(messages):
+        _check_message(index, message, called)
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+        elif isinstance(content, list):
+            media += _read_parts(index, content, texts)
+        for call in message.get("tool_calls") or ():
+            called.add(call.get("id", ""))
+            texts.append(ENCODE(call.get("function", {})).decode())
+    return texts, media
+
+
+def _check_message(index: int, message: Any, called: set[str]) -> None:
+    where = f"messages[{index}]"
+    if not isinstance(message, dict):
+        raise _wrong_type(where, "an object", message)
+    role = message.get("role")
+    if role not in ROLES:
+        if role is None:
+            raise Rejected(400, f"Missing required parameter: '{where}.role'.", param=f"{where}.role", code="missing_required_parameter")
+        _one_of(*ROLES)(f"{where}.role", role)
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        raise _wrong_type(f"{where}.content", "one of a string or array of objects", content)
+    if content is None and not (role == "assistant" and (message.get("tool_calls") or message.get("function_call"))):
+        shown = "Invalid value for 'content': expected a string, got null."
+        raise Rejected(400, shown, param=f"{where}.content")
+    if role == "tool" and message.get("tool_call_id") not in called:
+        text = "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
+        raise Rejected(400, text, param=f"{where}.role")
+
+
+def _read_parts(index: int, parts: Sequence[Any], texts: list[str]) -> int:
+    media = 0
+    for number, part in enumerate(parts):
+        where = f"messages[{index}].content[{number}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("text", "refusal"):
+            text = part.get(kind)
+            if not isinstance(text, str):
+                raise _wrong_type(f"{where}.{kind}", "a string", text)
+            texts.append(text)
+        elif kind in MEDIA_PARTS:
+            media += 1
+        else:
+            _one_of("text", *MEDIA_PARTS)(f"{where}.type", kind)
+    return media
+
+
+def _last(messages: Sequence[Any]) -> str:
+    if messages[-1].get("role") in ("tool", "function"):
+        return ""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            content = message.get("content")
+            return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+    return ""
+
+
+TOOL_NAME: Final = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+
+
+def _read_tools(body: Body) -> tuple[tuple[Tool, ...], int]:
+    """The tools, and how many characters they add to the prompt."""
+    offered = body.get("tools")
+    if not offered:
+        return (), 0
+    tools = []
+    for index, tool in enumerate(offered):
+        where = f"tools[{index}]"
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        if not isinstance(function, dict):
+            raise Rejected(
+                400, f"Missing required parameter: '{where}.function'.", param=f"{where}.function", code="missing_required_parameter"
+            )
+        name = function.get("name")
+        if not isinstance(name, str) or not TOOL_NAME.match(name):
+            message = f"Invalid '{where}.function.name': expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+            raise Rejected(400, message, param=f"{where}.function.name", code="invalid_value")
+        tools.append(Tool(name, function.get("parameters") or {}, bool(function.get("strict"))))
+    return tuple(tools), len(ENCODE(offered))
+
+
+def _tool_choice(body: Body, tools: Sequence[Tool]) -> str:
+    choice = body.get("tool_choice")
+    if choice is None:
+        return "auto"
+    if not tools:
+        raise Rejected(
+            400, "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.", param="tool_choice"
+        )
+    if isinstance(choice, str):
+        _one_of("none", "auto", "required")("tool_choice", choice)
+        return choice
+    name = (choice.get("function") or {}).get("name")
+    if all(tool.name != name for tool in tools):
+        raise Rejected(400, f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice")
+    return f"={name}"
+
+
+def _schema(body: Body, text: str) -> Mapping[str, Any] | None:
+    wanted = body.get("response_format")
+    if wanted is None:
+        return None
+    kind = wanted.get("type")
+    _one_of("json_object", "json_schema", "text")("response_format.type", kind)
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        if "json" not in text.lower():
+            message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+            raise Rejected(400, message, param="messages")
+        return {}
+    described = wanted.get("json_schema")
+    if not isinstance(described, dict) or not described.get("name"):
+        name = "response_format.json_schema" if not isinstance(described, dict) else "response_format.json_schema.name"
+        raise Rejected(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+    schema = described.get("schema")
+    return schema if isinstance(schema, dict) and schema else {"type": "object"}
+
+
+def _text(body: Body) -> Chat:
+    prompt = body["prompt"]
+    texts = [prompt] if isinstance(prompt, str) else prompt
+    if not texts or (len(texts) > 1 and not isinstance(texts[0], int)):
+        raise Rejected(400, "Invalid 'prompt': this provider takes exactly one prompt per request.", param="prompt")
+    ids = texts if isinstance(texts[0], int) else texts[0] if isinstance(texts[0], list) else None
+    text = texts[0] if ids is None else " ".join(map(str, ids))
+    tokens = count_tokens(len(text)) if ids is None else len(ids)
+    return Chat(
+        model=body["model"], text=text, last="", prompt_tokens=tokens, max_tokens=body.get("max_tokens") or 16,
+        logprobs=body.get("logprobs"), legacy=True, echo=bool(body.get("echo")), **_common(body),
+    )  # fmt: skip
+
+
+def _embed(body: Body) -> Embed:
+    given = body["input"]
+    inputs = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
+    if not inputs or any(not _embeddable(item) for item in inputs):
+        raise Rejected(400, "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference.")
+    if len(inputs) > MAX_EMBEDDING_INPUTS:
+        message = f"Invalid 'input': array too long. Expected at most {MAX_EMBEDDING_INPUTS} items, but got {len(inputs)} instead."
+        raise Rejected(400, message, param="input", code="array_above_max_length")
+    tokens = sum(count_tokens(len(item)) if isinstance(item, str) else len(item) for item in inputs)
+    return Embed(body["model"], inputs, tokens, body.get("dimensions"), body.get("encoding_format") == "base64")
+
+
+def _embeddable(item: Any) -> bool:
+    return bool(item) and (isinstance(item, str) or (isinstance(item, list) and all(type(token) is int for token in item)))
+
+
+# Writing
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What a reply says about itself."""
+
+    id: str
+    created: int
+    """Unix seconds."""
+    model: str
+
+
+def usage_of(answer: Answer, *, legacy: bool = False) -> dict[str, Any]:
+    output = answer.output_tokens
+    usage: dict[str, Any] = {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": output,
+        "total_tokens": answer.prompt_tokens + output,
+    }
+    if legacy:
+        return usage
+    usage["prompt_tokens_details"] = {"cached_tokens": answer.cached_tokens, "audio_tokens": 0}
+    usage["completion_tokens_details"] = {
+        "reasoning_tokens": answer.reasoning_tokens, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+    }  # fmt: skip
+    return usage
+
+
+def write_answer(chat: Chat, answer: Answer, stamp: Stamp, *, show_reasoning: bool = False) -> bytes:
+    """The body of a reply that is not streamed."""
+    write = _text_choice if chat.legacy else _chat_choice
+    return ENCODE(
+        {
+            "id": stamp.id,
+            "object": "text_completion" if chat.legacy else "chat.completion",
+            "created": stamp.created,
+            "model": stamp.model,
+            "choices": [write(chat, index, choice, show_reasoning) for index, choice in enumerate(answer.choices)],
+            "usage": usage_of(answer, legacy=chat.legacy),
+            "service_tier": "default",
+            "system_fingerprint": FINGERPRINT,
+        }
+    )
+
+
+FINGERPRINT: Final = "fp_simulated"
+
+
+def _chat_choice(chat: Chat, index: int, choice: Choice, show_reasoning: bool) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": None if choice.calls else choice.text, "refusal": None}
+    if show_reasoning and choice.reasoning:
+        message["reasoning_content"] = "".join(choice.reasoning)
+    if choice.calls:
+        message["tool_calls"] = [_call(call, call.arguments) for call in choice.calls]
+    else:
+        message["annotations"] = []
+    logprobs = None if chat.logprobs is None else {"content": [_logprob(piece, chat.logprobs) for piece in choice.pieces], "refusal": None}
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish}
+
+
+def _call(call: Call, arguments: str) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _text_choice(chat: Chat, index: int, choice: Choice, show_reasoning: bool) -> dict[str, Any]:
+    text = chat.text + choice.text if chat.echo else choice.text
+    return {"text": text, "index": index, "logprobs": _text_logprobs(chat, choice.pieces), "finish_reason": choice.finish}
+
+
+def _text_logprobs(chat: Chat, pieces: Sequence[str]) -> dict[str, Any] | None:
+    if chat.logprobs is None:
+        return None
+    offsets, at = [], len(chat.text) if chat.echo else 0
+    for piece in pieces:
+        offsets.append(at)
+        at += len(piece)
+    found = [_logprob(piece, chat.logprobs) for piece in pieces]
+    return {
+        "tokens": list(pieces),
+        "token_logprobs": [one["logprob"] for one in found],
+        "top_logprobs": [{top["token"]: top["logprob"] for top in one["top_logprobs"]} for one in found],
+        "text_offset": offsets,
+    }
+
+
+def _logprob(token: str, alternatives: int) -> dict[str, Any]:
+    """The same token always has the same probability; its alternatives are less likely each."""
+    logprob = -(1 + sum(token.encode()) % 97) / 100
+    top = [_token_logprob(token if rank == 0 else f"{token}{rank}", logprob - rank) for rank in range(alternatives)]
+    return {**_token_logprob(token, logprob), "top_logprobs": top}
+
+
+def _token_logprob(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+def write_stream(
+    chat: Chat, answer: Answer, stamp: Stamp, *, chunk_tokens: int = 1, show_reasoning: bool = False
+) -> Iterator[tuple[bytes, int]]:
+    """Server-sent events, each with the output tokens that came into being with it. The end is `write_stream_end`."""
+    event = _event_writer(chat, stamp)
+    runs = [_choice_events(chat, index, choice, event, chunk_tokens, show_reasoning) for index, choice in enumerate(answer.choices)]
+    return runs[0] if len(runs) == 1 else _in_turns(runs)
+
+
+def write_stream_end(chat: Chat, answer: Answer, stamp: Stamp) -> Iterator[bytes]:
+    """What follows the last piece: finish reasons, usage if asked for, and the sentinel."""
+    event = _event_writer(chat, stamp)
+    for index, choice in enumerate(answer.choices):
+        empty: dict[str, Any] = {"text": ""} if chat.legacy else {"delta": {}}
+        yield event({"index": index, **empty, "logprobs": None, "finish_reason": choice.finish})
+    if chat.include_usage:
+        head = _event_head(chat, stamp)
+        yield b"data: " + ENCODE({**head, "choices": [], "usage": usage_of(answer, legacy=chat.legacy)}) + b"\n\n"
+    yield DONE
+
+
+Event = Callable[[dict[str, Any]], bytes]
+
+
+def _event_head(chat: Chat, stamp: Stamp) -> dict[str, Any]:
+    return {
+        "id": stamp.id,
+        "object": "text_completion" if chat.legacy else "chat.completion.chunk",
+        "created": stamp.created,
+        "model": stamp.model,
+        "service_tier": "default",
+        "system_fingerprint": FINGERPRINT,
+    }
+
+
+def _event_writer(chat: Chat, stamp: Stamp) -> Event:
+    before = b"data: " + ENCODE(_event_head(chat, stamp))[:-1] + b',"choices":['
+    after = b'],"usage":null}\n\n' if chat.include_usage else b"]}\n\n"
+    return lambda choice: before + ENCODE(choice) + after
+
+
+def _choice_events(
+    chat: Chat, index: int, choice: Choice, event: Event, chunk_tokens: int, show_reasoning: bool
+) -> Iterator[tuple[bytes, int]]:
+    if chat.legacy:
+        return _text_events(chat, index, choice, event, chunk_tokens)
+    return _chat_events(chat, index, choice, event, chunk_tokens, show_reasoning)
+
+
+def _text_events(chat: Chat, index: int, choice: Choice, event: Event, chunk_tokens: int) -> Iterator[tuple[bytes, int]]:
+    if chat.echo:
+        yield event({"index": index, "text": chat.text, "logprobs": None, "finish_reason": None}), 0
+    for run in _runs(choice.pieces, chunk_tokens):
+        logprobs = _text_logprobs(chat, run)
+        yield event({"index": index, "text": "".join(run), "logprobs": logprobs, "finish_reason": None}), len(run)
+
+
+def _chat_events(
+    chat: Chat, index: int, choice: Choice, event: Event, chunk_tokens: int, show_reasoning: bool
+) -> Iterator[tuple[bytes, int]]:
+    def delta(content: dict[str, Any], logprobs: Any = None) -> bytes:
+        return event({"index": index, "delta": content, "logprobs": logprobs, "finish_reason": None})
+
+    yield delta({"role": "assistant", "content": None if choice.calls else "", "refusal": None}), 0
+    for run in _runs(choice.reasoning, chunk_tokens):
+        # Thoughts that are not shown still take their time: an SSE comment keeps the connection alive meanwhile.
+        yield delta({"reasoning_content": "".join(run)}) if show_reasoning else b": thinking\n\n", len(run)
+    for number, call in enumerate(choice.calls):
+        yield delta({"tool_calls": [{"index": number, **_call(call, "")}]}), 1
+        for run in _runs(call.pieces, chunk_tokens):
+            yield delta({"tool_calls": [{"index": number, "function": {"arguments": "".join(run)}}]}), len(run)
+    for run in _runs(choice.pieces, chunk_tokens):
+        logprobs = None if chat.logprobs is None else {"content": [_logprob(piece, chat.logprobs) for piece in run], "refusal": None}
+        yield delta({"content": "".join(run)}, logprobs), len(run)
+
+
+def _runs(pieces: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (pieces[at : at + size] for at in range(0, len(pieces), size))
+
+
+def _in_turns(runs: Iterable[Iterator[tuple[bytes, int]]]) -> Iterator[tuple[bytes, int]]:
+    going = list(runs)
+    while going:
+        for run in tuple(going):
+            piece = next(run, None)
+            if piece is None:
+                going.remove(run)
+            else:
+                yield piece
+
+
+def write_embeddings(embed: Embed, dimensions: int) -> bytes:
+    vector = embedding_base64 if embed.base64 else embedding_json
+    rows = [
+        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector(item, dimensions)) for index, item in enumerate(embed.inputs)
+    ]
+    usage = ENCODE({"prompt_tokens": embed.prompt_tokens, "total_tokens": embed.prompt_tokens})
+    return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(rows), ENCODE(embed.model), usage)
+
+
+def write_models(models: Sequence[str], created: int, owner: str, only: str | None) -> bytes:
+    """The list of models, or one of them. Raises Rejected for one that is not there."""
+    rows = [{"id": model, "object": "model", "created": created, "owned_by": owner} for model in models]
+    if only is None:
+        return ENCODE({"object": "list", "data": rows})
+    if only not in models:
+        raise no_such_model(only)
+    return ENCODE(rows[list(models).index(only)])
+
+
+# Errors and headers
+
+
+def write_error(error: Rejected) -> bytes:
+    return ENCODE({"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}})
+
+
+def write_error_event(error: Rejected) -> bytes:
+    return b"data: " + write_error(error) + b"\n\n"
+
+
+def rejected_by_limit(refused: Refused, model: str, retry_after: str) -> Rejected:
+    verb = "Request too large for" if refused.retry_after is None and refused.scope != "concurrency" else "Rate limit reached for"
+    message = f"{verb} {model} in organization org-simulated {refused.message}"
+    headers = retry_headers(refused.retry_after, retry_after)
+    return Rejected(429, message, type=refused.unit, code="rate_limit_exceeded", headers=headers)
+
+
+def retry_headers(seconds: float | None, style: str) -> list[tuple[str, str]]:
+    """`Retry-After` in whole seconds and, in style "both", `retry-after-ms`; rounded up, so that waiting that long suffices."""
+    if seconds is None or style == "none":
+        return []
+    headers = [("retry-after", str(math.ceil(seconds)))]
+    if style == "both":
+        headers.append(("retry-after-ms", str(math.ceil(seconds * 1000))))
+    return headers
+
+
+STATUS_ERRORS: Final[Mapping[int, tuple[str, str | None, str]]] = {
+    # status: type, code, message
+    400: ("invalid_request_error", None, "The simulator was asked to find this request invalid."),
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided: ***."),
+    402: ("insufficient_quota", "insufficient_quota", "You exceeded your current quota, please check your plan and billing details."),
+    403: ("invalid_request_error", "permission_denied", "You are not allowed to use this model."),
+    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
+    429: ("requests", "rate_limit_exceeded", "Rate limit reached. Please try again later."),
+    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
+    502: ("server_error", None, "Bad gateway."),
+    503: ("server_error", "service_unavailable", "The engine is currently overloaded, please try again later."),
+    504: ("server_error", None, "The upstream model did not answer in time."),
+    529: ("overloaded_error", None, "Overloaded"),
+}
+
+
+def error_for_status(status: int, retry_after: float | None, style: str) -> Rejected:
+    """The error a provider would send with `status`."""
+    kind, code, message = STATUS_ERRORS.get(
+        status, ("server_error" if status >= 500 else "invalid_request_error", None, f"Status {status}.")
+    )
+    return Rejected(status, message, type=kind, code=code, headers=retry_headers(retry_after, style))
+
+
+def limit_headers(enforcer: Enforcer, now: float) -> list[tuple[str, str]]:
+    """The state of the minute's limits, as after this request."""
+    headers: list[tuple[str, str]] = []
+    for unit in ("requests", "tokens"):
+        view = enforcer.view(now, unit)
+        if view is not None:
+            headers += _view_headers(unit, view)
+    return headers
+
+
+def _view_headers(unit: str, view: View) -> list[tuple[str, str]]:
+    return [
+        (f"x-ratelimit-limit-{unit}", str(view.limit)),
+        (f"x-ratelimit-remaining-{unit}", str(view.remaining)),
+        (f"x-ratelimit-reset-{unit}", go_duration(view.reset)),
+    ]
