@@ -49,7 +49,7 @@ def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_says_how_it_is_known(row: Provider) -> None:
     assert row.source
-    assert datetime.date(2025, 1, 1) < row.checked <= datetime.date.today()
+    assert datetime.date(2025, 1, 1) < datetime.date.fromisoformat(row.checked) <= datetime.date.today()
     assert row.dialect in DIALECTS
     assert all(quirk.source for quirk in row.quirks)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -65,7 +64,8 @@ class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
 
     source: str
     """A page, or an exchange of recorded traffic."""
-    checked: datetime.date
+    checked: str
+    """The day, as 2026-11-23; empty for a row registered at run time."""
     confidence: Literal["recorded", "documented", "litellm", "unchecked"]
     """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · from memory."""
 
@@ -111,7 +111,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
         return self.evidence.source
 
     @property
-    def checked(self) -> datetime.date:
+    def checked(self) -> str:
         return self.evidence.checked
 
     @property
@@ -128,7 +128,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     def address(self, base_url: str) -> str:
         """`base_url` without a trailing slash, completed where it names nothing but a host."""
         base_url = base_url.rstrip("/")
-        return base_url + self.base_path if self.base_path and not urlsplit(base_url).path else base_url
+        return base_url + self.base_path if self.base_path and not split_url(base_url).path else base_url
 
     def __repr__(self) -> str:
         return f"<Provider {self.name} {self.dialect} {self.base_url or self.base_url_template or 'any address'}>"
@@ -171,7 +171,7 @@ class Catalog:
 
         Nobody for an address of this machine: any server may answer there.
         """
-        if urlsplit(base_url).hostname in _HERE:
+        if split_url(base_url).hostname in _HERE:
             return None
         for provider in self._rows.values():
             if any(_within(base_url, known) for known in (provider.base_url, *provider.other_base_urls)):
@@ -188,6 +188,14 @@ class Catalog:
         return difflib.get_close_matches(spelling, self._names, n=3, cutoff=0.6)
 
 
+def split_url(url: str) -> SplitResult:
+    """The parts of an address, all of them empty for what is none."""
+    try:
+        return urlsplit(url)
+    except (ValueError, TypeError, AttributeError):
+        return urlsplit("")
+
+
 def _provider(name: str, row: Mapping[str, Any]) -> Provider:
     try:
         return msgspec.convert({"name": name, **row}, Provider)
@@ -196,7 +204,7 @@ def _provider(name: str, row: Mapping[str, Any]) -> Provider:
 
 
 def _within(url: str, known: str) -> bool:
-    here, there = urlsplit(url), urlsplit(known)
+    here, there = split_url(url), split_url(known)
     path = there.path.rstrip("/")
     same_host = (here.scheme, here.netloc.lower()) == (there.scheme, there.netloc)
     return bool(known) and same_host and f"{here.path}/".startswith(f"{path}/")
@@ -236,7 +244,7 @@ def register_provider(
             raise ConfigurationError(f"a provider's name must be a word without slashes, such as 'acme'; got {spelling!r}")
     if dialect not in DIALECTS:
         raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(DIALECTS)}; got {dialect!r}")
-    parts = urlsplit(base_url)
+    parts = split_url(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(f"base_url of provider {name!r} must begin with http:// or https:// and name a host")
     env = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
@@ -247,7 +255,7 @@ def register_provider(
         auth=Auth(env=env, header=header, optional=not env),
         aliases=tuple(aliases),
         profile=profile,
-        evidence=Evidence("register_provider", datetime.date.today(), "unchecked"),
+        evidence=Evidence("register_provider", "", "unchecked"),
     )
     catalog().add(provider)
     return provider
