@@ -19,7 +19,7 @@ CONSOLE = [
     for page in pages()
     for block in blocks(page.read_text("utf-8"))
     for line in commands(block)
-    if block.language == "console" and re.match(r"(echo .* \| )?headrace ", line)
+    if block.language == "console" and re.match(r"((echo|printf) .* \| )?headrace ", line)
 ]
 
 

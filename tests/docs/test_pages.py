@@ -46,3 +46,10 @@ def test_both_readmes_have_the_same_parts() -> None:
         return re.findall(r"^#+(?= )|^[-|](?= )", (ROOT / name).read_text("utf-8"), re.M)
 
     assert outline("README.md") == outline("README.zh-CN.md")
+
+
+def test_the_page_on_the_command_line_names_every_command() -> None:
+    from headrace.cli.app import COMMANDS
+
+    named = set(re.findall(r"^\| `headrace (\w+)`", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.M))
+    assert named == set(COMMANDS)
