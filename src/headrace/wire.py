@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from msgspec import Struct
+
 DEFAULT_MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a decoded response body that are accepted before `Fault.TOO_LARGE` (a 3,000-text embedding batch is about 60 MB)."""
 
@@ -55,8 +57,7 @@ class Headers(Mapping[str, str]):
         return f"Headers({list(self._decoded)})"  # names only: a Set-Cookie or an echoed token is a secret
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True):
     """One request, complete. `headers` hold neither Host, Content-Length nor Connection: those are the transport's."""
 
     method: str
@@ -68,8 +69,7 @@ class HttpRequest:
         return f"<HttpRequest {self.method} {self.url.partition('?')[0]} {len(self.body)} bytes>"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(Struct, frozen=True):
     """A response read to its end, content coding removed."""
 
     status: int
@@ -77,8 +77,7 @@ class HttpResponse:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One server-sent event, JSON line or AWS event-stream message."""
 
     data: bytes

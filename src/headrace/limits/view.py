@@ -1,0 +1,21 @@
+"""A provider's own word on one limit, as its headers gave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+UnitName: TypeAlias = Literal["requests", "tokens", "input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """What the headers of one reply said about one limit. It describes the moment the request arrived there."""
+
+    unit: UnitName
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+    """Seconds until the limit is whole again (of a bucket: full, not merely open)."""
+    window: float | None = None
+    """Seconds the limit counts over, where the headers say so."""
