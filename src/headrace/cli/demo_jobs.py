@@ -1,0 +1,159 @@
+"""Many jobs at once through one Router, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from headrace.api import Router
+from headrace.errors import HeadraceError
+
+WORDS: Final = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
+
+SIZES: Final = ((0.3, 30, 40), (0.5, 120, 120), (0.2, 400, 320))
+"""Share of the jobs, words of the prompt, and the most tokens of the answer: short questions, everyday ones, long ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    prompt: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One job's end. Seconds; `error` is empty for a completed one."""
+
+    waited: float
+    deployment: str = ""
+    rerouted_from: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The jobs so far, for whoever watches."""
+
+    total: int
+    began: float = field(default_factory=time.monotonic)
+    outcomes: list[Outcome] = field(default_factory=list)
+    done_by: Counter[str] = field(default_factory=Counter)
+    ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def completed(self) -> int:
+        return sum(1 for outcome in self.outcomes if not outcome.error)
+
+    @property
+    def failovers(self) -> int:
+        return sum(len(outcome.rerouted_from) for outcome in self.outcomes)
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.deployment:
+            self.done_by[outcome.deployment] += 1
+
+
+def make_jobs(count: int, seed: int = 7) -> list[Job]:
+    """`count` jobs of mixed size, the same every time."""
+    rng = random.Random(seed)
+    shares = [share for share, _, _ in SIZES]
+    jobs = []
+    for number in range(count):
+        ((_, words, answer),) = rng.choices(SIZES, shares)
+        length = round(words * rng.uniform(0.6, 1.4))
+        jobs.append(Job(f"Job {number}: " + " ".join(rng.choices(WORDS, k=length)), round(answer * rng.uniform(0.8, 1.2))))
+    return jobs
+
+
+async def run_jobs(router: Router, group: str, jobs: Sequence[Job], tally: Tally) -> None:
+    """All jobs at once; the Router decides when each one goes and where. Fills `tally`; raises nothing a job raised."""
+    tally.began = time.monotonic()
+    await asyncio.gather(*(_run(router, group, job, tally) for job in jobs))
+    tally.ended = time.monotonic()
+
+
+async def _run(router: Router, group: str, job: Job, tally: Tally) -> None:
+    began = time.monotonic()
+    try:
+        answer = await router.acompletion(group, [{"role": "user", "content": job.prompt}], max_tokens=job.max_tokens)
+    except HeadraceError as error:
+        tally.add(Outcome(time.monotonic() - began, error=f"{type(error).__name__}: {error}"))
+        return
+    record = answer._hidden_params["headrace"]
+    tally.add(Outcome(record["waited"], record["deployment"], tuple(kind for kind, _ in record["failed"])))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all values do not exceed; 0 without any."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -(-round(share * 1000) * len(ordered) // 1000) - 1))]
+
+
+# ---- what the providers saw ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The simulator's statistics at one moment, and whether jobs were waiting then."""
+
+    at: float
+    waiting: int
+    stats: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of its binding limit a deployment's provider let through while jobs were waiting."""
+
+    deployment: str
+    limit: str
+    share: float
+    seconds: float
+
+
+OPENING: Final = 5.0
+"""Seconds at the start that are left out: a burst is let through then, which would flatter the figure."""
+
+
+def uses(samples: Sequence[Sample], per_minute: Mapping[str, Mapping[str, float]]) -> list[Use]:
+    """Use of each deployment's binding limit, from its provider's own count between the opening and the end of the queue."""
+    busy = [sample for sample in samples if sample.waiting and sample.at >= OPENING]
+    if len(busy) < 2:
+        return []
+    first, last = busy[0], busy[-1]
+    return [_use(name, limits, first, last) for name, limits in per_minute.items()]
+
+
+def _use(name: str, limits: Mapping[str, float], first: Sample, last: Sample) -> Use:
+    seconds = _provider(last, name)["seconds"] - _provider(first, name)["seconds"]
+    shares = {
+        limit: (_charged(last, name, limit) - _charged(first, name, limit)) / (amount * seconds / 60) for limit, amount in limits.items()
+    }
+    binding = max(shares, key=shares.__getitem__)
+    return Use(name, binding, shares[binding], seconds)
+
+
+def _provider(sample: Sample, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = sample.stats[name]
+    return found
+
+
+def _charged(sample: Sample, name: str, limit: str) -> float:
+    return sum(row["charged"] for row in _provider(sample, name)["limits"] if row["name"].startswith(f"{limit}/"))
+
+
+def refused(stats: Mapping[str, Any]) -> int:
+    """429s that the providers gave, by their own count."""
+    return sum(int(provider["statuses"].get("429", 0)) for provider in stats.values())

@@ -1,0 +1,294 @@
+"""`headrace doctor`: is the configuration complete, sensible, and does every deployment answer?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.text import Text
+
+from headrace import api
+from headrace.cli.checks import Finding, check_accounts, check_limits, limits_given
+from headrace.cli.options import dotenv, own_variables
+from headrace.cli.reach import list_models
+from headrace.cli.terminal import hide, note, pretty, say, write_json, write_table
+from headrace.core import Destination, destination
+from headrace.errors import ConfigurationError, HeadraceError, NotFoundError
+from headrace.providers.catalog import Provider, find_key
+from headrace.routing.plan import Deployment, read_deployment
+from headrace.settings import Secret, settings
+
+MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
+
+AT_ONCE: Final = 8
+"""Deployments that are asked at the same time."""
+
+
+@dataclass(slots=True)
+class Patient:
+    """One deployment under examination."""
+
+    where: str
+    deployment: Deployment
+    control: dict[str, Any] = field(repr=False)
+    to: Destination | None = None
+    reached: str = "not asked"
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def level(self) -> str:
+        levels = {finding.level for finding in self.findings}
+        return "broken" if "broken" in levels else "warning" if "warning" in levels else "ok"
+
+    def find(self, level: Any, what: str) -> None:
+        self.findings.append(Finding(level, self.where, what))
+
+
+@click.command(short_help="Check the configuration, the keys, the limits, and that every deployment answers.")
+@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option("--call", is_flag=True, help="Ask for one token where a deployment does not list its models (costs a little).")
+@click.option("--offline", is_flag=True, help="Do not ask any deployment.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
+    """Examine the settings (environment and .env), or the model_list in CONFIG (.json or .toml).
+
+    Exit code 1 when something is broken; warnings alone leave it 0.
+    """
+    entries, findings = _read(config)
+    patients, unreadable = _admit(entries, "model_list" if config else "settings")
+    findings += unreadable
+    for patient in patients:
+        _open(patient)
+    findings += check_accounts((patient.where, patient.to.account, patient.deployment) for patient in patients if patient.to)
+    if not offline:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda patient: _reach(patient, timeout, call), patients))
+    findings += [finding for patient in patients for finding in patient.findings]
+    if as_json:
+        write_json({"deployments": [_described(patient) for patient in patients], "findings": [_told(finding) for finding in findings]})
+    else:
+        _show(config, patients, findings)
+    return 1 if any(finding.level == "broken" for finding in findings) else 0
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _read(config: str | None) -> tuple[Sequence[Any], list[Finding]]:
+    """The model_list to examine, and what kept us from having all of it."""
+    if config is not None:
+        return _model_list(Path(config)), []
+    try:
+        return settings.model_list(), []
+    except ConfigurationError as error:
+        problems = str(error).split("\n- ")
+        return [], [Finding("broken", "settings", problem) for problem in (problems[1:] or problems)]
+
+
+def _model_list(path: Path) -> Sequence[Any]:
+    content = _parsed(path)
+    found = content.get("model_list") if isinstance(content, Mapping) else content
+    if not isinstance(found, list) or not found:
+        raise click.UsageError(f"{path} holds no model_list: expected a list of deployments, or a table with the key model_list")
+    return found
+
+
+def _parsed(path: Path) -> Any:
+    if path.suffix in (".yaml", ".yml"):
+        raise click.UsageError(f"{path}: YAML is not read here; write the model_list as JSON or TOML")
+    text = path.read_bytes()
+    try:
+        if path.suffix == ".toml":
+            import tomllib  # late: only this kind of file needs it
+
+            return tomllib.loads(text.decode())
+        return msgspec.json.decode(text)
+    except ValueError as error:  # of either format, and of bytes that are not UTF-8
+        raise click.UsageError(f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from None
+
+
+def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Finding]]:
+    """Each entry read by itself, so that one that is wrong does not hide what is wrong with the next."""
+    found: dict[str, Deployment] = {}
+    patients, findings = [], []
+    known = {**dotenv(), **os.environ}
+    for number, entry in enumerate(entries):
+        try:
+            deployment = read_deployment(entry, f"{where}[{number}]", known, taken=found)
+        except HeadraceError as error:
+            findings.append(Finding("broken", f"{where}[{number}]", str(error)))
+            continue
+        found[deployment.id] = deployment
+        patients.append(Patient(_name(deployment, patients), deployment, dict(deployment.control)))
+    return patients, findings
+
+
+def _name(deployment: Deployment, before: Sequence[Patient]) -> str:
+    """Its group; numbered from the second of a group on, or the id it was given."""
+    given = (deployment.given.get("model_info") or {}).get("id")
+    if given:
+        return str(given)
+    same = sum(1 for patient in before if patient.deployment.group == deployment.group)
+    return deployment.group if not same else f"{deployment.group} #{same + 1}"
+
+
+# ---- examining -------------------------------------------------------------------------------------------------------
+
+
+def _open(patient: Patient) -> None:
+    """Provider, key, address and limits: what can be known without asking anybody."""
+    deployment = patient.deployment
+    patient.control |= own_variables(deployment.model, patient.control)
+    hide(patient.control.get("api_key"))
+    patient.findings += check_limits(deployment, patient.where)
+    try:
+        patient.to = destination(deployment.model, patient.control)
+    except HeadraceError as error:
+        patient.find("broken", str(error))
+
+
+def _reach(patient: Patient, timeout: float, call: bool) -> None:
+    """GET /models; where there is no such list, with `call` one token of the model itself."""
+    if patient.to is None:
+        return
+    try:
+        listed = {str(model.get("id", model.get("name", ""))) for model in list_models(patient.to, timeout)}
+    except NotFoundError:
+        _reach_by_call(patient, timeout, call)
+    except HeadraceError as error:
+        patient.reached = "no"
+        patient.find("broken", f"not reached: {error}")
+    else:
+        patient.reached = "yes"
+        if patient.to.model not in listed:
+            patient.find("warning", f"{patient.to.host} answers, but does not list a model {patient.to.model!r}")
+
+
+def _reach_by_call(patient: Patient, timeout: float, call: bool) -> None:
+    if not call:
+        patient.reached = "lists no models"
+        return
+    options = {**patient.control, "timeout": timeout, "num_retries": 0}
+    try:
+        if _embeds(patient.deployment):
+            api.embedding(patient.deployment.model, "hi", **options)
+        else:
+            api.completion(patient.deployment.model, [{"role": "user", "content": "hi"}], max_tokens=1, **options)
+    except HeadraceError as error:
+        patient.reached = "no"
+        patient.find("broken", f"a call for one token failed: {error}")
+    else:
+        patient.reached = "yes, by a call"
+
+
+def _embeds(deployment: Deployment) -> bool:
+    """litellm's `model_info.mode` says; without it the name does."""
+    mode = (deployment.given.get("model_info") or {}).get("mode")
+    return mode == "embedding" if mode else "embed" in deployment.model.lower()
+
+
+# ---- showing ---------------------------------------------------------------------------------------------------------
+
+
+def _show(config: str | None, patients: Sequence[Patient], findings: Sequence[Finding]) -> None:
+    if config is None:
+        _show_settings()
+    if patients:
+        columns = ("", "deployment", "model", "address", "key", "limits", "reached") if pretty() else ("",) * 8
+        write_table(columns, [_row(patient) for patient in patients])
+    for finding in findings:
+        _show_finding(finding)
+    if pretty():
+        broken = sum(1 for finding in findings if finding.level == "broken")
+        warnings = sum(1 for finding in findings if finding.level == "warning")
+        say(
+            f"\n{broken} broken, {warnings} to look at" if findings else "\nall is well",
+            "red" if broken else "yellow" if warnings else "green",
+        )
+
+
+def _show_settings() -> None:
+    try:
+        values = settings.model_dump()
+    except ConfigurationError:
+        return  # told as a finding
+    set_ones = [(name.upper(), value) for name, value in values.items() if value is not None]
+    if not pretty():
+        for name, value in set_ones:
+            print(f"setting\t{name}\t{value}")
+        return
+    note(f"from {settings.origin}")
+    if set_ones:
+        write_table(("variable", "value"), set_ones)
+
+
+def _row(patient: Patient) -> tuple[Any, ...]:
+    mark, style = MARKS[patient.level]
+    shown = (
+        patient.where,
+        patient.deployment.model,
+        patient.to.base_url if patient.to else "-",
+        _key(patient),
+        _limits(patient),
+        patient.reached,
+    )
+    return (Text(mark, style=style), *shown) if pretty() else ("deployment", patient.level, *shown)
+
+
+def _show_finding(finding: Finding) -> None:
+    if pretty():
+        mark, style = MARKS[finding.level]
+        say(f"{mark} {finding.where}: {finding.what}", style)
+    else:
+        print(f"{finding.level}\t{finding.where}\t{' '.join(finding.what.split())}")
+
+
+def _key(patient: Patient) -> str:
+    """Where the key comes from, masked."""
+    given = patient.control.get("api_key")
+    if given:
+        return Secret(given).masked
+    provider: Provider | None = patient.to.provider if patient.to else None
+    if provider is None:
+        return "-"
+    found = find_key(provider, os.environ)
+    if found:
+        return f"{Secret(found).masked} ({next(name for name in provider.key_envs if os.environ.get(name, '').strip())})"
+    return "none" if provider.needs_key else "none needed"
+
+
+def _limits(patient: Patient) -> str:
+    return (
+        " ".join(f"{name} {value:,}" if pretty() else f"{name}={value}" for name, value in limits_given(patient.deployment).items())
+        or "none"
+    )
+
+
+def _described(patient: Patient) -> dict[str, Any]:
+    return {
+        "name": patient.where,
+        "level": patient.level,
+        "model": patient.deployment.model,
+        "base_url": patient.to.base_url if patient.to else None,
+        "key": _key(patient),
+        "limits": limits_given(patient.deployment),
+        "reached": patient.reached,
+    }
+
+
+def _told(finding: Finding) -> dict[str, str]:
+    return {"level": finding.level, "where": finding.where, "what": finding.what}

@@ -1,0 +1,136 @@
+"""Whom to ask: from `--model` and its companions, else from the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, Final, Literal
+
+import click
+
+from headrace import api, core
+from headrace.cli.terminal import hide
+from headrace.dotenv import parse
+from headrace.errors import HeadraceError
+from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream
+from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
+from headrace.settings import find_dotenv, settings
+from headrace.streams import Stream
+
+Group = Literal["LLM", "EMBEDDING"]
+
+_OPTIONS: Final = (
+    click.option("--model", "-m", metavar="PROVIDER/NAME", help="Whom to ask; the settings' model without it."),
+    click.option("--base-url", metavar="URL", help="Another address than the provider's own."),
+    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="How long to wait for the answer."),
+)
+
+
+def calling(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--model`, `--base-url` and `--timeout`, handed to the command together as `target`."""
+
+    @wraps(command)
+    def packed(*, model: str | None, base_url: str | None, timeout: float | None, **others: Any) -> Any:
+        return command(target={"model": model, "base_url": base_url, "timeout": timeout}, **others)
+
+    for option in reversed(_OPTIONS):
+        packed = option(packed)
+    return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ask, and the parameters of every question."""
+
+    model: str
+    group: Group
+    given: Mapping[str, Any] = field(repr=False)
+    """What the command line said: stands for another model as well."""
+    control: Mapping[str, Any] = field(repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def having(self, **parameters: Any) -> Target:
+        """With these parameters, those that are None left out."""
+        return replace(self, parameters={**self.parameters, **{name: value for name, value in parameters.items() if value is not None}})
+
+    def at(self, model: str) -> Target:
+        """The same questions for another model. Raises HeadraceError when there is no such provider, or no key for it."""
+        other = replace(_target(self.group, **{**self.given, "model": model}), parameters=self.parameters)
+        other.destination()
+        return other
+
+    def complete(self, messages: Sequence[Any]) -> ModelResponse:
+        return api.completion(self.model, messages, **self.control, **self.parameters)
+
+    def stream(self, messages: Sequence[Any]) -> Stream[ModelResponseStream]:
+        return api.completion(self.model, messages, stream=True, **self.control, **self.parameters)
+
+    def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
+        return api.embedding(self.model, texts, **self.control, **self.parameters)
+
+    def destination(self) -> core.Destination:
+        return core.destination(self.model, self.control)
+
+
+def chat_target(*, model: str | None, base_url: str | None, timeout: float | None) -> Target:
+    """The model named, else LLM_PROVIDER and LLM_MODEL. Raises HeadraceError."""
+    return _target("LLM", model=model, base_url=base_url, timeout=timeout)
+
+
+def embedding_target(*, model: str | None, base_url: str | None, timeout: float | None) -> Target:
+    """The model named, else EMBEDDING_PROVIDER and EMBEDDING_MODEL. Raises HeadraceError."""
+    return _target("EMBEDDING", model=model, base_url=base_url, timeout=timeout)
+
+
+def dotenv() -> dict[str, str]:
+    """What the nearest `.env` says."""
+    file = find_dotenv()
+    return parse(file.read_text("utf-8"), where=str(file)) if file else {}
+
+
+def _target(group: Group, *, model: str | None, base_url: str | None, timeout: float | None) -> Target:
+    given = {"model": model, "base_url": base_url, "timeout": timeout}
+    values = settings.values()
+    configured = values.get(f"{group}_PROVIDER")
+    name = _named(model, configured) or f"{_needed(values, group, 'PROVIDER')}/{_needed(values, group, 'MODEL')}"
+    control: dict[str, Any] = {"base_url": base_url, "timeout": timeout}
+    if base_url is None and configured and name.startswith(f"{configured}/"):
+        control |= {"base_url": values.get(f"{group}_PROVIDER_BASE_URL"), "api_key": values.get(f"{group}_PROVIDER_API_KEY")}
+    control = {option: value for option, value in (own_variables(name, control) | control).items() if value is not None}
+    hide(control.get("api_key"))
+    return Target(name, group, given, control)
+
+
+def _named(model: str | None, configured: str | None) -> str | None:
+    """The model's full name: what does not begin with a provider is one of the configured provider's."""
+    if model is None or configured is None:
+        return model
+    prefix, slash, _ = model.partition("/")
+    return model if slash and catalog().get(prefix) else f"{configured}/{model}"
+
+
+def _needed(values: Mapping[str, Any], group: Group, what: str) -> str:
+    name = f"{group}_{what}"
+    if name not in values:
+        raise click.UsageError(
+            f"which model? give --model provider/name, or set {name}: {settings.missing(name)}", click.get_current_context(silent=True)
+        )
+    return str(values[name])
+
+
+def own_variables(model: str, control: Mapping[str, Any]) -> dict[str, Any]:
+    """Key and address that only `.env` gives, under the provider's own names; the environment's are found by the call itself."""
+    try:
+        provider = resolve(model, base_url=control.get("base_url")).provider
+    except HeadraceError:
+        return {}  # the call itself will say what is wrong with the name
+    hide(find_key(provider, os.environ))
+    file = dotenv()
+    found: dict[str, Any] = {}
+    if control.get("api_key") is None and not find_key(provider, os.environ):
+        found["api_key"] = find_key(provider, file)
+    if control.get("base_url") is None and not find_base_url(provider, os.environ):
+        found["base_url"] = find_base_url(provider, file)
+    return {name: value for name, value in found.items() if value}

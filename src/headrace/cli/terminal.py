@@ -1,0 +1,122 @@
+"""How the command line speaks: with colour and tables to a person, plainly to a program.
+
+Plain means one record a line, columns separated by tabs, no heading and no escape codes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TextIO
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.objects import JsonObject
+from headrace.settings import Secret
+
+MINT: Final = "dark_cyan"
+"""The one accent; everything else is default, dim, green, yellow or red."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_secrets: set[str] = set()
+
+
+def pretty(stream: TextIO | None = None) -> bool:
+    """Whether a person reads: `stream` (standard output) is a terminal that is not dumb."""
+    target = stream or sys.stdout
+    return target.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def colourful(stream: TextIO | None = None) -> bool:
+    """Whether escape codes are welcome: a terminal, and NO_COLOR (no-color.org) unset or empty."""
+    return pretty(stream) and not os.environ.get("NO_COLOR")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A rich console on `stream` as it is now; decides by the stream alone, whatever FORCE_COLOR says."""
+    target = stream or sys.stdout
+    return Console(
+        file=target,
+        force_terminal=pretty(target),
+        color_system="auto" if colourful(target) else None,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not pretty(target),
+    )
+
+
+def clean(text: str) -> str:
+    """A model's words without the control characters that could drive the reader's terminal."""
+    return _CONTROL.sub("", text)
+
+
+def say(text: str, style: str = "") -> None:
+    """One line on standard output."""
+    if pretty():
+        console().print(Text(text, style=style))
+    else:
+        print(text)
+
+
+def note(text: str) -> None:
+    """A remark for a person, on standard error, dim; a program's standard error stays silent."""
+    if pretty(sys.stderr):
+        console(sys.stderr).print(Text(text, style="dim"))
+
+
+def complain(message: str) -> None:
+    """The one line that says what went wrong."""
+    line = "headrace: " + " ".join(hidden(clean(message.replace("\n", " "))).split())
+    if colourful(sys.stderr):
+        console(sys.stderr).print(Text.assemble(("headrace: ", "bold red"), line.removeprefix("headrace: ")), soft_wrap=True)
+    else:
+        print(line, file=sys.stderr)
+
+
+def hide(secret: object) -> None:
+    """From now on no message shows `secret`, whoever wrote it. What is no text, or too short to be a key, is left alone."""
+    if isinstance(secret, str) and len(secret) >= 8:
+        _secrets.add(str(secret))
+
+
+def hidden(text: str) -> str:
+    """`text` with every known secret masked."""
+    for secret in _secrets:
+        text = text.replace(secret, Secret(secret).masked)
+    return text
+
+
+def write_json(value: Any) -> None:
+    """Indented on a terminal; in a pipe one line."""
+    plain = value.model_dump() if isinstance(value, JsonObject) else value
+    encoded = msgspec.json.encode(plain)
+    print((msgspec.json.format(encoded, indent=2) if pretty() else encoded).decode())
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> None:
+    """A table for a person; tab-separated lines without a heading for a program. Cells are text or rich Text."""
+    if not pretty():
+        for row in rows:
+            print("\t".join(_plain(cell) for cell in row))
+        return
+    console().print(make_table(columns, rows, right=right, title=title))
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row))
+    return table
+
+
+def _plain(cell: Any) -> str:
+    return clean(str(cell)).replace("\t", " ").replace("\n", " ")
