@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.errors import EXCEPTION, POLICY, Kind
+from headrace.providers.table import markdown as providers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs"
@@ -163,7 +164,7 @@ def dependencies() -> str:
     return "\n\n".join([*asked_for, part("What those bring along", "comes", sorted(indirect))])
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"errors.md": errors, "dependencies.md": dependencies}
+TABLES: Mapping[str, Callable[[], str]] = {"errors.md": errors, "providers.md": providers, "dependencies.md": dependencies}
 
 
 def inserted(page: str, content: str) -> str:

@@ -66,8 +66,8 @@ class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     """A page, or an exchange of recorded traffic."""
     checked: str
     """The day, as 2026-11-23; empty for a row registered at run time."""
-    confidence: Literal["recorded", "documented", "litellm", "unchecked"]
-    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · from memory."""
+    confidence: Literal["recorded", "documented", "litellm", "models.dev", "unchecked"]
+    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · as models.dev has it · from memory."""
 
 
 class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True, kw_only=True):
@@ -210,12 +210,17 @@ def _within(url: str, known: str) -> bool:
     return bool(known) and same_host and f"{here.path}/".startswith(f"{path}/")
 
 
-@cache
-def catalog() -> Catalog:
-    """The catalogue of this process, read when first asked for."""
+def shipped() -> Catalog:
+    """The catalogue as it comes, read anew."""
     import tomllib  # late: most of what imports headrace calls nobody
 
     return Catalog(tomllib.loads(Path(__file__).with_name("providers.toml").read_text("utf-8")))
+
+
+@cache
+def catalog() -> Catalog:
+    """The catalogue of this process, read when first asked for."""
+    return shipped()
 
 
 def providers() -> tuple[Provider, ...]:

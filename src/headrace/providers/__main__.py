@@ -1,0 +1,8 @@
+"""`python -m headrace.providers`: the catalogue as a table."""
+
+from __future__ import annotations
+
+from headrace.providers.table import markdown
+
+if __name__ == "__main__":
+    print(markdown())

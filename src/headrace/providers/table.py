@@ -1,0 +1,33 @@
+"""The catalogue as people read it."""
+
+from __future__ import annotations
+
+from headrace.providers.catalog import ANY_ADDRESS, Provider, shipped
+
+_HEAD = ("prefix", "address", "key", "known")
+
+
+def markdown() -> str:
+    """A Markdown table of every provider that headrace comes with, in the order of their names."""
+    rows = sorted(shipped(), key=lambda row: row.name)
+    lines = [_HEAD, ("---",) * len(_HEAD), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(row: Provider) -> tuple[str, ...]:
+    prefixes = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
+    return prefixes, _address(row), _key(row), f"{row.confidence}: {row.source} ({row.checked})"
+
+
+def _address(row: Provider) -> str:
+    known = row.base_url or row.base_url_template
+    settable = " or ".join(f"`{name}`" for name in row.base_url_envs)
+    if known:
+        return f"`{known}`"
+    return f"yours: {settable or '`base_url`'}" if row.name != ANY_ADDRESS else "any: `base_url`"
+
+
+def _key(row: Provider) -> str:
+    if not row.key_envs:
+        return "none"
+    return f"`{row.key_envs[0]}`{', if any' if row.auth.optional else ''}"

@@ -1,0 +1,76 @@
+"""A request's parameters as one provider takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.errors import UnsupportedParamsError
+from headrace.providers.catalog import Evidence, Provider, Quirk, resolve
+from headrace.providers.quirks import apply
+
+
+def provider(**quirk: Any) -> Provider:
+    return Provider(name="p", quirks=(Quirk("a test", **quirk),), evidence=Evidence("a test", "2026-11-23", "unchecked"))
+
+
+@pytest.mark.parametrize(
+    ("quirk", "body", "sent"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"rename": {"a": "b"}}, {"a": 1, "c": 2}, {"b": 1, "c": 2}),
+        ({"rename": {"a": "b"}}, {"c": 2}, {"c": 2}),
+        ({"rename": {"a": "b"}}, {"a": 1, "b": 2}, {"b": 2}),
+        ({"drop": ("a",)}, {"a": 1, "c": 2}, {"c": 2}),
+        ({"default": {"a": 1}}, {"c": 2}, {"a": 1, "c": 2}),
+        ({"default": {"a": 1}}, {"a": 5}, {"a": 5}),
+        ({"default": {"a": 1}}, {"a": None}, {"a": None}),
+        ({"drop": ("a",), "operation": "embeddings"}, {"a": 1}, {"a": 1}),
+        ({"drop": ("a",), "models": "gpt"}, {"model": "gpt-4o", "a": 1}, {"model": "gpt-4o"}),
+        ({"drop": ("a",), "models": "gpt"}, {"model": "my-gpt", "a": 1}, {"model": "my-gpt", "a": 1}),
+    ],
+)
+def test_a_body_is_written_as_the_provider_takes_it(quirk: dict[str, Any], body: dict[str, Any], sent: dict[str, Any]) -> None:
+    given = dict(body)
+    assert apply(provider(**quirk), body, operation="chat") == sent
+    assert body == given, "the caller's own body is left alone"
+
+
+def test_where_nothing_is_special_the_body_is_passed_on_as_it_is() -> None:
+    body = {"model": "m", "messages": []}
+    assert apply(resolve("siliconflow/m").provider, body, operation="chat") is body
+
+
+def test_a_refused_parameter_is_named() -> None:
+    with pytest.raises(UnsupportedParamsError, match=r"p refuses a, b \(a test\).*drop_params=True") as caught:
+        apply(provider(refuse=("a", "b", "c")), {"model": "m", "b": 1, "a": 2}, operation="chat")
+    assert (caught.value.llm_provider, caught.value.model) == ("p", "m")
+
+
+def test_a_refused_parameter_is_left_out_on_request() -> None:
+    assert apply(provider(refuse=("a",)), {"a": 1, "b": 2}, operation="chat", drop_params=True) == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("model", "operation", "body", "sent"),
+    [
+        ("openai/o3-mini", "chat", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ("openai/gpt-5", "chat", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ("openai/gpt-4o", "chat", {"max_tokens": 5}, {"max_tokens": 5}),
+        ("openai/gpt-5", "completions", {"max_tokens": 5}, {"max_tokens": 5}),
+        ("mistral/m", "chat", {"seed": 1, "stream_options": {}}, {"random_seed": 1}),
+        ("deepseek/deepseek-chat", "chat", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+        ("voyage/voyage-3", "embeddings", {"dimensions": 256}, {"output_dimension": 256}),
+    ],
+)
+def test_what_providers_are_known_for(model: str, operation: str, body: dict[str, Any], sent: dict[str, Any]) -> None:
+    to = resolve(model)
+    assert apply(to.provider, {"model": to.model, **body}, operation=operation) == {"model": to.model, **sent}
+
+
+@pytest.mark.parametrize(("model", "refused"), [("groq/m", "logit_bias"), ("mistral/m", "user")])
+def test_what_providers_are_known_to_refuse(model: str, refused: str) -> None:
+    to = resolve(model)
+    with pytest.raises(UnsupportedParamsError, match=refused):
+        apply(to.provider, {"model": to.model, refused: "x"}, operation="chat")
