@@ -23,7 +23,7 @@ post: the prompt at arrival, output as it is produced."""
 SLACK: Final = 1e-6
 """Requests or tokens by which a charge may exceed the room: rounding, never a whole one."""
 TICK: Final = 1e-6
-"""Seconds added to a computed wait, so that who waits exactly that long is admitted in spite of rounding."""
+"""Seconds by which a window ends early, so that who waits exactly as long as told is let in in spite of rounding."""
 TOO_LARGE: Final = "The input or output tokens must be reduced in order to run successfully."
 SATURATED: Final = 0.9
 """Share of a limit from which a minute counts as saturated even without a refusal."""
@@ -96,7 +96,7 @@ class TokenBucket:
         if amount > self.limit + SLACK:
             return math.inf
         short = amount - self.room(now)
-        return short / self.rate + TICK if short > SLACK else 0.0
+        return short / self.rate if short > SLACK else 0.0
 
     def reset(self, now: float) -> float:
         return (self.limit - self.room(now)) / self.rate
@@ -124,7 +124,7 @@ class FixedWindow:
         self._used = 0.0
 
     def room(self, now: float) -> float:
-        index = math.floor((now - self.phase) / self.window)
+        index = math.floor((now - self.phase + TICK) / self.window)
         if index != self._index:
             self._index, self._used = index, 0.0
         return self.limit - self._used
@@ -143,7 +143,7 @@ class FixedWindow:
     def wait(self, now: float, amount: float) -> float:
         if amount > self.limit + SLACK:
             return math.inf
-        return 0.0 if amount <= self.room(now) + SLACK else self._left(now) + TICK
+        return 0.0 if amount <= self.room(now) + SLACK else self._left(now)
 
     def reset(self, now: float) -> float:
         return 0.0 if self.room(now) >= self.limit else self._left(now)
@@ -172,7 +172,7 @@ class SlidingLog:
         self._entries: deque[list[float]] = deque()
 
     def room(self, now: float) -> float:
-        entries, since = self._entries, now - self.window
+        entries, since = self._entries, now - self.window + TICK
         while entries and entries[0][0] <= since:
             self._used -= entries.popleft()[1]
         if not entries:
@@ -201,8 +201,8 @@ class SlidingLog:
         for when, charged in self._entries:
             short -= charged
             if short <= SLACK:
-                return when + self.window - now + TICK
-        return self.window + TICK
+                return when + self.window - now
+        return self.window
 
     def reset(self, now: float) -> float:
         self.room(now)

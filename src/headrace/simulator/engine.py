@@ -82,7 +82,8 @@ class Provider:
         self.chance = random.Random(f"{seed}/{config.name}")
         self.faults = FaultBook([fault.rule() for fault in config.faults])
         self.stats = Stats(now)
-        self.quotas: dict[str, Enforcer] = {}
+        self.quotas: dict[tuple[str, str], Enforcer] = {}
+        """By key and model, each empty where limits are not apart for it."""
         self._cache = PromptCache()
         self._keys = frozenset(config.api_keys)
         self._started = now
@@ -199,11 +200,11 @@ class Provider:
         return Cost(ask.prompt_tokens, limit * ask.n, ask.cached_tokens)
 
     def _quota(self, key: str, model: str) -> Enforcer:
-        per = self.config.limits_per
-        name = {"provider": "all", "key": f"key {_masked(key)}", "model": model}.get(per) or f"key {_masked(key)}, {model}"
+        config = self.config
+        per_key, per_model = "key" in config.limits_per, "model" in config.limits_per
+        name = (key if per_key else "", model if per_model else "")
         enforcer = self.quotas.get(name)
         if enforcer is None:
-            config = self.config
             enforcer = self.quotas[name] = Enforcer(
                 config.rules(),
                 accounting=config.accounting,
@@ -327,7 +328,7 @@ class Provider:
 
     def report(self, now: float) -> dict[str, Any]:
         """The provider's statistics as JSON values."""
-        return self.stats.report(now, self.quotas)
+        return self.stats.report(now, [(_quota_name(*name), enforcer) for name, enforcer in self.quotas.items()])
 
     def forget(self, now: float) -> None:
         """Start the statistics anew. Limits keep what they have counted."""
@@ -341,8 +342,10 @@ ENDINGS: Final[Mapping[str, Ending]] = {"stall": "hang", "break": "reset", "cut"
 FIXED_FIELDS: Final = frozenset({"name", "port", "dialect", "accounting", "estimate", "limits_per", "count_failed"})
 
 
-def _masked(key: str) -> str:
-    return f"…{key[-4:]}" if len(key) >= 8 else f"of {len(key)} characters"
+def _quota_name(key: str, model: str) -> str:
+    """For statistics: a key shows its last four characters, a short one none."""
+    shown = f"key …{key[-4:]}" if len(key) >= 8 else f"key of {len(key)} characters" if key else ""
+    return " ".join(filter(None, (shown, model))) or "all"
 
 
 def _timed(events: Iterator[tuple[bytes, int]], gap: float) -> Iterator[Piece]:

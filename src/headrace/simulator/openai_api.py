@@ -662,9 +662,9 @@ def retry_headers(seconds: float | None, style: str) -> list[tuple[str, str]]:
     """`Retry-After` in whole seconds and, in style "both", `retry-after-ms`; rounded up, so that waiting that long suffices."""
     if seconds is None or style == "none":
         return []
-    headers = [("retry-after", str(math.ceil(seconds)))]
+    headers = [("retry-after", str(math.ceil(seconds - 1e-6)))]
     if style == "both":
-        headers.append(("retry-after-ms", str(math.ceil(seconds * 1000))))
+        headers.append(("retry-after-ms", str(math.ceil(seconds * 1000 - 1e-6))))
     return headers
 
 

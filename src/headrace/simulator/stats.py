@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.simulator.enforce import Enforcer
@@ -44,8 +44,8 @@ class Stats:
         else:
             self.finished += 1
 
-    def report(self, now: float, quotas: Mapping[str, Enforcer]) -> dict[str, Any]:
-        """All of it as JSON values. `quotas`: the enforcers by the name of what they are for."""
+    def report(self, now: float, quotas: Sequence[tuple[str, Enforcer]]) -> dict[str, Any]:
+        """All of it as JSON values. `quotas`: what each enforcer is for, and it."""
         seconds = now - self.since
         return {
             "seconds": round(seconds, 6),
@@ -59,8 +59,8 @@ class Stats:
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             "faults": dict(self.faults),
             "tokens": {"prompt": self.prompt_tokens, "output": self.output_tokens},
-            "limits": [row for quota, enforcer in quotas.items() for row in _limits(quota, enforcer, seconds, now)],
-            "saturated": _saturated(quotas.values()),
+            "limits": [row for quota, enforcer in quotas for row in _limits(quota, enforcer, seconds, now)],
+            "saturated": _saturated([enforcer for _, enforcer in quotas]),
         }
 
 
@@ -77,7 +77,7 @@ def _limits(quota: str, enforcer: Enforcer, seconds: float, now: float) -> list[
     return rows
 
 
-def _saturated(enforcers: Any) -> dict[str, Any]:
+def _saturated(enforcers: Sequence[Enforcer]) -> dict[str, Any]:
     """Whole minutes in which a limit bound (a refusal, or nine tenths used), and the mean use of the one that did."""
     minutes, use, by = 0, 0.0, Counter[str]()
     for enforcer in enforcers:

@@ -94,16 +94,13 @@ class VirtualProviders:
         if world.now() + exchange.delay + back > deadline:
             await world.sleep(deadline - world.now())
             raise TransportError(fault, sent=True)
-        await world.sleep(exchange.delay)
-        if exchange.headless:
-            if exchange.ending == "hang":
-                await world.sleep(NEVER)
-            exchange.done(world.now())
-            await world.sleep(back)
-            raise TransportError(Fault.CLOSED, "reset before a response", sent=True)
+        if exchange.ending == "hang" and exchange.headless:
+            await world.sleep(NEVER)
         if exchange.pieces is None:
-            exchange.done(world.now())
-        await world.sleep(back)
+            world.at(world.now() + exchange.delay, lambda: exchange.done(world.now()))
+        await world.sleep(exchange.delay + back)
+        if exchange.headless:
+            raise TransportError(Fault.CLOSED, "reset before a response", sent=True)
 
     def _arrive_unwanted(self, request: HttpRequest, after: float) -> None:
         """The caller gave up while its request was still on its way: it arrives nevertheless, and nobody waits for the reply."""
