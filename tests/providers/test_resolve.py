@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from headrace.errors import BadRequestError, ConfigurationError
@@ -16,11 +14,9 @@ ELSEWHERE = "https://llm.example.test/v1"
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows registered in a test are forgotten after it."""
-    catalog.catalog.cache_clear()
-    yield
-    catalog.catalog.cache_clear()
+    monkeypatch.setattr(catalog, "_own", None)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -159,8 +159,9 @@ class Catalog:
         for spelling in spellings:
             if (owner := self._names.get(spelling, provider.name)) != provider.name:
                 raise ConfigurationError(f"provider {provider.name!r}: the name {spelling!r} belongs to {owner!r}; choose another")
-        self._rows[provider.name] = provider
-        self._names |= dict.fromkeys(spellings, provider.name)
+        # New dicts, so that a thread which is walking the old ones is not disturbed.
+        self._rows = {**self._rows, provider.name: provider}
+        self._names = {**self._names, **dict.fromkeys(spellings, provider.name)}
 
     def get(self, spelling: str) -> Provider | None:
         name = self._names.get(spelling)
@@ -217,10 +218,17 @@ def shipped() -> Catalog:
     return Catalog(tomllib.loads(Path(__file__).with_name("providers.toml").read_text("utf-8")))
 
 
-@cache
+_lock: Final = threading.Lock()
+_own: Catalog | None = None
+
+
 def catalog() -> Catalog:
     """The catalogue of this process, read when first asked for."""
-    return shipped()
+    global _own
+    if _own is None:
+        with _lock:
+            _own = _own or shipped()
+    return _own
 
 
 def providers() -> tuple[Provider, ...]:
