@@ -27,7 +27,8 @@ from headrace.cli.terminal import clean, console, pretty, say, write_table
 from headrace.settings import settings
 from headrace.simulator.server import Running, running
 
-EXAMPLES: Final = Path(__file__).parents[3] / "examples" / "backend"
+EXAMPLES: Final = Path(__file__).parents[3] / "examples"
+PROGRAMS: Final = (("backend.litellm_example", "a chat, whole and as a stream"), ("backend.embedding_litellm_example", "an embedding"))
 
 LEAST_USE: Final = 0.95
 """Share of the binding limit that has to be used while jobs wait."""
@@ -87,24 +88,24 @@ def _show_deployments(scene: Scene) -> None:
 
 
 def run_examples(environment: Mapping[str, str]) -> dict[str, bool]:
-    """Each program of examples/backend as it is, in a process of its own. Whether it did its work, by its name."""
-    heading("The examples of examples/backend, as they are:")
-    found = sorted(EXAMPLES.glob("*_example.py"), key=lambda path: path.name != "litellm_example.py")
-    return {path.name: _run_example(path, {**os.environ, **environment}) for path in found}
+    """Each program of examples/ as it is, in a process of its own. Whether it did its work, by its name."""
+    heading("The example programs, as they are:")
+    if not EXAMPLES.is_dir():
+        raise click.UsageError("the demo runs the programs of examples/: start it from a copy of the repository, with make demo")
+    return {module: _run_example(module, what, {**os.environ, **environment}) for module, what in PROGRAMS}
 
 
-def _run_example(path: Path, environment: Mapping[str, str]) -> bool:
+def _run_example(module: str, what: str, environment: Mapping[str, str]) -> bool:
     began = time.monotonic()
-    command = [sys.executable, path.name]
+    command = [sys.executable, "-m", module]
     try:
         done = subprocess.run(
-            command, cwd=path.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=EXAMPLES, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
         )
         succeeded, said = done.returncode == 0, done.stdout + (done.stderr if done.returncode else "")
     except subprocess.TimeoutExpired:
         succeeded, said = False, f"no end after {PATIENCE:.0f} seconds"
-    mark = "✓" if succeeded else "✗"
-    say(f"{mark} {path.name}  {time.monotonic() - began:.1f} s", "green" if succeeded else "red")
+    say(f"{'✓' if succeeded else '✗'} {module}: {what}, {time.monotonic() - began:.1f} s", "green" if succeeded else "red")
     for text in clean(said).strip().splitlines():
         say(f"    {text}", "dim")
     return succeeded
