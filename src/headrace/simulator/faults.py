@@ -89,10 +89,11 @@ def parse_wish(text: str) -> Wish:
     wish: dict[str, float | int] = {}
     for part in text.replace("&", ";").split(";"):
         name, _, value = (piece.strip() for piece in part.partition("="))
-        if name in KINDS:
+        if name == "status":
+            kind = kind or name
+            fault["status"] = _number(name, value, int)
+        elif name in KINDS:
             kind = name
-            if value and name == "status":
-                fault["status"] = _number(name, value, int)
         elif name in FAULT_FIELDS:
             fault[name] = _number(name, value, FAULT_FIELDS[name])
         elif name in WISH_FIELDS:

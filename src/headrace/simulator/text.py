@@ -66,10 +66,9 @@ class River:
     def natural(self, rng: random.Random, tokens: int) -> list[str]:
         """About `tokens` tokens, from the beginning of a sentence to the end of one."""
         start = self._start(rng)
-        reach = start + max(1, tokens)
-        if reach <= self.size:
-            return self._slice(start, self.ends[bisect_left(self.ends, reach)] - start)
-        return self._slice(start, tokens)
+        laps, reach = divmod(start + max(1, tokens), self.size)
+        end = self.ends[bisect_left(self.ends, reach)] if reach else 0
+        return self._slice(start, laps * self.size + end - start)
 
     def exactly(self, rng: random.Random, tokens: int) -> list[str]:
         return self._slice(self._start(rng), tokens)
