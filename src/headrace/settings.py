@@ -207,6 +207,10 @@ class Settings:
         values = self.values()
         return {name.lower(): _shown(values.get(name)) for name in self._variables()}
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy reads for itself: an environment's secrets are not sent along.
+        return _unread, (type(self), self._env, self._dotenv)
+
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # so that vars() and what is built on it show no key
         return self.model_dump()
@@ -222,6 +226,10 @@ class Settings:
     def origin(self) -> str:
         """Where the values came from."""
         return f"the environment and {self._file}" if self._file else "the environment; no .env was found"
+
+
+def _unread(cls: type[Settings], env: Mapping[str, str] | None, dotenv: str | os.PathLike[str] | bool) -> Settings:
+    return cls(env=env, dotenv=dotenv)
 
 
 settings: Final = Settings()

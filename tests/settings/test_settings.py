@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import pprint
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,15 @@ def test_a_key_is_never_shown(show: Any) -> None:
     shown = show(read(**CHAT, **EMBEDDING))
     assert KEY not in shown
     assert "…cdef" in shown
+
+
+def test_a_pickle_holds_no_key_and_reads_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PROVIDER_API_KEY", KEY)
+    found = Settings.load(dotenv=dotenv(tmp_path, EMBEDDING_PROVIDER_API_KEY=KEY, LLM_TPM="5"))
+    pickled = pickle.dumps(found)
+    assert KEY.encode() not in pickled
+    copied = pickle.loads(pickled)
+    assert (copied.llm_provider_api_key, copied.llm_tpm) == (KEY, 5)
 
 
 def test_a_short_key_shows_nothing_at_all() -> None:
