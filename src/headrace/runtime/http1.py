@@ -1,0 +1,313 @@
+"""HTTP/1.1 from the client's side, with no socket: bytes of a request to send, bytes of a response taken in.
+
+Both shells, asyncio and blocking, drive the same `Http1`; it knows what arrived, what is missing, and whether the
+connection can carry another request.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import httptools
+
+from headrace.runtime.proxies import Proxy
+from headrace.wire import DEFAULT_MAX_BODY, Fault, HeaderPairs, Headers, HttpRequest, TransportError
+
+MAX_HEADERS: Final = 200
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""What a response's head may hold: nginx allows 32 KiB of its upstreams, Node 16 KiB; Azure's content-security headers reach 8."""
+
+MAX_INTERIM: Final = 32
+"""1xx responses before the real one."""
+
+
+class Origin(NamedTuple):
+    """What connections are kept by."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+_USER_AGENT: Final = "headrace"
+_FORBIDDEN: Final = ("host", "content-length", "connection", "transfer-encoding")
+
+
+@lru_cache(maxsize=1024)
+def origin_of(url: str) -> Origin:
+    """Where a URL is served. Raises ValueError for one that is not http(s)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a URL must begin with http:// or https:// and name a host")
+    return Origin(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+
+
+@lru_cache(maxsize=1024)
+def _head(method: str, url: str, headers: HeaderPairs, absolute: bool, authorization: str | None) -> bytes:
+    """The request's head up to its length. Raises ValueError for anything that would break out of its line."""
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if absolute:
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{target}"
+    named = {"host": parts.netloc.rpartition("@")[2], "user-agent": _USER_AGENT, "accept": "*/*", "accept-encoding": "gzip, deflate"}
+    for name, value in headers:
+        if name.lower() in _FORBIDDEN:
+            raise ValueError(f"the header {name!r} is the transport's own")
+        named[name.lower()] = value
+    if authorization is not None:
+        named["proxy-authorization"] = authorization
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    for line in lines:
+        if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in line):
+            raise ValueError(f"the header {line.partition(':')[0]!r} holds a control character")
+    if " " in target or not target.isascii():
+        raise ValueError("a URL must not hold spaces or unescaped characters")
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def written(request: HttpRequest, proxy: Proxy | None = None) -> bytes:
+    """The bytes of a request; in the form for a plain-HTTP proxy when one is given."""
+    absolute = proxy is not None and request.url.startswith("http://")
+    try:
+        head = _head(request.method, request.url, request.headers, absolute, proxy.authorization if absolute and proxy else None)
+    except (ValueError, UnicodeEncodeError) as error:
+        raise TransportError(Fault.PROTOCOL, f"the request cannot be written: {error}", sent=False) from None
+    body = request.body
+    if body or request.method in ("POST", "PUT", "PATCH"):
+        return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+    return head + b"\r\n\r\n"
+
+
+class _Inflate:
+    """Takes a content coding off as it arrives."""
+
+    __slots__ = ("_begun", "_raw", "_zlib")
+
+    def __init__(self, coding: str) -> None:
+        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS if coding in ("gzip", "x-gzip") else zlib.MAX_WBITS)
+        self._raw = coding == "deflate"
+        self._begun = False
+
+    def feed(self, data: bytes, limit: int) -> bytes:
+        """At most `limit` + 1 bytes, so that a bomb is noticed without being built."""
+        try:
+            out = self._zlib.decompress(data, limit + 1)
+        except zlib.error:
+            if not self._raw or self._begun:
+                raise
+            self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)  # "deflate" without zlib's wrapper, as some servers send it
+            out = self._zlib.decompress(data, limit + 1)
+        self._begun = True
+        return out
+
+    @property
+    def whole(self) -> bool:
+        return self._zlib.eof or not self._begun
+
+
+class Exchange:
+    """One response on its way in."""
+
+    __slots__ = ("begun", "complete", "headers", "inflate", "limit", "parts", "received", "size", "status")
+
+    def __init__(self, limit: int) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parts: list[bytes] = []
+        self.size = 0
+        """Decoded bytes so far."""
+        self.limit = limit
+        self.received = False
+        """Whether any byte of a response came."""
+        self.begun = False
+        """Whether its head is complete."""
+        self.complete = False
+        self.inflate: _Inflate | None = None
+
+    def take(self) -> bytes:
+        """What of the body has arrived since the last time."""
+        parts = self.parts
+        if len(parts) == 1:
+            return parts.pop()
+        data = b"".join(parts)
+        parts.clear()
+        return data
+
+
+class Http1:
+    """The response side of one connection: `expect` a response, `feed` bytes, look at the exchange."""
+
+    __slots__ = ("_header_bytes", "_interim", "_parser", "excess", "exchange", "keep_alive", "until_close")
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.exchange: Exchange | None = None
+        self.keep_alive = True
+        self.excess = False
+        """Bytes came that no request asked for: the connection must not be used again."""
+        self.until_close = False
+        self._header_bytes = 0
+        self._interim = 0
+
+    def expect(self, limit: int = DEFAULT_MAX_BODY) -> Exchange:
+        """Begin to wait for a response of at most `limit` bytes."""
+        self.exchange = exchange = Exchange(limit)
+        self._header_bytes = self._interim = 0
+        self.until_close = False
+        return exchange
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes in. Raises TransportError when they break HTTP or a limit."""
+        exchange = self.exchange
+        if exchange is None or exchange.complete:
+            self.excess = True
+            return
+        exchange.received = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            if isinstance(cause, TransportError):
+                raise cause from None
+            raise TransportError(Fault.PROTOCOL, "the content coding is broken", sent=True, received=True) from None
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if exchange.complete:
+                self.excess = True  # something behind a proper response: the response stands, the connection does not
+                return
+            raise TransportError(Fault.PROTOCOL, str(error), sent=True, received=True) from None
+
+    def feed_eof(self) -> None:
+        """The other side has closed. Raises TransportError when a response is missing or cut."""
+        exchange = self.exchange
+        self.keep_alive = False
+        if exchange is None or exchange.complete:
+            return
+        if exchange.begun and self.until_close and (exchange.inflate is None or exchange.inflate.whole):
+            exchange.complete = True
+            return
+        where = "in the middle of the body" if exchange.begun else "before a response"
+        raise TransportError(Fault.CLOSED, where, sent=True, received=exchange.received)
+
+    @property
+    def reusable(self) -> bool:
+        return self.keep_alive and not self.excess and (self.exchange is None or self.exchange.complete)
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self.exchange is None or self.exchange.complete:
+            self.excess = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.excess:
+            return
+        exchange = self.exchange
+        assert exchange is not None
+        self._header_bytes += len(name) + len(value)
+        exchange.headers.append((name, value))
+        if self._header_bytes > MAX_HEADER_BYTES or len(exchange.headers) > MAX_HEADERS:
+            raise TransportError(Fault.TOO_LARGE, "its headers", sent=True, received=True)
+
+    def on_headers_complete(self) -> None:
+        if self.excess:
+            return
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.status = status = self._parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                raise TransportError(Fault.PROTOCOL, "it switched protocols without being asked", sent=True, received=True)
+            return
+        self._read_head(exchange, status)
+        exchange.begun = True
+
+    def _read_head(self, exchange: Exchange, status: int) -> None:
+        framed = status in (204, 304)
+        for name, value in exchange.headers:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                framed = True
+                if value.isdigit() and int(value) > exchange.limit:
+                    raise TransportError(Fault.TOO_LARGE, f"{int(value)} bytes", sent=True, received=True)
+            elif lowered == b"transfer-encoding":
+                framed = True
+            elif lowered == b"content-encoding":
+                exchange.inflate = _coding(value)
+        self.until_close = not framed
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        if self.excess or exchange is None:
+            return
+        if exchange.inflate is not None:
+            data = exchange.inflate.feed(data, exchange.limit - exchange.size)
+        exchange.size += len(data)
+        if exchange.size > exchange.limit:
+            raise TransportError(Fault.TOO_LARGE, f"more than {exchange.limit} bytes", sent=True, received=True)
+        if data:
+            exchange.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        exchange = self.exchange
+        if self.excess or exchange is None:
+            return
+        if not exchange.begun:
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise TransportError(Fault.PROTOCOL, f"more than {MAX_INTERIM} interim responses", sent=True, received=True)
+            exchange.headers.clear()
+            return
+        if exchange.inflate is not None and not exchange.inflate.whole:
+            raise TransportError(Fault.CLOSED, "the compressed body ends early", sent=True, received=True)
+        self.keep_alive = self._parser.should_keep_alive() and not self.until_close
+        exchange.complete = True
+
+
+def _coding(value: bytes) -> _Inflate | None:
+    coding = value.decode("latin-1").strip().lower()
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return _Inflate(coding)
+    if coding in ("", "identity"):
+        return None
+    raise TransportError(Fault.PROTOCOL, f"content coding {coding[:20]!r} was not offered", sent=True, received=True)
+
+
+def connect_request(origin: Origin, proxy: Proxy) -> bytes:
+    """What asks a proxy for a tunnel."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"host: {host}:{origin.port}"]
+    if proxy.authorization is not None:
+        lines.append(f"proxy-authorization: {proxy.authorization}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class TunnelReply:
+    """The head of a proxy's answer to CONNECT; nothing may follow it before the tunnel is used."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> bool:
+        """True once the tunnel stands. Raises TransportError when it is refused."""
+        self._buffer += data
+        if b"\r\n\r\n" not in self._buffer:
+            if len(self._buffer) > MAX_HEADER_BYTES:
+                raise TransportError(Fault.PROXY, "its answer is too long", sent=False)
+            return False
+        line = self._buffer.split(b"\r\n", 1)[0].decode("latin-1")
+        version, _, rest = line.partition(" ")
+        if not version.startswith("HTTP/1.") or rest[:1] != "2":
+            raise TransportError(Fault.PROXY, f"it answered {rest[:60] or line[:60]!r}", sent=False)
+        return True
+
+
+def headers_of(exchange: Exchange) -> Headers:
+    return Headers(exchange.headers)

@@ -1,0 +1,511 @@
+"""HTTP for an event loop: `Http1` under asyncio's protocols, connections kept per origin.
+
+The hot path makes one future and one exchange per call, and no task and no timer: each connection keeps one lazy timer
+that is moved only when it has fired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any, Final, cast
+
+from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, origin_of, written
+from headrace.runtime.http_settings import HttpSettings, tls_context
+from headrace.runtime.proxies import Proxy
+from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
+
+HIGH_WATER: Final = 256 * 1024
+"""Bytes of a stream that may wait for their reader before the sender is held back."""
+
+STREAM_LIMIT: Final = 1 << 40
+"""Bytes a stream may have in all; its frames are bounded where they are read."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: at most one exchange at a time."""
+
+    __slots__ = (
+        "_deadline", "_fault", "_http", "_loop", "_paused", "_phased", "_streaming", "_timer", "_timer_at", "_transport", "_waiter",
+        "between", "error", "exchange", "idle", "lost", "origin", "pool", "total_at",
+    )  # fmt: skip
+
+    def __init__(self, pool: AsyncTransport, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self._http = Http1()
+        self._loop = loop
+        self._transport: Any = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._streaming = False
+        self._phased = False
+        self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._deadline: float | None = None
+        self._fault = Fault.TOTAL_TIMEOUT
+        self.between: float | None = None
+        self.total_at: float | None = None
+        self.error: TransportError | None = None
+        self.exchange: Exchange | None = None
+        self.idle = False
+        self.lost = False
+        self.origin = origin
+        self.pool = pool
+
+    # what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        http = self._http
+        try:
+            http.feed(data)
+        except TransportError as error:
+            self._break(error)
+            return
+        exchange = self.exchange
+        if exchange is None or self.idle:
+            self.close()  # bytes nobody asked for
+        elif exchange.complete:
+            self._finish()
+        else:
+            if self._phased and exchange.size:
+                self._next_phase()
+            if self._streaming and exchange.begun:
+                self._hand_out(exchange)
+
+    def eof_received(self) -> bool:
+        self._end()
+        return False
+
+    def connection_lost(self, cause: Exception | None) -> None:
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._end(cause)
+        self.pool._lost(self)
+
+    # one exchange
+
+    def send(self, data: bytes, limit: int, timeouts: Timeouts, total_at: float | None, streaming: bool) -> Exchange:
+        """Send a request and expect its response."""
+        self.exchange = exchange = self._http.expect(limit)
+        self._streaming = streaming
+        self.error = None
+        self.between = timeouts.between_bytes
+        self.total_at = total_at
+        self._phased = timeouts.first_byte is not None or timeouts.between_bytes is not None
+        if timeouts.first_byte is None:
+            self._watch(total_at, Fault.TOTAL_TIMEOUT)
+        else:
+            self._watch_sooner(self._loop.time() + timeouts.first_byte, Fault.FIRST_BYTE_TIMEOUT)
+        self._transport.write(data)
+        return exchange
+
+    async def wait(self) -> None:
+        """Until something happens: the end, a failure, and for a stream also progress. Raises what broke the connection."""
+        if self.error is not None:
+            raise self.error
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        except BaseException:
+            self._waiter = None
+            if self.error is None:
+                self.close()
+            raise
+
+    def _next_phase(self) -> None:
+        """The body has begun, or gone on."""
+        if self.between is not None:
+            self._watch_sooner(self._loop.time() + self.between, Fault.BETWEEN_BYTES_TIMEOUT)
+        elif self._fault is Fault.FIRST_BYTE_TIMEOUT:
+            self._watch(self.total_at, Fault.TOTAL_TIMEOUT)
+
+    def _hand_out(self, exchange: Exchange) -> None:
+        self._wake()
+        if not self._paused and sum(map(len, exchange.parts)) > HIGH_WATER:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self.lost and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _finish(self) -> None:
+        """The response is whole: the connection is free before its caller has even looked."""
+        self.resume()
+        self._deadline = None
+        if self._http.reusable:
+            self.exchange = None
+            self.pool._release(self)
+        else:
+            self.close()
+        self._wake()
+
+    def _end(self, cause: Exception | None = None) -> None:
+        exchange = self.exchange
+        if exchange is None or exchange.complete or self.error is not None:
+            self._http.keep_alive = False
+            if self.idle:
+                self.close()
+            return
+        try:
+            self._http.feed_eof()
+        except TransportError as error:
+            self._break(_reset(error, cause))
+        else:
+            self._finish()
+
+    def _break(self, error: TransportError) -> None:
+        self.error = error
+        self._deadline = None
+        self.close()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def close(self) -> None:
+        """Close now, whatever is still under way."""
+        self._deadline = None
+        if self._transport is not None and not self.lost:
+            self._transport.abort()
+        self.pool._gone(self)
+
+    # time
+
+    def _watch_sooner(self, at: float, fault: Fault) -> None:
+        if self.total_at is not None and self.total_at < at:
+            at, fault = self.total_at, Fault.TOTAL_TIMEOUT
+        self._watch(at, fault)
+
+    def _watch(self, at: float | None, fault: Fault) -> None:
+        """Fail with `fault` at `at`. The timer is moved only when it would fire too late."""
+        self._deadline = at
+        self._fault = fault
+        if at is not None and (self._timer is None or self._timer_at > at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        deadline = self._deadline
+        if deadline is None:
+            return
+        if self._loop.time() < deadline:
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._tick)
+        elif self.idle:
+            self.close()
+        else:
+            received = self.exchange is not None and self.exchange.received
+            self._break(TransportError(self._fault, sent=True, received=received))
+
+    def rest(self, until: float) -> None:
+        """Stay idle until then."""
+        self.idle = True
+        self._watch(until, Fault.CLOSED)
+
+
+def _reset(error: TransportError, cause: Exception | None) -> TransportError:
+    error.__cause__ = cause
+    return error
+
+
+class _AsyncStream:
+    """A response whose body is still arriving."""
+
+    __slots__ = ("__weakref__", "_closed", "_connection", "_exchange", "_thread", "headers", "status")
+
+    def __init__(self, connection: _Connection, exchange: Exchange) -> None:
+        self._connection = connection
+        self._exchange = exchange
+        self._closed = False
+        self._thread = threading.get_ident()
+        self.status = exchange.status
+        self.headers: Headers = headers_of(exchange)
+
+    async def read(self) -> bytes:
+        exchange, connection = self._exchange, self._connection
+        while not exchange.parts:
+            if exchange.complete:
+                return b""
+            if connection.error is not None and connection.exchange is exchange:
+                raise connection.error
+            if self._closed:
+                raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
+            await connection.wait()
+        data = exchange.take()
+        if not exchange.complete:
+            connection.resume()
+        return data
+
+    def close(self) -> None:
+        if self._closed or self._exchange.complete:
+            return
+        self._closed = True
+        connection = self._connection
+        if threading.get_ident() == self._thread:
+            connection.close()
+        elif not connection._loop.is_closed():
+            connection._loop.call_soon_threadsafe(connection.close)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class AsyncTransport:
+    """Carries HTTP in one event loop. `repr` counts its connections."""
+
+    def __init__(self, settings: HttpSettings | None = None) -> None:
+        self.settings = settings or HttpSettings()
+        self._proxies = self.settings.proxies()
+        self._idle: dict[Origin, list[_Connection]] = {}
+        self._open: set[_Connection] = set()
+        self._opening = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._farewell: AsyncGenerator[None, None] | None = None
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        _, exchange = await self._send(request, timeouts, max_body, False)
+        return HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> _AsyncStream:
+        connection, exchange = await self._send(request, timeouts, STREAM_LIMIT, True)
+        return _AsyncStream(connection, exchange)
+
+    async def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange]:
+        """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
+        loop = self._loop or asyncio.get_running_loop()
+        total_at = None if timeouts.total is None else loop.time() + timeouts.total
+        origin, proxy = self._way(request.url)
+        data = written(request, proxy)
+        while True:
+            kept = self._idle.get(origin)
+            if kept:
+                connection, fresh = kept.pop(), False
+                connection.idle = False
+            else:
+                connection, fresh = await self._connect(loop, origin, proxy, timeouts, total_at)
+            exchange = connection.send(data, limit, timeouts, total_at, streaming)
+            try:
+                while not (exchange.begun if streaming else exchange.complete):
+                    await connection.wait()
+            except TransportError as error:
+                if fresh or error.received or error.fault is not Fault.CLOSED:
+                    raise
+                continue
+            return connection, exchange
+
+    def _way(self, url: str) -> tuple[Origin, Proxy | None]:
+        try:
+            origin = origin_of(url)
+        except ValueError as error:
+            raise TransportError(Fault.CONNECT, str(error), sent=False) from None
+        return origin, self._proxies.choose(*origin) if self._proxies != _NO_PROXIES else None
+
+    # connecting
+
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, origin: Origin, proxy: Proxy | None, timeouts: Timeouts, total_at: float | None
+    ) -> tuple[_Connection, bool]:
+        """A connection, and whether it is a new one."""
+        await self._begin(loop)
+        while len(self._open) + self._opening >= self.settings.max_connections and not self._evict():
+            await self._turn(loop, total_at)
+            if kept := self._idle.get(origin):
+                connection = kept.pop()
+                connection.idle = False
+                return connection, False
+        self._opening += 1
+        try:
+            connection = await self._in_time(loop, self._dial(loop, origin, proxy), timeouts.connect, total_at)
+            self._open.add(connection)
+        except BaseException:
+            self._next()
+            raise
+        finally:
+            self._opening -= 1
+        return connection, True
+
+    async def _in_time(self, loop: asyncio.AbstractEventLoop, dialling: Any, connect: float | None, total_at: float | None) -> _Connection:
+        connect_at = None if connect is None else loop.time() + connect
+        sooner = total_at is not None and (connect_at is None or total_at < connect_at)
+        try:
+            async with asyncio.timeout_at(total_at if sooner else connect_at):
+                return cast("_Connection", await dialling)
+        except TimeoutError:
+            raise TransportError(Fault.TOTAL_TIMEOUT if sooner else Fault.CONNECT_TIMEOUT, sent=False) from None
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop, origin: Origin, proxy: Proxy | None) -> _Connection:
+        context = tls_context(self.settings) if origin.scheme == "https" else None
+        try:
+            if proxy is not None and context is not None:
+                return await self._tunnel(loop, origin, proxy, context)
+            host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
+            name = origin.host if context is not None else None
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self, origin, loop), host, port, ssl=context, server_hostname=name
+            )
+            return connection
+        except OSError as error:
+            raise _could_not_connect(error) from error
+
+    async def _tunnel(self, loop: asyncio.AbstractEventLoop, origin: Origin, proxy: Proxy, context: Any) -> _Connection:
+        try:
+            transport, tunnel = await loop.create_connection(lambda: _Tunnel(loop), proxy.host, proxy.port)
+        except OSError as error:
+            raise TransportError(Fault.PROXY, f"{proxy.host}:{proxy.port}: {error}", sent=False) from error
+        try:
+            transport.write(connect_request(origin, proxy))
+            await tunnel.stands
+            connection = _Connection(self, origin, loop)
+            secured = await loop.start_tls(transport, connection, context, server_hostname=origin.host)
+            assert secured is not None
+            connection.connection_made(secured)
+        except BaseException:
+            transport.abort()
+            raise
+        return connection
+
+    # keeping
+
+    def _release(self, connection: _Connection) -> None:
+        loop = connection._loop
+        connection.rest(loop.time() + self.settings.idle_expiry)
+        kept = self._idle.get(connection.origin)
+        if kept is None:
+            self._idle[connection.origin] = [connection]
+        else:
+            kept.append(connection)
+        if self._queue:
+            self._next()
+
+    def _gone(self, connection: _Connection) -> None:
+        """The connection is closing: it must not be handed out, and its place is free."""
+        if connection.idle:
+            connection.idle = False
+            kept = self._idle.get(connection.origin, [])
+            if connection in kept:
+                kept.remove(connection)
+        if connection in self._open:
+            self._open.discard(connection)
+            self._next()
+
+    _lost = _gone
+
+    def _evict(self) -> bool:
+        """Give up one idle connection to another origin for a new one here."""
+        for kept in self._idle.values():
+            if kept:
+                kept[0].close()
+                return True
+        return False
+
+    async def _turn(self, loop: asyncio.AbstractEventLoop, total_at: float | None) -> None:
+        """Wait for a place among the connections, first come first served."""
+        turn: asyncio.Future[None] = loop.create_future()
+        self._queue.append(turn)
+        try:
+            async with asyncio.timeout_at(total_at):
+                await turn
+        except TimeoutError:
+            raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False) from None
+        finally:
+            if turn in self._queue:
+                self._queue.remove(turn)
+            elif turn.cancelled():
+                self._next()
+
+    def _next(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    # beginning and end
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ask the loop to call us when it shuts down: an unfinished asynchronous generator is closed then."""
+        if self._loop is None:
+            self._loop = loop
+            self._farewell = self._goodbye()
+            await anext(self._farewell)
+
+    async def _goodbye(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self.close()
+            await asyncio.sleep(0)  # let the sockets be closed while the loop still runs
+
+    def close(self) -> None:
+        """Close every connection, calls under way included."""
+        for connection in list(self._open):
+            connection.close()
+        self._idle.clear()
+
+    def __repr__(self) -> str:
+        idle = sum(map(len, self._idle.values()))
+        return f"<AsyncTransport {len(self._open)} open, {idle} idle, {self._opening} opening, {len(self._queue)} waiting>"
+
+
+_NO_PROXIES = HttpSettings(trust_env=False).proxies()
+
+
+class _Tunnel(asyncio.Protocol):
+    """Reads a proxy's answer to CONNECT."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stands: asyncio.Future[None] = loop.create_future()
+        self._reply = TunnelReply()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._reply.feed(data) and not self.stands.done():
+                self.stands.set_result(None)
+        except TransportError as error:
+            if not self.stands.done():
+                self.stands.set_exception(error)
+
+    def connection_lost(self, cause: Exception | None) -> None:
+        if not self.stands.done():
+            self.stands.set_exception(TransportError(Fault.PROXY, "it closed the connection", sent=False))
+
+
+def _could_not_connect(error: OSError) -> TransportError:
+    """TLS errors are OSErrors too, but mean something else."""
+    module = type(error).__module__
+    return TransportError(Fault.TLS if module == "ssl" else Fault.CONNECT, str(error) or type(error).__name__, sent=False)
+
+
+_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[HttpSettings, AsyncTransport]] = weakref.WeakKeyDictionary()
+_DEFAULT: Final = HttpSettings()
+
+
+def async_transport(settings: HttpSettings | None = None) -> AsyncTransport:
+    """The transport of the running event loop: one per settings, ended with the loop."""
+    loop = asyncio.get_running_loop()
+    transports = _shared.get(loop)
+    if transports is None:
+        transports = _shared[loop] = {}
+    key = settings or _DEFAULT
+    transport = transports.get(key)
+    if transport is None:
+        transport = transports[key] = AsyncTransport(key)
+    return transport

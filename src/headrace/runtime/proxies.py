@@ -1,0 +1,90 @@
+"""Which proxy a request goes through, by the environment variables that everybody uses."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from headrace.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One HTTP proxy."""
+
+    host: str
+    port: int
+    authorization: str | None = field(default=None, repr=False)
+    """The Proxy-Authorization header's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """The proxies for each scheme, and the hosts that need none."""
+
+    http: Proxy | None = None
+    https: Proxy | None = None
+    exceptions: tuple[str, ...] = ()
+
+    def choose(self, scheme: str, host: str, port: int) -> Proxy | None:
+        """The proxy for a request, None to go straight."""
+        proxy = self.https if scheme == "https" else self.http
+        if proxy is None or any(_excepted(exception, host, port) for exception in self.exceptions):
+            return None
+        return proxy
+
+
+def read_proxies(environment: Mapping[str, str]) -> Proxies:
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; the lower-case name wins, as with curl."""
+
+    def named(name: str) -> str:
+        return environment.get(name, "") or environment.get(name.upper(), "")
+
+    everything = named("all_proxy")
+    http, https = named("http_proxy") or everything, named("https_proxy") or everything
+    exceptions = tuple(part.strip().lower() for part in named("no_proxy").split(",") if part.strip())
+    return Proxies(_proxy("HTTP_PROXY", http), _proxy("HTTPS_PROXY", https), exceptions)
+
+
+def _proxy(name: str, address: str) -> Proxy | None:
+    if not address:
+        return None
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme.startswith("socks"):
+        raise ConfigurationError(
+            f"{name} names a SOCKS proxy, which needs headrace.runtime.httpx2_transport (pip install 'headrace[httpx2]')"
+        )
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigurationError(
+            f"{name} must be http://host:port, got an address of {len(address)} characters with scheme {parts.scheme!r}"
+        )
+    authorization = None
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(secret.encode()).decode()
+    return Proxy(parts.hostname, parts.port or 80, authorization)
+
+
+def _excepted(exception: str, host: str, port: int) -> bool:
+    """Whether one entry of NO_PROXY covers a host: `*`, a name and all below it, `name:port`, an address, a network."""
+    if exception == "*":
+        return True
+    if "/" in exception:
+        return _within(exception, host)
+    name, colon, wanted = exception.rpartition(":")
+    if colon and wanted.isdigit() and "]" not in wanted and (":" not in name or name.startswith("[")):
+        if int(wanted) != port:
+            return False
+        exception = name
+    exception = exception.strip("[]").lstrip("*").lstrip(".")
+    return host == exception or host.endswith(f".{exception}")
+
+
+def _within(network: str, host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
