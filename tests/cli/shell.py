@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import io
 import os
@@ -22,7 +23,8 @@ import pytest
 from headrace.cli.app import run
 from headrace.settings import settings
 
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-B]|[\x01\x02]")
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*(?:[A-Za-z]|\Z)|\x1b[()][0-9A-B]|\x1b\Z")
+"""Escape codes, one that is still arriving included."""
 
 # A session whose controlling terminal is ours, so that Ctrl-C reaches it; made by the child, since forking a threaded process is unsafe.
 ON_TERMINAL = (
@@ -82,6 +84,7 @@ class Terminal:
         )
         os.close(theirs)
         self.raw = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     @property
     def text(self) -> str:
@@ -113,7 +116,7 @@ class Terminal:
             data = os.read(self._ours, 65536)
         except OSError:  # Linux says so when the other side is closed
             return False
-        self.raw += data.decode("utf-8", "replace")
+        self.raw += self._decoder.decode(data)
         return bool(data)
 
     def close(self) -> None:

@@ -112,18 +112,19 @@ def test_reasoning_is_dim_on_a_terminal_and_absent_from_a_pipe(
     terminal: Callable[..., Terminal], providers: Running, monkeypatch: pytest.MonkeyPatch, program: Program
 ) -> None:
     monkeypatch.setenv("LLM_PROVIDER_BASE_URL", providers.url("thinker"))
-    screen = terminal("chat", "Hello")
+    asked = ("chat", "--reasoning-effort", "high", "Hello")
+    screen = terminal(*asked)
     assert screen.end() == 0
     assert "\x1b[2m" in screen.raw
-    piped = json.loads(program("chat", "--json", "Hello").out)["choices"][0]["message"]
-    assert piped["content"]
-    assert "\x1b" not in program("chat", "Hello").out
+    whole = json.loads(program(*asked, "--json", "--stream", "--max-tokens", "12").out.splitlines()[1])
+    assert whole["choices"][0]["delta"]["reasoning_content"]
+    assert program(*asked, "--max-tokens", "1").out == "", "one token of thought, none of answer"
 
 
 def test_no_color_takes_all_codes_away(terminal: Callable[..., Terminal], providers: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("LLM_PROVIDER_BASE_URL", providers.url("thinker"))
-    screen = terminal("chat", "Hello")
+    screen = terminal("chat", "--reasoning-effort", "high", "Hello")
     assert screen.end() == 0
     assert "\x1b" not in screen.raw
 

@@ -23,6 +23,7 @@ from headrace.cli.voice import Voice
 @click.option("--json", "as_json", is_flag=True, help="The whole response as JSON; with --stream one object a chunk.")
 @click.option("--stream/--no-stream", default=None, help="Show the answer as it arrives (the default, except with --json).")
 @click.option("--temperature", type=float, metavar="T", help="0 for the likeliest words, higher for more variety.")
+@click.option("--reasoning-effort", metavar="LEVEL", help="How long a reasoning model thinks: none, low, medium, high.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="The longest answer, in tokens.")
 def chat(
     prompt: tuple[str, ...],
@@ -31,6 +32,7 @@ def chat(
     as_json: bool,
     stream: bool | None,
     temperature: float | None,
+    reasoning_effort: str | None,
     max_tokens: int | None,
 ) -> None:
     """Ask a model. Without PROMPT on a terminal: a conversation.
@@ -42,7 +44,7 @@ def chat(
       echo hi | headrace chat -
     """
     question = read_question(prompt)
-    asked = chat_target(**target).having(temperature=temperature, max_tokens=max_tokens)
+    asked = chat_target(**target).having(temperature=temperature, reasoning_effort=reasoning_effort, max_tokens=max_tokens)
     if question is None:
         repl.converse(repl.Session(asked, system))
         return

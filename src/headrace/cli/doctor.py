@@ -50,7 +50,7 @@ class Patient:
         self.findings.append(Finding(level, self.where, what))
 
 
-@click.command(short_help="Check the configuration, the keys, the limits, and that every deployment answers.")
+@click.command(short_help="Check settings, keys and limits, and reach every deployment.")
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False))
 @click.option("--call", is_flag=True, help="Ask for one token where a deployment does not list its models (costs a little).")
 @click.option("--offline", is_flag=True, help="Do not ask any deployment.")

@@ -98,7 +98,8 @@ def _target(group: Group, *, model: str | None, base_url: str | None, timeout: f
     control: dict[str, Any] = {"base_url": base_url, "timeout": timeout}
     if base_url is None and configured and name.startswith(f"{configured}/"):
         control |= {"base_url": values.get(f"{group}_PROVIDER_BASE_URL"), "api_key": values.get(f"{group}_PROVIDER_API_KEY")}
-    control = {option: value for option, value in (own_variables(name, control) | control).items() if value is not None}
+    control = {option: value for option, value in control.items() if value is not None}
+    control = {**own_variables(name, control), **control}
     hide(control.get("api_key"))
     return Target(name, group, given, control)
 
