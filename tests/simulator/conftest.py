@@ -82,6 +82,12 @@ class Wire:
     def close(self) -> None:
         self.socket.close()
 
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _body(self, reply: Reply) -> None:
         if "content-length" in reply.headers:
             self._exactly(reply, int(reply.headers["content-length"]))
@@ -113,6 +119,12 @@ class Wire:
         if not data:
             raise EOFError
         self.buffer += data
+
+
+def ask(base: str, path: str = "/a/v1/chat/completions", **more: Any) -> Reply:
+    """One chat over a connection of its own."""
+    with Wire(base) as wire:
+        return wire.chat(path, **more).reply()
 
 
 @pytest.fixture(scope="session")

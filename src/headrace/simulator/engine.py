@@ -127,7 +127,7 @@ class Provider:
     def _wish(self, ask: Chat | Embed, headers: Mapping[str, str]) -> tuple[Chat | Embed, Wish]:
         """What the caller asked of the simulator: by header, or after a "?" in the model's name."""
         model, mark, text = ask.model.partition("?")
-        text = headers.get("x-simulate", text)
+        text = headers.get("x-simulate") or text
         if mark:
             ask = structs.replace(ask, model=model)
         if not text:

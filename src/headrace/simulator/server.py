@@ -30,6 +30,8 @@ PHRASES: Final = {status.value: status.phrase for status in HTTPStatus} | {529: 
 WRITE_SIZE: Final = 65_536
 TICKS: Final = 500
 """Timers a second: replies due within the same two milliseconds go out in one turn of the loop, at a third of its cost."""
+SETTLE: Final = 5
+"""Turns of the loop in which connections that were just accepted come to be known."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Handler = Callable[[Incoming, float], Exchange]
@@ -274,6 +276,12 @@ class Simulator:
 
     async def stop(self) -> None:
         """Close every socket, in the middle of a reply if need be."""
+        # asyncio forgets sockets that it has accepted when the server closes before their connection is set up
+        # (seen with CPython 3.11): so stop accepting first, and give those some turns of the loop.
+        for listening in (listening for server in self._servers for listening in server.sockets):
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(SETTLE):
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for connection in tuple(self._connections):
