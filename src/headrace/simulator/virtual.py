@@ -81,24 +81,30 @@ class VirtualProviders:
             raise TransportError(fault, sent=True)
         await world.sleep(there)
         exchange = self.fleet.handle(_incoming(request), world.now())
+        total = None if timeouts.total is None else deadline - limit + timeouts.total
         try:
-            await self._await_head(exchange, back, deadline, fault)
+            if world.now() + exchange.delay + back > deadline:
+                await world.sleep(deadline - world.now())
+                raise TransportError(fault, sent=True)
+            if exchange.pieces is None:
+                await self._await_whole(exchange, back)
+                return VirtualStream(world, exchange, back, timeouts.between_bytes, total)
+            await world.sleep(exchange.delay)
+            stream = VirtualStream(world, exchange, back, timeouts.between_bytes, total)
+            await world.sleep(back)
+            return stream
         except BaseException:
             exchange.left(world.now())
             raise
-        total = None if timeouts.total is None else deadline - limit + timeouts.total
-        return VirtualStream(world, exchange, back, timeouts.between_bytes, total)
 
-    async def _await_head(self, exchange: Exchange, back: float, deadline: float, fault: Fault) -> None:
+    async def _await_whole(self, exchange: Exchange, back: float) -> None:
+        """Wait for a reply that comes all at once, or not at all. Its provider is done with it before it is here."""
         world = self.world
-        if world.now() + exchange.delay + back > deadline:
-            await world.sleep(deadline - world.now())
-            raise TransportError(fault, sent=True)
-        if exchange.ending == "hang" and exchange.headless:
+        if exchange.headless and exchange.ending == "hang":
             await world.sleep(NEVER)
-        if exchange.pieces is None:
-            world.at(world.now() + exchange.delay, lambda: exchange.done(world.now()))
+        world.at(world.now() + exchange.delay, lambda: exchange.done(world.now()))
         await world.sleep(exchange.delay + back)
+        exchange.done(world.now())  # where both took no time at all, the timer above has had no turn yet
         if exchange.headless:
             raise TransportError(Fault.CLOSED, "reset before a response", sent=True)
 
@@ -113,7 +119,7 @@ class VirtualProviders:
 
 
 class VirtualStream:
-    """A `ports.HttpStream`. The provider goes on in its own time, whether or not anybody reads."""
+    """A `ports.HttpStream`, made when its head leaves the provider, who goes on in its own time, whether or not anybody reads."""
 
     def __init__(self, world: World, exchange: Exchange, back: float, between: float | None, deadline: float | None) -> None:
         self.exchange = exchange
@@ -131,8 +137,7 @@ class VirtualStream:
             self._arrived.append(exchange.body)
             self._end = True
         else:
-            # The head left `back` seconds ago, and the body began with it.
-            self._produce(world.now() - back)
+            self._produce(world.now())
 
     @property
     def status(self) -> int:
@@ -170,37 +175,39 @@ class VirtualStream:
         if self._waiter is not None:
             self._waiter.wake()
 
-    def _produce(self, due: float) -> None:
-        """Plan the next piece, which leaves the provider some time after `due`; those that leave together arrive together."""
+    def _produce(self, now: float, due: bytes = b"") -> None:
+        """Send `due` and all that is due with it; come back for the next piece."""
         assert self.exchange.pieces is not None
-        piece = next(self.exchange.pieces, None)
-        if piece is None:
-            self._world.at(due, self._finish)
-        else:
-            gap, data, tokens = piece
-            self._world.at(due + gap, lambda: self._leave(due + gap, data, tokens))
-
-    def _leave(self, due: float, data: bytes, tokens: int) -> None:
-        if self._closed:
+        together = [due]
+        for gap, data, tokens in self.exchange.pieces:
+            if gap > 0:
+                self._world.at(now + gap, lambda: self._leave(data, tokens))  # noqa: B023 - the loop ends here
+                self._send(now, together)
+                return
+            self.exchange.produced(now, tokens)
+            together.append(data)
+        if self.exchange.ending == "hang":
+            self._send(now, together)
             return
-        self.exchange.produced(self._world.now(), tokens)
-        self._world.at(due + self._back, lambda: self._arrive(data))
-        self._produce(due)
+        self.exchange.done(now)
+        self._send(now, together, True if self.exchange.ending == "proper" else Fault.CLOSED)
 
-    def _finish(self) -> None:
-        if self._closed or self.exchange.ending == "hang":
-            return
-        self.exchange.done(self._world.now())
-        self._world.at(self._world.now() + self._back, self._arrive_end)
-
-    def _arrive(self, data: bytes) -> None:
-        if data and not self._closed:
-            self._arrived.append(data)
-            self._wake()
-
-    def _arrive_end(self) -> None:
+    def _leave(self, data: bytes, tokens: int) -> None:
         if not self._closed:
-            self._end = True if self.exchange.ending == "proper" else Fault.CLOSED
+            now = self._world.now()
+            self.exchange.produced(now, tokens)
+            self._produce(now, data)
+
+    def _send(self, now: float, parts: list[bytes], end: Fault | bool = False) -> None:
+        data = b"".join(parts)
+        if data or end:
+            self._world.at(now + self._back, lambda: self._arrive(data, end))
+
+    def _arrive(self, data: bytes, end: Fault | bool) -> None:
+        if not self._closed:
+            if data:
+                self._arrived.append(data)
+            self._end = end
             self._wake()
 
 
