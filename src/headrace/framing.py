@@ -6,40 +6,66 @@ import struct
 import zlib
 from typing import Final
 
-from headrace.errors import Failure, HeadraceError, Kind, error_of
+from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, error_of
 from headrace.wire import Frame
 
 MAX_FRAME: Final = 32 * 1024 * 1024
 """Bytes one frame may have: an image inlined as base64 fits, a stream that never ends a frame does not."""
 
 
+class FrameTooLarge(APIResponseValidationError):
+    """A frame that is larger than its reader accepts."""
+
+
 def _too_large(limit: int) -> HeadraceError:
-    return error_of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
+    return FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
+
+
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class SseReader:
-    """Server-sent events (html.spec.whatwg.org, section 9.2): any line ending, comments, several data lines, a byte-order mark."""
+    """Server-sent events (html.spec.whatwg.org, section 9.2): any line ending, comments, several data lines, a byte-order mark.
 
-    __slots__ = ("_begun", "_limit", "_tail")
+    `id` and `retry` are read over: no provider resumes a stream. Frames without data keep their name, so that a named event is never lost.
+    """
+
+    __slots__ = ("_after_cr", "_begun", "_limit", "_parts", "_size", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
-        self._tail = b""
-        self._begun = False
+        self._parts: list[bytes] = []
+        """Bytes of the frame that is still open, line endings unified; no two neighbours hold an empty line between them."""
+        self._size = 0
         self._limit = limit
+        self._begun = False
+        self._after_cr = False
+        self.left_over = False
+        """After `close`: whether text stood behind the last empty line, which a whole stream rarely has and a cut one nearly always."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises APIResponseValidationError for a frame beyond the limit."""
-        text = self._tail + data if self._tail else data
-        if not self._begun and len(text) >= 3:
-            self._begun = True
-            text = text.removeprefix(b"\xef\xbb\xbf")
-        if b"\r" in text:
-            text, held = _one_line_ending(text)
-        else:
-            held = b""
+        """Frames completed by `data`. Raises FrameTooLarge."""
+        if not self._begun:
+            data = self._first(data)
+        if self._after_cr or b"\r" in data:
+            data = self._one_line_ending(data)
+        if not data:
+            return []
+        if self._parts:
+            if b"\n\n" not in data and not (data[0] == 10 and self._parts[-1][-1] == 10):
+                self._hold(data)
+                return []
+            self._parts.append(data)
+            data = b"".join(self._parts)
+        return self._split(data)
+
+    def _split(self, text: bytes) -> list[Frame]:
         blocks = text.split(b"\n\n")
-        self._tail = blocks.pop() + held
-        if len(self._tail) > self._limit:
+        tail = blocks.pop()
+        self._parts = []
+        self._size = 0
+        if tail:
+            self._hold(tail)
+        if len(text) > self._limit and max(map(len, blocks), default=0) > self._limit:
             raise _too_large(self._limit)
         frames: list[Frame] = []
         for block in blocks:
@@ -51,16 +77,38 @@ class SseReader:
 
     def close(self) -> list[Frame]:
         """The frame that was not ended by an empty line, if there is one: some servers leave the last one out."""
-        tail, self._tail = self._tail.replace(b"\r", b"\n"), b""
+        tail = b"".join(self._parts)
+        self._parts = []
+        self._size = 0
+        self.left_over = bool(tail.strip(b"\n"))
         frame = _event(tail)
         return [] if frame is None else [frame]
 
+    def _hold(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > self._limit:
+            raise _too_large(self._limit)
 
-def _one_line_ending(text: bytes) -> tuple[bytes, bytes]:
-    """CRLF and CR as LF; a CR at the very end is held back, since its LF may still come."""
-    held = b"\r" if text.endswith(b"\r") else b""
-    body = text[:-1] if held else text
-    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), held
+    def _first(self, data: bytes) -> bytes:
+        """The stream's beginning without its byte-order mark; nothing while it may still be one."""
+        text = b"".join(self._parts) + data
+        self._parts = []
+        self._size = 0
+        if len(text) < 3 and _BOM.startswith(text):
+            if text:
+                self._hold(text)
+            return b""
+        self._begun = True
+        return text.removeprefix(_BOM)
+
+    def _one_line_ending(self, data: bytes) -> bytes:
+        """CRLF and CR as LF; an LF that follows a CR of the bytes before is the same line's end."""
+        if not data:
+            return data
+        text = data[1:] if self._after_cr and data[0] == 10 else data
+        self._after_cr = data[-1] == 13
+        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _event(block: bytes) -> Frame | None:
@@ -68,9 +116,7 @@ def _event(block: bytes) -> Frame | None:
     data: list[bytes] = []
     event: str | None = None
     for line in block.split(b"\n"):
-        name, colon, value = line.partition(b":")
-        if not colon and not name:
-            continue
+        name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             data.append(value)
@@ -82,24 +128,41 @@ def _event(block: bytes) -> Frame | None:
 class JsonLinesReader:
     """One JSON value a line (Ollama's native streams)."""
 
-    __slots__ = ("_limit", "_tail")
+    __slots__ = ("_limit", "_parts", "_size", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
-        self._tail = b""
+        self._parts: list[bytes] = []
+        self._size = 0
         self._limit = limit
+        self.left_over = False
+        """After `close`: whether the last line had no line feed."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises APIResponseValidationError for a line beyond the limit."""
-        lines = (self._tail + data).split(b"\n")
-        self._tail = lines.pop()
-        if len(self._tail) > self._limit:
+        """Frames completed by `data`. Raises FrameTooLarge."""
+        if b"\n" not in data:
+            self._hold(data)
+            return []
+        lines = b"".join((*self._parts, data)).split(b"\n")
+        self._parts = []
+        self._size = 0
+        self._hold(lines.pop())
+        if max(map(len, lines)) > self._limit:
             raise _too_large(self._limit)
         return [Frame(stripped) for line in lines if (stripped := line.strip())]
 
     def close(self) -> list[Frame]:
         """The last line, if no line feed ended it."""
-        line, self._tail = self._tail.strip(), b""
+        line = b"".join(self._parts).strip()
+        self._parts = []
+        self._size = 0
+        self.left_over = bool(line)
         return [Frame(line)] if line else []
+
+    def _hold(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > self._limit:
+            raise _too_large(self._limit)
 
 
 _PRELUDE: Final = struct.Struct(">III")
@@ -110,17 +173,21 @@ _FIXED_SIZES: Final = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 
 
 class EventStreamReader:
-    """AWS event stream messages (smithy.io, application/vnd.amazon.eventstream). A frame's event is its `:event-type`,
-    or `:exception-type` for an exception. Checksums are verified."""
+    """AWS event stream messages (smithy.io, application/vnd.amazon.eventstream). Checksums are verified.
 
-    __slots__ = ("_buffer", "_limit")
+    A frame's event is its `:event-type`, `:exception-type` or `:error-code`; the latter two name a failure of the service.
+    """
+
+    __slots__ = ("_buffer", "_limit", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
         self._limit = limit
+        self.left_over = False
+        """After `close`: whether a message was not whole."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises APIResponseValidationError for a broken or oversized message."""
+        """Frames completed by `data`. Raises FrameTooLarge, and APIResponseValidationError for a broken message."""
         self._buffer += data
         frames: list[Frame] = []
         while (frame := self._next()) is not None:
@@ -129,6 +196,7 @@ class EventStreamReader:
 
     def close(self) -> list[Frame]:
         """Nothing: a message that is not whole is not a message."""
+        self.left_over = bool(self._buffer)
         return []
 
     def _next(self) -> Frame | None:
@@ -147,7 +215,8 @@ class EventStreamReader:
         if _CRC.unpack_from(message, total - 4)[0] != zlib.crc32(message[:-4]):
             raise _broken("its checksum is wrong")
         named = _headers(message[12 : 12 + headers])
-        return Frame(message[12 + headers : -4], named.get(":event-type") or named.get(":exception-type"))
+        event = named.get(":event-type") or named.get(":exception-type") or named.get(":error-code")
+        return Frame(message[12 + headers : -4], event)
 
 
 def _headers(data: bytes) -> dict[str, str]:

@@ -1,22 +1,23 @@
-"""Error replies of OpenAI-compatible providers as `Failure`s: code before status, a text only where there is no code.
+"""Error replies as `Failure`s, whatever their shape: code before status, a text only where there is no code.
 
-The shapes are those of research on recorded traffic (2024-10 to 2026-09): an `error` object, an `error` text, `detail`,
-`message` beside `code`, a list, a bare text, an HTML page.
+Shapes seen in recorded traffic (2024-10 to 2026-09) or documented: an `error` object, an `error` text, `detail`, `message` beside `code`,
+a list, a bare text, an HTML page.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from headrace.dialects.durations import hinted, seconds
-from headrace.dialects.quota import read_quota
+from headrace.dialects.quota import DAY, read_quota
 from headrace.errors import Failure, Kind, LimitScope
-from headrace.wire import HttpResponse
+from headrace.limits.view import QuotaView
+from headrace.wire import Headers, HttpResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Said:
     param: str | None = None
     hint: float | None = None
     """Seconds to wait, from the body's own field."""
+    status: int | None = None
+    """The HTTP status the body itself speaks of: all there is to go by under a 200."""
+    quota: str = ""
+    """Google's names of the quotas that were hit."""
 
 
 _CODES: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
@@ -37,6 +42,8 @@ _CODES: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
     "too_many_prompt_tokens": (Kind.CONTEXT_WINDOW, None),
     "model_max_prompt_tokens_exceeded": (Kind.CONTEXT_WINDOW, None),
     "string_above_max_length": (Kind.CONTEXT_WINDOW, None),
+    "exceed_context_size_error": (Kind.CONTEXT_WINDOW, None),
+    "request_too_large": (Kind.BAD_REQUEST, None),
     "content_filter": (Kind.CONTENT_POLICY, None),
     "content_policy_violation": (Kind.CONTENT_POLICY, None),
     "data_inspection_failed": (Kind.CONTENT_POLICY, None),
@@ -49,6 +56,8 @@ _CODES: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
     "account_deactivated": (Kind.PERMISSION, None),
     "unsupported_country_region_territory": (Kind.PERMISSION, None),
     "model_not_found": (Kind.NOT_FOUND, None),
+    "model_decommissioned": (Kind.NOT_FOUND, None),
+    "invalid_model": (Kind.NOT_FOUND, None),
     "not_found_error": (Kind.NOT_FOUND, None),
     "deploymentnotfound": (Kind.NOT_FOUND, None),
     "modelnotfound": (Kind.NOT_FOUND, None),
@@ -82,8 +91,20 @@ _CODES: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
     "serveroverloaded": (Kind.OVERLOADED, "capacity"),
     "capacity_exceeded": (Kind.OVERLOADED, "capacity"),
     "server_overloaded": (Kind.OVERLOADED, "capacity"),
+    "insufficient_system_resource": (Kind.OVERLOADED, "capacity"),
+    "timeout_error": (Kind.TIMEOUT, None),
 }
 """Codes and types that providers give, in lower case."""
+
+_ALONE: Final[Mapping[str, Kind]] = {
+    "invalid_request_error": Kind.BAD_REQUEST,
+    "invalid_request": Kind.BAD_REQUEST,
+    "requests": Kind.RATE_LIMIT,
+    "tokens": Kind.RATE_LIMIT,
+    "service_unavailable": Kind.OVERLOADED,
+    "timeout": Kind.TIMEOUT,
+}
+"""Types that say less than a status, for errors that come without one: inside a stream."""
 
 # docs.z.ai/api-reference/api-code, read 2026-11: Z.ai says everything in its own numbers, arrears as 429 too.
 _ZAI: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
@@ -95,7 +116,11 @@ _ZAI: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
     "1305": (Kind.OVERLOADED, "capacity"),
     "1308": (Kind.QUOTA_EXHAUSTED, "day"),
 }
-_OWN_CODES: Final = {"zai": _ZAI, "zhipuai": _ZAI, "bigmodel": _ZAI}
+# help.aliyun.com/model-studio/error-code, read 2026-11: the minute's allocation is used up, not the account's money.
+_DASHSCOPE: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {"insufficient_quota": (Kind.RATE_LIMIT, "tokens")}
+# docs.siliconflow.com/en/faqs/error-code, read 2026-11
+_SILICONFLOW: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {"20012": (Kind.NOT_FOUND, None)}
+_OWN_CODES: Final = {"zai": _ZAI, "zhipuai": _ZAI, "bigmodel": _ZAI, "dashscope": _DASHSCOPE, "siliconflow": _SILICONFLOW}
 
 _STATUSES: Final[Mapping[int, Kind]] = {
     400: Kind.BAD_REQUEST,
@@ -120,8 +145,8 @@ _STATUSES: Final[Mapping[int, Kind]] = {
 }
 
 _TOO_LONG: Final = re.compile(
-    r"maximum context length|context (?:length|window)|prompt (?:is )?too long|maximum number of tokens|token limit|"
-    r"too many (?:input |prompt )?tokens|input is too long|exceeded max context",
+    r"maximum context length|context (?:length|window|size)|prompt (?:is )?too long|maximum number of tokens|(?:model|input) token limit|"
+    r"too many (?:input |prompt )?tokens|input is too long|exceeded max context|max_seq_len|`inputs` tokens \+",
     re.IGNORECASE,
 )
 """What providers say of a prompt beyond the context window where they give no code for it."""
@@ -129,30 +154,74 @@ _TOO_LONG: Final = re.compile(
 _BAD_KEY: Final = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.IGNORECASE)
 """Said with status 400 by xAI and Gemini."""
 
+_NO_MODEL: Final = re.compile(
+    r"\bmodel\b.{0,100}?(?:does not exist|not found)|not a valid model|model identifier is invalid|unknown model|invalid model\b",
+    re.IGNORECASE,
+)
+"""Said with status 400 by OpenRouter, Bedrock and others."""
+
+_BLOCKED: Final = re.compile(r"content (?:filtering|management) policy|safety system", re.IGNORECASE)
+
+_NO_MONEY: Final = re.compile(
+    r"insufficient (?:account |paid )?balance|balance (?:is )?(?:insufficient|not enough)|in arrears|余额不足|欠费", re.IGNORECASE
+)
+"""Said with status 403 by SiliconFlow, 402 or 429 by others."""
+
+_ABOVE_THE_LIMIT: Final = re.compile(r"^request too large for", re.IGNORECASE)
+"""OpenAI (429) and Groq (413): this one request is larger than a whole minute's tokens, so waiting never helps."""
+
+_TEXTS: Final[tuple[tuple[frozenset[int], re.Pattern[str], Kind, LimitScope | None], ...]] = (
+    (frozenset({400, 413, 422, 500}), _TOO_LONG, Kind.CONTEXT_WINDOW, None),
+    (frozenset({400}), _BAD_KEY, Kind.AUTHENTICATION, None),
+    (frozenset({400, 422}), _NO_MODEL, Kind.NOT_FOUND, None),
+    (frozenset({400}), _BLOCKED, Kind.CONTENT_POLICY, None),
+    (frozenset({400, 401, 403, 429}), _NO_MONEY, Kind.PAYMENT, "spend"),
+    (frozenset({413, 429}), _ABOVE_THE_LIMIT, Kind.NEVER_FITS, "tokens"),
+)
+"""Statuses, what the text says, and what it means: the last resort."""
+
 _SCOPES: Final[tuple[tuple[LimitScope, re.Pattern[str]], ...]] = (
-    ("day", re.compile(r"per day|\b[RT]PD\b|\bIPD\b|daily", re.IGNORECASE)),
+    ("capacity", re.compile(r"high demand|upstream|capacity|overloaded|too busy", re.IGNORECASE)),
+    ("day", re.compile(r"per ?day|\b[RT]PD\b|\bIPD\b|daily", re.IGNORECASE)),
     ("concurrency", re.compile(r"concurren", re.IGNORECASE)),
-    ("tokens", re.compile(r"tokens? per min|\b[IO]?TPM\b|\btokens\b", re.IGNORECASE)),
-    ("requests", re.compile(r"requests? per|\bRPM\b|\bRPS\b|\brequests\b|\bQPM\b", re.IGNORECASE)),
+    ("tokens", re.compile(r"tokens? (?:per min|rate limit)|\b[IO]?TPM\b|\btokens\b|TokenCount|TokensPer", re.IGNORECASE)),
+    ("requests", re.compile(r"requests? ?per|\b[RI]PM\b|\bRPS\b|\brequests\b|\bQPM\b|too many requests", re.IGNORECASE)),
 )
 
-_SECRET: Final = re.compile(r"\b((?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|fw|tgp|key|Bearer)[-_ ]|AIza)[\w.*-]{8,}")
+_SECRET: Final = re.compile(
+    r"\b((?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|fw|tgp|r8)[-_]|AIza)[\w.*-]{8,}"
+    r"|\b((?:Bearer|Basic) )(?=[\w.*+/-]*[\d*])[\w.*+/=-]{8,}"
+    r"|((?:api|access|secret)[ _-]?(?:key|token)[^:=\n]{0,24}[:=]\s*[\"'\\<]{0,2})(?=[\w.*+/-]*[\d*])[\w.*+/-]{6,}",
+    re.IGNORECASE,
+)
+"""A known prefix, or what follows a scheme or a label and holds a digit or asterisks."""
+
+
+def mask(text: str) -> str:
+    """`text` without anything that looks like a key: some providers repeat the one they refuse."""
+    return _SECRET.sub(r"\1\2\3…", text)
 
 
 def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: float | None = None) -> Failure:
-    """What an error reply means. Texts are kept but for anything that looks like a key."""
+    """What an error reply means. Texts are kept but for anything that looks like a key.
+
+    now_wall: epoch seconds, for providers that name a moment to come back and not a span.
+    """
     body = _parsed(response.body)
     said = read_said(body, response)
     kind, scope = classify(said, response.status, provider)
+    views = read_quota(response.headers, now_wall=now_wall) if kind in _WAITS else ()
+    if scope is None and kind is Kind.RATE_LIMIT:
+        scope = _exhausted(views)
     return Failure(
         kind,
-        f"{provider}: " + _SECRET.sub(r"\1…", said.message),
+        f"{provider}: {said.message}",
         status=response.status,
         provider=provider,
         model=model,
         code=said.code or said.type,
         param=said.param,
-        retry_after=_retry_after(response, said, kind, now_wall),
+        retry_after=_retry_after(response, said, views, now_wall) if kind in _WAITS else None,
         scope=scope,
         retryable=_retryable(response, said),
         body=body,
@@ -160,11 +229,39 @@ def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: f
     )
 
 
+def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> Failure:
+    """What an error means that came under status 200, in a body or inside a stream: its own status where it names one."""
+    body = _masked(body)
+    said = read_said(body, HttpResponse(200, Headers(), b""))
+    known = said if said.status is None or said.code != str(said.status) else replace(said, code=None)
+    kind, scope = classify(known, said.status or 0, provider)
+    return Failure(
+        kind,
+        f"{provider}: {said.message}",
+        provider=provider,
+        model=model,
+        code=said.code or said.type,
+        param=said.param,
+        retry_after=(said.hint or hinted(said.message)) if kind in _WAITS else None,
+        scope=scope,
+        retryable=True if said.code in _ANOTHER_DRAW else None,
+        body=body,
+    )
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return {name: _masked(item) for name, item in value.items()} if isinstance(value, Mapping) else value
+
+
 def _parsed(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        return _masked(msgspec.json.decode(body))
     except (msgspec.DecodeError, RecursionError):
-        return body[:4096].decode("utf-8", "replace")
+        return mask(body[:4096].decode("utf-8", "replace"))
 
 
 def read_said(body: Any, response: HttpResponse) -> Said:
@@ -179,12 +276,13 @@ def read_said(body: Any, response: HttpResponse) -> Said:
     if isinstance(error, Mapping):
         return _error_object(error)
     if error is not None:
-        return Said(_text(error), _code(body.get("code")))
+        return Said(_text(error), _code(body.get("code")), status=_status(body))
     if "detail" in body:
         return Said(_text(body["detail"]), _code(body.get("code")), _code(body.get("type")))
     message = body.get("message") or body.get("msg") or body.get("errorMessage")
     code = _code(body.get("code")) or _code(body.get("error_type")) or _aws_type(response)
-    return Said(_text(message) if message else f"status {response.status}", code, _code(body.get("type")), _code(body.get("param")))
+    text = _text(message) if message else f"status {response.status}"
+    return Said(text, code, _code(body.get("type")), _code(body.get("param")), status=_status(body))
 
 
 def _error_object(error: Mapping[str, Any]) -> Said:
@@ -192,21 +290,31 @@ def _error_object(error: Mapping[str, Any]) -> Said:
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping) and metadata.get("raw"):
         message = f"{message} ({_text(metadata['raw'])})"  # OpenRouter: the provider's own words
-    reason, hint = _details(error.get("details"))
-    code = reason or _code(error.get("code")) or _code(error.get("status"))
-    return Said(message, code, _code(error.get("type")), _code(error.get("param")), hint)
+    details = [detail for detail in _list(error.get("details")) if isinstance(detail, Mapping)]
+    code = next((reason for detail in details if (reason := _code(detail.get("reason")))), None)
+    return Said(
+        message,
+        code or _code(error.get("code")) or _code(error.get("status")),
+        _code(error.get("type")),
+        _code(error.get("param")),
+        next((seconds(delay) for detail in details if isinstance(delay := detail.get("retryDelay"), str)), None),
+        _status(error),
+        " ".join(_text(violation.get("quotaId")) for detail in details for violation in _list(detail.get("violations"))),
+    )
 
 
-def _details(details: Any) -> tuple[str | None, float | None]:
-    """Google's error details: the reason, and the delay it asks for."""
-    reason: str | None = None
-    delay: float | None = None
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, Mapping):
-            reason = reason or _code(detail.get("reason"))
-            if isinstance(given := detail.get("retryDelay"), str):
-                delay = seconds(given)
-    return reason, delay
+def _status(error: Mapping[str, Any]) -> int | None:
+    """The first of the error's numbers that is an HTTP status of a failure."""
+    for name in ("status_code", "code", "status"):
+        value = error.get(name)
+        number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
+        if isinstance(number, int) and 400 <= number < 600:
+            return number
+    return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _code(value: Any) -> str | None:
@@ -239,26 +347,45 @@ def _aws_type(response: HttpResponse) -> str | None:
 
 
 def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope | None]:
-    """The kind of an error, and which limit a refusal was about. Code, then type, then status; texts for what neither says."""
+    """The kind of an error, and which limit a refusal was about. Code, then type, then status; texts for what neither says.
+
+    status: 0 when there is none but 200.
+    """
+    row = _by_code(said, provider)
+    by_text = next(((kind, scope) for statuses, text, kind, scope in _TEXTS if status in statuses and text.search(said.message)), None)
+    if row is None:
+        row = by_text or (_by_status(said, status), None)
+    elif row[0] is Kind.RATE_LIMIT and (status == 413 or _ABOVE_THE_LIMIT.match(said.message)):
+        row = (Kind.NEVER_FITS, "tokens")
+    kind, scope = row
+    if kind is Kind.RATE_LIMIT:
+        return kind, scope or _scope(said)
+    return kind, "capacity" if kind is Kind.OVERLOADED else scope
+
+
+def _by_code(said: Said, provider: str) -> tuple[Kind, LimitScope | None] | None:
     own = _OWN_CODES.get(provider, {})
     for code in (said.code, said.type):
         if code is not None and (row := own.get(code) or _CODES.get(code.lower())):
-            kind, scope = row
-            if kind is Kind.RATE_LIMIT and status == 413:
-                return Kind.NEVER_FITS, "tokens"  # Groq: one request above the whole minute's tokens
-            return kind, scope or (_scope(said) if kind is Kind.RATE_LIMIT else None)
-    kind = _STATUSES.get(status) or (Kind.BAD_RESPONSE if status < 400 else Kind.BAD_REQUEST if status < 500 else Kind.SERVER)
-    if status in (400, 413, 422, 500) and _TOO_LONG.search(said.message):
-        return Kind.CONTEXT_WINDOW, None
-    if status == 400 and _BAD_KEY.search(said.message):
-        return Kind.AUTHENTICATION, None
-    return kind, _scope(said) if kind is Kind.RATE_LIMIT else "capacity" if kind is Kind.OVERLOADED else None
+            return row
+    return None
+
+
+def _by_status(said: Said, status: int) -> Kind:
+    if status == 0:
+        return _ALONE.get(said.type or "", Kind.SERVER)
+    return _STATUSES.get(status) or (Kind.BAD_RESPONSE if status < 400 else Kind.BAD_REQUEST if status < 500 else Kind.SERVER)
 
 
 def _scope(said: Said) -> LimitScope | None:
-    if said.type in ("tokens", "requests"):
-        return "tokens" if said.type == "tokens" else "requests"
-    return next((scope for scope, pattern in _SCOPES if pattern.search(said.message)), None)
+    if said.type == "tokens" or said.type == "requests":
+        day = _SCOPES[1][1].search(said.message)
+        return "day" if day else "tokens" if said.type == "tokens" else "requests"
+    return next((scope for scope, pattern in _SCOPES if pattern.search(f"{said.message} {said.quota}")), None)
+
+
+_ANOTHER_DRAW: Final = frozenset({"tool_use_failed"})
+"""Groq: what the model wrote did not fit the tool's schema; another draw may."""
 
 
 def _retryable(response: HttpResponse, said: Said) -> bool | None:
@@ -266,30 +393,32 @@ def _retryable(response: HttpResponse, said: Said) -> bool | None:
     given = response.headers.get("x-should-retry")
     if given in ("true", "false"):
         return given == "true"
-    # Groq: what the model wrote did not fit the tool's schema; another draw may.
-    return True if said.code == "tool_use_failed" else None
+    return True if said.code in _ANOTHER_DRAW else None
 
 
 _WAITS: Final = frozenset({Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED, Kind.OVERLOADED, Kind.SERVER, Kind.BAD_GATEWAY, Kind.TIMEOUT})
+"""Kinds that a wait is asked for. Providers send `retry-after` with other replies too, where it means nothing."""
 
 
-def _retry_after(response: HttpResponse, said: Said, kind: Kind, wall: float | None) -> float | None:
+def _retry_after(response: HttpResponse, said: Said, views: tuple[QuotaView, ...], wall: float | None) -> float | None:
     """Seconds asked for; None where nobody said. Zero says nothing: Azure sends it (seen 2025), and obeying it is a hot loop."""
-    if kind not in _WAITS:
-        return None
     headers = response.headers
-    milliseconds = seconds(headers.get("retry-after-ms", ""), wall)
+    milliseconds = seconds(headers.get("retry-after-ms", "") or headers.get("x-ms-retry-after-ms", ""), wall)
     given = (
         None if milliseconds is None else milliseconds / 1000,
         seconds(headers.get("retry-after", ""), wall),
         said.hint,
         hinted(said.message),
-        _exhausted_reset(response, wall),
+        max((view.reset for view in views if view.remaining == 0 and view.reset), default=None),
     )
     return next((wait for wait in given if wait), None)
 
 
-def _exhausted_reset(response: HttpResponse, wall: float | None) -> float | None:
-    """The longest reset among limits that have nothing left."""
-    resets = [view.reset for view in read_quota(response.headers, now_wall=wall) if view.remaining == 0 and view.reset]
-    return max(resets, default=None)
+def _exhausted(views: tuple[QuotaView, ...]) -> LimitScope | None:
+    """The limit that its headers say has nothing left."""
+    spent = next((view for view in views if view.remaining == 0), None)
+    if spent is None:
+        return None
+    if spent.window is not None and spent.window >= DAY:
+        return "day"
+    return "requests" if spent.unit == "requests" else "tokens"

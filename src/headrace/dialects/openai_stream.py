@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.dialects.failures import Said, classify, read_said
+from headrace.dialects.failures import read_error_inside
 from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, TruncatedStream, error_of
-from headrace.wire import Frame, Headers, HttpResponse
+from headrace.wire import Frame, HttpResponse
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -24,35 +24,33 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
         raise _unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
         raise _unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
-    if body.get("error") and "choices" not in body and "data" not in body:
-        raise error_of(_inside(body, provider, model))
+    if "choices" not in body and "data" not in body:
+        if body.get("error") or (body.get("message") and body.get("code")):  # the latter is SiliconFlow's shape
+            raise error_of(read_error_inside(body, provider=provider, model=model))
+    elif (failed := _failed_choice(body.get("choices"))) is not None:
+        raise error_of(read_error_inside(failed, provider=provider, model=model))
     return body
+
+
+def _failed_choice(choices: Any) -> dict[str, Any] | None:
+    """OpenRouter: what the provider behind it failed with, in place of an answer."""
+    for choice in choices if type(choices) is list else ():
+        if type(choice) is dict and choice.get("error"):
+            return {"error": choice["error"]}
+    return None
 
 
 def _unreadable(response: HttpResponse, provider: str, model: str, what: str) -> APIResponseValidationError:
     kind = response.headers.get("content-type", "no content type")
-    size = len(response.body)
-    page = "an HTML page " if response.body.lstrip()[:1] == b"<" else ""
-    message = f"{provider}: the reply (status {response.status}, {kind}, {page}{size} bytes) {what}"
+    page = "an HTML page of " if response.body.lstrip()[:1] == b"<" else ""
+    message = f"{provider}: the reply (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
     return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=provider, model=model, headers=response.headers))
 
 
-def _inside(body: dict[str, Any], provider: str, model: str) -> Failure:
-    """An error that came under status 200: its own code is its status where it looks like one."""
-    said = read_said(body, HttpResponse(200, Headers(), b""))
-    status = int(said.code) if said.code and said.code.isdigit() and 400 <= int(said.code) < 600 else 500
-    kind, scope = classify(_without_status(said, status), status, provider)
-    return Failure(kind, f"{provider}: {said.message}", provider=provider, model=model, code=said.code or said.type, scope=scope, body=body)
-
-
-def _without_status(said: Said, status: int) -> Said:
-    return said if said.code != str(status) else Said(said.message, None, said.type, said.param, said.hint)
-
-
 class ChunkReader:
-    """Frames of one stream as parsed chunks. Knows a proper end from a cut."""
+    """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
 
-    __slots__ = ("_finished", "_model", "_provider", "_seen", "done")
+    __slots__ = ("_finished", "_model", "_provider", "_seen", "done", "usage")
 
     def __init__(self, *, provider: str, model: str) -> None:
         self._provider = provider
@@ -61,6 +59,8 @@ class ChunkReader:
         self._finished: set[int] = set()
         self.done = False
         """Whether `[DONE]` came."""
+        self.usage: dict[str, Any] | None = None
+        """The last usage seen, wherever the provider puts it: those who send it often send it cumulative."""
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
         """The chunk; None for `[DONE]` and for what holds nothing.
@@ -71,7 +71,7 @@ class ChunkReader:
         data = frame.data
         if not data or data.isspace():
             return None
-        if data == b"[DONE]":
+        if data[:6] == b"[DONE]":
             self.done = True
             return None
         try:
@@ -83,36 +83,40 @@ class ChunkReader:
         if type(chunk) is not dict:
             raise self._broken(frame)
         if chunk.get("error"):
-            raise error_of(_inside(chunk, self._provider, self._model))
+            raise self._error(chunk)
         if frame.event == "error":
-            raise error_of(_inside({"error": chunk}, self._provider, self._model))
-        self._note(chunk.get("choices"))
+            raise self._error({"error": chunk})
+        try:
+            self._note(chunk)
+        except (AttributeError, TypeError):
+            raise self._broken(frame) from None
         return chunk
 
-    def _note(self, choices: Any) -> None:
-        """Which choices began and which said they are finished."""
-        for choice in choices or ():
+    def _note(self, chunk: dict[str, Any]) -> None:
+        """Which choices began and which said they are finished; the usage."""
+        usage = chunk.get("usage")
+        for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
             self._seen.add(index)
             reason = choice.get("finish_reason")
             if reason:
                 self._finished.add(index)
+                usage = usage or choice.get("usage") or (chunk.get("x_groq") or {}).get("usage")  # Moonshot; Groq
                 if reason == "error":  # OpenRouter: the provider behind it failed in mid-stream
-                    raise error_of(_inside({"error": choice.get("error") or "the stream ended in an error"}, self._provider, self._model))
+                    raise self._error({"error": choice.get("error") or "the stream ended in an error"})
+        if usage:
+            self.usage = usage
 
     def close(self) -> None:
         """The bytes have ended. Raises TruncatedStream unless the stream had said so: `[DONE]`, or a reason for every choice."""
         if self.done or (self._finished and self._finished >= self._seen):
             return
-        raise TruncatedStream.of(
-            Failure(
-                Kind.TRUNCATED,
-                f"{self._provider}: the stream ended before it was finished",
-                provider=self._provider,
-                model=self._model,
-            )
-        )
+        message = f"{self._provider}: the stream ended before it was finished"
+        raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._provider, model=self._model))
+
+    def _error(self, body: dict[str, Any]) -> HeadraceError:
+        return error_of(read_error_inside(body, provider=self._provider, model=self._model))
 
     def _broken(self, frame: Frame) -> HeadraceError:
-        message = f"{self._provider}: a frame of the stream ({len(frame.data)} bytes) is not a JSON object"
+        message = f"{self._provider}: a frame of the stream ({len(frame.data)} bytes) is not what the dialect allows"
         return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=self._provider, model=self._model))

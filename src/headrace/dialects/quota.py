@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from headrace.dialects.durations import seconds
 from headrace.limits.view import QuotaView, UnitName
 from headrace.wire import Headers
 
-# name of the limit in the header → unit, seconds of its window where the name says so
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 86_400.0
+MONTH: Final = 30 * DAY
+
+# What stands in the header's name for the limit → its unit, and the seconds of its window where the name says so.
 _NAMES: Final[Mapping[str, tuple[UnitName, float | None]]] = {
+    "": ("requests", None),  # `x-ratelimit-limit` and `ratelimit-limit` alone: Together, OpenRouter, Hugging Face
     "requests": ("requests", None),
     "tokens": ("tokens", None),
     "input-tokens": ("input", None),
     "output-tokens": ("output", None),
-    "requests-minute": ("requests", 60.0),
-    "requests-hour": ("requests", 3600.0),
-    "requests-day": ("requests", 86400.0),
-    "tokens-minute": ("tokens", 60.0),
-    "tokens-hour": ("tokens", 3600.0),
-    "tokens-day": ("tokens", 86400.0),
-    "req-minute": ("requests", 60.0),
+    "project-requests": ("requests", None),
+    "project-tokens": ("tokens", None),
+    "tokens_usage_based": ("tokens", None),
+    "minute": ("requests", MINUTE),
+    "requests-minute": ("requests", MINUTE),
+    "requests-hour": ("requests", HOUR),
+    "requests-day": ("requests", DAY),
+    "tokens-minute": ("tokens", MINUTE),
+    "tokens-hour": ("tokens", HOUR),
+    "tokens-day": ("tokens", DAY),
+    "tokens-month": ("tokens", MONTH),
+    "req-minute": ("requests", MINUTE),
     "req-10-second": ("requests", 10.0),
-    "tokens-prompt": ("input", 60.0),
-    "tokens-generated": ("output", 60.0),
+    # Fireworks (docs.fireworks.ai/serverless/rate-limits, read 2026-11); what of the prompt was cached counts in the first only
+    "tokens-prompt": ("input", MINUTE),
+    "tokens-cache-adjusted-prompt": ("input", MINUTE),
+    "tokens-generated": ("output", MINUTE),
+    # Mistral's older names (recorded 2024-2025), which limit tokens
+    "bysize": ("tokens", MINUTE),
+    "bysize-minute": ("tokens", MINUTE),
+    "bysize-month": ("tokens", MONTH),
 }
 
-_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
-_FIELDS: Final = ("limit", "remaining", "reset")
+_HEADER: Final = re.compile(
+    r"(?:x-|anthropic-)?ratelimit(?P<bysize>bysize)?"
+    r"(?:-(?P<field>limit|remaining|reset|renewalperiod)(?:-(?P<after>[\w-]+))?|-(?P<before>[\w-]+?)-(?P<last>limit|remaining|reset))"
+)
 
 UNLIMITED: Final = float(2**62)
-"""Cerebras says 9223372036854767616 where it sets no limit."""
+"""Cerebras says 9223372036854767616 where it sets no limit (recorded through Hugging Face)."""
 
-# Groq's request headers are the day's, its token headers the minute's (console.groq.com/docs/rate-limits, read 2026-11).
-_WINDOWS: Final[Mapping[str, Mapping[UnitName, float]]] = {"groq": {"requests": 86400.0, "tokens": 60.0}}
+_WINDOWS: Final[Mapping[str, Mapping[UnitName, float]]] = {
+    # Groq's request headers are the day's, its token headers the minute's (console.groq.com/docs/rate-limits, read 2026-11).
+    "groq": {"requests": DAY, "tokens": MINUTE},
+    # docs.together.ai/docs/rate-limits, read 2026-11
+    "together": {"requests": 1.0},
+    # huggingface.co/docs/hub/rate-limits, read 2026-11
+    "huggingface": {"requests": 300.0},
+}
 
 
 def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
@@ -42,28 +69,24 @@ def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float 
 
     family: the provider's `quota` column. now_wall: epoch seconds, for headers that give moments instead of spans.
     """
-    if isinstance(headers, Headers) and not any(b"atelimit" in name for name, _ in headers.raw):
+    if isinstance(headers, Headers) and b"ratelimit" not in b" ".join([name for name, _ in headers.raw]).lower():
         return ()
     found: dict[str, dict[str, str]] = {}
     for header, value in headers.items():
-        name, field = _split(header.lower())
-        if name is not None:
-            found.setdefault(name, {})[field] = value
-    windows = _WINDOWS.get(family, {})
-    return tuple(view for name, fields in found.items() if (view := _view(name, fields, windows, now_wall)) is not None)
+        split = _split(header)
+        if split is not None:
+            found.setdefault(split[0], {})[split[1]] = value
+    views = [_view(name, fields, _WINDOWS.get(family, {}), now_wall) for name, fields in found.items()]
+    return tuple([view for view in views if view is not None]) or _draft(headers)
 
 
-def _split(header: str) -> tuple[str | None, str]:
+@lru_cache(maxsize=512)
+def _split(header: str) -> tuple[str, str] | None:
     """`x-ratelimit-limit-requests` and `anthropic-ratelimit-requests-limit` as ("requests", "limit")."""
-    for prefix in _PREFIXES:
-        if header.startswith(prefix):
-            rest = header.removeprefix(prefix)
-            for field in _FIELDS:
-                if rest.startswith(f"{field}-"):
-                    return rest.removeprefix(f"{field}-"), field
-                if rest.endswith(f"-{field}"):
-                    return rest.removesuffix(f"-{field}"), field
-    return None, ""
+    found = _HEADER.fullmatch(header.lower())
+    if found is None:
+        return None
+    return "-".join(filter(None, (found["bysize"], found["after"] or found["before"]))), found["field"] or found["last"]
 
 
 def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float], wall: float | None) -> QuotaView | None:
@@ -75,7 +98,8 @@ def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float
     if limit is None and remaining is None:
         return None
     reset = fields.get("reset")
-    return QuotaView(unit, limit, remaining, None if reset is None else seconds(reset, wall), window or windows.get(unit))
+    window = window or _number(fields.get("renewalperiod")) or windows.get(unit)
+    return QuotaView(unit, limit, remaining, None if reset is None else seconds(reset, wall), window)
 
 
 def _number(text: str | None) -> float | None:
@@ -86,3 +110,28 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < UNLIMITED else None
+
+
+_ITEM: Final = re.compile(r'"?([\w.:-]+)"?((?:\s*;\s*\w+=(?:"[^"]*"|[^;,"]*))+)')
+_PARAMETER: Final = re.compile(r';\s*(\w+)=(?:"([^"]*)"|([^;,"]*))')
+_DRAFT_UNITS: Final[Mapping[str, UnitName]] = {"requests": "requests", "tokens": "tokens"}
+
+
+def _draft(headers: Mapping[str, str]) -> tuple[QuotaView, ...]:
+    """`RateLimit: "name";r=50;t=30` with `RateLimit-Policy: "name";q=100;w=60` (draft-ietf-httpapi-ratelimit-headers-11)."""
+    policies = dict(_items(headers.get("ratelimit-policy", "")))
+    views = []
+    for name, state in _items(headers.get("ratelimit", "")):
+        policy = policies.get(name, {})
+        unit = _DRAFT_UNITS.get(policy.get("qu", "requests"))
+        if unit is not None:
+            given = (_number(policy.get("q")), _number(state.get("r")), _number(state.get("t")), _number(policy.get("w")))
+            views.append(QuotaView(unit, *given))
+    return tuple(views)
+
+
+def _items(header: str) -> list[tuple[str, dict[str, str]]]:
+    return [
+        (name, {parameter: quoted or bare.strip() for parameter, quoted, bare in _PARAMETER.findall(parameters)})
+        for name, parameters in _ITEM.findall(header)
+    ]
