@@ -125,6 +125,11 @@ def test_an_unknown_address_has_unknown_limits() -> None:
     assert placed(openai, "https://api.openai.com/v1") is openai
 
 
+@pytest.mark.parametrize("name", ["ollama", "hosted_vllm"])
+def test_a_server_of_ones_own_is_the_same_wherever_it_stands(name: str) -> None:
+    assert resolve(f"{name}/m", base_url="http://gpu.example.test:8000/v1").provider.profile == "local"
+
+
 @pytest.mark.parametrize(
     ("provider", "env", "base_url"),
     [

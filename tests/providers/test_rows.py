@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.limits.profile import profiles
 from headrace.providers.auth import headers_for
 from headrace.providers.catalog import DIALECTS, PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
 
@@ -82,6 +83,11 @@ def test_a_row_without_an_address_says_where_to_give_one(row: Provider) -> None:
     assert row.base_url_envs or row.base_url_template
     assert "base_url=" in missing_base_url(row)
     assert all(name in missing_base_url(row) for name in row.base_url_envs)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_names_an_accounting_that_the_limiter_knows(row: Provider) -> None:
+    assert not row.profile or row.profile in profiles()
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -318,13 +318,15 @@ def _resolved(provider: Provider, model: str, base_url: str | None) -> Resolved:
 def placed(provider: Provider, base_url: str) -> Provider:
     """`provider` at another address than its own: the quirks, limits and headers are those of whoever answers there.
 
-    So `openai/…` with another provider's address is accounted as that provider does, under the name it was called by.
+    So `openai/…` with another provider's address is accounted as that provider does, under the name it was called by. At an
+    address that nobody is known to answer, nothing is known of the limits either, unless the provider is a server of one's own.
     """
     there = catalog().at(base_url)
     if there is not None and there.name == provider.name:
         return provider
     if there is None:
-        return msgspec.structs.replace(provider, profile="", quota="") if provider.base_url else provider
+        own = split_url(provider.base_url).hostname in _HERE
+        return provider if own else msgspec.structs.replace(provider, profile="", quota="")
     return msgspec.structs.replace(provider, profile=there.profile, quota=there.quota, quirks=there.quirks)
 
 
