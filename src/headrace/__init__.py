@@ -1,0 +1,52 @@
+"""headrace: one fast, fair channel to every LLM.
+
+    import headrace
+
+    answer = headrace.completion("openai/gpt-4o-mini", [{"role": "user", "content": "Hello"}])
+    print(answer.choices[0].message.content)
+
+Names are resolved when first used: importing this package loads nothing else, opens nothing and starts nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "headrace.api": ("Router", "acompletion", "aembedding", "atext_completion", "completion", "embedding", "text_completion"),
+    "headrace.compat.litellm": ("install_as_litellm",),
+    "headrace.errors": (
+        "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
+        "BudgetExceededError", "ConfigurationError", "ContentPolicyViolationError", "ContextWindowExceededError", "HeadraceError",
+        "InternalServerError", "NeverFits", "NotFoundError", "PaymentRequiredError", "PermissionDeniedError", "QueueFull",
+        "QueueTimeout", "RateLimitError", "ServiceUnavailableError", "Timeout", "TruncatedStream", "UnprocessableEntityError",
+        "UnsupportedParamsError",
+    ),
+    "headrace.objects": (
+        "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding", "EmbeddingResponse",
+        "Function", "Message", "ModelResponse", "ModelResponseStream", "StreamingChoices", "TextChoices", "TextCompletionResponse",
+        "Usage",
+    ),
+    "headrace.providers.catalog": ("providers", "register_provider"),
+    "headrace.settings": ("Settings", "settings"),
+    "headrace.streams": ("AsyncStream", "Stream"),
+    "headrace.wire": ("Timeouts",),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [*_WHERE]  # noqa: PLE0604 - names; the stub beside this file tells type checkers, a test holds the two equal
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import cache
 
-from headrace.ports import Ports
-from headrace.runtime.clocks import AsyncClock, BlockingClock
-from headrace.runtime.http_async import async_transport
+from headrace.ports import Clock, Ports, Transport
 from headrace.runtime.http_settings import HttpSettings
-from headrace.runtime.http_sync import sync_transport
+
+
+@cache
+def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
+    # late: asyncio weighs more than all of headrace, and a blocking program never needs it
+    from headrace.runtime.clocks import AsyncClock
+    from headrace.runtime.http_async import async_transport  # late as well
+
+    return async_transport, AsyncClock()
+
+
+@cache
+def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
+    # late: importing headrace loads no socket module; calling it does
+    from headrace.runtime.clocks import BlockingClock
+    from headrace.runtime.http_sync import sync_transport  # late as well
+
+    return sync_transport, BlockingClock()
 
 
 class RealWorlds:
     """Ports for asyncio and for threads, over transports with the given settings."""
 
-    __slots__ = ("_async_clock", "_blocking_clock", "_settings")
+    __slots__ = ("_settings",)
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings
-        self._async_clock = AsyncClock()
-        self._blocking_clock = BlockingClock()
 
     def suspending(self) -> Ports:
         """Ports of the running event loop. Raises RuntimeError outside of one."""
-        return Ports(async_transport(self._settings), self._async_clock, random.random)
+        transport, clock = _suspending()
+        return Ports(transport(self._settings), clock, random.random)
 
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
-        return Ports(sync_transport(self._settings), self._blocking_clock, random.random)
+        transport, clock = _blocking()
+        return Ports(transport(self._settings), clock, random.random)

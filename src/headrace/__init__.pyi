@@ -1,0 +1,163 @@
+from typing import Final
+
+from headrace.api import (
+    Router as Router,
+)
+from headrace.api import (
+    acompletion as acompletion,
+)
+from headrace.api import (
+    aembedding as aembedding,
+)
+from headrace.api import (
+    atext_completion as atext_completion,
+)
+from headrace.api import (
+    completion as completion,
+)
+from headrace.api import (
+    embedding as embedding,
+)
+from headrace.api import (
+    text_completion as text_completion,
+)
+from headrace.compat.litellm import (
+    install_as_litellm as install_as_litellm,
+)
+from headrace.errors import (
+    APIConnectionError as APIConnectionError,
+)
+from headrace.errors import (
+    APIError as APIError,
+)
+from headrace.errors import (
+    APIResponseValidationError as APIResponseValidationError,
+)
+from headrace.errors import (
+    AuthenticationError as AuthenticationError,
+)
+from headrace.errors import (
+    BadGatewayError as BadGatewayError,
+)
+from headrace.errors import (
+    BadRequestError as BadRequestError,
+)
+from headrace.errors import (
+    BudgetExceededError as BudgetExceededError,
+)
+from headrace.errors import (
+    ConfigurationError as ConfigurationError,
+)
+from headrace.errors import (
+    ContentPolicyViolationError as ContentPolicyViolationError,
+)
+from headrace.errors import (
+    ContextWindowExceededError as ContextWindowExceededError,
+)
+from headrace.errors import (
+    HeadraceError as HeadraceError,
+)
+from headrace.errors import (
+    InternalServerError as InternalServerError,
+)
+from headrace.errors import (
+    NeverFits as NeverFits,
+)
+from headrace.errors import (
+    NotFoundError as NotFoundError,
+)
+from headrace.errors import (
+    PaymentRequiredError as PaymentRequiredError,
+)
+from headrace.errors import (
+    PermissionDeniedError as PermissionDeniedError,
+)
+from headrace.errors import (
+    QueueFull as QueueFull,
+)
+from headrace.errors import (
+    QueueTimeout as QueueTimeout,
+)
+from headrace.errors import (
+    RateLimitError as RateLimitError,
+)
+from headrace.errors import (
+    ServiceUnavailableError as ServiceUnavailableError,
+)
+from headrace.errors import (
+    Timeout as Timeout,
+)
+from headrace.errors import (
+    TruncatedStream as TruncatedStream,
+)
+from headrace.errors import (
+    UnprocessableEntityError as UnprocessableEntityError,
+)
+from headrace.errors import (
+    UnsupportedParamsError as UnsupportedParamsError,
+)
+from headrace.objects import (
+    ChatCompletionDeltaToolCall as ChatCompletionDeltaToolCall,
+)
+from headrace.objects import (
+    ChatCompletionMessageToolCall as ChatCompletionMessageToolCall,
+)
+from headrace.objects import (
+    Choices as Choices,
+)
+from headrace.objects import (
+    Delta as Delta,
+)
+from headrace.objects import (
+    Embedding as Embedding,
+)
+from headrace.objects import (
+    EmbeddingResponse as EmbeddingResponse,
+)
+from headrace.objects import (
+    Function as Function,
+)
+from headrace.objects import (
+    Message as Message,
+)
+from headrace.objects import (
+    ModelResponse as ModelResponse,
+)
+from headrace.objects import (
+    ModelResponseStream as ModelResponseStream,
+)
+from headrace.objects import (
+    StreamingChoices as StreamingChoices,
+)
+from headrace.objects import (
+    TextChoices as TextChoices,
+)
+from headrace.objects import (
+    TextCompletionResponse as TextCompletionResponse,
+)
+from headrace.objects import (
+    Usage as Usage,
+)
+from headrace.providers.catalog import (
+    providers as providers,
+)
+from headrace.providers.catalog import (
+    register_provider as register_provider,
+)
+from headrace.settings import (
+    Settings as Settings,
+)
+from headrace.settings import (
+    settings as settings,
+)
+from headrace.streams import (
+    AsyncStream as AsyncStream,
+)
+from headrace.streams import (
+    Stream as Stream,
+)
+from headrace.wire import (
+    Timeouts as Timeouts,
+)
+
+__version__: Final[str]

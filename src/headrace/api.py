@@ -1,0 +1,112 @@
+"""What `import headrace` offers for calling models: the functions and the Router, wired to the real worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
+
+from headrace.bridge import complete
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
+from headrace.core import direct
+from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
+from headrace.ports import Worlds
+from headrace.routing import router
+from headrace.runtime.worlds import RealWorlds
+from headrace.streams import AsyncStream, Stream
+
+_worlds = RealWorlds()
+
+
+@overload
+async def acompletion(
+    model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[ChatOptions]
+) -> AsyncStream[ModelResponseStream]: ...
+@overload
+async def acompletion(
+    model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[ChatOptions]
+) -> ModelResponse: ...
+async def acompletion(model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+    """A chat completion from `model` (`provider/name`); with `stream=True` an `AsyncStream` of chunks.
+
+    Raises HeadraceError: its classes are litellm's and the OpenAI SDK's.
+    """
+    return await _suspending(CHAT, model, messages, bool(stream), options)
+
+
+@overload
+def completion(
+    model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[ChatOptions]
+) -> Stream[ModelResponseStream]: ...
+@overload
+def completion(
+    model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[ChatOptions]
+) -> ModelResponse: ...
+def completion(model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+    """`acompletion` for callers without an event loop: blocks the calling thread, starts none."""
+    return _blocking(CHAT, model, messages, bool(stream), options)
+
+
+@overload
+async def atext_completion(
+    model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[TextOptions]
+) -> AsyncStream[TextCompletionResponse]: ...
+@overload
+async def atext_completion(
+    model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[TextOptions]
+) -> TextCompletionResponse: ...
+async def atext_completion(model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+    """A legacy text completion."""
+    return await _suspending(COMPLETIONS, model, prompt, bool(stream), options)
+
+
+@overload
+def text_completion(
+    model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[TextOptions]
+) -> Stream[TextCompletionResponse]: ...
+@overload
+def text_completion(
+    model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[TextOptions]
+) -> TextCompletionResponse: ...
+def text_completion(model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+    """`atext_completion`, blocking."""
+    return _blocking(COMPLETIONS, model, prompt, bool(stream), options)
+
+
+async def aembedding(model: str, input: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResponse:
+    """Embeddings of a text, a list of texts, or token ids."""
+    answer: EmbeddingResponse = await _suspending(EMBEDDINGS, model, input, False, options)
+    return answer
+
+
+def embedding(model: str, input: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResponse:
+    """`aembedding`, blocking."""
+    answer: EmbeddingResponse = _blocking(EMBEDDINGS, model, input, False, options)
+    return answer
+
+
+async def _suspending(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+    answer = await direct(_worlds.suspending(), prepare(operation, model, prompt, stream, options))
+    return AsyncStream(answer) if stream else answer
+
+
+def _blocking(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+    answer = complete(direct(_worlds.blocking(), prepare(operation, model, prompt, stream, options)))
+    return Stream(answer) if stream else answer
+
+
+class Router(router.Router):
+    """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
+
+    model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm", "tpm", …}}`;
+    limits are taken inside `litellm_params` or beside it. A call that finds no room waits its turn; `max_wait` bounds that.
+    Raises ConfigurationError, naming entry and field, for what cannot work.
+    """
+
+    worlds: ClassVar[Worlds] = _worlds
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """A router over the models that the environment and `.env` name (`LLM_MODEL`, `EMBEDDING_MODEL`, …)."""
+        from headrace.settings import settings  # late: most programs never read a .env
+
+        return cls(settings.model_list(), **options)

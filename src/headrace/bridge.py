@@ -1,0 +1,22 @@
+"""Drive the async core from a thread that has no event loop, or must not use the one it has (Jupyter).
+
+Blocking ports never suspend, so a coroutine that awaits only them runs from its first line to its last in one `send`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def complete(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The coroutine's result. Raises RuntimeError when it awaited something that is not a blocking port."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} suspended in a blocking call: it awaited something other than a blocking port")

@@ -1,0 +1,1 @@
+"""Other packages' Python interfaces, spoken by headrace."""

@@ -1,0 +1,246 @@
+"""One attempt at one destination, and the direct call: the same attempt with retries, no router."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Final, NoReturn
+from urllib.parse import urlencode, urlsplit
+
+from headrace.calls import DEFAULT_TIMEOUT, Call, encode, shape, timeouts_of, whole_number
+from headrace.dialects.failures import read_error
+from headrace.dialects.openai_stream import ChunkReader, read_body
+from headrace.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    HeadraceError,
+    error_of,
+    failure_of,
+)
+from headrace.objects import Json, JsonObject
+from headrace.ports import Ports
+from headrace.providers.auth import headers_for
+from headrace.providers.catalog import Provider, find_base_url, find_key, missing_base_url, missing_key, resolve
+from headrace.providers.quirks import apply
+from headrace.routing.decide import RetryHere, RetryPolicy, decide
+from headrace.streams import Chunks
+from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Destination:
+    """Where an attempt goes: a provider's row, one of its models, an address and the headers that open it."""
+
+    provider: Provider
+    model: str
+    base_url: str
+    headers: HeaderPairs = field(repr=False)
+    defaults: Mapping[str, Json] = field(default_factory=dict)
+    """Body parameters that stand unless the caller gives his own."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
+    account: str = field(default="", repr=False)
+    """Same account, same quota: derived from key, address and model."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+
+def destination(model: str, control: Mapping[str, Any]) -> Destination:
+    """Resolve a model's name and its credentials: argument first, then the environment.
+
+    Raises BadRequestError for an unknown provider, AuthenticationError for a missing key, both naming the fix.
+    """
+    base_url = control.get("base_url") or control.get("api_base")
+    key = control.get("api_key")
+    headers = _merged(control.get("headers"), control.get("extra_headers"))
+    to = _resolved(model, control.get("custom_llm_provider"), base_url, control.get("organization"), headers)
+    if key is None:
+        key = find_key(to.provider, os.environ)
+    elif not isinstance(key, str):
+        raise ConfigurationError(f"api_key must be a string, got {shape(key)}")
+    return _opened(to, key, base_url or find_base_url(to.provider, os.environ))
+
+
+def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
+    merged: dict[str, str] = {}
+    for given in headers:
+        if given is None:
+            continue
+        if not isinstance(given, Mapping):
+            raise BadRequestError(f"extra_headers must be a mapping of names to texts, got {shape(given)}")
+        merged |= {str(name): str(value) for name, value in given.items()}
+    return tuple(merged.items())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resolved:
+    provider: Provider
+    model: str
+    explicit: bool
+    """Whether the caller named an address of his own: then a key is not insisted on."""
+    headers: HeaderPairs = field(repr=False)
+
+
+@lru_cache(maxsize=1024)
+def _resolved(model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs) -> _Resolved:
+    found = resolve(model, custom_llm_provider=provider, base_url=base_url)
+    if organization:
+        headers = (("openai-organization", organization), *headers)
+    return _Resolved(found.provider, found.model, base_url is not None, headers)
+
+
+@lru_cache(maxsize=1024)
+def _opened(to: _Resolved, key: str | None, base_url: str | None) -> Destination:
+    address = base_url or to.provider.base_url
+    if not address:
+        raise ConfigurationError(missing_base_url(to.provider))
+    address = to.provider.address(_checked(address))
+    if not key and to.provider.needs_key and not to.explicit:
+        raise AuthenticationError(missing_key(to.provider), to.provider.name, to.model)
+    headers = (("content-type", "application/json"), *headers_for(to.provider, key), *to.headers)
+    return Destination(to.provider, to.model, address, _last_wins(headers), account=f"{address}|{to.model}|{hash(key)}")
+
+
+def _checked(base_url: Any) -> str:
+    if not isinstance(base_url, str):
+        raise ConfigurationError(f"base_url must be a string, got {shape(base_url)}")
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ConfigurationError(
+            f"base_url must begin with http:// or https:// and name a host, got {shape(base_url)}; e.g. https://api.openai.com/v1"
+        )
+    return base_url.rstrip("/")
+
+
+def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
+    return tuple({name.lower(): (name.lower(), value) for name, value in pairs}.values())
+
+
+def write(call: Call, to: Destination) -> HttpRequest:
+    """The request of one attempt."""
+    control = {**to.options, **call.control} if to.options else call.control
+    body: dict[str, Json] = {"model": to.model, **to.defaults, **call.body} if to.defaults else {"model": to.model, **call.body}
+    body = apply(to.provider, body, operation=call.operation.name, drop_params=bool(control.get("drop_params")))
+    if extra := control.get("extra_body"):
+        if not isinstance(extra, Mapping):
+            raise BadRequestError(f"extra_body must be a mapping, got {shape(extra)}")
+        body |= extra
+    url = to.base_url + to.provider.path(call.operation.name)
+    query = control.get("extra_query") or {}
+    if version := control.get("api_version"):
+        query = {"api-version": version, **query}
+    if query:
+        url += ("&" if "?" in url else "?") + urlencode(query)
+    return HttpRequest("POST", url, to.headers, encode(body))
+
+
+def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "custom_llm_provider": to.provider.name,
+        "model": to.model,
+        "api_base": to.base_url,
+        "additional_headers": headers,
+    }
+
+
+async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
+    """One attempt, answered whole. Raises HeadraceError."""
+    try:
+        response = await ports.transport.fetch(write(call, to), timeouts)
+    except TransportError as error:
+        raise explain(error, to) from error
+    if not 200 <= response.status < 300:
+        _refuse(response, to)
+    answer = call.operation.response.wrap(read_body(response, provider=to.provider.name, model=to.model))
+    answer._hidden_params = _hidden(call, to, response.headers)
+    return answer
+
+
+async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> Chunks[Any]:
+    """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
+    try:
+        http = await ports.transport.open(write(call, to), timeouts)
+    except TransportError as error:
+        raise explain(error, to) from error
+    chunks: Chunks[Any] = Chunks(
+        http,
+        ChunkReader(provider=to.provider.name, model=to.model),
+        _chunk_class(call).wrap,
+        _hidden(call, to, http.headers),
+        lambda error: explain(error, to, streaming=True),
+    )
+    try:
+        if not 200 <= http.status < 300:
+            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to)
+        await chunks.fill()
+    except TransportError as error:
+        chunks.close()
+        raise explain(error, to) from error
+    except BaseException:
+        chunks.close()
+        raise
+    return chunks
+
+
+def _chunk_class(call: Call) -> type[JsonObject]:
+    chunk = call.operation.chunk
+    if chunk is None:
+        raise BadRequestError(f"{call.operation.name} cannot be streamed: leave stream out")
+    return chunk
+
+
+_ERROR_BODY: Final = 1 << 20
+"""Bytes of an error's body that are read."""
+
+
+async def _rest(read: Callable[[], Any]) -> bytes:
+    parts, size = [], 0
+    while size < _ERROR_BODY and (data := await read()):
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)
+
+
+def explain(error: TransportError, to: Destination, *, streaming: bool = False) -> HeadraceError:
+    """A transport's error as the exception a caller sees."""
+    return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
+
+
+def _refuse(response: HttpResponse, to: Destination) -> NoReturn:
+    raise error_of(read_error(response, provider=to.provider.name, model=to.model))
+
+
+def retries_of(control: Mapping[str, Any], default: int) -> int:
+    """`num_retries`, else `max_retries`, else the default."""
+    for name in ("num_retries", "max_retries"):
+        if control.get(name) is not None:
+            return whole_number(name, control[name])
+    return default
+
+
+_DIRECT: Final = RetryPolicy()
+
+
+async def direct(ports: Ports, call: Call) -> Any:
+    """A call without a router: `JsonObject`, or `Chunks` for a stream. Retries on the same destination."""
+    control = call.control
+    to = destination(call.model, control)
+    timeouts = timeouts_of(control.get("timeout", DEFAULT_TIMEOUT), call.stream)
+    retries = retries_of(control, _DIRECT.retries)
+    attempt_once = open_stream if call.stream else fetch
+    attempt = 0
+    while True:
+        try:
+            return await attempt_once(ports, call, to, timeouts)
+        except HeadraceError as error:
+            attempt += 1
+            policy = replace(_DIRECT, retries=retries)
+            step = decide(error.failure, attempt, others=False, fallback=False, policy=policy, jitter=ports.random())
+            if not isinstance(step, RetryHere):
+                raise
+            await ports.clock.sleep(step.after)

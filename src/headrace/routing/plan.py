@@ -1,0 +1,242 @@
+"""The router's configuration, read once and frozen: deployments, groups, fallbacks. Swapped whole when it changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from headrace.calls import CallOptions, shape, whole_number
+from headrace.errors import ConfigurationError
+from headrace.limits import Limit, limits_of
+
+LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
+
+_OWN: Final = frozenset(LIMIT_NAMES) | {"model", "weight", "order", "quota_group", "stream_timeout", "cooldown_time", "profile"}
+"""litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
+
+_CALL: Final = frozenset(CallOptions.__annotations__)
+
+_FACTS: Final = frozenset({
+    "base_model", "input_cost_per_second", "input_cost_per_token", "litellm_credential_name", "output_cost_per_second",
+    "output_cost_per_token", "region_name", "tags", "use_in_pass_through",
+})  # fmt: skip
+"""litellm_params that say something about a deployment and are never sent."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """One place where a model can be asked."""
+
+    id: str
+    group: str
+    """The model name callers use (litellm's `model_name`)."""
+    model: str
+    """`provider/model`."""
+    control: Mapping[str, Any] = field(repr=False)
+    """Address, key, time limits: options of the call that stand unless the caller gives his own."""
+    defaults: Mapping[str, Any]
+    """Body parameters that stand unless the caller gives his own."""
+    limits: tuple[Limit, ...]
+    weight: float
+    order: int
+    """Lower is tried first; the next tier only when no deployment of this one is left."""
+    quota_group: str | None
+    profile: str | None
+    given: Mapping[str, Any] = field(repr=False)
+    """The entry as it was configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a call's way is decided by."""
+
+    deployments: Mapping[str, Deployment]
+    groups: Mapping[str, tuple[Deployment, ...]]
+    aliases: Mapping[str, str]
+    fallbacks: Mapping[str, tuple[str, ...]]
+    default_fallbacks: tuple[str, ...]
+
+    def group_of(self, model: str) -> str | None:
+        """The group a caller means: its name, or an alias of it."""
+        name = self.aliases.get(model, model)
+        return name if name in self.groups else None
+
+    def chain(self, group: str, extra: Sequence[str] = ()) -> tuple[str, ...]:
+        """The group, then what stands behind it, each once."""
+        behind = (*extra, *self.fallbacks.get(group, ()), *self.default_fallbacks)
+        return tuple(dict.fromkeys((group, *(self.aliases.get(name, name) for name in behind))))
+
+
+def read_deployments(model_list: Any, environment: Mapping[str, str]) -> list[Deployment]:
+    """Check and read a `model_list`. Raises ConfigurationError naming entry and field."""
+    if not isinstance(model_list, Sequence) or isinstance(model_list, str | bytes):
+        raise ConfigurationError(f"model_list must be a list of deployments, got {shape(model_list)}")
+    if not model_list:
+        raise ConfigurationError("model_list is empty: give at least one deployment {'model_name': …, 'litellm_params': {'model': …}}")
+    found: dict[str, Deployment] = {}
+    for number, entry in enumerate(model_list):
+        deployment = read_deployment(entry, f"model_list[{number}]", environment, taken=found)
+        found[deployment.id] = deployment
+    return list(found.values())
+
+
+def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, taken: Iterable[str] = ()) -> Deployment:
+    """Check and read one entry of a `model_list`."""
+    entry = _mapping(entry, where)
+    params = {name: _resolved(value, f"{where}.litellm_params.{name}", environment) for name, value in _params(entry, where).items()}
+    info = _mapping(entry.get("model_info") or {}, f"{where}.model_info")
+    group = _text(entry, "model_name", where)
+    model = _text(params, "model", f"{where}.litellm_params")
+    limits = {name: value for name in LIMIT_NAMES if (value := _limit(name, entry, params, where)) is not None}
+    return Deployment(
+        id=_identity(info, group, params, taken, where),
+        group=group,
+        model=model,
+        control={name: value for name, value in params.items() if name in _CALL or name == "stream_timeout"},
+        defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS},
+        limits=limits_of(windows=(), **limits),
+        weight=_weight(params, limits, where),
+        order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
+        quota_group=params.get("quota_group") or entry.get("quota_group"),
+        profile=params.get("profile"),
+        given=entry,
+    )
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        dumped: Mapping[str, Any] = dump(exclude_none=True)
+        return dumped
+    raise ConfigurationError(f"{where} must be a mapping, got {shape(value)}")
+
+
+def _params(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if "litellm_params" not in entry:
+        raise ConfigurationError(f"{where}.litellm_params is missing: it holds 'model', 'api_key', 'base_url', 'rpm', 'tpm'")
+    params = _mapping(entry["litellm_params"], f"{where}.litellm_params")
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _resolved(value: Any, where: str, environment: Mapping[str, str]) -> Any:
+    """litellm's `os.environ/NAME` stands for a variable of the environment."""
+    if not (isinstance(value, str) and value.startswith("os.environ/")):
+        return value
+    name = value.removeprefix("os.environ/")
+    if name not in environment:
+        raise ConfigurationError(f"{where} refers to the environment variable {name}, which is not set")
+    return environment[name]
+
+
+def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{where}.{name} must be a non-empty string, got {shape(value)}")
+    return value
+
+
+def _limit(name: str, entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> int | None:
+    """A limit is taken inside `litellm_params` or beside it; inside wins, as in litellm."""
+    inside = params.get(name) is not None
+    value = params[name] if inside else entry.get(name)
+    if value is None:
+        return None
+    return whole_number(f"{where}.litellm_params.{name}" if inside else f"{where}.{name}", value, least=1)
+
+
+def _weight(params: Mapping[str, Any], limits: Mapping[str, int], where: str) -> float:
+    """As litellm: `weight`, else in proportion to `rpm`, else to `tpm`, else alike."""
+    weight = params.get("weight")
+    if weight is None:
+        return float(limits.get("rpm") or limits.get("tpm", 0) / 1000 or 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+        raise ConfigurationError(f"{where}.litellm_params.weight must be a number of at least 0, got {shape(weight)}")
+    return float(weight)
+
+
+def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], taken: Iterable[str], where: str) -> str:
+    """`model_info.id`, else a digest of what makes the deployment: the same configuration gives the same id on every host."""
+    given = info.get("id")
+    if given is not None:
+        if str(given) in taken:
+            raise ConfigurationError(f"{where}.model_info.id repeats {given!r}: every deployment needs its own")
+        return str(given)
+    plain = msgspec.json.encode([group, sorted((name, repr(value)) for name, value in params.items())])
+    digest = hashlib.sha256(plain).hexdigest()[:12]
+    repeats = sum(1 for other in taken if other.startswith(digest))
+    return f"{digest}-{repeats}" if repeats else digest
+
+
+def make_plan(
+    deployments: Iterable[Deployment],
+    *,
+    aliases: Any = None,
+    fallbacks: Any = None,
+    default_fallbacks: Any = None,
+) -> Plan:
+    """Group the deployments and check that fallbacks name groups and end."""
+    by_id = {deployment.id: deployment for deployment in deployments}
+    groups: dict[str, list[Deployment]] = {}
+    for deployment in by_id.values():
+        groups.setdefault(deployment.group, []).append(deployment)
+    names = {str(alias): _alias(target, alias) for alias, target in _mapping(aliases or {}, "model_group_alias").items()}
+    plan = Plan(
+        by_id,
+        {name: tuple(members) for name, members in groups.items()},
+        names,
+        _fallbacks(fallbacks),
+        tuple(_names(default_fallbacks or (), "default_fallbacks")),
+    )
+    _check(plan)
+    return plan
+
+
+def _alias(target: Any, alias: str) -> str:
+    if isinstance(target, Mapping):
+        target = target.get("model")
+    if not isinstance(target, str):
+        raise ConfigurationError(f"model_group_alias[{alias!r}] must name a model group, got {shape(target)}")
+    return target
+
+
+def _fallbacks(fallbacks: Any) -> dict[str, tuple[str, ...]]:
+    """litellm's form: a list of one-entry mappings from a group to the groups behind it."""
+    entries = [fallbacks] if isinstance(fallbacks, Mapping) else fallbacks or ()
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise ConfigurationError(f"fallbacks must be a list like [{{'group': ['other']}}], got {shape(fallbacks)}")
+    behind: dict[str, tuple[str, ...]] = {}
+    for number, entry in enumerate(entries):
+        for group, others in _mapping(entry, f"fallbacks[{number}]").items():
+            behind[group] = (*behind.get(group, ()), *_names(others, f"fallbacks[{number}][{group!r}]"))
+    return behind
+
+
+def _names(value: Any, where: str) -> list[str]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError(f"{where} must be a list of model group names, got {shape(value)}")
+    return list(value)
+
+
+def _check(plan: Plan) -> None:
+    known = plan.groups.keys() | plan.aliases.keys()
+    for alias, target in plan.aliases.items():
+        if target not in plan.groups:
+            raise ConfigurationError(
+                f"model_group_alias[{alias!r}] names {target!r}, which no deployment serves; known: {_list(plan.groups)}"
+            )
+    for group, others in (*plan.fallbacks.items(), ("default_fallbacks", plan.default_fallbacks)):
+        for name in others:
+            if name not in known:
+                raise ConfigurationError(f"fallbacks of {group!r} name {name!r}, which no deployment serves; known: {_list(plan.groups)}")
+            if name == group:
+                raise ConfigurationError(f"fallbacks of {group!r} name {group!r} itself")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))

@@ -1,0 +1,468 @@
+"""Many deployments behind one name. The loop in `_in_group` is the whole story of a call: reserve, attempt, settle, decide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Literal, Unpack, overload
+
+from headrace.bridge import complete
+from headrace.calls import (
+    CHAT,
+    COMPLETIONS,
+    DEFAULT_TIMEOUT,
+    EMBEDDINGS,
+    Call,
+    Operation,
+    RouterChatOptions,
+    RouterEmbeddingOptions,
+    RouterTextOptions,
+    prepare,
+    shape,
+    timeouts_of,
+    whole_number,
+)
+from headrace.core import Destination, destination, fetch, open_stream, retries_of
+from headrace.dialects.quota import read_quota
+from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError
+from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Priority, Reservation, Used, profile_of
+from headrace.models.tokens import estimate_encoded
+from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
+from headrace.ports import Ports, Worlds
+from headrace.routing.decide import Fallback, NextDeployment, RetryHere, RetryPolicy, Step, decide
+from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
+from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments
+from headrace.routing.strategies import STRATEGIES, Load, Prefer, View
+from headrace.streams import AsyncStream, Chunks, Stream
+
+DEFAULT_MAX_OUTPUT: Final = 1024
+"""Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
+
+
+@dataclass(slots=True)
+class _Member:
+    """A deployment at work."""
+
+    deployment: Deployment
+    to: Destination
+    health: Health = field(default_factory=Health)
+    load: Load = field(default_factory=Load)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt under way, settled exactly once."""
+
+    member: _Member
+    reservation: Reservation
+    charge: Charge
+    began: float
+
+
+class Router:
+    """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere.
+
+    Not built directly: `headrace.Router` supplies the worlds it runs in.
+    """
+
+    worlds: ClassVar[Worlds]
+
+    def __init__(
+        self,
+        model_list: Sequence[Mapping[str, Any]] = (),
+        *,
+        worlds: Worlds | None = None,
+        num_retries: int | None = None,
+        timeout: Any = None,
+        stream_timeout: float | None = None,
+        fallbacks: Any = None,
+        default_fallbacks: Sequence[str] | None = None,
+        model_group_alias: Mapping[str, Any] | None = None,
+        routing_strategy: str = "headroom",
+        cooldown_time: float | None = None,
+        allowed_fails: int | None = None,
+        disable_cooldowns: bool | None = None,
+        retry_after: float = 0,
+        max_wait: float | None = None,
+        max_queue: int | None = None,
+        default_litellm_params: Mapping[str, Any] | None = None,
+    ) -> None:
+        if routing_strategy not in STRATEGIES:
+            known = ", ".join(repr(name) for name in STRATEGIES)
+            raise ConfigurationError(f"routing_strategy must be one of {known}, got {shape(routing_strategy)}")
+        self._worlds = worlds or type(self).worlds
+        self._strategy = STRATEGIES[routing_strategy]
+        self._retries = RetryPolicy(
+            retries=2 if num_retries is None else whole_number("num_retries", num_retries),
+            retry_after_min=_seconds("retry_after", retry_after),
+        )
+        self._cooldown = CooldownPolicy(
+            cooldown=5.0 if cooldown_time is None else _seconds("cooldown_time", cooldown_time),
+            allowed_fails=0 if allowed_fails is None else whole_number("allowed_fails", allowed_fails),
+            disabled=bool(disable_cooldowns),
+        )
+        self._timeout, self._stream_timeout = timeout, stream_timeout
+        timeouts_of(timeout, False), timeouts_of(stream_timeout, True)
+        self._max_wait = None if max_wait is None else _seconds("max_wait", max_wait)
+        self._defaults = dict(default_litellm_params or {})
+        self._behind: dict[str, Any] = {
+            "aliases": model_group_alias,
+            "fallbacks": fallbacks,
+            "default_fallbacks": default_fallbacks,
+        }
+        settings = LimiterSettings() if max_queue is None else LimiterSettings(max_queue=whole_number("max_queue", max_queue))
+        self._limiter = Limiter(settings=settings, random=None)
+        self._members: dict[str, _Member] = {}
+        self._plan = Plan({}, {}, {}, {}, ())
+        self._loads: dict[str, Load] = {}
+        self.set_model_list(model_list)
+
+    # ---- calls -------------------------------------------------------------------------------------------------------
+
+    @overload
+    async def acompletion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
+    ) -> AsyncStream[ModelResponseStream]: ...
+    @overload
+    async def acompletion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
+    ) -> ModelResponse: ...
+    async def acompletion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+        """A chat completion from the group `model`; with `stream=True` an `AsyncStream` of chunks.
+
+        Waits for room under the deployments' limits. Raises HeadraceError once retries and fallbacks are used up.
+        """
+        return await self._suspending(CHAT, model, messages, bool(stream), options)
+
+    @overload
+    def completion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
+    ) -> Stream[ModelResponseStream]: ...
+    @overload
+    def completion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
+    ) -> ModelResponse: ...
+    def completion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+        """`acompletion` for callers without an event loop: blocks the calling thread."""
+        return self._blocking(CHAT, model, messages, bool(stream), options)
+
+    @overload
+    async def atext_completion(
+        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
+    ) -> AsyncStream[TextCompletionResponse]: ...
+    @overload
+    async def atext_completion(
+        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
+    ) -> TextCompletionResponse: ...
+    async def atext_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+        """A legacy text completion from the group `model`."""
+        return await self._suspending(COMPLETIONS, model, prompt, bool(stream), options)
+
+    @overload
+    def text_completion(
+        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
+    ) -> Stream[TextCompletionResponse]: ...
+    @overload
+    def text_completion(
+        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
+    ) -> TextCompletionResponse: ...
+    def text_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+        """`atext_completion`, blocking."""
+        return self._blocking(COMPLETIONS, model, prompt, bool(stream), options)
+
+    async def aembedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
+        """Embeddings of a text, a list of texts, or token ids, from the group `model`."""
+        answer: EmbeddingResponse = await self._suspending(EMBEDDINGS, model, input, False, options)
+        return answer
+
+    def embedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
+        """`aembedding`, blocking."""
+        answer: EmbeddingResponse = self._blocking(EMBEDDINGS, model, input, False, options)
+        return answer
+
+    async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+        answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options))
+        return AsyncStream(answer) if stream else answer
+
+    def _blocking(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+        answer = complete(self._call(self._worlds.blocking(), prepare(operation, model, prompt, stream, options)))
+        return Stream(answer) if stream else answer
+
+    # ---- the way of a call -------------------------------------------------------------------------------------------
+
+    async def _call(self, ports: Ports, call: Call) -> Any:
+        plan = self._plan
+        group = plan.group_of(call.model)
+        if group is None:
+            raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
+        chain = plan.chain(group, _names(call.control.get("fallbacks")))
+        trail: list[HeadraceError] = []
+        for position, name in enumerate(chain):
+            answer = await self._in_group(ports, call, name, position + 1 < len(chain), trail)
+            if answer is not None:
+                return answer
+        raise trail[-1]
+
+    async def _in_group(self, ports: Ports, call: Call, group: str, behind: bool, trail: list[HeadraceError]) -> Any:
+        """The answer; None when the next group should be asked, for the reason that ends `trail`."""
+        tried: set[str] = set()
+        attempt = 0
+        while True:
+            lease: _Attempt | None = None
+            try:
+                lease = await self._reserve(ports, call, group, tried)
+                return await self._attempt(ports, call, lease, trail)
+            except HeadraceError as error:
+                attempt += 1
+                trail.append(error)
+                if lease is not None:
+                    tried.add(lease.member.deployment.id)
+                match self._next(ports, call, group, error.failure, attempt, tried, behind):
+                    case NextDeployment():
+                        continue
+                    case RetryHere(after=seconds):
+                        tried.clear()
+                        if seconds > 0:
+                            await ports.clock.sleep(seconds)
+                    case Fallback():
+                        return None
+                    case _:
+                        raise
+
+    def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, tried: set[str], behind: bool) -> Step:
+        return decide(
+            failure,
+            attempt,
+            others=any(deployment.id not in tried for deployment in self._plan.groups[group]),
+            fallback=behind,
+            policy=replace(self._retries, retries=retries_of(call.control, self._retries.retries)),
+            jitter=ports.random(),
+            queued=True,
+        )
+
+    async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str]) -> _Attempt:
+        control = call.control
+        now = ports.clock.now()
+        charge = _charge(call)
+        deadline = control.get("deadline")
+        reservation = await self._limiter.reserve(
+            Ask(
+                group=group,
+                charge=charge,
+                tenant=str(control.get("tenant", "")),
+                priority=whole_number("priority", control.get("priority", Priority.NORMAL)),
+                deadline=None if deadline is None else now + _seconds("deadline", deadline),
+                max_wait=control.get("max_wait", self._max_wait),
+                only=self._eligible(group, tried, now),
+                prefer=self._prefer(ports),
+            ),
+            ports.clock,
+        )
+        member = self._members[reservation.deployment]
+        member.load.running += 1
+        return _Attempt(member, reservation, charge, ports.clock.now())
+
+    def _prefer(self, ports: Ports) -> Prefer | None:
+        return None if self._strategy is None else self._strategy(View(self._loads, ports.random))
+
+    def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
+        """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
+        members = [self._members[deployment.id] for deployment in self._plan.groups[group]]
+        if len(members) == 1:
+            return None
+        left = [member for member in members if member.deployment.id not in tried] or members
+        awake = [member for member in left if not member.health.cooling(now)] or left
+        tier = min(member.deployment.order for member in awake)
+        chosen = [member for member in awake if member.deployment.order == tier]
+        return None if len(chosen) == len(members) else frozenset(member.deployment.id for member in chosen)
+
+    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: Sequence[HeadraceError]) -> Any:
+        member = lease.member
+        try:
+            timeouts = timeouts_of(self._time_limit(call, member.deployment), call.stream)
+            to = (
+                member.to
+                if not _ADDRESS & call.control.keys()
+                else destination(member.deployment.model, {**member.deployment.control, **call.control})
+            )
+            answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts)
+        except HeadraceError as error:
+            self._settle_failed(ports, lease, error)
+            raise
+        except BaseException:
+            self._settle(ports, lease, None, None)
+            raise
+        hidden = answer.hidden if call.stream else answer._hidden_params
+        self._explain(hidden, ports, lease, trail)
+        if call.stream:
+            member.load.observe(ports.clock.now() - lease.began)
+            answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
+        else:
+            member.load.observe(ports.clock.now() - lease.began)
+            succeeded(member.health)
+            self._settle(ports, lease, _used(answer.__dict__.get("usage")), hidden["additional_headers"])
+        return answer
+
+    def _time_limit(self, call: Call, deployment: Deployment) -> Any:
+        for given in (call.control, deployment.control):
+            if call.stream and given.get("stream_timeout") is not None:
+                return given["stream_timeout"]
+            if given.get("timeout") is not None:
+                return given["timeout"]
+        if call.stream and self._stream_timeout is not None:
+            return self._stream_timeout
+        return DEFAULT_TIMEOUT if self._timeout is None else self._timeout
+
+    # ---- endings -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None) -> None:
+        lease.member.load.running -= 1
+        view = read_quota(headers, now_wall=None) if headers else ()
+        self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
+
+    def _settle_failed(self, ports: Ports, lease: _Attempt, error: HeadraceError) -> None:
+        member, failure, now = lease.member, error.failure, ports.clock.now()
+        member.load.running -= 1
+        view = read_quota(failure.headers, now_wall=None) if failure.headers else ()
+        self._limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
+        if len(self._plan.groups.get(member.deployment.group, ())) > 1:
+            rest = failed(member.health, failure, now, self._cooldown)
+            if rest is not None:
+                self._limiter.pause(member.deployment.id, now + rest, now)
+
+    def _stream_over(self, ports: Ports, lease: _Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
+        if isinstance(error, HeadraceError):
+            self._settle_failed(ports, lease, error)
+            return
+        if error is None:
+            succeeded(lease.member.health)
+        used = _used(chunks.usage)
+        if used is None and error is None:
+            used = Used(input=lease.charge.input, output=chunks.count)  # a chunk is about a token; the provider told us nothing better
+        self._settle(ports, lease, used, chunks.hidden["additional_headers"])
+
+    def _explain(self, hidden: dict[str, Any], ports: Ports, lease: _Attempt, trail: Sequence[HeadraceError]) -> None:
+        """The decision record: which deployment, after what wait, what bound, what failed before."""
+        deployment, reservation = lease.member.deployment, lease.reservation
+        hidden["model_id"] = deployment.id
+        hidden["model_group"] = deployment.group
+        hidden["headrace"] = {
+            "deployment": deployment.id,
+            "waited": reservation.waited,
+            "binding": reservation.binding,
+            "reserved": reservation.charge,
+            "failed": [(error.failure.kind.value, error.model) for error in trail],
+        }
+
+    # ---- deployments -------------------------------------------------------------------------------------------------
+
+    def set_model_list(self, model_list: Sequence[Mapping[str, Any]]) -> None:
+        """Swap the whole configuration. Calls under way end where they are; queued ones see the new deployments."""
+        self._adopt(read_deployments(model_list, os.environ))
+
+    def add_deployment(self, deployment: Mapping[str, Any]) -> Deployment:
+        """Add one entry of a model_list. Raises ConfigurationError when it cannot work."""
+        added = read_deployment(deployment, "deployment", os.environ, taken=self._members)
+        self._adopt([*self._plan.deployments.values(), added])
+        return added
+
+    def delete_deployment(self, id: str) -> Deployment | None:
+        """Take a deployment out. None when there is none with this id."""
+        gone = self._plan.deployments.get(id)
+        if gone is not None:
+            self._adopt([other for other in self._plan.deployments.values() if other.id != id])
+        return gone
+
+    def get_deployment(self, model_id: str) -> Deployment | None:
+        return self._plan.deployments.get(model_id)
+
+    def get_model_names(self) -> list[str]:
+        """Model groups and their aliases."""
+        return [*self._plan.groups, *self._plan.aliases]
+
+    def get_model_ids(self) -> list[str]:
+        return list(self._plan.deployments)
+
+    @property
+    def model_list(self) -> list[Mapping[str, Any]]:
+        """The entries as they were configured."""
+        return [deployment.given for deployment in self._plan.deployments.values()]
+
+    def _adopt(self, deployments: Sequence[Deployment]) -> None:
+        plan = make_plan(deployments, **self._behind)
+        members = {deployment.id: self._members.get(deployment.id) or self._member(deployment) for deployment in deployments}
+        for id in self._members.keys() - members.keys():
+            self._limiter.remove(id)
+        for id in members.keys() - self._members.keys():
+            self._register(members[id])
+        self._members, self._plan = members, plan
+        self._loads = {id: member.load for id, member in members.items()}
+
+    def _member(self, deployment: Deployment) -> _Member:
+        defaults = {**self._defaults, **deployment.defaults}
+        options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
+        try:
+            to = replace(destination(deployment.model, deployment.control), defaults=defaults, options=options)
+        except HeadraceError as error:
+            raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
+        return _Member(deployment, to, load=Load(weight=deployment.weight))
+
+    def _register(self, member: _Member) -> None:
+        deployment = member.deployment
+        self._limiter.add(
+            deployment.id,
+            group=deployment.group,
+            limits=deployment.limits,
+            profile=profile_of(deployment.profile or member.to.provider.profile),
+            account=deployment.quota_group or member.to.account,
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """Each deployment's use of its limits and each group's queue, now: `{"deployments": {id: …}, "queues": {group: …}}`."""
+        return self._limiter.snapshot(self._worlds.blocking().clock.now())
+
+    def peek(self, model: str, *, input_tokens: int = 0, max_tokens: int = 0) -> Availability:
+        """What a call of that size would find now: how many wait, how long it would, and which limit decides it."""
+        group = self._plan.group_of(model) or model
+        ask = Ask(group=group, charge=Charge(input=input_tokens, max_output=max_tokens))
+        return self._limiter.peek(ask, self._worlds.blocking().clock.now())
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{name!r} {len(members)}" for name, members in self._plan.groups.items())
+        return f"<Router {groups}>"
+
+
+_ADDRESS: Final = frozenset({"api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization"})
+"""Options of a call that change where it goes."""
+
+_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version")
+
+
+def _charge(call: Call) -> Charge:
+    most = 0 if call.operation is EMBEDDINGS else call.max_output or DEFAULT_MAX_OUTPUT
+    return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
+
+
+def _used(usage: Any) -> Used | None:
+    """What the provider says was used; None when it says nothing."""
+    if usage is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = (details.get("cached_tokens") if details is not None else 0) or 0
+    return Used(input=usage.get("prompt_tokens") or 0, output=usage.get("completion_tokens") or 0, cached=cached)
+
+
+def _names(fallbacks: Any) -> Sequence[str]:
+    """Fallbacks given with one call: a list of group names."""
+    if fallbacks is None:
+        return ()
+    if not isinstance(fallbacks, Sequence) or isinstance(fallbacks, str) or not all(isinstance(name, str) for name in fallbacks):
+        raise BadRequestError(f"fallbacks must be a list of model group names, got {shape(fallbacks)}")
+    return fallbacks
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
+    return float(value)

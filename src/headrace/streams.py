@@ -1,0 +1,200 @@
+"""Streamed answers as the caller holds them. Chunks are handed out as they arrive; leaving early closes the connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from headrace.bridge import complete
+from headrace.errors import HeadraceError
+from headrace.framing import SseReader
+from headrace.objects import JsonObject
+from headrace.ports import HttpStream
+from headrace.wire import Frame, TransportError
+
+C = TypeVar("C", bound=JsonObject)
+
+
+class ChunkReader(Protocol):
+    """A dialect's reader for a stream that needs no translation: frames in, parsed chunks out."""
+
+    def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None: ...
+    def close(self) -> None: ...
+
+
+class Chunks(Generic[C]):
+    """The part of a stream that awaits: reads bytes, hands out chunks, reports its end exactly once.
+
+    on_end(stream, error): called when the stream ended properly (None), failed, or was given up (GeneratorExit).
+    """
+
+    __slots__ = ("_ended", "_error", "_frames", "_http", "_on_end", "_reader", "_wrap", "count", "explain", "hidden", "ready", "usage")
+
+    def __init__(
+        self,
+        http: HttpStream,
+        reader: ChunkReader,
+        wrap: Callable[[dict[str, Any]], C],
+        hidden: dict[str, Any],
+        explain: Callable[[TransportError], HeadraceError],
+    ) -> None:
+        self._http = http
+        self._frames = SseReader()
+        self._reader = reader
+        self._wrap = wrap
+        self.hidden = hidden
+        self.explain = explain
+        self.ready: deque[C] = deque()
+        self.count = 0
+        """Chunks handed to the queue so far: about one token each."""
+        self.usage: Any = None
+        self._ended = False
+        self._error: HeadraceError | None = None
+        self._on_end: Callable[[Chunks[C], BaseException | None], None] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._ended
+
+    def when_over(self, callback: Callable[[Chunks[C], BaseException | None], None]) -> None:
+        self._on_end = callback
+
+    async def fill(self) -> bool:
+        """Wait until a chunk is ready. False at the proper end; raises what went wrong once everything before it was taken."""
+        while not self.ready:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return False
+            await self._read()
+        return True
+
+    async def _read(self) -> None:
+        try:
+            data = await self._http.read()
+            if data:
+                self._take(self._frames.feed(data))
+                return
+            self._take(self._frames.close(), last=True)
+            self._reader.close()
+            self._end(None)
+        except TransportError as error:
+            self._fail(self.explain(error), error)
+        except HeadraceError as error:
+            self._fail(error, None)
+        except BaseException as error:  # a cancelled read leaves the response half-read: the connection must go
+            self._end(error)
+            raise
+
+    def _take(self, frames: list[Frame], *, last: bool = False) -> None:
+        feed, wrap, hidden = self._reader.feed, self._wrap, self.hidden
+        for frame in frames:
+            fields = feed(frame, last=last)
+            if fields is None:
+                continue
+            chunk = wrap(fields)
+            chunk._hidden_params = hidden
+            if fields.get("usage") is not None:
+                self.usage = fields["usage"]
+            self.count += 1
+            self.ready.append(chunk)
+
+    def _fail(self, error: HeadraceError, cause: BaseException | None) -> None:
+        error.__cause__ = cause
+        self._error = error
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._http.close()
+        callback, self._on_end = self._on_end, None
+        if callback is not None:
+            callback(self, error)
+
+    def close(self) -> None:
+        """Give the stream up: the connection closes now, and the call is settled with what had arrived."""
+        self._end(GeneratorExit())
+
+
+class _Held(Generic[C]):
+    """What both kinds of stream offer besides iteration."""
+
+    __slots__ = ("__weakref__", "_chunks")
+
+    def __init__(self, chunks: Chunks[C]) -> None:
+        self._chunks = chunks
+
+    @property
+    def usage(self) -> Any:
+        """The usage the provider reported so far; None until it did."""
+        return self._chunks.usage
+
+    @property
+    def _hidden_params(self) -> dict[str, Any]:
+        return self._chunks.hidden
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        headers: Mapping[str, str] = self._chunks.hidden["additional_headers"]
+        return headers
+
+    def __del__(self) -> None:
+        # Abandoned unread: the connection must not wait for anybody.
+        chunks = getattr(self, "_chunks", None)
+        if chunks is not None and not chunks.over:
+            chunks.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._chunks.count} chunks{', over' if self._chunks.over else ''}>"
+
+
+class AsyncStream(_Held[C]):
+    """`async for chunk in stream`. Iterating may stop and go on; `aclose()`, `async with` or dropping it ends the call."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> C:
+        chunks = self._chunks
+        if not chunks.ready and not await chunks.fill():
+            raise StopAsyncIteration
+        return chunks.ready.popleft()
+
+    async def aclose(self) -> None:
+        self._chunks.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._chunks.close()
+
+
+class Stream(_Held[C]):
+    """`for chunk in stream`. Iterating may stop and go on; `close()`, `with` or dropping it ends the call."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> C:
+        chunks = self._chunks
+        if not chunks.ready and not complete(chunks.fill()):
+            raise StopIteration
+        return chunks.ready.popleft()
+
+    def close(self) -> None:
+        self._chunks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._chunks.close()

@@ -1,0 +1,107 @@
+"""Reading a model_list: LiteLLM's forms, and what is wrong with it said by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.errors import ConfigurationError
+from headrace.routing.plan import make_plan, read_deployment, read_deployments
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    params = {"model": "openai/m", "api_key": "sk-secret-value", "base_url": "http://127.0.0.1:1/v1"}
+    return {"model_name": "gpt", "litellm_params": params | changes.pop("params", {}), **changes}
+
+
+def amounts(deployment: Any) -> dict[str, int]:
+    return {limit.name: limit.amount for limit in deployment.limits}
+
+
+def test_limits_are_taken_inside_litellm_params_or_beside_it() -> None:
+    inside = read_deployment(entry(params={"rpm": 60, "tpm": 1000}), "d", {})
+    beside = read_deployment(entry(rpm=60, tpm=1000), "d", {})
+    assert amounts(inside) == amounts(beside) == {"rpm": 60, "tpm": 1000}
+    assert amounts(read_deployment(entry(rpm=1, params={"rpm": 60}), "d", {})) == {"rpm": 60}
+
+
+def test_limits_as_text_are_read_as_numbers() -> None:
+    assert amounts(read_deployment(entry(rpm="60"), "d", {})) == {"rpm": 60}
+
+
+def test_weight_follows_litellm() -> None:
+    weights = [read_deployment(entry(params=params), "d", {}).weight for params in ({"weight": 3}, {"rpm": 60}, {"tpm": 5000}, {})]
+    assert weights == [3.0, 60.0, 5.0, 1.0]
+
+
+def test_values_may_stand_in_the_environment() -> None:
+    read = read_deployment(entry(params={"api_key": "os.environ/MY_KEY"}), "d", {"MY_KEY": "sk-from-env"})
+    assert read.control["api_key"] == "sk-from-env"
+
+
+def test_other_parameters_become_defaults_of_the_body() -> None:
+    read = read_deployment(entry(params={"temperature": 0.2, "timeout": 5, "tags": ["a"]}), "d", {})
+    assert read.defaults == {"temperature": 0.2}
+    assert read.control["timeout"] == 5
+
+
+def test_the_same_configuration_gives_the_same_id_and_twins_differ() -> None:
+    first, second = read_deployments([entry(), entry()], {})
+    assert first.id != second.id
+    assert first.id == read_deployments([entry()], {})[0].id
+    assert read_deployment(entry(model_info={"id": "mine"}), "d", {}).id == "mine"
+
+
+@pytest.mark.parametrize(
+    ("model_list", "said"),
+    [
+        ([], "model_list is empty"),
+        ({}, "model_list must be a list"),
+        ("gpt", "model_list must be a list"),
+        ([1], r"model_list\[0\] must be a mapping"),
+        ([{"litellm_params": {"model": "openai/m"}}], r"model_list\[0\].model_name must be a non-empty string"),
+        ([{"model_name": "gpt"}], r"model_list\[0\].litellm_params is missing"),
+        ([entry(params={"model": ""})], r"litellm_params.model must be a non-empty string"),
+        ([entry(), entry(rpm=-1)], r"model_list\[1\].rpm must be a whole number of at least 1, got the int -1"),
+        ([entry(params={"tpm": 0})], r"model_list\[0\].litellm_params.tpm must be a whole number"),
+        ([entry(rpm="80k")], r"model_list\[0\].rpm must be a whole number of at least 1, got a string of 3 characters"),
+        ([entry(rpm=True)], r"rpm must be a whole number"),
+        ([entry(params={"weight": -1})], "weight must be a number"),
+        ([entry(params={"api_key": "os.environ/NOT_SET"})], "environment variable NOT_SET, which is not set"),
+        ([entry(model_info={"id": "a"}), entry(model_info={"id": "a"})], r"model_list\[1\].model_info.id repeats 'a'"),
+    ],
+)
+def test_what_is_wrong_is_said_by_name_and_shape(model_list: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        read_deployments(model_list, {})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        ({"fallbacks": [{"gpt": ["nobody"]}]}, "name 'nobody', which no deployment serves; known: 'gpt'"),
+        ({"fallbacks": [{"gpt": ["gpt"]}]}, "'gpt' itself"),
+        ({"fallbacks": "gpt"}, "fallbacks must be a list"),
+        ({"fallbacks": [{"gpt": "other"}]}, "must be a list of model group names"),
+        ({"aliases": {"short": "nobody"}}, r"model_group_alias\['short'\] names 'nobody'"),
+    ],
+)
+def test_fallbacks_and_aliases_must_name_groups(behind: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        make_plan(read_deployments([entry()], {}), **behind)
+
+
+def test_a_chain_asks_each_group_once() -> None:
+    deployments = read_deployments([entry(model_name=name) for name in "abc"], {})
+    plan = make_plan(
+        deployments, fallbacks=[{"a": ["b", "c"]}], default_fallbacks=["c", "b"], aliases={"x": {"model": "a", "hidden": True}}
+    )
+    assert plan.chain("a") == ("a", "b", "c")
+    assert plan.group_of("x") == "a"
+    assert plan.group_of("nobody") is None
+
+
+def test_a_deployment_shows_no_secret() -> None:
+    assert "secret" not in repr(read_deployment(entry(), "d", {}))
