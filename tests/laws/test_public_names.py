@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
 
 import headrace
 from headrace import errors
-from laws.source import PACKAGE
+from laws.source import PACKAGE, modules
 
 CALLS = ["completion", "text_completion", "embedding"]
 PROMISED = [*CALLS, *(f"a{name}" for name in CALLS), "Router", "settings", "Settings", "Timeouts", "install_as_litellm"]
@@ -72,3 +74,12 @@ def test_the_version_is_the_distribution_s() -> None:
 
 def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
+
+
+def test_a_public_name_is_what_it_is_whatever_was_imported_before() -> None:
+    """`import headrace.x` binds `headrace.x` to that module: a public object of the same name must come out all the same."""
+    probe = "import sys, headrace; from importlib import import_module\nfor name in sys.argv[1:]: import_module(name)\n"
+    probe += "print([n for n in headrace.__all__ if type(getattr(headrace, n)).__name__ == 'module'])"
+    tops = [name for name in modules() if name.count(".") == 1 and not name.endswith("__main__")]
+    done = subprocess.run([sys.executable, "-c", probe, *tops], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
