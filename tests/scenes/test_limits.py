@@ -1,0 +1,74 @@
+"""Limits kept by the shipped router: nobody refused by the provider, nobody refused by us."""
+
+from __future__ import annotations
+
+import pytest
+from tests.scenes.stage import Stage, provider
+
+from headrace.errors import NeverFits, RateLimitError
+
+UNEQUAL = (("a", 600, 60_000), ("b", 300, 60_000), ("c", 120, 12_000))
+
+
+@pytest.mark.parametrize("enforcer", ["bucket", "sliding", "fixed"])
+def test_600_jobs_at_once_all_finish_and_no_provider_refuses_one(enforcer: str) -> None:
+    stage = Stage(*(provider(name, rpm=rpm, tpm=tpm, enforcer=enforcer) for name, rpm, tpm in UNEQUAL))
+    stage.open(*(stage.deployment(name, rpm=rpm, tpm=tpm) for name, rpm, tpm in UNEQUAL))
+    stage.send(600)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.rejected() == 0
+    assert stage.idle()
+
+
+def test_retry_after_holds_every_queued_call() -> None:
+    """One 429 that asks for seven seconds: nobody else is sent into it."""
+    stage = Stage(provider("a", rpm=60, enforcer="sliding"))
+    stage.open(stage.deployment("a", rpm=600))
+    stage.send(60)
+    stage.run(until=30)
+    refused = stage.rejected()
+    stage.send(20)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.rejected() <= refused + 3
+
+
+def test_a_limit_nobody_told_us_is_found_and_then_held() -> None:
+    stage = Stage(provider("a", rpm=60, enforcer="sliding"))
+    stage.open(stage.deployment("a"))
+    stage.offer(rate=1.5, until=240)
+    stage.run()
+    assert stage.failed() == []
+
+
+def test_a_call_that_can_never_fit_is_refused_by_name() -> None:
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a", tpm=100))
+    stage.send(max_tokens=5_000)
+    stage.run()
+    assert isinstance(stage.log[0].error, NeverFits)
+    assert "tpm" in str(stage.log[0].error)
+
+
+def test_whoever_will_not_wait_is_told_how_long_it_would_be() -> None:
+    stage = Stage(provider("a", rpm=1, enforcer="sliding"))
+    stage.open(stage.deployment("a", rpm=1))
+    stage.send()
+    stage.run(until=1)
+    stage.send(max_wait=0)
+    stage.run(until=2)
+    error = stage.log[1].error
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after == pytest.approx(60, abs=3)
+
+
+def test_a_flooding_tenant_does_not_drown_a_light_one() -> None:
+    stage = Stage(provider("a", rpm=600, enforcer="sliding"))
+    stage.open(stage.deployment("a", rpm=600))
+    stage.send(1500, tenant="flood")
+    stage.offer(rate=0.5, until=120, tenant="light")
+    stage.run()
+    assert stage.rejected() == 0
+    waits = sorted(served.waited for served in stage.log if served.tenant == "light" and served.sent > 10)
+    assert waits[int(len(waits) * 0.9)] < 5.0
