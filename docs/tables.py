@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.errors import EXCEPTION, POLICY, Kind
-from headrace.providers.table import markdown
 from headrace.providers.table import markdown as providers
 
 ROOT = Path(__file__).resolve().parents[1]
