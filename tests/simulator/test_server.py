@@ -314,3 +314,11 @@ def test_the_command_tells_what_is_wrong_with_its_configuration(tmp_path: Path) 
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (2, "")
     assert "providers[0].rpm" in err
+
+
+def test_thousands_may_be_sent_ahead(wire: Wire) -> None:
+    """Behind a reply that takes its time, in one go: answered one after another, not one inside another."""
+    wire.chat(simulate="ttft=0.1; tokens=1")
+    wire.socket.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3000)
+    assert wire.reply().json["usage"]["completion_tokens"] == 1
+    assert all(wire.reply().json == {"ok": True} for _ in range(3000))

@@ -184,8 +184,10 @@ class World:
         Raises the first exception of a task that nobody awaited or asked for, when the run is over.
         """
         end = math.inf if until is None else until
-        while self._happen(end):
-            pass
+        ready = self._ready
+        while ready or self._fire(end):
+            while ready:
+                self._step(ready.popleft())
         if until is not None:
             self._now = max(self._now, float(until))
         self._surface()
@@ -194,7 +196,9 @@ class World:
         """Run until `coroutine` has ended and give its result; whatever else was started stays where it is."""
         task = self.spawn(coroutine)
         while not task.done:
-            if not self._happen(math.inf):
+            if self._ready:
+                self._step(self._ready.popleft())
+            elif not self._fire(math.inf):
                 raise Stuck(f"nothing is left to happen, yet these wait: {list(self._alive)}")
         return task.result
 
@@ -217,11 +221,8 @@ class World:
 
     # The kernel
 
-    def _happen(self, end: float) -> bool:
-        """One step of a task, else the next timer up to `end`. False when there is neither."""
-        if self._ready:
-            self._step(self._ready.popleft())
-            return True
+    def _fire(self, end: float) -> bool:
+        """Let the next timer up to `end` go off. False when there is none."""
         timers = self._timers
         while timers and timers[0][0] <= end:
             when, _, task, what = heapq.heappop(timers)
@@ -229,7 +230,7 @@ class World:
                 self._advance(when)
                 what()
                 return True
-            if task._parked and task._ticket == what:
+            if task._ticket == what and task._parked:
                 self._advance(when)
                 self._resume(task, False)
                 return True

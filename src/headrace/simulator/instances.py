@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from headrace.simulator.text import OPENINGS, QUALITIES, THINGS
 
 DEEP: Final = 6
@@ -28,8 +30,21 @@ FORMATS: Final[Mapping[str, Callable[[random.Random], str]]] = {
 
 
 def instance(schema: Schema, rng: random.Random) -> Json:
-    """A value valid for `schema`. Raises ValueError for a `$ref` that leads nowhere. `pattern` and `not` are not looked at."""
-    return _Maker(schema, rng).make(schema, 0)
+    """A value valid for `schema`. Raises ValueError when that is no schema. `pattern` and `not` are not looked at."""
+    try:
+        return _Maker(schema, rng).make(schema, 0)
+    except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
+        # A keyword whose value has the wrong type shows itself where it is used: nothing else checks schemas.
+        raise ValueError(f"schema is not valid ({error})") from None
+
+
+def instance_tokens(schema: Schema, rng: random.Random) -> list[str]:
+    """As `instance`, in JSON, token by token."""
+    made = instance(schema, rng)
+    try:
+        return tokens_of(msgspec.json.encode(made).decode())
+    except TypeError:
+        raise ValueError("schema is not valid (a name that is not a string)") from None
 
 
 def tokens_of(text: str) -> list[str]:

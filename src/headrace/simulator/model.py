@@ -8,13 +8,10 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from headrace.simulator.asks import Answer, Call, Chat, Choice, Finish, Tool
-from headrace.simulator.instances import instance, tokens_of
+from headrace.simulator.instances import instance_tokens
 from headrace.simulator.text import River, river
 
-ENCODE: Final = msgspec.json.Encoder().encode
 WORDS: Final = re.compile(r"[A-Za-z][a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -60,8 +57,7 @@ class Model:
 
     def _pieces(self, chat: Chat, rng: random.Random, length: int, exact: bool) -> list[str]:
         if chat.schema is not None:
-            value = instance(chat.schema, rng) if chat.schema else {"answer": "".join(self.river.natural(rng, length))}
-            return tokens_of(ENCODE(value).decode())
+            return instance_tokens(chat.schema or {"const": {"answer": "".join(self.river.natural(rng, length))}}, rng)
         return self.river.exactly(rng, length) if exact else self.river.natural(rng, length)
 
 
@@ -91,7 +87,7 @@ def _spoken_of(name: str, text: str) -> bool:
 def _calling(tools: Sequence[Tool], rng: random.Random, limit: int | None, thoughts: Sequence[str]) -> Choice:
     calls: list[Call] = []
     for tool in tools:
-        pieces = tokens_of(ENCODE(instance(tool.schema, rng) if tool.schema else {}).decode())
+        pieces = instance_tokens(tool.schema or {"const": {}}, rng)
         room = None if limit is None else limit - 1 - sum(1 + len(call.pieces) for call in calls)
         if room is not None and len(pieces) > room:
             if room >= 0:

@@ -286,9 +286,8 @@ def _read_messages(messages: Sequence[Any]) -> tuple[list[str], int]:
             texts.append(content)
         elif isinstance(content, list):
             media += _read_parts(index, content, texts)
-        for call in message.get("tool_calls") or ():
-            called.add(call.get("id", ""))
-            texts.append(ENCODE(call.get("function", {})).decode())
+        if message.get("tool_calls"):
+            _read_calls(f"messages[{index}].tool_calls", message["tool_calls"], texts, called)
     return texts, media
 
 
@@ -307,9 +306,21 @@ def _check_message(index: int, message: Any, called: set[str]) -> None:
     if content is None and not (role == "assistant" and (message.get("tool_calls") or message.get("function_call"))):
         shown = "Invalid value for 'content': expected a string, got null."
         raise Rejected(400, shown, param=f"{where}.content")
-    if role == "tool" and message.get("tool_call_id") not in called:
+    if role == "tool":
+        TEXT(f"{where}.tool_call_id", message.get("tool_call_id"))
+    if role == "tool" and message["tool_call_id"] not in called:
         text = "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
         raise Rejected(400, text, param=f"{where}.role")
+
+
+def _read_calls(where: str, calls: Any, texts: list[str], called: set[str]) -> None:
+    ARRAY(where, calls)
+    for number, call in enumerate(calls):
+        OBJECT(f"{where}[{number}]", call)
+        for name, check in (("id", TEXT), ("type", TEXT), ("function", OBJECT)):
+            check(f"{where}[{number}].{name}", call.get(name))
+        called.add(call["id"])
+        texts.append(ENCODE(call["function"]).decode())
 
 
 def _read_parts(index: int, parts: Sequence[Any], texts: list[str]) -> int:
@@ -374,7 +385,8 @@ def _tool_choice(body: Body, tools: Sequence[Tool]) -> str:
     if isinstance(choice, str):
         _one_of("none", "auto", "required")("tool_choice", choice)
         return choice
-    name = (choice.get("function") or {}).get("name")
+    OBJECT("tool_choice.function", choice.get("function"))
+    name = choice["function"].get("name")
     if all(tool.name != name for tool in tools):
         raise Rejected(400, f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice")
     return f"={name}"
@@ -403,12 +415,14 @@ def _schema(body: Body, text: str) -> Mapping[str, Any] | None:
 
 def _text(body: Body) -> Chat:
     prompt = body["prompt"]
-    texts = [prompt] if isinstance(prompt, str) else prompt
-    if not texts or (len(texts) > 1 and not isinstance(texts[0], int)):
-        raise Rejected(400, "Invalid 'prompt': this provider takes exactly one prompt per request.", param="prompt")
-    ids = texts if isinstance(texts[0], int) else texts[0] if isinstance(texts[0], list) else None
-    text = texts[0] if ids is None else " ".join(map(str, ids))
-    tokens = count_tokens(len(text)) if ids is None else len(ids)
+    if isinstance(prompt, list) and len(prompt) == 1 and not _is_token(prompt[0]):
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        text, tokens = prompt, count_tokens(len(prompt))
+    elif isinstance(prompt, list) and prompt and all(map(_is_token, prompt)):
+        text, tokens = " ".join(map(str, prompt)), len(prompt)
+    else:
+        raise Rejected(400, "Invalid 'prompt': expected exactly one prompt, as a string or as an array of tokens.", param="prompt")
     return Chat(
         model=body["model"], text=text, last="", prompt_tokens=tokens, max_tokens=body.get("max_tokens") or 16,
         logprobs=body.get("logprobs"), legacy=True, echo=bool(body.get("echo")), **_common(body),
@@ -428,7 +442,11 @@ def _embed(body: Body) -> Embed:
 
 
 def _embeddable(item: Any) -> bool:
-    return bool(item) and (isinstance(item, str) or (isinstance(item, list) and all(type(token) is int for token in item)))
+    return bool(item) and (isinstance(item, str) or (isinstance(item, list) and all(map(_is_token, item))))
+
+
+def _is_token(value: Any) -> bool:
+    return type(value) is int
 
 
 # Writing

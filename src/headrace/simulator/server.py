@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = True
         self._chunked = False
         self._silent = False
+        self._answering = False
         self._clear()
 
     # Reading
@@ -68,6 +69,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a mistake of ours, not of the client's
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(b"400 Bad Request")
 
@@ -122,6 +125,10 @@ class Connection(asyncio.Protocol):
     # Answering
 
     def _next(self) -> None:
+        """Answer what waits, as far as that needs no time. One loop, however many were sent ahead."""
+        if self._answering:
+            return
+        self._answering = True
         while self._waiting and self._exchange is None and not self._transport.is_closing():
             incoming, self._keep_alive, self._chunked = self._waiting.popleft()
             self._silent = incoming.method == "HEAD"
@@ -132,6 +139,7 @@ class Connection(asyncio.Protocol):
                 self._begin()
             elif exchange.delay != NEVER:
                 self._timer = self._loop.call_at(_tick(self._due), self._begin)
+        self._answering = False
         if len(self._waiting) < MAX_WAITING:
             self._transport.resume_reading()
 
