@@ -10,7 +10,9 @@ Names are resolved when first used: importing this package loads nothing else, o
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -37,7 +39,7 @@ _HOME = {
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = [*_WHERE]  # noqa: PLE0604 - names; the stub beside this file tells type checkers, a test holds the two equal
+__all__ = [*sorted(_WHERE)]  # noqa: PLE0604 - names; the stub beside this file tells type checkers, a test holds the two equal
 
 
 def __getattr__(name: str) -> Any:
@@ -50,3 +52,27 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+def _shared(name: str) -> property:
+    """A public object whose name is a module's as well: importing the module does not take its place."""
+
+    def read(face: ModuleType) -> Any:
+        return vars(face)[name] if name in vars(face) else getattr(import_module(_WHERE[name]), name)
+
+    def bind(face: ModuleType, value: Any) -> None:
+        if not isinstance(value, ModuleType):
+            vars(face)[name] = value
+
+    def unbind(face: ModuleType) -> None:
+        vars(face).pop(name, None)
+
+    return property(read, bind, unbind)
+
+
+class _Face(ModuleType):
+    settings = _shared("settings")
+    providers = _shared("providers")
+
+
+sys.modules[__name__].__class__ = _Face
