@@ -12,7 +12,9 @@ import pytest
 
 from headrace.errors import ConfigurationError
 from headrace.simulator.config import Lognormal, ProviderConfig, SimulatorConfig, load
+from headrace.simulator.engine import Incoming
 from headrace.simulator.faults import BadFault, Fault, FaultBook, FaultRule, Wish, make_fault, parse_wish
+from headrace.simulator.fleet import Fleet
 
 TOML = """
 seed = 4
@@ -150,3 +152,22 @@ def test_faults_strike_by_turn_by_time_by_model_and_by_chance() -> None:
     book.replace([FaultRule(cut, probability=0.3)])
     struck = sum(book.strike("a", 0, rng) is cut for _ in range(2000))
     assert 500 < struck < 700
+
+
+def test_a_configuration_made_in_python_is_checked_as_well() -> None:
+    with pytest.raises(ConfigurationError, match=r"providers\[0\]\.rpm"):
+        Fleet(SimulatorConfig(providers=(ProviderConfig(name="a", rpm=-5),)))
+    plain: Any = ({"kind": "status", "status": 503},)
+    fleet = Fleet(SimulatorConfig(providers=(ProviderConfig(name="a", faults=plain),)))
+    assert fleet.providers["a"].faults.rules == [FaultRule(Fault("status", 503))]
+
+
+def test_fixed_windows_begin_with_the_simulator() -> None:
+    provider = ProviderConfig(name="a", rpm=1, enforcer="fixed", phase=10, ttft=0.0, gap=0.0)
+    fleet = Fleet(SimulatorConfig(providers=(provider,)), now=1234.5)
+    body = b'{"model": "gpt-sim", "messages": [{"role": "user", "content": "x"}]}'
+
+    def status(elapsed: float) -> int:
+        return fleet.handle(Incoming("POST", "/a/v1/chat/completions", {}, body), 1234.5 + elapsed).status
+
+    assert [status(elapsed) for elapsed in (0, 9.9, 10, 69.9, 70)] == [200, 429, 200, 429, 200]

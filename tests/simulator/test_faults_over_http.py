@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.simulator.server import Running, running
-from simulator.conftest import Wire, ask, events, fleet, quick
+from simulator.conftest import KEY, Wire, ask, events, fleet, quick
 
 
 def stats(base: Running, name: str = "a") -> Any:
@@ -194,6 +194,13 @@ def test_a_provider_dies_and_recovers() -> None:
         assert wire.chat().reply().status == 200
         wire.close()
         assert stats(base)["admitted"] == 1, "what a dead provider turns away, it does not charge"
+
+
+def test_a_key_can_be_revoked() -> None:
+    with running(fleet(quick(api_keys=(KEY,)))) as base:
+        assert ask(base).status == 200
+        base.control(provider="a", api_keys=["sk-another-one-5678"])
+        assert ask(base).status == 401
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -86,7 +86,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     burst: Positive = 60.0
     """Seconds of a minute's limit that a bucket holds."""
     phase: float = 0.0
-    """Seconds after the clock's zero at which fixed windows begin."""
+    """Seconds after the simulator's start at which fixed windows begin."""
     windows: tuple[Positive, ...] = ()
     """Further windows, in seconds, over which `rpm` is held as well: 600 RPM over 1 s is 10 requests."""
     windows_enforcer: Literal["fixed", "sliding"] = "sliding"
@@ -134,16 +134,16 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __repr__(self) -> str:
         return f"<ProviderConfig {self.name} {len(self.models)} models, rpm {self.rpm}, tpm {self.tpm}, {self.enforcer}/{self.accounting}>"
 
-    def rules(self) -> tuple[Rule, ...]:
-        """The limits, as an enforcer takes them. Limits of a day are windows from midnight of the clock."""
+    def rules(self, start: float = 0.0) -> tuple[Rule, ...]:
+        """The limits, as an enforcer takes them, on a clock that read `start` when the simulator began."""
+        phase = start + self.phase
         minute = (("requests", self.rpm), ("tokens", self.tpm), ("input_tokens", self.itpm), ("output_tokens", self.otpm))
-        rules = [Rule(unit, amount, 60.0, self.enforcer, self.burst, self.phase) for unit, amount in minute if amount]  # type: ignore[arg-type]
+        rules = [Rule(unit, amount, 60.0, self.enforcer, self.burst, phase) for unit, amount in minute if amount]  # type: ignore[arg-type]
         for window in self.windows:
-            rules.append(
-                Rule("requests", max(1, math.floor((self.rpm or 0) * window / 60 + 1e-9)), window, self.windows_enforcer, phase=self.phase)
-            )
+            share = max(1, math.floor((self.rpm or 0) * window / 60 + 1e-9))
+            rules.append(Rule("requests", share, window, self.windows_enforcer, phase=phase))
         day = (("requests", self.rpd), ("tokens", self.tpd))
-        return (*rules, *(Rule(unit, amount, 86_400.0, "fixed") for unit, amount in day if amount))  # type: ignore[arg-type]
+        return (*rules, *(Rule(unit, amount, 86_400.0, "fixed", phase=phase) for unit, amount in day if amount))  # type: ignore[arg-type]
 
 
 class SimulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +181,11 @@ def load(source: str | Path | Mapping[str, Any]) -> SimulatorConfig:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise ConfigurationError(f"{path}: not valid {kind}: {error}") from None
     return _convert(content, SimulatorConfig, str(path))
+
+
+def checked(config: SimulatorConfig) -> SimulatorConfig:
+    """A configuration that was put together in Python, checked as one from a file is. Raises ConfigurationError."""
+    return _convert(msgspec.to_builtins(config), SimulatorConfig, "simulator")
 
 
 def provider_of(content: Mapping[str, Any], where: str) -> ProviderConfig:

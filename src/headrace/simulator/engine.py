@@ -206,7 +206,7 @@ class Provider:
         enforcer = self.quotas.get(name)
         if enforcer is None:
             enforcer = self.quotas[name] = Enforcer(
-                config.rules(),
+                config.rules(self._started),
                 accounting=config.accounting,
                 estimate=config.estimate,
                 concurrency=config.concurrency,
@@ -314,8 +314,9 @@ class Provider:
             raise ConfigurationError(f"{self.config.name}: {', '.join(sorted(fixed))} cannot be changed while it runs")
         changed = provider_of({**msgspec.to_builtins(self.config), **fields}, self.config.name)
         self.config = changed
+        self._keys = frozenset(changed.api_keys)
         for enforcer in self.quotas.values():
-            enforcer.change(changed.rules(), changed.concurrency)
+            enforcer.change(changed.rules(self._started), changed.concurrency)
         if "faults" in fields:
             self.faults.replace([fault.rule() for fault in changed.faults])
 

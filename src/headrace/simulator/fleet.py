@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.errors import ConfigurationError
-from headrace.simulator.config import SimulatorConfig
+from headrace.simulator.config import SimulatorConfig, checked
 from headrace.simulator.engine import Incoming, Provider
 from headrace.simulator.exchange import Exchange
 from headrace.simulator.faults import BadFault, make_fault
@@ -18,10 +18,13 @@ OWN: Final[Mapping[str, str]] = {"/stats": "GET", "/stats/reset": "POST", "/cont
 
 
 class Fleet:
-    """The providers by name. `now` is their common clock, `epoch` its zero in Unix seconds."""
+    """The providers by name. `now` is their common clock, `epoch` its zero in Unix seconds.
+
+    Raises ConfigurationError when the configuration, put together in Python, is not one that a file could hold.
+    """
 
     def __init__(self, config: SimulatorConfig, *, now: float = 0.0, epoch: float = 0.0) -> None:
-        self.config = config
+        self.config = config = checked(config)
         self.providers = {provider.name: Provider(provider, seed=config.seed, now=now, epoch=epoch) for provider in config.providers}
 
     def handle(self, incoming: Incoming, now: float) -> Exchange:
