@@ -57,7 +57,8 @@ def test_it_starts_no_thread_and_opens_no_socket() -> None:
 
 def test_the_probe_would_notice() -> None:
     """The same probe, with an import that does all of it, finds all of it."""
-    loud = "import asyncio, socket, threading; socket.socket().close(); threading.Timer(9, print).start(); threading.enumerate()[1].cancel"
+    idler = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    loud = f"import asyncio, socket, threading; socket.socket().close(); {idler}"
     found = probe(PROBE.replace("headrace.Router\nheadrace.completion", loud))
     assert {"asyncio", "socket"} <= loaded(found)
     assert found["threads"] == 2
