@@ -16,7 +16,8 @@ from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import Running, running
 
 KEY = "sk-test-0123456789abcdef"
-OURS = ("LLM_", "EMBEDDING_", "OPENAI_", "GROQ_", "DEEPSEEK_", "NO_COLOR", "FORCE_COLOR", "TERM", "HEADRACE", "_HEADRACE")
+CLEARED = ("LLM_", "EMBEDDING_", "OPENAI_", "GROQ_", "NO_COLOR", "FORCE_COLOR", "TERM", "HEADRACE", "_HEADRACE", "COLUMNS", "LINES")
+"""Beginnings of the variables that would change what the command line does or shows."""
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def providers() -> Iterator[Running]:
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty working directory, and an environment that names no provider."""
     for name in os.environ:
-        if name.startswith(OURS):
+        if name.startswith(CLEARED):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(tmp_path)

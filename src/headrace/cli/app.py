@@ -61,6 +61,12 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
+@click.pass_context
+def _help_alone(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
 DEBUG: Final = click.Option(
     ["--debug"], is_flag=True, expose_value=False, callback=_remember_debug, help="Show where an error came from (a traceback)."
 )
@@ -73,7 +79,7 @@ commands: Final = Commands(
     name=PROGRAM,
     params=[DEBUG, VERSION],
     invoke_without_command=True,
-    callback=click.pass_context(lambda ctx: None if ctx.invoked_subcommand else print(ctx.get_help())),
+    callback=_help_alone,
     help="One fast, fair channel to every LLM.",
     epilog="Keys and models come from the environment or a .env file; `headrace doctor` tells what it finds.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -21,7 +21,7 @@ from rich.text import Text
 from headrace import api
 from headrace.cli.app import run
 from headrace.cli.demo_jobs import OPENING, Sample, Tally, Use, make_jobs, percentile, refused, run_jobs, uses
-from headrace.cli.demo_scene import Scene, lanes, real_scene, simulated_scene, waiting_in
+from headrace.cli.demo_scene import Scene, lanes, real_scene, simulated_scene
 from headrace.cli.demo_view import Moment, draw, line
 from headrace.cli.terminal import clean, console, pretty, say, write_table
 from headrace.settings import settings
@@ -36,6 +36,8 @@ LEAST_SATURATION: Final = 15.0
 """Seconds that jobs must have waited for the share to mean something."""
 PATIENCE: Final = 60.0
 """Seconds that one example may take."""
+SHOWN: Final = 90
+"""Characters of a line of an example's output that are shown."""
 
 
 @click.command()
@@ -107,7 +109,7 @@ def _run_example(module: str, what: str, environment: Mapping[str, str]) -> bool
         succeeded, said = False, f"no end after {PATIENCE:.0f} seconds"
     say(f"{'✓' if succeeded else '✗'} {module}: {what}, {time.monotonic() - began:.1f} s", "green" if succeeded else "red")
     for text in clean(said).strip().splitlines():
-        say(f"    {text}", "dim")
+        say(f"    {text if len(text) <= SHOWN or not succeeded else text[:SHOWN] + '…'}", "dim")
     return succeeded
 
 
@@ -156,7 +158,8 @@ async def _moments(
     while not work.done():
         await asyncio.wait([work], timeout=every)
         tally = found.tally
-        waiting = waiting_in(router)
+        snapshot = router.snapshot()
+        waiting = snapshot["queues"].get(scene.group, 0)
         if base is not None:
             found.samples.append(Sample(tally.seconds, waiting, await asyncio.to_thread(base.stats)))
         yield Moment(
@@ -166,7 +169,7 @@ async def _moments(
             failed=len(tally.outcomes) - tally.completed,
             waiting=waiting,
             rerouted=tally.failovers,
-            lanes=lanes(scene, router, tally),
+            lanes=lanes(scene, snapshot, tally),
         )
     work.result()
 
@@ -181,6 +184,8 @@ class Line:
     what: str
     measured: str
     kept: bool | None = None
+    judged: bool = True
+    """False for a promise that this run was too short for."""
 
 
 def _verdict(scene: Scene, found: Run, examples: Mapping[str, bool]) -> int:
@@ -194,17 +199,18 @@ def _verdict(scene: Scene, found: Run, examples: Mapping[str, bool]) -> int:
         Line("wall time", f"{found.tally.seconds:.1f} s"),
     ]
     heading("What became of them:")
-    write_table(("", "", "measured"), [_shown(told) for told in lines])
+    write_table(("", "promise", "measured"), [_shown(told) for told in lines])
     for error, count in Counter(outcome.error for outcome in found.tally.outcomes if outcome.error).most_common(5):
         say(f"{count} × {clean(error)}", "red")
     missed = [told.what for told in lines if told.kept is False]
-    say(f"Missed: {', '.join(missed)}." if missed else "Every promise kept.", "bold red" if missed else "bold green")
+    kept = "Every promise kept." if all(told.judged for told in lines) else "Every promise that could be judged was kept."
+    say(f"Missed: {', '.join(missed)}." if missed else kept, "bold red" if missed else "bold green")
     return 1 if missed else 0
 
 
 def _refusals(found: Run) -> Line:
     """429s: counted by the simulated providers themselves, else by the failures our calls met."""
-    by_calls = sum(outcome.rerouted_from.count("rate_limit") for outcome in found.tally.outcomes)
+    by_calls = sum(outcome.failed.count("rate_limit") for outcome in found.tally.outcomes)
     count = refused(found.stats) if found.stats else by_calls
     source = "counted by the providers" if found.stats else "met by the calls"
     return Line("refused by a provider (429)", f"{count}, {source}", count == 0)
@@ -213,7 +219,7 @@ def _refusals(found: Run) -> Line:
 def _use_lines(scene: Scene, found: Run) -> list[Line]:
     failing = sum(found.stats[name]["statuses"].get("500", 0) for name in scene.failing)
     rerouted = Line(
-        "calls the failing deployment refused, answered elsewhere",
+        "calls the failing deployment failed, answered by others",
         f"{found.tally.failovers} of {failing}",
         found.tally.failovers == failing,
     )
@@ -223,16 +229,22 @@ def _use_lines(scene: Scene, found: Run) -> list[Line]:
 def _use_line(found: Sequence[Use]) -> Line:
     what = "share of the binding limit used while jobs waited"
     if not found or found[0].seconds < LEAST_SATURATION:
-        return Line(what, f"not judged: jobs waited for less than {LEAST_SATURATION + OPENING:.0f} s")
+        return Line(what, f"not judged: jobs waited for less than {LEAST_SATURATION + OPENING:.0f} s", judged=False)
     each = ", ".join(f"{use.deployment} {use.share:.1%} of its {use.limit}" for use in found)
     mean = sum(use.share for use in found) / len(found)
     return Line(what, f"{mean:.1%} over {found[0].seconds:.0f} s ({each})", mean >= LEAST_USE)
 
 
 def _waits(tally: Tally) -> list[Line]:
-    waits = [outcome.waited for outcome in tally.outcomes if not outcome.error]
-    figures = " / ".join(f"{percentile(waits, share):.1f}" for share in (0.5, 0.99, 1.0))
-    return [Line("wait for a turn, p50 / p99 / max", f"{figures} s")]
+    done = [outcome for outcome in tally.outcomes if not outcome.error]
+    return [
+        Line("wait for a turn, p50 / p99 / max", _spread([outcome.waited for outcome in done])),
+        Line("from asking to the answer, p50 / p99 / max", _spread([outcome.seconds for outcome in done])),
+    ]
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    return " / ".join(f"{percentile(seconds, share):.1f}" for share in (0.5, 0.99, 1.0)) + " s"
 
 
 def _shown(told: Line) -> tuple[Any, ...]:

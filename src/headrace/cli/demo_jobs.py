@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -27,11 +28,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One job's end. Seconds; `error` is empty for a completed one."""
+    """One job's end.
+
+    waited: seconds in the queue before the attempt that succeeded; seconds: from asking to the answer; failed: the kinds of
+    failure on the way; error: empty for a completed job.
+    """
 
     waited: float
+    seconds: float = 0.0
     deployment: str = ""
-    rerouted_from: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -55,7 +61,8 @@ class Tally:
 
     @property
     def failovers(self) -> int:
-        return sum(len(outcome.rerouted_from) for outcome in self.outcomes)
+        """Attempts that a deployment failed and another one made good; a 429 is a wait, not a failure."""
+        return sum(1 for outcome in self.outcomes for kind in outcome.failed if kind != "rate_limit")
 
     def add(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -87,10 +94,12 @@ async def _run(router: Router, group: str, job: Job, tally: Tally) -> None:
     try:
         answer = await router.acompletion(group, [{"role": "user", "content": job.prompt}], max_tokens=job.max_tokens)
     except HeadraceError as error:
-        tally.add(Outcome(time.monotonic() - began, error=f"{type(error).__name__}: {error}"))
+        spent = time.monotonic() - began
+        tally.add(Outcome(spent, spent, error=f"{type(error).__name__}: {error}"))
         return
     record = answer._hidden_params["headrace"]
-    tally.add(Outcome(record["waited"], record["deployment"], tuple(kind for kind, _ in record["failed"])))
+    spent = time.monotonic() - began
+    tally.add(Outcome(record["waited"], spent, record["deployment"], tuple(kind for kind, _ in record["failed"])))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -115,7 +124,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of its binding limit a deployment's provider let through while jobs were waiting."""
+    """How much of its binding limit a deployment's provider let through while jobs were waiting.
+
+    At most 1: what was saved up for a burst counts for nothing.
+    """
 
     deployment: str
     limit: str
@@ -142,7 +154,7 @@ def _use(name: str, limits: Mapping[str, float], first: Sample, last: Sample) ->
         limit: (_charged(last, name, limit) - _charged(first, name, limit)) / (amount * seconds / 60) for limit, amount in limits.items()
     }
     binding = max(shares, key=shares.__getitem__)
-    return Use(name, binding, shares[binding], seconds)
+    return Use(name, binding, min(1.0, shares[binding]), seconds)
 
 
 def _provider(sample: Sample, name: str) -> Mapping[str, Any]:
@@ -151,7 +163,7 @@ def _provider(sample: Sample, name: str) -> Mapping[str, Any]:
 
 
 def _charged(sample: Sample, name: str, limit: str) -> float:
-    return sum(row["charged"] for row in _provider(sample, name)["limits"] if row["name"].startswith(f"{limit}/"))
+    return math.fsum(row["charged"] for row in _provider(sample, name)["limits"] if row["name"].startswith(f"{limit}/"))
 
 
 def refused(stats: Mapping[str, Any]) -> int:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from headrace.cli.demo_jobs import Tally
+from headrace.cli.demo_view import Gauge, Lane
 from headrace.cli.terminal import pretty
 from headrace.simulator.config import FaultConfig, Lognormal, ProviderConfig, SimulatorConfig
 
@@ -15,12 +17,12 @@ GROUP: Final = "demo"
 
 LIMITS: Final = (
     # requests and tokens a minute
-    ("north", 150, 60_000, False),
+    ("north", 100, 60_000, False),
     ("east", 300, 30_000, False),
     ("west", 60, 20_000, False),
     ("south", 120, 40_000, True),
 )
-"""North and west run out of requests first, east of tokens. South accepts every call and fails it."""
+"""Unequal on purpose: north has tokens to spare, east requests. South accepts every call and fails it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Scene:
     places: Sequence[Place]
     entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """The model_list of a real provider; empty for simulated ones."""
+    haste: float = 1.0
+    """How many times as fast as usual the simulated ones answer."""
 
     @property
     def simulated(self) -> bool:
@@ -52,7 +56,7 @@ class Scene:
 
     @property
     def simulator(self) -> SimulatorConfig:
-        return SimulatorConfig(port=0, providers=tuple(_provider(place) for place in self.places))
+        return SimulatorConfig(port=0, providers=tuple(_provider(place, self.haste) for place in self.places))
 
     def per_minute(self) -> dict[str, dict[str, float]]:
         """The limits of the deployments that work, by unit."""
@@ -82,8 +86,8 @@ class Scene:
 
 
 def simulated_scene(scale: float) -> Scene:
-    """Limits times `scale`."""
-    return Scene(GROUP, [Place(name, rpm * scale, tpm * scale, fails) for name, rpm, tpm, fails in LIMITS])
+    """Limits and answers `scale` times as large and as fast."""
+    return Scene(GROUP, [Place(name, rpm * scale, tpm * scale, fails) for name, rpm, tpm, fails in LIMITS], haste=scale)
 
 
 def real_scene(entries: Sequence[Mapping[str, Any]]) -> Scene:
@@ -97,7 +101,7 @@ def key_of(place: Place) -> str:
     return f"sk-simulated-{place.name}"
 
 
-def _provider(place: Place) -> ProviderConfig:
+def _provider(place: Place, haste: float) -> ProviderConfig:
     faults = (FaultConfig(kind="status", status=500),) if place.fails else ()
     return ProviderConfig(
         name=place.name,
@@ -105,8 +109,8 @@ def _provider(place: Place) -> ProviderConfig:
         rpm=place.rpm,
         tpm=place.tpm,
         enforcer="sliding",
-        ttft=Lognormal(0.25, 0.4),
-        gap=Lognormal(0.006, 0.3),
+        ttft=Lognormal(0.25 / haste, 0.4),
+        gap=Lognormal(0.006 / haste, 0.3),
         faults=faults,
     )
 
@@ -131,3 +135,24 @@ def _amount(amount: float | None) -> str:
 
 def _state(place: Place) -> Text:
     return Text("accepts every call and fails it", style="yellow") if place.fails else Text("")
+
+
+# ---- what the Router shows -------------------------------------------------------------------------------------------
+
+UNITS: Final = {"rpm": "requests", "tpm": "tokens"}
+
+
+def lanes(scene: Scene, snapshot: Mapping[str, Any], tally: Tally) -> list[Lane]:
+    """The deployments that are part of the scene, from `Router.snapshot()`."""
+    order = {place.name: number for number, place in enumerate(scene.places)}
+    shown_ids = sorted(snapshot["deployments"].items(), key=lambda item: order.get(item[0], len(order)))
+    return [
+        Lane(
+            name=id if id in order else scene.group,
+            gauges=[Gauge(UNITS[name], limit["used"], limit["limit"]) for name, limit in shown["limits"].items() if name in UNITS],
+            in_flight=shown["in_flight"],
+            done=tally.done_by[id],
+            resting=shown["held"] if id in scene.failing else 0.0,
+        )
+        for id, shown in shown_ids
+    ]

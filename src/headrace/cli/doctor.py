@@ -124,7 +124,8 @@ def _parsed(path: Path) -> Any:
 def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Finding]]:
     """Each entry read by itself, so that one that is wrong does not hide what is wrong with the next."""
     found: dict[str, Deployment] = {}
-    patients, findings = [], []
+    patients: list[Patient] = []
+    findings: list[Finding] = []
     known = {**dotenv(), **os.environ}
     for number, entry in enumerate(entries):
         try:

@@ -62,7 +62,7 @@ class Target:
         return other
 
     def complete(self, messages: Sequence[Any]) -> ModelResponse:
-        return api.completion(self.model, messages, **self.control, **self.parameters)
+        return api.completion(self.model, messages, stream=False, **self.control, **self.parameters)
 
     def stream(self, messages: Sequence[Any]) -> Stream[ModelResponseStream]:
         return api.completion(self.model, messages, stream=True, **self.control, **self.parameters)
