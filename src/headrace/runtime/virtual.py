@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
@@ -29,19 +30,10 @@ class Stuck(RuntimeError):
     """Nothing is left that could happen, or time no longer moves."""
 
 
-class _Pause:
-    """Suspends the running task: for `seconds`, or until somebody resumes it. Awaited, it is the value it was resumed with."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-
-    def __await__(self) -> Generator[float | None, bool, bool]:
-        return (yield self.seconds)
-
-
-_UNTIL_RESUMED = _Pause(None)
+@types.coroutine
+def _pause(seconds: float | None) -> Generator[float | None, bool, bool]:
+    """Suspend the running task for `seconds`, None until somebody resumes it; the value it was resumed with."""
+    return (yield seconds)
 
 
 class Task(Generic[T]):
@@ -116,7 +108,7 @@ class VirtualWaiter:
         if not self._woken:
             self._task = self._world._running()
             try:
-                if await (_UNTIL_RESUMED if timeout is None else _Pause(timeout)):
+                if await _pause(timeout):
                     return True
             finally:
                 self._task = None
@@ -153,7 +145,7 @@ class World:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        await _Pause(seconds)
+        await _pause(seconds)
 
     def waiter(self) -> VirtualWaiter:
         return VirtualWaiter(self)

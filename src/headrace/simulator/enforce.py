@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from headrace.simulator.durations import go_duration
 
@@ -247,8 +247,7 @@ class Rule:
         return FixedWindow(self.amount, self.window, self.phase) if self.shape == "fixed" else SlidingLog(self.amount, self.window)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What a request may use, as its provider estimates it on arrival."""
 
     prompt: int
@@ -364,8 +363,7 @@ class Refused:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """One limit as headers show it. `reset`: seconds until all of it is free."""
 
     limit: int
@@ -396,13 +394,12 @@ class Enforcer:
         concurrency: int | None = None,
         count_failed: bool = False,
     ) -> None:
-        self.rules = tuple(rules)
         self.accounting = accounting
         self.estimate: Literal["sum", "max"] = estimate
-        self.concurrency = concurrency
         self.count_failed = count_failed
         self.in_flight = self.peak_in_flight = 0
-        self.gauges = [Gauge(rule, accounting, estimate) for rule in rules]
+        self.gauges: list[Gauge] = []
+        self.change(rules, concurrency)
         self.saturation = Saturation()
         self._minute_end: float | None = None
         self._refused_this_minute = False
@@ -445,20 +442,20 @@ class Enforcer:
 
     def view(self, now: float, unit: Unit, window: float = 60.0) -> View | None:
         """The state of the limit on `unit` in `window` seconds, None without such a limit."""
-        for gauge in self.gauges:
-            if gauge.rule.unit == unit and gauge.rule.window == window:
-                return View(int(gauge.rule.amount), max(0, math.floor(gauge.meter.room(now) + SLACK)), gauge.meter.reset(now))
-        return None
+        gauge = self._shown.get((unit, window))
+        if gauge is None:
+            return None
+        return View(int(gauge.rule.amount), max(0, int(gauge.meter.room(now) + SLACK)), gauge.meter.reset(now))
 
     def change(self, rules: Sequence[Rule], concurrency: int | None) -> None:
         """Other limits from now on. What was counted under a limit of the same kind still counts."""
         known = {(gauge.rule.name, gauge.rule.shape): gauge for gauge in self.gauges}
-        self.rules = tuple(rules)
         self.gauges = []
         for rule in rules:
             gauge = known.get((rule.name, rule.shape)) or Gauge(rule, self.accounting, self.estimate)
             gauge.change(rule)
             self.gauges.append(gauge)
+        self._shown = {(gauge.rule.unit, gauge.rule.window): gauge for gauge in reversed(self.gauges)}
         self.concurrency = concurrency
 
     def forget(self) -> None:
