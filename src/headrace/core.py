@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from headrace.calls import DEFAULT_TIMEOUT, Call, encode, shape, timeouts_of, whole_number
 from headrace.dialects.failures import read_error
@@ -23,7 +23,17 @@ from headrace.errors import (
 from headrace.objects import Json, JsonObject
 from headrace.ports import Ports
 from headrace.providers.auth import headers_for
-from headrace.providers.catalog import Provider, find_base_url, find_key, missing_base_url, missing_key, resolve
+from headrace.providers.catalog import (
+    Provider,
+    catalog,
+    find_base_url,
+    find_key,
+    missing_base_url,
+    missing_key,
+    placed,
+    resolve,
+    split_url,
+)
 from headrace.providers.quirks import apply
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
@@ -47,7 +57,7 @@ class Destination:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+        return split_url(self.base_url).netloc.rpartition("@")[2]
 
 
 def destination(model: str, control: Mapping[str, Any]) -> Destination:
@@ -58,7 +68,7 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     base_url = control.get("base_url") or control.get("api_base")
     key = control.get("api_key")
     headers = _merged(control.get("headers"), control.get("extra_headers"))
-    to = _resolved(model, control.get("custom_llm_provider"), base_url, control.get("organization"), headers)
+    to = _resolved(model, control.get("custom_llm_provider"), base_url, control.get("organization"), headers, catalog().revision)
     if key is None:
         key = find_key(to.provider, os.environ)
     elif not isinstance(key, str):
@@ -87,7 +97,11 @@ class _Resolved:
 
 
 @lru_cache(maxsize=1024)
-def _resolved(model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs) -> _Resolved:
+def _resolved(
+    model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs, revision: int
+) -> _Resolved:
+    """The way to a model's provider; `revision` is the catalogue's, so that a provider registered later is seen."""
+    _checked(base_url)
     found = resolve(model, custom_llm_provider=provider, base_url=base_url)
     if organization:
         headers = (("openai-organization", organization), *headers)
@@ -99,22 +113,25 @@ def _opened(to: _Resolved, key: str | None, base_url: str | None) -> Destination
     address = base_url or to.provider.base_url
     if not address:
         raise ConfigurationError(missing_base_url(to.provider))
-    address = to.provider.address(_checked(address))
+    _checked(address)
+    address = to.provider.address(address)
     if not key and to.provider.needs_key and not to.explicit:
         raise AuthenticationError(missing_key(to.provider), to.provider.name, to.model)
     headers = (("content-type", "application/json"), *headers_for(to.provider, key), *to.headers)
-    return Destination(to.provider, to.model, address, _last_wins(headers), account=f"{address}|{to.model}|{hash(key)}")
+    return Destination(placed(to.provider, address), to.model, address, _last_wins(headers), account=f"{address}|{to.model}|{hash(key)}")
 
 
-def _checked(base_url: Any) -> str:
+def _checked(base_url: Any) -> None:
+    """Raises ConfigurationError for what cannot be an address."""
+    if base_url is None:
+        return
     if not isinstance(base_url, str):
         raise ConfigurationError(f"base_url must be a string, got {shape(base_url)}")
-    parts = urlsplit(base_url)
+    parts = split_url(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(
             f"base_url must begin with http:// or https:// and name a host, got {shape(base_url)}; e.g. https://api.openai.com/v1"
         )
-    return base_url.rstrip("/")
 
 
 def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
@@ -212,7 +229,20 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
 
 
 def _refuse(response: HttpResponse, to: Destination) -> NoReturn:
-    raise error_of(read_error(response, provider=to.provider.name, model=to.model))
+    known = HttpResponse(response.status, response.headers, _without_secrets(response.body, to.headers))
+    raise error_of(read_error(known, provider=to.provider.name, model=to.model))
+
+
+def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:
+    """An error's body with the keys we sent taken out, should the provider repeat one."""
+    for name, value in headers:
+        secret = value.rpartition(" ")[2]
+        if len(secret) >= 8 and name in _SECRET_HEADERS:
+            body = body.replace(secret.encode("latin-1"), b"***")
+    return body
+
+
+_SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 def retries_of(control: Mapping[str, Any], default: int) -> int:

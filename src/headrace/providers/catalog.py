@@ -145,6 +145,8 @@ class Catalog:
     """All rows, by name and alias."""
 
     def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self.revision = 0
+        """Counts the rows taken in, for whoever keeps what was read here."""
         self._rows: dict[str, Provider] = {}
         self._names: dict[str, str] = {}
         for name, row in rows.items():

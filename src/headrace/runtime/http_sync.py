@@ -185,7 +185,7 @@ class SyncTransport:
         proxy = self._proxies.choose(*origin)
         data = written(request, proxy)
         while True:
-            connection = self._kept(origin)
+            connection = self._kept_or_place(origin, deadlines.total)
             fresh = connection is None
             if connection is None:
                 connection = self._connect(origin, proxy, timeouts.connect, deadlines.total)
@@ -204,21 +204,34 @@ class SyncTransport:
 
     # keeping
 
-    def _kept(self, origin: Origin) -> _Connection | None:
+    def _kept_or_place(self, origin: Origin, total: float | None) -> _Connection | None:
+        """A kept connection, or None once one more may be opened; an idle one to elsewhere is given up for it."""
+        while True:
+            with self._lock:
+                found, surplus = self._pop(origin)
+                room = len(self._open) - len(surplus) + self._opening < self.settings.max_connections
+                if found is None and room:
+                    self._opening += 1
+                elif found is None:
+                    surplus += [kept[0] for kept in self._idle.values() if kept][:1]
+                    if not surplus and not self._wait(total):
+                        raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False)
+            for connection in surplus:
+                connection.close()
+            if found is not None or room:
+                return found
+
+    def _pop(self, origin: Origin) -> tuple[_Connection | None, list[_Connection]]:
+        """A usable idle connection, and those that have been idle too long."""
         now = time.monotonic()
-        stale: list[_Connection] = []
-        found: _Connection | None = None
-        with self._lock:
-            kept = self._idle.get(origin)
-            while kept:
-                connection = kept.pop()
-                if connection.idle_until > now:
-                    found = connection
-                    break
-                stale.append(connection)
-        for connection in stale:
-            connection.close()
-        return found
+        expired: list[_Connection] = []
+        kept = self._idle.get(origin)
+        while kept:
+            connection = kept.pop()
+            if connection.idle_until > now:
+                return connection, expired
+            expired.append(connection)
+        return None, expired
 
     def _release(self, connection: _Connection) -> None:
         connection.idle_until = time.monotonic() + self.settings.idle_expiry
@@ -240,7 +253,7 @@ class SyncTransport:
     # connecting
 
     def _connect(self, origin: Origin, proxy: Proxy | None, connect: float | None, total: float | None) -> _Connection:
-        self._take_place(total)
+        """Open one, in the place that was taken for it."""
         try:
             until = _sooner(None if connect is None else time.monotonic() + connect, total)
             connection = _Connection(self, origin, self._dial(origin, proxy, until, Fault.TOTAL_TIMEOUT if until == total else None))
@@ -253,19 +266,6 @@ class SyncTransport:
             self._opening -= 1
             self._open.add(connection)
         return connection
-
-    def _take_place(self, total: float | None) -> None:
-        """Wait until one more connection may be opened; an idle one elsewhere is given up for it."""
-        while True:
-            with self._lock:
-                if len(self._open) + self._opening < self.settings.max_connections:
-                    self._opening += 1
-                    return
-                spare = next((kept[0] for kept in self._idle.values() if kept), None)
-                if spare is None and not self._wait(total):
-                    raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False)
-            if spare is not None:
-                spare.close()
 
     def _wait(self, total: float | None) -> bool:
         self._waiting += 1

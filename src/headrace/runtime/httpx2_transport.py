@@ -1,0 +1,177 @@
+"""The transport port over httpx2: for HTTP/2, SOCKS proxies, or a client that a company already has. Extra: `headrace[httpx2]`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from headrace.ports import HttpStream
+from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
+
+try:
+    import httpx2
+except ImportError as error:
+    raise ImportError("the httpx2 transport needs httpx2: pip install 'headrace[httpx2]'") from error
+
+# httpx2's timeouts are per phase: there is no limit on a whole call, so a total is kept by shrinking the phases' limits.
+_FAULTS: Final[tuple[tuple[type[Exception], Fault, bool, bool], ...]] = (
+    #                            fault                        sent   received
+    (httpx2.ConnectTimeout,      Fault.CONNECT_TIMEOUT,       False, False),
+    (httpx2.PoolTimeout,         Fault.TOTAL_TIMEOUT,         False, False),
+    (httpx2.ReadTimeout,         Fault.FIRST_BYTE_TIMEOUT,    True,  False),
+    (httpx2.WriteTimeout,        Fault.TOTAL_TIMEOUT,         True,  False),
+    (httpx2.ProxyError,          Fault.PROXY,                 False, False),
+    (httpx2.ConnectError,        Fault.CONNECT,               False, False),
+    (httpx2.UnsupportedProtocol, Fault.CONNECT,               False, False),
+    (httpx2.RemoteProtocolError, Fault.PROTOCOL,              True,  False),
+    (httpx2.LocalProtocolError,  Fault.PROTOCOL,              False, False),
+    (httpx2.DecodingError,       Fault.PROTOCOL,              True,  True),
+    (httpx2.NetworkError,        Fault.CLOSED,                True,  False),
+    (httpx2.InvalidURL,          Fault.CONNECT,               False, False),
+)  # fmt: skip
+
+
+@contextmanager
+def _faults(*, body: bool = False) -> Iterator[None]:
+    """httpx2's exceptions as ours. body: the response has begun."""
+    try:
+        yield
+    except Exception as error:
+        for kind, fault, sent, received in _FAULTS:
+            if isinstance(error, kind):
+                raise TransportError(_refined(fault, error, body), str(error), sent=sent or body, received=received or body) from error
+        raise
+
+
+def _refined(fault: Fault, error: Exception, body: bool) -> Fault:
+    text = str(error)
+    if fault is Fault.FIRST_BYTE_TIMEOUT and body:
+        return Fault.BETWEEN_BYTES_TIMEOUT
+    if fault is Fault.CONNECT and ("SSL" in text or "certificate" in text.lower()):
+        return Fault.TLS  # httpx2 has no class of its own for it
+    if fault is Fault.PROTOCOL and ("disconnected" in text or "closed" in text or "incomplete" in text):
+        return Fault.CLOSED
+    return fault
+
+
+def _timeout(timeouts: Timeouts) -> Any:
+    def least(phase: float | None) -> float | None:
+        given = [limit for limit in (phase, timeouts.total) if limit is not None]
+        return min(given, default=None)
+
+    read = least(timeouts.first_byte if timeouts.first_byte is not None else timeouts.between_bytes)
+    return httpx2.Timeout(connect=least(timeouts.connect), read=read, write=timeouts.total, pool=timeouts.total)
+
+
+def _headers(response: Any) -> Headers:
+    return Headers([(name.lower(), value) for name, value in response.headers.raw])
+
+
+class _Stream:
+    """A response whose body is still arriving."""
+
+    def __init__(self, response: Any, pieces: Any, close: Callable[[], None]) -> None:
+        self.status: int = response.status_code
+        self.headers = _headers(response)
+        self._pieces = pieces
+        self._close = close
+        self._over = False
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            self._close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _AsyncStream(_Stream):
+    async def read(self) -> bytes:
+        pieces: AsyncIterator[bytes] = self._pieces
+        with _faults(body=True):
+            async for piece in pieces:
+                if piece:
+                    return piece
+        self._over = True
+        return b""
+
+
+class _SyncStream(_Stream):
+    async def read(self) -> bytes:
+        pieces: Iterator[bytes] = self._pieces
+        with _faults(body=True):
+            for piece in pieces:
+                if piece:
+                    return piece
+        self._over = True
+        return b""
+
+
+async def _read_all(stream: HttpStream, max_body: int) -> HttpResponse:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while piece := await stream.read():
+            parts.append(piece)
+            size += len(piece)
+            if size > max_body:
+                raise TransportError(Fault.TOO_LARGE, f"more than {max_body} bytes", sent=True, received=True)
+    finally:
+        stream.close()
+    return HttpResponse(stream.status, stream.headers, b"".join(parts))
+
+
+class AsyncHttpx2Transport:
+    """`httpx2.AsyncClient` behind the port. The client stays its owner's: closing it is his."""
+
+    def __init__(self, client: httpx2.AsyncClient | None = None) -> None:
+        self.client = client or httpx2.AsyncClient()
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        return await _read_all(await self.open(request, timeouts), max_body)
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> _AsyncStream:
+        import asyncio  # late: the module is also used without an event loop
+
+        with _faults():
+            built = self.client.build_request(
+                request.method, request.url, headers=list(request.headers), content=request.body or None, timeout=_timeout(timeouts)
+            )
+            response = await self.client.send(built, stream=True, follow_redirects=False)
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            task = loop.create_task(response.aclose())
+            _endings.add(task)
+            task.add_done_callback(_endings.discard)
+
+        def close() -> None:
+            # Closing an httpx2 response suspends; the port's close does not: the loop does it next.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(end)
+
+        return _AsyncStream(response, response.aiter_bytes(), close)
+
+
+_endings: set[Any] = set()
+"""Closings under way: an event loop keeps no hold on its tasks."""
+
+
+class SyncHttpx2Transport:
+    """`httpx2.Client` behind the port; its coroutines never suspend."""
+
+    def __init__(self, client: httpx2.Client | None = None) -> None:
+        self.client = client or httpx2.Client()
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        return await _read_all(await self.open(request, timeouts), max_body)
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> _SyncStream:
+        with _faults():
+            built = self.client.build_request(
+                request.method, request.url, headers=list(request.headers), content=request.body or None, timeout=_timeout(timeouts)
+            )
+            response = self.client.send(built, stream=True, follow_redirects=False)
+        return _SyncStream(response, response.iter_bytes(), response.close)
