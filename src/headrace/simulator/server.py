@@ -30,6 +30,8 @@ PHRASES: Final = {status.value: status.phrase for status in HTTPStatus} | {529: 
 WRITE_SIZE: Final = 65_536
 TICKS: Final = 500
 """Timers a second: replies due within the same two milliseconds go out in one turn of the loop, at a third of its cost."""
+LAG: Final = 0.1
+"""Seconds that a stream may be behind its own times and still catch up."""
 SETTLE: Final = 5
 """Turns of the loop in which connections that were just accepted come to be known."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -182,8 +184,9 @@ class Connection(asyncio.Protocol):
                 self._conclude(ready)
                 return
             gap, data, tokens = piece
-            if gap > 0:
-                self._wait_for(piece)
+            if gap > 0 and not self._is_due(gap):
+                self._upcoming = (0.0, data, tokens)
+                self._timer = self._loop.call_at(_tick(self._due), self._pump)
                 break
             self._upcoming = None
             self._add(ready, data, tokens)
@@ -198,12 +201,14 @@ class Connection(asyncio.Protocol):
             self._exchange.produced(self._loop.time(), tokens)
             ready += b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
-    def _wait_for(self, piece: Piece) -> None:
-        gap, data, tokens = piece
-        self._upcoming = (0.0, data, tokens)
-        # From the moment it should have been, so that delays do not add up; but a client that paused gets no flood.
-        self._due = _tick(max(self._due + gap, self._loop.time()))
-        self._timer = self._loop.call_at(self._due, self._pump)
+    def _is_due(self, gap: float) -> bool:
+        """Whether a piece that comes `gap` after the one before has been due already.
+
+        Counted from when that one was due, not sent, so that delays do not add up; but a client that paused gets no flood.
+        """
+        now = self._loop.time()
+        self._due = max(self._due + gap, now - LAG)
+        return self._due <= now
 
     def pause_writing(self) -> None:
         self._writable = False
