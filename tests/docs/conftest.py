@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def provider() -> Iterator[str]:
 
 @pytest.fixture
 def reader(provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("LLM_", "EMBEDDING_", "OPENAI_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
     for name, value in {
         "OPENAI_API_KEY": "sk-of-the-reader",
         "OPENAI_BASE_URL": provider,
