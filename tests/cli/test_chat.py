@@ -14,6 +14,7 @@ import pytest
 from tests.cli.conftest import KEY
 from tests.cli.shell import Program, Terminal, headrace
 
+from headrace.cli.options import chat_target
 from headrace.cli.terminal import clean
 from headrace.simulator.server import Running
 
@@ -186,9 +187,11 @@ def test_ctrl_c_during_a_stream_is_130_and_quiet(
     assert (process.returncode, err) == (130, b"")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(providers: Running) -> None:
+@pytest.mark.parametrize("command", ["providers | head -1", "chat Hello | head -c 5"])
+def test_a_reader_that_has_seen_enough_is_no_error(providers: Running, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("LLM_PROVIDER_BASE_URL", providers.url("slow"))
     done = subprocess.run(
-        f"{sys.executable} -m headrace providers | head -1; echo ${{PIPESTATUS[0]}}",
+        f"{sys.executable} -m headrace {command}; code=${{PIPESTATUS[0]}}; echo; echo $code",
         shell=True,
         executable="/bin/bash",
         capture_output=True,
@@ -209,3 +212,19 @@ def test_the_key_may_stand_in_dotenv_under_the_provider_s_own_name(
     code, out, err = program("chat", "--model", "openai/gpt-sim", "Hello")
     assert (code, err) == (0, "")
     assert out.strip()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_are_no_reason_to_crash(closed: str) -> None:
+    command = f"{sys.executable} -m headrace chat --max-tokens 3 Hello {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_address_belongs_to_its_provider(providers: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/model within the provider keeps --base-url; another provider is asked at its own address."""
+    monkeypatch.setenv("GROQ_API_KEY", KEY)
+    here = chat_target(model="openai/gpt-sim", base_url=providers.url("slow"), timeout=None)
+    assert here.at("other").destination().base_url == here.at("openai/other").destination().base_url == providers.url("slow")
+    assert "groq.com" in here.at("groq/llama").destination().base_url
+    assert KEY not in repr(here.at("groq/llama"))

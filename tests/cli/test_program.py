@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.cli.shell import Program, Terminal, headrace
@@ -107,12 +108,20 @@ def test_a_table_on_a_terminal_fits_and_has_a_heading(terminal: Callable[..., Te
     assert all(len(line.rstrip()) <= 80 for line in screen.text.splitlines())
 
 
-def test_a_broken_dotenv_is_bad_configuration(program: Program, place: os.PathLike[str]) -> None:
-    with open(os.path.join(place, ".env"), "w") as file:
-        file.write("LLM_PROVIDER=openai\nLLM_MODEL=x\nLLM_RPM=many\n")
+def test_a_broken_dotenv_is_bad_configuration(program: Program, place: Path) -> None:
+    (place / ".env").write_text("LLM_PROVIDER=openai\nLLM_MODEL=x\nLLM_RPM=many\n")
     code, _, err = program("chat", "Hello")
     assert (code, err.count("\n")) == (2, 1)
     assert "LLM_RPM" in err
+
+
+@pytest.mark.parametrize("arguments", [("chat", "Hello"), ("doctor", "models.json")])
+def test_a_dotenv_that_is_no_text_is_bad_configuration(program: Program, place: Path, arguments: tuple[str, ...]) -> None:
+    (place / ".env").write_bytes(b"LLM_PROVIDER=\xff\xfe")
+    (place / "models.json").write_text('[{"model_name": "chat"}]')
+    code, _, err = program(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "not UTF-8" in err
 
 
 def test_help_is_quick() -> None:
@@ -124,12 +133,11 @@ def test_help_is_quick() -> None:
     assert not {"headrace.simulator.server", "headrace.api", "asyncio", "ssl"} & loaded
 
 
-def test_simulate_serves_until_it_is_stopped(tmp_path: os.PathLike[str]) -> None:
-    config = os.path.join(tmp_path, "sim.toml")
-    with open(config, "w") as file:
-        file.write('[[providers]]\nname = "here"\nrpm = 60\nttft = 0.0\ngap = 0.0\n')
+def test_simulate_serves_until_it_is_stopped(tmp_path: Path) -> None:
+    config = tmp_path / "sim.toml"
+    config.write_text('[[providers]]\nname = "here"\nrpm = 60\nttft = 0.0\ngap = 0.0\n')
     process = subprocess.Popen(
-        [sys.executable, "-m", "headrace", "simulate", "--config", config, "--port", "0"],
+        [sys.executable, "-m", "headrace", "simulate", "--config", str(config), "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -143,11 +151,10 @@ def test_simulate_serves_until_it_is_stopped(tmp_path: os.PathLike[str]) -> None
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_bad_simulator_configuration_is_told_by_its_field(program: Program, tmp_path: os.PathLike[str]) -> None:
-    config = os.path.join(tmp_path, "sim.toml")
-    with open(config, "w") as file:
-        file.write('[[providers]]\nname = "here"\nrpm = -1\n')
-    code, _, err = program("simulate", "--config", config)
+def test_a_bad_simulator_configuration_is_told_by_its_field(program: Program, tmp_path: Path) -> None:
+    config = tmp_path / "sim.toml"
+    config.write_text('[[providers]]\nname = "here"\nrpm = -1\n')
+    code, _, err = program("simulate", "--config", str(config))
     assert (code, err.count("\n")) == (2, 1)
     assert "rpm" in err
     assert program("simulate", "--config", "none.toml").code == 2

@@ -28,7 +28,11 @@ from headrace.settings import settings
 from headrace.simulator.server import Running, running
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
-PROGRAMS: Final = (("backend.litellm_example", "a chat, whole and as a stream"), ("backend.embedding_litellm_example", "an embedding"))
+PROGRAMS: Final = (
+    ("backend.litellm_example", "a chat, whole and as a stream", "LLM"),
+    ("backend.embedding_litellm_example", "an embedding", "EMBEDDING"),
+)
+"""Module, what it shows, and the settings it needs."""
 
 LEAST_USE: Final = 0.95
 """Share of the binding limit that has to be used while jobs wait."""
@@ -90,11 +94,18 @@ def _show_deployments(scene: Scene) -> None:
 
 
 def run_examples(environment: Mapping[str, str]) -> dict[str, bool]:
-    """Each program of examples/ as it is, in a process of its own. Whether it did its work, by its name."""
+    """Each program of examples/ that has its settings, as it is and in a process of its own. Whether it did its work, by its name."""
     heading("The example programs, as they are:")
     if not EXAMPLES.is_dir():
         raise click.UsageError("the demo runs the programs of examples/: start it from a copy of the repository, with make demo")
-    return {module: _run_example(module, what, {**os.environ, **environment}) for module, what in PROGRAMS}
+    known = environment or settings.values()
+    ran = {}
+    for module, what, group in PROGRAMS:
+        if f"{group}_MODEL" in known:
+            ran[module] = _run_example(module, what, {**os.environ, **environment})
+        else:
+            say(f"- {module}: left out, {group}_MODEL is not set", "dim")
+    return ran
 
 
 def _run_example(module: str, what: str, environment: Mapping[str, str]) -> bool:

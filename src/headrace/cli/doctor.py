@@ -78,6 +78,7 @@ def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_jso
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda patient: _reach(patient, timeout, call), patients))
     findings += [finding for patient in patients for finding in patient.findings]
+    findings.sort(key=lambda finding: finding.level != "broken")
     if as_json:
         write_json({"deployments": [_described(patient) for patient in patients], "findings": [_told(finding) for finding in findings]})
     else:
@@ -253,7 +254,8 @@ def _row(patient: Patient) -> tuple[Any, ...]:
 def _show_finding(finding: Finding) -> None:
     if pretty():
         mark, style = MARKS[finding.level]
-        say(f"{mark} {finding.where}: {finding.what}", style)
+        text = finding.what if finding.what.startswith(finding.where) else f"{finding.where}: {finding.what}"
+        say(f"{mark} {text}", style)
     else:
         print(f"{finding.level}\t{finding.where}\t{' '.join(finding.what.split())}")
 

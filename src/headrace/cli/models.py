@@ -28,9 +28,8 @@ def models(provider: str | None, target: dict[str, Any], as_json: bool) -> None:
     if as_json:
         write_json(offered)
         return
-    prefix = f"{to.provider.name}/" if pretty() or provider is None else f"{provider}/"
-    for name in sorted(str(model.get("id", "")) for model in offered):
-        say(f"{prefix}{name}")
+    for name in sorted(str(model.get("id", model.get("name", ""))) for model in offered):
+        say(f"{provider or to.provider.name}/{name}")
 
 
 @click.command(short_help="List the providers headrace knows.")

@@ -13,7 +13,7 @@ import click
 from headrace import api, core
 from headrace.cli.terminal import hide
 from headrace.dotenv import parse
-from headrace.errors import HeadraceError
+from headrace.errors import ConfigurationError, HeadraceError
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream
 from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
 from headrace.settings import find_dotenv, settings
@@ -51,13 +51,25 @@ class Target:
     control: Mapping[str, Any] = field(repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def provider(self) -> str:
+        """The provider's name as it was given, before the first slash."""
+        return self.model.partition("/")[0]
+
     def having(self, **parameters: Any) -> Target:
         """With these parameters, those that are None left out."""
         return replace(self, parameters={**self.parameters, **{name: value for name, value in parameters.items() if value is not None}})
 
     def at(self, model: str) -> Target:
-        """The same questions for another model. Raises HeadraceError when there is no such provider, or no key for it."""
-        other = replace(_target(self.group, **{**self.given, "model": model}), parameters=self.parameters)
+        """The same questions for another model; `--base-url` goes along within its provider.
+
+        Raises HeadraceError when there is no such provider, or no key for it.
+        """
+        prefix, slash, _ = model.partition("/")
+        given = {**self.given, "model": model if slash else f"{self.provider}/{model}"}
+        if slash and prefix != self.provider and catalog().get(prefix):
+            given["base_url"] = None
+        other = replace(_target(self.group, **given), parameters=self.parameters)
         other.destination()
         return other
 
@@ -85,9 +97,14 @@ def embedding_target(*, model: str | None, base_url: str | None, timeout: float 
 
 
 def dotenv() -> dict[str, str]:
-    """What the nearest `.env` says."""
+    """What the nearest `.env` says. Raises ConfigurationError when it cannot be read."""
     file = find_dotenv()
-    return parse(file.read_text("utf-8"), where=str(file)) if file else {}
+    if file is None:
+        return {}
+    try:
+        return parse(file.read_text("utf-8"), where=str(file))
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} cannot be read: it is not UTF-8") from None  # the original would repeat the bytes
 
 
 def _target(group: Group, *, model: str | None, base_url: str | None, timeout: float | None) -> Target:
