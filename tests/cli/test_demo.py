@@ -99,8 +99,11 @@ def test_a_moment_is_one_line_or_a_picture() -> None:
     console.print(draw(moment))
     picture = console.export_text()
     assert "████████········    75 of 150" in picture
-    assert "resting for 4 s" in picture
+    assert "rests 4 s" in picture
     assert "failed 1" in picture
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(draw(moment, 80))
+    assert "███···    75 of 150" in narrow.export_text()
 
 
 @pytest.mark.usefixtures("place")

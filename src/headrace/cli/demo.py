@@ -40,7 +40,7 @@ LEAST_SATURATION: Final = 15.0
 """Seconds that jobs must have waited for the share to mean something."""
 PATIENCE: Final = 60.0
 """Seconds that one example may take."""
-SHOWN: Final = 90
+SHOWN: Final = 70
 """Characters of a line of an example's output that are shown."""
 
 
@@ -152,7 +152,7 @@ async def _watched(scene: Scene, router: api.Router, found: Run, base: Running |
         if pretty():
             with Live(console=console(), refresh_per_second=8) as live:
                 async for moment in _moments(scene, router, found, base, work, every=0.125):
-                    live.update(draw(moment))
+                    live.update(draw(moment, live.console.width))
         else:
             async for moment in _moments(scene, router, found, base, work, every=1.0):
                 print(line(moment), flush=True)

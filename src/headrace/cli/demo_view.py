@@ -14,8 +14,9 @@ from rich.text import Text
 
 from headrace.cli.terminal import MINT
 
-WIDTH: Final = 16
-"""Characters of a gauge."""
+WIDE: Final = 100
+"""Columns from which a gauge has 16 characters instead of 6."""
+HEADINGS: Final = {True: ("requests in the last minute", "tokens in the last minute"), False: ("requests a minute", "tokens a minute")}
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
@@ -75,23 +76,24 @@ def _lane_words(lane: Lane) -> str:
     return " ".join(f"{gauge.unit} {gauge.used:.0f}/{gauge.limit:.0f}" for gauge in lane.gauges) or "no limits"
 
 
-def draw(moment: Moment) -> RenderableType:
-    """The live view."""
+def draw(moment: Moment, columns: int = WIDE) -> RenderableType:
+    """The live view, for a terminal of so many columns."""
+    width = 16 if columns >= WIDE else 6
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    for name in ("deployment", "requests in the last minute", "tokens in the last minute"):
+    for name in ("deployment", *HEADINGS[columns >= WIDE]):
         table.add_column(name)
     for name in ("in flight", "done"):
         table.add_column(name, justify="right")
     for lane in moment.lanes:
-        table.add_row(*_row(lane))
-    return Group(table, Padding(_progress(moment), (0, 0, 1, 0)))
+        table.add_row(*_row(lane, width))
+    return Group(table, Padding(_progress(moment, 2 * width), (0, 0, 1, 0)))
 
 
-def _row(lane: Lane) -> tuple[RenderableType, ...]:
+def _row(lane: Lane, width: int) -> tuple[RenderableType, ...]:
     if lane.resting > 0:
-        state = Text(f"failing; resting for {lane.resting:.0f} s", style="yellow")
+        state = Text(f"failing, rests {lane.resting:.0f} s", style="yellow")
         return Text(lane.name, style="yellow"), state, "", str(lane.in_flight), str(lane.done)
-    gauges = {gauge.unit: _bar(gauge) for gauge in lane.gauges}
+    gauges = {gauge.unit: _bar(gauge, width) for gauge in lane.gauges}
     nothing = Text("no limit", style="dim")
     return (
         Text(lane.name, style="bold"),
@@ -102,8 +104,8 @@ def _row(lane: Lane) -> tuple[RenderableType, ...]:
     )
 
 
-def _bar(gauge: Gauge) -> Text:
-    return Text.assemble((_filled(gauge.share, WIDTH), MINT), (f" {_short(gauge.used):>5}", ""), (f" of {_short(gauge.limit)}", "dim"))
+def _bar(gauge: Gauge, width: int) -> Text:
+    return Text.assemble((_filled(gauge.share, width), MINT), (f" {_short(gauge.used):>5}", ""), (f" of {_short(gauge.limit)}", "dim"))
 
 
 def _filled(share: float, width: int) -> str:
@@ -114,11 +116,11 @@ def _filled(share: float, width: int) -> str:
     return bar.ljust(width, "·")
 
 
-def _progress(moment: Moment) -> Text:
+def _progress(moment: Moment, width: int) -> Text:
     share = moment.done / moment.total if moment.total else 0.0
     words = f"  waiting {moment.waiting} · in flight {moment.in_flight} · rerouted {moment.rerouted} · {moment.seconds:.0f} s"
     failed = (f" · failed {moment.failed}", "red") if moment.failed else ("", "")
-    return Text.assemble((_filled(share, 32), "green"), f" {moment.done}/{moment.total}", (words, "dim"), failed)
+    return Text.assemble((_filled(share, width), "green"), f" {moment.done}/{moment.total}", (words, "dim"), failed)
 
 
 def _short(number: float) -> str:
