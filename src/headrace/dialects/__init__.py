@@ -1,0 +1,19 @@
+"""One wire format each, read and written in both directions, with no network, clock or environment."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+from headrace.dialects.base import Dialect
+from headrace.errors import ConfigurationError
+
+NAMES: Final = ("openai_chat",)
+
+
+def load(name: str) -> Dialect:
+    """The dialect of that name. Raises ConfigurationError for one that does not exist."""
+    if name not in NAMES:
+        raise ConfigurationError(f"no dialect is called {name!r}; there are {', '.join(NAMES)}")
+    dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # late: a dialect nobody calls costs no import
+    return dialect

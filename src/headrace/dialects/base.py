@@ -1,0 +1,76 @@
+"""What a dialect is, and the laws it keeps.
+
+1. What is written can be read back as the same hub value.
+2. A stream's events add up (`collect.collect`) to the response that would have come without a stream.
+3. A stream cut at any byte ends in an error, never in an invented finish.
+4. Unknown fields survive in the same dialect.
+5. How the bytes arrive changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace.errors import Failure
+from headrace.limits.view import QuotaView
+from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent
+from headrace.wire import Frame, HeaderPairs, HttpRequest, HttpResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes: the provider's own name for the model, an address and the headers that open it."""
+
+    provider: str
+    model: str
+    base_url: str = ""
+    headers: HeaderPairs = field(default=(), repr=False)
+
+
+class StreamReader(Protocol):
+    """Reads one stream. Raises HeadraceError for an error sent inside it or a frame that cannot be read."""
+
+    def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
+        """The events of a frame. last: the frame was not ended properly, so broken data is the stream's cut."""
+        ...
+
+    def close(self) -> list[StreamEvent]:
+        """What was held back for the end. Raises TruncatedStream when the stream had not said that it was done."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes one stream, framed: the bytes go to the caller as they are."""
+
+    def feed(self, event: StreamEvent) -> bytes: ...
+
+    def close(self) -> bytes:
+        """The proper end."""
+        ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """The error in the dialect's own form, and no end: the status went out long ago."""
+        ...
+
+
+class Dialect(Protocol):
+    # the half that calls a provider
+    def write_request(self, request: ChatRequest, target: Target) -> HttpRequest: ...
+    def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
+        """Raises APIResponseValidationError, and what an error under status 200 says."""
+        ...
+
+    def read_stream(self, request: ChatRequest, target: Target) -> StreamReader: ...
+    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure: ...
+    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]: ...
+
+    # the half that serves a caller
+    def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
+        """Raises BadRequestError that names the field, the shape of its value and the fix."""
+        ...
+
+    def write_response(self, response: ChatResponse) -> dict[str, Json]: ...
+    def write_stream(self, request: ChatRequest) -> StreamWriter: ...
+    def write_error(self, failure: Failure) -> HttpResponse: ...

@@ -1,0 +1,159 @@
+"""A stream's events added up to the response that would have come without a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.types import (
+    Audio,
+    AudioDelta,
+    ChatResponse,
+    Choice,
+    Extra,
+    Finished,
+    Json,
+    Logprobs,
+    Message,
+    Noted,
+    Part,
+    Refusal,
+    RefusalDelta,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+)
+
+
+def collect(events: Iterable[StreamEvent]) -> ChatResponse:
+    """The response that `events` add up to. A choice that did not finish has `finish=None`."""
+    started, usage = Started(), None
+    noted: dict[str, Json] = {}
+    choices: dict[int, _Choice] = {}
+    for event in events:
+        match event:
+            case Started():
+                started = event
+            case UsageReported():
+                usage = event.usage
+            case Noted(level="response"):
+                noted |= event.extra
+            case _:
+                choices.setdefault(event.choice, _Choice()).add(event)
+    return _response(started, noted, choices, usage)
+
+
+def _response(started: Started, noted: dict[str, Json], choices: dict[int, _Choice], usage: Usage | None) -> ChatResponse:
+    done = tuple(choices[index].choice(index) for index in sorted(choices))
+    extra = {**started.extra, **noted}
+    return ChatResponse(id=started.id, model=started.model, created=started.created, choices=done, usage=usage, extra=extra)
+
+
+@dataclass(slots=True)
+class _Block:
+    """Pieces of one part."""
+
+    texts: list[str] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Json] = field(default_factory=dict)
+
+    def add(self, text: str, extra: Any, **fields: Any) -> None:
+        self.texts.append(text)
+        self.fields |= {name: value for name, value in fields.items() if value}
+        self.extra |= {name: value for name, value in extra.items() if value is not None}
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One choice as far as it came."""
+
+    blocks: dict[tuple[str, Any], _Block] = field(default_factory=dict)
+    finished: Finished | None = None
+    logprobs: dict[str, Json] = field(default_factory=dict)
+    choice_extra: dict[str, Json] = field(default_factory=dict)
+    message_extra: dict[str, Json] = field(default_factory=dict)
+
+    def add(self, event: Any) -> None:
+        match event:
+            case TextDelta():
+                self._block("text", 0).add(event.text, event.extra, signature=event.signature)
+            case ThinkingDelta():
+                self._block("thinking", (event.block, event.extra.get("type"))).add(
+                    event.text, event.extra, signature=event.signature, data=event.data
+                )
+            case ToolCallDelta():
+                said = {"id": event.id, "name": event.name, "kind": event.kind, "signature": event.signature}
+                self._block("call", (event.kind == "legacy", event.index)).add(event.arguments, event.extra, **said)
+            case RefusalDelta():
+                self._block("refusal", 0).add(event.text, event.extra)
+            case AudioDelta():
+                block = self._block("audio", 0)
+                transcript = block.fields.get("transcript", "") + event.transcript
+                block.add(event.data, event.extra, id=event.id, transcript=transcript)
+            case Logprobs():
+                _join(self.logprobs, event.logprobs)
+            case Noted(level="choice"):
+                self.choice_extra |= event.extra
+            case Noted():
+                _join(self.message_extra, event.extra)
+            case Finished():
+                self.finished = event
+
+    def _block(self, kind: str, key: Any) -> _Block:
+        block = self.blocks.get((kind, key))
+        if block is None:
+            block = self.blocks[kind, key] = _Block()
+        return block
+
+    def choice(self, index: int) -> Choice:
+        parts = [_part(kind, block) for (kind, _), block in sorted(self.blocks.items(), key=_place)]
+        message = Message(role="assistant", content=tuple(parts), extra=self.message_extra)
+        finished = self.finished
+        return Choice(
+            index=index,
+            message=message,
+            finish=None if finished is None else finished.finish,
+            native_finish=None if finished is None else finished.native_finish,
+            logprobs=self.logprobs or None,
+            extra={**self.choice_extra, **({} if finished is None else finished.extra)},
+        )
+
+
+_ORDER = ("thinking", "text", "refusal", "audio", "call")
+
+
+def _place(item: tuple[tuple[str, Any], _Block]) -> tuple[int, int]:
+    (kind, key), _ = item
+    return _ORDER.index(kind), key[1] if kind == "call" else 0
+
+
+def _part(kind: str, block: _Block) -> Part:
+    text = "".join(block.texts)
+    match kind:
+        case "text":
+            return Text(text=text, extra=block.extra, **block.fields)
+        case "thinking":
+            return Thinking(text=text, extra=block.extra, **block.fields)
+        case "refusal":
+            return Refusal(text=text, extra=block.extra)
+        case "audio":
+            return Audio(data=text, extra=block.extra, **block.fields)
+    return ToolCall(**{"id": "", "name": "", **block.fields}, arguments=text, extra=block.extra)
+
+
+def _join(into: dict[str, Json], more: Extra) -> None:
+    """Lists grow, anything else is replaced, null says nothing."""
+    for name, value in more.items():
+        known = into.get(name)
+        if isinstance(known, list) and isinstance(value, list):
+            into[name] = [*known, *value]
+        elif value is not None or name not in into:
+            into[name] = value

@@ -1,0 +1,104 @@
+"""Objects of a dialect as fields the hub knows and fields it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from headrace.errors import BadRequestError
+from headrace.types import Extra, Json
+
+_NOTHING: Final[Mapping[str, Json]] = {}
+_EMPTY: Final[tuple[Json, ...]] = (None, "", [], {})
+
+
+def rest(source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING) -> dict[str, Json]:
+    """What of `source` must be kept beside the hub: unknown fields, and known ones that are empty, which the hub does not tell from absent.
+
+    usual: what the dialect writes where the hub says nothing. It need not be kept; where a field of it is missing, UNSET says so.
+    """
+    kept = {name: value for name, value in source.items() if name not in known or (value in _EMPTY and not isinstance(value, bool))}
+    for name, value in usual.items():
+        if name not in source:
+            kept[name] = UNSET
+        elif name in kept and kept[name] == value:
+            del kept[name]
+    return kept
+
+
+def merged(usual: Mapping[str, Json], extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
+    """One object to write: what is usual, then what was kept, then what the hub says; without None in `said` and without UNSET."""
+    written = {**usual, **extra}
+    for name, value in said.items():
+        if value is not None:
+            written[name] = value
+    return {name: value for name, value in written.items() if value is not UNSET} if UNSET in written.values() else written
+
+
+def shape(value: Json) -> str:
+    """What a bad value looks like, without its content."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return f"a string of {len(value)} characters"
+        case list() | tuple():
+            return f"a list of {len(value)} items"
+        case Mapping():
+            return f"an object with {len(value)} fields"
+    return f"a {type(value).__name__}"
+
+
+def bad(field: str, expected: str, value: Any) -> BadRequestError:
+    return BadRequestError(f"{field} must be {expected}, got {shape(value)}")
+
+
+def obj(value: Json, field: str) -> Mapping[str, Json]:
+    if not isinstance(value, Mapping):
+        raise bad(field, "an object", value)
+    return value
+
+
+def string(value: Json, field: str) -> str:
+    if not isinstance(value, str):
+        raise bad(field, "a string", value)
+    return value
+
+
+def items(value: Json, field: str) -> list[Json]:
+    """A list; null counts as an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise bad(field, "a list", value)
+    return list(value)
+
+
+def number(value: Json, field: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise bad(field, "a number", value)
+    return value
+
+
+def whole(value: Json, field: str) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise bad(field, "a whole number", value)
+    return value
+
+
+def flag(value: Json, field: str) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise bad(field, "true or false", value)
+    return value
+
+
+def optional(value: Json, field: str) -> str | None:
+    return None if value is None else string(value, field)

@@ -1,0 +1,396 @@
+"""Messages and their parts between OpenAI's Chat Completions and the hub, in requests and responses alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast, get_args
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
+from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
+
+ROLES: Final = get_args(Role)
+
+_MESSAGE: Final = frozenset({"role", "content", "name"})
+_ASSISTANT: Final = _MESSAGE | {
+    "tool_calls", "function_call", "refusal", "audio", "reasoning", "reasoning_content", "reasoning_details", "extra_content",
+}  # fmt: skip
+_TOOL: Final = _MESSAGE | {"tool_call_id"}
+
+# What is written where the hub says nothing.
+_TURN: Final[Mapping[str, Json]] = {"content": None}
+_FUNCTION_RESULT: Final[Mapping[str, Json]] = {"content": ""}
+_RESULT: Final[Mapping[str, Json]] = {"tool_call_id": "", "content": ""}
+_CALL: Final[Mapping[str, Mapping[str, Json]]] = {kind: {"id": "", "type": kind} for kind in ("function", "custom")}
+_CALLED: Final[Mapping[str, Mapping[str, Json]]] = {"function": {"name": "", "arguments": ""}, "custom": {"name": "", "input": ""}}
+
+_DETAIL: Final = frozenset({"text", "summary", "signature", "data"})
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_message(value: Json, at: str) -> Message:
+    """One message. Raises BadRequestError naming the field below `at`."""
+    source = obj(value, at)
+    role = source.get("role")
+    if role == "assistant":
+        return read_assistant(source, at)
+    if role in ("tool", "function"):
+        return _read_result(source, at)
+    if role not in ROLES:
+        raise bad(f"{at}.role", f"one of {', '.join(ROLES)}", role)
+    content = read_content(source.get("content"), f"{at}.content")
+    extra = _message_rest(source, _MESSAGE, _TURN)
+    return Message(role=cast("Any", role), content=content, name=optional(source.get("name"), f"{at}.name"), extra=extra)
+
+
+def _message_rest(source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json]) -> dict[str, Json]:
+    extra = rest(source, known, usual)
+    if extra.get("content") == "":
+        del extra["content"]  # an empty text is a text
+    return extra
+
+
+def _read_result(source: Mapping[str, Json], at: str) -> Message:
+    """A tool's result; the older `function` role has a name in place of an id."""
+    call_id = source.get("tool_call_id")
+    name = optional(source.get("name"), f"{at}.name")
+    content = read_content(source.get("content"), f"{at}.content")
+    result = ToolResult(call_id=string(call_id, f"{at}.tool_call_id") if call_id is not None else "", content=content, name=name)
+    if source.get("content") == "":
+        result = msgspec.structs.replace(result, content=())
+    extra = _message_rest(source, _TOOL, _FUNCTION_RESULT if source["role"] == "function" else _RESULT)
+    return Message(role="tool", content=(result,), extra=extra)
+
+
+def read_assistant(source: Mapping[str, Json], at: str) -> Message:
+    """A model's turn: thinking, then content, then calls."""
+    thinking, echo = _read_thinking(source, at)
+    content = read_content(source.get("content"), f"{at}.content")
+    content = _signed(content, source.get("extra_content"))
+    refusal = source.get("refusal")
+    audio = source.get("audio")
+    parts: list[Part] = [*thinking, *content]
+    if refusal:
+        parts.append(Refusal(text=string(refusal, f"{at}.refusal")))
+    if isinstance(audio, Mapping) and audio:
+        parts.append(_read_spoken(audio))
+    parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in enumerate(items(source.get("tool_calls"), f"{at}.tool_calls"))]
+    legacy = source.get("function_call")
+    if isinstance(legacy, Mapping) and legacy:
+        parts.append(_read_legacy(legacy, f"{at}.function_call"))
+    extra = {**_message_rest(source, _ASSISTANT, _TURN), **echo}
+    if source.get("extra_content") and not any(isinstance(part, Text) and part.signature for part in content):
+        extra["extra_content"] = source["extra_content"]
+    return Message(role="assistant", content=tuple(parts), name=optional(source.get("name"), f"{at}.name"), extra=extra)
+
+
+def _signed(content: tuple[Part, ...], extra_content: Json) -> tuple[Part, ...]:
+    """Google's endpoint in OpenAI's shape signs the message; the signature belongs to its last text."""
+    signature = google_signature(extra_content)
+    if signature is None or not content or not isinstance(content[-1], Text):
+        return content
+    return (*content[:-1], msgspec.structs.replace(content[-1], signature=signature))
+
+
+def google_signature(extra_content: Json) -> str | None:
+    """The signature in `{"google": {"thought_signature": …}}`, when that is all it holds."""
+    match extra_content:
+        case {"google": {"thought_signature": str(signature), **google}, **others} if not google and not others:
+            return signature
+    return None
+
+
+def read_content(value: Json, at: str) -> tuple[Part, ...]:
+    """A string, a list of parts or nothing. Cloudflare's structured output is an object there: its JSON is the text."""
+    if isinstance(value, str):
+        return (Text(text=value),)
+    if isinstance(value, Mapping):
+        return (Text(text=msgspec.json.encode(value).decode()),)
+    parts = tuple(_read_part(part, f"{at}[{index}]") for index, part in enumerate(items(value, at)))
+    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].extra:
+        return (msgspec.structs.replace(parts[0], extra={"type": "text"}),)  # a list of one text stays a list
+    return parts
+
+
+def _read_part(value: Json, at: str) -> Part:
+    if isinstance(value, str):
+        return Text(text=value)
+    source = obj(value, at)
+    kind = string(source.get("type", "text" if "text" in source else None), f"{at}.type")
+    reader = _PARTS.get(kind)
+    part = None if reader is None else reader(source)
+    return Other(type=kind, extra=dict(source)) if part is None else part
+
+
+def _read_text(source: Mapping[str, Json]) -> Part | None:
+    text = source.get("text")
+    return Text(text=text, extra=rest(source, frozenset({"type", "text"}))) if isinstance(text, str) else None
+
+
+def _read_image(source: Mapping[str, Json]) -> Part | None:
+    match source.get("image_url"):
+        case str(url):  # Mistral's form
+            return Image(url=url, extra={**rest(source, frozenset({"type", "image_url"})), "image_url": UNSET})
+        case {"url": str(url), **inner}:
+            detail = inner.get("detail")
+            extra = _nested(source, "image_url", frozenset({"url", "detail"}))
+            return Image(url=url, detail=detail if isinstance(detail, str) else None, extra=extra)
+    return None
+
+
+def _read_heard(source: Mapping[str, Json]) -> Part | None:
+    match source.get("input_audio"):
+        case {"data": str(data), "format": str(kind)}:
+            return Audio(data=data, format=kind, extra=_nested(source, "input_audio", frozenset({"data", "format"})))
+    return None
+
+
+def _read_spoken(audio: Mapping[str, Json]) -> Audio:
+    known = frozenset({"data", "format", "id", "transcript"})
+    said = {name: audio[name] for name in known if isinstance(audio.get(name), str)}
+    return Audio(**said, extra=rest(audio, known))
+
+
+def _read_file(source: Mapping[str, Json]) -> Part | None:
+    inner = source.get("file")
+    if not isinstance(inner, Mapping):
+        return None
+    names = {"file_data": "url", "file_id": "id", "filename": "name"}
+    said = {names[name]: value for name, value in inner.items() if name in names and isinstance(value, str)}
+    return File(**said, extra=_nested(source, "file", frozenset(names))) if said.get("url") or said.get("id") else None
+
+
+def _read_refusal(source: Mapping[str, Json]) -> Part | None:
+    refusal = source.get("refusal")
+    return Refusal(text=refusal, extra={**rest(source, frozenset({"refusal"}))}) if isinstance(refusal, str) else None
+
+
+def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
+    """Mistral's: `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`."""
+    thinking = source.get("thinking")
+    if not isinstance(thinking, list) or not all(isinstance(item, Mapping) and set(item) == {"type", "text"} for item in thinking):
+        return None
+    return Thinking(text="".join(item["text"] for item in thinking), extra=rest(source, frozenset({"thinking"})))
+
+
+_PARTS: Final[Mapping[str, Callable[[Mapping[str, Json]], Part | None]]] = {
+    "text": _read_text,
+    "image_url": _read_image,
+    "input_audio": _read_heard,
+    "file": _read_file,
+    "refusal": _read_refusal,
+    "thinking": _read_thinking_part,
+}
+
+
+def _nested(source: Mapping[str, Json], name: str, known: frozenset[str]) -> Extra:
+    """Unknown fields of a part and of the object inside it, the latter under its name."""
+    extra = rest(source, frozenset({"type", name}))
+    inner = rest(source[name], known)
+    return {**extra, name: inner} if inner else extra
+
+
+def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking], dict[str, Json]]:
+    """Reasoning in whichever field it stands, and what must be kept of the fields that repeat it."""
+    details = source.get("reasoning_details")
+    if isinstance(details, list) and details:
+        parts = [read_detail(obj(detail, f"{at}.reasoning_details[{i}]")) for i, detail in enumerate(details)]
+        text = "".join(part.text for part in parts)
+        kept = {
+            name: source[name]
+            for name in ("reasoning", "reasoning_content")
+            if source.get(name) and (name, source[name]) != ("reasoning", text)
+        }
+        if text and "reasoning" not in source:
+            kept["reasoning"] = UNSET
+        return parts, kept
+    for field in ("reasoning_content", "reasoning"):
+        if isinstance(text := source.get(field), str) and text:
+            also = "reasoning" if field == "reasoning_content" else ""
+            kept = {also: source[also]} if source.get(also) else {}  # vLLM sent both while it renamed the one
+            return [Thinking(text=text, extra=thinking_field(field))], kept
+    return [], {}
+
+
+def thinking_field(name: str) -> Extra:
+    """The mark of thinking that came under another name than `reasoning_content`."""
+    return {} if name == "reasoning_content" else {"field": name}
+
+
+def read_detail(detail: Mapping[str, Json]) -> Thinking:
+    """One of OpenRouter's `reasoning_details`."""
+    text = detail.get("text") or detail.get("summary") or ""
+    signature, data = detail.get("signature") or None, detail.get("data") or None
+    extra = rest(detail, _DETAIL)
+    if (signature or data) and extra.get("type") == _detail_type(data):
+        del extra["type"]
+    return Thinking(text=text, signature=signature, data=data, extra=extra)
+
+
+def _detail_type(data: str | None) -> str:
+    return "reasoning.text" if data is None else "reasoning.encrypted"
+
+
+def read_call(value: Json, at: str) -> ToolCall:
+    """A tool call. Arguments that are an object become their JSON."""
+    source = obj(value, at)
+    kind = "function" if isinstance(source.get("function"), Mapping) or "custom" not in source else "custom"
+    inner = obj(source.get(kind), f"{at}.{kind}")
+    body = "input" if kind == "custom" else "arguments"
+    extra = rest(source, frozenset({"id", "type", "function", "custom", "extra_content"}), _CALL[kind])
+    unknown = rest(inner, frozenset({"name", body}), _CALLED[kind])
+    if unknown:
+        extra[kind] = unknown
+    if kind == "function" and source.get("custom"):
+        extra["custom"] = source["custom"]  # Snowflake sends an empty one beside the function
+    signature = google_signature(source.get("extra_content"))
+    if signature is None and source.get("extra_content"):
+        extra["extra_content"] = source["extra_content"]
+    return ToolCall(
+        id=optional(source.get("id"), f"{at}.id") or "",
+        name=optional(inner.get("name"), f"{at}.{kind}.name") or "",
+        arguments=arguments_text(inner.get(body)),
+        kind=cast("Any", kind),
+        signature=signature,
+        extra=extra,
+    )
+
+
+def _read_legacy(call: Mapping[str, Json], at: str) -> ToolCall:
+    name = optional(call.get("name"), f"{at}.name") or ""
+    extra = rest(call, frozenset({"name", "arguments"}), _CALLED["function"])
+    return ToolCall(id="", name=name, arguments=arguments_text(call.get("arguments")), kind="legacy", extra=extra)
+
+
+def arguments_text(value: Json) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def write_message(message: Message) -> list[dict[str, Json]]:
+    """A message as OpenAI has it; of a tool message one for each result."""
+    if message.role == "tool":
+        return [_write_result(part, message) for part in message.content if isinstance(part, ToolResult)]
+    if message.role == "assistant":
+        return [write_assistant(message)]
+    return [merged({"role": message.role, **_TURN}, message.extra, {"content": write_content(message.content), "name": message.name})]
+
+
+def _write_result(result: ToolResult, message: Message) -> dict[str, Json]:
+    said = {"name": result.name, "content": write_content(result.content)}
+    if not result.call_id and result.name and "tool_call_id" not in message.extra:
+        return merged({"role": "function", **_FUNCTION_RESULT}, message.extra, said)
+    return merged({"role": "tool", **_RESULT}, message.extra, {"tool_call_id": result.call_id or None, **said})
+
+
+def write_assistant(message: Message) -> dict[str, Json]:
+    said: dict[str, Json] = {"name": message.name}
+    parts = message.content
+    said |= _write_thinking([part for part in parts if isinstance(part, Thinking) and not _in_content(part)])
+    if message.extra.get("reasoning") is UNSET:
+        said.pop("reasoning", None)  # the details came without their text repeated
+    said["content"] = write_content([part for part in parts if _in_content(part)])
+    said["refusal"] = "".join(part.text for part in parts if isinstance(part, Refusal) and not _in_content(part)) or None
+    for part in parts:
+        if isinstance(part, Audio):
+            said["audio"] = merged({}, part.extra, _audio_fields(part))
+        elif isinstance(part, Text) and part.signature:
+            said["extra_content"] = google_extra(part.signature)
+    calls = [write_call(part) for part in parts if isinstance(part, ToolCall) and part.kind != "legacy"]
+    said["tool_calls"] = calls or None
+    for part in parts:
+        if isinstance(part, ToolCall) and part.kind == "legacy":
+            said["function_call"] = merged(
+                _CALLED["function"], part.extra, {"name": part.name or None, "arguments": part.arguments or None}
+            )
+    return merged({"role": "assistant", **_TURN}, message.extra, said)
+
+
+def _in_content(part: Part) -> bool:
+    """Whether a part of an assistant's turn stands in its `content`: the marked ones, and what has no field of its own."""
+    if isinstance(part, Thinking | Refusal):
+        return part.extra.get("type") in ("thinking", "refusal")
+    return not isinstance(part, Audio | ToolCall | ToolResult)
+
+
+def _audio_fields(audio: Audio) -> dict[str, Json]:
+    fields = {"id": audio.id, "data": audio.data, "format": audio.format, "transcript": audio.transcript}
+    return {name: value for name, value in fields.items() if value}
+
+
+def google_extra(signature: str) -> dict[str, Json]:
+    return {"google": {"thought_signature": signature}}
+
+
+def _write_thinking(parts: Sequence[Thinking]) -> dict[str, Json]:
+    """`reasoning_details` for whatever is signed, encrypted or came that way, beside its text; one field for the rest."""
+    detailed = [part for part in parts if is_detail(part)]
+    if detailed:
+        return {
+            "reasoning": "".join(part.text for part in detailed) or None,
+            "reasoning_details": [write_detail(part) for part in detailed],
+        }
+    text = "".join(part.text for part in parts)
+    return {parts[0].extra.get("field", "reasoning_content"): text} if text else {}
+
+
+def is_detail(part: Thinking) -> bool:
+    return bool(part.signature or part.data or str(part.extra.get("type", "")).startswith("reasoning."))
+
+
+def write_detail(part: Thinking) -> dict[str, Json]:
+    text = "summary" if part.extra.get("type") == "reasoning.summary" else "text"
+    said = {text: part.text or None, "signature": part.signature, "data": part.data}
+    return merged({"type": _detail_type(part.data)}, part.extra, said)
+
+
+def write_content(parts: Sequence[Part]) -> Json:
+    """A string for one plain text, None for nothing, a list for anything else."""
+    if not parts:
+        return None
+    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].extra:
+        return parts[0].text
+    return [_write_part(part) for part in parts]
+
+
+def _write_part(part: Part) -> dict[str, Json]:
+    match part:
+        case Text():
+            return merged({"type": "text"}, part.extra, {"text": part.text})
+        case Image():
+            if part.extra.get("image_url") is UNSET:
+                return merged({"type": "image_url"}, part.extra, {"image_url": part.url})
+            return _write_nested("image_url", part.extra, {"url": part.url, "detail": part.detail})
+        case Audio():
+            return _write_nested("input_audio", part.extra, {"data": part.data, "format": part.format})
+        case File():
+            said = {"file_data": part.url or None, "file_id": part.id or None, "filename": part.name or None}
+            return _write_nested("file", part.extra, said)
+        case Refusal():
+            return merged({"type": "refusal"}, part.extra, {"refusal": part.text})
+        case Thinking():
+            return merged({"type": "thinking"}, part.extra, {"thinking": [{"type": "text", "text": part.text}]})
+        case Other():
+            return merged({"type": part.type}, part.extra, {})
+    raise bad("content", "parts that a message can hold there", [part])
+
+
+def _write_nested(name: str, extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
+    inner = extra.get(name)
+    return {"type": name, **extra, name: merged({}, inner if isinstance(inner, Mapping) else {}, said)}
+
+
+def write_call(call: ToolCall) -> dict[str, Json]:
+    kind, body = ("custom", "input") if call.kind == "custom" else ("function", "arguments")
+    inner = merged(_CALLED[kind], call.extra.get(kind) or {}, {"name": call.name or None, body: call.arguments or None})
+    signed = None if call.signature is None else google_extra(call.signature)
+    said = {"id": call.id or None, kind: inner, "extra_content": signed}
+    return merged(_CALL[kind], call.extra, said)

@@ -1,0 +1,176 @@
+"""Responses and usage between OpenAI's Chat Completions and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.dialects.fields import items, merged, obj, rest
+from headrace.dialects.openai_chat.messages import read_assistant, write_assistant
+from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Usage
+
+FINISHES: Final[Mapping[str, FinishReason]] = {
+    "stop": "stop",
+    "eos": "stop",  # Together
+    "length": "length",
+    "model_length": "length",  # Mistral
+    "model_context_window_exceeded": "length",  # Z.ai
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "sensitive": "content_filter",  # Z.ai
+    "error": "error",
+    "network_error": "error",  # Z.ai
+    "insufficient_system_resource": "error",  # DeepSeek
+}
+"""Words for the end that providers of this dialect use, and what they mean."""
+
+_WORDS: Final[Mapping[FinishReason, str]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "pause": "stop",
+    "error": "error",
+    "other": "stop",
+}
+
+_RESPONSE: Final = frozenset({"id", "created", "model", "choices", "usage"})
+_RESPONSE_USUAL: Final[Mapping[str, Json]] = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
+_CHOICE: Final = frozenset({"index", "message", "finish_reason", "logprobs"})
+
+
+def read_response(body: Mapping[str, Json]) -> ChatResponse:
+    """Raises BadRequestError for a body that is no chat completion."""
+    choices = [_read_choice(choice, f"choices[{index}]") for index, choice in enumerate(items(body.get("choices"), "choices"))]
+    usage = body.get("usage")
+    created = body.get("created")
+    extra = rest(body, _RESPONSE, _RESPONSE_USUAL)
+    if not isinstance(created, int) and created:
+        extra["created"] = created  # Writer: a text
+    return ChatResponse(
+        id=text(body.get("id")),
+        model=text(body.get("model")),
+        created=created if isinstance(created, int) else 0,
+        choices=tuple(choices),
+        usage=read_usage(usage) if isinstance(usage, Mapping) and usage else None,
+        extra=extra,
+    )
+
+
+def text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _read_choice(value: Json, at: str) -> Choice:
+    choice = obj(value, at)
+    message = read_assistant(obj(choice.get("message"), f"{at}.message"), f"{at}.message")
+    word = choice.get("finish_reason")
+    extra = rest(choice, _CHOICE, {"finish_reason": None})
+    finish = finish_of(word, called=bool(message.tool_calls))
+    if finish == "other":
+        extra["finish_reason"] = word
+    return Choice(
+        index=choice.get("index") or 0,
+        message=message,
+        finish=finish,
+        native_finish=word or None,
+        logprobs=choice.get("logprobs") or None,
+        extra=extra,
+    )
+
+
+def finish_of(word: Json, *, called: bool) -> FinishReason | None:
+    """What a word for the end means. Calls decide over the word: OpenAI says `stop` for a forced tool, others always do."""
+    if not word:
+        return None
+    finish = FINISHES.get(word, "other") if isinstance(word, str) else "other"
+    return "tool_calls" if called and finish in ("stop", "other") else finish
+
+
+def finish_word(finish: FinishReason | None, native: str | None) -> str | None:
+    """The provider's word where it is one of this dialect, else the dialect's own; None for an unknown one, which `extra` holds."""
+    if finish is None:
+        return None
+    return native if native in FINISHES else _WORDS[finish]
+
+
+def write_response(response: ChatResponse) -> dict[str, Json]:
+    said = {
+        "id": response.id or None,
+        "model": response.model or None,
+        "created": response.created or None,
+        "choices": [_write_choice(choice) for choice in response.choices],
+        "usage": None if response.usage is None else write_usage(response.usage),
+    }
+    return merged(_RESPONSE_USUAL, response.extra, said)
+
+
+def _write_choice(choice: Choice) -> dict[str, Json]:
+    message: Message = choice.message
+    said = {"index": choice.index, "message": write_assistant(message), "logprobs": choice.logprobs}
+    if "finish_reason" not in choice.extra or choice.finish != "other":
+        said["finish_reason"] = finish_word(choice.finish, choice.native_finish)
+    return merged({"finish_reason": None}, choice.extra, said)
+
+
+_USAGE: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"})
+_INPUT_DETAILS: Final = {"cached": "cached_tokens", "cache_write": "cache_write_tokens", "audio_input": "audio_tokens"}
+_OUTPUT_DETAILS: Final = {"reasoning": "reasoning_tokens", "audio_output": "audio_tokens"}
+
+
+def read_usage(source: Mapping[str, Json]) -> Usage:
+    """Token counts in OpenAI's meaning, whoever counted.
+
+    xAI leaves reasoning out of `completion_tokens`: the total tells (47 of 47 recorded replies, 2025-2026). DeepSeek has a field of its
+    own for cache hits, Moonshot one beside the counts.
+    """
+    before, after = _details(source, "prompt_tokens_details"), _details(source, "completion_tokens_details")
+    given, written, total = (_count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    reasoning = _count(after.get("reasoning_tokens"))
+    if reasoning and total == given + written + reasoning:
+        written += reasoning
+    cached = _count(before.get("cached_tokens")) or _count(source.get("prompt_cache_hit_tokens")) or _count(source.get("cached_tokens"))
+    return Usage(
+        input=given,
+        output=written,
+        total=total or given + written,
+        cached=min(cached, given) if given else cached,
+        cache_write=_count(before.get("cache_write_tokens")),
+        reasoning=reasoning,
+        audio_input=_count(before.get("audio_tokens")),
+        audio_output=_count(after.get("audio_tokens")),
+        extra=_usage_extra(source, before, after),
+    )
+
+
+def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    details = source.get(name)
+    return details if isinstance(details, Mapping) else {}
+
+
+def _count(value: Json) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, Json]:
+    extra: dict[str, Any] = dict(rest(source, _USAGE, {"total_tokens": 0}))
+    for name, details, fields in (
+        ("prompt_tokens_details", before, _INPUT_DETAILS),
+        ("completion_tokens_details", after, _OUTPUT_DETAILS),
+    ):
+        kept = {field: value for field, value in details.items() if field not in fields.values() or not _count(value)}
+        if kept:
+            extra[name] = kept
+    return extra
+
+
+def write_usage(usage: Usage) -> dict[str, Json]:
+    """Counts in OpenAI's meaning; details only where there is something to tell."""
+    said: dict[str, Json] = {"prompt_tokens": usage.input, "completion_tokens": usage.output}
+    if "total_tokens" not in usage.extra:
+        said["total_tokens"] = usage.total or usage.input + usage.output
+    for name, fields in (("prompt_tokens_details", _INPUT_DETAILS), ("completion_tokens_details", _OUTPUT_DETAILS)):
+        counted = {field: count for unit, field in fields.items() if (count := getattr(usage, unit))}
+        said[name] = {**(usage.extra.get(name) or {}), **counted} if counted else None
+    return merged({}, usage.extra, said)

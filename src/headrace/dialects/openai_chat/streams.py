@@ -1,0 +1,345 @@
+"""Streams between OpenAI's Chat Completions and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from headrace.dialects.base import Target
+from headrace.dialects.fields import merged
+from headrace.dialects.openai_chat.messages import (
+    arguments_text,
+    google_extra,
+    google_signature,
+    is_detail,
+    read_content,
+    read_detail,
+    thinking_field,
+    write_detail,
+)
+from headrace.dialects.openai_chat.responses import finish_of, finish_word, read_usage, text, write_usage
+from headrace.dialects.openai_stream import ChunkReader
+from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
+from headrace.types import (
+    AudioDelta,
+    ChatRequest,
+    Extra,
+    Finished,
+    Json,
+    Logprobs,
+    Noted,
+    RefusalDelta,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCallDelta,
+    UsageReported,
+)
+from headrace.wire import Frame
+
+_PADDING: Final = frozenset({"obfuscation", "p"})
+"""Random text against guessing a stream's content by its packets' sizes (OpenAI; Mistral). It hides only the connection it came on."""
+
+_CHUNK: Final = frozenset({"id", "object", "created", "model", "choices", "usage"}) | _PADDING
+_CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "usage"})
+_DELTA: Final = frozenset({
+    "role", "content", "refusal", "tool_calls", "function_call", "audio", "reasoning", "reasoning_content", "reasoning_details",
+})  # fmt: skip
+
+
+class Reader:
+    """Chunks as events. A repeated finish is said once; usage, which some send with every chunk, once at the end."""
+
+    def __init__(self, target: Target) -> None:
+        self._chunks = ChunkReader(provider=target.provider, model=target.model)
+        self._target = target
+        self._noted: dict[str, Json] = {}
+        """Fields of the response said so far."""
+        self._started = False
+        self._choices: dict[int, _ChoiceReader] = {}
+        self._told = False
+
+    def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
+        """Raises HeadraceError for an error inside the stream and for what is no chunk."""
+        chunk = self._chunks.feed(frame, last=last)
+        if chunk is None:
+            return self._end() if self._chunks.done else []
+        try:
+            return list(self._events(chunk))
+        except (AttributeError, TypeError, ValueError, BadRequestError):
+            message = f"{self._target.provider}: a chunk of the stream is not what OpenAI's dialect allows"
+            failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
+            raise APIResponseValidationError.of(failure) from None
+
+    def close(self) -> list[StreamEvent]:
+        """Raises TruncatedStream unless the stream said that it was done."""
+        self._chunks.close()
+        return self._end()
+
+    def _end(self) -> list[StreamEvent]:
+        if self._told or self._chunks.usage is None:
+            return []
+        self._told = True
+        return [UsageReported(usage=read_usage(self._chunks.usage))]
+
+    def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
+        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
+        self._noted |= news
+        if self._started:
+            if news:
+                yield Noted(extra=news)
+        elif chunk.get("id") or chunk.get("choices"):  # Azure's first chunk has neither, only what its filters say of the prompt
+            self._started = True
+            created = chunk.get("created")
+            created = created if isinstance(created, int) else 0
+            yield Started(id=text(chunk.get("id")), model=text(chunk.get("model")), created=created, extra=dict(self._noted))
+        for choice in chunk.get("choices") or ():
+            index = choice.get("index") or 0
+            reader = self._choices.get(index)
+            if reader is None:
+                reader = self._choices[index] = _ChoiceReader(index)
+            yield from reader.events(choice)
+
+
+class _ChoiceReader:
+    """One choice's deltas, and what must be remembered between them."""
+
+    __slots__ = ("_called", "_finished", "_index", "_name")
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._called = False
+        self._finished = False
+        self._name = ""
+        """The field its plain reasoning comes in: some send it in two."""
+
+    def events(self, choice: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        delta = choice.get("delta")
+        if delta is None:
+            delta = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+        yield from self._delta(delta)
+        if choice.get("logprobs"):
+            yield Logprobs(logprobs=choice["logprobs"], choice=self._index)
+        extra = {name: value for name, value in choice.items() if name not in _CHOICE and name != "text" and value is not None}
+        if extra:
+            yield Noted(level="choice", choice=self._index, extra=extra)
+        word = choice.get("finish_reason")
+        finish = finish_of(word, called=self._called)
+        if finish is not None and not self._finished:
+            self._finished = True
+            yield Finished(
+                finish=finish, native_finish=word, choice=self._index, extra={"finish_reason": word} if finish == "other" else {}
+            )
+
+    def _delta(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        yield from self._thinking(delta)
+        content = delta.get("content")
+        if isinstance(content, str):
+            if content:
+                yield TextDelta(text=content, choice=self._index)
+        elif content:
+            yield from self._parts(content)
+        if delta.get("refusal"):
+            yield RefusalDelta(text=delta["refusal"], choice=self._index)
+        if audio := delta.get("audio"):
+            said = {name: audio[name] for name in ("data", "id", "transcript") if isinstance(audio.get(name), str)}
+            extra = {name: value for name, value in audio.items() if name not in said}
+            yield AudioDelta(**said, choice=self._index, extra=extra)
+        for at, call in enumerate(delta.get("tool_calls") or ()):
+            self._called = True
+            yield self._call(call, at)
+        if legacy := delta.get("function_call"):
+            self._called = True
+            arguments = arguments_text(legacy.get("arguments"))
+            yield ToolCallDelta(index=0, name=legacy.get("name") or "", arguments=arguments, kind="legacy", choice=self._index)
+        extra = {name: value for name, value in delta.items() if name not in _DELTA and value is not None}
+        if extra:
+            yield Noted(level="message", choice=self._index, extra=extra)
+
+    def _thinking(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        if details := delta.get("reasoning_details"):
+            for at, detail in enumerate(details):
+                part = read_detail(detail)
+                block = part.extra.get("index", at)
+                yield ThinkingDelta(
+                    text=part.text, signature=part.signature, data=part.data, block=block, choice=self._index, extra=part.extra
+                )  # fmt: skip
+            return
+        for name in ("reasoning_content", "reasoning"):
+            if thought := delta.get(name):
+                self._name = self._name or name
+                if name == self._name:
+                    yield ThinkingDelta(text=thought, choice=self._index, extra=thinking_field(name))
+
+    def _parts(self, content: Json) -> Iterator[StreamEvent]:
+        """Mistral's thinking comes as parts; the text beside it too."""
+        for part in read_content(content, "content"):
+            if isinstance(part, Text):
+                yield TextDelta(text=part.text, choice=self._index)
+            elif isinstance(part, Thinking):
+                yield ThinkingDelta(text=part.text, choice=self._index, extra=part.extra)
+            else:
+                yield Noted(level="message", choice=self._index, extra={"content": [dict(part.extra)]})
+
+    def _call(self, call: Mapping[str, Json], at: int) -> ToolCallDelta:
+        custom = call.get("custom")
+        inner = custom if isinstance(custom, Mapping) and not call.get("function") else call.get("function") or {}
+        index = call.get("index")
+        extra = {
+            name: value
+            for name, value in call.items()
+            if name not in ("index", "id", "type", "function", "custom", "extra_content") and value is not None
+        }
+        signature = google_signature(call.get("extra_content"))
+        if signature is None and call.get("extra_content"):
+            extra["extra_content"] = call["extra_content"]
+        return ToolCallDelta(
+            index=at if index is None else index,
+            id=call.get("id") or "",
+            name=inner.get("name") or "",
+            arguments=arguments_text(inner.get("input" if inner is custom else "arguments")),
+            kind=cast("Any", "custom" if inner is custom else "function"),
+            signature=signature,
+            choice=self._index,
+            extra=extra,
+        )
+
+
+class Writer:
+    """Events as server-sent chunks. Every choice begins with its role; `[DONE]` comes only after a proper end."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._include_usage = request.include_usage
+        self._model = request.model
+        self._head: dict[str, Json] = {}
+        self._first: Extra = {}
+        """What only the first chunk says."""
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+        self._kinds: dict[tuple[int, int], str] = {}
+
+    def feed(self, event: StreamEvent) -> bytes:
+        match event:
+            case Started():
+                said = {"id": event.id or None, "created": event.created or None, "model": event.model or None}
+                usual = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": self._model}
+                self._head = merged(usual, {}, said)
+                self._first = event.extra
+                return b""
+            case UsageReported():
+                return self._chunk([], {"usage": write_usage(event.usage)}) if self._include_usage else b""
+            case Noted(level="response"):
+                return self._chunk([], event.extra)
+            case Noted(level="choice"):
+                return self._delta(event.choice, {}, event.extra)
+            case Logprobs():
+                return self._delta(event.choice, {}, {"logprobs": event.logprobs})
+            case Finished():
+                word = event.extra.get("finish_reason") or finish_word(event.finish, event.native_finish)
+                self._finished.add(event.choice)
+                return self._delta(event.choice, {}, {"finish_reason": word})
+        return self._delta(event.choice, self._fields(event), {})
+
+    def _fields(self, event: Any) -> Extra:
+        """The delta of an event that has one."""
+        match event:
+            case TextDelta():
+                signed = {"extra_content": google_extra(event.signature)} if event.signature else {}
+                return {"content": event.text, **event.extra, **signed}
+            case RefusalDelta():
+                return {"refusal": event.text}
+            case ThinkingDelta():
+                return _write_thinking(event)
+            case ToolCallDelta():
+                return self._call(event)
+            case AudioDelta():
+                said = {"data": event.data, "id": event.id, "transcript": event.transcript}
+                return {"audio": {**event.extra, **{name: value for name, value in said.items() if value}}}
+        extra: Extra = event.extra
+        return extra
+
+    def _call(self, event: ToolCallDelta) -> Extra:
+        if event.kind == "legacy":
+            return {"function_call": {**({"name": event.name} if event.name else {}), "arguments": event.arguments}}
+        body = {"name": event.name} if event.name else {}
+        body["input" if event.kind == "custom" else "arguments"] = event.arguments
+        call: dict[str, Json] = {"index": event.index, **event.extra, event.kind: body}
+        if (event.choice, event.index) not in self._kinds:
+            self._kinds[event.choice, event.index] = event.kind
+            call["type"] = event.kind
+        if event.id:
+            call["id"] = event.id
+        if event.signature:
+            call["extra_content"] = google_extra(event.signature)
+        return {"tool_calls": [call]}
+
+    def _delta(self, index: int, delta: Extra, extra: Extra) -> bytes:
+        if index not in self._begun:
+            self._begun.add(index)
+            delta = {"role": "assistant", **delta}
+        return self._chunk([{"index": index, "delta": delta, "finish_reason": None, **extra}], {})
+
+    def _chunk(self, choices: list[Json], extra: Extra) -> bytes:
+        if not self._head:
+            self.feed(Started())
+        first, self._first = self._first, {}
+        return b"data: " + msgspec.json.encode({**self._head, **first, "choices": choices, **extra}) + b"\n\n"
+
+    def close(self) -> bytes:
+        return b"data: [DONE]\n\n"
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: " + msgspec.json.encode(write_error_body(failure)) + b"\n\n"
+
+
+def _write_thinking(event: ThinkingDelta) -> Extra:
+    part = Thinking(text=event.text, signature=event.signature, data=event.data, extra=event.extra)
+    if is_detail(part):
+        repeated = {"reasoning": event.text} if event.text else {}
+        return {**repeated, "reasoning_details": [{"index": event.block, **write_detail(part)}]}
+    if part.extra.get("type") == "thinking":
+        return {"content": [{**part.extra, "thinking": [{"type": "text", "text": part.text}]}]}
+    return {part.extra.get("field", "reasoning_content"): part.text}
+
+
+_TYPES: Final[Mapping[Kind, str]] = {
+    Kind.AUTHENTICATION: "authentication_error",
+    Kind.PERMISSION: "permission_error",
+    Kind.NOT_FOUND: "not_found_error",
+    Kind.RATE_LIMIT: "rate_limit_error",
+    Kind.QUEUE_FULL: "rate_limit_error",
+    Kind.QUEUE_TIMEOUT: "rate_limit_error",
+    Kind.QUOTA_EXHAUSTED: "insufficient_quota",
+    Kind.PAYMENT: "billing_error",
+    Kind.OVERLOADED: "overloaded_error",
+    Kind.TIMEOUT: "timeout_error",
+}
+_CODES: Final[Mapping[Kind, str]] = {
+    Kind.CONTEXT_WINDOW: "context_length_exceeded",
+    Kind.CONTENT_POLICY: "content_filter",
+    Kind.AUTHENTICATION: "invalid_api_key",
+    Kind.NOT_FOUND: "model_not_found",
+    Kind.RATE_LIMIT: "rate_limit_exceeded",
+    Kind.QUOTA_EXHAUSTED: "insufficient_quota",
+}
+
+
+def write_error_body(failure: Failure) -> dict[str, Json]:
+    """OpenAI's error object: the provider's own code where it gave one that is no mere status."""
+    code = failure.code if failure.code and not failure.code.isdecimal() else _CODES.get(failure.kind)
+    caller = failure.kind in (
+        Kind.BAD_REQUEST,
+        Kind.CONTEXT_WINDOW,
+        Kind.CONTENT_POLICY,
+        Kind.UNSUPPORTED_PARAMS,
+        Kind.UNPROCESSABLE,
+        Kind.NEVER_FITS,
+    )
+    kind = "invalid_request_error" if caller else _TYPES.get(failure.kind, "server_error")
+    return {"error": {"message": failure.message, "type": kind, "param": failure.param, "code": code}}

@@ -1,0 +1,353 @@
+"""The hub: one meaning for what every dialect says, between two dialects that differ. Nothing here knows a wire format.
+
+Every value is frozen and compares by content. `extra` holds, on each level, what the dialect it was read from says there and the hub has
+no name for, so that it survives in the same dialect and can be reported when another one cannot say it. A `msgspec.UNSET` in it says that
+a field was left out which the dialect usually writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+Json: TypeAlias = Any
+"""What JSON can say: None, bool, int, float, str, list or dict with str keys."""
+
+Extra: TypeAlias = Mapping[str, Json]
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "pause", "error", "other"]
+"""Why the model stopped. `tool_calls` whenever there are calls, whatever word the provider chose; `pause`: send the turn back as it is."""
+
+
+class Value(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """What all values of the hub have in common."""
+
+    extra: Extra = {}
+
+
+# ---- parts of a message ------------------------------------------------------------------------------------------------------------
+
+
+class Text(Value, frozen=True):
+    text: str
+    signature: str | None = None
+    """Gemini signs texts too; the signature goes back where it stood."""
+
+
+class Image(Value, frozen=True):
+    url: str
+    """`https:`, `data:` with its media type, or what the provider's own file store uses."""
+    detail: str | None = None
+
+
+class Audio(Value, frozen=True):
+    data: str = ""
+    """Base64."""
+    format: str = ""
+    """`wav`, `mp3`, … as OpenAI names them."""
+    id: str = ""
+    """Of audio the model spoke earlier: it may be sent back by id alone."""
+    transcript: str = ""
+
+
+class File(Value, frozen=True):
+    """A document. One of `url` (a `data:` URL for inline bytes) and `id`."""
+
+    url: str = ""
+    id: str = ""
+    name: str = ""
+
+
+class Thinking(Value, frozen=True):
+    """Reasoning a model showed. It is sent back unchanged, or the provider refuses the turn.
+
+    `data` is reasoning that only the provider can read: Anthropic's redacted thinking, encrypted reasoning of Responses and OpenRouter.
+    An empty text with a signature is not an empty part.
+    """
+
+    text: str = ""
+    signature: str | None = None
+    data: str | None = None
+
+
+class Refusal(Value, frozen=True):
+    text: str
+
+
+class ToolCall(Value, frozen=True):
+    """`arguments` is JSON as the model wrote it, which may be broken; of a custom tool the bare text.
+
+    `legacy`: OpenAI's older `function_call`, which has no id.
+    """
+
+    id: str
+    name: str
+    arguments: str = ""
+    kind: Literal["function", "custom", "legacy"] = "function"
+    signature: str | None = None
+
+
+class ToolResult(Value, frozen=True):
+    """What a tool gave back. `name` where the caller said it: Gemini wants it, OpenAI finds it by the id."""
+
+    call_id: str
+    content: tuple[Part, ...] = ()
+    name: str | None = None
+    is_error: bool = False
+
+
+class Other(Value, frozen=True):
+    """A part only its own dialect knows (a video, a server tool's result): `extra` is all of it."""
+
+    type: str
+
+
+Part: TypeAlias = Text | Image | Audio | File | Thinking | Refusal | ToolCall | ToolResult | Other
+
+
+class Message(Value, frozen=True):
+    """One turn. A `tool` message holds exactly one ToolResult; an assistant's parts stand as thinking, content, calls."""
+
+    role: Role
+    content: tuple[Part, ...] = ()
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+    @property
+    def thinking(self) -> str:
+        return "".join(part.text for part in self.content if isinstance(part, Thinking))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.content if isinstance(part, ToolCall))
+
+
+# ---- a request ---------------------------------------------------------------------------------------------------------------------
+
+
+class Tool(Value, frozen=True):
+    """A function the model may call. `type` other than "function": a tool of the provider's own, described by `extra` alone."""
+
+    name: str = ""
+    description: str | None = None
+    parameters: Json = None
+    """JSON Schema; None for a function without parameters."""
+    strict: bool | None = None
+    type: str = "function"
+
+
+class ToolChoice(Value, frozen=True):
+    mode: Literal["auto", "none", "required", "tool"]
+    name: str = ""
+    """Of the one tool, with mode "tool"."""
+
+
+class ResponseFormat(Value, frozen=True):
+    type: Literal["text", "json_object", "json_schema"]
+    name: str = ""
+    schema: Json = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class ChatRequest(Value, frozen=True):
+    """A chat as every dialect means it. None: the caller said nothing."""
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    max_tokens: int | None = None
+    """Most tokens to write, reasoning included."""
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    n: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    effort: str | None = None
+    """How hard to think: none, minimal, low, medium, high, xhigh, max."""
+    thinking_budget: int | None = None
+    """Tokens to think with, for dialects that count instead of naming an effort."""
+    user: str | None = None
+    stream: bool = False
+    include_usage: bool = False
+    """Whether the caller wants a stream to end with its usage."""
+
+
+# ---- a response --------------------------------------------------------------------------------------------------------------------
+
+
+class Usage(Value, frozen=True):
+    """Tokens, in OpenAI's meaning: `input` includes what was read from and written to a cache, `output` includes reasoning."""
+
+    input: int = 0
+    output: int = 0
+    total: int = 0
+    """As the provider says it, which may be more than the sum."""
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+
+
+class Choice(Value, frozen=True):
+    index: int
+    message: Message
+    finish: FinishReason | None = None
+    native_finish: str | None = None
+    """The provider's own word for it."""
+    logprobs: Json = None
+    """In OpenAI's shape."""
+
+
+class ChatResponse(Value, frozen=True):
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    """Epoch seconds; 0 when the provider does not say."""
+    choices: tuple[Choice, ...] = ()
+    usage: Usage | None = None
+
+
+# ---- a stream ----------------------------------------------------------------------------------------------------------------------
+
+
+class Started(Value, frozen=True):
+    id: str = ""
+    model: str = ""
+    created: int = 0
+
+
+class TextDelta(Value, frozen=True):
+    text: str
+    choice: int = 0
+    signature: str | None = None
+
+
+class RefusalDelta(Value, frozen=True):
+    text: str
+    choice: int = 0
+
+
+class ThinkingDelta(Value, frozen=True):
+    """More of thinking block `block`; a signature comes once, with or after the block's last text."""
+
+    text: str = ""
+    signature: str | None = None
+    data: str | None = None
+    block: int = 0
+    choice: int = 0
+
+
+class ToolCallDelta(Value, frozen=True):
+    """More of the call at `index`: id and name in its first delta only, `arguments` in pieces or whole."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    kind: Literal["function", "custom", "legacy"] = "function"
+    signature: str | None = None
+    choice: int = 0
+
+
+class AudioDelta(Value, frozen=True):
+    data: str = ""
+    id: str = ""
+    transcript: str = ""
+    choice: int = 0
+
+
+class Logprobs(Value, frozen=True):
+    logprobs: Json
+    choice: int = 0
+
+
+class Noted(Value, frozen=True):
+    """Fields the hub has no name for, said in mid-stream about the response, a choice or its message."""
+
+    level: Literal["response", "choice", "message"] = "response"
+    choice: int = 0
+
+
+class Finished(Value, frozen=True):
+    """A choice is complete. At most one for a choice: some providers end a whole stream without saying why (Snowflake)."""
+
+    finish: FinishReason
+    native_finish: str | None = None
+    choice: int = 0
+
+
+class UsageReported(Value, frozen=True):
+    """The usage of the whole stream: at most one, after the last Finished."""
+
+    usage: Usage
+
+
+StreamEvent: TypeAlias = (
+    Started | TextDelta | RefusalDelta | ThinkingDelta | ToolCallDelta | AudioDelta | Logprobs | Noted | Finished | UsageReported
+)
+
+
+# ---- embeddings and text completions -----------------------------------------------------------------------------------------------
+
+
+class EmbeddingRequest(Value, frozen=True):
+    model: str
+    input: Json
+    """A text, a list of texts, a list of token ids, or a list of such lists."""
+    dimensions: int | None = None
+    encoding_format: str | None = None
+    user: str | None = None
+
+
+class Embedding(Value, frozen=True):
+    index: int
+    values: tuple[float, ...] | str
+    """Numbers, or base64 of little-endian float32 where the caller asked for it."""
+
+
+class EmbeddingResponse(Value, frozen=True):
+    model: str = ""
+    data: tuple[Embedding, ...] = ()
+    usage: Usage | None = None
+
+
+class TextRequest(Value, frozen=True):
+    """A text completion: OpenAI's older way, kept for base models and fill-in-the-middle."""
+
+    model: str
+    prompt: Json
+    """A text, a list of texts, or token ids."""
+    max_tokens: int | None = None
+    stream: bool = False
+
+
+class TextChoice(Value, frozen=True):
+    index: int
+    text: str
+    finish: FinishReason | None = None
+    native_finish: str | None = None
+    logprobs: Json = None
+
+
+class TextResponse(Value, frozen=True):
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    choices: tuple[TextChoice, ...] = ()
+    usage: Usage | None = None
