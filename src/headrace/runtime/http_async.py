@@ -106,7 +106,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
         return exchange
 
-    async def wait(self) -> None:
+    async def wait(self, exchange: Exchange) -> None:
         """Until something happens: the end, a failure, and for a stream also progress. Raises what broke the connection."""
         if self.error is not None:
             raise self.error
@@ -114,8 +114,10 @@ class _Connection(asyncio.Protocol):
         try:
             await waiter
         except BaseException:
-            self._waiter = None
-            if self.error is None:
+            if self._waiter is waiter:
+                self._waiter = None
+            # A caller who leaves closes the connection, unless his response is whole: then it is somebody else's by now.
+            if self.error is None and not exchange.complete:
                 self.close()
             raise
 
@@ -247,7 +249,7 @@ class _AsyncStream:
                 raise connection.error
             if self._closed:
                 raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
-            await connection.wait()
+            await connection.wait(exchange)
         data = exchange.take()
         if not exchange.complete:
             connection.resume()
@@ -304,7 +306,7 @@ class AsyncTransport:
             exchange = connection.send(data, limit, timeouts, total_at, streaming)
             try:
                 while not (exchange.begun if streaming else exchange.complete):
-                    await connection.wait()
+                    await connection.wait(exchange)
             except TransportError as error:
                 if fresh or error.received or error.fault is not Fault.CLOSED:
                     raise
@@ -423,13 +425,14 @@ class AsyncTransport:
         try:
             async with asyncio.timeout_at(total_at):
                 await turn
-        except TimeoutError:
-            raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False) from None
-        finally:
+        except BaseException as error:
             if turn in self._queue:
                 self._queue.remove(turn)
-            elif turn.cancelled():
-                self._next()
+            else:
+                self._next()  # our turn had come just as we left: it is the next one's
+            if isinstance(error, TimeoutError):
+                raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False) from None
+            raise
 
     def _next(self) -> None:
         while self._queue:
