@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from headrace.dialects.durations import hinted, seconds
 from headrace.dialects.quota import DAY, read_quota
@@ -20,8 +20,7 @@ from headrace.limits.view import QuotaView
 from headrace.wire import Headers, HttpResponse
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What an error body says, whatever its shape."""
 
     message: str
@@ -233,7 +232,7 @@ def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> 
     """What an error means that came under status 200, in a body or inside a stream: its own status where it names one."""
     body = _masked(body)
     said = read_said(body, HttpResponse(200, Headers(), b""))
-    known = said if said.status is None or said.code != str(said.status) else replace(said, code=None)
+    known = said if said.status is None or said.code != str(said.status) else msgspec.structs.replace(said, code=None)
     kind, scope = classify(known, said.status or 0, provider)
     return Failure(
         kind,

@@ -80,6 +80,14 @@ def items(value: Json, field: str) -> list[Json]:
     return list(value)
 
 
+def listed(source: Mapping[str, Json], field: str) -> list[Json]:
+    """The list that `source` must have under that name."""
+    value = source.get(field)
+    if not isinstance(value, list):
+        raise bad(field, "a list", value)
+    return value
+
+
 def number(value: Json, field: str) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise bad(field, "a number", value)

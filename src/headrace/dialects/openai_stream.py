@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.dialects.failures import read_error_inside
 from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.wire import Frame, HttpResponse
 
@@ -26,9 +25,9 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
         raise _unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
     if "choices" not in body and "data" not in body:
         if body.get("error") or (body.get("message") and body.get("code")):  # the latter is SiliconFlow's shape
-            raise error_of(read_error_inside(body, provider=provider, model=model))
+            raise error_of(_inside(body, provider=provider, model=model))
     elif (failed := _failed_choice(body.get("choices"))) is not None:
-        raise error_of(read_error_inside(failed, provider=provider, model=model))
+        raise error_of(_inside(failed, provider=provider, model=model))
     return body
 
 
@@ -45,6 +44,13 @@ def _unreadable(response: HttpResponse, provider: str, model: str, what: str) ->
     page = "an HTML page of " if response.body.lstrip()[:1] == b"<" else ""
     message = f"{provider}: the reply (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
     return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=provider, model=model, headers=response.headers))
+
+
+def _inside(body: Any, **where: Any) -> Failure:
+    """What an error says that came under status 200."""
+    from headrace.dialects.failures import read_error_inside  # late: only a failure needs its tables
+
+    return read_error_inside(body, **where)
 
 
 class ChunkReader:
@@ -115,7 +121,7 @@ class ChunkReader:
         raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._provider, model=self._model))
 
     def _error(self, body: dict[str, Any]) -> HeadraceError:
-        return error_of(read_error_inside(body, provider=self._provider, model=self._model))
+        return error_of(_inside(body, provider=self._provider, model=self._model))
 
     def _broken(self, frame: Frame) -> HeadraceError:
         message = f"{self._provider}: a frame of the stream ({len(frame.data)} bytes) is not what the dialect allows"

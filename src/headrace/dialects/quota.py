@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from headrace.dialects.durations import seconds
 from headrace.limits.view import QuotaView, UnitName
 from headrace.wire import Headers
 

@@ -209,10 +209,10 @@ def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking],
             kept["reasoning"] = UNSET
         return parts, kept
     for field in ("reasoning_content", "reasoning"):
-        if isinstance(text := source.get(field), str) and text:
+        if isinstance(thought := source.get(field), str) and thought:
             also = "reasoning" if field == "reasoning_content" else ""
             kept = {also: source[also]} if source.get(also) else {}  # vLLM sent both while it renamed the one
-            return [Thinking(text=text, extra=thinking_field(field))], kept
+            return [Thinking(text=thought, extra=thinking_field(field))], kept
     return [], {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace.dialects.fields import items, merged, obj, rest
+from headrace.dialects.fields import listed, merged, obj, rest
 from headrace.dialects.openai_chat.messages import read_assistant, write_assistant
 from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Usage
 
@@ -42,7 +42,7 @@ _CHOICE: Final = frozenset({"index", "message", "finish_reason", "logprobs"})
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
     """Raises BadRequestError for a body that is no chat completion."""
-    choices = [_read_choice(choice, f"choices[{index}]") for index, choice in enumerate(items(body.get("choices"), "choices"))]
+    choices = [_read_choice(choice, f"choices[{index}]") for index, choice in enumerate(listed(body, "choices"))]
     usage = body.get("usage")
     created = body.get("created")
     extra = rest(body, _RESPONSE, _RESPONSE_USUAL)
@@ -115,6 +115,7 @@ def _write_choice(choice: Choice) -> dict[str, Json]:
 
 
 _USAGE: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"})
+_USAGE_USUAL: Final[Mapping[str, Json]] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _INPUT_DETAILS: Final = {"cached": "cached_tokens", "cache_write": "cache_write_tokens", "audio_input": "audio_tokens"}
 _OUTPUT_DETAILS: Final = {"reasoning": "reasoning_tokens", "audio_output": "audio_tokens"}
 
@@ -154,7 +155,7 @@ def _count(value: Json) -> int:
 
 
 def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, Json]:
-    extra: dict[str, Any] = dict(rest(source, _USAGE, {"total_tokens": 0}))
+    extra: dict[str, Any] = dict(rest(source, _USAGE, _USAGE_USUAL))
     for name, details, fields in (
         ("prompt_tokens_details", before, _INPUT_DETAILS),
         ("completion_tokens_details", after, _OUTPUT_DETAILS),
@@ -167,10 +168,10 @@ def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
     """Counts in OpenAI's meaning; details only where there is something to tell."""
-    said: dict[str, Json] = {"prompt_tokens": usage.input, "completion_tokens": usage.output}
+    said: dict[str, Json] = {"prompt_tokens": usage.input or None, "completion_tokens": usage.output or None}
     if "total_tokens" not in usage.extra:
         said["total_tokens"] = usage.total or usage.input + usage.output
     for name, fields in (("prompt_tokens_details", _INPUT_DETAILS), ("completion_tokens_details", _OUTPUT_DETAILS)):
         counted = {field: count for unit, field in fields.items() if (count := getattr(usage, unit))}
         said[name] = {**(usage.extra.get(name) or {}), **counted} if counted else None
-    return merged({}, usage.extra, said)
+    return merged(_USAGE_USUAL, usage.extra, said)
