@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypedDict
 
 import msgspec
+from msgspec import Struct
 
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.objects import (
@@ -24,8 +24,7 @@ DEFAULT_TIMEOUT: Final = 600.0
 """Seconds, the OpenAI SDK's."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Operation:
+class Operation(Struct, frozen=True, eq=False):
     """One kind of call: where it goes and what comes back."""
 
     name: str
@@ -169,8 +168,7 @@ _NEVER_SENT: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct, eq=False):
     """One call as the caller meant it, before a destination is chosen."""
 
     operation: Operation
@@ -181,7 +179,7 @@ class Call:
     """What the model reads, as the caller gave it."""
     encoded: msgspec.Raw
     """The same as JSON: encoded once, however many attempts follow."""
-    control: dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any] = {}
     stream: bool = False
 
     @property

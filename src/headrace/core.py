@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
+import msgspec
+from msgspec import Struct
+
 from headrace.calls import DEFAULT_TIMEOUT, Call, encode, shape, timeouts_of, whole_number
-from headrace.dialects.failures import read_error
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
     AuthenticationError,
@@ -40,20 +41,22 @@ from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Destination:
+class Destination(Struct, frozen=True, eq=False):
     """Where an attempt goes: a provider's row, one of its models, an address and the headers that open it."""
 
     provider: Provider
     model: str
     base_url: str
-    headers: HeaderPairs = field(repr=False)
-    defaults: Mapping[str, Json] = field(default_factory=dict)
+    headers: HeaderPairs
+    defaults: Mapping[str, Json] = {}
     """Body parameters that stand unless the caller gives his own."""
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = {}
     """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
-    account: str = field(default="", repr=False)
+    account: str = ""
     """Same account, same quota: derived from key, address and model."""
+
+    def __repr__(self) -> str:
+        return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
 
     @property
     def host(self) -> str:
@@ -87,13 +90,15 @@ def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
     return tuple(merged.items())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Resolved:
+class _Resolved(Struct, frozen=True, eq=False):
     provider: Provider
     model: str
     explicit: bool
     """Whether the caller named an address of his own: then a key is not insisted on."""
-    headers: HeaderPairs = field(repr=False)
+    headers: HeaderPairs
+
+    def __repr__(self) -> str:
+        return f"<_Resolved {self.provider.name}/{self.model}>"
 
 
 @lru_cache(maxsize=1024)
@@ -229,6 +234,8 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
 
 
 def _refuse(response: HttpResponse, to: Destination) -> NoReturn:
+    from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
+
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, to.headers))
     raise error_of(read_error(known, provider=to.provider.name, model=to.model))
 
@@ -269,7 +276,7 @@ async def direct(ports: Ports, call: Call) -> Any:
             return await attempt_once(ports, call, to, timeouts)
         except HeadraceError as error:
             attempt += 1
-            policy = replace(_DIRECT, retries=retries)
+            policy = msgspec.structs.replace(_DIRECT, retries=retries)
             step = decide(error.failure, attempt, others=False, fallback=False, policy=policy, jitter=ports.random())
             if not isinstance(step, RetryHere):
                 raise

@@ -25,8 +25,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self
+
+import msgspec
+from msgspec import Struct
 
 from headrace.wire import Fault, TransportError
 
@@ -63,8 +65,7 @@ LimitScope = Literal["requests", "tokens", "day", "concurrency", "capacity", "sp
 """Which limit a 429 was about, where the provider says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One failed attempt, classified once where it was read, never again from its text."""
 
     kind: Kind
@@ -83,11 +84,13 @@ class Failure:
     """What the provider itself said (`x-should-retry`), over the table."""
     body: Any = None
     """The error body as the provider sent it: parsed JSON, else text."""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Failure {self.kind.value} {self.status or ''} {self.provider}/{self.model}: {self.message}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What a kind of failure means for the next step."""
 
     fault: Literal["caller", "key", "provider", "network", "us"]
@@ -205,7 +208,7 @@ class HeadraceError(Exception):
         return f"<{type(self).__name__} {self.status_code}{' ' + where if where else ''}: {self.message}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        plain = replace(self.failure, headers=dict(self.failure.headers), message=self.message)
+        plain = msgspec.structs.replace(self.failure, headers=dict(self.failure.headers), message=self.message)
         return _rebuild, (type(self), plain)
 
 

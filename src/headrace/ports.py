@@ -7,8 +7,9 @@ coroutine to its end in the caller's thread; virtual-time ports move a clock ins
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from headrace.wire import DEFAULT_MAX_BODY, Headers, HttpRequest, HttpResponse, Timeouts
 
@@ -66,8 +67,7 @@ class Clock(Protocol):
     def waiter(self) -> Waiter: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """One world: asyncio, blocking or virtual."""
 
     transport: Transport

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -84,8 +83,7 @@ class Frame(Struct, frozen=True):
     event: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds, None for no limit. Each running out is a `Fault` of its own."""
 
     connect: float | None = 10.0

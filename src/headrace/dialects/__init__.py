@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from headrace.dialects.base import Dialect
 from headrace.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from headrace.dialects.base import Dialect
 
 NAMES: Final = ("openai_chat",)
 

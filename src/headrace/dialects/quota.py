@@ -98,7 +98,13 @@ def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float
         return None
     reset = fields.get("reset")
     window = window or _number(fields.get("renewalperiod")) or windows.get(unit)
-    return QuotaView(unit, limit, remaining, None if reset is None else seconds(reset, wall), window)
+    return QuotaView(unit, limit, remaining, None if reset is None else _seconds(reset, wall), window)
+
+
+def _seconds(text: str, wall: float | None) -> float | None:
+    from headrace.dialects.durations import seconds  # late: most replies name no such time
+
+    return seconds(text, wall)
 
 
 def _number(text: str | None) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -45,8 +44,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def profiles() -> dict[str, Profile]:
     """Every built-in profile by name."""
     import tomllib  # late: only a router needs it
+    from importlib.resources import files  # late as well
 
-    rows = tomllib.loads(Path(__file__).with_name("profiles.toml").read_text("utf-8"))
+    rows = tomllib.loads((files(__package__) / "profiles.toml").read_text("utf-8"))
     return {name: read_profile(name, row) for name, row in rows.items()}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 UnitName: TypeAlias = Literal["requests", "tokens", "input", "output"]
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaView:
+class QuotaView(Struct, frozen=True):
     """What the headers of one reply said about one limit. It describes the moment the request arrived there."""
 
     unit: UnitName

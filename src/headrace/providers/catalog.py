@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -216,8 +215,9 @@ def _within(url: str, known: str) -> bool:
 def shipped() -> Catalog:
     """The catalogue as it comes, read anew."""
     import tomllib  # late: most of what imports headrace calls nobody
+    from importlib.resources import files  # late as well
 
-    return Catalog(tomllib.loads(Path(__file__).with_name("providers.toml").read_text("utf-8")))
+    return Catalog(tomllib.loads((files(__package__) / "providers.toml").read_text("utf-8")))
 
 
 _lock: Final = threading.Lock()

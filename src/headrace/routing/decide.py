@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from headrace.errors import POLICY, Failure, Kind
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often and how patiently to try again."""
 
     retries: int = 2
@@ -26,24 +26,20 @@ class RetryPolicy:
     """Seconds every retry waits at least (litellm's `retry_after`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryHere:
+class RetryHere(Struct, frozen=True):
     after: float
     """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class NextDeployment:
+class NextDeployment(Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
+class Fallback(Struct, frozen=True):
     """Leave this model group; the caller of `decide` knows whether another one stands behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     pass
 
 

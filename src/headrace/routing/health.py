@@ -6,13 +6,12 @@ and comes back after its cooldown; each further failure doubles the rest, one su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from headrace.errors import POLICY, Failure
 
 
-@dataclass(frozen=True, slots=True)
-class CooldownPolicy:
+class CooldownPolicy(Struct, frozen=True):
     cooldown: float = 5.0
     """Seconds a deployment rests after its first failures."""
     allowed_fails: int = 0
@@ -24,8 +23,7 @@ class CooldownPolicy:
     disabled: bool = False
 
 
-@dataclass(slots=True)
-class Health:
+class Health(Struct, eq=False):
     """How one deployment has been doing. `fails` counts failures in a row, `until` is clock seconds."""
 
     fails: int = 0

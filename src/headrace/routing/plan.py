@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from headrace.calls import CallOptions, shape, whole_number
 from headrace.errors import ConfigurationError
@@ -27,8 +26,7 @@ _FACTS: Final = frozenset({
 """litellm_params that say something about a deployment and are never sent."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Deployment:
+class Deployment(Struct, frozen=True, eq=False):
     """One place where a model can be asked."""
 
     id: str
@@ -36,7 +34,7 @@ class Deployment:
     """The model name callers use (litellm's `model_name`)."""
     model: str
     """`provider/model`."""
-    control: Mapping[str, Any] = field(repr=False)
+    control: Mapping[str, Any]
     """Address, key, time limits: options of the call that stand unless the caller gives his own."""
     defaults: Mapping[str, Any]
     """Body parameters that stand unless the caller gives his own."""
@@ -46,12 +44,14 @@ class Deployment:
     """Lower is tried first; the next tier only when no deployment of this one is left."""
     quota_group: str | None
     profile: str | None
-    given: Mapping[str, Any] = field(repr=False)
+    given: Mapping[str, Any]
     """The entry as it was configured."""
 
+    def __repr__(self) -> str:
+        return f"<Deployment {self.id} {self.group!r} {self.model}>"
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+
+class Plan(Struct, frozen=True):
     """Everything a call's way is decided by."""
 
     deployments: Mapping[str, Deployment]
@@ -167,6 +167,8 @@ def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], ta
         if str(given) in taken:
             raise ConfigurationError(f"{where}.model_info.id repeats {given!r}: every deployment needs its own")
         return str(given)
+    import hashlib  # late: it loads OpenSSL, and most deployments are read once in a process's life
+
     plain = msgspec.json.encode([group, sorted((name, repr(value)) for name, value in params.items())])
     digest = hashlib.sha256(plain).hexdigest()[:12]
     repeats = sum(1 for other in taken if other.startswith(digest))

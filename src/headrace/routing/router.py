@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Unpack, overload
+
+import msgspec
+from msgspec import Struct
 
 from headrace.bridge import complete
 from headrace.calls import (
@@ -40,18 +42,16 @@ DEFAULT_MAX_OUTPUT: Final = 1024
 """Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
 
 
-@dataclass(slots=True)
-class _Member:
+class _Member(Struct, eq=False):
     """A deployment at work."""
 
     deployment: Deployment
     to: Destination
-    health: Health = field(default_factory=Health)
-    load: Load = field(default_factory=Load)
+    health: Health = msgspec.field(default_factory=Health)
+    load: Load = msgspec.field(default_factory=Load)
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct, eq=False):
     """One attempt under way, settled exactly once."""
 
     member: _Member
@@ -236,7 +236,7 @@ class Router:
             attempt,
             others=any(deployment.id not in tried for deployment in self._plan.groups[group]),
             fallback=behind,
-            policy=replace(self._retries, retries=retries_of(call.control, self._retries.retries)),
+            policy=msgspec.structs.replace(self._retries, retries=retries_of(call.control, self._retries.retries)),
             jitter=ports.random(),
             queued=True,
         )
@@ -318,13 +318,13 @@ class Router:
 
     def _settle(self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None) -> None:
         lease.member.load.running -= 1
-        view = read_quota(headers, now_wall=None) if headers else ()
+        view = read_quota(headers, family=lease.member.to.provider.quota) if headers else ()
         self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
 
     def _settle_failed(self, ports: Ports, lease: _Attempt, error: HeadraceError) -> None:
         member, failure, now = lease.member, error.failure, ports.clock.now()
         member.load.running -= 1
-        view = read_quota(failure.headers, now_wall=None) if failure.headers else ()
+        view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self._limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
         if len(self._plan.groups.get(member.deployment.group, ())) > 1:
             rest = failed(member.health, failure, now, self._cooldown)
@@ -403,7 +403,7 @@ class Router:
         defaults = {**self._defaults, **deployment.defaults}
         options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
         try:
-            to = replace(destination(deployment.model, deployment.control), defaults=defaults, options=options)
+            to = msgspec.structs.replace(destination(deployment.model, deployment.control), defaults=defaults, options=options)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
         return _Member(deployment, to, load=Load(weight=deployment.weight))

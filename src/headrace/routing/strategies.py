@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 Prefer: TypeAlias = Callable[[str], float]
 """Deployment id → cost."""
 
 
-@dataclass(slots=True)
-class Load:
+class Load(Struct, eq=False):
     """What the router has seen of one deployment."""
 
     weight: float = 1.0
@@ -27,12 +27,11 @@ class Load:
         self.latency = seconds if self.latency is None else (1 - share) * self.latency + share * seconds
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What a strategy may look at."""
 
     loads: Mapping[str, Load]
-    random: Callable[[], float] = field(repr=False)
+    random: Callable[[], float]
     """Numbers from [0, 1)."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from headrace.errors import ConfigurationError
 from headrace.runtime.proxies import Proxies, read_proxies
@@ -15,22 +16,24 @@ if TYPE_CHECKING:
     import ssl
 
 
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
+class HttpSettings(Struct, frozen=True):
     """Settings of a transport. Equal settings share connections."""
 
     verify: bool | str | ssl.SSLContext = True
     """True: the system's certificates (SSL_CERT_FILE and SSL_CERT_DIR count). A path: a file or folder of your own CAs."""
-    cert: str | tuple[str, str] | None = field(default=None, repr=False)
+    cert: str | tuple[str, str] | None = None
     """A client certificate: one PEM file, or certificate and key."""
     trust_env: bool = True
     """Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY count."""
-    proxy: str | None = field(default=None, repr=False)
+    proxy: str | None = None
     """One proxy for everything, over the environment."""
     max_connections: int = 1000
     """Open at once, over all hosts; calls beyond wait in turn."""
     idle_expiry: float = 55.0
     """Seconds an unused connection is kept: below the 60 s after which common load balancers drop it."""
+
+    def __repr__(self) -> str:
+        return f"<HttpSettings verify={self.verify is not False} proxy={self.proxy is not None} max_connections={self.max_connections}>"
 
     def __post_init__(self) -> None:
         if isinstance(self.max_connections, bool) or not isinstance(self.max_connections, int) or self.max_connections < 1:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from headrace.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """One HTTP proxy."""
 
     host: str
     port: int
-    authorization: str | None = field(default=None, repr=False)
+    authorization: str | None = None
     """The Proxy-Authorization header's value."""
 
+    def __repr__(self) -> str:
+        return f"<Proxy {self.host}:{self.port}{' with a password' if self.authorization else ''}>"
 
-@dataclass(frozen=True, slots=True)
-class Proxies:
+
+class Proxies(Struct, frozen=True):
     """The proxies for each scheme, and the hosts that need none."""
 
     http: Proxy | None = None
@@ -63,6 +63,8 @@ def _proxy(name: str, address: str) -> Proxy | None:
         )
     authorization = None
     if parts.username is not None:
+        import base64  # late: few proxies want a password
+
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(secret.encode()).decode()
     return Proxy(parts.hostname, parts.port or 80, authorization)
@@ -84,6 +86,8 @@ def _excepted(exception: str, host: str, port: int) -> bool:
 
 
 def _within(network: str, host: str) -> bool:
+    import ipaddress  # late: only a network in NO_PROXY needs it
+
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
     except ValueError:

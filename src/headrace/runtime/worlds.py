@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from headrace.ports import Clock, Ports, Transport
-from headrace.runtime.http_settings import HttpSettings
+
+if TYPE_CHECKING:
+    from headrace.runtime.http_settings import HttpSettings
 
 
 @cache
@@ -28,6 +30,13 @@ def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
     return sync_transport, BlockingClock()
 
 
+@cache
+def _random() -> Callable[[], float]:
+    import random  # late: it loads a dozen modules of mathematics
+
+    return random.random
+
+
 class RealWorlds:
     """Ports for asyncio and for threads, over transports with the given settings."""
 
@@ -39,9 +48,9 @@ class RealWorlds:
     def suspending(self) -> Ports:
         """Ports of the running event loop. Raises RuntimeError outside of one."""
         transport, clock = _suspending()
-        return Ports(transport(self._settings), clock, random.random)
+        return Ports(transport(self._settings), clock, _random())
 
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
         transport, clock = _blocking()
-        return Ports(transport(self._settings), clock, random.random)
+        return Ports(transport(self._settings), clock, _random())
