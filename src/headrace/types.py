@@ -209,7 +209,7 @@ class Choice(Value, frozen=True):
     message: Message
     finish: FinishReason | None = None
     native_finish: str | None = None
-    """The provider's own word for it."""
+    """The provider's own word, where it is not its dialect's usual one."""
     logprobs: Json = None
     """In OpenAI's shape."""
 

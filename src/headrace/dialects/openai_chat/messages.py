@@ -76,16 +76,26 @@ def read_assistant(source: Mapping[str, Json], at: str) -> Message:
     parts: list[Part] = [*thinking, *content]
     if refusal:
         parts.append(Refusal(text=string(refusal, f"{at}.refusal")))
-    if isinstance(audio, Mapping) and audio:
+    if isinstance(audio, Mapping) and any(audio.values()):
         parts.append(_read_spoken(audio))
     parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in enumerate(items(source.get("tool_calls"), f"{at}.tool_calls"))]
     legacy = source.get("function_call")
-    if isinstance(legacy, Mapping) and legacy:
+    if isinstance(legacy, Mapping) and legacy.get("name"):
         parts.append(_read_legacy(legacy, f"{at}.function_call"))
-    extra = {**_message_rest(source, _ASSISTANT, _TURN), **echo}
+    extra = {**_message_rest(source, _ASSISTANT, _TURN), **echo, **_hollow(source)}
     if source.get("extra_content") and not any(isinstance(part, Text) and part.signature for part in content):
         extra["extra_content"] = source["extra_content"]
     return Message(role="assistant", content=tuple(parts), name=optional(source.get("name"), f"{at}.name"), extra=extra)
+
+
+def _hollow(source: Mapping[str, Json]) -> dict[str, Json]:
+    """Objects without anything in them: Snowflake sends an empty call and empty audio with every message."""
+    hollow: dict[str, Json] = {}
+    for name, said in (("function_call", "name"), ("audio", None)):
+        value = source.get(name)
+        if isinstance(value, Mapping) and value and not (value.get(said) if said else any(value.values())):
+            hollow[name] = value
+    return hollow
 
 
 def _signed(content: tuple[Part, ...], extra_content: Json) -> tuple[Part, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from headrace.dialects.fields import bad, flag, listed, merged, obj, optional, rest, string, whole
-from headrace.dialects.openai_chat.responses import finish_of, finish_word, read_usage, text, write_usage
+from headrace.dialects.openai_chat.responses import finish_of, finish_word, own_word, read_usage, text, write_usage
 from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json, TextChoice, TextRequest, TextResponse
 
 # ---- embeddings --------------------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def _read_choice(value: Json, at: str) -> TextChoice:
         extra["finish_reason"] = word
     index = whole(choice.get("index"), f"{at}.index")
     return TextChoice(
-        index=index or 0, text=text(choice.get("text")), finish=finish, native_finish=word or None,
+        index=index or 0, text=text(choice.get("text")), finish=finish, native_finish=own_word(word, finish),
         logprobs=choice.get("logprobs") or None, extra=extra,
     )  # fmt: skip
 

@@ -67,14 +67,15 @@ def _read_choice(value: Json, at: str) -> Choice:
     message = read_assistant(obj(choice.get("message"), f"{at}.message"), f"{at}.message")
     word = choice.get("finish_reason")
     extra = rest(choice, _CHOICE, {"finish_reason": None})
-    finish = finish_of(word, called=bool(message.tool_calls))
+    called = bool(message.tool_calls)
+    finish = finish_of(word, called=called) or ("tool_calls" if called else None)  # Snowflake names no reason beside calls
     if finish == "other":
         extra["finish_reason"] = word
     return Choice(
         index=choice.get("index") or 0,
         message=message,
         finish=finish,
-        native_finish=word or None,
+        native_finish=own_word(word, finish),
         logprobs=choice.get("logprobs") or None,
         extra=extra,
     )
@@ -86,6 +87,11 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
         return None
     finish = FINISHES.get(word, "other") if isinstance(word, str) else "other"
     return "tool_calls" if called and finish in ("stop", "other") else finish
+
+
+def own_word(word: Json, finish: FinishReason | None) -> str | None:
+    """The provider's word where it is not this dialect's for that end."""
+    return word if isinstance(word, str) and word and finish is not None and word != _WORDS[finish] else None
 
 
 def finish_word(finish: FinishReason | None, native: str | None) -> str | None:

@@ -19,7 +19,7 @@ from headrace.dialects.openai_chat.messages import (
     thinking_field,
     write_detail,
 )
-from headrace.dialects.openai_chat.responses import finish_of, finish_word, read_usage, text, write_usage
+from headrace.dialects.openai_chat.responses import finish_of, finish_word, own_word, read_usage, text, write_usage
 from headrace.dialects.openai_stream import ChunkReader
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
 from headrace.types import (
@@ -82,10 +82,13 @@ class Reader:
         return self._end()
 
     def _end(self) -> list[StreamEvent]:
-        if self._told or self._chunks.usage is None:
+        if self._told:
             return []
         self._told = True
-        return [UsageReported(usage=read_usage(self._chunks.usage))]
+        events: list[StreamEvent] = [event for choice in self._choices.values() for event in choice.end()]
+        if self._chunks.usage is not None:
+            events.append(UsageReported(usage=read_usage(self._chunks.usage)))
+        return events
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
         said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
@@ -134,8 +137,16 @@ class _ChoiceReader:
         if finish is not None and not self._finished:
             self._finished = True
             yield Finished(
-                finish=finish, native_finish=word, choice=self._index, extra={"finish_reason": word} if finish == "other" else {}
+                finish=finish,
+                native_finish=own_word(word, finish),
+                choice=self._index,
+                extra={"finish_reason": word} if finish == "other" else {},
             )
+
+    def end(self) -> Iterator[StreamEvent]:
+        """The stream has said that it is done. Calls are a reason, also where nobody names it."""
+        if self._called and not self._finished:
+            yield Finished(finish="tool_calls", choice=self._index)
 
     def _delta(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         yield from self._thinking(delta)
@@ -154,7 +165,8 @@ class _ChoiceReader:
         for at, call in enumerate(delta.get("tool_calls") or ()):
             self._called = True
             yield self._call(call, at)
-        if legacy := delta.get("function_call"):
+        legacy = delta.get("function_call")
+        if legacy and any(legacy.values()):
             self._called = True
             arguments = arguments_text(legacy.get("arguments"))
             yield ToolCallDelta(index=0, name=legacy.get("name") or "", arguments=arguments, kind="legacy", choice=self._index)
