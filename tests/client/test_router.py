@@ -1,0 +1,170 @@
+"""The Router over real sockets, in both colours: the forms it takes, what it sends, what it refuses at construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
+
+import headrace
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def entry(upstream: Upstream, name: str = "gpt", **params: Any) -> dict[str, Any]:
+    return {"model_name": name, "litellm_params": {"model": "openai/m", "api_key": "sk-test", "base_url": upstream.url, **params}}
+
+
+def test_the_users_own_form(client: Client, upstream: Upstream) -> None:
+    """As the README of the users' backend has it: base_url and limits inside, and other limits beside."""
+    router = headrace.Router(
+        model_list=[
+            {
+                "model_name": "deepseek-ai/DeepSeek-V3.2-Exp",
+                "litellm_params": {
+                    "model": "openai/deepseek-ai/DeepSeek-V3.2-Exp",
+                    "api_key": "sk-test",
+                    "base_url": upstream.url,
+                    "tpm": 80000,
+                    "rpm": 1000,
+                },
+            },
+            {
+                "model_name": "vectors",
+                "litellm_params": {
+                    "model": "BAAI/bge-m3",
+                    "custom_llm_provider": "openai",
+                    "api_key": "sk-test",
+                    "api_base": upstream.url,
+                },
+                "tpm": 500_000,
+                "rpm": 2_000,
+            },
+        ]
+    )
+    answer = client.call("completion", model="deepseek-ai/DeepSeek-V3.2-Exp", messages=MESSAGES, on=router)
+    assert answer.choices[0].message.content == "hello"
+    assert upstream.seen[0].body["model"] == "deepseek-ai/DeepSeek-V3.2-Exp"
+    upstream.answer(Reply({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "model": "e"}))
+    vectors = client.call("embedding", model="vectors", input=["a"], on=router)
+    assert vectors.data[0]["embedding"] == [0.5]
+    assert upstream.seen[1].body["model"] == "BAAI/bge-m3"
+    assert router.get_model_names() == ["deepseek-ai/DeepSeek-V3.2-Exp", "vectors"]
+
+
+def test_streams_and_text_completions(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router([entry(upstream)])
+    upstream.answer(Reply(pieces=sse(chunk("hel"), chunk("lo", "stop"))))
+    chunks = client.call("completion", "gpt", MESSAGES, on=router, stream=True)
+    assert "".join(item.choices[0].delta.content or "" for item in chunks) == "hello"
+    upstream.answer(Reply({"id": "t", "choices": [{"text": "world", "index": 0}]}))
+    assert client.call("text_completion", "gpt", "hello", on=router).choices[0].text == "world"
+
+
+def test_parameters_of_a_deployment_stand_unless_the_caller_gives_his_own(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router(
+        [entry(upstream, temperature=0.1, extra_body={"top_k": 3}, extra_headers={"X-Team": "a"})],
+        default_litellm_params={"seed": 7, "temperature": 0.9},
+    )
+    client.call("completion", "gpt", MESSAGES, on=router)
+    client.call("completion", "gpt", MESSAGES, on=router, temperature=0.5, extra_body={"top_k": 4})
+    first, second = upstream.seen
+    assert (first.body["temperature"], first.body["seed"], first.body["top_k"]) == (0.1, 7, 3)
+    assert (second.body["temperature"], second.body["top_k"]) == (0.5, 4)
+    assert first.headers["x-team"] == "a"
+
+
+def test_an_alias_reaches_its_group(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router([entry(upstream)], model_group_alias={"gpt-4": "gpt"})
+    assert client.call("completion", "gpt-4", MESSAGES, on=router).choices[0].message.content == "hello"
+    assert router.get_model_names() == ["gpt", "gpt-4"]
+
+
+def test_the_decision_is_on_record(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply({"error": {"message": "boom"}}, status=500), Reply(CHAT))
+    router = headrace.Router([entry(upstream, weight=1), entry(upstream, weight=2)])
+    hidden = client.call("completion", "gpt", MESSAGES, on=router)._hidden_params
+    assert hidden["model_id"] in router.get_model_ids()
+    assert hidden["headrace"]["failed"] == [("server", "m")]
+    assert hidden["headrace"]["waited"] >= 0
+
+
+def test_deployments_come_and_go(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router([entry(upstream)])
+    added = router.add_deployment(entry(upstream, "claude"))
+    assert router.get_model_names() == ["gpt", "claude"]
+    assert router.get_deployment(added.id) is added
+    assert client.call("completion", "claude", MESSAGES, on=router).choices[0].message.content == "hello"
+    assert router.delete_deployment(added.id) is added
+    assert router.delete_deployment(added.id) is None
+    with pytest.raises(headrace.BadRequestError, match="no deployment serves 'claude'; model groups: 'gpt'"):
+        client.call("completion", "claude", MESSAGES, on=router)
+    router.set_model_list([entry(upstream, "new")])
+    assert router.get_model_names() == ["new"]
+    assert [item["model_name"] for item in router.model_list] == ["new"]
+
+
+def test_a_call_may_bring_its_own_key_and_address(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router(
+        [{"model_name": "gpt", "litellm_params": {"model": "openai/m", "api_key": "sk-other", "base_url": "http://127.0.0.1:9"}}]
+    )
+    client.call("completion", "gpt", MESSAGES, on=router, api_key="sk-mine-12345", base_url=upstream.url)
+    assert upstream.seen[0].headers["authorization"] == "Bearer sk-mine-12345"
+
+
+def test_a_stream_abandoned_in_a_router_is_settled(upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=sse(*[chunk("word ")] * 5000), pause=0.001))
+    router = headrace.Router([entry(upstream, tpm=100_000)])
+    for _ in router.completion("gpt", MESSAGES, stream=True):
+        break
+    assert [row["in_flight"] for row in router.snapshot()["deployments"].values()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"routing_strategy": "fastest"}, "routing_strategy must be one of 'headroom'"),
+        ({"num_retries": -1}, "num_retries must be a whole number"),
+        ({"cooldown_time": "long"}, "cooldown_time must be a number of seconds"),
+        ({"timeout": 0}, "timeout must be a positive number"),
+        ({"max_wait": -1}, "max_wait must be a number of seconds"),
+        ({"fallbacks": [{"gpt": ["nobody"]}]}, "name 'nobody'"),
+    ],
+)
+def test_wrong_settings_are_named_at_construction(upstream: Upstream, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(headrace.ConfigurationError, match=said):
+        headrace.Router([entry(upstream)], **options)
+
+
+def test_an_unknown_setting_is_refused_by_name(upstream: Upstream) -> None:
+    with pytest.raises(TypeError, match="enable_teleport"):
+        headrace.Router([entry(upstream)], enable_teleport=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"model": "opnai/m", "base_url": None}, "deployment 'gpt' .opnai/m.*no provider 'opnai'"),
+        ({"model": "groq/llama", "base_url": None, "api_key": None}, "deployment 'gpt' .groq/llama.*GROQ_API_KEY"),
+        ({"base_url": "nowhere"}, "base_url must begin with http"),
+        ({"rpm": -5}, r"model_list\[0\].litellm_params.rpm must be a whole number of at least 1, got the int -5"),
+    ],
+)
+def test_a_deployment_that_cannot_work_is_refused_at_construction(
+    upstream: Upstream, params: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    with pytest.raises(headrace.ConfigurationError, match=said):
+        headrace.Router([entry(upstream, **params)])
+
+
+def test_an_empty_model_list_is_refused() -> None:
+    with pytest.raises(headrace.ConfigurationError, match="model_list is empty"):
+        headrace.Router([])
+
+
+def test_no_repr_shows_a_key(upstream: Upstream) -> None:
+    router = headrace.Router([entry(upstream, api_key="sk-very-secret-key")])
+    shown = repr(router) + repr(router.get_deployment(router.get_model_ids()[0])) + repr(router._members)
+    assert "very-secret" not in shown
