@@ -86,9 +86,7 @@ class _Choice:
             case TextDelta():
                 self._block("text", 0).add(event.text, event.extra, signature=event.signature)
             case ThinkingDelta():
-                self._block("thinking", (event.block, event.extra.get("type"))).add(
-                    event.text, event.extra, signature=event.signature, data=event.data
-                )
+                self._block("thinking", event.block).add(event.text, event.extra, signature=event.signature, data=event.data)
             case ToolCallDelta():
                 said = {"id": event.id, "name": event.name, "kind": event.kind, "signature": event.signature}
                 self._block("call", (event.kind == "legacy", event.index)).add(event.arguments, event.extra, **said)

@@ -11,21 +11,27 @@ from headrace.errors import BadRequestError
 from headrace.types import Extra, Json
 
 _NOTHING: Final[Mapping[str, Json]] = {}
-_EMPTY: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
-def rest(source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING) -> dict[str, Json]:
+def rest(
+    source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING, *, exact: frozenset[str] = frozenset()
+) -> dict[str, Json]:
     """What of `source` must be kept beside the hub: unknown fields, and known ones that are empty, which the hub does not tell from absent.
 
     usual: what the dialect writes where the hub says nothing. It need not be kept; where a field of it is missing, UNSET says so.
+    exact: known fields whose empty text the hub does tell from an absent one.
     """
-    kept = {name: value for name, value in source.items() if name not in known or (value in _EMPTY and not isinstance(value, bool))}
+    kept = {name: value for name, value in source.items() if name not in known or _hollow(value, exact=name in exact)}
     for name, value in usual.items():
         if name not in source:
             kept[name] = UNSET
         elif name in kept and kept[name] == value:
             del kept[name]
     return kept
+
+
+def _hollow(value: Json, *, exact: bool) -> bool:
+    return value is None or value == [] or value == {} or (value == "" and not exact)
 
 
 def merged(usual: Mapping[str, Json], extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:

@@ -110,7 +110,7 @@ class ChunkReader:
                 usage = usage or choice.get("usage") or (chunk.get("x_groq") or {}).get("usage")  # Moonshot; Groq
                 if reason == "error":  # OpenRouter: the provider behind it failed in mid-stream
                     raise self._error({"error": choice.get("error") or "the stream ended in an error"})
-        if usage:
+        if type(usage) is dict and usage:
             self.usage = usage
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ _RESULT: Final[Mapping[str, Json]] = {"tool_call_id": "", "content": ""}
 _CALL: Final[Mapping[str, Mapping[str, Json]]] = {kind: {"id": "", "type": kind} for kind in ("function", "custom")}
 _CALLED: Final[Mapping[str, Mapping[str, Json]]] = {"function": {"name": "", "arguments": ""}, "custom": {"name": "", "input": ""}}
 
+_EXACT: Final = frozenset({"content", "name"})
 _DETAIL: Final = frozenset({"text", "summary", "signature", "data"})
 
 
@@ -43,15 +44,8 @@ def read_message(value: Json, at: str) -> Message:
     if role not in ROLES:
         raise bad(f"{at}.role", f"one of {', '.join(ROLES)}", role)
     content = read_content(source.get("content"), f"{at}.content")
-    extra = _message_rest(source, _MESSAGE, _TURN)
+    extra = rest(source, _MESSAGE, _TURN, exact=_EXACT)
     return Message(role=cast("Any", role), content=content, name=optional(source.get("name"), f"{at}.name"), extra=extra)
-
-
-def _message_rest(source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json]) -> dict[str, Json]:
-    extra = rest(source, known, usual)
-    if extra.get("content") == "":
-        del extra["content"]  # an empty text is a text
-    return extra
 
 
 def _read_result(source: Mapping[str, Json], at: str) -> Message:
@@ -62,7 +56,7 @@ def _read_result(source: Mapping[str, Json], at: str) -> Message:
     result = ToolResult(call_id=string(call_id, f"{at}.tool_call_id") if call_id is not None else "", content=content, name=name)
     if source.get("content") == "":
         result = msgspec.structs.replace(result, content=())
-    extra = _message_rest(source, _TOOL, _FUNCTION_RESULT if source["role"] == "function" else _RESULT)
+    extra = rest(source, _TOOL, _FUNCTION_RESULT if source["role"] == "function" else _RESULT, exact=_EXACT)
     return Message(role="tool", content=(result,), extra=extra)
 
 
@@ -82,7 +76,7 @@ def read_assistant(source: Mapping[str, Json], at: str) -> Message:
     legacy = source.get("function_call")
     if isinstance(legacy, Mapping) and legacy.get("name"):
         parts.append(_read_legacy(legacy, f"{at}.function_call"))
-    extra = {**_message_rest(source, _ASSISTANT, _TURN), **echo, **_hollow(source)}
+    extra = {**rest(source, _ASSISTANT, _TURN, exact=_EXACT), **echo, **_hollow(source)}
     if source.get("extra_content") and not any(isinstance(part, Text) and part.signature for part in content):
         extra["extra_content"] = source["extra_content"]
     return Message(role="assistant", content=tuple(parts), name=optional(source.get("name"), f"{at}.name"), extra=extra)
@@ -138,7 +132,7 @@ def _read_part(value: Json, at: str) -> Part:
 
 def _read_text(source: Mapping[str, Json]) -> Part | None:
     text = source.get("text")
-    return Text(text=text, extra=rest(source, frozenset({"type", "text"}))) if isinstance(text, str) else None
+    return Text(text=text, extra=rest(source, frozenset({"type", "text"}), exact=frozenset({"text"}))) if isinstance(text, str) else None
 
 
 def _read_image(source: Mapping[str, Json]) -> Part | None:
@@ -176,7 +170,11 @@ def _read_file(source: Mapping[str, Json]) -> Part | None:
 
 def _read_refusal(source: Mapping[str, Json]) -> Part | None:
     refusal = source.get("refusal")
-    return Refusal(text=refusal, extra={**rest(source, frozenset({"refusal"}))}) if isinstance(refusal, str) else None
+    return (
+        Refusal(text=refusal, extra=rest(source, frozenset({"refusal"}), exact=frozenset({"refusal"})))
+        if isinstance(refusal, str)
+        else None
+    )
 
 
 def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
@@ -200,7 +198,7 @@ _PARTS: Final[Mapping[str, Callable[[Mapping[str, Json]], Part | None]]] = {
 def _nested(source: Mapping[str, Json], name: str, known: frozenset[str]) -> Extra:
     """Unknown fields of a part and of the object inside it, the latter under its name."""
     extra = rest(source, frozenset({"type", name}))
-    inner = rest(source[name], known)
+    inner = rest(source[name], known, exact=known)
     return {**extra, name: inner} if inner else extra
 
 
@@ -208,37 +206,26 @@ def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking],
     """Reasoning in whichever field it stands, and what must be kept of the fields that repeat it."""
     details = source.get("reasoning_details")
     if isinstance(details, list) and details:
-        parts = [read_detail(obj(detail, f"{at}.reasoning_details[{i}]")) for i, detail in enumerate(details)]
+        parts = [read_detail(obj(detail, f"{at}.reasoning_details[{i}]"), i) for i, detail in enumerate(details)]
         text = "".join(part.text for part in parts)
-        kept = {
-            name: source[name]
-            for name in ("reasoning", "reasoning_content")
-            if source.get(name) and (name, source[name]) != ("reasoning", text)
-        }
-        if text and "reasoning" not in source:
-            kept["reasoning"] = UNSET
+        kept = {"reasoning": source["reasoning"]} if source.get("reasoning") else {}
+        if text and source.get("reasoning_content") != text:
+            kept["reasoning_content"] = source.get("reasoning_content", UNSET)
         return parts, kept
     for field in ("reasoning_content", "reasoning"):
         if isinstance(thought := source.get(field), str) and thought:
             also = "reasoning" if field == "reasoning_content" else ""
             kept = {also: source[also]} if source.get(also) else {}  # vLLM sent both while it renamed the one
-            return [Thinking(text=thought, extra=thinking_field(field))], kept
+            return [Thinking(text=thought, extra={"field": field})], kept
     return [], {}
 
 
-def thinking_field(name: str) -> Extra:
-    """The mark of thinking that came under another name than `reasoning_content`."""
-    return {} if name == "reasoning_content" else {"field": name}
-
-
-def read_detail(detail: Mapping[str, Json]) -> Thinking:
-    """One of OpenRouter's `reasoning_details`."""
+def read_detail(detail: Mapping[str, Json], position: int) -> Thinking:
+    """One of OpenRouter's `reasoning_details`, the only form with room for signatures."""
     text = detail.get("text") or detail.get("summary") or ""
     signature, data = detail.get("signature") or None, detail.get("data") or None
-    extra = rest(detail, _DETAIL)
-    if (signature or data) and extra.get("type") == _detail_type(data):
-        del extra["type"]
-    return Thinking(text=text, signature=signature, data=data, extra=extra)
+    usual = {"type": _detail_type(data), "index": position}
+    return Thinking(text=text, signature=signature, data=data, extra=rest(detail, _DETAIL, usual))
 
 
 def _detail_type(data: str | None) -> str:
@@ -305,8 +292,8 @@ def write_assistant(message: Message) -> dict[str, Json]:
     said: dict[str, Json] = {"name": message.name}
     parts = message.content
     said |= _write_thinking([part for part in parts if isinstance(part, Thinking) and not _in_content(part)])
-    if message.extra.get("reasoning") is UNSET:
-        said.pop("reasoning", None)  # the details came without their text repeated
+    if "reasoning_details" in said and "reasoning_content" in message.extra:
+        del said["reasoning_content"]  # the details came without their text repeated there
     said["content"] = write_content([part for part in parts if _in_content(part)])
     said["refusal"] = "".join(part.text for part in parts if isinstance(part, Refusal) and not _in_content(part)) or None
     for part in parts:
@@ -341,25 +328,22 @@ def google_extra(signature: str) -> dict[str, Json]:
 
 
 def _write_thinking(parts: Sequence[Thinking]) -> dict[str, Json]:
-    """`reasoning_details` for whatever is signed, encrypted or came that way, beside its text; one field for the rest."""
-    detailed = [part for part in parts if is_detail(part)]
+    """What came in a plain field goes back there; anything else into `reasoning_details`, its text repeated where clients look for it."""
+    detailed = [part for part in parts if "field" not in part.extra]
+    said: dict[str, Json] = {}
     if detailed:
-        return {
-            "reasoning": "".join(part.text for part in detailed) or None,
-            "reasoning_details": [write_detail(part) for part in detailed],
-        }
-    text = "".join(part.text for part in parts)
-    return {parts[0].extra.get("field", "reasoning_content"): text} if text else {}
+        said["reasoning_content"] = "".join(part.text for part in detailed) or None
+        said["reasoning_details"] = [write_detail(part, position) for position, part in enumerate(detailed)]
+    for part in parts:
+        if "field" in part.extra:
+            said[part.extra["field"]] = part.text
+    return said
 
 
-def is_detail(part: Thinking) -> bool:
-    return bool(part.signature or part.data or str(part.extra.get("type", "")).startswith("reasoning."))
-
-
-def write_detail(part: Thinking) -> dict[str, Json]:
+def write_detail(part: Thinking, position: int) -> dict[str, Json]:
     text = "summary" if part.extra.get("type") == "reasoning.summary" else "text"
     said = {text: part.text or None, "signature": part.signature, "data": part.data}
-    return merged({"type": _detail_type(part.data)}, part.extra, said)
+    return merged({"type": _detail_type(part.data), "index": position}, part.extra, said)
 
 
 def write_content(parts: Sequence[Part]) -> Json:

@@ -25,6 +25,8 @@ _KNOWN: Final = frozenset({
     "stream", "stream_options", *(name for name, _ in _PLAIN),
 })  # fmt: skip
 
+_EXACT: Final = frozenset({"model", "user", "reasoning_effort"})
+
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
     """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
@@ -34,7 +36,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
         raise bad("messages", "a non-empty list of messages", body.get("messages"))
     most = body.get("max_completion_tokens")
     choice, format_, options = body.get("tool_choice"), body.get("response_format"), body.get("stream_options")
-    extra = rest(body, _KNOWN)
+    extra = rest(body, _KNOWN, exact=_EXACT)
     request: dict[str, Any] = {name: check(body.get(name), name) for name, check in _PLAIN}
     request |= {
         "model": string(body.get("model"), "model"),
@@ -76,7 +78,7 @@ def _read_tool(value: Json, at: str) -> Tool:
         return Tool(type=kind, extra=rest(tool, frozenset({"type"})))
     known = frozenset({"name", "description", "parameters", "strict"})
     extra = rest(tool, frozenset({"type", "function"}), {"type": "function"})
-    if inner := rest(function, known):
+    if inner := rest(function, known, exact=frozenset({"name"})):
         extra["function"] = inner
     return Tool(
         name=string(function.get("name"), f"{at}.function.name"),
@@ -112,7 +114,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
         return None
     schema = obj(format_.get("json_schema"), "response_format.json_schema")
     kept = dict(rest(format_, frozenset({"type", "json_schema"})))
-    if inner := rest(schema, frozenset({"name", "schema", "strict", "description"})):
+    if inner := rest(schema, frozenset({"name", "schema", "strict", "description"}), exact=frozenset({"name"})):
         kept["json_schema"] = inner
     return ResponseFormat(
         type="json_schema",

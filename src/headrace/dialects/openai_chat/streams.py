@@ -13,10 +13,8 @@ from headrace.dialects.openai_chat.messages import (
     arguments_text,
     google_extra,
     google_signature,
-    is_detail,
     read_content,
     read_detail,
-    thinking_field,
     write_detail,
 )
 from headrace.dialects.openai_chat.responses import finish_of, finish_word, own_word, read_usage, text, write_usage
@@ -113,12 +111,13 @@ class Reader:
 class _ChoiceReader:
     """One choice's deltas, and what must be remembered between them."""
 
-    __slots__ = ("_called", "_finished", "_index", "_name")
+    __slots__ = ("_blocks", "_called", "_finished", "_index", "_name")
 
     def __init__(self, index: int) -> None:
         self._index = index
         self._called = False
         self._finished = False
+        self._blocks: dict[tuple[Json, Json], int] = {}
         self._name = ""
         """The field its plain reasoning comes in: some send it in two."""
 
@@ -177,8 +176,8 @@ class _ChoiceReader:
     def _thinking(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         if details := delta.get("reasoning_details"):
             for at, detail in enumerate(details):
-                part = read_detail(detail)
-                block = part.extra.get("index", at)
+                block = self._block(detail, at)
+                part = read_detail(detail, block)
                 yield ThinkingDelta(
                     text=part.text, signature=part.signature, data=part.data, block=block, choice=self._index, extra=part.extra
                 )  # fmt: skip
@@ -187,7 +186,11 @@ class _ChoiceReader:
             if thought := delta.get(name):
                 self._name = self._name or name
                 if name == self._name:
-                    yield ThinkingDelta(text=thought, choice=self._index, extra=thinking_field(name))
+                    yield ThinkingDelta(text=thought, choice=self._index, extra={"field": name})
+
+    def _block(self, detail: Mapping[str, Json], at: int) -> int:
+        """The pieces of one detail have its index and type; blocks are counted as they appear."""
+        return self._blocks.setdefault((detail.get("index", at), detail.get("type")), len(self._blocks))
 
     def _parts(self, content: Json) -> Iterator[StreamEvent]:
         """Mistral's thinking comes as parts; the text beside it too."""
@@ -312,12 +315,12 @@ class Writer:
 
 def _write_thinking(event: ThinkingDelta) -> Extra:
     part = Thinking(text=event.text, signature=event.signature, data=event.data, extra=event.extra)
-    if is_detail(part):
-        repeated = {"reasoning": event.text} if event.text else {}
-        return {**repeated, "reasoning_details": [{"index": event.block, **write_detail(part)}]}
+    if "field" in part.extra:
+        return {part.extra["field"]: part.text}
     if part.extra.get("type") == "thinking":
         return {"content": [{**part.extra, "thinking": [{"type": "text", "text": part.text}]}]}
-    return {part.extra.get("field", "reasoning_content"): part.text}
+    repeated = {"reasoning_content": event.text} if event.text else {}
+    return {**repeated, "reasoning_details": [write_detail(part, event.block)]}
 
 
 _TYPES: Final[Mapping[Kind, str]] = {
