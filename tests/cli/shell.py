@@ -98,6 +98,15 @@ class Terminal:
             assert self._read(ends - time.monotonic()), f"no {text!r} in {self.text!r}"
         return found + len(text)
 
+    def shows(self, text: str, *, after: int, sending: str, timeout: float = 5.0) -> bool:
+        """Whether `text` is shown behind position `after` within `timeout` of sending something."""
+        self.send(sending)
+        ends = time.monotonic() + timeout
+        while text not in self.text[after:]:
+            if not self._read(ends - time.monotonic()):
+                return False
+        return True
+
     def send(self, text: str) -> None:
         os.write(self._ours, text.encode())
 

@@ -92,9 +92,9 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_session(
 def test_ctrl_c_at_the_prompt_begins_a_new_line(talk: Terminal) -> None:
     at = len(talk.text)
     talk.send("half a quest")
-    talk.until("half a quest", after=at)
-    talk.send("\x03")
-    talk.until(PROMPT, after=len(talk.text))
+    at = talk.until("half a quest", after=at)
+    # CPython's readline misses a signal that comes in the moment before it waits; a person presses the key again.
+    assert any(talk.shows(PROMPT, after=at, sending="\x03") for _ in range(4))
     talk.send("/quit\n")
     assert talk.end() == 0
 
