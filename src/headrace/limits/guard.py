@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Final
+
+LONG: Final = 600.0
+"""Windows above this many seconds are kept in slots, so that a day's log stays small."""
+SLOTS: Final = 2000
+EPSILON: Final = 1e-6
+"""Units by which a sum may exceed a limit: rounding, never a whole one."""
 
 
 class Entry:
-    """One charge. Its cost may be corrected as long as it counts."""
+    """One charge, or a slot of them. It counts until it is `gone`."""
 
     __slots__ = ("at", "cost", "gone")
 
@@ -23,12 +30,13 @@ class SlidingLog:
     Keeping their sum at or below a limit keeps every interval of that length below it, wherever a provider's minutes begin.
     """
 
-    __slots__ = ("_entries", "used", "window")
+    __slots__ = ("_entries", "_grain", "used", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
-        self._entries: deque[Entry] = deque()
         self.used = 0.0
+        self._grain = window / SLOTS if window > LONG else 0.0
+        self._entries: deque[Entry] = deque()
 
     def forget(self, now: float) -> None:
         """Drop what has left the window."""
@@ -41,28 +49,39 @@ class SlidingLog:
             self.used = 0.0  # rounding errors of a long life end with it
 
     def add(self, at: float, cost: float) -> Entry:
-        entry = Entry(at, cost)
-        self._entries.append(entry)
+        """Charge `cost`. Threads may bring their moments out of order by a little; the log counts the later one."""
+        entries = self._entries
         self.used += cost
+        if entries:
+            last = entries[-1]
+            if last.at > at:
+                at = last.at
+            if self._grain and at - last.at < self._grain and entries[0] is not last:
+                last.at, last.cost = at, last.cost + cost
+                return last
+        entry = Entry(at, cost)
+        entries.append(entry)
         return entry
 
-    def correct(self, entry: Entry, cost: float) -> None:
-        """Let `entry` have cost this much. Without effect once it has left the window."""
+    def correct(self, entry: Entry, difference: float) -> None:
+        """Let `entry` have cost that much more. Without effect once it has left the window."""
         if not entry.gone:
-            self.used += cost - entry.cost
-            entry.cost = cost
+            entry.cost += difference
+            self.used += difference
 
     def when(self, cost: float, room: float, now: float) -> float:
         """The moment at which `cost` more fits into `room`, `now` if it does already, inf if it never will."""
-        self.forget(now)
+        entries = self._entries
+        if entries and entries[0].at <= now - self.window:
+            self.forget(now)
         excess = self.used + cost - room
-        if excess <= 1e-9:
+        if excess <= EPSILON:
             return now
-        if cost > room:
+        if cost > room + EPSILON:
             return math.inf
-        for entry in self._entries:
+        for entry in entries:
             excess -= entry.cost
-            if excess <= 1e-9:
+            if excess <= EPSILON:
                 return entry.at + self.window
         return now + self.window
 
@@ -74,3 +93,8 @@ class SlidingLog:
                 break
             total += entry.cost
         return total
+
+    def copy_to(self, other: SlidingLog) -> None:
+        """Tell another log, of a shorter window, what was charged."""
+        for entry in self._entries:
+            other.add(entry.at, entry.cost)

@@ -29,8 +29,23 @@ class Limit(Struct, frozen=True):
     unit: Unit
     amount: int
     window: float = 60.0
+    """Seconds; 0 for what is in flight."""
     name: str = ""
     """What the user calls it: rpm, tpm, …"""
+
+    def __post_init__(self) -> None:
+        label = self.name or self.unit.value
+        if isinstance(self.amount, bool) or not isinstance(self.amount, int) or self.amount < 1:
+            raise ConfigurationError(f"{label}: the amount must be a whole number of at least 1, got {self.amount!r}")
+        if self.unit is Unit.IN_FLIGHT and self.window != 0:
+            raise ConfigurationError(f"{label}: what is in flight is counted at once, its window must be 0, got {self.window!r}")
+        if self.unit is not Unit.IN_FLIGHT and not 0 < self.window < float("inf"):
+            raise ConfigurationError(f"{label}: the window must be a positive number of seconds, got {self.window!r}")
+
+    @property
+    def label(self) -> str:
+        """Its name, else what it counts over which window: `requests/10s`."""
+        return self.name or f"{self.unit.value}/{self.window:g}s"
 
 
 class Charge(Struct, frozen=True):
@@ -44,6 +59,10 @@ class Charge(Struct, frozen=True):
     requests: int = 1
     money: int = 0
     money_expected: int = 0
+
+    def __post_init__(self) -> None:
+        if self.input < 0 or self.max_output < 0 or self.requests < 0 or self.money < 0 or not 0 <= self.cached <= self.input:
+            raise ConfigurationError(f"a charge cannot be negative, nor more of it cached than there is: {self!r}")
 
 
 class Used(Struct, frozen=True):
@@ -101,5 +120,6 @@ def _window(where: str, window: Mapping[str, Any]) -> Limit:
     seconds = window["window"]
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise ConfigurationError(f"{where}.window must be a positive number of seconds, got {seconds!r}")
-    unit = known[window["unit"]]
-    return Limit(unit, _amount(f"{where}.amount", window["amount"]), float(seconds), window.get("name") or f"{unit.value}/{seconds:g}s")
+    if known[window["unit"]] is Unit.IN_FLIGHT:
+        raise ConfigurationError(f"{where}.unit: what is in flight has no window; give max_parallel_requests instead")
+    return Limit(known[window["unit"]], _amount(f"{where}.amount", window["amount"]), float(seconds), str(window.get("name") or ""))

@@ -1,4 +1,4 @@
-"""The scheduler: a call waits its turn, and is sent when every limit that applies has room for it.
+"""The shell around the scheduler: one lock, those who wait, and who keeps the time for them.
 
 All state lives under one short lock and is moved by whoever comes by: a caller arriving, one leaving, a call ending, and
 the one waiter per group that keeps the time. No thread, no event loop of its own.
@@ -9,18 +9,35 @@ from __future__ import annotations
 import math
 import random as random_module
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.errors import BadRequestError, Failure, Kind, NeverFits, QueueFull, QueueTimeout
-from headrace.limits.account import Account, LearnSettings
+from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, NeverFits, QueueFull, QueueTimeout
+from headrace.limits.account import Account, Costs, Taken
+from headrace.limits.learn import LearnSettings
 from headrace.limits.limit import Charge, Limit, Used
-from headrace.limits.meter import Hold, Meter, MeterSettings
-from headrace.limits.profile import Profile, profile_of
-from headrace.limits.queue import FairQueue, Place, Priority
+from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.profile import Profile
+from headrace.limits.queue import FairQueue, Priority
+from headrace.limits.scheduler import (
+    Ask,
+    Group,
+    Ledger,
+    Member,
+    Waiting,
+    earliest,
+    headroom,
+    label,
+    next_opening,
+    pick,
+    prices,
+    queueing,
+    score,
+    soonest,
+)
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock, Waiter
 
@@ -32,6 +49,8 @@ class LimiterSettings(Struct, frozen=True):
     """Waiting calls that are matched with deployments at once."""
     most_bypassed: int = 64
     """Times a call may be passed by ones that fit; then a deployment is kept for it."""
+    behind: float = 0.02
+    """Share of its price that a call may lose for each place it would have to be let pass."""
     max_queue: int = 1_000_000
     """Waiting calls per model group."""
     call_cost: float = 600.0
@@ -40,95 +59,79 @@ class LimiterSettings(Struct, frozen=True):
     learn: LearnSettings = LearnSettings()
 
 
-class Ask(Struct, frozen=True):
-    """A call that wants to be sent."""
+class Candidate(Struct, frozen=True):
+    """A deployment that was looked at and not taken."""
 
-    group: str
-    charge: Charge
-    tenant: str = ""
-    weight: float = 1.0
-    priority: int = Priority.NORMAL
-    deadline: float | None = None
-    """Clock seconds by which it must have started."""
-    max_wait: float | None = None
-    """Seconds it may wait; 0 to fail at once."""
-    only: frozenset[str] | None = None
-    """Deployments it may go to; None for all of the group."""
-    scopes: tuple[str, ...] = ()
-    """Limits of our own that apply as well."""
-    prefer: Callable[[str], float] | None = None
-    """Cost of a deployment for this call, lower is better; decides while limits leave a choice."""
+    deployment: str
+    wait: float
+    """Seconds until the call would have fitted; 0 when it did, and another was better; inf when a call had to end first."""
+    binding: str | None
+    """The limit that stood in the way."""
 
 
 class Reservation(Struct, eq=False):
     """Room held for one call until it is settled."""
 
+    id: int
     deployment: str
     charge: Charge
     waited: float
+    """Seconds."""
     binding: str | None
     """The limit it waited for."""
-    account: Account
-    scopes: tuple[Account, ...]
-    holds: list[list[Hold]]
+    decided: tuple[Candidate, ...]
+    """The other deployments, and why not."""
+    ledger: Ledger
+    taken: Taken
+    scopes: tuple[tuple[Account, Taken], ...] = ()
     open: bool = True
 
     def __repr__(self) -> str:
-        return f"<Reservation {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"
+        return f"<Reservation {self.id} {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"
 
 
 class Availability(Struct, frozen=True):
     """What a call would find now."""
 
     waiting: int
-    """Calls ahead of it."""
+    """Calls in the line."""
+    position: int
+    """Its place among them: 1 is served next."""
     wait: float
     """Seconds it would probably wait."""
     binding: str | None
     """The limit that would decide it."""
+    deployments: Mapping[str, tuple[float, str | None]]
+    """Each deployment: the seconds until it has room for the call, whoever else waits, and the limit that decides it."""
 
 
-class _Waiting(Place, eq=False):
-    """A call in the line."""
+class _Waiter(Waiting, eq=False, kw_only=True):
+    """A call in the line, and how to reach it."""
 
-    ask: Ask | None = None
-    since: float = 0.0
-    until: float | None = None
+    since: float
+    until: float
+    """The moment by which it must have started; inf for never."""
     waiter: Waiter | None = None
     granted: Reservation | None = None
+    refused: HeadraceError | None = None
     binding: str | None = None
 
 
-class _Deployment:
-    """One deployment as the limiter sees it."""
+class _Group(Group):
+    """A group, its line, and the one who keeps the time for all."""
 
-    __slots__ = ("account", "id", "paused_until")
-
-    def __init__(self, id: str, account: Account) -> None:
-        self.id = id
-        self.account = account
-        self.paused_until = -math.inf
-
-    def open_at(self, now: float) -> float:
-        return max(self.account.open_at(now), self.paused_until)
-
-
-class _Group:
-    """The deployments that serve one model name, and who waits for them."""
-
-    __slots__ = ("keeper", "members", "name", "queue", "wake_at")
+    __slots__ = ("keeper", "line", "waiters", "wake_at")
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.members: list[_Deployment] = []
-        self.queue: FairQueue[_Waiting] = FairQueue()
-        self.keeper: _Waiting | None = None
-        """The one that keeps the time for all."""
+        super().__init__(name)
+        self.line: FairQueue[_Waiter] = FairQueue()
+        self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        """Those who really wait, the newest last: he keeps the time longest."""
+        self.keeper: _Waiter | None = None
         self.wake_at = math.inf
 
 
-SHARPNESS: Final = 12
-"""How suddenly a limit becomes dear as it fills: at 80 % a twentieth, at 95 % half of its full price."""
+UNDECIDED: Final[tuple[Candidate, ...]] = ()
 
 
 class Limiter:
@@ -139,304 +142,305 @@ class Limiter:
         self._random = random or random_module.Random()
         self._lock = _Lock()
         self._groups: dict[str, _Group] = {}
-        self._deployments: dict[str, _Deployment] = {}
-        self._accounts: dict[str, Account] = {}
+        self._members: dict[str, Member] = {}
+        self._ledgers: dict[str, Ledger] = {}
         self._scopes: dict[str, Account] = {}
+        self._count = 0
 
     # ---- what there is
 
-    def add(self, deployment: str, *, group: str, limits: Sequence[Limit], profile: Profile, account: str | None = None) -> None:
-        """Let `deployment` serve `group`. Deployments of the same account share its limits."""
+    def add(
+        self, deployment: str, *, group: str | Sequence[str], limits: Sequence[Limit], profile: Profile, account: str | None = None
+    ) -> None:
+        """Let `deployment` serve one or more groups. Deployments of the same account share its limits."""
+        names = (group,) if isinstance(group, str) else tuple(group)
         with self._lock:
-            ledger = self._account(account or deployment, limits, profile)
-            ledger.deployments.add(deployment)
-            member = self._deployments[deployment] = _Deployment(deployment, ledger)
-            found = self._groups.setdefault(group, _Group(group))
-            found.members.append(member)
-            self._call_keeper(found)
+            if deployment in self._members:
+                raise ConfigurationError(f"deployment {deployment!r} is there already: remove it first")
+            ledger = self._ledger(account or deployment, limits, profile)
+            member = self._members[deployment] = Member(deployment, ledger, names)
+            for name in names:
+                found = self._groups.setdefault(name, _Group(name))
+                found.members.append(member)
+                ledger.groups[name] = found
+                self._look_again(found)
 
-    def _account(self, name: str, limits: Sequence[Limit], profile: Profile) -> Account:
-        ledger = self._accounts.get(name)
+    def _ledger(self, name: str, limits: Sequence[Limit], profile: Profile) -> Ledger:
+        ledger = self._ledgers.get(name)
         if ledger is None:
-            ledger = self._accounts[name] = Account(name, limits, profile, self.settings.meters, self.settings.learn)
-            return ledger
-        known = {(meter.limit.unit, meter.limit.window) for meter in ledger.meters}
-        ledger.meters += [Meter(limit, profile, self.settings.meters) for limit in limits if (limit.unit, limit.window) not in known]
+            account = Account(name, limits, profile, self.settings.meters)
+            ledger = self._ledgers[name] = Ledger(account, self.settings.learn)
+        elif any(member.ledger is ledger for member in self._members.values()):
+            ledger.account.join(limits)
+        else:
+            ledger.account.configure(limits, profile)  # it was left, and its books are still open
         return ledger
 
     def remove(self, deployment: str) -> None:
-        """Send nothing there any more; what is under way is settled as ever."""
+        """Send nothing there any more; what is under way is settled as ever. Calls that could go nowhere else are refused."""
         with self._lock:
-            gone = self._deployments.pop(deployment, None)
-            if gone is None:
-                return
-            gone.account.deployments.discard(deployment)
-            if not gone.account.deployments:
-                self._accounts.pop(gone.account.name, None)
-            for group in self._groups.values():
-                if gone in group.members:
-                    group.members.remove(gone)
-                    self._call_keeper(group)
+            gone = self._members.pop(deployment, None)
+            for name in gone.groups if gone is not None else ():
+                group = self._groups[name]
+                group.members.remove(gone)  # type: ignore[arg-type]
+                self._look_again(group)
+
+    def _look_again(self, group: _Group) -> None:
+        """The deployments are others now: where may those go who wait?"""
+        for waiting in list(group.line.all()):
+            waiting.allowed = group.allowed(waiting.ask)
+            if not group.members or waiting.allowed == frozenset():
+                self._refuse(group, waiting, _nobody(group.name))
+        group.wake_at = -math.inf
+        if group.keeper is not None and group.keeper.waiter is not None:
+            group.keeper.waiter.wake()
 
     def add_scope(self, scope: str, limits: Sequence[Limit]) -> None:
-        """Limits of our own (of a key, a team, everybody): exact, since we are the ones who count."""
-        exact = MeterSettings(spread=0.0, tolerance=3600.0)
+        """Limits of our own (of a key, a team, everybody): exact, since we are the ones who count. Again: other limits from now on."""
         with self._lock:
-            self._scopes[scope] = Account(scope, limits, profile_of("local"), exact, self.settings.learn)
+            known = self._scopes.get(scope)
+            if known is None:
+                self._scopes[scope] = Account(scope, limits, OWN, EXACT)
+            else:
+                known.configure(limits, OWN)
+
+    def remove_scope(self, scope: str) -> None:
+        """Forget limits of our own; calls that name them are refused from now on."""
+        with self._lock:
+            self._scopes.pop(scope, None)
 
     # ---- waiting for room
 
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
         """Room for one call, once it has some. Waits by the caller's own clock.
 
-        Raises NeverFits, QueueFull, QueueTimeout (at once when its time cannot suffice), BadRequestError for an unknown group.
+        Raises NeverFits, QueueFull, QueueTimeout (at once when its time cannot suffice), BadRequestError for an unknown group,
+        ConfigurationError for an unknown scope.
         """
         now = clock.now()
         with self._lock:
             group = self._group(ask.group)
-            if not group.queue and (chosen := self._choose(group, ask, now)) is not None:
-                return self._grant(chosen, ask, 0.0, None, now)
-            waiting = self._enqueue(group, ask, now)
+            scopes = self._scopes_of(ask) if ask.scopes else ()
+            if not group.line:
+                reservation = self._at_once(group, ask, scopes, now)
+                if reservation is not None:
+                    return reservation
+            waiting = self._enqueue(group, ask, scopes, now)
             self._match(group, now)
             if waiting.granted is not None:
                 return waiting.granted
             waiting.waiter = clock.waiter()
+            group.waiters[waiting] = None
         return await self._wait(group, waiting, clock)
 
-    async def _wait(self, group: _Group, waiting: _Waiting, clock: Clock) -> Reservation:
+    async def _wait(self, group: _Group, waiting: _Waiter, clock: Clock) -> Reservation:
+        waiter = waiting.waiter
+        assert waiter is not None
         try:
             while True:
                 timeout = self._next_look(group, waiting, clock.now())
                 if waiting.granted is not None:
                     return waiting.granted
-                assert waiting.waiter is not None
-                await waiting.waiter.wait(timeout)
+                await waiter.wait(timeout)
                 self._look(group, waiting, clock.now())
         except BaseException:
             self._leave(group, waiting, clock.now())
             raise
 
-    def _next_look(self, group: _Group, waiting: _Waiting, now: float) -> float | None:
+    def _next_look(self, group: _Group, waiting: _Waiter, now: float) -> float | None:
         """Seconds until this waiter should look again, None to be woken: only the keeper watches the limits."""
         with self._lock:
+            if waiting.refused is not None:
+                raise waiting.refused
             if group.keeper is None and waiting.granted is None:
                 group.keeper = waiting
-            at = math.inf if waiting.until is None else waiting.until
-            if group.keeper is waiting:
-                at = min(at, group.wake_at)
+            at = min(waiting.until, group.wake_at) if group.keeper is waiting else waiting.until
             return None if at == math.inf else max(0.0, at - now)
 
-    def _look(self, group: _Group, waiting: _Waiting, now: float) -> None:
+    def _look(self, group: _Group, waiting: _Waiter, now: float) -> None:
         """After a wait: serve whoever can be served, if it is our turn to. Raises QueueTimeout when our time is up."""
         with self._lock:
             if group.keeper is waiting and now >= group.wake_at:
                 self._match(group, now)
-            if waiting.granted is None and waiting.until is not None and now >= waiting.until:
-                raise self._too_late(group, waiting.ask, now, waiting.since)
+            if waiting.granted is None and waiting.refused is None and now >= waiting.until:
+                raise self._too_late(group, waiting, now)
 
-    def _leave(self, group: _Group, waiting: _Waiting, now: float) -> None:
+    def _leave(self, group: _Group, waiting: _Waiter, now: float) -> None:
         """The caller went away, queued or just served: free its place and its room."""
         self._lock.post(lambda: self._forget(group, waiting, now))
 
-    def _forget(self, group: _Group, waiting: _Waiting, now: float) -> None:
+    def _forget(self, group: _Group, waiting: _Waiter, now: float) -> None:
         if waiting.granted is not None:
             self._settle(waiting.granted, None, now, False, None, ())
-        group.queue.leave(waiting)
+        group.line.leave(waiting)
+        self._stop_waiting(group, waiting)
+        if group.line:
+            self._match(group, now)  # whoever stood behind it may be smaller
+
+    def _stop_waiting(self, group: _Group, waiting: _Waiter) -> None:
+        group.waiters.pop(waiting, None)
         if group.keeper is waiting:
             self._hand_over(group)
 
-    # ---- choosing
+    def _hand_over(self, group: _Group) -> None:
+        """Give the keeping of time to another waiter: the newest, who keeps it longest."""
+        group.keeper = next(reversed(group.waiters), None)
+        if group.keeper is not None and group.keeper.waiter is not None:
+            group.keeper.waiter.wake()
 
-    def _choose(self, group: _Group, ask: Ask, now: float) -> _Deployment | None:
-        """A deployment that has room for the call at once: the preferred one, else the one with most room left."""
-        open_now = [member for member in self._members(group, ask) if self._fits(member, ask, now)]
-        if len(open_now) <= 1:
-            return open_now[0] if open_now else None
-        if ask.prefer is not None:
-            return min(open_now, key=lambda member: ask.prefer(member.id))  # type: ignore[misc]
-        if len(open_now) > 8:
-            open_now = self._random.sample(open_now, 2)
-        return min(open_now, key=lambda member: (self._load(member, now), member.account.in_flight, self._random.random()))
+    # ---- without waiting
 
-    def _members(self, group: _Group, ask: Ask) -> list[_Deployment]:
-        if ask.only is None:
-            return group.members
-        return [member for member in group.members if member.id in ask.only]
+    def _at_once(self, group: _Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
+        """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left."""
+        allowed = group.allowed(ask)
+        members = group.members if allowed is None else [member for member in group.members if member.id in allowed]
+        if len(members) == 1:
+            member = members[0]
+            costs = member.account.costs(ask.charge_at(member.id))
+            if earliest(member, costs, ask, scopes, now)[0] > now:
+                return None
+            return self._grant(member, ask, costs, scopes, 0.0, None, UNDECIDED, now)
+        found = [
+            (member, costs := member.account.costs(ask.charge_at(member.id)), earliest(member, costs, ask, scopes, now))
+            for member in members
+        ]
+        fitting = [(member, costs) for member, costs, (at, _) in found if at <= now]
+        if not fitting:
+            return None
+        member, costs = self._cheapest(fitting, ask, now) if len(fitting) > 1 else fitting[0]
+        decided = tuple([Candidate(other.id, at - now, label(binding)) for other, _, (at, binding) in found if other is not member])
+        return self._grant(member, ask, costs, scopes, 0.0, None, decided, now)
 
-    def _fits(self, member: _Deployment, ask: Ask, now: float) -> bool:
-        return member.paused_until <= now and self._when(member, ask, now)[0] <= now
+    def _cheapest(self, fitting: list[tuple[Member, Costs]], ask: Ask, now: float) -> tuple[Member, Costs]:
+        if len(fitting) > 8 and ask.prefer is None:
+            fitting = self._random.sample(fitting, 2)  # of many, the better of two at random is good enough and quickly found
+        scored = [(score(prices(member.account, now), costs), member, costs) for member, costs in fitting]
+        least = min([price for price, _, _ in scored]) * 1.01 + 1e-6
+        equal = [(member, costs) for price, member, costs in scored if price <= least]
+        prefer = ask.prefer
+        if prefer is not None:
+            return min(equal, key=lambda pair: prefer(pair[0].id))
+        return min(equal, key=lambda pair: (headroom(pair[0], now), self._random.random()))
 
-    def _when(self, member: _Deployment, ask: Ask, now: float) -> tuple[float, Meter | None]:
-        """The moment at which the call fits into everything that applies, and the limit that decides it."""
-        at, binding = member.account.when(ask.charge, now)
-        at = max(at, member.paused_until)
-        for name in ask.scopes:
-            scope = self._scopes.get(name)
-            if scope is not None:
-                opens, meter = scope.when(ask.charge, now)
-                if opens > at:
-                    at, binding = opens, meter
-        return at, binding
-
-    def _load(self, member: _Deployment, now: float) -> float:
-        """How full it is, by its fullest limit, in steps coarse enough for ties."""
-        return max((round(meter.share(now), 2) for meter in member.account.meters), default=0.0)
-
-    def _grant(self, member: _Deployment, ask: Ask, waited: float, binding: str | None, now: float) -> Reservation:
-        scopes = tuple(self._scopes[name] for name in ask.scopes if name in self._scopes)
-        holds = [ledger.take(ask.charge, now) for ledger in (member.account, *scopes)]
-        return Reservation(member.id, ask.charge, waited, binding, member.account, scopes, holds)
+    def _grant(
+        self,
+        member: Member,
+        ask: Ask,
+        costs: Costs,
+        scopes: tuple[Account, ...],
+        waited: float,
+        binding: str | None,
+        decided: tuple[Candidate, ...],
+        now: float,
+    ) -> Reservation:
+        """Take every limit that applies, all together."""
+        charge = ask.charge_at(member.id)
+        urgent = ask.priority <= Priority.INTERACTIVE
+        taken = member.account.take(charge, costs, now, urgent)
+        also = tuple([(scope, scope.take(charge, scope.costs(charge), now, urgent)) for scope in scopes]) if scopes else ()
+        self._count += 1
+        return Reservation(self._count, member.id, charge, waited, binding, decided, member.ledger, taken, also)
 
     # ---- the line
 
-    def _enqueue(self, group: _Group, ask: Ask, now: float) -> _Waiting:
-        self._refuse_never(group, ask)
-        if len(group.queue) >= self.settings.max_queue:
-            message = f"{group.name}: {len(group.queue)} calls wait already, no more are taken (max_queue)"
-            raise QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=self._estimate(group, ask, now)[0]))
-        limits = [now + ask.max_wait] if ask.max_wait is not None else []
-        until = min([*limits, ask.deadline] if ask.deadline is not None else limits, default=None)
-        if until is not None and now + self._estimate(group, ask, now)[0] > until:
-            raise self._too_late(group, ask, now, now)
+    def _enqueue(self, group: _Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> _Waiter:
+        until = min(math.inf if ask.deadline is None else ask.deadline, math.inf if ask.max_wait is None else now + ask.max_wait)
         cost = ask.charge.input + min(ask.charge.max_output, 1024) + self.settings.call_cost
-        waiting = _Waiting(ask.tenant, max(ask.weight, 1e-9), int(ask.priority), cost, ask=ask, since=now, until=until)
-        group.queue.push(waiting)
+        waiting = _Waiter(
+            ask.tenant, max(ask.weight, 1e-9), int(ask.priority), cost,
+            ask=ask, scopes=scopes, allowed=group.allowed(ask), since=now, until=until,
+        )  # fmt: skip
+        self._refuse_never(group, waiting)
+        if len(group.line) >= self.settings.max_queue:
+            message = f"{group.name}: {len(group.line)} calls wait already, no more are taken (max_queue)"
+            raise QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=self._estimate(group, waiting, now)[0]))
+        if until < math.inf and (until <= now or now + self._estimate(group, waiting, now)[0] > until):
+            raise self._too_late(group, waiting, now)
+        group.line.push(waiting)
         return waiting
 
-    def _refuse_never(self, group: _Group, ask: Ask) -> None:
-        """A call larger than a limit of every deployment it may go to."""
-        members = self._members(group, ask) or group.members
-        blocking = [member.account.never(ask.charge) for member in members]
-        scoped = [meter for name in ask.scopes if name in self._scopes and (meter := self._scopes[name].never(ask.charge))]
-        if not scoped and (not blocking or None in blocking):
-            return
-        meter = scoped[0] if scoped else max((m for m in blocking if m is not None), key=lambda m: m.room)
-        size = meter.cost(ask.charge, ask.charge.input)
-        message = (
-            f"{group.name}: the call is larger than a whole limit: it needs {size:.0f} {meter.limit.unit.value}, and "
-            f"{meter.limit.name} allows {meter.room:.0f}. Ask for fewer tokens (max_tokens), or raise {meter.limit.name}"
-        )
-        raise NeverFits.of(Failure(Kind.NEVER_FITS, message, model=group.name))
+    def _refuse_never(self, group: _Group, waiting: _Waiter) -> None:
+        """A call larger than a limit of every deployment it may go to, or of a scope."""
+        if waiting.allowed == frozenset():
+            raise _nobody(group.name)
+        charge = waiting.ask.charge
+        for scope in waiting.scopes:
+            blocked = scope.never(scope.costs(charge))
+            if blocked is not None:
+                raise _never_fits(group.name, *blocked)
+        found = [member.account.never(waiting.costs_at(member)) for member in group.members if waiting.may(member)]
+        blocking = [blocked for blocked in found if blocked is not None]
+        if len(blocking) == len(found):
+            raise _never_fits(group.name, *max(blocking, key=lambda blocked: blocked[0].room))
 
-    def _too_late(self, group: _Group, ask: Ask | None, now: float, since: float) -> QueueTimeout:
-        assert ask is not None
-        wait, binding = self._estimate(group, ask, now)
-        waited = f" after {now - since:.1f} s" if now > since else ""
+    def _too_late(self, group: _Group, waiting: _Waiter, now: float) -> QueueTimeout:
+        wait, binding = self._estimate(group, waiting, now)
+        waited = f" after {now - waiting.since:.1f} s" if now > waiting.since else ""
         message = f"{group.name}: no room{waited}; {binding or 'its deployments'} will have some in about {wait:.1f} s"
         return QueueTimeout.of(Failure(Kind.QUEUE_TIMEOUT, message, model=group.name, retry_after=wait, scope=None))
 
-    def _estimate(self, group: _Group, ask: Ask, now: float) -> tuple[float, str | None]:
-        """Seconds the call would probably wait, and the limit that decides it."""
-        at, binding = math.inf, None
-        for member in self._members(group, ask):
-            fits, meter = self._when(member, ask, now)
-            if fits < at:
-                at, binding = fits, meter
-        if at == math.inf:
-            at = now  # it waits for a running call to end: soon, but nobody knows when
-        behind = len(group.queue) / max(self._rate(group), 1e-9) if group.queue else 0.0
-        return max(at - now, behind), None if binding is None else binding.limit.name
-
-    def _rate(self, group: _Group) -> float:
-        """Calls a second that the group's limits on requests allow together; many where there are none."""
-        rate = 0.0
-        for member in group.members:
-            rates = [m.limit.amount / m.limit.window for m in member.account.meters if m.limit.unit.value == "requests" and m.limit.window]
-            rate += min(rates, default=1000.0)
-        return rate
+    def _estimate(self, group: _Group, waiting: _Waiter, now: float) -> tuple[float, str | None]:
+        """Seconds until the call is served: exact when nobody waits, else what those before it probably take."""
+        at, binding, member = soonest(group, waiting, now)
+        if at == math.inf and member is not None:
+            account = member.account
+            at = now + account.sizes.duration / max(1, account.in_flight)
+        ahead = queueing(group.line, group, waiting.ask, waiting.allowed, self.settings.call_cost) if group.line else 0.0
+        return max(at - now, ahead), label(binding)
 
     # ---- matching those who wait with those who have room
 
     def _match(self, group: _Group, now: float) -> None:
         """Serve everybody who can be served now, and find out when to look again."""
-        while group.queue:
-            found = self._best(group, now)
+        settings = self.settings
+        ahead: list[_Waiter] = []
+        priced: dict[Member, tuple[float, ...]] = {}
+        while group.line:
+            open_now = [member for member in group.members if member.open_at(now) <= now]
+            if not open_now:
+                break
+            if len(ahead) <= settings.look_ahead // 2:
+                ahead = group.line.first(settings.look_ahead)
+            priced = priced or {member: prices(member.account, now) for member in group.members}
+            found = pick(ahead, group, open_now, priced, now, behind=settings.behind, most_bypassed=settings.most_bypassed)
             if found is None:
                 break
-            waiting, member = found
-            self._serve(group, waiting, member, now)
-        group.wake_at = self._wake_at(group, now) if group.queue else math.inf
-        if group.keeper is None or group.keeper.gone:
-            self._hand_over(group)
+            for waiting in ahead[: found.position]:
+                waiting.bypassed += 1
+            self._serve(group, ahead.pop(found.position), found.member, now)
+            changed = found.member.account
+            priced.update({member: prices(changed, now) for member in group.members if member.account is changed})
+        self._plan_next(group, now)
 
-    def _serve(self, group: _Group, waiting: _Waiting, member: _Deployment, now: float) -> None:
-        assert waiting.ask is not None
-        group.queue.serve(waiting)
-        waiting.granted = self._grant(member, waiting.ask, now - waiting.since, waiting.binding, now)
+    def _serve(self, group: _Group, waiting: _Waiter, member: Member, now: float) -> None:
+        group.line.serve(waiting)
+        decided = tuple([_passed_over(other, waiting, now) for other in group.members if other is not member])
+        waited = now - waiting.since
+        waiting.granted = self._grant(member, waiting.ask, waiting.costs_at(member), waiting.scopes, waited, waiting.binding, decided, now)
+        self._tell(group, waiting)
+
+    def _refuse(self, group: _Group, waiting: _Waiter, error: HeadraceError) -> None:
+        group.line.leave(waiting)
+        waiting.refused = error
+        self._tell(group, waiting)
+
+    def _tell(self, group: _Group, waiting: _Waiter) -> None:
+        self._stop_waiting(group, waiting)
         if waiting.waiter is not None:
             waiting.waiter.wake()
 
-    def _best(self, group: _Group, now: float) -> tuple[_Waiting, _Deployment] | None:
-        """The pair that loses least: big calls go where tokens are plentiful, small ones where requests are."""
-        open_now = [member for member in group.members if member.open_at(now) <= now]
-        if not open_now:
-            return None
-        prices = {member.id: _prices(member.account, now) for member in group.members}
-        ahead = group.queue.first(self.settings.look_ahead)
-        best: tuple[_Waiting, _Deployment] | None = None
-        least = math.inf
-        for position, waiting in enumerate(ahead):
-            assert waiting.ask is not None
-            member, regret = self._cheapest(group, open_now, prices, waiting.ask, now)
-            if member is not None and regret + 0.02 * position < least:
-                best, least = (waiting, member), regret + 0.02 * position
-            if waiting.bypassed >= self.settings.most_bypassed or least <= 0.02 * (position + 1):
-                break  # nobody passes one that was passed too often; nobody further back can be better
-        self._note_bypassed(ahead, best)
-        return best
-
-    def _note_bypassed(self, ahead: Sequence[_Waiting], best: tuple[_Waiting, _Deployment] | None) -> None:
-        for waiting in ahead if best is not None else ():
-            if best is not None and waiting is best[0]:
-                return
-            waiting.bypassed += 1
-
-    def _cheapest(
-        self, group: _Group, open_now: Sequence[_Deployment], prices: Mapping[str, Mapping[str, float]], ask: Ask, now: float
-    ) -> tuple[_Deployment | None, float]:
-        """The open deployment where the call costs least, and how much dearer it is than the cheapest of all."""
-        fitting = [member for member in open_now if (ask.only is None or member.id in ask.only) and self._fits(member, ask, now)]
-        if not fitting:
-            return None, math.inf
-        scores = {member.id: _score(prices[member.id], member.account, ask) for member in self._members(group, ask)}
-        lowest = min(scores[member.id] for member in fitting)
-        equal = [member for member in fitting if scores[member.id] <= lowest * 1.01]
-        member = min(equal, key=lambda m: m.account.in_flight if ask.prefer is None else ask.prefer(m.id))
-        least = min(scores.values())
-        return member, (lowest - least) / least if least > 0 else lowest
-
-    def _wake_at(self, group: _Group, now: float) -> float:
-        """The next moment at which somebody ahead might fit; inf when only an ending call can make room."""
-        at = math.inf
-        for waiting in group.queue.first(8):
-            assert waiting.ask is not None
-            soonest, binding = math.inf, None
-            for member in self._members(group, waiting.ask) or group.members:
-                fits, meter = self._when(member, waiting.ask, now)
-                if fits < soonest:
-                    soonest, binding = fits, meter
-            waiting.binding = waiting.binding or (None if binding is None else binding.limit.name)
-            at = min(at, soonest)
-        return max(at, now + 1e-4)
-
-    def _hand_over(self, group: _Group) -> None:
-        """Give the keeping of time to another waiter: the last in line, who keeps it longest."""
-        last = self._last(group)
-        group.keeper = last
-        if last is not None and last.waiter is not None:
-            last.waiter.wake()
-
-    def _last(self, group: _Group) -> _Waiting | None:
-        last: _Waiting | None = None
-        for waiting in group.queue.all():
-            if waiting.waiter is not None:
-                last = waiting
-        return last
-
-    def _call_keeper(self, group: _Group) -> None:
-        """Something changed for the better: have the line looked at."""
-        group.wake_at = -math.inf
-        if group.keeper is not None and group.keeper.waiter is not None:
+    def _plan_next(self, group: _Group, now: float) -> None:
+        """When to look again. Who keeps the time is told if that is sooner than he thought."""
+        before, group.wake_at = group.wake_at, math.inf
+        if not group.line:
+            return
+        ahead = group.line.first(self.settings.look_ahead)
+        at, binding = next_opening(ahead, group, now)
+        ahead[0].binding = ahead[0].binding or (label(binding))
+        group.wake_at = max(at, now + 1e-4)
+        if group.keeper is None:
+            self._hand_over(group)
+        elif group.wake_at < before and group.keeper.waiter is not None:
             group.keeper.waiter.wake()
 
     # ---- endings
@@ -458,34 +462,38 @@ class Limiter:
         """End a reservation whose call was never sent."""
         self.settle(reservation, used=None, sent=False, now=now)
 
+    def progress(self, reservation: Reservation, output_tokens: int, now: float) -> None:
+        """The call has written so many tokens by now: they count at once where output counts as it is written."""
+        self._lock.post(lambda: self._progress(reservation, output_tokens, now))
+
+    def _progress(self, reservation: Reservation, output_tokens: int, now: float) -> None:
+        if reservation.open:
+            reservation.ledger.account.progress(reservation.taken, output_tokens, now)
+
     def _settle(
         self, reservation: Reservation, used: Used | None, now: float, sent: bool, failure: Failure | None, view: Sequence[QuotaView]
     ) -> None:
         if not reservation.open:
             return
         reservation.open = False
-        account = reservation.account
-        for ledger, holds in zip((account, *reservation.scopes), reservation.holds, strict=True):
-            ledger.settle(reservation.charge, holds, used, sent, now)
-        if failure is None:
-            if sent:
-                account.answered(view, now)
-        elif failure.kind is Kind.RATE_LIMIT:
-            account.refused(failure, now)
-        self._after(account, now)
-
-    def _after(self, account: Account, now: float) -> None:
-        """Room may have come free: serve those who wait for it."""
-        for group in self._groups.values():
-            if group.queue and any(member.account is account for member in group.members):
-                self._match(group, now)
+        ledger, taken = reservation.ledger, reservation.taken
+        ledger.account.settle(taken, used, sent, failure, now)
+        for scope, held in reservation.scopes:
+            scope.settle(held, used, sent, failure, now)
+        if failure is not None and failure.kind is Kind.RATE_LIMIT:
+            ledger.learner.refused(failure, view, now)
+        elif failure is None and sent:
+            ledger.learner.answered(taken, view, now)
+        for group in self._groups.values() if reservation.scopes else ledger.groups.values():
+            if group.line:  # type: ignore[attr-defined]
+                self._match(group, now)  # type: ignore[arg-type]
 
     def pause(self, deployment: str, until: float, now: float) -> None:
         """Send nothing to one deployment before `until`; others of its account go on."""
-        self._lock.post(lambda: self._pause(deployment, until, now))
+        self._lock.post(lambda: self._pause(deployment, until))
 
-    def _pause(self, deployment: str, until: float, now: float) -> None:
-        member = self._deployments.get(deployment)
+    def _pause(self, deployment: str, until: float) -> None:
+        member = self._members.get(deployment)
         if member is not None:
             member.paused_until = max(member.paused_until, until)
 
@@ -494,9 +502,9 @@ class Limiter:
         self._lock.post(lambda: self._gate(deployment, until))
 
     def _gate(self, deployment: str, until: float) -> None:
-        member = self._deployments.get(deployment)
+        member = self._members.get(deployment)
         if member is not None:
-            member.account.hold(until)
+            member.account.held_until = max(member.account.held_until, until)
 
     # ---- looking
 
@@ -504,8 +512,15 @@ class Limiter:
         """What a call would find. Changes nothing."""
         with self._lock:
             group = self._group(ask.group)
-            wait, binding = self._estimate(group, ask, now)
-            return Availability(len(group.queue), wait, binding)
+            waiting = _Waiter(
+                ask.tenant, ask.weight, int(ask.priority), 0.0,
+                ask=ask, scopes=self._scopes_of(ask), allowed=group.allowed(ask), since=now, until=math.inf,
+            )  # fmt: skip
+            wait, binding = self._estimate(group, waiting, now)
+            ahead = group.line.ahead_of(ask.tenant, ask.weight, int(ask.priority), 0.0)[0]
+            rooms = {member.id: _passed_over(member, waiting, now) for member in group.members if waiting.may(member)}
+            deployments = {id: (found.wait, found.binding) for id, found in rooms.items()}
+            return Availability(len(group.line), 1 + round(ahead), wait, binding, deployments)
 
     def snapshot(self, now: float) -> dict[str, Any]:
         """Every deployment's use of its limits and every group's queue, as plain values."""
@@ -514,21 +529,58 @@ class Limiter:
                 member.id: {
                     "in_flight": member.account.in_flight,
                     "held": max(0.0, max(member.account.held_until, member.paused_until) - now),
-                    "limits": {meter.limit.name: _gauge(meter, now) for meter in member.account.meters},
+                    "limits": {meter.limit.label: _gauge(meter, now) for meter in member.account.meters},
                 }
-                for member in self._deployments.values()
+                for member in self._members.values()
             }
-            return {"deployments": deployments, "queues": {name: len(group.queue) for name, group in self._groups.items()}}
+            return {"deployments": deployments, "queues": {name: len(group.line) for name, group in self._groups.items()}}
 
     def __repr__(self) -> str:
-        waiting = sum(len(group.queue) for group in self._groups.values())
-        return f"<Limiter {len(self._deployments)} deployments, {waiting} waiting>"
+        waiting = sum(len(group.line) for group in self._groups.values())
+        return f"<Limiter {len(self._members)} deployments, {waiting} waiting>"
 
     def _group(self, name: str) -> _Group:
         group = self._groups.get(name)
         if group is None or not group.members:
-            raise BadRequestError(f"no deployment serves {name!r}", name)
+            raise _nobody(name)
         return group
+
+    def _scopes_of(self, ask: Ask) -> tuple[Account, ...]:
+        unknown = [name for name in ask.scopes if name not in self._scopes]
+        if unknown:
+            raise ConfigurationError(
+                f"scopes: there is no {unknown[0]!r}; add_scope comes first. A limit that is not there would be no limit"
+            )
+        return tuple([self._scopes[name] for name in ask.scopes])
+
+
+OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
+EXACT: Final = MeterSettings(spread=0.0, kept_for_urgent=0.0, paced=False)
+
+
+def _nobody(group: str) -> BadRequestError:
+    return BadRequestError(f"no deployment serves {group!r}", group)
+
+
+def _never_fits(group: str, meter: Meter, cost: float) -> NeverFits:
+    label = meter.limit.label
+    message = (
+        f"{group}: the call is larger than a whole limit: it needs {cost:.0f} {meter.limit.unit.value}, and "
+        f"{label} allows {meter.room:.0f}. Ask for fewer tokens (max_tokens), or raise {label}"
+    )
+    return NeverFits.of(Failure(Kind.NEVER_FITS, message, model=group))
+
+
+def _passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
+    if not waiting.may(member):
+        return Candidate(member.id, math.inf, None)
+    at, binding = earliest(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)
+    return Candidate(member.id, at - now, label(binding))
+
+
+def _gauge(meter: Meter, now: float) -> dict[str, float]:
+    share = meter.share(now)
+    return {"limit": meter.room, "used": share * meter.room, "share": share}
 
 
 class _Lock:
@@ -561,18 +613,3 @@ class _Lock:
                     self._later.popleft()()
             finally:
                 self._held.release()
-
-
-def _prices(account: Account, now: float) -> Mapping[str, float]:
-    """The shadow price of one unit more, by unit: nothing while a limit is slack, steep as it fills."""
-    return {meter.limit.name: meter.share(now) ** SHARPNESS / meter.room for meter in account.meters if meter.room}
-
-
-def _score(prices: Mapping[str, float], account: Account, ask: Ask) -> float:
-    input = account.input_of(ask.charge)
-    return sum(prices[meter.limit.name] * meter.cost(ask.charge, input) for meter in account.meters if meter.limit.name in prices)
-
-
-def _gauge(meter: Meter, now: float) -> dict[str, float]:
-    share = meter.share(now)
-    return {"limit": meter.room, "used": share * meter.room, "share": share}

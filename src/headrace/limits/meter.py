@@ -7,8 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from headrace.limits.guard import Entry, SlidingLog
-from headrace.limits.limit import Charge, Limit, Unit, Used
+from headrace.limits.costs import as_written, expected, in_the_end, on_arrival
+from headrace.limits.guard import EPSILON, Entry, SlidingLog
+from headrace.limits.limit import Limit, Unit
 from headrace.limits.pace import Pace
 from headrace.limits.profile import Profile
 
@@ -19,182 +20,265 @@ class MeterSettings(Struct, frozen=True):
     spread: float = 0.5
     """Seconds by which the travel times of two requests may differ: the window is watched this much longer."""
     tolerance: float = 4.0
-    """Seconds of its rate that a flow may run ahead; below a second it wastes what two limits leave each other."""
+    """Seconds of its rate that a flow may run ahead where nobody knows what a provider bears; below a second it wastes what two
+    limits leave each other."""
+    known_tolerance: float = 16.0
+    """The same where the provider is known to allow a burst: more brings calls in sooner after a quiet time and gains nothing else."""
+    urgent_tolerance: float = 8.0
+    """The same for interactive calls."""
     least_burst: float = 5.0
     """Calls that may go at once however low the limit is."""
+    kept_for_urgent: float = 0.01
+    """Share of a window that only interactive calls may use, once there have been some: they need not wait for old charges to expire."""
+    paced: bool = True
+    """False for limits of our own: nobody minds when we use them."""
+
+
+PACED: Final = 60.0
+"""Seconds of the longest window over which calls are spread: a day's allowance may be used in the morning."""
 
 
 class Hold:
     """What one reservation holds of one meter."""
 
-    __slots__ = ("charged", "entries", "expected", "meter")
+    __slots__ = ("charged", "entries", "expected", "meter", "view")
 
-    def __init__(self, meter: Meter, charged: float, expected: float, entries: tuple[Entry, ...]) -> None:
+    def __init__(
+        self, meter: Meter, charged: float, expected: float, entries: tuple[tuple[SlidingLog, Entry], ...], view: tuple[float, float]
+    ) -> None:
         self.meter = meter
         self.charged = charged
         self.expected = expected
         self.entries = entries
+        self.view = view
+        """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
 
 
-EPSILON: Final = 1e-9
+NO_ENTRIES: Final[tuple[tuple[SlidingLog, Entry], ...]] = ()
 
 
 class Meter:
     """One limit of one account."""
 
-    __slots__ = ("_log", "_pace", "_shorter", "limit", "margin", "profile", "running", "settings", "stated")
+    __slots__ = (
+        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_pace", "_shorter", "arrival", "as_written",
+        "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
+        "tolerance",
+    )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
         self.limit = limit
         self.profile = profile
         self.settings = settings
-        self.margin = 0.0
-        """Share of the limit kept free, after refusals that nobody could explain."""
-        self.stated: float | None = None
-        """A lower limit that the provider itself named."""
+        self.arrival = on_arrival(limit.unit, profile)
+        self.expected = expected(limit.unit, profile)
+        self.final = in_the_end(limit.unit, profile)
+        self.as_written = as_written(limit.unit, profile)
         self.running = 0
-        window = limit.window
-        self._log = SlidingLog(window + settings.spread)
-        self._pace = Pace(limit.amount / window, self._tolerance()) if window else None
+        self.stated: float | None = None
+        """A lower limit than ours that the provider itself named."""
+        self._margin = 0.0
+        self._foreign = 0.0
+        self._ever = 0.0
+        self._caution = math.inf
+        self._log = SlidingLog(limit.window + settings.spread)
         self._shorter: list[tuple[SlidingLog, float]] = []
-        if limit.unit is Unit.REQUESTS and window == 60.0:
-            for shorter in profile.windows:
-                self.watch(shorter)
+        self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
+        self._burst = _burst(limit, profile)
+        self._apply()
+        if limit.unit is Unit.REQUESTS and limit.window == 60.0:
+            for window in profile.windows:
+                self.watch(window)
 
-    def _tolerance(self) -> float:
-        rate = self.limit.amount / self.limit.window
-        if self.profile.burst is not None:
-            return max(0.0, self.profile.burst - self.settings.spread - 1 / rate)
-        calls = self.settings.least_burst / rate if self.limit.unit is Unit.REQUESTS else 0.0
-        return max(self.settings.tolerance, min(calls, self.limit.window))
-
-    def watch(self, window: float) -> None:
-        """Keep requests below their share of the limit in a shorter window as well."""
-        amount = math.floor(self.limit.amount * window / self.limit.window + EPSILON)
-        if amount >= 1 and all(log.window != window + self.settings.spread for log, _ in self._shorter):
-            self._shorter.append((SlidingLog(window + self.settings.spread), float(amount)))
-            if self._pace is not None:
-                self._pace.tolerance = min(self._pace.tolerance, max(window, 1 / self._pace.rate))
+    # ---- how much there is
 
     @property
-    def room(self) -> float:
-        """What may be charged within a window."""
+    def margin(self) -> float:
+        """Share of the limit kept free, after refusals that nobody could explain."""
+        return self._margin
+
+    @margin.setter
+    def margin(self, share: float) -> None:
+        self._margin = share
+        self._apply()
+
+    def resize(self, limit: Limit) -> None:
+        """Another amount from now on; what is on the books stays there."""
+        self.limit = limit
+        self._apply()
+        watched = [log.window - self.settings.spread for log, _ in self._shorter]
+        self._shorter = [(log, _share_of(limit, window)) for (log, _), window in zip(self._shorter, watched, strict=True)]
+
+    def state(self, amount: float | None) -> None:
+        """The provider's own word on the amount; None takes it back."""
+        self.stated = amount
+        self._apply()
+
+    def _apply(self) -> None:
         amount = self.limit.amount if self.stated is None else min(self.limit.amount, self.stated)
-        return amount * (1 - self.margin)
+        whole = amount * (1 - self._margin)
+        self.room = max(0.02 * amount, whole - self._foreign * self._log.window)
+        """What may be charged within a window."""
+        kept = self.settings.kept_for_urgent if 30 <= self.limit.window <= PACED else 0.0
+        self.room_behind_urgent = self.room * (1 - kept)
+        if self._pace is not None:
+            self._pace.rate = max(0.02 * amount, whole - self._foreign * self.limit.window) / self.limit.window
+            self.tolerance = min(self._caution, self._tolerance(self._pace.rate))
 
-    # what a call costs here
+    def _tolerance(self, rate: float) -> float:
+        """Seconds the flow may run ahead."""
+        settings = self.settings
+        if self._burst is not None:
+            return settings.known_tolerance
+        calls = settings.least_burst / rate if self.limit.unit is Unit.REQUESTS and not self._shorter else 0.0
+        return max(settings.tolerance, min(calls, self.limit.window))
 
-    def cost(self, charge: Charge, input: float) -> float:
-        """The most it can cost, as this provider counts. input: the corrected estimate of its prompt."""
-        profile = self.profile
-        match self.limit.unit:
-            case Unit.REQUESTS:
-                return charge.requests
-            case Unit.IN_FLIGHT:
-                return 1
-            case Unit.INPUT:
-                return input - (charge.cached if profile.cached_free else 0)
-            case Unit.OUTPUT:
-                return charge.max_output
-            case Unit.MONEY:
-                return charge.money
-        if not profile.output_counts:
-            return input
-        return max(input, charge.max_output) if profile.estimate == "max" else input + charge.max_output
+    def slow_to(self, tolerance: float) -> None:
+        """Let the flow run no further ahead than this, whatever else would allow."""
+        self._caution = tolerance
+        self._apply()
 
-    def real_cost(self, used: Used, charged: float) -> float:
-        """What it turned out to cost."""
-        profile = self.profile
-        input = used.input - (used.cached if profile.cached_free else 0)
-        match self.limit.unit:
-            case Unit.REQUESTS | Unit.IN_FLIGHT:
-                return charged
-            case Unit.INPUT:
-                return input
-            case Unit.OUTPUT:
-                return used.output if profile.accounting != "reserve" else charged
-            case Unit.MONEY:
-                return used.money
-        if profile.accounting == "reserve":
-            return charged
-        return input + used.output if profile.output_counts else input
+    def watch(self, window: float) -> None:
+        """Keep requests below their share of the limit in a shorter window as well. What went before is carried over."""
+        amount = _share_of(self.limit, window)
+        if amount < 1 or self.watches(window):
+            return
+        log = SlidingLog(window + self.settings.spread)
+        self._log.copy_to(log)
+        self._shorter = [*self._shorter, (log, amount)]
+        self._apply()
 
-    # when it fits
+    def unwatch(self, window: float) -> None:
+        """Watch that shorter window no more."""
+        self._shorter = [(log, amount) for log, amount in self._shorter if log.window != window + self.settings.spread]
+        self._apply()
+
+    def watches(self, window: float) -> bool:
+        return any(log.window == window + self.settings.spread for log, _ in self._shorter)
+
+    # ---- when a call fits
 
     def open_at(self, now: float) -> float:
         """The moment before which no call at all passes."""
-        if self._pace is None:
-            return now if self.running < self.room else math.inf
-        return self._pace.when(now)
+        if self._pace is not None:
+            return self._pace.when(now, self.tolerance)
+        return math.inf if self.limit.unit is Unit.IN_FLIGHT and self.running >= self.room else now
 
-    def when(self, cost: float, now: float) -> float:
-        """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended."""
-        if self._pace is None:
-            return now if self.running + cost <= self.room else math.inf
-        at = max(self._pace.when(now), self._log.when(cost, self.room, now))
+    def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True) -> float:
+        """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
+
+        doubt: what may be on the provider's books that is not on ours.
+        """
+        if self.limit.unit is Unit.IN_FLIGHT:
+            return now if self.running + cost <= self.room + EPSILON else math.inf
+        room = (self.room if urgent else self.room_behind_urgent) - doubt
+        at = self._log.when(cost, room if room > cost or cost > self.room else cost, now)
+        if self._pace is not None:
+            at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent)))
         for log, amount in self._shorter:
             at = max(at, log.when(cost, amount, now))
         return at
 
+    def _tolerance_for(self, cost: float, urgent: bool) -> float:
+        """A bucket of known size must hold the whole call, wherever its travel time lets it arrive."""
+        tolerance = self.tolerance
+        if urgent and tolerance < self.settings.urgent_tolerance and tolerance >= self.settings.tolerance:
+            tolerance = self.settings.urgent_tolerance
+        if self._burst is None:
+            return tolerance
+        assert self._pace is not None
+        return min(tolerance, max(0.0, (self._burst - cost) / self._pace.rate - self.settings.spread))
+
     def never(self, cost: float) -> bool:
-        """Whether a call of this cost is larger than the whole limit."""
-        return cost > self.room + EPSILON
+        """Whether a call of this cost is larger than the whole limit, or than the bucket behind it."""
+        return cost > self.room + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
 
     def share(self, now: float) -> float:
-        """The used part of the limit, 0 to 1."""
-        if self._pace is None:
+        """The used part of the limit, 0 to 1 and a little."""
+        if self.limit.unit is Unit.IN_FLIGHT:
             return self.running / self.room
         self._log.forget(now)
-        return self._log.used / self.room if self.room else 1.0
+        return self._log.used / self.room
 
     @property
     def used(self) -> float:
-        return self.running if self._pace is None else self._log.used
+        """What is on our books within the window."""
+        return self.running if self.limit.unit is Unit.IN_FLIGHT else self._log.used
 
-    # taking and giving back
+    # ---- taking and giving back
 
     def take(self, cost: float, expected: float, now: float) -> Hold:
         """Charge a call. expected: what it will probably have cost in the end."""
         self.running += 1
-        if self._pace is None:
-            return Hold(self, cost, expected, ())
-        self._pace.add(now, expected)
-        entries = (self._log.add(now, cost), *(log.add(now, cost) for log, _ in self._shorter))
-        return Hold(self, cost, expected, entries)
+        if self.limit.unit is Unit.IN_FLIGHT:
+            return Hold(self, cost, expected, NO_ENTRIES, (0.0, 0.0))
+        pace, log = self._pace, self._log
+        entry = log.add(now, cost)
+        self._ever += cost
+        view = (log.used, self._ever)
+        if pace is None:
+            return Hold(self, cost, 0.0, ((log, entry),), view)
+        if self._burst is not None and not self.as_written and expected < cost:
+            expected = cost  # a bucket of known size is mirrored exactly: it gives the rest back when the call ends
+        pace.add(now, expected)
+        entries = ((log, entry), *[(shorter, shorter.add(now, cost)) for shorter, _ in self._shorter]) if self._shorter else ((log, entry),)
+        return Hold(self, cost, expected, entries, view)
 
-    def settle(self, hold: Hold, used: Used | None, sent: bool, now: float) -> None:
-        """End a charge. used: None where nobody knows, which leaves the charge as it stands."""
+    def end(self, hold: Hold) -> None:
+        """The call is no longer in flight."""
         self.running -= 1
-        if self._pace is None:
-            return
-        if not sent:
-            self._correct(hold, 0.0)
-        elif used is not None:
-            self._correct(hold, self._settled(hold, used, now))
 
-    def _settled(self, hold: Hold, used: Used, now: float) -> float:
-        """What stays on the books where the call was sent; output that is counted as it is written goes on them now."""
-        real = self.real_cost(used, hold.charged)
-        if self.profile.accounting != "post" or self.limit.unit not in (Unit.TOKENS, Unit.OUTPUT) or not self.profile.output_counts:
-            return real
-        self._log.add(now, used.output)
-        assert self._pace is not None
-        self._pace.correct(used.output)
-        return real - used.output
+    def correct(self, hold: Hold, cost: float) -> None:
+        """The call turned out to cost this much of what was charged on arrival."""
+        difference = cost - hold.charged
+        if difference:
+            hold.charged = cost
+            self._ever += difference
+            for log, entry in hold.entries:
+                log.correct(entry, difference)
 
-    def _correct(self, hold: Hold, cost: float) -> None:
-        log, shorter = self._log, self._shorter
-        for entry, (kept, _) in zip(hold.entries, ((log, 0.0), *shorter), strict=False):
-            kept.correct(entry, cost)
+    def repay(self, hold: Hold, cost: float) -> None:
+        """The flow was charged `expected` for a call that cost this much altogether."""
         if self._pace is not None:
             self._pace.correct(cost - hold.expected)
+            hold.expected = cost
 
-    def foreign(self, cost: float, now: float) -> None:
-        """Somebody else has used this much of the limit."""
-        if cost > 0 and self._pace is not None:
-            self._log.add(now, cost)
-            self._pace.add(now, cost)
+    def add_written(self, tokens: float, now: float) -> None:
+        """Output that counts from the moment it was written."""
+        self._log.add(now, tokens)
+        self._ever += tokens
+
+    # ---- what others use
+
+    def share_with(self, rate: float) -> None:
+        """Somebody else uses `rate` of the limit in a second: leave him that."""
+        self._foreign = rate
+        self._apply()
+
+    @property
+    def known_bucket(self) -> bool:
+        """Whether the provider is known to hold this limit in a bucket, whose level its headers show."""
+        return self._burst is not None
+
+    def remember(self, log: SlidingLog) -> None:
+        """What `log` saw was charged here as well."""
+        log.copy_to(self._log)
 
     def recent(self, seconds: float, now: float) -> float:
         """What was charged in the last `seconds`."""
         return self._log.since(now - seconds)
+
+    def __repr__(self) -> str:
+        return f"<Meter {self.limit.label} {self.used:.0f} of {self.room:.0f}>"
+
+
+def _share_of(limit: Limit, window: float) -> float:
+    return math.floor(limit.amount * window / limit.window + EPSILON)
+
+
+def _burst(limit: Limit, profile: Profile) -> float | None:
+    """Units of the limit that the provider's bucket is known to hold."""
+    seconds = {Unit.REQUESTS: profile.request_burst, Unit.TOKENS: profile.token_burst, Unit.INPUT: profile.token_burst}.get(limit.unit)
+    if seconds is None or limit.window != 60.0:
+        return None
+    return max(1.0 if limit.unit is Unit.REQUESTS else 0.0, limit.amount * seconds / limit.window)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Pace:
-    """A flow of at most `rate` a second, that may run `tolerance` seconds ahead.
+    """A flow of at most `rate` a second, that may run some seconds of tolerance ahead.
 
     A call is let through when the debt is within tolerance, and only then adds its own cost to it: calls of any size pass,
     and what passes in any w seconds is at most rate * (w + tolerance) plus one call.
     """
 
-    __slots__ = ("_paid_until", "rate", "tolerance")
+    __slots__ = ("paid_until", "rate")
 
-    def __init__(self, rate: float, tolerance: float) -> None:
+    def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.tolerance = tolerance
-        self._paid_until = float("-inf")
+        self.paid_until = -math.inf
         """The moment at which everything let through so far will have been earned."""
 
-    def when(self, now: float) -> float:
+    def when(self, now: float, tolerance: float) -> float:
         """The moment at which the next call may pass."""
-        return max(now, self._paid_until - self.tolerance)
+        at = self.paid_until - tolerance
+        return at if at > now else now
 
     def add(self, at: float, cost: float) -> None:
-        self._paid_until = max(self._paid_until, at) + cost / self.rate
+        """Let a call pass."""
+        start = self.paid_until
+        self.paid_until = (start if start > at else at) + cost / self.rate
 
     def correct(self, difference: float) -> None:
-        """A call cost this much more (or less) than was added for it."""
-        if self._paid_until > float("-inf"):
-            self._paid_until += difference / self.rate
+        """A call cost that much more than was added for it."""
+        self.paid_until += difference / self.rate

@@ -23,21 +23,33 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is taken on arrival: prompt plus max_tokens, or the larger of the two."""
     output_counts: bool = True
     """Whether max_tokens and output count towards tokens at all (Gemini counts input only)."""
+    output_weight: float = 1.0
+    """Tokens of the limit that one token of output takes in the end (Bedrock's burndown)."""
     cached_free: bool = False
     """Whether tokens read from the provider's cache do not count."""
+    count_failed: bool = False
+    """Whether refused requests count towards requests."""
     windows: tuple[float, ...] = ()
     """Shorter windows, in seconds, over which requests per minute are enforced as well."""
-    burst: float | None = None
-    """Seconds of its limit that a provider's bucket holds, where that is known and less than a minute."""
+    request_burst: float | None = None
+    """Seconds of its limit on requests that may be used at once; None where nobody knows."""
+    token_burst: float | None = None
+    """The same for tokens."""
     source: str = ""
     checked: datetime.date | None = None
     confidence: Literal["documented", "recorded", "secondary", "inferred", "unknown"] = "unknown"
 
     def __post_init__(self) -> None:
-        if any(window <= 0 for window in self.windows):
-            raise ValueError("windows must be positive numbers of seconds")
-        if self.burst is not None and self.burst <= 0:
-            raise ValueError("burst must be a positive number of seconds")
+        for name in ("request_burst", "token_burst", "output_weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        if not all(0 < window < 60 for window in self.windows):
+            raise ValueError(f"windows must be seconds between 0 and 60, shorter than the minute they cut up; got {self.windows!r}")
+        if self.windows and self.request_burst is not None:
+            raise ValueError("windows and request_burst contradict each other: requests are counted in windows, or they fill a bucket")
+        if self.accounting == "post" and self.estimate == "max":
+            raise ValueError('accounting = "post" and estimate = "max" contradict each other: max_tokens is not taken on arrival')
 
 
 @cache

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Iterator
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -18,7 +21,7 @@ class Priority(enum.IntEnum):
     BATCH = 2
 
 
-class Place(Struct, eq=False, gc=True):
+class Place(Struct, eq=False):
     """What the line needs to know of one that waits in it."""
 
     tenant: str
@@ -28,24 +31,38 @@ class Place(Struct, eq=False, gc=True):
     """In tokens: what serving it counts against its tenant's turn."""
     gone: bool = False
     bypassed: int = 0
+    """Times that one behind it was served."""
 
 
 P = TypeVar("P", bound=Place)
 
 
+class Tenant(Generic[P]):
+    """One tenant's own line within a class."""
+
+    __slots__ = ("cost", "line", "turn")
+
+    def __init__(self, turn: float) -> None:
+        self.line: OrderedDict[P, None] = OrderedDict()
+        self.turn = turn
+        """Virtual time: cost served so far, over weight. Whoever has the least is next."""
+        self.cost = 0.0
+        """Of all who wait in it, over their weights."""
+
+
 class FairQueue(Generic[P]):
     """Start-time fair queueing: whoever has been served least, for its weight, is next.
 
-    A tenant that was away comes back at the present turn: nobody saves up turns. Leaving is marking: a place that is
-    `gone` is skipped when its turn comes.
+    A tenant that was away comes back at the present turn: nobody saves up turns. Joining, leaving and serving cost the same
+    however many wait.
     """
 
-    __slots__ = ("_classes", "_length", "_present", "_served")
+    __slots__ = ("_away", "_classes", "_length", "_present")
 
     def __init__(self) -> None:
-        self._classes: dict[int, dict[str, deque[P]]] = {}
-        self._served: dict[str, float] = {}
-        """Virtual time of each tenant: cost served so far over weight."""
+        self._classes: dict[int, _Class[P]] = {}
+        self._away: OrderedDict[str, float] = OrderedDict()
+        """Turns of tenants that wait for nothing now, but have been served ahead of the present turn."""
         self._present = 0.0
         self._length = 0
 
@@ -53,78 +70,120 @@ class FairQueue(Generic[P]):
         return self._length
 
     def push(self, place: P) -> None:
-        tenants = self._classes.setdefault(place.priority, {})
-        line = tenants.get(place.tenant)
-        if line is None:
-            line = tenants[place.tenant] = deque()
-            self._served[place.tenant] = max(self._served.get(place.tenant, 0.0), self._present)
-        line.append(place)
+        ranks = self._classes.get(place.priority)
+        if ranks is None:
+            ranks = self._classes[place.priority] = _Class()
+            self._classes = dict(sorted(self._classes.items()))
+        tenant = ranks.tenants.get(place.tenant)
+        if tenant is None:
+            tenant = Tenant(max(self._away.pop(place.tenant, 0.0), self._present))
+            ranks.enter(place.tenant, tenant)
+        tenant.line[place] = None
+        tenant.cost += place.cost / place.weight
         self._length += 1
 
     def leave(self, place: P) -> None:
         """Give a place up. Idempotent."""
-        if not place.gone:
-            place.gone = True
-            self._length -= 1
+        if place.gone:
+            return
+        place.gone = True
+        self._length -= 1
+        ranks = self._classes[place.priority]
+        tenant = ranks.tenants[place.tenant]
+        del tenant.line[place]
+        tenant.cost -= place.cost / place.weight
+        if not tenant.line:
+            ranks.exit(place.tenant, tenant)
+            self._remember(place.tenant, tenant.turn)
 
     def serve(self, place: P) -> None:
         """A place is served: its tenant's turn moves on."""
+        ranks = self._classes[place.priority]
+        tenant = ranks.tenants[place.tenant]
+        self._present = max(self._present, tenant.turn)
+        ranks.move(place.tenant, tenant, tenant.turn + place.cost / place.weight)
         self.leave(place)
-        turn = max(self._served.get(place.tenant, 0.0), self._present)
-        self._served[place.tenant] = turn + place.cost / place.weight
-        self._present = max(self._present, turn)
+
+    def _remember(self, name: str, turn: float) -> None:
+        """An absent tenant's turn matters until the present has passed it."""
+        if turn > self._present:
+            self._away[name] = max(turn, self._away.get(name, 0.0))
+        while self._away and next(iter(self._away.values())) <= self._present:
+            self._away.popitem(last=False)
 
     def first(self, count: int) -> list[P]:
         """The next `count` places in the order in which they should be served."""
         found: list[P] = []
-        for priority in sorted(self._classes):
-            tenants = self._classes[priority]
-            self._sweep(tenants)
-            found.extend(self._in_turn(tenants, count - len(found)))
+        for ranks in self._classes.values():
+            found.extend(ranks.first(count - len(found)))
             if len(found) >= count:
                 break
         return found
 
     def all(self) -> Iterator[P]:
         """Everybody who waits, in no particular order between tenants."""
-        for tenants in self._classes.values():
-            for line in tenants.values():
-                yield from (place for place in line if not place.gone)
+        for ranks in self._classes.values():
+            for tenant in ranks.tenants.values():
+                yield from tenant.line
 
-    def _sweep(self, tenants: dict[str, deque[P]]) -> None:
-        """Drop the fronts of lines that have left, and tenants with no one left."""
-        for tenant in list(tenants):
-            line = tenants[tenant]
-            while line and line[0].gone:
-                line.popleft()
-            if not line:
-                del tenants[tenant]
-                if self._served.get(tenant, 0.0) <= self._present and not any(tenant in other for other in self._classes.values()):
-                    self._served.pop(tenant, None)
+    def ahead_of(self, name: str, weight: float, priority: int, cost: float) -> tuple[float, float]:
+        """How many are served before one who would join now, and what they cost."""
+        count = total = 0.0
+        for rank, ranks in self._classes.items():
+            if rank < priority:
+                count += sum(len(tenant.line) for tenant in ranks.tenants.values())
+                total += sum(tenant.cost for tenant in ranks.tenants.values())
+        ranks_here = self._classes.get(priority)
+        if ranks_here is None or not ranks_here.tenants:
+            return count, total
+        own = ranks_here.tenants.get(name)
+        turn = own.turn + own.cost if own is not None else max(self._away.get(name, 0.0), self._present)
+        for tenant in ranks_here.tenants.values():
+            part = 1.0 if tenant is own else min(1.0, max(0.0, turn - tenant.turn) / max(tenant.cost, 1e-9))
+            count += part * len(tenant.line)
+            total += part * tenant.cost
+        return count, total
 
-    def _in_turn(self, tenants: dict[str, deque[P]], count: int) -> Iterator[P]:
+
+class _Class(Generic[P]):
+    """The tenants of one class, those with someone waiting sorted by turn."""
+
+    __slots__ = ("_order", "tenants")
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, Tenant[P]] = {}
+        self._order: list[tuple[float, str]] = []
+
+    def enter(self, name: str, tenant: Tenant[P]) -> None:
+        self.tenants[name] = tenant
+        insort(self._order, (tenant.turn, name))
+
+    def exit(self, name: str, tenant: Tenant[P]) -> None:
+        del self.tenants[name]
+        del self._order[bisect_left(self._order, (tenant.turn, name))]
+
+    def move(self, name: str, tenant: Tenant[P], turn: float) -> None:
+        del self._order[bisect_left(self._order, (tenant.turn, name))]
+        tenant.turn = turn
+        insort(self._order, (turn, name))
+
+    def first(self, count: int) -> Iterable[P]:
         """Merge the tenants' lines by virtual time."""
-        if len(tenants) == 1:
-            yield from _living(next(iter(tenants.values())), count)
-            return
-        turns = {tenant: self._served.get(tenant, 0.0) for tenant in tenants}
-        lines = {tenant: _living(line, count) for tenant, line in tenants.items()}
-        for _ in range(count):
-            tenant = min(turns, key=turns.__getitem__, default=None)
-            while tenant is not None and (place := next(lines[tenant], None)) is None:
-                del turns[tenant]
-                tenant = min(turns, key=turns.__getitem__, default=None)
-            if tenant is None:
-                return
-            assert place is not None
-            turns[tenant] += place.cost / place.weight
-            yield place
+        if not self._order:
+            return ()
+        if len(self._order) == 1:
+            return islice(self.tenants[self._order[0][1]].line, count)
+        return self._merge(count)
 
-
-def _living(line: deque[P], count: int) -> Iterator[P]:
-    for place in line:
-        if not place.gone:
-            yield place
+    def _merge(self, count: int) -> Iterator[P]:
+        heap = [(turn, name, iter(self.tenants[name].line)) for turn, name in self._order[:count]]
+        heapify(heap)
+        while heap and count > 0:
+            turn, name, line = heap[0]
+            place = next(line, None)
+            if place is None:
+                heappop(heap)
+                continue
+            heapreplace(heap, (turn + place.cost / place.weight, name, line))
             count -= 1
-            if count <= 0:
-                return
+            yield place

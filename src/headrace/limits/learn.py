@@ -1,0 +1,273 @@
+"""What an account learns from its provider's answers: refusals, headers, quiet time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from headrace.errors import Failure, Kind
+from headrace.limits.account import Account, Taken
+from headrace.limits.guard import SlidingLog
+from headrace.limits.limit import Limit, Unit
+from headrace.limits.meter import Meter
+from headrace.limits.view import QuotaView
+
+UNITS: Final = {"requests": Unit.REQUESTS, "tokens": Unit.TOKENS, "input": Unit.INPUT, "output": Unit.OUTPUT}
+MINUTE: Final = 60.0
+SHORT_WINDOWS: Final = (10.0, 1.0)
+"""Over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
+GRANULE: Final = {Unit.REQUESTS: 1.0}
+"""By how much use comes in lumps: for the noise of what others use. Tokens: a mean square over a mean."""
+GRANULE_OF_TOKENS: Final = 3000.0
+
+
+class LearnSettings(Struct, frozen=True):
+    """How an account learns. Reasons: docs/limits.md."""
+
+    hold: float = 1.0
+    """Seconds a refusal without Retry-After holds the quota; doubles with each further one, up to `hold_max`."""
+    hold_max: float = 30.0
+    margin_step: float = 0.02
+    """Share of a limit kept free after a refusal that our books do not explain; doubles with each further one within a minute."""
+    margin_max: float = 0.9
+    margin_life: float = 600.0
+    """Seconds without a refusal in which a margin falls to a third."""
+    growth: float = 1.03
+    """By which a discovered limit is raised after a quiet minute."""
+    first_tolerance: float = 0.5
+    """Seconds a flow may run ahead at first where nobody knows the provider; doubles every ten seconds without a refusal."""
+    least_tolerance: float = 0.25
+    probe_after: float = 600.0
+    """Seconds after which a learned window is lifted, to see whether it was one."""
+
+
+class Learner:
+    """The memory of one account's refusals and headers."""
+
+    __slots__ = (
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_foreign", "_grown_at", "_last_refusal", "_learned", "_passed",
+        "_refusals", "_settings", "_unexplained",
+    )  # fmt: skip
+
+    def __init__(self, account: Account, settings: LearnSettings) -> None:
+        self._account = account
+        self._settings = settings
+        self._refusals = 0
+        self._unexplained = 0
+        self._last_refusal = -math.inf
+        self._passed = SlidingLog(MINUTE)
+        """Calls that got through in the last minute: what an unknown limit allows."""
+        self._discovered: Meter | None = None
+        self._grown_at = -math.inf
+        self._cautious_at: float | None = None
+        self._learned: list[tuple[Meter, float, float]] = []
+        """Windows that explained a refusal: meter, window, when."""
+        self._agreeing: dict[Meter, int] = {}
+        self._foreign: dict[Meter, Foreign] = {}
+        if account.profile.confidence == "unknown":
+            self._be_careful(settings.first_tolerance)
+
+    # ---- refusals
+
+    def refused(self, failure: Failure, views: Sequence[QuotaView], now: float) -> None:
+        """A 429. Hold the quota as long as it asks, and find out what our books did not show."""
+        settings, quiet = self._settings, now - self._last_refusal
+        self._refusals = self._refusals + 1 if quiet <= MINUTE else 0
+        self._last_refusal = now
+        backoff = min(settings.hold_max, settings.hold * 2.0 ** min(self._refusals, 10))
+        wait = failure.retry_after if failure.retry_after is not None else backoff
+        self._account.held_until = max(self._account.held_until, now + wait)
+        for view in views:
+            self._heed_limit(view)
+        if quiet > 1.0 and failure.kind is Kind.RATE_LIMIT:
+            self._explain(failure, views, now, quiet)
+
+    def _explain(self, failure: Failure, views: Sequence[QuotaView], now: float, quiet: float) -> None:
+        """A limit that nobody told us, a shorter window, a smaller bucket, else somebody else on the same account."""
+        if failure.scope == "concurrency":
+            self._limit_parallel()
+        if failure.scope in ("concurrency", "capacity", "spend", "day"):
+            return
+        unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
+        meter = self._account.meter_of(unit, MINUTE)
+        if meter is None:
+            self._discover(unit, views, now)
+        elif meter is self._discovered:
+            self._lower(meter, now)
+        elif not (unit is Unit.REQUESTS and self._find_window(meter, failure.retry_after, now)) and not self._smaller_bucket(meter, now):
+            self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
+            step = self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
+            meter.margin = min(self._settings.margin_max, meter.margin + step)
+
+    def _find_window(self, meter: Meter, retry_after: float | None, now: float) -> bool:
+        """The longest short window in which we sent more than its share, if the wait asked for is as short."""
+        for window in SHORT_WINDOWS:
+            share = math.floor(meter.limit.amount * window / MINUTE)
+            seen = meter.recent(window + meter.settings.spread, now)
+            if share >= 1 and seen > share and (retry_after is None or retry_after <= window + 0.05) and not meter.watches(window):
+                meter.watch(window)
+                self._learned.append((meter, window, now))
+                return True
+        return False
+
+    def _smaller_bucket(self, meter: Meter, now: float) -> bool:
+        """Far from a full minute, yet refused after a burst: let the flow run ahead by half as much."""
+        if meter.known_bucket or meter.tolerance <= self._settings.least_tolerance or meter.share(now) > 0.9:
+            return False
+        self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))
+        return True
+
+    def _be_careful(self, tolerance: float) -> None:
+        self._cautious_at = self._last_refusal
+        for meter in self._account.meters:
+            meter.slow_to(tolerance)
+
+    def _discover(self, unit: Unit, views: Sequence[QuotaView], now: float) -> None:
+        """A limit per minute that nobody told us: as the headers say, else what got through in the last minute was allowed."""
+        said = next((int(view.limit) for view in views if UNITS[view.unit] is unit and view.limit and view.remaining == 0), 0)
+        self._passed.forget(now)
+        if not said and unit is not Unit.REQUESTS:
+            return
+        account, amount = self._account, said or max(1, int(self._passed.used))
+        account.join([Limit(unit, amount, MINUTE, f"{'rpm' if unit is Unit.REQUESTS else 'tpm'} (discovered)")])
+        meter = account.meter_of(unit, MINUTE)
+        assert meter is not None
+        meter.remember(self._passed if unit is Unit.REQUESTS else SlidingLog(MINUTE))
+        self._discovered = meter if not said else self._discovered
+        self._grown_at = now
+
+    def _lower(self, meter: Meter, now: float) -> None:
+        """A discovered limit was still too high: what got through in the last minute was allowed."""
+        self._passed.forget(now)
+        amount = max(1, min(int(self._passed.used), int(meter.limit.amount * 0.95)))
+        meter.resize(structs.replace(meter.limit, amount=amount))
+        self._grown_at = now
+
+    def _limit_parallel(self) -> None:
+        """Too many at once: three quarters of what is running. Replies raise it again, one for each round."""
+        account = self._account
+        amount = max(1, int(account.in_flight * 0.75))
+        account.join([Limit(Unit.IN_FLIGHT, amount, 0.0, "max_parallel_requests (discovered)")])
+
+    # ---- answers
+
+    def answered(self, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
+        """A reply that was not a refusal, and what its headers say."""
+        if self._discovered is not None or not taken.holds:
+            self._passed.add(taken.at, 1.0)
+            self._passed.forget(now)
+        if self._last_refusal > -math.inf or self._cautious_at is not None:
+            self._relax(now)
+        for view in views:
+            self._heed_limit(view)
+            self._heed_remaining(view, taken)
+
+    def _relax(self, now: float) -> None:
+        """Quiet time: give back what caution took."""
+        if self._cautious_at is not None:
+            self._grow_tolerance(now)
+        for meter in self._account.meters:
+            if meter.margin and now - self._last_refusal > MINUTE:
+                meter.margin = self._decayed(meter.margin, now)
+        if self._discovered is not None and now - max(self._grown_at, self._last_refusal) > MINUTE:
+            self._raise_discovered(self._discovered, now)
+        if self._learned and now - self._learned[0][2] > self._settings.probe_after:
+            meter, window, _ = self._learned.pop(0)
+            meter.unwatch(window)
+
+    def _decayed(self, margin: float, now: float) -> float:
+        quiet, self._grown_at = now - max(self._grown_at, self._last_refusal + MINUTE), now
+        left = margin * math.exp(-max(0.0, quiet) / self._settings.margin_life)
+        return left if left > 0.001 else 0.0
+
+    def _raise_discovered(self, meter: Meter, now: float) -> None:
+        self._grown_at = now
+        if meter.share(now) > 0.8:
+            meter.resize(structs.replace(meter.limit, amount=max(meter.limit.amount + 1, int(meter.limit.amount * self._settings.growth))))
+
+    def _grow_tolerance(self, now: float) -> None:
+        """Twice as far ahead every ten seconds, a minute after a refusal, until it is as far as anywhere."""
+        assert self._cautious_at is not None
+        if self._cautious_at == -math.inf:
+            self._cautious_at = now
+        if now - self._cautious_at < 10.0 or now - self._last_refusal < MINUTE:
+            return
+        self._cautious_at = now
+        tolerance = max((2 * meter.tolerance for meter in self._account.meters), default=math.inf)
+        if tolerance > self._account.settings.known_tolerance:
+            tolerance, self._cautious_at = math.inf, None
+        for meter in self._account.meters:
+            meter.slow_to(tolerance)
+
+    # ---- headers
+
+    def _heed_limit(self, view: QuotaView) -> None:
+        """A lower limit than ours counts at once, ours again after three replies that say so."""
+        meter = self._meter_for(view)
+        if meter is None or not view.limit:
+            return
+        ours = float(meter.limit.amount)
+        short = next((window for window in SHORT_WINDOWS if abs(view.limit * MINUTE / window / ours - 1) < 0.02), None)
+        if view.window is None and short is not None and meter.limit.unit is Unit.REQUESTS:
+            meter.watch(short)  # Azure counts its request headers over ten seconds, or one
+        elif view.limit < min(ours, meter.stated or ours):
+            self._agreeing[meter] = 0
+            meter.state(view.limit)
+        elif meter.stated is not None and view.limit > meter.stated:
+            self._agreeing[meter] = self._agreeing.get(meter, 0) + 1
+            if self._agreeing[meter] >= 3:
+                meter.state(view.limit if view.limit < ours else None)
+
+    def _heed_remaining(self, view: QuotaView, taken: Taken) -> None:
+        """Less remaining than our books show is used by somebody else: leave him as much."""
+        meter = self._meter_for(view)
+        hold = next((hold for hold in taken.holds if hold.meter is meter), None)
+        if meter is None or hold is None or view.remaining is None or not view.limit:
+            return
+        seen = self._foreign.setdefault(meter, Foreign())
+        rate = seen.observe(meter, taken.at, hold.view, view.limit, view.remaining)
+        if rate is not None:
+            meter.share_with(rate)
+
+    def _meter_for(self, view: QuotaView) -> Meter | None:
+        return self._account.meter_of(UNITS[view.unit], view.window or MINUTE)
+
+
+class Foreign:
+    """What others use of one limit, from the difference between what is remaining and what we have used."""
+
+    __slots__ = ("_at", "_ever", "_rate", "_remaining")
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._ever = 0.0
+        self._remaining = 0.0
+        self._rate = 0.0
+
+    def observe(self, meter: Meter, at: float, ours: tuple[float, float], limit: float, remaining: float) -> float | None:
+        """Units a second to leave to others, None where nothing new was seen. at: when the request was sent.
+
+        Views older than one already seen change nothing, so their order does not matter; more than one in two seconds is no news.
+        """
+        since = at - self._at
+        if since < 2.0:
+            return None
+        used, ever = ours
+        window = meter.limit.window
+        if not meter.known_bucket:
+            self._rate += 0.15 * ((limit - remaining - used) / window - self._rate)
+        elif self._at > -math.inf and remaining < 0.98 * limit:
+            drained = (self._remaining - remaining - (ever - self._ever)) / since + limit / window
+            self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
+        else:
+            self._rate *= 0.9
+        self._at, self._ever, self._remaining = at, ever, remaining
+        return self._with_noise(meter, window)
+
+    def _with_noise(self, meter: Meter, window: float) -> float:
+        if self._rate < 0.01 * meter.limit.amount / window:
+            return 0.0
+        return self._rate + 1.5 * math.sqrt(self._rate * window * GRANULE.get(meter.limit.unit, GRANULE_OF_TOKENS)) / window

@@ -1,0 +1,91 @@
+"""What calls turn out to be: how a provider counts a prompt that we can only estimate, how much is written, for how long."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from headrace.limits.limit import Charge
+
+MEMORY: Final = 256
+"""Replies over which averages run."""
+SEEN: Final = 32
+"""Replies after which averages are believed."""
+SIGMAS: Final = 3.5
+LANDING_SIGMAS: Final = 4.0
+ERROR_SHARE: Final = 0.02
+"""What one reply counts in the mean error: it is to fall slowly, since what it guards against is rare."""
+GUESSED_ERROR: Final = 0.15
+"""Mean relative error of an estimated prompt before any reply has shown it."""
+
+
+class Sizes:
+    """Running averages over the calls of one account, and what is in doubt about those still running."""
+
+    __slots__ = ("_outputs", "_rare", "_replies", "duration", "error", "owed", "ratio", "square", "unconfirmed", "written")
+
+    def __init__(self) -> None:
+        self.ratio = 1.0
+        """What the provider counts of a prompt for each token that we estimate."""
+        self.error = GUESSED_ERROR
+        """Relative spread of that ratio."""
+        self.unconfirmed = 0.0
+        """Sum of the squares of prompts whose true count has not come back yet."""
+        self.owed = 0.0
+        """Tokens that running calls will probably still write."""
+        self.written = 0.0
+        """Mean output."""
+        self.square = 0.0
+        """Mean square of it."""
+        self.duration = 5.0
+        """Mean seconds from reservation to settlement."""
+        self._replies = 0
+        self._outputs: deque[float] = deque(maxlen=2 * MEMORY)
+        self._rare = 0.0
+
+    def expected(self, charge: Charge) -> float:
+        """Tokens a call will probably write."""
+        if charge.expected_output is not None:
+            return min(charge.expected_output, charge.max_output)
+        return charge.max_output / 3 if self._replies < SEEN else min(charge.max_output, self.written)
+
+    def doubt(self, input: float) -> float:
+        """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""
+        return SIGMAS * self.error * math.sqrt(self.unconfirmed + input * input)
+
+    def landing(self, running: int, delay: float) -> float:
+        """Tokens that running calls may have written, or write while a request is on its way, and that nobody has reported yet.
+
+        delay: seconds from a reply's end to our knowing of it, and from our sending to an arrival.
+        """
+        if not running:
+            return 0.0
+        ending = running * min(1.0, 2 * delay / max(self.duration, 0.1))
+        if self._replies < SEEN:
+            return self.owed * ending / running
+        return self.owed * ending / running + LANDING_SIGMAS * math.sqrt(ending * self.square) + min(1.0, ending) * self._rare
+
+    def sent(self, input: float, output: float) -> None:
+        self.unconfirmed += input * input
+        self.owed += output
+
+    def ended(self, input: float, output: float) -> None:
+        """The counterpart of `sent`, with the same values."""
+        self.unconfirmed = max(0.0, self.unconfirmed - input * input)
+        self.owed = max(0.0, self.owed - output)
+
+    def learn_prompt(self, estimated: float, counted: float) -> None:
+        ratio = min(4.0, max(0.25, counted / estimated))
+        self.error += ERROR_SHARE * (abs(ratio / self.ratio - 1) * 1.25 - self.error)
+        self.ratio += max(1 / (self._replies + 8), 1 / MEMORY) * (ratio - self.ratio)
+
+    def learn_output(self, output: float, seconds: float) -> None:
+        self._replies += 1
+        share = max(1 / self._replies, 1 / MEMORY)
+        self.written += share * (output - self.written)
+        self.square += share * (output * output - self.square)
+        self.duration += max(share, 0.02) * (max(seconds, 0.0) - self.duration)
+        self._outputs.append(output)
+        if self._replies % 64 == SEEN:
+            self._rare = sorted(self._outputs)[int(0.995 * len(self._outputs))]
