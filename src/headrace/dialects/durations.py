@@ -31,7 +31,7 @@ def seconds(text: str, wall: float | None = None) -> float | None:
 
 
 def _span(text: str) -> float:
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in _PART.findall(text))
+    return round(sum(float(amount) * _SECONDS[unit] for amount, unit in _PART.findall(text)), 9)
 
 
 def _until(moment: float | None, wall: float | None) -> float | None:

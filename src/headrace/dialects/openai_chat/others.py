@@ -67,7 +67,7 @@ def floats(values: tuple[float, ...] | str) -> tuple[float, ...]:
     if not isinstance(values, str):
         return values
     try:
-        raw = a2b_base64(values)
+        raw = a2b_base64(values, strict_mode=True)
         return struct.unpack(f"<{len(raw) // 4}f", raw)
     except (Base64Error, struct.error):
         raise bad("embedding", "base64 of little-endian float32", values) from None
