@@ -136,16 +136,23 @@ class Use:
 
 
 OPENING: Final = 5.0
-"""Seconds at the start that are left out: a burst is let through then, which would flatter the figure."""
+"""Seconds at the start that are left out of a run shorter than the limits' minute: the burst let through then would flatter the figure."""
+
+MINUTE: Final = 60.0
 
 
 def uses(samples: Sequence[Sample], per_minute: Mapping[str, Mapping[str, float]]) -> list[Use]:
-    """Use of each deployment's binding limit, from its provider's own count between the opening and the end of the queue."""
-    busy = [sample for sample in samples if sample.waiting and sample.at >= OPENING]
+    """Use of each deployment's binding limit while jobs waited, from its provider's own count.
+
+    A run of a minute and more is judged by its first whole minute, burst and lull included, since the limits are per
+    minute; a shorter one from the opening to the end of the queue.
+    """
+    busy = [sample for sample in samples if sample.waiting]
+    whole = [sample for sample in busy if sample.at >= busy[0].at + MINUTE]
+    busy = [busy[0], whole[0]] if whole else [sample for sample in busy if sample.at >= OPENING]
     if len(busy) < 2:
         return []
-    first, last = busy[0], busy[-1]
-    return [_use(name, limits, first, last) for name, limits in per_minute.items()]
+    return [_use(name, limits, busy[0], busy[-1]) for name, limits in per_minute.items()]
 
 
 def _use(name: str, limits: Mapping[str, float], first: Sample, last: Sample) -> Use:
