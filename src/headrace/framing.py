@@ -30,7 +30,7 @@ class SseReader:
     `id` and `retry` are read over: no provider resumes a stream. Frames without data keep their name, so that a named event is never lost.
     """
 
-    __slots__ = ("_after_cr", "_begun", "_limit", "_parts", "_size", "left_over")
+    __slots__ = ("_after_cr", "_begun", "_framed", "_limit", "_parts", "_size", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._parts: list[bytes] = []
@@ -38,6 +38,7 @@ class SseReader:
         self._size = 0
         self._limit = limit
         self._begun = False
+        self._framed = False
         self._after_cr = False
         self.left_over = False
         """After `close`: whether text stood behind the last empty line, which a whole stream rarely has and a cut one nearly always."""
@@ -73,14 +74,21 @@ class SseReader:
                 frames.append(Frame(block[6:]))
             elif (frame := _event(block)) is not None:
                 frames.append(frame)
+        if frames:
+            self._framed = True
         return frames
 
     def close(self) -> list[Frame]:
-        """The frame that was not ended by an empty line, if there is one: some servers leave the last one out."""
+        """The frame that was not ended by an empty line, if there is one: some servers leave the last one out.
+
+        A body that is one bare JSON object is that frame too: servers answer so when they refuse, or cannot stream.
+        """
         tail = b"".join(self._parts)
         self._parts = []
         self._size = 0
         self.left_over = bool(tail.strip(b"\n"))
+        if not self._framed and tail.lstrip()[:1] == b"{":
+            return [Frame(tail.strip())]
         frame = _event(tail)
         return [] if frame is None else [frame]
 

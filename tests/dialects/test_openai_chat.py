@@ -26,7 +26,9 @@ from headrace.types import (
     TextDelta,
     Thinking,
     ThinkingDelta,
+    ToolCall,
     ToolCallDelta,
+    ToolResult,
     Usage,
     UsageReported,
 )
@@ -142,6 +144,19 @@ def test_reading_changes_nothing_it_is_given() -> None:
 def test_a_bad_request_names_the_field_and_the_shape(change: dict[str, Any], told: str) -> None:
     with pytest.raises(BadRequestError, match=told):
         dialect.read_request({"model": "m", "messages": [{"role": "user", "content": "hi"}], **change})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role="tool", content=(Text(text="a text is no result"),)),
+        Message(role="user", content=(ToolCall(id="a", name="f"),)),
+        Message(role="assistant", content=(ToolResult(call_id="a"),)),
+    ],
+)
+def test_a_part_where_it_cannot_stand_is_refused_and_not_lost(message: Message) -> None:
+    with pytest.raises(BadRequestError, match="Text|ToolCall|ToolResult"):
+        dialect.write_request(ChatRequest(model="m", messages=(message,)), TARGET)
 
 
 def test_a_bad_value_is_not_repeated() -> None:

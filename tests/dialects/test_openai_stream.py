@@ -126,6 +126,24 @@ def test_usage_is_found_wherever_it_stands(chunks: list[dict[str, Any]], total: 
     assert reader.usage == {"total_tokens": total}
 
 
+def test_a_server_that_refuses_a_stream_with_a_plain_body_is_understood() -> None:
+    for data in (
+        b'{"error": {"message": "slow down", "code": "rate_limit_exceeded"}}',
+        b'data: {"code": "rate_limit_exceeded", "message": "slow"}\n\n',
+    ):
+        with pytest.raises(RateLimitError):
+            read(data)
+
+
+def test_a_server_that_does_not_stream_gives_one_chunk() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "whole", "tool_calls": [call]}
+    whole = {"id": "c", "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    (only,), _ = read(json.dumps(whole).encode())
+    assert only["object"] == "chat.completion.chunk"
+    assert only["choices"][0]["delta"] == {**message, "tool_calls": [{**call, "index": 0}]}
+
+
 # ---- whole bodies ------------------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,10 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def sse_by_the_book(data: bytes) -> list[Frame]:
-    """html.spec.whatwg.org 9.2.6, line by line; a named event without data is kept, and so is the one the end cut off."""
+    """html.spec.whatwg.org 9.2.6, line by line; a named event without data is kept, and so is the one the end cut off.
+
+    A stream without any event whose last block is JSON is that JSON.
+    """
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     frames: list[Frame] = []
     lines: list[bytes] = []
@@ -46,13 +49,19 @@ def sse_by_the_book(data: bytes) -> list[Frame]:
             lines.append(value)
         elif name == b"event":
             event = value.decode("utf-8", "replace")
-    return frames
+    tail = text.rpartition(b"\n\n")[2]
+    whole = frames if tail.strip(b"\n") == b"" else frames[:-1] if _ends_in_event(tail) else frames
+    return [Frame(tail.strip())] if not whole and tail.lstrip()[:1] == b"{" else frames
+
+
+def _ends_in_event(tail: bytes) -> bool:
+    return any(line.partition(b":")[0] in (b"data", b"event") for line in tail.split(b"\n"))
 
 
 PLACES = st.lists(st.integers(0, 10_000), max_size=12)
 LINES = st.sampled_from([
     b"data: {}", b"data:{}", b"data", b"data: ", b"data:  two", b": comment", b":", b"event: error", b"event", b"id: 7", b"retry: 5", b"",
-    b"",     b"nonsense", "data: ünï".encode(), b"data: \xff\xfe", b"\xef\xbb\xbfdata: x",
+    b"",     b"nonsense", b'{"error": 1}', "data: ünï".encode(), b"data: \xff\xfe", b"\xef\xbb\xbfdata: x",
 ])  # fmt: skip
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 STREAMS = st.tuples(st.sampled_from([b"", b"\xef\xbb\xbf"]), st.lists(st.tuples(LINES, ENDS), max_size=25)).map(
@@ -82,7 +91,9 @@ def test_a_byte_at_a_time_gives_the_same_events(data: bytes) -> None:
         (b"id: 1\nretry: 3\ndata: x\n\n", [Frame(b"x")]),
         (b"\n\n\n\n\ndata: x\n\n\n\n", [Frame(b"x")]),
         (b"\xef\xbb\xbfdata: x\n\n", [Frame(b"x")]),
-        (b'{"error": {"message": "no frame at all"}}', []),
+        (b'{"error":\n  {"message": "no frame at all"}}\n', [Frame(b'{"error":\n  {"message": "no frame at all"}}')]),
+        (b': keep-alive\n\n{"error": 1}', [Frame(b'{"error": 1}')]),
+        (b'data: x\n\n{"error": 1}', [Frame(b"x")]),
     ],
 )
 def test_what_providers_send_as_events(data: bytes, frames: list[Frame]) -> None:

@@ -53,6 +53,17 @@ def _inside(body: Any, **where: Any) -> Failure:
     return read_error_inside(body, **where)
 
 
+def _as_deltas(chunk: dict[str, Any]) -> None:
+    """A whole answer, from a server that did not stream it, as the one chunk of a stream."""
+    if chunk.get("object") != "chat.completion":
+        return
+    chunk["object"] = "chat.completion.chunk"
+    for choice in chunk.get("choices") or ():
+        choice["delta"] = choice.pop("message", None) or {}
+        for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
+            call.setdefault("index", index)
+
+
 class ChunkReader:
     """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
 
@@ -92,7 +103,11 @@ class ChunkReader:
             raise self._error(chunk)
         if frame.event == "error":
             raise self._error({"error": chunk})
+        if "choices" not in chunk and chunk.get("message") and chunk.get("code"):  # SiliconFlow's shape
+            raise self._error(chunk)
         try:
+            if last:
+                _as_deltas(chunk)
             self._note(chunk)
         except (AttributeError, TypeError):
             raise self._broken(frame) from None

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
+from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
 
 ROLES: Final = get_args(Role)
@@ -275,13 +276,15 @@ def arguments_text(value: Json) -> str:
 def write_message(message: Message) -> list[dict[str, Json]]:
     """A message as OpenAI has it; of a tool message one for each result."""
     if message.role == "tool":
-        return [_write_result(part, message) for part in message.content if isinstance(part, ToolResult)]
+        return [_write_result(part, message) for part in message.content]
     if message.role == "assistant":
         return [write_assistant(message)]
     return [merged({"role": message.role, **_TURN}, message.extra, {"content": write_content(message.content), "name": message.name})]
 
 
-def _write_result(result: ToolResult, message: Message) -> dict[str, Json]:
+def _write_result(result: Part, message: Message) -> dict[str, Json]:
+    if not isinstance(result, ToolResult):
+        raise BadRequestError(f"a tool message must hold tool results, got a {type(result).__name__}")
     said = {"name": result.name, "content": write_content(result.content)}
     if not result.call_id and result.name and "tool_call_id" not in message.extra:
         return merged({"role": "function", **_FUNCTION_RESULT}, message.extra, said)
@@ -315,7 +318,7 @@ def _in_content(part: Part) -> bool:
     """Whether a part of an assistant's turn stands in its `content`: the marked ones, and what has no field of its own."""
     if isinstance(part, Thinking | Refusal):
         return part.extra.get("type") in ("thinking", "refusal")
-    return not isinstance(part, Audio | ToolCall | ToolResult)
+    return not isinstance(part, Audio | ToolCall)
 
 
 def _audio_fields(audio: Audio) -> dict[str, Json]:
@@ -374,7 +377,7 @@ def _write_part(part: Part) -> dict[str, Json]:
             return merged({"type": "thinking"}, part.extra, {"thinking": [{"type": "text", "text": part.text}]})
         case Other():
             return merged({"type": part.type}, part.extra, {})
-    raise bad("content", "parts that a message can hold there", [part])
+    raise BadRequestError(f"content cannot hold a {type(part).__name__} there")
 
 
 def _write_nested(name: str, extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
