@@ -155,7 +155,7 @@ def test_a_bad_request_names_the_field_and_the_shape(change: dict[str, Any], tol
     ],
 )
 def test_a_part_where_it_cannot_stand_is_refused_and_not_lost(message: Message) -> None:
-    with pytest.raises(BadRequestError, match="Text|ToolCall|ToolResult"):
+    with pytest.raises(BadRequestError, match=r"Text|ToolCall|ToolResult"):
         dialect.write_request(ChatRequest(model="m", messages=(message,)), TARGET)
 
 
