@@ -246,28 +246,19 @@ def _among_equals(
 # ---- how long
 
 
-def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> tuple[float, Meter | None]:
-    """The next moment at which one of those ahead may fit somewhere, and the limit that the first one waits for.
+LOOK_AGAIN: Final = 0.05
+"""Seconds until the line is looked at again when all of it seems to fit and yet waits."""
 
-    Nobody is overlooked: each deployment is asked for the smallest call it could get.
+
+def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> tuple[float, Meter | None]:
+    """The next moment at which one of those ahead will fit somewhere, and the limit that the first one waits for.
+
+    Those who fit already and yet were not served are passed over: they wait for the first one's deployment, or were passed
+    too often, and looking again at once would find them as they are.
     """
     first, binding, _ = soonest(group, ahead[0], now)
-    plain = [waiting for waiting in ahead if not waiting.scopes]
-    at = min((soonest(group, waiting, now)[0] for waiting in ahead[1:] if waiting.scopes), default=math.inf)
-    for member in group.members:
-        smallest = _smallest(member, plain)
-        if smallest is not None:
-            urgent = any(waiting.ask.priority <= Priority.INTERACTIVE for waiting in plain)
-            at = min(at, max(member.account.when(smallest, now, urgent)[0], member.paused_until))
-    return min(first, at), binding
-
-
-def _smallest(member: Member, ahead: Sequence[Waiting]) -> Costs | None:
-    """The least that any of those ahead would take of each limit of a deployment."""
-    costs = [waiting.costs_at(member) for waiting in ahead if waiting.may(member)]
-    if not costs:
-        return None
-    return min([cost[0] for cost in costs]), tuple(map(min, *[cost[1] for cost in costs])) if len(costs) > 1 else costs[0][1]
+    openings = [first, *(soonest(group, waiting, now)[0] for waiting in ahead[1:])]
+    return min((at for at in openings if at > now), default=now + LOOK_AGAIN), binding
 
 
 def flow(group: Group, allowed: frozenset[str] | None) -> tuple[float, float]:
