@@ -20,6 +20,8 @@ C = TypeVar("C", bound=JsonObject)
 class ChunkReader(Protocol):
     """A dialect's reader for a stream that needs no translation: frames in, parsed chunks out."""
 
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None: ...
     def close(self) -> None: ...
 
@@ -30,7 +32,7 @@ class Chunks(Generic[C]):
     on_end(stream, error): called when the stream ended properly (None), failed, or was given up (GeneratorExit).
     """
 
-    __slots__ = ("_ended", "_error", "_frames", "_http", "_on_end", "_reader", "_wrap", "count", "explain", "hidden", "ready", "usage")
+    __slots__ = ("_ended", "_error", "_frames", "_http", "_on_end", "_reader", "_wrap", "count", "explain", "hidden", "ready")
 
     def __init__(
         self,
@@ -49,7 +51,6 @@ class Chunks(Generic[C]):
         self.ready: deque[C] = deque()
         self.count = 0
         """Chunks handed to the queue so far: about one token each."""
-        self.usage: Any = None
         self._ended = False
         self._error: HeadraceError | None = None
         self._on_end: Callable[[Chunks[C], BaseException | None], None] | None = None
@@ -58,8 +59,17 @@ class Chunks(Generic[C]):
     def over(self) -> bool:
         return self._ended
 
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The usage the provider reported last; None until it did."""
+        return self._reader.usage
+
     def when_over(self, callback: Callable[[Chunks[C], BaseException | None], None]) -> None:
-        self._on_end = callback
+        """Call back when the stream is over, at once if it is already."""
+        if self._ended:
+            callback(self, self._error)
+        else:
+            self._on_end = callback
 
     async def fill(self) -> bool:
         """Wait until a chunk is ready. False at the proper end; raises what went wrong once everything before it was taken."""
@@ -96,8 +106,6 @@ class Chunks(Generic[C]):
                 continue
             chunk = wrap(fields)
             chunk._hidden_params = hidden
-            if fields.get("usage") is not None:
-                self.usage = fields["usage"]
             self.count += 1
             self.ready.append(chunk)
 

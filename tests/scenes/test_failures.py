@@ -111,3 +111,25 @@ def test_every_ending_of_a_stream_is_settled(kind: str) -> None:
     stage.run()
     assert all(isinstance(served.error, HeadraceError) or served.by == "a" for served in stage.log)
     assert stage.idle()
+
+
+def test_a_call_that_failed_keeps_its_place_in_the_line() -> None:
+    """Symptom: calls that a failing deployment had refused in the first second were answered after everybody else."""
+    stage = Stage(provider("a", rpm=60, enforcer="sliding"), provider("dead", faults=({"kind": "status", "status": 500},)))
+    stage.open(stage.deployment("a", rpm=60), stage.deployment("dead", rpm=60, weight=1), cooldown_time=300)
+    stage.send(100)
+    stage.run()
+    assert stage.failed() == []
+    rerouted = [served for served in stage.log if served.record["failed"]]
+    assert rerouted
+    others = sorted(served.done for served in stage.log if not served.record["failed"])
+    assert all(served.done <= others[len(others) // 2] for served in rerouted)
+
+
+def test_a_stream_that_is_over_at_once_is_settled() -> None:
+    stage = Stage(provider("a", output_tokens=1.0, gap=0.0, ttft=0.0))
+    stage.open(stage.deployment("a", tpm=100_000))
+    stage.send(20, stream=True, max_tokens=1)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.idle()

@@ -6,6 +6,7 @@ import pytest
 from tests.scenes.stage import Stage, provider
 
 from headrace.errors import NeverFits, RateLimitError
+from headrace.runtime.virtual import VirtualWaiter
 
 UNEQUAL = (("a", 600, 60_000), ("b", 300, 60_000), ("c", 120, 12_000))
 
@@ -72,3 +73,22 @@ def test_a_flooding_tenant_does_not_drown_a_light_one() -> None:
     assert stage.rejected() == 0
     waits = sorted(served.waited for served in stage.log if served.tenant == "light" and served.sent > 10)
     assert waits[int(len(waits) * 0.9)] < 5.0
+
+
+def test_waiting_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: with two limits on every deployment the keeper of time woke ten thousand times a second."""
+    woken = 0
+    wait = VirtualWaiter.wait
+
+    async def counted(waiter: VirtualWaiter, timeout: float | None) -> bool:
+        nonlocal woken
+        woken += 1
+        return await wait(waiter, timeout)
+
+    monkeypatch.setattr(VirtualWaiter, "wait", counted)
+    stage = Stage(*(provider(name, rpm=rpm, tpm=tpm, accounting="settle") for name, rpm, tpm in UNEQUAL))
+    stage.open(*(stage.deployment(name, rpm=rpm, tpm=tpm, profile="groq") for name, rpm, tpm in UNEQUAL))
+    stage.send(600)
+    stage.run()
+    assert stage.failed() == []
+    assert woken < 600 * 10

@@ -356,7 +356,7 @@ class Limiter:
             raise QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=self._estimate(group, waiting, now)[0]))
         if until < math.inf and (until <= now or now + self._estimate(group, waiting, now)[0] > until):
             raise self._too_late(group, waiting, now)
-        group.line.push(waiting)
+        group.line.push(waiting, first=ask.again)
         return waiting
 
     def _refuse_never(self, group: _Group, waiting: _Waiter) -> None:

@@ -69,7 +69,8 @@ class FairQueue(Generic[P]):
     def __len__(self) -> int:
         return self._length
 
-    def push(self, place: P) -> None:
+    def push(self, place: P, *, first: bool = False) -> None:
+        """Join the line: at the end of its tenant's, or at the front."""
         ranks = self._classes.get(place.priority)
         if ranks is None:
             ranks = self._classes[place.priority] = _Class()
@@ -79,6 +80,8 @@ class FairQueue(Generic[P]):
             tenant = Tenant(max(self._away.pop(place.tenant, 0.0), self._present))
             ranks.enter(place.tenant, tenant)
         tenant.line[place] = None
+        if first:
+            tenant.line.move_to_end(place, last=False)
         tenant.cost += place.cost / place.weight
         self._length += 1
 

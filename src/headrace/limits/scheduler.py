@@ -41,6 +41,8 @@ class Ask(Struct, frozen=True):
     """Deployments it may go to; None for all of the group."""
     scopes: tuple[str, ...] = ()
     """Limits of our own that apply as well."""
+    again: bool = False
+    """Whether it waited once already and was sent in vain: then it goes to the front of its tenant's line."""
     prefer: Callable[[str], float] | None = None
     """Cost of a deployment for this call, lower is better; decides while limits leave a choice."""
     charges: Mapping[str, Charge] | None = None

@@ -60,6 +60,14 @@ class _Attempt(Struct, eq=False):
     began: float
 
 
+class _Trail(Struct, eq=False):
+    """What a call has been through."""
+
+    errors: list[HeadraceError] = []
+    waited: float = 0.0
+    """Seconds in line, over all its attempts."""
+
+
 class Router:
     """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere.
 
@@ -197,25 +205,25 @@ class Router:
         if group is None:
             raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
         chain = plan.chain(group, _names(call.control.get("fallbacks")))
-        trail: list[HeadraceError] = []
+        trail = _Trail()
         for position, name in enumerate(chain):
             answer = await self._in_group(ports, call, name, position + 1 < len(chain), trail)
             if answer is not None:
                 return answer
-        raise trail[-1]
+        raise trail.errors[-1]
 
-    async def _in_group(self, ports: Ports, call: Call, group: str, behind: bool, trail: list[HeadraceError]) -> Any:
+    async def _in_group(self, ports: Ports, call: Call, group: str, behind: bool, trail: _Trail) -> Any:
         """The answer; None when the next group should be asked, for the reason that ends `trail`."""
         tried: set[str] = set()
         attempt = 0
         while True:
             lease: _Attempt | None = None
             try:
-                lease = await self._reserve(ports, call, group, tried)
+                lease = await self._reserve(ports, call, group, tried, trail)
                 return await self._attempt(ports, call, lease, trail)
             except HeadraceError as error:
                 attempt += 1
-                trail.append(error)
+                trail.errors.append(error)
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 match self._next(ports, call, group, error.failure, attempt, tried, behind):
@@ -241,27 +249,32 @@ class Router:
             queued=True,
         )
 
-    async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str]) -> _Attempt:
-        control = call.control
-        now = ports.clock.now()
-        charge = _charge(call)
-        deadline = control.get("deadline")
-        reservation = await self._limiter.reserve(
-            Ask(
-                group=group,
-                charge=charge,
-                tenant=str(control.get("tenant", "")),
-                priority=whole_number("priority", control.get("priority", Priority.NORMAL)),
-                deadline=None if deadline is None else now + _seconds("deadline", deadline),
-                max_wait=control.get("max_wait", self._max_wait),
-                only=self._eligible(group, tried, now),
-                prefer=self._prefer(ports),
-            ),
-            ports.clock,
+    async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: _Trail) -> _Attempt:
+        while True:
+            ask = self._ask(ports, call, group, tried, bool(trail.errors))
+            reservation = await self._limiter.reserve(ask, ports.clock)
+            trail.waited += reservation.waited
+            now = ports.clock.now()
+            member = self._members.get(reservation.deployment)
+            if member is not None:
+                member.load.running += 1
+                return _Attempt(member, reservation, ask.charge, now)
+            self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
+
+    def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], again: bool) -> Ask:
+        control, now = call.control, ports.clock.now()
+        deadline, max_wait = control.get("deadline"), control.get("max_wait")
+        return Ask(
+            group=group,
+            charge=_charge(call),
+            tenant=str(control.get("tenant", "")),
+            priority=whole_number("priority", control.get("priority", Priority.NORMAL)),
+            deadline=None if deadline is None else now + _seconds("deadline", deadline),
+            max_wait=self._max_wait if max_wait is None else _seconds("max_wait", max_wait),
+            only=self._eligible(group, tried, now),
+            again=again,
+            prefer=self._prefer(ports),
         )
-        member = self._members[reservation.deployment]
-        member.load.running += 1
-        return _Attempt(member, reservation, charge, ports.clock.now())
 
     def _prefer(self, ports: Ports) -> Prefer | None:
         return None if self._strategy is None else self._strategy(View(self._loads, ports.random))
@@ -277,7 +290,7 @@ class Router:
         chosen = [member for member in awake if member.deployment.order == tier]
         return None if len(chosen) == len(members) else frozenset(member.deployment.id for member in chosen)
 
-    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: Sequence[HeadraceError]) -> Any:
+    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: _Trail) -> Any:
         member = lease.member
         try:
             timeouts = timeouts_of(self._time_limit(call, member.deployment), call.stream)
@@ -338,21 +351,22 @@ class Router:
         if error is None:
             succeeded(lease.member.health)
         used = _used(chunks.usage)
-        if used is None and error is None:
-            used = Used(input=lease.charge.input, output=chunks.count)  # a chunk is about a token; the provider told us nothing better
+        if used is None:  # a chunk is about a token, and the provider told us nothing better
+            used = Used(input=lease.charge.input, output=chunks.count)
         self._settle(ports, lease, used, chunks.hidden["additional_headers"])
 
-    def _explain(self, hidden: dict[str, Any], ports: Ports, lease: _Attempt, trail: Sequence[HeadraceError]) -> None:
+    def _explain(self, hidden: dict[str, Any], ports: Ports, lease: _Attempt, trail: _Trail) -> None:
         """The decision record: which deployment, after what wait, what bound, what failed before."""
         deployment, reservation = lease.member.deployment, lease.reservation
         hidden["model_id"] = deployment.id
         hidden["model_group"] = deployment.group
         hidden["headrace"] = {
             "deployment": deployment.id,
-            "waited": reservation.waited,
+            "waited": trail.waited,
             "binding": reservation.binding,
+            "candidates": reservation.decided,
             "reserved": reservation.charge,
-            "failed": [(error.failure.kind.value, error.model) for error in trail],
+            "failed": [(error.failure.kind.value, error.model) for error in trail.errors],
         }
 
     # ---- deployments -------------------------------------------------------------------------------------------------
