@@ -226,7 +226,9 @@ class Router:
                 trail.errors.append(error)
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
-                match self._next(ports, call, group, error.failure, attempt, tried, behind):
+                # Without a lease it was our own queue that refused, for every deployment it could have gone to.
+                others = lease is not None and any(deployment.id not in tried for deployment in self._plan.groups[group])
+                match self._next(ports, call, error.failure, attempt, others, behind):
                     case NextDeployment():
                         continue
                     case RetryHere(after=seconds):
@@ -238,11 +240,11 @@ class Router:
                     case _:
                         raise
 
-    def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, tried: set[str], behind: bool) -> Step:
+    def _next(self, ports: Ports, call: Call, failure: Failure, attempt: int, others: bool, behind: bool) -> Step:
         return decide(
             failure,
             attempt,
-            others=any(deployment.id not in tried for deployment in self._plan.groups[group]),
+            others=others,
             fallback=behind,
             policy=msgspec.structs.replace(self._retries, retries=retries_of(call.control, self._retries.retries)),
             jitter=ports.random(),
