@@ -114,7 +114,7 @@ POLICY: Final[Mapping[Kind, Policy]] = {
     Kind.CONTEXT_WINDOW:       _row("caller",   False, False,     None,         400),
     Kind.CONTENT_POLICY:       _row("caller",   False, False,     None,         400),
     Kind.UNSUPPORTED_PARAMS:   _row("caller",   False, False,     None,         400),
-    # Larger than one deployment\'s limit is not larger than all.
+    # Larger than one deployment's limit is not larger than all.
     Kind.NEVER_FITS:           _row("caller",   False, True,      None,         400),
     Kind.AUTHENTICATION:       _row("key",      False, True,      "key",        401),
     Kind.PAYMENT:              _row("key",      False, True,      "key",        402),
