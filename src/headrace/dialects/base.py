@@ -27,6 +27,18 @@ class Target:
     model: str
     base_url: str = ""
     headers: HeaderPairs = field(default=(), repr=False)
+    source: str = ""
+    """The dialect the request was read from, where it was another: then what `extra` says below the top level is written only where
+    both dialects are known to share the word."""
+
+
+class FrameReader(Protocol):
+    """Cuts a stream's bytes into frames. Raises HeadraceError for one that is too large or broken."""
+
+    def feed(self, data: bytes) -> list[Frame]: ...
+    def close(self) -> list[Frame]:
+        """The frame that was not ended, where there is one."""
+        ...
 
 
 class StreamReader(Protocol):
@@ -57,7 +69,18 @@ class StreamWriter(Protocol):
 
 class Dialect(Protocol):
     # the half that calls a provider
-    def write_request(self, request: ChatRequest, target: Target) -> HttpRequest: ...
+    def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
+        """Leaves out what `unsaid` names. Raises BadRequestError for content that cannot be said and must not be lost."""
+        ...
+
+    def unsaid(self, request: ChatRequest) -> tuple[str, ...]:
+        """The parameters in OpenAI's words (`n`, `logprobs`, `seed`, …) that the request gives and this dialect cannot say."""
+        ...
+
+    def framing(self) -> FrameReader:
+        """A new cutter of this dialect's streams."""
+        ...
+
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
         """Raises APIResponseValidationError, and what an error under status 200 says."""
         ...

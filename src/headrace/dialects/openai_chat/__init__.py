@@ -15,6 +15,7 @@ from headrace.dialects.openai_chat.streams import Reader, Writer, write_error_bo
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind
+from headrace.framing import SseReader
 from headrace.limits.view import QuotaView
 from headrace.types import ChatRequest, ChatResponse, Json
 from headrace.wire import Headers, HttpRequest, HttpResponse
@@ -27,6 +28,12 @@ class OpenAIChat:
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)
+
+    def unsaid(self, request: ChatRequest) -> tuple[str, ...]:
+        return ()
+
+    def framing(self) -> SseReader:
+        return SseReader()
 
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
         body = read_body(response, provider=target.provider, model=target.model)
