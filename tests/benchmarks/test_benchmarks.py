@@ -1,0 +1,65 @@
+"""The benchmarks run and judge rightly. What they measure is no business of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.client import __main__ as client
+from benchmarks.common import peers
+from benchmarks.common.measure import Reading
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_client_is_measured_against_nothing_but_itself() -> None:
+    done = run("-m", "benchmarks.client", "--quick", "--peers", "headrace", "--scenarios", "chat-1,sync-embedding-1", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert set(figures) == {"chat-1", "sync-embedding-1"}
+    assert all(reading["cpu_us"] > 0 and not reading["failure"] for readings in figures.values() for reading in readings.values())
+
+
+def test_an_import_of_ours_touches_no_network_and_starts_no_thread() -> None:
+    done = run("-m", "benchmarks.imports", "--quick", "--own")
+    assert done.returncode == 0, done.stderr
+    assert "0 threads, 0 network calls" in done.stdout
+
+
+def test_every_benchmark_is_listed() -> None:
+    listed = run("benchmarks/run.py").stdout
+    assert "benchmarks.client " in listed
+    assert "benchmarks.imports " in listed
+
+
+@pytest.mark.parametrize(("ours", "said"), [(80.0, "met"), (100.0, "missed")])
+def test_a_target_is_judged_by_its_ratio_to_the_floor(ours: float, said: str) -> None:
+    results = {"chat-50": {"aiohttp": Reading(rounds=[90.0]), "headrace": Reading(rounds=[ours])}}
+    assert client.verdicts(results).endswith(said)
+
+
+def test_without_a_floor_no_target_is_judged() -> None:
+    assert "no target" in client.verdicts({"chat-50": {"headrace": Reading(rounds=[80.0])}})
+
+
+def test_an_unknown_peer_is_named_with_those_there_are() -> None:
+    with pytest.raises(peers.PeerError, match=r"nobody.*http, litellm, openai"):
+        peers.python_of("nobody")
+
+
+def test_peers_are_pinned_with_hashes() -> None:
+    assert peers.versions("litellm")["litellm"] == "1.106.2"
+    for lock in peers.LOCKS.glob("*.txt"):
+        text = lock.read_text()
+        assert text.count("--hash=sha256:") > text.count("==")
+        assert "://" not in text, f"{lock.name} names a host"
