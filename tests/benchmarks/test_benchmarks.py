@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.client import __main__ as client
 from benchmarks.common import peers
 from benchmarks.common.measure import Reading
