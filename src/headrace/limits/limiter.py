@@ -23,20 +23,20 @@ from headrace.limits.meter import Meter, MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.queue import FairQueue, Priority
 from headrace.limits.scheduler import (
+    NEGLIGIBLE,
     Ask,
     Group,
     Ledger,
     Member,
     Waiting,
     earliest,
-    headroom,
     label,
     next_opening,
     pick,
     prices,
     queueing,
-    score,
     soonest,
+    worth,
 )
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock, Waiter
@@ -314,13 +314,14 @@ class Limiter:
     def _cheapest(self, fitting: list[tuple[Member, Costs]], ask: Ask, now: float) -> tuple[Member, Costs]:
         if len(fitting) > 8 and ask.prefer is None:
             fitting = self._random.sample(fitting, 2)  # of many, the better of two at random is good enough and quickly found
-        scored = [(score(prices(member.account, now), costs), member, costs) for member, costs in fitting]
-        least = min([price for price, _, _ in scored]) * 1.01 + 1e-6
-        equal = [(member, costs) for price, member, costs in scored if price <= least]
+        worths = [worth(member.account, costs, now) for member, costs in fitting]
+        least = min(worths)[0] * 1.01 + NEGLIGIBLE
+        equal = [(fitted, full) for fitted, (price, full) in zip(fitting, worths, strict=True) if price <= least]
         prefer = ask.prefer
         if prefer is not None:
-            return min(equal, key=lambda pair: prefer(pair[0].id))
-        return min(equal, key=lambda pair: (headroom(pair[0], now), self._random.random()))
+            return equal[min([(prefer(fitted[0].id), at) for at, (fitted, _) in enumerate(equal)])[1]][0]
+        draw = self._random.random
+        return equal[min([(full, fitted[0].account.in_flight, draw(), at) for at, (fitted, full) in enumerate(equal)])[3]][0]
 
     def _grant(
         self,

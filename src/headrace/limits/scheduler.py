@@ -19,6 +19,8 @@ SHARPNESS: Final = 12
 """How suddenly a limit becomes dear as it fills: at 80 % it costs a fifteenth of its full price, at 95 % half of it."""
 NEGLIGIBLE: Final = 1e-6
 """A price this low is none: what one call in a thousand costs of a limit that is half used."""
+SLACK: Final = 0.2
+"""Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
 ALIKE: Final = 0.01
 """Share by which prices may differ and still count as equal, so that preferences decide."""
 
@@ -167,6 +169,18 @@ def score(prices: Sequence[float], costs: Costs) -> float:
     """What a call costs at these prices, in shares of a full limit."""
     total: float = sum(map(mul, prices, costs[1]))
     return total
+
+
+def worth(account: Account, costs: Costs, now: float) -> tuple[float, float]:
+    """`score` at the `prices` of this moment, and how full the fullest limit is, in steps coarse enough for ties: in one go."""
+    price = fullest = 0.0
+    for meter, cost in zip(account.meters, costs[1], strict=False):
+        share = meter.share(now)
+        if share > fullest:
+            fullest = share
+        if share > SLACK:
+            price += min(1.0, share) ** SHARPNESS / meter.room * cost
+    return price, round(fullest, 2)
 
 
 def headroom(member: Member, now: float) -> tuple[float, int]:

@@ -124,6 +124,10 @@ class Router:
         self._members: dict[str, _Member] = {}
         self._plan = Plan({}, {}, {}, {}, ())
         self._loads: dict[str, Load] = {}
+        self._served: dict[str, list[_Member]] = {}
+        """The members of each group."""
+        self._tiered: set[str] = set()
+        """Groups whose members are not all of one tier."""
         self.set_model_list(model_list)
 
     # ---- calls -------------------------------------------------------------------------------------------------------
@@ -283,14 +287,14 @@ class Router:
 
     def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
         """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
-        members = [self._members[deployment.id] for deployment in self._plan.groups[group]]
-        if len(members) == 1:
+        members = self._served[group]
+        if len(members) == 1 or not (tried or group in self._tiered or any([member.health.until > now for member in members])):
             return None
         left = [member for member in members if member.deployment.id not in tried] or members
         awake = [member for member in left if not member.health.cooling(now)] or left
-        tier = min(member.deployment.order for member in awake)
+        tier = min([member.deployment.order for member in awake])
         chosen = [member for member in awake if member.deployment.order == tier]
-        return None if len(chosen) == len(members) else frozenset(member.deployment.id for member in chosen)
+        return None if len(chosen) == len(members) else frozenset([member.deployment.id for member in chosen])
 
     async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: _Trail) -> Any:
         member = lease.member
@@ -414,6 +418,8 @@ class Router:
             self._register(members[id])
         self._members, self._plan = members, plan
         self._loads = {id: member.load for id, member in members.items()}
+        self._served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
+        self._tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
 
     def _member(self, deployment: Deployment) -> _Member:
         defaults = {**self._defaults, **deployment.defaults}
