@@ -1,10 +1,10 @@
 """Limits as a scheduler: every limit respected, every token of it used, nobody refused who could have waited."""
 
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
-from headrace.limits.limiter import Availability, Candidate, Limiter, LimiterSettings, Reservation
+from headrace.limits.limiter import Availability, Limiter, LimiterSettings, Reservation
 from headrace.limits.profile import Profile, profile_of
 from headrace.limits.queue import Priority
-from headrace.limits.scheduler import Ask
+from headrace.limits.scheduler import Ask, Candidate
 from headrace.limits.view import QuotaView
 
 __all__ = [

@@ -21,6 +21,10 @@ NOT_STARTED: Final = frozenset({
 })  # fmt: skip
 """Refusals before any work: no tokens were used."""
 
+SHARPNESS: Final = 12
+"""How suddenly a limit becomes dear as it fills: at 80 % it costs a fifteenth of its full price, at 95 % half of it."""
+SLACK: Final = 0.2
+"""Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
 URGENT_MEMORY: Final = 60.0
 """Seconds after an interactive call for which a share of each window is kept for the next."""
 
@@ -99,12 +103,28 @@ class Account:
                 at, binding = fits, meter
         return at, binding
 
+    def worth_if_room(self, costs: Costs, now: float, urgent: bool) -> tuple[float, float] | None:
+        """What a call that surely fits now is charged in shadow prices, and how full the fullest limit is in steps coarse enough
+        for ties. None when it may not fit: `when` knows."""
+        if self.held_until > now:
+            return None
+        urgent = urgent or self.urgent_until <= now
+        price = fullest = 0.0
+        for meter, cost in zip(self.meters, costs[1], strict=False):
+            share = meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent)
+            if share < 0:
+                return None
+            if share > fullest:
+                fullest = share
+            if share > SLACK:
+                price += min(1.0, share) ** SHARPNESS / meter.room * cost
+        return price, round(fullest, 2)
+
     def _doubt(self, meter: Meter, input: float) -> float:
         """Tokens that may be on the provider's books and are not on ours."""
-        unit = meter.limit.unit
-        if unit is Unit.REQUESTS or unit is Unit.IN_FLIGHT or unit is Unit.MONEY or not meter.settings.paced:
+        if not meter.doubted:
             return 0.0
-        doubt = self.sizes.doubt(input) if unit is not Unit.OUTPUT else 0.0
+        doubt = self.sizes.doubt(input) if meter.limit.unit is not Unit.OUTPUT else 0.0
         return doubt + self.sizes.landing(self.in_flight, meter.settings.spread) if meter.as_written else doubt
 
     def never(self, costs: Costs) -> tuple[Meter, float] | None:

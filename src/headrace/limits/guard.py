@@ -6,9 +6,9 @@ import math
 from collections import deque
 from typing import Final
 
-LONG: Final = 600.0
-"""Windows above this many seconds are kept in slots, so that a day's log stays small."""
-SLOTS: Final = 2000
+SLOTS: Final = 4000
+"""Into which a window is cut at most: calls closer together share one, so that a log stays small however many come. A slot counts until
+its last charge leaves the window: a call may wait a 4000th of the window longer than it had to, never shorter."""
 EPSILON: Final = 1e-6
 """Units by which a sum may exceed a limit: rounding, never a whole one."""
 
@@ -16,10 +16,13 @@ EPSILON: Final = 1e-6
 class Entry:
     """One charge, or a slot of them. It counts until it is `gone`."""
 
-    __slots__ = ("at", "cost", "gone")
+    __slots__ = ("at", "cost", "gone", "since")
 
     def __init__(self, at: float, cost: float) -> None:
         self.at = at
+        """Of the latest charge."""
+        self.since = at
+        """Of the first."""
         self.cost = cost
         self.gone = False
 
@@ -35,7 +38,7 @@ class SlidingLog:
     def __init__(self, window: float) -> None:
         self.window = window
         self.used = 0.0
-        self._grain = window / SLOTS if window > LONG else 0.0
+        self._grain = window / SLOTS
         self._entries: deque[Entry] = deque()
 
     def forget(self, now: float) -> None:
@@ -48,6 +51,13 @@ class SlidingLog:
         if not entries:
             self.used = 0.0  # rounding errors of a long life end with it
 
+    def current(self, now: float) -> float:
+        """What was charged within the window."""
+        entries = self._entries
+        if entries and entries[0].at <= now - self.window:
+            self.forget(now)
+        return self.used
+
     def add(self, at: float, cost: float) -> Entry:
         """Charge `cost`. Threads may bring their moments out of order by a little; the log counts the later one."""
         entries = self._entries
@@ -56,7 +66,7 @@ class SlidingLog:
             last = entries[-1]
             if last.at > at:
                 at = last.at
-            if self._grain and at - last.at < self._grain and entries[0] is not last:
+            if at - last.since < self._grain:
                 last.at, last.cost = at, last.cost + cost
                 return last
         entry = Entry(at, cost)

@@ -11,7 +11,7 @@ import random as random_module
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -23,20 +23,23 @@ from headrace.limits.meter import Meter, MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.queue import FairQueue, Priority
 from headrace.limits.scheduler import (
+    ALIKE,
     NEGLIGIBLE,
     Ask,
+    Candidate,
     Group,
     Ledger,
     Member,
     Waiting,
     earliest,
+    headroom,
     label,
     next_opening,
     pick,
     prices,
     queueing,
+    score,
     soonest,
-    worth,
 )
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock, Waiter
@@ -57,16 +60,6 @@ class LimiterSettings(Struct, frozen=True):
     """Tokens that a call counts in its tenant's turn besides its own."""
     meters: MeterSettings = MeterSettings()
     learn: LearnSettings = LearnSettings()
-
-
-class Candidate(Struct, frozen=True):
-    """A deployment that was looked at and not taken."""
-
-    deployment: str
-    wait: float
-    """Seconds until the call would have fitted; 0 when it did, and another was better; inf when a call had to end first."""
-    binding: str | None
-    """The limit that stood in the way."""
 
 
 class Reservation(Struct, eq=False):
@@ -131,7 +124,8 @@ class _Group(Group):
         self.wake_at = math.inf
 
 
-UNDECIDED: Final[tuple[Candidate, ...]] = ()
+_Fitting: TypeAlias = tuple[Member, Costs, tuple[float, float]]
+"""A deployment with room for a call, what the call costs there, and what it is worth."""
 
 
 class Limiter:
@@ -293,35 +287,45 @@ class Limiter:
     def _at_once(self, group: _Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left."""
         allowed = group.allowed(ask)
-        members = group.members if allowed is None else [member for member in group.members if member.id in allowed]
-        if len(members) == 1:
-            member = members[0]
+        fitting: list[_Fitting] = []
+        others: list[Candidate] = []
+        for member in group.members:
+            if allowed is not None and member.id not in allowed:
+                continue
             costs = member.account.costs(ask.charge_at(member.id))
-            if earliest(member, costs, ask, scopes, now)[0] > now:
-                return None
-            return self._grant(member, ask, costs, scopes, 0.0, None, UNDECIDED, now)
-        found = [
-            (member, costs := member.account.costs(ask.charge_at(member.id)), earliest(member, costs, ask, scopes, now))
-            for member in members
-        ]
-        fitting = [(member, costs) for member, costs, (at, _) in found if at <= now]
+            found = self._room(member, costs, ask, scopes, now)
+            if isinstance(found, Candidate):
+                others.append(found)
+            else:
+                fitting.append((member, costs, found))
         if not fitting:
             return None
-        member, costs = self._cheapest(fitting, ask, now) if len(fitting) > 1 else fitting[0]
-        decided = tuple([Candidate(other.id, at - now, label(binding)) for other, _, (at, binding) in found if other is not member])
+        member, costs, _ = self._cheapest(fitting, ask) if len(fitting) > 1 else fitting[0]
+        decided = (*[other.passed for other, _, _ in fitting if other is not member], *others)
         return self._grant(member, ask, costs, scopes, 0.0, None, decided, now)
 
-    def _cheapest(self, fitting: list[tuple[Member, Costs]], ask: Ask, now: float) -> tuple[Member, Costs]:
+    def _room(self, member: Member, costs: Costs, ask: Ask, scopes: tuple[Account, ...], now: float) -> tuple[float, float] | Candidate:
+        """What the call is worth there, as `Account.worth_if_room` says it, or why it has to wait."""
+        account = member.account
+        if member.paused_until <= now and not scopes:
+            worth = account.worth_if_room(costs, now, ask.priority <= Priority.INTERACTIVE)
+            if worth is not None:
+                return worth
+        at, binding = earliest(member, costs, ask, scopes, now)
+        if at > now:
+            return Candidate(member.id, at - now, label(binding))
+        return score(prices(account, now), costs), headroom(member, now)[0]
+
+    def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
         if len(fitting) > 8 and ask.prefer is None:
-            fitting = self._random.sample(fitting, 2)  # of many, the better of two at random is good enough and quickly found
-        worths = [worth(member.account, costs, now) for member, costs in fitting]
-        least = min(worths)[0] * 1.01 + NEGLIGIBLE
-        equal = [(fitted, full) for fitted, (price, full) in zip(fitting, worths, strict=True) if price <= least]
-        prefer = ask.prefer
-        if prefer is not None:
-            return equal[min([(prefer(fitted[0].id), at) for at, (fitted, _) in enumerate(equal)])[1]][0]
+            fitting = self._random.sample(fitting, 2)  # of many, the better of two at random is good enough
+        least = min([price for _, _, (price, _) in fitting]) * (1 + ALIKE) + NEGLIGIBLE
+        equal = [fitted for fitted in fitting if fitted[2][0] <= least]
+        if ask.prefer is not None:
+            prefer = ask.prefer
+            return min(equal, key=lambda fitted: prefer(fitted[0].id))
         draw = self._random.random
-        return equal[min([(full, fitted[0].account.in_flight, draw(), at) for at, (fitted, full) in enumerate(equal)])[3]][0]
+        return equal[min([(full, member.account.in_flight, draw(), at) for at, (member, _, (_, full)) in enumerate(equal)])[3]]
 
     def _grant(
         self,

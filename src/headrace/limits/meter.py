@@ -61,7 +61,7 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_pace", "_shorter", "arrival", "as_written",
+        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_pace", "_shorter", "arrival", "as_written", "doubted",
         "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
         "tolerance",
     )  # fmt: skip
@@ -74,6 +74,8 @@ class Meter:
         self.expected = expected(limit.unit, profile)
         self.final = in_the_end(limit.unit, profile)
         self.as_written = as_written(limit.unit, profile)
+        self.doubted = settings.paced and limit.unit in (Unit.TOKENS, Unit.INPUT, Unit.OUTPUT)
+        """Whether the provider may have more on its books than we."""
         self.running = 0
         self.stated: float | None = None
         """A lower limit than ours that the provider itself named."""
@@ -179,6 +181,26 @@ class Meter:
             at = max(at, log.when(cost, amount, now))
         return at
 
+    def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool) -> float:
+        """The used part of the limit when a call surely fits now; below 0 when it may not: then `when` knows.
+
+        The same rules as there, in the one order that finds out soonest: this is asked of every limit of every deployment for every call.
+        """
+        if self.limit.unit is Unit.IN_FLIGHT:
+            return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
+        log = self._log
+        used = log.current(now)
+        if used + cost > (self.room if urgent else self.room_behind_urgent) - doubt + EPSILON:
+            return -1.0
+        if self._pace is not None:
+            tolerance = self.tolerance if self._burst is None and not urgent else self._tolerance_for(cost, urgent)
+            if self._pace.paid_until - now > tolerance:
+                return -1.0
+        for shorter, amount in self._shorter:
+            if shorter.current(now) + cost > amount + EPSILON:
+                return -1.0
+        return used / self.room
+
     def _tolerance_for(self, cost: float, urgent: bool) -> float:
         """A bucket of known size must hold the whole call, wherever its travel time lets it arrive."""
         tolerance = self.tolerance
@@ -197,8 +219,7 @@ class Meter:
         """The used part of the limit, 0 to 1 and a little."""
         if self.limit.unit is Unit.IN_FLIGHT:
             return self.running / self.room
-        self._log.forget(now)
-        return self._log.used / self.room
+        return self._log.current(now) / self.room
 
     @property
     def used(self) -> float:

@@ -9,18 +9,14 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.limits.account import Account, Costs
+from headrace.limits.account import SHARPNESS, Account, Costs
 from headrace.limits.learn import Learner, LearnSettings
 from headrace.limits.limit import Charge, Unit
 from headrace.limits.meter import Meter
 from headrace.limits.queue import FairQueue, P, Place, Priority
 
-SHARPNESS: Final = 12
-"""How suddenly a limit becomes dear as it fills: at 80 % it costs a fifteenth of its full price, at 95 % half of it."""
 NEGLIGIBLE: Final = 1e-6
 """A price this low is none: what one call in a thousand costs of a limit that is half used."""
-SLACK: Final = 0.2
-"""Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
 ALIKE: Final = 0.01
 """Share by which prices may differ and still count as equal, so that preferences decide."""
 
@@ -54,6 +50,16 @@ class Ask(Struct, frozen=True):
         return self.charge if self.charges is None else self.charges.get(deployment, self.charge)
 
 
+class Candidate(Struct, frozen=True):
+    """A deployment that was looked at and not taken."""
+
+    deployment: str
+    wait: float
+    """Seconds until the call would have fitted; 0 when it did, and another was better; inf when a call had to end first."""
+    binding: str | None
+    """The limit that stood in the way."""
+
+
 class Ledger:
     """An account, what it learns, and the groups that wait for its room."""
 
@@ -68,7 +74,7 @@ class Ledger:
 class Member:
     """One deployment as the scheduler sees it."""
 
-    __slots__ = ("account", "groups", "id", "ledger", "paused_until")
+    __slots__ = ("account", "groups", "id", "ledger", "passed", "paused_until")
 
     def __init__(self, id: str, ledger: Ledger, groups: Sequence[str]) -> None:
         self.id = id
@@ -76,6 +82,8 @@ class Member:
         self.account = ledger.account
         self.groups = tuple(groups)
         self.paused_until = -math.inf
+        self.passed = Candidate(id, 0.0, None)
+        """What is said of it when it had room, and another was better."""
 
     def open_at(self, now: float) -> float:
         at = self.account.open_at(now)
@@ -169,18 +177,6 @@ def score(prices: Sequence[float], costs: Costs) -> float:
     """What a call costs at these prices, in shares of a full limit."""
     total: float = sum(map(mul, prices, costs[1]))
     return total
-
-
-def worth(account: Account, costs: Costs, now: float) -> tuple[float, float]:
-    """`score` at the `prices` of this moment, and how full the fullest limit is, in steps coarse enough for ties: in one go."""
-    price = fullest = 0.0
-    for meter, cost in zip(account.meters, costs[1], strict=False):
-        share = meter.share(now)
-        if share > fullest:
-            fullest = share
-        if share > SLACK:
-            price += min(1.0, share) ** SHARPNESS / meter.room * cost
-    return price, round(fullest, 2)
 
 
 def headroom(member: Member, now: float) -> tuple[float, int]:

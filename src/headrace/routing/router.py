@@ -15,6 +15,7 @@ from headrace.calls import (
     COMPLETIONS,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
+    ROUTING,
     Call,
     Operation,
     RouterChatOptions,
@@ -28,14 +29,14 @@ from headrace.calls import (
 from headrace.core import Destination, destination, fetch, open_stream, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError
-from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Priority, Reservation, Used, profile_of
+from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Reservation, Used, profile_of
 from headrace.models.tokens import estimate_encoded
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Ports, Worlds
 from headrace.routing.decide import Fallback, NextDeployment, RetryHere, RetryPolicy, Step, decide
 from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
 from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments
-from headrace.routing.strategies import STRATEGIES, Load, Prefer, View
+from headrace.routing.strategies import STRATEGIES, Load, View
 from headrace.streams import AsyncStream, Chunks, Stream
 
 DEFAULT_MAX_OUTPUT: Final = 1024
@@ -269,26 +270,21 @@ class Router:
 
     def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], again: bool) -> Ask:
         control, now = call.control, ports.clock.now()
-        deadline, max_wait = control.get("deadline"), control.get("max_wait")
+        given = _routing(control, now) if not ROUTING.isdisjoint(control) else {}
         return Ask(
             group=group,
             charge=_charge(call),
-            tenant=str(control.get("tenant", "")),
-            priority=whole_number("priority", control.get("priority", Priority.NORMAL)),
-            deadline=None if deadline is None else now + _seconds("deadline", deadline),
-            max_wait=self._max_wait if max_wait is None else _seconds("max_wait", max_wait),
+            max_wait=given.pop("max_wait", self._max_wait),
             only=self._eligible(group, tried, now),
             again=again,
-            prefer=self._prefer(ports),
+            prefer=None if self._strategy is None else self._strategy(View(self._loads, ports.random)),
+            **given,
         )
-
-    def _prefer(self, ports: Ports) -> Prefer | None:
-        return None if self._strategy is None else self._strategy(View(self._loads, ports.random))
 
     def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
         """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
         members = self._served[group]
-        if len(members) == 1 or not (tried or group in self._tiered or any([member.health.until > now for member in members])):
+        if len(members) == 1 or not (tried or group in self._tiered or any(member.health.until > now for member in members)):
             return None
         left = [member for member in members if member.deployment.id not in tried] or members
         awake = [member for member in left if not member.health.cooling(now)] or left
@@ -302,7 +298,7 @@ class Router:
             timeouts = timeouts_of(self._time_limit(call, member.deployment), call.stream)
             to = (
                 member.to
-                if not _ADDRESS & call.control.keys()
+                if _ADDRESS.isdisjoint(call.control)
                 else destination(member.deployment.model, {**member.deployment.control, **call.control})
             )
             answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts)
@@ -464,6 +460,20 @@ _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version")
 def _charge(call: Call) -> Charge:
     most = 0 if call.operation is EMBEDDINGS else call.max_output or DEFAULT_MAX_OUTPUT
     return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
+
+
+def _routing(control: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """What a caller said about his call's place in the line."""
+    given: dict[str, Any] = {}
+    if "tenant" in control:
+        given["tenant"] = str(control["tenant"])
+    if "priority" in control:
+        given["priority"] = whole_number("priority", control["priority"])
+    if "deadline" in control:
+        given["deadline"] = now + _seconds("deadline", control["deadline"])
+    if "max_wait" in control:
+        given["max_wait"] = _seconds("max_wait", control["max_wait"])
+    return given
 
 
 def _used(usage: Any) -> Used | None:
