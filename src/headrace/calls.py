@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypedDict
 
@@ -54,6 +54,10 @@ class CallOptions(TypedDict, total=False):
     max_retries: int | None
     drop_params: bool | None
     """Leave out what the provider is known to refuse, instead of raising UnsupportedParamsError."""
+    additional_drop_params: Sequence[str] | None
+    """Parameters to leave out whatever the provider takes."""
+    allowed_openai_params: Sequence[str] | None
+    """Parameters to send as they are although the provider's dialect is not known to have them."""
     extra_headers: Mapping[str, str] | None
     headers: Mapping[str, str] | None
     extra_query: Mapping[str, str] | None

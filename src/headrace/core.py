@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
 from headrace.calls import DEFAULT_TIMEOUT, Call, encode, shape, timeouts_of, whole_number
+from headrace.dialects.base import Target
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
     AuthenticationError,
@@ -21,6 +22,7 @@ from headrace.errors import (
     error_of,
     failure_of,
 )
+from headrace.framing import SseReader
 from headrace.objects import Json, JsonObject
 from headrace.ports import Ports
 from headrace.providers.auth import headers_for
@@ -39,6 +41,11 @@ from headrace.providers.quirks import apply
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
+
+if TYPE_CHECKING:
+    from headrace.dialects.translate import Translation
+
+OPENAI: Final = "openai_chat"
 
 
 class Destination(Struct, frozen=True, eq=False):
@@ -143,22 +150,50 @@ def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
     return tuple({name.lower(): (name.lower(), value) for name, value in pairs}.values())
 
 
-def write(call: Call, to: Destination) -> HttpRequest:
+def write(call: Call, to: Destination, translation: Translation | None = None) -> HttpRequest:
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
-    body: dict[str, Json] = {"model": to.model, **to.defaults, **call.body} if to.defaults else {"model": to.model, **call.body}
-    body = apply(to.provider, body, operation=call.operation.name, drop_params=bool(control.get("drop_params")))
-    if extra := control.get("extra_body"):
-        if not isinstance(extra, Mapping):
-            raise BadRequestError(f"extra_body must be a mapping, got {shape(extra)}")
+    if translation is not None:
+        request = translation.write()
+        return _asked(request, request.url, control)
+    body = _body(call, to, control)
+    if extra := _extra_body(control):
         body |= extra
-    url = to.base_url + to.provider.path(call.operation.name)
+    return _asked(HttpRequest("POST", "", to.headers, encode(body)), to.base_url + to.provider.path(call.operation.name), control)
+
+
+def _body(call: Call, to: Destination, control: Mapping[str, Any]) -> dict[str, Json]:
+    body: dict[str, Json] = {"model": to.model, **to.defaults, **call.body} if to.defaults else {"model": to.model, **call.body}
+    return apply(to.provider, body, operation=call.operation.name, drop_params=bool(control.get("drop_params")))
+
+
+def _extra_body(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    extra = control.get("extra_body")
+    if extra is not None and not isinstance(extra, Mapping):
+        raise BadRequestError(f"extra_body must be a mapping, got {shape(extra)}")
+    return extra
+
+
+def _asked(request: HttpRequest, url: str, control: Mapping[str, Any]) -> HttpRequest:
+    """The request at its address, with the caller's query."""
     query = control.get("extra_query") or {}
     if version := control.get("api_version"):
         query = {"api-version": version, **query}
     if query:
         url += ("&" if "?" in url else "?") + urlencode(query)
-    return HttpRequest("POST", url, to.headers, encode(body))
+    return HttpRequest(request.method, url, request.headers, request.body)
+
+
+def _translation(call: Call, to: Destination) -> Translation | None:
+    """The call in its provider's dialect; None where that is OpenAI's own."""
+    if to.provider.dialect == OPENAI:
+        return None
+    from headrace.dialects.translate import plain, translate  # late: who calls OpenAI's dialect alone pays for no other
+
+    control = {**to.options, **call.control} if to.options else call.control
+    _extra_body(control)
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
+    return translate(to.provider.dialect, target, call.operation.name, plain(_body(call, to, control)), control)
 
 
 def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -172,33 +207,37 @@ def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str
 
 async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
     """One attempt, answered whole. Raises HeadraceError."""
+    translation = _translation(call, to)
     try:
-        response = await ports.transport.fetch(write(call, to), timeouts)
+        response = await ports.transport.fetch(write(call, to, translation), timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
-        _refuse(response, to)
-    answer = call.operation.response.wrap(read_body(response, provider=to.provider.name, model=to.model))
+        _refuse(response, to, translation)
+    body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
+    answer = call.operation.response.wrap(body)
     answer._hidden_params = _hidden(call, to, response.headers)
     return answer
 
 
 async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> Chunks[Any]:
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
+    translation = _translation(call, to)
     try:
-        http = await ports.transport.open(write(call, to), timeouts)
+        http = await ports.transport.open(write(call, to, translation), timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     chunks: Chunks[Any] = Chunks(
         http,
-        ChunkReader(provider=to.provider.name, model=to.model),
+        SseReader() if translation is None else translation.dialect.framing(),
+        ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
         _chunk_class(call).wrap,
         _hidden(call, to, http.headers),
         lambda error: explain(error, to, streaming=True),
     )
     try:
         if not 200 <= http.status < 300:
-            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to)
+            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation)
         await chunks.fill()
     except TransportError as error:
         chunks.close()
@@ -233,10 +272,12 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination) -> NoReturn:
+def _refuse(response: HttpResponse, to: Destination, translation: Translation | None) -> NoReturn:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, to.headers))
+    if translation is not None:
+        raise error_of(translation.dialect.read_error(known, translation.target))
     raise error_of(read_error(known, provider=to.provider.name, model=to.model))
 
 

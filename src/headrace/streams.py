@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from headrace.bridge import complete
+from headrace.dialects.base import FrameReader
 from headrace.errors import HeadraceError
-from headrace.framing import SseReader
 from headrace.objects import JsonObject
 from headrace.ports import HttpStream
 from headrace.wire import Frame, TransportError
@@ -18,12 +18,14 @@ C = TypeVar("C", bound=JsonObject)
 
 
 class ChunkReader(Protocol):
-    """A dialect's reader for a stream that needs no translation: frames in, parsed chunks out."""
+    """Frames of a provider's stream in, chunks as the caller reads them out."""
 
     @property
     def usage(self) -> dict[str, Any] | None: ...
-    def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None: ...
-    def close(self) -> None: ...
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]: ...
+    def rest(self) -> Sequence[dict[str, Any]]:
+        """What was held back until the end. Raises TruncatedStream when it was no proper one."""
+        ...
 
 
 class Chunks(Generic[C]):
@@ -37,13 +39,14 @@ class Chunks(Generic[C]):
     def __init__(
         self,
         http: HttpStream,
+        frames: FrameReader,
         reader: ChunkReader,
         wrap: Callable[[dict[str, Any]], C],
         hidden: dict[str, Any],
         explain: Callable[[TransportError], HeadraceError],
     ) -> None:
         self._http = http
-        self._frames = SseReader()
+        self._frames = frames
         self._reader = reader
         self._wrap = wrap
         self.hidden = hidden
@@ -88,7 +91,7 @@ class Chunks(Generic[C]):
                 self._take(self._frames.feed(data))
                 return
             self._take(self._frames.close(), last=True)
-            self._reader.close()
+            self._hand_out(self._reader.rest())
             self._end(None)
         except TransportError as error:
             self._fail(self.explain(error), error)
@@ -99,13 +102,14 @@ class Chunks(Generic[C]):
             raise
 
     def _take(self, frames: list[Frame], *, last: bool = False) -> None:
-        feed, wrap, hidden = self._reader.feed, self._wrap, self.hidden
+        chunks = self._reader.chunks
         for frame in frames:
-            fields = feed(frame, last=last)
-            if fields is None:
-                continue
-            chunk = wrap(fields)
-            chunk._hidden_params = hidden
+            self._hand_out(chunks(frame, last=last))
+
+    def _hand_out(self, chunks: Sequence[dict[str, Any]]) -> None:
+        for fields in chunks:
+            chunk = self._wrap(fields)
+            chunk._hidden_params = self.hidden
             self.count += 1
             self.ready.append(chunk)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -112,6 +113,16 @@ class ChunkReader:
         except (AttributeError, TypeError):
             raise self._broken(frame) from None
         return chunk
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        """`feed`, as many as there are."""
+        chunk = self.feed(frame, last=last)
+        return () if chunk is None else (chunk,)
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        """`close`; nothing is held back."""
+        self.close()
+        return ()
 
     def _note(self, chunk: dict[str, Any]) -> None:
         """Which choices began and which said they are finished; the usage."""

@@ -226,8 +226,8 @@ class _ChoiceReader:
         )
 
 
-class Writer:
-    """Events as server-sent chunks. Every choice begins with its role; `[DONE]` comes only after a proper end."""
+class ChunkMaker:
+    """Events as chunks. Every choice begins with its role."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._include_usage = request.include_usage
@@ -239,16 +239,17 @@ class Writer:
         self._finished: set[int] = set()
         self._kinds: dict[tuple[int, int], str] = {}
 
-    def feed(self, event: StreamEvent) -> bytes:
+    def feed(self, event: StreamEvent) -> dict[str, Json] | None:
+        """The chunk that says it; None for what no chunk says."""
         match event:
             case Started():
                 said = {"id": event.id or None, "created": event.created or None, "model": event.model or None}
                 usual = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": self._model}
                 self._head = merged(usual, {}, said)
                 self._first = event.extra
-                return b""
+                return None
             case UsageReported():
-                return self._chunk([], {"usage": write_usage(event.usage)}) if self._include_usage else b""
+                return self._chunk([], {"usage": write_usage(event.usage)}) if self._include_usage else None
             case Noted(level="response"):
                 return self._chunk([], event.extra)
             case Noted(level="choice"):
@@ -294,17 +295,28 @@ class Writer:
             call["extra_content"] = google_extra(event.signature)
         return {"tool_calls": [call]}
 
-    def _delta(self, index: int, delta: Extra, extra: Extra) -> bytes:
+    def _delta(self, index: int, delta: Extra, extra: Extra) -> dict[str, Json]:
         if index not in self._begun:
             self._begun.add(index)
             delta = {"role": "assistant", **delta}
         return self._chunk([{"index": index, "delta": delta, "finish_reason": None, **extra}], {})
 
-    def _chunk(self, choices: list[Json], extra: Extra) -> bytes:
+    def _chunk(self, choices: list[Json], extra: Extra) -> dict[str, Json]:
         if not self._head:
             self.feed(Started())
         first, self._first = self._first, {}
-        return b"data: " + msgspec.json.encode({**self._head, **first, "choices": choices, **extra}) + b"\n\n"
+        return {**self._head, **first, "choices": choices, **extra}
+
+
+class Writer:
+    """Events as server-sent chunks; `[DONE]` comes only after a proper end."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._chunks = ChunkMaker(request)
+
+    def feed(self, event: StreamEvent) -> bytes:
+        chunk = self._chunks.feed(event)
+        return b"" if chunk is None else b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
     def close(self) -> bytes:
         return b"data: [DONE]\n\n"

@@ -1,0 +1,149 @@
+"""A call in OpenAI's words to a provider that speaks another dialect, and its answer back in OpenAI's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects import load
+from headrace.dialects.base import Dialect, StreamReader, Target
+from headrace.dialects.openai_chat import others, requests, responses
+from headrace.dialects.openai_chat.streams import ChunkMaker
+from headrace.errors import BadRequestError, UnsupportedParamsError
+from headrace.types import ChatRequest, EmbeddingRequest, Json, UsageReported
+from headrace.wire import Frame, HttpRequest, HttpResponse
+
+
+class Translation(Struct, frozen=True, eq=False):
+    """One request as the provider's dialect means it, kept to read its answer by."""
+
+    dialect: Dialect
+    target: Target
+    request: ChatRequest | EmbeddingRequest
+    operation: str
+    added: Mapping[str, Json] = {}
+    """Fields of the provider's own, written last and as they are."""
+
+    def write(self) -> HttpRequest:
+        if isinstance(self.request, EmbeddingRequest):
+            written: HttpRequest = _embeddings(self.dialect, self.target).write_embedding_request(self.request, self.target)
+        else:
+            written = self.dialect.write_request(self.request, self.target)
+        if not self.added:
+            return written
+        body = msgspec.json.encode({**msgspec.json.decode(written.body), **self.added})
+        return msgspec.structs.replace(written, body=body)
+
+    def read(self, response: HttpResponse) -> dict[str, Json]:
+        """The answer's body. Raises HeadraceError for one that cannot be read, and what an error under status 200 says."""
+        if isinstance(self.request, EmbeddingRequest):
+            vectors = _embeddings(self.dialect, self.target).read_embedding_response(response, self.request, self.target)
+            return others.write_embedding_response(vectors)
+        answer = self.dialect.read_response(response, self.request, self.target)
+        body = responses.write_response(answer)
+        body["model"] = body.get("model") or self.target.model
+        return _as_text(body) if self.operation == "completions" else body
+
+    def read_stream(self) -> TranslatedChunks:
+        if isinstance(self.request, EmbeddingRequest):
+            raise BadRequestError("embeddings cannot be streamed: leave stream out")
+        return TranslatedChunks(self.dialect.read_stream(self.request, self.target), self.request, self.operation)
+
+
+def translate(dialect_name: str, target: Target, operation: str, body: Mapping[str, Json], control: Mapping[str, Any]) -> Translation:
+    """Read `body`, which is OpenAI's, for the dialect of `target`.
+
+    Raises UnsupportedParamsError for parameters the dialect cannot say, unless `drop_params` or `additional_drop_params` leaves them
+    out; BadRequestError for a body that is none, and for an operation the dialect does not have.
+    """
+    dialect = load(dialect_name)
+    allowed = control.get("allowed_openai_params") or ()
+    added = {name: body[name] for name in allowed if name in body} | dict(control.get("extra_body") or {})
+    body = _without(body, control.get("additional_drop_params") or ())
+    if operation == "embeddings":
+        return Translation(dialect, target, others.read_embedding_request(body), operation, added)
+    request = requests.read_request(_as_chat(body) if operation == "completions" else body)
+    unsaid = [name for name in dialect.unsaid(request) if name not in allowed]
+    if unsaid and not control.get("drop_params"):
+        raise UnsupportedParamsError(
+            f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
+            model=target.model,
+            llm_provider=target.provider,
+        )
+    return Translation(dialect, target, request, operation, added)
+
+
+def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Json]:
+    return {name: value for name, value in body.items() if name not in names} if names else body
+
+
+def _embeddings(dialect: Dialect, target: Target) -> Any:
+    """The dialect, when it has embeddings."""
+    if not hasattr(dialect, "write_embedding_request"):
+        raise BadRequestError(f"{target.provider} has no embeddings", target.model, target.provider)
+    return dialect
+
+
+# ---- text completions: a chat of one message ---------------------------------------------------------------------------------------
+
+
+def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        raise BadRequestError("prompt: this provider completes one text at a time, give a string")
+    rest = {name: value for name, value in body.items() if name not in ("prompt", "best_of", "echo", "suffix")}
+    return {**rest, "messages": [{"role": "user", "content": prompt}]}
+
+
+def _as_text(body: dict[str, Json]) -> dict[str, Json]:
+    choices = [
+        {
+            "index": choice["index"],
+            "text": (choice.get("message") or choice.get("delta") or {}).get("content") or "",
+            "finish_reason": choice.get("finish_reason"),
+            "logprobs": None,
+        }
+        for choice in body["choices"]
+    ]
+    return {**body, "object": "text_completion", "choices": choices}
+
+
+# ---- streams -----------------------------------------------------------------------------------------------------------------------
+
+
+class TranslatedChunks:
+    """A provider's stream as the chunks OpenAI would have sent."""
+
+    __slots__ = ("_maker", "_operation", "_reader", "usage")
+
+    def __init__(self, reader: StreamReader, request: ChatRequest, operation: str) -> None:
+        self._reader = reader
+        self._maker = ChunkMaker(request)
+        self._operation = operation
+        self.usage: dict[str, Any] | None = None
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        return self._made(self._reader.feed(frame, last=last))
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        return self._made(self._reader.close())
+
+    def _made(self, events: Sequence[Any]) -> list[dict[str, Any]]:
+        made = []
+        for event in events:
+            if isinstance(event, UsageReported):
+                self.usage = responses.write_usage(event.usage)
+            chunk = self._maker.feed(event)
+            if chunk is not None:
+                made.append(_as_text(chunk) if self._operation == "completions" else chunk)
+        return made
+
+
+def plain(body: Mapping[str, Any]) -> dict[str, Json]:
+    """A body whose prompt was encoded already, as values."""
+    return {name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value for name, value in body.items()}
