@@ -17,7 +17,6 @@ setup: $(VENV)/.ready  ## the virtual environment, from the locks
 # The stamp comes last, so an interrupted set-up goes on where it stopped. An environment without a working pip is made anew.
 # uv does not read pip's configuration: whoever has set pip to a mirror means uv too.
 $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
-	@for peer in http openai litellm; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Choose one with: make PYTHON=python3.13")'
 	@test -f $(VENV)/pyvenv.cfg && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "setting up $(VENV) from locks/ (once; under a minute on a fast line)"
@@ -25,7 +24,6 @@ $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
 	@mirror="$${PIP_INDEX_URL:-$$($(RUN) pip config get global.index-url 2>/dev/null)}"; \
 	if [ -n "$$mirror" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$mirror"; fi; \
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/uv.txt locks/dev.txt
-	@for peer in http openai litellm; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
