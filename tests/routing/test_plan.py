@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import ConfigurationError
+from headrace.limits import override, profile_of
 from headrace.routing.plan import make_plan, read_deployment, read_deployments
 
 
@@ -105,3 +106,38 @@ def test_a_chain_asks_each_group_once() -> None:
 
 def test_a_deployment_shows_no_secret() -> None:
     assert "secret" not in repr(read_deployment(entry(), "d", {}))
+
+
+def test_windows_are_limits_without_a_name() -> None:
+    (deployment,) = read_deployments([entry(windows=[{"unit": "requests", "amount": 10, "window": 1}], rpm=60)], {})
+    assert [limit.label for limit in deployment.limits] == ["rpm", "requests/1s"]
+
+
+@pytest.mark.parametrize(
+    "windows", ["ten", 10, [{"unit": "bananas", "amount": 1, "window": 1}], [{"unit": "requests", "amount": -1, "window": 1}]]
+)
+def test_windows_that_cannot_be_are_refused_by_name(windows: object) -> None:
+    with pytest.raises(ConfigurationError, match="windows"):
+        read_deployments([entry(windows=windows)], {})
+
+
+def test_facts_of_a_profile_may_be_overridden() -> None:
+    read = read_deployment(entry(params={"profile": {"name": "openai", "accounting": "settle"}}), "d", {})
+    assert isinstance(read.profile, dict)
+    profile = override(profile_of("default"), read.profile)
+    assert (profile.accounting, profile.estimate) == ("settle", "max")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"accounting": "never"}, "accounting"),
+        ({"colour": "blue"}, "colour"),
+        ({"windows": [10.0], "request_burst": 5.0}, "contradict"),
+        ({"accounting": "post", "estimate": "max"}, "contradict"),
+        ({"name": "nobody"}, "nobody"),
+    ],
+)
+def test_a_profile_that_contradicts_itself_is_refused_by_name(facts: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        override(profile_of("openai"), facts)

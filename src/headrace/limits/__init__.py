@@ -2,7 +2,7 @@
 
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
 from headrace.limits.limiter import Availability, Limiter, LimiterSettings, Reservation
-from headrace.limits.profile import Profile, profile_of
+from headrace.limits.profile import Profile, override, profile_of
 from headrace.limits.queue import Priority
 from headrace.limits.scheduler import Ask, Candidate
 from headrace.limits.view import QuotaView
@@ -22,5 +22,6 @@ __all__ = [
     "Unit",
     "Used",
     "limits_of",
+    "override",
     "profile_of",
 ]

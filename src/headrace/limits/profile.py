@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 
@@ -68,6 +69,22 @@ def read_profile(name: str, row: Any) -> Profile:
         return msgspec.convert(row, Profile)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"profile {name!r}: {error}") from error
+
+
+def override(base: Profile, facts: Mapping[str, Any]) -> Profile:
+    """`base` with some facts replaced by what the configuration says; `name` in them chooses another base.
+
+    Raises ConfigurationError that names the fact, also where two contradict each other.
+    """
+    given = {name: value for name, value in facts.items() if name != "name"}
+    if "name" in facts:
+        base = profile_of(facts["name"])
+    known = {name: getattr(base, name) for name in Profile.__struct_fields__}
+    if "windows" in given and "request_burst" not in given:
+        known["request_burst"] = None
+    if given.get("request_burst") is not None and "windows" not in given:
+        known["windows"] = ()
+    return read_profile("profile", {"confidence": "documented", **known, **given} if given else known)
 
 
 def profile_of(name: str | None) -> Profile:

@@ -14,7 +14,7 @@ from headrace.limits import Limit, limits_of
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
 
-_OWN: Final = frozenset(LIMIT_NAMES) | {"model", "weight", "order", "quota_group", "stream_timeout", "cooldown_time", "profile"}
+_OWN: Final = frozenset(LIMIT_NAMES) | {"model", "weight", "order", "quota_group", "stream_timeout", "cooldown_time", "profile", "windows"}
 """litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
 
 _CALL: Final = frozenset(CallOptions.__annotations__)
@@ -43,7 +43,8 @@ class Deployment(Struct, frozen=True, eq=False):
     order: int
     """Lower is tried first; the next tier only when no deployment of this one is left."""
     quota_group: str | None
-    profile: str | None
+    profile: str | Mapping[str, Any] | None
+    """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
     given: Mapping[str, Any]
     """The entry as it was configured."""
 
@@ -98,11 +99,11 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
         model=model,
         control={name: value for name, value in params.items() if name in _CALL or name == "stream_timeout"},
         defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS},
-        limits=limits_of(windows=(), **limits),
+        limits=limits_of(windows=_windows(entry, params, where), **limits),
         weight=_weight(params, limits, where),
         order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
         quota_group=params.get("quota_group") or entry.get("quota_group"),
-        profile=params.get("profile"),
+        profile=_profile(params.get("profile"), f"{where}.litellm_params.profile"),
         given=entry,
     )
 
@@ -148,6 +149,24 @@ def _limit(name: str, entry: Mapping[str, Any], params: Mapping[str, Any], where
     if value is None:
         return None
     return whole_number(f"{where}.litellm_params.{name}" if inside else f"{where}.{name}", value, least=1)
+
+
+def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
+    """Limits without a name of their own: `[{"unit": "requests", "amount": 10, "window": 10}]`."""
+    inside = "windows" in params
+    windows = params["windows"] if inside else entry.get("windows")
+    if windows is None:
+        return ()
+    if not isinstance(windows, Sequence) or isinstance(windows, str):
+        place = f"{where}.litellm_params.windows" if inside else f"{where}.windows"
+        raise ConfigurationError(f"{place} must be a list like [{{'unit': 'requests', 'amount': 10, 'window': 10}}], got {shape(windows)}")
+    return windows
+
+
+def _profile(given: Any, where: str) -> str | Mapping[str, Any] | None:
+    if given is None or isinstance(given, str | Mapping):
+        return given
+    raise ConfigurationError(f"{where} must be a profile's name or a mapping of its facts, got {shape(given)}")
 
 
 def _weight(params: Mapping[str, Any], limits: Mapping[str, int], where: str) -> float:

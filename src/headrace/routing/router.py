@@ -29,7 +29,18 @@ from headrace.calls import (
 from headrace.core import Destination, destination, fetch, open_stream, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError
-from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Reservation, Used, profile_of
+from headrace.limits import (
+    Ask,
+    Availability,
+    Charge,
+    Limiter,
+    LimiterSettings,
+    Profile,
+    Reservation,
+    Used,
+    override,
+    profile_of,
+)
 from headrace.models.tokens import estimate_encoded
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Ports, Worlds
@@ -432,7 +443,7 @@ class Router:
             deployment.id,
             group=deployment.group,
             limits=deployment.limits,
-            profile=profile_of(deployment.profile or member.to.provider.profile),
+            profile=_profile(deployment, member.to.provider.profile),
             account=deployment.quota_group or member.to.account,
         )
 
@@ -455,6 +466,12 @@ _ADDRESS: Final = frozenset({"api_key", "base_url", "api_base", "custom_llm_prov
 """Options of a call that change where it goes."""
 
 _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version")
+
+
+def _profile(deployment: Deployment, provider: str) -> Profile:
+    """How the deployment's provider accounts, in the configuration's words where it has some."""
+    given = deployment.profile
+    return override(profile_of(provider), given) if isinstance(given, Mapping) else profile_of(given or provider)
 
 
 def _charge(call: Call) -> Charge:
