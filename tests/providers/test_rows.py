@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.dialects import NAMES
 from headrace.limits.profile import profiles
 from headrace.providers.auth import headers_for
-from headrace.providers.catalog import DIALECTS, PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
+from headrace.providers.catalog import PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
 
 ROWS = [pytest.param(row, id=row.name) for row in shipped()]
 
@@ -51,7 +52,7 @@ def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
 def test_a_row_says_how_it_is_known(row: Provider) -> None:
     assert row.source
     assert datetime.date(2025, 1, 1) < datetime.date.fromisoformat(row.checked) <= datetime.date.today()
-    assert row.dialect in DIALECTS
+    assert row.dialect in NAMES
     assert all(quirk.source for quirk in row.quirks)
 
 

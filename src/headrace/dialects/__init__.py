@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("openai_chat",)
 
+SERVED: Final = ("openai_chat",)
+"""Those with both halves: a caller can be answered in them too."""
+
 
 def load(name: str) -> Dialect:
     """The dialect of that name. Raises ConfigurationError for one that does not exist."""

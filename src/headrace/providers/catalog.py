@@ -10,9 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from headrace.dialects import NAMES
 from headrace.errors import BadRequestError, ConfigurationError
-
-DIALECTS: Final = ("openai_chat",)
 
 PATHS: Final[Mapping[str, str]] = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
 """Where each operation lives below a base URL, unless a row says otherwise."""
@@ -73,7 +72,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     """One row: whom to call, in which dialect, where, with which key and with which quirks. Holds no key."""
 
     name: str
-    dialect: str = DIALECTS[0]
+    dialect: str = NAMES[0]
     base_url: str = ""
     """Empty where every customer has an address of his own."""
     base_url_template: str = ""
@@ -243,7 +242,7 @@ def register_provider(
     *,
     base_url: str,
     api_key_env: str | Sequence[str] = (),
-    dialect: str = DIALECTS[0],
+    dialect: str = NAMES[0],
     header: str = "",
     aliases: Sequence[str] = (),
     profile: str = "",
@@ -257,8 +256,8 @@ def register_provider(
     for spelling in (name, *aliases):
         if not spelling or "/" in spelling or spelling != spelling.strip():
             raise ConfigurationError(f"a provider's name must be a word without slashes, such as 'acme'; got {spelling!r}")
-    if dialect not in DIALECTS:
-        raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(DIALECTS)}; got {dialect!r}")
+    if dialect not in NAMES:
+        raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(NAMES)}; got {dialect!r}")
     parts = split_url(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(f"base_url of provider {name!r} must begin with http:// or https:// and name a host")
