@@ -10,7 +10,7 @@ from headrace.errors import ConfigurationError
 if TYPE_CHECKING:
     from headrace.dialects.base import Dialect
 
-NAMES: Final = ("openai_chat",)
+NAMES: Final = ("openai_chat", "bedrock_converse")
 
 SERVED: Final = ("openai_chat",)
 """Those with both halves: a caller can be answered in them too."""

@@ -1,0 +1,77 @@
+"""Amazon Bedrock's Converse and ConverseStream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from headrace.dialects.base import Dialect, Target
+from headrace.dialects.bedrock_converse import errors, requests, responses
+from headrace.dialects.bedrock_converse.streams import Reader, Writer
+from headrace.dialects.fields import obj
+from headrace.dialects.quota import read_quota
+from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, error_of
+from headrace.framing import EventStreamReader
+from headrace.limits.view import QuotaView
+from headrace.types import ChatRequest, ChatResponse, Json
+from headrace.wire import HttpRequest, HttpResponse
+
+__all__ = ["BedrockConverse", "dialect"]
+
+
+class BedrockConverse:
+    """Both halves. It holds no state: one instance serves everybody."""
+
+    def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
+        return requests.write_request(request, target)
+
+    def unsaid(self, request: ChatRequest) -> tuple[str, ...]:
+        return requests.unsaid(request)
+
+    def framing(self) -> EventStreamReader:
+        return EventStreamReader()
+
+    def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
+        body = _decoded(response.body)
+        if isinstance(body, dict) and "output" not in body and (name := errors.error_type(body)):
+            raise error_of(errors.read_inside(name, response.body, target))
+        try:
+            request_id = response.headers.get("x-amzn-requestid", "")
+            return responses.read_response(obj(body, "the body"), model=target.model, request_id=request_id)
+        except BadRequestError as error:
+            message = f"{target.provider}: the reply (status {response.status}) is no answer of Converse: {error}"
+            failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
+            raise APIResponseValidationError.of(failure) from None
+
+    def read_stream(self, request: ChatRequest, target: Target) -> Reader:
+        return Reader(target)
+
+    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
+        return errors.read_error(response, target, now_wall=now_wall)
+
+    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
+        return read_quota(headers, family=family, now_wall=now_wall)
+
+    def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
+        return requests.read_request(body)
+
+    def write_response(self, response: ChatResponse) -> dict[str, Json]:
+        return responses.write_response(response)
+
+    def write_stream(self, request: ChatRequest) -> Writer:
+        return Writer(request)
+
+    def write_error(self, failure: Failure) -> HttpResponse:
+        return errors.write_error(failure)
+
+
+def _decoded(body: bytes) -> Json:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+dialect: Final[Dialect] = BedrockConverse()

@@ -1,0 +1,297 @@
+"""Content blocks between Converse and the hub: each is an object with one key, which is its type."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.bedrock_converse.media import read_media, write_audio, write_file, write_image, write_video
+from headrace.dialects.fields import items, merged, obj, optional, rest, string
+from headrace.errors import BadRequestError
+from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+
+WRAPPED: Final = ("citationsContent", "guardContent", "json")
+"""Blocks that say a text with something around it: in the hub a Text that keeps the whole block under that name."""
+
+CACHE: Final = "cache_control"
+"""The word of Anthropic and OpenAI's users for a prefix worth keeping: Converse has a block of its own behind the part."""
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_blocks(value: Json, at: str, *, answer: bool = False) -> list[Part]:
+    """The parts of a message's or a result's `content`, or of `system`.
+
+    answer: a model wrote it, so tool results in it are those of the provider's own tools.
+    """
+    parts: list[Part] = []
+    for index, block in enumerate(items(value, at)):
+        source = obj(block, f"{at}[{index}]")
+        if parts and (kept := _cache(source)) is not None and CACHE not in parts[-1].extra:
+            parts[-1] = msgspec.structs.replace(parts[-1], extra={**parts[-1].extra, CACHE: kept})
+        else:
+            parts.append(read_block(source, f"{at}[{index}]", answer=answer))
+    return parts
+
+
+def _cache(block: Mapping[str, Json]) -> dict[str, Json] | None:
+    """A plain cache point in Anthropic's words; None for any other block."""
+    match block:
+        case {"cachePoint": {"type": "default", **more}, **others} if not others and more.keys() <= {"ttl"} and None not in more.values():
+            return {"type": "ephemeral", **{str(name): value for name, value in more.items()}}
+    return None
+
+
+def read_block(source: Mapping[str, Json], at: str, *, answer: bool = False) -> Part:
+    """One block; `Other` for what the hub cannot name."""
+    kind = next((name for name in source if name in _READERS), None)
+    part = None
+    if kind is not None and not (answer and _of_the_provider(kind, source[kind])):
+        part = _READERS[kind](source, f"{at}.{kind}")
+    return Other(type=kind or next(iter(source), ""), extra=dict(source)) if part is None else part
+
+
+def _of_the_provider(kind: str, value: Json) -> bool:
+    """Calls that were answered where they were made, and their answers: Nova's grounding."""
+    return kind == "toolResult" or (kind == "toolUse" and isinstance(value, Mapping) and value.get("type") == "server_tool_use")
+
+
+def _read_text(source: Mapping[str, Json], at: str) -> Part | None:
+    text = source["text"]
+    return Text(text=text, extra=rest(source, frozenset({"text"}), exact=frozenset({"text"}))) if isinstance(text, str) else None
+
+
+def _read_wrapped(source: Mapping[str, Json], at: str) -> Part | None:
+    text = wrapped_text(source)
+    return None if text is None else Text(text=text, extra=dict(source))
+
+
+def wrapped_text(source: Mapping[str, Json]) -> str | None:
+    """What a block of `WRAPPED` says; None for any other and for one without a text (a guarded image)."""
+    match source:
+        case {"citationsContent": {"content": [*texts]}} if texts and all(_is_text(text) for text in texts):
+            return "".join(text["text"] for text in texts)
+        case {"guardContent": {"text": {"text": str(text)}}}:
+            return text
+        case {"json": value}:
+            return msgspec.json.encode(value).decode()
+    return None
+
+
+def _is_text(value: Json) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("text"), str)
+
+
+def _read_reasoning(source: Mapping[str, Json], at: str) -> Part | None:
+    match source["reasoningContent"]:
+        case {"reasoningText": {"text": str(text), **inner}, **others} if not others:
+            signature = inner.get("signature")
+            extra = rest(source, frozenset({"reasoningContent"}))
+            kept: Mapping[str, Json] = {str(name): value for name, value in inner.items()}
+            if unknown := rest(kept, frozenset({"signature"})):
+                extra["reasoningText"] = unknown
+            return Thinking(text=text, signature=signature if isinstance(signature, str) and signature else None, extra=extra)
+        case {"redactedContent": str(redacted), **others} if not others:
+            return read_redacted(redacted, rest(source, frozenset({"reasoningContent"})))
+    return None
+
+
+def read_redacted(redacted: str, extra: Extra) -> Thinking:
+    """Reasoning only the provider can read. Converse has Anthropic's text as base64 once more; the hub has Anthropic's."""
+    data = unwrapped(redacted)
+    return Thinking(data=redacted, extra={**extra, "redacted": "as it came"}) if data is None else Thinking(data=data, extra=extra)
+
+
+def unwrapped(redacted: str) -> str | None:
+    """The text in base64; None where encoding it again would not give the same."""
+    try:
+        text = binascii.a2b_base64(redacted, strict_mode=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return None
+    return text if text and wrap(text) == redacted else None
+
+
+def wrap(text: str) -> str:
+    return binascii.b2a_base64(text.encode(), newline=False).decode()
+
+
+def _read_use(source: Mapping[str, Json], at: str) -> ToolCall:
+    use = obj(source["toolUse"], at)
+    extra = rest(source, frozenset({"toolUse"}))
+    if inner := rest(use, frozenset({"toolUseId", "name", "input"}), {"toolUseId": "", "name": "", "input": {}}):
+        extra["toolUse"] = inner
+    given = use.get("input")
+    return ToolCall(
+        id=optional(use.get("toolUseId"), f"{at}.toolUseId") or "",
+        name=optional(use.get("name"), f"{at}.name") or "",
+        arguments="" if given is None else msgspec.json.encode(given).decode(),
+        extra=extra,
+    )
+
+
+def _read_result(source: Mapping[str, Json], at: str) -> ToolResult:
+    result = obj(source["toolResult"], at)
+    extra = rest(source, frozenset({"toolResult"}))
+    failed = result.get("status") == "error"
+    inner = rest(result, frozenset({"toolUseId", "content", "status"}), {"content": []}, exact=frozenset({"toolUseId"}))
+    if "status" in result and not failed:
+        inner["status"] = result["status"]
+    if inner:
+        extra["toolResult"] = inner
+    return ToolResult(
+        call_id=string(result.get("toolUseId"), f"{at}.toolUseId"),
+        content=tuple(read_blocks(result.get("content"), f"{at}.content")),
+        is_error=failed,
+        extra=extra,
+    )
+
+
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Json], str], Part | None]]] = {
+    "text": _read_text,
+    "image": read_media,
+    "document": read_media,
+    "audio": read_media,
+    "toolUse": _read_use,
+    "toolResult": _read_result,
+    "reasoningContent": _read_reasoning,
+    **dict.fromkeys(WRAPPED, _read_wrapped),
+}
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+class BlockWriter:
+    """Writes the blocks of one request or answer.
+
+    foreign: the parts come from another dialect, so that only `CACHE` of their extras is a word here, ids and names must be made to
+    fit, and what Converse refuses although it says nothing (blank texts, unsigned reasoning) is left out.
+    """
+
+    def __init__(self, *, foreign: bool) -> None:
+        self.foreign = foreign
+        self._documents: set[str] = set()
+
+    def blocks(self, parts: tuple[Part, ...], at: str) -> list[dict[str, Json]]:
+        written: list[dict[str, Json]] = []
+        for index, part in enumerate(parts):
+            block = self.block(part, f"{at}[{index}]")
+            if block is not None:
+                written.append(block)
+                written += cache_point(part.extra)
+        return written
+
+    def block(self, part: Part, at: str) -> dict[str, Json] | None:
+        """None for what Converse refuses and nobody misses. Raises BadRequestError for content that it has no block for."""
+        match part:
+            case Text():
+                return self._text(part)
+            case Refusal():
+                return {"text": part.text} if part.text else None
+            case Thinking():
+                return self._thinking(part)
+            case ToolCall():
+                return self._call(part)
+            case ToolResult():
+                return self._result(part, at)
+            case Image():
+                return write_image(part, at, self.kept(part.extra))
+            case Audio():
+                if not part.data and part.transcript:
+                    return {"text": part.transcript}
+                return write_audio(part, at, self.kept(part.extra))
+            case File():
+                return write_file(part, at, self.kept(part.extra), None if not self.foreign else self._documents)
+        return self._other(part, at)
+
+    def kept(self, extra: Extra) -> dict[str, Json]:
+        """What of `extra` goes back beside the block."""
+        return {} if self.foreign else {name: value for name, value in extra.items() if name != CACHE}
+
+    def _text(self, part: Text) -> dict[str, Json] | None:
+        if self.foreign and not part.text.strip():
+            return None
+        extra = self.kept(part.extra)
+        return extra if wrapped_text(extra) == part.text else merged({}, _unwrapped(extra), {"text": part.text})
+
+    def _thinking(self, part: Thinking) -> dict[str, Json] | None:
+        extra = self.kept(part.extra)
+        if part.data is not None:
+            if self.foreign and not str(part.extra.get("format", "anthropic")).startswith("anthropic"):
+                return None
+            redacted = part.data if extra.pop("redacted", None) else wrap(part.data)
+            return {"reasoningContent": {"redactedContent": redacted}, **extra}
+        if self.foreign and not part.signature:
+            return None
+        inner = extra.pop("reasoningText", None)
+        said = merged({}, inner if isinstance(inner, Mapping) else {}, {"text": part.text, "signature": part.signature})
+        return {"reasoningContent": {"reasoningText": said}, **extra}
+
+    def _call(self, call: ToolCall) -> dict[str, Json]:
+        extra = self.kept(call.extra)
+        inner = extra.pop("toolUse", None)
+        said = {"toolUseId": self.id(call.id) or None, "name": call.name or None}
+        if call.arguments or not isinstance(inner, Mapping) or "input" not in inner:
+            said["input"] = _input(call, foreign=self.foreign)
+        usual = {"toolUseId": "", "name": "", "input": {}}
+        return {"toolUse": merged(usual, inner if isinstance(inner, Mapping) else {}, said), **extra}
+
+    def _result(self, result: ToolResult, at: str) -> dict[str, Json]:
+        extra = self.kept(result.extra)
+        inner = extra.pop("toolResult", None)
+        said = {
+            "toolUseId": self.id(result.call_id),
+            "content": self.blocks(result.content, f"{at}.content") or None,
+            "status": "error" if result.is_error else None,
+        }
+        return {"toolResult": merged({"content": []}, inner if isinstance(inner, Mapping) else {}, said), **extra}
+
+    def _other(self, part: Other, at: str) -> dict[str, Json]:
+        if not self.foreign:
+            return dict(self.kept(part.extra)) if part.extra else {part.type: {}}
+        video = part.extra.get("video_url")
+        url = video.get("url") if isinstance(video, Mapping) else video
+        if part.type == "video_url" and isinstance(url, str):
+            return write_video(url, at)
+        raise BadRequestError(f"{at}: Bedrock's Converse has no content of type {part.type!r}; leave it out or give it as text")
+
+    def id(self, given: str) -> str:
+        """`given`, or one that Converse accepts made of it; the same for a call and its result."""
+        if not self.foreign or not given or _ID.fullmatch(given):
+            return given
+        return f"{re.sub('[^a-zA-Z0-9_-]', '_', given)[:55]}-{zlib.crc32(given.encode()):08x}"
+
+
+_ID: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+"""docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html"""
+
+
+def _unwrapped(extra: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in extra.items() if name not in WRAPPED}
+
+
+def _input(call: ToolCall, *, foreign: bool) -> Json:
+    """The arguments as the value they write; texts that are none, or no object, in an object of their own."""
+    if call.kind == "custom":
+        return {"input": call.arguments}
+    try:
+        value = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
+    except (msgspec.DecodeError, RecursionError):
+        return {"arguments": call.arguments}
+    return value if isinstance(value, Mapping) or not foreign else {"arguments": value}
+
+
+def cache_point(extra: Extra) -> list[dict[str, Json]]:
+    """The block behind a part that is marked as worth keeping; none for a mark that is no word of Anthropic's."""
+    mark: Any = extra.get(CACHE)
+    if not isinstance(mark, Mapping) or mark.get("type") != "ephemeral":
+        return []
+    ttl = mark.get("ttl", UNSET)
+    return [{"cachePoint": {"type": "default"} if ttl in (UNSET, None) else {"type": "default", "ttl": ttl}}]

@@ -1,0 +1,165 @@
+"""Answers and usage between Bedrock's Converse and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.dialects.bedrock_converse.blocks import BlockWriter, read_blocks
+from headrace.dialects.fields import bad, merged, obj, rest
+from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Usage
+
+FINISHES: Final[Mapping[str, FinishReason]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
+}
+"""API_runtime_ConverseResponse, read 2026-11."""
+
+_WORDS: Final[Mapping[FinishReason, str]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "content_filtered",
+    "pause": "end_turn",
+    "error": "malformed_model_output",
+    "other": "end_turn",
+}
+
+_RESPONSE: Final = frozenset({"output", "stopReason", "usage"})
+
+
+def read_response(body: Mapping[str, Json], *, model: str = "", request_id: str = "") -> ChatResponse:
+    """Raises BadRequestError for a body that is no answer of Converse."""
+    output = obj(body.get("output"), "output")
+    message = obj(output.get("message"), "output.message")
+    if not isinstance(message.get("content"), list):
+        raise bad("output.message.content", "a list", message.get("content"))
+    extra = rest(body, _RESPONSE, {"usage": None})
+    if others := rest(output, frozenset({"message"})):
+        extra["output"] = others
+    usage = body.get("usage")
+    return ChatResponse(
+        id=request_id,
+        model=model,
+        choices=(_read_choice(message, body.get("stopReason")),),
+        usage=read_usage(usage) if isinstance(usage, Mapping) and usage else None,
+        extra=extra,
+    )
+
+
+def _read_choice(source: Mapping[str, Json], word: Json) -> Choice:
+    parts = read_blocks(source["content"], "output.message.content", answer=True)
+    extra = rest(source, frozenset({"role", "content"}), {"role": "assistant"})
+    if source.get("role", "assistant") != "assistant":
+        extra["role"] = source["role"]
+    message = Message(role="assistant", content=tuple(parts), extra=extra)
+    finish = finish_of(word, called=bool(message.tool_calls))
+    return Choice(
+        index=0,
+        message=message,
+        finish=finish,
+        native_finish=own_word(word, finish),
+        extra={"stopReason": word} if finish in (None, "other") and word is not None else {},
+    )
+
+
+def finish_of(word: Json, *, called: bool) -> FinishReason | None:
+    """What a stop reason means. Calls decide over `end_turn`, which some models say with them."""
+    if not isinstance(word, str) or not word:
+        return "tool_calls" if called else None
+    finish = FINISHES.get(word, "other")
+    return "tool_calls" if called and finish in ("stop", "other") else finish
+
+
+def own_word(word: Json, finish: FinishReason | None) -> str | None:
+    """The stop reason where it is not Converse's usual one for that end."""
+    return word if isinstance(word, str) and word and finish is not None and word != _WORDS[finish] else None
+
+
+def finish_word(finish: FinishReason | None, native: str | None) -> str | None:
+    if finish is None:
+        return None
+    return native if native in FINISHES else _WORDS[finish]
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def write_response(response: ChatResponse) -> dict[str, Json]:
+    """The first choice: Converse has no others."""
+    choice = response.choices[0] if response.choices else Choice(index=0, message=Message(role="assistant"))
+    extra = dict(response.extra)
+    others = extra.pop("output", None)
+    word = choice.extra.get("stopReason") or finish_word(choice.finish, choice.native_finish)
+    said = {
+        "output": {**(others if isinstance(others, Mapping) else {}), "message": _write_message(choice.message)},
+        "stopReason": word,
+        "usage": None if response.usage is None else write_usage(response.usage),
+    }
+    return {name: value for name, value in merged({}, extra, said).items() if value is not None or name in extra}
+
+
+CITED: Final = "citations"
+"""The message's extra that holds what a stream said in `citation` deltas, which stand beside the text and not around it."""
+
+BLOCKS: Final = "blocks"
+"""The message's extra that holds blocks of a stream the hub has no event for."""
+
+
+def _write_message(message: Message) -> dict[str, Json]:
+    extra = dict(message.extra)
+    cited, others = extra.pop(CITED, None), extra.pop(BLOCKS, None)
+    content = BlockWriter(foreign=False).blocks(message.content, "content")
+    if isinstance(cited, list):
+        content = _cited(content, cited)
+    content += [dict(block) for block in others] if isinstance(others, list) else []
+    return merged({"role": "assistant", "content": content}, extra, {})
+
+
+def _cited(content: list[dict[str, Json]], citations: list[Json]) -> list[dict[str, Json]]:
+    """The last text with its citations around it."""
+    for index in range(len(content) - 1, -1, -1):
+        if content[index].keys() == {"text"}:
+            wrapped = {"citationsContent": {"content": [content[index]], "citations": citations}}
+            return [*content[:index], wrapped, *content[index + 1 :]]
+    return content
+
+
+# ---- usage -------------------------------------------------------------------------------------------------------------------------
+
+_COUNTED: Final = {"cached": "cacheReadInputTokens", "cache_write": "cacheWriteInputTokens"}
+_USAGE_USUAL: Final[Mapping[str, Json]] = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+
+
+def read_usage(source: Mapping[str, Json]) -> Usage:
+    """Converse counts what was read from and written to a cache beside `inputTokens`; the hub counts it in."""
+    counts = {name: _count(source.get(word)) for name, word in _COUNTED.items()}
+    given, written, total = (_count(source.get(name)) for name in _USAGE_USUAL)
+    whole = given + sum(counts.values())
+    return Usage(input=whole, output=written, total=total or whole + written, extra=_usage_extra(source), **counts)
+
+
+def _usage_extra(source: Mapping[str, Json]) -> dict[str, Json]:
+    known = frozenset(name for name in (*_COUNTED.values(), *_USAGE_USUAL) if _count(source.get(name)))
+    return rest(source, known, _USAGE_USUAL)
+
+
+def _count(value: Json) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**63 else 0
+
+
+def write_usage(usage: Usage) -> dict[str, Json]:
+    """Counts in Converse's meaning."""
+    said: dict[str, Any] = {word: getattr(usage, name) or None for name, word in _COUNTED.items()}
+    said["inputTokens"] = max(0, usage.input - usage.cached - usage.cache_write) or None
+    said["outputTokens"] = usage.output or None
+    if "totalTokens" not in usage.extra:
+        said["totalTokens"] = usage.total or usage.input + usage.output or None
+    return merged(_USAGE_USUAL, usage.extra, said)
