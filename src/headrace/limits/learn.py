@@ -23,6 +23,9 @@ GRANULE: Final = {Unit.REQUESTS: 1.0}
 """By how much use comes in lumps: for the noise of what others use. Tokens: a mean square over a mean."""
 GRANULE_OF_TOKENS: Final = 3000.0
 
+DOUBTFUL: Final = 0.05
+"""Share of a limit by which a header may differ from our books because of calls that are under way."""
+
 
 class LearnSettings(Struct, frozen=True):
     """How an account learns. Reasons: docs/limits.md."""
@@ -239,9 +242,13 @@ class Learner:
 class Foreign:
     """What others use of one limit, from the difference between what is remaining and what we have used."""
 
-    __slots__ = ("_at", "_ever", "_rate", "_remaining")
+    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_rate", "_remaining")
 
     def __init__(self) -> None:
+        self._fits_window = True
+        """Whether the headers could be those of a sliding window: nobody else's use can leave more than our own does."""
+        self._fits_bucket = True
+        """Whether they could be those of a bucket, which never fills by leaps."""
         self._at = -math.inf
         self._ever = 0.0
         self._remaining = 0.0
@@ -257,15 +264,25 @@ class Foreign:
             return None
         used, ever = ours
         window = meter.limit.window
-        if not meter.known_bucket:
+        level = self._remaining - (ever - self._ever)
+        """What is left of what the last view showed."""
+        self._doubt_shapes(limit, remaining, used, level + since * limit / window)
+        if not meter.known_bucket or self._fits_window:
             self._rate += 0.15 * ((limit - remaining - used) / window - self._rate)
-        elif self._at > -math.inf and remaining < 0.98 * limit:
-            drained = (self._remaining - remaining - (ever - self._ever)) / since + limit / window
+        elif self._fits_bucket and self._at > -math.inf and remaining < 0.98 * limit:
+            drained = (level - remaining) / since + limit / window
             self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
         else:
             self._rate *= 0.9
         self._at, self._ever, self._remaining = at, ever, remaining
         return self._with_noise(meter, window)
+
+    def _doubt_shapes(self, limit: float, remaining: float, used: float, filled: float) -> None:
+        """Which ways of counting the headers rule out. filled: what a bucket that nobody else uses would hold by now."""
+        if remaining > limit - used + DOUBTFUL * limit:
+            self._fits_window = False
+        if self._at > -math.inf and remaining > filled + 2 * DOUBTFUL * limit:
+            self._fits_bucket = False
 
     def _with_noise(self, meter: Meter, window: float) -> float:
         if self._rate < 0.01 * meter.limit.amount / window:

@@ -84,7 +84,7 @@ def override(base: Profile, facts: Mapping[str, Any]) -> Profile:
         known["request_burst"] = None
     if given.get("request_burst") is not None and "windows" not in given:
         known["windows"] = ()
-    return read_profile("profile", {"confidence": "documented", **known, **given} if given else known)
+    return read_profile("profile", {**known, "confidence": "documented", **given} if given else known)
 
 
 def profile_of(name: str | None) -> Profile:
