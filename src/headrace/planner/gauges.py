@@ -1,0 +1,147 @@
+"""What is read off while a run goes on: who waits, for which limit, and how much of each has been used."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from headrace.limits import Ask, Limit, Limiter, Unit
+from headrace.planner.forecast import LimitUse, Series
+from headrace.planner.providers import LONG, Account
+from headrace.runtime.virtual import World
+
+FIRST_LOOK: Final = 0.25
+"""Seconds between two looks at first; twice as many after each `LOOKS` of them, so that a month takes hardly more than a day."""
+LOOKS: Final = 20_000
+SLICES: Final = 480
+"""Into which a run is cut at most."""
+
+
+class Watched(Protocol):
+    """A run, as far as it is looked at."""
+
+    world: World
+    limiter: Limiter
+    accounts: dict[str, Account]
+    waiting: Any
+    over: bool
+
+    def typical(self, group: str) -> Ask: ...
+
+
+class _Slice(Struct):
+    """A stretch of the run."""
+
+    seconds: float = 0.0
+    waiting: float = 0.0
+    """Call-seconds in line."""
+    running: list[float] = []
+    """Call-seconds under way, by account."""
+    totals: list[float] = []
+    """Used since the beginning up to its end, by gauge."""
+
+
+class Gauges:
+    """Looks at a run from time to time."""
+
+    def __init__(self, run: Watched) -> None:
+        self._run = run
+        self._accounts = list(dict.fromkeys(run.accounts.values()))
+        self._gauges = [gauge for account in self._accounts for gauge in account.gauges]
+        self._held: defaultdict[tuple[Account, str], float] = defaultdict(float)
+        """Seconds in which calls waited and this limit was why its account took none."""
+        self._slices: list[_Slice] = []
+        self._width = 1.0
+        self._chance = random.Random(0)
+
+    async def watch(self) -> None:
+        """Look until the run is over: once in each step, at a random moment of it, since calls that are let in at a rate keep time."""
+        run, step, looks, begins = self._run, FIRST_LOOK, 0, self._run.world.now()
+        while not run.over:
+            await run.world.sleep(begins + step * self._chance.random() - run.world.now())
+            self._look(step)
+            begins, looks = begins + step, looks + 1
+            if looks == LOOKS:
+                step, looks = 2 * step, 0
+        self._close()
+
+    def _look(self, seconds: float) -> None:
+        """Take what is seen now to last for `seconds`."""
+        if not self._slices or self._slices[-1].seconds >= self._width:
+            self._close()
+            self._slices.append(_Slice(running=[0.0] * len(self._accounts)))
+        current = self._slices[-1]
+        current.seconds += seconds
+        for position, account in enumerate(self._accounts):
+            current.running[position] += account.enforcer.in_flight * seconds
+        for group, count in self._run.waiting.items():
+            if count:
+                current.waiting += count * seconds
+                self._look_for_cause(group, seconds)
+
+    def _look_for_cause(self, group: str, seconds: float) -> None:
+        run, now = self._run, self._run.world.now()
+        found = run.limiter.peek(run.typical(group), now).deployments
+        held = {(run.accounts[name], label or self._fullest(name, now)) for name, (_, label) in found.items()}
+        for one in held:
+            self._held[one] += seconds
+
+    def _fullest(self, name: str, now: float) -> str:
+        """Where a call would fit in a moment and those in line are yet to be let in: the limit with least room left."""
+        limits = self._run.limiter.snapshot(now)["deployments"][name]["limits"]
+        return max(limits, key=lambda label: float(limits[label]["share"]), default="")
+
+    def _close(self) -> None:
+        if self._slices:
+            self._slices[-1].totals = [gauge.total for gauge in self._gauges]
+        if len(self._slices) >= SLICES:
+            self._slices = [_joined(*self._slices[at : at + 2]) for at in range(0, len(self._slices), 2)]
+            self._width *= 2
+
+    # ---- what was seen
+
+    def limits(self, until: float) -> tuple[LimitUse, ...]:
+        """Every limit, with its use up to second `until`."""
+        return tuple(self._use(account, limit, max(until, 1e-9)) for account in self._accounts for limit in account.limits)
+
+    def _use(self, account: Account, limit: Limit, until: float) -> LimitUse:
+        enforcer = account.enforcer
+        if limit.unit is Unit.IN_FLIGHT:
+            use = sum(one.running[self._accounts.index(account)] for one in self._slices) / (limit.amount * until)
+            peak = enforcer.peak_in_flight / limit.amount
+        else:
+            gauge = account.gauge(limit)
+            use = gauge.total / (limit.amount * max(1.0, until / limit.window))
+            peak = gauge.meter.peak / gauge.meter.limit
+        held = min(1.0, self._held[account, limit.label] / until)
+        return LimitUse(account.label, limit.label, limit.amount, limit.window, use, peak, held)
+
+    def series(self) -> Series:
+        shares = {
+            f"{account.label} {limit.label}": tuple(self._shares(account, limit)) for account in self._accounts for limit in account.limits
+        }
+        return Series(self._width, tuple(one.waiting / one.seconds for one in self._slices), shares)
+
+    def _shares(self, account: Account, limit: Limit) -> list[float]:
+        if limit.unit is Unit.IN_FLIGHT:
+            position = self._accounts.index(account)
+            return [one.running[position] / one.seconds / limit.amount for one in self._slices]
+        position = self._gauges.index(account.gauge(limit))
+        totals = [0.0, *(one.totals[position] for one in self._slices)]
+        return [self._share(totals, at, limit) for at in range(1, len(totals))]
+
+    def _share(self, totals: list[float], at: int, limit: Limit) -> float:
+        """What was used in the window that ends with a slice; where a slice is longer than the window, the mean over the slice."""
+        slices = max(1, round(limit.window / self._width))
+        since = (at - 1) // slices * slices if limit.window >= LONG else max(0, at - slices)
+        return (totals[at] - totals[since]) / (limit.amount * max(1.0, self._width / limit.window))
+
+
+def _joined(first: _Slice, second: _Slice | None = None) -> _Slice:
+    if second is None:
+        return first
+    running = [one + other for one, other in zip(first.running, second.running, strict=True)]
+    return _Slice(first.seconds + second.seconds, first.waiting + second.waiting, running, second.totals)

@@ -1,0 +1,210 @@
+"""What is to be sent: jobs from a file, or a load described in figures."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import ConfigurationError
+from headrace.limits import Priority
+from headrace.models.tokens import estimate_encoded
+from headrace.routing.router import DEFAULT_MAX_OUTPUT
+
+MOST_MISTAKES: Final = 5
+"""Bad lines that are told one by one."""
+
+
+class Job(Struct, frozen=True, gc=False):
+    """One call."""
+
+    at: float
+    """Seconds after the beginning at which it is asked for."""
+    model: str
+    input: int
+    """Tokens of the prompt."""
+    max_output: int
+    """The most it may write: what is reserved for it."""
+    output: int
+    """What it will write."""
+    tenant: str = ""
+    priority: int = Priority.NORMAL
+
+
+class Burst(Struct, frozen=True):
+    """`calls` more at once, at second `at`; again every `every` seconds unless that is 0."""
+
+    calls: int
+    at: float = 0.0
+    every: float = 0.0
+
+    def moments(self, until: float) -> Iterator[float]:
+        moment = self.at
+        while moment < until:
+            yield moment
+            if not self.every:
+                return
+            moment += self.every
+
+
+class Load(Struct, frozen=True):
+    """A load in figures. Iterating it gives its jobs in the order of their moments, the same ones every time."""
+
+    model: str
+    rate: float = 0.0
+    """Calls a second, at random moments."""
+    hours: float = 1.0
+    input: int = 1000
+    """Mean tokens of a prompt."""
+    output: int = 300
+    """Mean tokens of an answer."""
+    max_tokens: int | None = None
+    """What each call asks for at most; without it a Router reserves its default."""
+    sigma: float = 0.5
+    """How unequal sizes are (of their logarithm); 0 for all alike."""
+    bursts: tuple[Burst, ...] = ()
+    tenants: Mapping[str, float] = {}
+    """Each tenant's part of the calls."""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("rate", 0), ("sigma", 0), ("output", 0), ("input", 1)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ConfigurationError(f"{name} must be a number of at least {least}, got {getattr(self, name)!r}")
+        if not 0 < self.hours < math.inf:
+            raise ConfigurationError(f"hours must be a positive number, got {self.hours!r}")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigurationError(f"max_tokens must be at least 1, got {self.max_tokens!r}")
+        if not self.rate and not self.bursts:
+            raise ConfigurationError("a load without a rate and without bursts has no calls: give rate, or bursts")
+        if any(not part > 0 for part in self.tenants.values()):
+            raise ConfigurationError("tenants: every part must be a positive number")
+
+    def __iter__(self) -> Iterator[Job]:
+        chance = random.Random(self.seed)
+        names, parts = list(self.tenants), list(self.tenants.values())
+        most = self.max_tokens or DEFAULT_MAX_OUTPUT
+        for at in heapq.merge(self._steady(), *(self._burst(burst) for burst in self.bursts)):
+            output = self._size(chance, self.output)
+            yield Job(
+                at,
+                self.model,
+                max(1, self._size(chance, self.input)),
+                most if self.output else 0,
+                min(output, most) if self.max_tokens else output,
+                chance.choices(names, parts)[0] if names else "",
+            )
+
+    def _steady(self) -> Iterator[float]:
+        """Random moments, as of many callers who know nothing of each other."""
+        chance, at, until = random.Random(self.seed + 1), 0.0, self.hours * 3600
+        while self.rate and (at := at + chance.expovariate(self.rate)) < until:
+            yield at
+
+    def _burst(self, burst: Burst) -> Iterator[float]:
+        for moment in burst.moments(self.hours * 3600):
+            for _ in range(burst.calls):
+                yield moment
+
+    def _size(self, chance: random.Random, mean: int) -> int:
+        """Log-normal about the mean."""
+        if not self.sigma or not mean:
+            return mean
+        return round(mean * math.exp(chance.gauss(-self.sigma * self.sigma / 2, self.sigma)))
+
+
+# ---- jobs.jsonl
+
+
+def read_jobs(lines: Iterable[str | bytes], *, model: str | None = None, output: int = 300) -> list[Job]:
+    """Jobs from JSON lines, in the order of their moments.
+
+    A line is OpenAI's batch form, a request body, or `{"model", "input_tokens", "output_tokens", "at"}`. model: for lines that
+    name none; output: tokens an answer has where nothing says so. Raises ConfigurationError that names the bad lines.
+    """
+    jobs: list[Job] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                jobs.append(read_job(msgspec.json.decode(line), model, output))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                mistakes.append(f"line {number}: not JSON: {error}")
+            except ConfigurationError as error:
+                mistakes.append(f"line {number}: {error}")
+    if mistakes:
+        more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
+        raise ConfigurationError("; ".join(mistakes[:MOST_MISTAKES]) + more)
+    if not jobs:
+        raise ConfigurationError("there is no job in it: expected one JSON object a line")
+    return sorted(jobs, key=lambda job: job.at)
+
+
+def read_job(row: Any, model: str | None = None, output: int = 300) -> Job:
+    """One line of a file of jobs. Raises ConfigurationError that names the field."""
+    if not isinstance(row, Mapping):
+        raise ConfigurationError("must be a JSON object")
+    body = row.get("body", row)
+    if not isinstance(body, Mapping):
+        raise ConfigurationError("body must be an object: the request as it would be sent")
+    name = body.get("model") or model
+    if not isinstance(name, str):
+        raise ConfigurationError("model is missing: name it in the line, or for all lines with --model")
+    answers = not _embeds(row, body)
+    most = _most(body) if answers else 0
+    written = _count(row, "output_tokens")
+    return Job(
+        at=_seconds(row),
+        model=name,
+        input=_input(row, body),
+        max_output=most or (DEFAULT_MAX_OUTPUT if answers else 0),
+        output=0 if not answers else written if written is not None else min(output, most or output),
+        tenant=str(row.get("tenant") or ""),
+        priority=priority if (priority := _count(row, "priority")) is not None else Priority.NORMAL,
+    )
+
+
+def _embeds(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    url = row.get("url")
+    return url.endswith("/embeddings") if isinstance(url, str) else "input" in body and "max_output_tokens" not in body
+
+
+def _most(body: Mapping[str, Any]) -> int | None:
+    """The most the caller wants written, over all choices."""
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        if (most := _count(body, name)) is not None:
+            return most * (_count(body, "n") or 1)
+    return None
+
+
+def _input(row: Mapping[str, Any], body: Mapping[str, Any]) -> int:
+    """Tokens of the prompt: as stated, else as the client would estimate them."""
+    stated = _count(row, "input_tokens")
+    if stated is not None:
+        return stated
+    for name in ("messages", "prompt", "input"):
+        if name in body:
+            extra = [body[part] for part in ("tools", "functions", "instructions", "system") if part in body]
+            return sum(estimate_encoded(msgspec.json.encode(part), part) for part in (body[name], *extra))
+    raise ConfigurationError("says nothing of its size: give messages, prompt, input or input_tokens")
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+        raise ConfigurationError(f"{name} must be a whole number of at least 0, got {value!r}")
+    return int(value)
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    value = row.get("at", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigurationError(f"at must be seconds after the beginning, got {value!r}")
+    return float(value)

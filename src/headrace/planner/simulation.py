@@ -1,0 +1,265 @@
+"""The shipped limiter at work in virtual time: calls wait in its line, providers enforce their limits, answers take their time.
+
+A call is what the Router makes of it, without the bytes: reserve, send, be admitted or refused, settle.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from headrace.errors import BadRequestError, Failure, HeadraceError, Kind
+from headrace.limits import Ask, Charge, Limiter, LimiterSettings, Used
+from headrace.planner.config import Fleet, Place
+from headrace.planner.forecast import Forecast, waits_of
+from headrace.planner.gauges import Gauges
+from headrace.planner.jobs import Job
+from headrace.planner.providers import Account, accounts_of
+from headrace.runtime.virtual import World
+from headrace.simulator.enforce import Cost, Refused
+
+AT_ONCE: Final = 128
+"""Calls of one tenant and class that stand in the limiter's line at once; the others wait behind them as mere numbers. It looks at
+the first 24 of the line, so that more would change nothing but the memory they take."""
+
+
+class Pace(Struct, frozen=True):
+    """How fast providers answer. Seconds; medians of log-normal spreads."""
+
+    first_token: float = 0.3
+    each_token: float = 0.012
+    near: float = 0.02
+    """The shortest way there or back."""
+    far: float = 0.30
+    """The longest."""
+
+
+def forecast(
+    fleet: Fleet,
+    jobs: Iterable[Job],
+    *,
+    pace: Pace | None = None,
+    seed: int = 1,
+    settings: LimiterSettings | None = None,
+    progress: Callable[[int, float], object] | None = None,
+) -> Forecast:
+    """Send `jobs`, in the order of their moments, to `fleet` and see what becomes of them.
+
+    progress: told now and then how many are done, and the second of the simulated clock. Raises BadRequestError for a job whose
+    model nobody serves.
+    """
+    return Simulation(fleet, pace or Pace(), seed, settings, progress).run(jobs)
+
+
+class _Line:
+    """Calls of one tenant and class that are not in the limiter's line yet."""
+
+    __slots__ = ("behind", "inside")
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.behind: deque[Job] = deque()
+
+
+class Simulation:
+    """One run. Used once."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        pace: Pace,
+        seed: int,
+        settings: LimiterSettings | None,
+        progress: Callable[[int, float], object] | None,
+    ) -> None:
+        self.fleet = fleet
+        self.pace = pace
+        self.world = World(seed=seed)
+        self.limiter = Limiter(settings=settings, random=random.Random(seed))
+        self.accounts = accounts_of(fleet.places)
+        for place in fleet.places:
+            self.limiter.add(place.name, group=place.group, limits=place.limits, profile=place.profile, account=place.account)
+        self._chance = random.Random(seed)
+        self._first_tier = {group: _first_tier(fleet, group) for group in fleet.groups}
+        self._groups: dict[str, str] = {}
+        self._lines: defaultdict[tuple[str, str, int], _Line] = defaultdict(_Line)
+        self._ahead: Iterator[Job] = iter(())
+        self._next: Job | None = None
+        self._progress = progress
+        self.waiting: Counter[str] = Counter()
+        """Calls in line, by group."""
+        self.over = False
+        """Whether every job has been asked for and has ended."""
+        self._asked = self._ended = self._never = self._refused = self._at_once = self._most_waiting = 0
+        self._example = ""
+        self._finish = self._last_asked = self._last_sent = 0.0
+        self._served: Counter[str] = Counter()
+        self._sizes: dict[str, tuple[float, float]] = {}
+        self._waited: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._unwaited: Counter[str] = Counter()
+
+    def run(self, jobs: Iterable[Job]) -> Forecast:
+        gauges = Gauges(self)
+        self._ahead = iter(jobs)
+        self._next = next(self._ahead, None)
+        if self._next is not None:
+            self.world.at(self._next.at, self._arrive)
+            self.world.spawn(gauges.watch())
+        self.world.run()
+        everybody = array("d")
+        for waited in self._waited.values():
+            everybody.extend(waited)
+        tenants = {
+            name: waits_of(self._waited.get(name, ()), self._unwaited[name]) for name in sorted({*self._waited, *self._unwaited}) if name
+        }
+        return Forecast(
+            calls=self._asked,
+            completed=sum(self._served.values()),
+            never_fit=self._never,
+            example=self._example,
+            provider_429s=self._refused,
+            finish=self._finish,
+            last_asked=self._last_asked,
+            waits=waits_of(everybody, sum(self._unwaited.values())),
+            tenants=tenants,
+            most_waiting=self._most_waiting,
+            served={place.name: self._served[place.name] for place in self.fleet.places},
+            limits=gauges.limits(self._last_sent),
+            series=gauges.series(),
+        )
+
+    # ---- callers
+
+    def _arrive(self) -> None:
+        """Everybody whose moment it is."""
+        now, job = self.world.now(), self._next
+        while job is not None and job.at <= now:
+            self._ask(job)
+            job = next(self._ahead, None)
+        self._next = job
+        if job is not None:
+            self.world.at(job.at, self._arrive)
+
+    def _ask(self, job: Job) -> None:
+        group = self._groups.get(job.model) or self._group(job.model)
+        self._asked += 1
+        self._last_asked = job.at
+        self.waiting[group] += 1
+        self._sizes.setdefault(group, (job.input, job.max_output))
+        line = self._lines[group, job.tenant, job.priority]
+        if line.behind or line.inside >= AT_ONCE:
+            line.behind.append(job)
+        else:
+            self._enter(line, group, job)
+
+    def _group(self, model: str) -> str:
+        group = self.fleet.group_of(model)
+        if group is None:
+            raise BadRequestError(f"no deployment serves {model!r}; model groups: {', '.join(map(repr, self.fleet.groups))}", model)
+        self._groups[model] = group
+        return group
+
+    def _enter(self, line: _Line, group: str, job: Job) -> None:
+        line.inside += 1
+        self.world.spawn(self._serve(line, group, job))
+
+    def _leave(self, line: _Line, group: str) -> None:
+        """One was served, or refused: the next may stand in line."""
+        self._most_waiting = max(self._most_waiting, self.waiting[group])
+        self.waiting[group] -= 1
+        line.inside -= 1
+        if line.behind:
+            self._enter(line, group, line.behind.popleft())
+
+    # ---- the way of a call
+
+    async def _serve(self, line: _Line, group: str, job: Job) -> None:
+        ask = Ask(
+            group, Charge(input=job.input, max_output=job.max_output), job.tenant, priority=job.priority, only=self._first_tier[group]
+        )
+        try:
+            held = await self.limiter.reserve(ask, self.world)
+        except HeadraceError as error:
+            self._leave(line, group)
+            self._refuse(error)
+            return
+        self._leave(line, group)
+        self._measure(group, job)
+        self._note_wait(job)
+        again: Ask | None = None
+        while True:
+            refused = await self._send(self.accounts[held.deployment], held, job)
+            if refused is None:
+                break
+            again = again or _again(ask)
+            held = await self.limiter.reserve(again, self.world)
+        self._served[held.deployment] += 1
+        self._end()
+
+    async def _send(self, account: Account, held: Any, job: Job) -> Refused | None:
+        """There, the answer, and back. A refusal is settled as the Router settles it."""
+        world, pace, chance = self.world, self.pace, self._chance
+        self._last_sent = world._now
+        await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
+        admitted = account.enforcer.admit(world._now, Cost(job.input, job.max_output))
+        if isinstance(admitted, Refused):
+            self._refused += 1
+            await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
+            scope = "tokens" if "token" in admitted.scope else "concurrency" if admitted.scope == "concurrency" else "requests"
+            failure = Failure(Kind.RATE_LIMIT, admitted.message, retry_after=admitted.retry_after, scope=scope)  # type: ignore[arg-type]
+            self.limiter.settle(held, used=None, failure=failure, now=world._now)
+            return admitted
+        await world.sleep(pace.first_token * chance.lognormvariate(0, 0.4) + pace.each_token * chance.lognormvariate(0, 0.3) * job.output)
+        account.end(world._now, admitted, job.output)
+        await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
+        self.limiter.settle(held, used=Used(input=job.input, output=job.output), now=world._now)
+        return None
+
+    def _note_wait(self, job: Job) -> None:
+        waited = self.world._now - job.at
+        if waited > 0:
+            self._waited[job.tenant].append(waited)
+        else:
+            self._unwaited[job.tenant] += 1
+
+    def _refuse(self, error: HeadraceError) -> None:
+        if error.failure.kind is not Kind.NEVER_FITS:
+            raise error
+        self._never += 1
+        self._example = self._example or str(error)
+        self._end()
+
+    def _end(self) -> None:
+        self._ended += 1
+        self._finish = self.world._now
+        self.over = self._next is None and self._ended == self._asked
+        if self._progress is not None and self._ended % 2000 == 0:
+            self._progress(self._ended, self._finish)
+
+    # ---- what is looked at
+
+    def typical(self, group: str) -> Ask:
+        """A call of the size that those asked for lately have in the mean, to find out what holds them back."""
+        input, output = self._sizes[group]
+        return Ask(group, Charge(input=round(input), max_output=round(output)), only=self._first_tier[group])
+
+    def _measure(self, group: str, job: Job) -> None:
+        input, output = self._sizes[group]
+        self._sizes[group] = input + 0.02 * (job.input - input), output + 0.02 * (job.max_output - output)
+
+
+def _again(ask: Ask) -> Ask:
+    return Ask(ask.group, ask.charge, ask.tenant, priority=ask.priority, only=ask.only, again=True)
+
+
+def _first_tier(fleet: Fleet, group: str) -> frozenset[str] | None:
+    """The deployments a Router would ask, None for all: with nobody failing, those of the lowest order."""
+    members: list[Place] = [place for place in fleet.places if place.group == group]
+    tier = min((place.order for place in members), default=0)
+    first = frozenset(place.name for place in members if place.order == tier)
+    return None if len(first) == len(members) else first

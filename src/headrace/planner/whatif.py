@@ -1,0 +1,92 @@
+"""What a change would buy: the same jobs once more, on a fleet with more room where it was short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from headrace.planner.config import Fleet, Place
+from headrace.planner.forecast import Forecast, LimitUse, Waits
+from headrace.planner.jobs import Job
+from headrace.planner.simulation import Pace, forecast
+
+LEAST_BINDING = 0.01
+"""Share of the time below which a limit is not worth raising."""
+
+
+class WhatIf(Struct, frozen=True):
+    """A change, and the figures it would lead to."""
+
+    change: str
+    finish: float
+    waits: Waits
+    provider_429s: int
+    binding: str | None
+    """What would bind most then: deployment and limit."""
+
+
+class Change(Struct, frozen=True, eq=False):
+    """A fleet that could be had instead."""
+
+    what: str
+    fleet: Fleet
+
+
+def what_if(
+    fleet: Fleet,
+    jobs: Callable[[], Iterable[Job]],
+    found: Forecast,
+    *,
+    pace: Pace | None = None,
+    seed: int = 1,
+    most: int = 3,
+) -> list[WhatIf]:
+    """What at most `most` changes would bring where `found` was short of room, each found out by a whole run; none where nothing binds.
+
+    jobs: gives the same jobs anew each time.
+    """
+    return [_tried(change, jobs(), pace, seed) for change in changes(fleet, found)[:most]]
+
+
+def changes(fleet: Fleet, found: Forecast) -> list[Change]:
+    """One more deployment like the one that was held back longest; each limit that held one back doubled there, and on all it held."""
+    short = [limit for limit in found.binding if limit.binding >= LEAST_BINDING]
+    if not short:
+        return []
+    raised = []
+    for label in dict.fromkeys(limit.limit for limit in short):
+        held = [limit for limit in short if limit.limit == label]
+        raised += [_doubled(fleet, held[:1])] if len(held) == 1 else [_doubled(fleet, held[:1]), _doubled(fleet, held)]
+    return [_another(fleet, short[0]), *raised]
+
+
+def _another(fleet: Fleet, held: LimitUse) -> Change:
+    like = next(place for place in fleet.places if place.name in held.deployment.split(" + "))
+    name = _free_name(like.name, fleet.places)
+    place = msgspec.structs.replace(like, name=name, account=f"{like.account} | {name}")
+    return Change(f"one more deployment like {like.name}", fleet.with_places([*fleet.places, place]))
+
+
+def _free_name(name: str, places: Sequence[Place]) -> str:
+    taken = {place.name for place in places}
+    return next(found for number in range(2, len(places) + 3) if (found := f"{name} +{number - 1}") not in taken)
+
+
+def _doubled(fleet: Fleet, held: Sequence[LimitUse]) -> Change:
+    limit, by = held[0].limit, {name: one for one in held for name in one.deployment.split(" + ")}
+    places = [_raised(place, limit) if place.name in by else place for place in fleet.places]
+    what = f"{held[0].deployment}: {limit} {held[0].amount:,} → {2 * held[0].amount:,}"
+    return Change(what if len(held) == 1 else f"{limit} doubled on {len(held)} accounts", fleet.with_places(places))
+
+
+def _raised(place: Place, label: str) -> Place:
+    limits = [msgspec.structs.replace(limit, amount=2 * limit.amount) if limit.label == label else limit for limit in place.limits]
+    return msgspec.structs.replace(place, limits=tuple(limits))
+
+
+def _tried(change: Change, jobs: Iterable[Job], pace: Pace | None, seed: int) -> WhatIf:
+    found = forecast(change.fleet, jobs, pace=pace, seed=seed)
+    first = next(iter(found.binding), None)
+    return WhatIf(change.what, found.finish, found.waits, found.provider_429s, f"{first.deployment} {first.limit}" if first else None)
