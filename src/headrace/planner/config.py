@@ -98,7 +98,7 @@ def _place(deployment: Deployment, before: Sequence[Place]) -> Place:
         model=deployment.model,
         limits=deployment.limits,
         profile=override(profile_of(own), given) if isinstance(given, Mapping) else profile_of(given or own),
-        account=deployment.quota_group or f"{address or found.provider.base_url}|{found.model}|{control.get('api_key')}",
+        account=deployment.quota_group or f"{address or found.provider.base_url}|{found.model}|{hash(control.get('api_key'))}",
         order=deployment.order,
     )
 
