@@ -233,9 +233,12 @@ class Started(Value, frozen=True):
 
 
 class TextDelta(Value, frozen=True):
+    """More of text block `block`: most dialects have one, Anthropic's begins another at each citation."""
+
     text: str
     choice: int = 0
     signature: str | None = None
+    block: int = 0
 
 
 class RefusalDelta(Value, frozen=True):

@@ -32,6 +32,8 @@ class Exchange(msgspec.Struct):
     request_json: Any = None
     response_json: Any = None
     sse_text: str | None = None
+    eventstream_b64: str | None = None
+    response_text: str | None = None
     response_headers: dict[str, str] | None = None
     reply_only: bool = False
 

@@ -17,6 +17,7 @@ from headrace.types import (
     Logprobs,
     Message,
     Noted,
+    Other,
     Part,
     Refusal,
     RefusalDelta,
@@ -68,7 +69,8 @@ class _Block:
     def add(self, text: str, extra: Any, **fields: Any) -> None:
         self.texts.append(text)
         self.fields |= {name: value for name, value in fields.items() if value}
-        self.extra |= {name: value for name, value in extra.items() if value is not None}
+        if extra:
+            _join(self.extra, {name: value for name, value in extra.items() if value is not None})
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class _Choice:
     def add(self, event: Any) -> None:
         match event:
             case TextDelta():
-                self._block("text", 0).add(event.text, event.extra, signature=event.signature)
+                self._block("text", event.block).add(event.text, event.extra, signature=event.signature)
             case ThinkingDelta():
                 self._block("thinking", event.block).add(event.text, event.extra, signature=event.signature, data=event.data)
             case ToolCallDelta():
@@ -101,9 +103,19 @@ class _Choice:
             case Noted(level="choice"):
                 self.choice_extra |= event.extra
             case Noted():
-                _join(self.message_extra, event.extra)
+                self._note(event.extra)
             case Finished():
                 self.finished = event
+
+    def _note(self, extra: Extra) -> None:
+        """Blocks without a name in the hub become parts, where they came; anything else is said of the message."""
+        blocks = extra.get("content_blocks")
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            _join(self.message_extra, extra)
+            return
+        for block in blocks:
+            self._block("other", len(self.blocks)).extra = block
+        _join(self.message_extra, {name: value for name, value in extra.items() if name != "content_blocks"})
 
     def _block(self, kind: str, key: Any) -> _Block:
         block = self.blocks.get((kind, key))
@@ -125,12 +137,12 @@ class _Choice:
         )
 
 
-_ORDER = ("thinking", "text", "refusal", "audio", "call")
+_ORDER = {"thinking": 0, "text": 1, "other": 1, "refusal": 2, "audio": 3, "call": 4}
 
 
 def _place(item: tuple[tuple[str, Any], _Block]) -> tuple[int, int]:
     (kind, key), _ = item
-    return _ORDER.index(kind), key[1] if kind == "call" else 0
+    return _ORDER[kind], key[1] if kind == "call" else 0
 
 
 def _part(kind: str, block: _Block) -> Part:
@@ -140,6 +152,8 @@ def _part(kind: str, block: _Block) -> Part:
             return Text(text=text, extra=block.extra, **block.fields)
         case "thinking":
             return Thinking(text=text, extra=block.extra, **block.fields)
+        case "other":
+            return Other(type=str(block.extra.get("type", "")), extra=block.extra)
         case "refusal":
             return Refusal(text=text, extra=block.extra)
         case "audio":
