@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypedDict
 
@@ -39,7 +39,35 @@ COMPLETIONS: Final = Operation("completions", "prompt", TextCompletionResponse, 
 EMBEDDINGS: Final = Operation("embeddings", "input", EmbeddingResponse, None)
 
 
-class CallOptions(TypedDict, total=False):
+class CloudOptions(TypedDict, total=False):
+    """Whose credentials sign a call to a cloud, in litellm's words; without any, each cloud's own library looks for them."""
+
+    aws_access_key_id: str | None
+    aws_secret_access_key: str | None
+    aws_session_token: str | None
+    aws_region_name: str | None
+    aws_profile_name: str | None
+    aws_role_name: str | None
+    """A role's ARN, taken on with the credentials that are otherwise found."""
+    aws_session_name: str | None
+    aws_external_id: str | None
+    aws_web_identity_token: str | None
+    """The token, or the path of the file that holds the current one."""
+    aws_sts_endpoint: str | None
+    aws_bedrock_runtime_endpoint: str | None
+    vertex_project: str | None
+    vertex_location: str | None
+    vertex_credentials: str | Mapping[str, Any] | None
+    """A service account's JSON, or its file's path."""
+    azure_ad_token: str | None
+    azure_ad_token_provider: Callable[[], str] | None
+    azure_scope: str | None
+    tenant_id: str | None
+    client_id: str | None
+    client_secret: str | None
+
+
+class CallOptions(CloudOptions, total=False):
     """What every call takes besides the model's own parameters. None anywhere means: not given."""
 
     api_key: str | None

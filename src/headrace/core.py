@@ -44,6 +44,7 @@ from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, Tran
 
 if TYPE_CHECKING:
     from headrace.dialects.translate import Translation
+    from headrace.providers.cloud_auth import Signer
 
 OPENAI: Final = "openai_chat"
 
@@ -61,6 +62,8 @@ class Destination(Struct, frozen=True, eq=False):
     """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
     account: str = ""
     """Same account, same quota: derived from key, address and model."""
+    signer: Signer | None = None
+    """Signs every request with a cloud's credentials, where no key opens the way."""
 
     def __repr__(self) -> str:
         return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
@@ -79,11 +82,27 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     key = control.get("api_key")
     headers = _merged(control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, control.get("custom_llm_provider"), base_url, control.get("organization"), headers, catalog().revision)
+    if key is not None and not isinstance(key, str):
+        raise ConfigurationError(f"api_key must be a string, got {shape(key)}")
+    if to.provider.auth.sign:
+        return _in_cloud(to, key, base_url, control)
     if key is None:
         key = find_key(to.provider, os.environ)
-    elif not isinstance(key, str):
-        raise ConfigurationError(f"api_key must be a string, got {shape(key)}")
     return _opened(to, key, base_url or find_base_url(to.provider, os.environ))
+
+
+def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Mapping[str, Any]) -> Destination:
+    """The way to a provider that takes a key, or a signature made with its cloud's credentials."""
+    from headrace.providers import cloud_auth  # late: only clouds need it
+
+    given = cloud_auth.given(to.provider, to.model, control, os.environ)
+    if key is None and not given.own:
+        key = find_key(to.provider, os.environ)
+    base_url = base_url or find_base_url(to.provider, given.environment)
+    if key or not (base_url or to.provider.base_url):
+        return _opened(to, key, base_url)
+    signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, given.options, given.environment)
+    return _opened(to, None, base_url, signer)
 
 
 def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
@@ -121,16 +140,17 @@ def _resolved(
 
 
 @lru_cache(maxsize=1024)
-def _opened(to: _Resolved, key: str | None, base_url: str | None) -> Destination:
+def _opened(to: _Resolved, key: str | None, base_url: str | None, signer: Signer | None = None) -> Destination:
     address = base_url or to.provider.base_url
     if not address:
         raise ConfigurationError(missing_base_url(to.provider))
     _checked(address)
     address = to.provider.address(address)
-    if not key and to.provider.needs_key and not to.explicit:
+    if not key and to.provider.needs_key and not to.explicit and signer is None:
         raise AuthenticationError(missing_key(to.provider), to.provider.name, to.model)
     headers = (("content-type", "application/json"), *headers_for(to.provider, key), *to.headers)
-    return Destination(placed(to.provider, address), to.model, address, _last_wins(headers), account=f"{address}|{to.model}|{hash(key)}")
+    account = f"{address}|{to.model}|{hash(signer or key)}"
+    return Destination(placed(to.provider, address), to.model, address, _last_wins(headers), account=account, signer=signer)
 
 
 def _checked(base_url: Any) -> None:
@@ -208,8 +228,11 @@ def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str
 async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
     """One attempt, answered whole. Raises HeadraceError."""
     translation = _translation(call, to)
+    request = write(call, to, translation)
+    if to.signer is not None:
+        request = await to.signer.sign(request, ports.clock)
     try:
-        response = await ports.transport.fetch(write(call, to, translation), timeouts)
+        response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
@@ -223,8 +246,11 @@ async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -
 async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> Chunks[Any]:
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
     translation = _translation(call, to)
+    request = write(call, to, translation)
+    if to.signer is not None:
+        request = await to.signer.sign(request, ports.clock)
     try:
-        http = await ports.transport.open(write(call, to, translation), timeouts)
+        http = await ports.transport.open(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     chunks: Chunks[Any] = Chunks(

@@ -31,6 +31,8 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """The header that takes the bare key; empty for `Authorization: Bearer`."""
     optional: bool = False
     """Calls go out without a key as well: local servers, mostly."""
+    sign: Literal["", "aws", "google", "entra"] = ""
+    """Whose credentials sign a call that has no key (`providers.cloud_auth`); empty for nobody's."""
 
     @property
     def kind(self) -> Literal["bearer", "header", "none"]:
@@ -76,7 +78,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     base_url: str = ""
     """Empty where every customer has an address of his own."""
     base_url_template: str = ""
-    """The same with environment variables in braces."""
+    """The same with environment variables in braces, `{ONE,OTHER}` for the first that is set."""
     other_base_urls: tuple[str, ...] = ()
     """Further addresses of the same service: other regions, older names."""
     base_url_envs: tuple[str, ...] = ()
@@ -360,7 +362,7 @@ def find_base_url(provider: Provider, env: Mapping[str, str]) -> str | None:
     """The address that `env` gives for the provider, None where the row's own stands."""
     base_url = _first(provider.base_url_envs, env)
     if base_url is None and provider.base_url_template:
-        values = {name: env.get(name, "").strip() for name in _braced(provider.base_url_template)}
+        values = {names: _first(names.split(","), env) or "" for names in _braced(provider.base_url_template)}
         base_url = provider.base_url_template.format_map(values) if all(values.values()) else None
     return None if base_url is None else provider.address(base_url)
 
@@ -370,7 +372,7 @@ def _first(names: Sequence[str], env: Mapping[str, str]) -> str | None:
 
 
 def _braced(template: str) -> list[str]:
-    return re.findall(r"\{(\w+)\}", template)
+    return re.findall(r"\{([\w,]+)\}", template)
 
 
 def missing_key(provider: Provider) -> str:
@@ -380,7 +382,7 @@ def missing_key(provider: Provider) -> str:
 
 def missing_base_url(provider: Provider) -> str:
     """What to tell a caller whose provider has no address of its own."""
-    envs = (*provider.base_url_envs, " and ".join(_braced(provider.base_url_template)))
+    envs = (*provider.base_url_envs, " and ".join(_braced(provider.base_url_template)).replace(",", " or "))
     known = [name for name in envs if name]
     return (
         f"{provider.name} has no fixed address: pass base_url=, e.g. base_url='http://127.0.0.1:8000/v1'"
