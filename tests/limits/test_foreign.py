@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -13,40 +14,46 @@ from headrace.limits.profile import Profile
 from headrace.simulator.enforce import FixedWindow, SlidingLog, TokenBucket
 from headrace.simulator.enforce import Meter as Provider
 
-RPM = 600
-PROVIDERS: dict[str, Callable[[], Provider]] = {
-    "bucket": lambda: TokenBucket(RPM / 60, RPM),
-    "fixed": lambda: FixedWindow(RPM, 60, phase=25),
-    "sliding": lambda: SlidingLog(RPM, 60),
+PROVIDERS: dict[str, Callable[[int], Provider]] = {
+    "bucket": lambda rpm: TokenBucket(rpm / 60, rpm),
+    "fixed": lambda rpm: FixedWindow(rpm, 60, phase=25),
+    "sliding": lambda rpm: SlidingLog(rpm, 60),
 }
 
 
-def left_to_others(provider: Provider, ours: float, theirs: float, burst: float | None, seconds: int = 400) -> float:
+def left_to_others(provider: Provider, rpm: int, ours: float, theirs: float, burst: float | None, seconds: int = 400) -> float:
     """Requests a second that are left to others in the last hundred seconds, on average. `ours` and `theirs` are sent each second."""
-    meter = Meter(Limit(Unit.REQUESTS, RPM), Profile(request_burst=burst), MeterSettings())
-    seen, rate, late = Foreign(), 0.0, []
+    meter = Meter(Limit(Unit.REQUESTS, rpm), Profile(request_burst=burst), MeterSettings())
+    seen, rate, late, view = Foreign(), 0.0, [], (0.0, 0.0)
     for second in range(seconds):
         now = float(second)
-        for _ in range(round(theirs)):
+        for _ in range(whole(theirs, second)):
             provider.take(now, 1)
-        for _ in range(round(ours)):
+        for _ in range(whole(ours, second)):
             meter.when(1, now)
             hold = meter.take(1, 1, now)
             provider.take(now, 1)
-        said = seen.observe(meter, now, hold.view, RPM, max(0.0, provider.room(now)))
+            view = hold.view
+        said = seen.observe(meter, now, view, rpm, math.floor(max(0.0, provider.room(now))))
         rate = rate if said is None else said
         late.append(rate)
     return sum(late[-100:]) / 100
 
 
-@pytest.mark.parametrize("ours", [2, 6, 10])
+def whole(rate: float, second: int) -> int:
+    """How many of `rate` a second fall into this one."""
+    return math.floor(rate * (second + 1)) - math.floor(rate * second)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("rpm", [40, 600])
 @pytest.mark.parametrize("burst", [None, 60.0], ids=["burst unknown", "burst known"])
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_flow_that_is_alone_leaves_nothing_to_others(provider: str, burst: float | None, ours: int) -> None:
-    """A provider said to allow a burst of a minute, but counting fixed or sliding minutes, slowed us to a call a minute."""
-    assert left_to_others(PROVIDERS[provider](), ours, 0, burst) == 0
+def test_a_flow_that_is_alone_leaves_nothing_to_others(provider: str, burst: float | None, rpm: int, share: float) -> None:
+    """A provider said to allow a burst of a minute slowed us to a call a minute: counting minutes, or with its bucket nearly full."""
+    assert left_to_others(PROVIDERS[provider](rpm), rpm, share * rpm / 60, 0, burst) == 0
 
 
 @pytest.mark.parametrize("provider", ["bucket", "sliding"])
 def test_others_on_a_provider_whose_burst_is_known_are_left_what_they_use(provider: str) -> None:
-    assert 2 <= left_to_others(PROVIDERS[provider](), 8, 3, 60.0) <= 6
+    assert 2 <= left_to_others(PROVIDERS[provider](600), 600, 8, 3, 60.0) <= 6

@@ -269,7 +269,7 @@ class Foreign:
         self._doubt_shapes(limit, remaining, used, level + since * limit / window)
         if not meter.known_bucket or self._fits_window:
             self._rate += 0.15 * ((limit - remaining - used) / window - self._rate)
-        elif self._fits_bucket and self._at > -math.inf and remaining < 0.98 * limit:
+        elif self._fits_bucket and self._remaining + since * limit / window <= limit:  # else it may have run over
             drained = (level - remaining) / since + limit / window
             self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
         else:
