@@ -16,6 +16,7 @@ from headrace.dialects import load
 from headrace.dialects.anthropic_messages import requests, responses
 from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
+from headrace.dialects.translate import translate
 from headrace.errors import HeadraceError, Kind, TruncatedStream
 from headrace.framing import EventStreamReader, SseReader
 from headrace.types import (
@@ -113,6 +114,27 @@ def said(hub: ChatResponse) -> dict[str, Any]:
     }
 
 
+def replayed(exchange: Exchange) -> list[str]:
+    """Given out in OpenAI's words and sent back as the turn before, an answer keeps its text, thinking, calls and server tools."""
+    asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    to = Target("anthropic", "m", "https://api.example.com", (), "openai_chat")
+    reply = HttpResponse(200, Headers(), json.dumps(exchange.response_json).encode())
+    answered = translate("anthropic_messages", to, "chat", asked, {}).read(reply)
+    message = answered["choices"][0]["message"]
+    wrong = [] if message["content"] is None or isinstance(message["content"], str) else ["the content is no string"]
+    if not exchange.response_json["content"]:
+        return wrong
+    asked["messages"] += [message, {"role": "user", "content": "and then?"}]
+    sent = json.loads(translate("anthropic_messages", to, "chat", asked, {}).write().body)
+    before, after = by_hand(exchange.response_json), by_hand({**exchange.response_json, "content": blocks_of(sent["messages"][1])})
+    return wrong + list(differences({**before, "citations": []}, after))
+
+
+def blocks_of(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    content = turn["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 # ---- requests ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +186,7 @@ def meaning(hub: ChatRequest) -> dict[str, Any]:
             for part in message.content
             if isinstance(part, ToolResult)
         ],
+        "signed": [part.signature or part.data for message in hub.messages for part in message.content if isinstance(part, Thinking)],
         "tools": [tool.name for tool in hub.tools if tool.type == "function"],
     }
 

@@ -39,6 +39,14 @@ def test_every_request_is_written_again_with_the_same_meaning() -> None:
     assert hold(checks.request, asked()) > 0
 
 
+def test_every_answer_can_be_sent_back_through_openais_words() -> None:
+    assert hold(checks.replayed, answers()) > 0
+
+
+def test_every_request_keeps_its_meaning_through_openais_words() -> None:
+    assert hold(checks.translated, asked()) > 0
+
+
 def test_every_stream_adds_up_and_passes_through() -> None:
     assert hold(checks.stream, streams()) > 0
 

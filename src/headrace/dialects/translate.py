@@ -13,7 +13,7 @@ from headrace.dialects.base import Dialect, StreamReader, Target
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import ChunkMaker
 from headrace.errors import BadRequestError, UnsupportedParamsError
-from headrace.types import ChatRequest, EmbeddingRequest, Json, UsageReported
+from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, Text, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 
@@ -43,7 +43,7 @@ class Translation(Struct, frozen=True, eq=False):
             vectors = _embeddings(self.dialect, self.target).read_embedding_response(response, self.request, self.target)
             return others.write_embedding_response(vectors)
         answer = self.dialect.read_response(response, self.request, self.target)
-        body = responses.write_response(answer)
+        body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
         return _as_text(body) if self.operation == "completions" else body
 
@@ -111,6 +111,35 @@ def _as_text(body: dict[str, Json]) -> dict[str, Json]:
         for choice in body["choices"]
     ]
     return {**body, "object": "text_completion", "choices": choices}
+
+
+# ---- answers -----------------------------------------------------------------------------------------------------------------------
+
+
+def in_one_text(answer: ChatResponse) -> ChatResponse:
+    """`answer` as OpenAI's clients read it: a message's content is one string. Blocks they cannot read stand beside it, as in a stream."""
+    choices = [
+        msgspec.structs.replace(choice, message=_in_one_text(choice.message)) if _is_mixed(choice.message) else choice
+        for choice in answer.choices
+    ]
+    return msgspec.structs.replace(answer, choices=tuple(choices))
+
+
+def _is_mixed(message: Message) -> bool:
+    texts = [part for part in message.content if isinstance(part, Text)]
+    return len(texts) > 1 or any(text.extra for text in texts) or any(isinstance(part, Other) for part in message.content)
+
+
+def _in_one_text(message: Message) -> Message:
+    texts = [part for part in message.content if isinstance(part, Text)]
+    said = Text(text="".join(part.text for part in texts), signature=next((part.signature for part in texts if part.signature), None))
+    blocks = [dict(part.extra) for part in message.content if isinstance(part, Other)]
+    cited = [part.extra.get("citations") for part in texts]
+    citations = [citation for them in cited if isinstance(them, list) for citation in them]
+    beside = {name: value for name, value in (("content_blocks", blocks), ("citations", citations)) if value}
+    first = texts[0] if texts else None
+    parts = [said if part is first else part for part in message.content if part is first or not isinstance(part, Text | Other)]
+    return msgspec.structs.replace(message, content=tuple(parts), extra={**message.extra, **beside})
 
 
 # ---- streams -----------------------------------------------------------------------------------------------------------------------

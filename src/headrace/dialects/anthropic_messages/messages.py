@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from headrace.dialects.anthropic_messages.blocks import as_list, kept, read_content, write_blocks, write_content
+from headrace.dialects.anthropic_messages.blocks import as_list, kept, own_block, read_content, write_blocks, write_content
 from headrace.dialects.fields import bad, items, merged, obj, rest
 from headrace.types import Extra, Json, Message, Part, Text, Thinking, ToolCall, ToolResult
 
@@ -148,11 +148,21 @@ def _foreign_turn(message: Message, at: str) -> dict[str, Json] | None:
 
 
 def _spoken(message: Message, at: str) -> list[dict[str, Json]]:
-    """What an assistant said elsewhere. litellm's `thinking_blocks` are Anthropic's own, sent back by a program written for it."""
-    replayed = message.extra.get("thinking_blocks")
-    thinking = [dict(block) for block in replayed if isinstance(block, Mapping)] if isinstance(replayed, list) else []
+    """What an assistant said elsewhere. Blocks beside the message are Anthropic's own, which its answer had given out there.
+
+    `thinking_blocks` come from programs written for litellm, `content_blocks` is where server tools and their results stand.
+    """
+    thinking = _replayed(message.extra.get("thinking_blocks"))
     parts = [part for part in _filled(message.content) if not isinstance(part, Thinking) or (not thinking and _ours(part))]
-    return thinking + write_blocks(parts, at, foreign=True)
+    thoughts = [part for part in parts if isinstance(part, Thinking)]
+    others = [part for part in parts if not isinstance(part, Thinking)]
+    served = _replayed(message.extra.get("content_blocks"))
+    return thinking + write_blocks(thoughts, at, foreign=True) + served + write_blocks(others, at, foreign=True)
+
+
+def _replayed(blocks: Json) -> list[dict[str, Json]]:
+    given = blocks if isinstance(blocks, list) else []
+    return [dict(block) for block in given if isinstance(block, Mapping) and own_block(str(block.get("type")))]
 
 
 def _ours(part: Thinking) -> bool:
