@@ -75,7 +75,7 @@ class Learner:
 
     # ---- refusals
 
-    def refused(self, failure: Failure, views: Sequence[QuotaView], now: float) -> None:
+    def refused(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
         """A 429. Hold the quota as long as it asks, and find out what our books did not show."""
         settings, quiet = self._settings, now - self._last_refusal
         self._refusals = self._refusals + 1 if quiet <= MINUTE else 0
@@ -85,8 +85,18 @@ class Learner:
         self._account.held_until = max(self._account.held_until, now + wait)
         for view in views:
             self._heed_limit(view)
-        if quiet > 1.0 and failure.kind is Kind.RATE_LIMIT:
+        if failure.kind is Kind.RATE_LIMIT and not self._bucket_was_full(failure, taken, now, now + wait) and quiet > 1.0:
             self._explain(failure, views, now, quiet)
+
+    def _bucket_was_full(self, failure: Failure, taken: Taken, now: float, until: float) -> bool:
+        """A bucket of known size was fuller than ours, which begins to drain before the call has arrived: level the two."""
+        unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
+        meter = self._account.meter_of(unit, MINUTE) if failure.scope in (None, "tokens", "requests") else None
+        cost = 0.0 if meter is None else meter.arrival(taken.charge, taken.input)
+        if meter is None or not meter.explains(cost, now):
+            return False
+        meter.fill(cost, until)
+        return True
 
     def _explain(self, failure: Failure, views: Sequence[QuotaView], now: float, quiet: float) -> None:
         """A limit that nobody told us, a shorter window, a smaller bucket, else somebody else on the same account."""
@@ -230,7 +240,7 @@ class Learner:
         hold = next((hold for hold in taken.holds if hold.meter is meter), None)
         if meter is None or hold is None or view.remaining is None or not view.limit:
             return
-        seen = self._foreign.setdefault(meter, Foreign())
+        seen = self._foreign.get(meter) or self._foreign.setdefault(meter, Foreign(small_bucket=meter.capacity < meter.limit.amount))
         rate = seen.observe(meter, taken.at, hold.view, view.limit, view.remaining)
         if rate is not None:
             meter.share_with(rate)
@@ -244,8 +254,8 @@ class Foreign:
 
     __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_rate", "_remaining")
 
-    def __init__(self) -> None:
-        self._fits_window = True
+    def __init__(self, *, small_bucket: bool = False) -> None:
+        self._fits_window = not small_bucket
         """Whether the headers could be those of a sliding window: nobody else's use can leave more than our own does."""
         self._fits_bucket = True
         """Whether they could be those of a bucket, which never fills by leaps."""
@@ -269,7 +279,7 @@ class Foreign:
         self._doubt_shapes(limit, remaining, used, level + since * limit / window)
         if not meter.known_bucket or self._fits_window:
             self._rate += 0.15 * ((limit - remaining - used) / window - self._rate)
-        elif self._fits_bucket and self._remaining + since * limit / window <= limit:  # else it may have run over
+        elif self._fits_bucket and self._remaining + since * limit / window <= min(limit, meter.capacity):  # else it ran over
             drained = (level - remaining) / since + limit / window
             self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
         else:
@@ -285,6 +295,6 @@ class Foreign:
             self._fits_bucket = False
 
     def _with_noise(self, meter: Meter, window: float) -> float:
-        if self._rate < 0.01 * meter.limit.amount / window:
+        if self._rate < (0.01 if self._fits_window else 0.03) * meter.limit.amount / window:
             return 0.0
         return self._rate + 1.5 * math.sqrt(self._rate * window * GRANULE.get(meter.limit.unit, GRANULE_OF_TOKENS)) / window

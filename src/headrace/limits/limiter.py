@@ -486,7 +486,7 @@ class Limiter:
         for scope, held in reservation.scopes:
             scope.settle(held, used, sent, failure, now)
         if failure is not None and failure.kind is Kind.RATE_LIMIT:
-            ledger.learner.refused(failure, view, now)
+            ledger.learner.refused(failure, taken, view, now)
         elif failure is None and sent:
             ledger.learner.answered(taken, view, now)
         for group in self._groups.values() if reservation.scopes else ledger.groups.values():

@@ -211,6 +211,16 @@ class Meter:
         assert self._pace is not None
         return min(tolerance, max(0.0, (self._burst - cost) / self._pace.rate - self.settings.spread))
 
+    def explains(self, cost: float, now: float) -> bool:
+        """Whether a refusal is what a bucket of the known size does: by our books it was half full at least."""
+        return self._burst is not None and self._pace is not None and (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
+
+    def fill(self, cost: float, until: float) -> None:
+        """A bucket of known size will hold a call of this cost at `until` and not before, as its refusal says: let ours agree."""
+        if self._burst is not None and self._pace is not None:
+            level = max(0.0, self._burst - cost) / self._pace.rate
+            self._pace.paid_until = max(self._pace.paid_until, until + level)
+
     def never(self, cost: float) -> bool:
         """Whether a call of this cost is larger than the whole limit, or than the bucket behind it."""
         return cost > self.room + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
@@ -280,6 +290,11 @@ class Meter:
     def known_bucket(self) -> bool:
         """Whether the provider is known to hold this limit in a bucket, whose level its headers show."""
         return self._burst is not None
+
+    @property
+    def capacity(self) -> float:
+        """What may be charged at once: all of a bucket of known size, else of the limit."""
+        return self.limit.amount if self._burst is None else self._burst
 
     def remember(self, log: SlidingLog) -> None:
         """What `log` saw was charged here as well."""
