@@ -1,13 +1,15 @@
-"""What a reader has at hand when trying an example: a provider, its key in the environment, an empty folder."""
+"""What a reader has at hand when trying an example: a provider, its key in the environment, a folder with the example of a plan."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from docs.pages import ROOT
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import running
 
@@ -40,4 +42,6 @@ def reader(provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         "EMBEDDING_MODEL": VECTORS[0],
     }.items():
         monkeypatch.setenv(name, value)
+    for file in (ROOT / "examples" / "plan").iterdir():
+        shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "providers": "headrace.cli.models",
     "simulate": "headrace.cli.simulate",
     "doctor": "headrace.cli.doctor",
+    "plan": "headrace.cli.plan",
     "completion": "headrace.cli.completion",
 }
 """Each command's module, in which a function of its name is the command."""

@@ -20,6 +20,8 @@ from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment
 SECRET: Final = re.compile(r"key|secret|token|password|credential|headers", re.I)
 """Options whose values stay unread: `os.environ/NAME` is as good as the key itself to tell two accounts apart."""
 
+MISSING_YAML: Final = 'reading YAML needs one more package: pip install "headrace[plan]" (or write the configuration as JSON or TOML)'
+
 
 class Place(Struct, frozen=True, eq=False):
     """One deployment as the planner sees it."""
@@ -58,7 +60,7 @@ class Fleet(Struct, frozen=True, eq=False):
 
 
 def read_config(path: Path) -> Fleet:
-    """The fleet of a .json or .toml file. Raises ConfigurationError naming the file and what is wrong."""
+    """The fleet of a .yaml, .json or .toml file. Raises ConfigurationError naming the file and what is wrong."""
     content = _parsed(path)
     try:
         return read_fleet(content)
@@ -158,4 +160,15 @@ def _parsed(path: Path) -> Any:
             return tomllib.loads(text.decode())
     except ValueError as error:  # of either format, and of bytes that are not UTF-8
         raise ConfigurationError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from None
-    raise ConfigurationError(f"{path}: the configuration is read from .json and .toml files")
+    return _yaml(path, text)
+
+
+def _yaml(path: Path, text: bytes) -> Any:
+    try:
+        import yaml  # late: an optional package
+    except ImportError:
+        raise ConfigurationError(f"{path}: {MISSING_YAML}") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
