@@ -153,7 +153,7 @@ def _part(kind: str, block: _Block) -> Part:
         case "thinking":
             return Thinking(text=text, extra=block.extra, **block.fields)
         case "other":
-            return Other(type=str(block.extra.get("type", "")), extra=block.extra)
+            return Other(type=str(block.extra.get("type") or next(iter(block.extra), "")), extra=block.extra)
         case "refusal":
             return Refusal(text=text, extra=block.extra)
         case "audio":

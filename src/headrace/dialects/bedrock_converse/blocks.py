@@ -19,6 +19,9 @@ from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal
 WRAPPED: Final = ("citationsContent", "guardContent", "json")
 """Blocks that say a text with something around it: in the hub a Text that keeps the whole block under that name."""
 
+CITED: Final = "citations"
+"""A text's citations, beside it as in a stream; Converse's answers have both in a block together."""
+
 CACHE: Final = "cache_control"
 """The word of Anthropic and OpenAI's users for a prefix worth keeping: Converse has a block of its own behind the part."""
 
@@ -69,8 +72,15 @@ def _read_text(source: Mapping[str, Json], at: str) -> Part | None:
 
 
 def _read_wrapped(source: Mapping[str, Json], at: str) -> Part | None:
-    text = wrapped_text(source)
-    return None if text is None else Text(text=text, extra=dict(source))
+    match source:
+        case {"citationsContent": {"content": [{"text": str(text), **inner}], "citations": [*cited], **more}, **others} if not (
+            inner or more or others or not text
+        ):
+            return Text(text=text, extra={CITED: cited})
+        case {"citationsContent": {"citations": [*cited], **more}, **others} if not more and not others:  # Nova's, behind its text
+            return Text(text="", extra={CITED: cited})
+    said = wrapped_text(source)
+    return None if said is None else Text(text=said, extra=dict(source))
 
 
 def wrapped_text(source: Mapping[str, Json]) -> str | None:
@@ -185,6 +195,7 @@ class BlockWriter:
             block = self.block(part, f"{at}[{index}]")
             if block is not None:
                 written.append(block)
+            if written:
                 written += cache_point(part.extra)
         return written
 
@@ -219,7 +230,14 @@ class BlockWriter:
         if self.foreign and not part.text.strip():
             return None
         extra = self.kept(part.extra)
-        return extra if wrapped_text(extra) == part.text else merged({}, _unwrapped(extra), {"text": part.text})
+        if wrapped_text(extra) == part.text:
+            return extra
+        cited = extra.get(CITED)
+        if isinstance(cited, list) and not any(isinstance(it, Mapping) and "type" in it for it in cited):  # Anthropic's have one
+            extra.pop(CITED)
+            content = {"content": [{"text": part.text}]} if part.text else {}
+            return {"citationsContent": {**content, "citations": cited}, **_unwrapped(extra)}
+        return merged({}, _unwrapped(extra), {"text": part.text})
 
     def _thinking(self, part: Thinking) -> dict[str, Json] | None:
         extra = self.kept(part.extra)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from headrace.dialects.bedrock_converse.blocks import BlockWriter, read_blocks
 from headrace.dialects.fields import bad, merged, obj, rest
-from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Usage
+from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Other, Usage
 
 FINISHES: Final[Mapping[str, FinishReason]] = {
     "end_turn": "stop",
@@ -106,30 +106,10 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
     return {name: value for name, value in merged({}, extra, said).items() if value is not None or name in extra}
 
 
-CITED: Final = "citations"
-"""The message's extra that holds what a stream said in `citation` deltas, which stand beside the text and not around it."""
-
-BLOCKS: Final = "blocks"
-"""The message's extra that holds blocks of a stream the hub has no event for."""
-
-
 def _write_message(message: Message) -> dict[str, Json]:
-    extra = dict(message.extra)
-    cited, others = extra.pop(CITED, None), extra.pop(BLOCKS, None)
-    content = BlockWriter(foreign=False).blocks(message.content, "content")
-    if isinstance(cited, list):
-        content = _cited(content, cited)
-    content += [dict(block) for block in others] if isinstance(others, list) else []
-    return merged({"role": "assistant", "content": content}, extra, {})
-
-
-def _cited(content: list[dict[str, Json]], citations: list[Json]) -> list[dict[str, Json]]:
-    """The last text with its citations around it."""
-    for index in range(len(content) - 1, -1, -1):
-        if content[index].keys() == {"text"}:
-            wrapped = {"citationsContent": {"content": [content[index]], "citations": citations}}
-            return [*content[:index], wrapped, *content[index + 1 :]]
-    return content
+    """Blocks of another dialect, which say their type, have no place here."""
+    own = tuple(part for part in message.content if not (isinstance(part, Other) and "type" in part.extra))
+    return merged({"role": "assistant", "content": BlockWriter(foreign=False).blocks(own, "content")}, message.extra, {})
 
 
 # ---- usage -------------------------------------------------------------------------------------------------------------------------

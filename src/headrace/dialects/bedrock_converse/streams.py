@@ -9,10 +9,10 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.bedrock_converse import errors
-from headrace.dialects.bedrock_converse.blocks import unwrapped, wrap
+from headrace.dialects.bedrock_converse.blocks import CITED, unwrapped, wrap
 from headrace.dialects.bedrock_converse.eventstream import event as written
 from headrace.dialects.bedrock_converse.eventstream import exception
-from headrace.dialects.bedrock_converse.responses import BLOCKS, CITED, finish_of, finish_word, own_word, read_usage, write_usage
+from headrace.dialects.bedrock_converse.responses import finish_of, finish_word, own_word, read_usage, write_usage
 from headrace.dialects.fields import bad, obj
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -31,6 +31,9 @@ from headrace.types import (
 )
 from headrace.wire import Frame
 
+BLOCKS: Final = "content_blocks"
+"""What of a message the hub has no event for, as `collect` takes it."""
+
 _PADDING: Final = "p"
 """Random text against guessing a stream's content by its packets' sizes."""
 
@@ -47,6 +50,7 @@ class Reader:
         self._blocks: dict[Json, _Block] = {}
         self._calls = 0
         self._thoughts = 0
+        self._texts = 0
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
         """Raises HeadraceError for an exception inside the stream and for an event that cannot be read."""
@@ -107,22 +111,35 @@ class Reader:
             if block is not None and block.kind == "other":
                 block.hold(name, value)
             elif name == "text":
-                yield from self._text(value)
+                yield from self._text(index, value)
             elif name == "toolUse":
                 yield self._arguments(index, obj(value, "delta.toolUse"))
             elif name == "reasoningContent":
                 yield from self._thinking(index, obj(value, "delta.reasoningContent"))
             elif name == "citation":
-                yield Noted(level="message", extra={CITED: [value]})
+                yield TextDelta(text="", block=self._numbered(index, "text").number, extra={CITED: [value]})
             else:
                 block = self._blocks[index] = _Block("other")
                 block.hold(name, value)
 
-    def _text(self, text: Json) -> Iterator[StreamEvent]:
+    def _numbered(self, index: Json, kind: str) -> _Block:
+        """The block at `index`, which text and reasoning open with their first delta."""
+        block = self._blocks.get(index)
+        if block is None or block.kind != kind:
+            number = self._texts if kind == "text" else self._thoughts
+            block = self._blocks[index] = _Block(kind, number)
+            if kind == "text":
+                self._texts += 1
+            else:
+                self._thoughts += 1
+        return block
+
+    def _text(self, index: Json, text: Json) -> Iterator[StreamEvent]:
         if not isinstance(text, str):
             raise bad("delta.text", "a string", text)
+        block = self._numbered(index, "text")
         if text:
-            yield TextDelta(text=text)
+            yield TextDelta(text=text, block=block.number)
 
     def _arguments(self, index: Json, use: Mapping[str, Json]) -> StreamEvent:
         block = self._blocks.get(index)
@@ -131,10 +148,7 @@ class Reader:
         return ToolCallDelta(index=block.number, arguments=_joined("", use.get("input")))
 
     def _thinking(self, index: Json, content: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        block = self._blocks.get(index)
-        if block is None or block.kind != "thinking":
-            block = self._blocks[index] = _Block("thinking", self._thoughts)
-            self._thoughts += 1
+        block = self._numbered(index, "thinking")
         inner = content.get("reasoningText")
         said = inner if isinstance(inner, Mapping) else content
         text, signature, redacted = said.get("text"), said.get("signature"), content.get("redactedContent")
@@ -273,7 +287,7 @@ class Writer:
         return b"".join([*self._start(), *self._said(event)])
 
     def close(self) -> bytes:
-        return written("metadata", {"metrics": {"latencyMs": 0}, **self._metadata}) if self._metadata else b""
+        return written("metadata", self._metadata) if self._metadata else b""
 
     def fail(self, failure: Failure) -> bytes:
         name, body = errors.write_inside(failure)
@@ -291,7 +305,9 @@ class Writer:
 
     def _said(self, event: StreamEvent) -> Iterator[bytes]:
         match event:
-            case TextDelta() | RefusalDelta():
+            case TextDelta():
+                yield from self._text(event)
+            case RefusalDelta():
                 yield from self._delta("text", 0, {"text": event.text})
             case AudioDelta() if event.transcript:
                 yield from self._delta("text", 0, {"text": event.transcript})
@@ -318,6 +334,14 @@ class Writer:
         if delta is not None:
             yield written("contentBlockDelta", {"contentBlockIndex": index, "delta": delta})
 
+    def _text(self, event: TextDelta) -> Iterator[bytes]:
+        cited = event.extra.get(CITED)
+        for citation in cited if isinstance(cited, list) else ():
+            if isinstance(citation, Mapping) and "type" not in citation:  # Anthropic's have one
+                yield from self._delta("text", event.block, {"citation": citation})
+        if event.text or not cited:
+            yield from self._delta("text", event.block, {"text": event.text})
+
     def _thinking(self, event: ThinkingDelta) -> Iterator[bytes]:
         if event.data is not None:
             redacted = event.data if event.extra.get("redacted") else wrap(event.data)
@@ -334,19 +358,16 @@ class Writer:
         yield from self._delta("call", event.index, delta, start)
 
     def _noted(self, event: Noted) -> Iterator[bytes]:
-        for citation in _list(event.extra.get(CITED)):
-            yield from self._delta("text", 0, {"citation": citation})
-        for block in _list(event.extra.get(BLOCKS)):
-            yield from self._stopped()
-            index, self._next = self._next, self._next + 1
-            yield written("contentBlockStart", {"contentBlockIndex": index, "start": block})
-            yield written("contentBlockStop", {"contentBlockIndex": index})
+        """Whole blocks of this dialect; those of another one say their type."""
+        blocks = event.extra.get(BLOCKS)
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, Mapping) and "type" not in block:
+                yield from self._stopped()
+                index, self._next = self._next, self._next + 1
+                yield written("contentBlockStart", {"contentBlockIndex": index, "start": block})
+                yield written("contentBlockStop", {"contentBlockIndex": index})
 
     def _stopped(self) -> Iterator[bytes]:
         for index in self._open.values():
             yield written("contentBlockStop", {"contentBlockIndex": index})
         self._open.clear()
-
-
-def _list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
