@@ -139,7 +139,7 @@ def test_requests_carry_the_targets_model_address_and_headers(dialect: Dialect) 
     sent = dialect.write_request(ASKED, TARGET)
     assert sent.url.startswith("https://api.example.com/v1/")
     assert ("authorization", "Bearer secret") in sent.headers
-    assert b'"theirs"' in sent.body
+    assert b'"theirs"' in sent.body or "theirs" in sent.url  # some have it in the path
     assert "secret" not in repr(sent)
     assert "secret" not in repr(TARGET)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("openai_chat", "anthropic_messages", "bedrock_converse")
 
-SERVED: Final = ("openai_chat", "anthropic_messages")
+SERVED: Final = ("openai_chat", "anthropic_messages", "bedrock_converse")
 """Those with both halves: a caller can be answered in them too."""
 
 
