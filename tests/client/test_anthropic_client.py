@@ -23,8 +23,6 @@ ANSWER = {
 }
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": CITY}}]
-    {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}
-]
 CALLED = {
     **ANSWER,
     "content": [
