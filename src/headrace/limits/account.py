@@ -83,11 +83,11 @@ class Account:
 
     # ---- when it fits
 
-    def open_at(self, now: float) -> float:
+    def open_at(self, now: float, urgent: bool = False) -> float:
         """The moment before which no call at all passes; inf when one must end first."""
         at = self.held_until if self.held_until > now else now
         for meter in self.meters:
-            opens = meter.open_at(now)
+            opens = meter.open_at(now, urgent)
             if opens > at:
                 at = opens
         return at

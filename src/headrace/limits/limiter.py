@@ -220,7 +220,7 @@ class Limiter:
                 if reservation is not None:
                     return reservation
             waiting = self._enqueue(group, ask, scopes, now)
-            self._match(group, now)
+            self._consider(group, waiting, now)
             if waiting.granted is not None:
                 return waiting.granted
             waiting.waiter = clock.waiter()
@@ -395,13 +395,26 @@ class Limiter:
 
     # ---- matching those who wait with those who have room
 
+    def _consider(self, group: _Group, waiting: _Waiter, now: float) -> None:
+        """Somebody has joined the line: nothing changes for the others, so look at the rooms only when one would take him."""
+        at, binding, _ = soonest(group, waiting, now)
+        if at <= now or len(group.line) == 1:
+            self._match(group, now)
+            return
+        waiting.binding = label(binding)
+        if at < group.wake_at:
+            group.wake_at = at
+            if group.keeper is not None and group.keeper.waiter is not None:
+                group.keeper.waiter.wake()
+
     def _match(self, group: _Group, now: float) -> None:
         """Serve everybody who can be served now, and find out when to look again."""
         settings = self.settings
         ahead: list[_Waiter] = []
         priced: dict[Member, tuple[float, ...]] = {}
         while group.line:
-            open_now = [member for member in group.members if member.open_at(now) <= now]
+            urgent = (ahead or group.line.first(1))[0].urgent
+            open_now = [member for member in group.members if member.open_at(now, urgent) <= now]
             if not open_now:
                 break
             if len(ahead) <= settings.look_ahead // 2:

@@ -160,10 +160,10 @@ class Meter:
 
     # ---- when a call fits
 
-    def open_at(self, now: float) -> float:
+    def open_at(self, now: float, urgent: bool = False) -> float:
         """The moment before which no call at all passes."""
         if self._pace is not None:
-            return self._pace.when(now, self.tolerance)
+            return self._pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent))
         return math.inf if self.limit.unit is Unit.IN_FLIGHT and self.running >= self.room else now
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True) -> float:
@@ -213,7 +213,9 @@ class Meter:
 
     def explains(self, cost: float, now: float) -> bool:
         """Whether a refusal is what a bucket of the known size does: by our books it was half full at least."""
-        return self._burst is not None and self._pace is not None and (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
+        return (
+            self._burst is not None and self._pace is not None and (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
+        )
 
     def fill(self, cost: float, until: float) -> None:
         """A bucket of known size will hold a call of this cost at `until` and not before, as its refusal says: let ours agree."""

@@ -85,8 +85,8 @@ class Member:
         self.passed = Candidate(id, 0.0, None)
         """What is said of it when it had room, and another was better."""
 
-    def open_at(self, now: float) -> float:
-        at = self.account.open_at(now)
+    def open_at(self, now: float, urgent: bool = False) -> float:
+        at = self.account.open_at(now, urgent)
         return at if at > self.paused_until else self.paused_until
 
 
@@ -102,6 +102,10 @@ class Waiting(Place, eq=False, kw_only=True):
     """Where it may go; None for anywhere."""
     costs: dict[Account, Costs] | None = None
     """Reckoned when it comes into view."""
+
+    @property
+    def urgent(self) -> bool:
+        return self.priority <= Priority.INTERACTIVE
 
     def may(self, member: Member) -> bool:
         return self.allowed is None or member.id in self.allowed
@@ -263,13 +267,19 @@ LOOK_AGAIN: Final = 0.05
 
 
 def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> tuple[float, Meter | None]:
-    """The next moment at which one of those ahead will fit somewhere, and the limit that the first one waits for.
+    """The next moment at which one of those ahead may fit somewhere, and the limit that the first one waits for.
 
-    Those who fit already and yet were not served are passed over: they wait for the first one's deployment, or were passed
-    too often, and looking again at once would find them as they are.
+    A deployment that lets nobody pass is asked once, not for each of them. Those who fit already and yet were not served are passed
+    over: they wait for the first one's deployment, or were passed too often, and looking again at once would find them as they are.
     """
     first, binding, _ = soonest(group, ahead[0], now)
-    openings = [first, *(soonest(group, waiting, now)[0] for waiting in ahead[1:])]
+    openings = [first]
+    for member in group.members:
+        opens = member.open_at(now, ahead[0].urgent)
+        if opens > now:
+            openings.append(opens)
+        else:
+            openings += [earliest(member, each.costs_at(member), each.ask, each.scopes, now)[0] for each in ahead if each.may(member)]
     return min((at for at in openings if at > now), default=now + LOOK_AGAIN), binding
 
 
