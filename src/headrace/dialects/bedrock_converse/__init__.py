@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from headrace.dialects.base import Dialect, Target
-from headrace.dialects.bedrock_converse import errors, requests, responses
+from headrace.dialects.bedrock_converse import errors, requests, responses, structured
 from headrace.dialects.bedrock_converse.streams import Reader, Writer
 from headrace.dialects.fields import obj
 from headrace.dialects.quota import read_quota
@@ -39,14 +39,15 @@ class BedrockConverse:
             raise error_of(errors.read_inside(name, response.body, target))
         try:
             request_id = response.headers.get("x-amzn-requestid", "")
-            return responses.read_response(obj(body, "the body"), model=target.model, request_id=request_id)
+            answer = responses.read_response(obj(body, "the body"), model=target.model, request_id=request_id)
         except BadRequestError as error:
             message = f"{target.provider}: the reply (status {response.status}) is no answer of Converse: {error}"
             failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
             raise APIResponseValidationError.of(failure) from None
+        return structured.as_answer(answer) if structured.by_tool(request, target) else answer
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
-        return Reader(target)
+        return Reader(target, structured.Answers() if structured.by_tool(request, target) else None)
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return errors.read_error(response, target, now_wall=now_wall)

@@ -141,7 +141,7 @@ def write_file(file: File, at: str, extra: dict[str, Json], names: set[str] | No
 
 def _document_name(given: str, names: set[str]) -> str:
     """Letters, digits, single spaces, hyphens and brackets (API_runtime_DocumentBlock); Converse warns of anything a model may obey."""
-    stem = given.rpartition(".")[0] or given
+    stem = re.sub(r"\.\w{1,5}$", "", given)
     plain = re.sub(r"\s+", " ", re.sub(r"[^a-zA-Z0-9 \-()\[\]]", " ", stem)).strip()[:180] or "document"
     name, number = plain, 1
     while name in names:

@@ -64,6 +64,12 @@ def write_fields(request: ChatRequest, model: str, given: Mapping[str, Json]) ->
     return fields
 
 
+def thinks(fields: Mapping[str, Json], given: Mapping[str, Json]) -> bool:
+    """Whether an effort made Claude think, which it does at no temperature but its own. What the caller said himself stands."""
+    thinking = fields.get("thinking")
+    return "thinking" not in given and isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
+
+
 def _object(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
@@ -76,16 +82,20 @@ def _reasoning(request: ChatRequest, kind: Family, model: str) -> dict[str, Json
         return _nova(effort or _effort(budget))
     if kind == "gpt-oss" or (not kind and effort is not None):
         return {"reasoning_effort": effort or _effort(budget)}
-    return _claude(effort, budget, model)
+    return _claude(effort, budget, request.max_tokens, model)
 
 
-def _claude(effort: str | None, budget: int | None, model: str) -> dict[str, Json]:
+def _claude(effort: str | None, budget: int | None, most: int | None, model: str) -> dict[str, Json]:
     if effort == "none" or budget == 0:
         return {"thinking": {"type": "disabled"}}
     if budget is None and _ADAPTIVE.search(model):
-        word = {"minimal": "low", "xhigh": "max"}.get(effort or "", effort)
+        word = {"minimal": "low", "xhigh": "high"}.get(effort or "", effort)
         return {"thinking": {"type": "adaptive"}, "output_config": {"effort": word}}
-    return {"thinking": {"type": "enabled", "budget_tokens": budget or BUDGETS.get(effort or "", BUDGETS["medium"])}}
+    if budget is None:
+        # An effort is a wish: it gives way to max_tokens, below which Claude wants its budget, and to the least budget there is.
+        budget = min(BUDGETS.get(effort or "", BUDGETS["medium"]), (most or 2**31) - 1)
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget >= BUDGETS["minimal"] else {}
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
 def _nova(effort: str) -> dict[str, Json]:

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import msgspec
 
 from headrace.dialects.base import Target
+from headrace.dialects.bedrock_converse import structured
 from headrace.dialects.bedrock_converse.blocks import CACHE, BlockWriter, cache_point, read_blocks
-from headrace.dialects.bedrock_converse.reasoning import read_fields, write_fields
+from headrace.dialects.bedrock_converse.reasoning import read_fields, thinks, write_fields
 from headrace.dialects.fields import bad, items, merged, number, obj, optional, rest, string, whole
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice, ToolResult
@@ -223,12 +224,18 @@ def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
         given = _given(extra)
         extra = {name: value for name, value in extra.items() if name in _OWN} | _tier(request.extra)
         extra["additionalModelRequestFields"] = {**given, **_object(extra.get("additionalModelRequestFields"))}
-    fields = write_fields(request, model, _object(extra.get("additionalModelRequestFields")))
+    own = _object(extra.get("additionalModelRequestFields"))
+    fields = write_fields(request, model, own)
+    if structured.by_tool(request, target):
+        request = structured.as_tool(request, model, thinks="thinking" in fields)
     said: dict[str, Json] = {
         "messages": _write_messages(request.messages, writer),
         "system": _write_system(request.messages, writer) or None,
-        "inferenceConfig": _write_inference(request, fields, _object(extra.get("inferenceConfig"))) or None,
-        "toolConfig": _write_tools(request, writer, _object(extra.get("toolConfig"))) or None,
+        "inferenceConfig": _write_inference(
+            request, _object(extra.get("inferenceConfig")), thinks=request.effort is not None and thinks(fields, own)
+        )
+        or None,
+        "toolConfig": _write_tools(request, writer, model, _object(extra.get("toolConfig"))) or None,
         "outputConfig": _write_format(request.response_format, _object(extra.get("outputConfig"))),
         "additionalModelRequestFields": fields or None,
     }
@@ -246,6 +253,9 @@ UNSAID: Final = (
 )  # fmt: skip
 """Hub fields Converse has no word for."""
 
+_NOTHING: Final = {"n": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "top_logprobs": 0}
+"""What they are by themselves."""
+
 UNSAID_EXTRA: Final = (
     "logit_bias", "functions", "function_call", "modalities", "audio", "prediction", "web_search_options", "verbosity", "store",
     "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "metadata",
@@ -257,7 +267,7 @@ _HINTS: Final = frozenset({"stream_options", "service_tier", "tool_choice", "res
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
     """OpenAI's parameters that are set here and cannot be said to Converse."""
-    names = [name for name in UNSAID if getattr(request, name) not in (None, False) and (name, getattr(request, name)) != ("n", 1)]
+    names = [name for name in UNSAID if (value := getattr(request, name)) is not None and value != _NOTHING.get(name)]
     names += [name for name in UNSAID_EXTRA if request.extra.get(name) not in (None, False, [], {})]
     if request.parallel_tool_calls is False and request.tools:
         names.append("parallel_tool_calls")
@@ -306,19 +316,15 @@ def _write_messages(messages: Iterable[Message], writer: BlockWriter) -> list[di
     return written
 
 
-def _write_inference(request: ChatRequest, fields: Mapping[str, Json], kept: dict[str, Json]) -> dict[str, Json]:
+def _write_inference(request: ChatRequest, kept: dict[str, Json], *, thinks: bool) -> dict[str, Json]:
     said: dict[str, Json] = {word: getattr(request, name) for word, name in _INFERENCE.items()}
     said["stopSequences"] = list(request.stop) or None
-    thinking = fields.get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
-    if isinstance(budget, int) and request.thinking_budget is None:
-        # An effort became a budget, which Claude wants below max_tokens; and thinking it takes no temperature but 1.
-        said["maxTokens"] = None if request.max_tokens is None else max(request.max_tokens, budget + 1)
+    if thinks:
         said["temperature"] = None
     return merged({}, kept, said)
 
 
-def _write_tools(request: ChatRequest, writer: BlockWriter, kept: dict[str, Json]) -> dict[str, Json]:
+def _write_tools(request: ChatRequest, writer: BlockWriter, model: str, kept: dict[str, Json]) -> dict[str, Json]:
     choice = request.tool_choice
     tools = request.tools
     if writer.foreign:
@@ -328,7 +334,9 @@ def _write_tools(request: ChatRequest, writer: BlockWriter, kept: dict[str, Json
         tools = tools or used
         if not tools:
             return {}
-    written = [entry for index, tool in enumerate(tools) for entry in (_write_tool(tool, f"tools[{index}]", writer), *_tool_cache(tool))]
+    written = [
+        entry for index, tool in enumerate(tools) for entry in (_write_tool(tool, f"tools[{index}]", writer, model), *_tool_cache(tool))
+    ]
     return merged({}, kept, {"tools": written or None, "toolChoice": None if choice is None else _write_choice(choice)})
 
 
@@ -344,7 +352,7 @@ def _tool_cache(tool: Tool) -> list[dict[str, Json]]:
     return cache_point(tool.extra) or (cache_point(function) if isinstance(function, Mapping) else [])
 
 
-def _write_tool(tool: Tool, at: str, writer: BlockWriter) -> dict[str, Json]:
+def _write_tool(tool: Tool, at: str, writer: BlockWriter, model: str) -> dict[str, Json]:
     extra = writer.kept(tool.extra)
     if tool.type != "function":
         if writer.foreign and tool.extra.keys().isdisjoint(("systemTool", "cachePoint")):
@@ -358,7 +366,7 @@ def _write_tool(tool: Tool, at: str, writer: BlockWriter) -> dict[str, Json]:
         "name": tool.name,
         "description": (tool.description or None) if writer.foreign else tool.description,
         "inputSchema": None if schema is None else {"json": schema},
-        "strict": tool.strict,
+        "strict": ((tool.strict and structured.has_schemas(model)) or None) if writer.foreign else tool.strict,
     }
     return {"toolSpec": merged({}, inner if isinstance(inner, Mapping) else {}, said), **extra}
 

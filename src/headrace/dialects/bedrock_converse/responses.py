@@ -41,7 +41,7 @@ def read_response(body: Mapping[str, Json], *, model: str = "", request_id: str 
     message = obj(output.get("message"), "output.message")
     if not isinstance(message.get("content"), list):
         raise bad("output.message.content", "a list", message.get("content"))
-    extra = rest(body, _RESPONSE, {"usage": None})
+    extra = rest(body, _RESPONSE)
     if others := rest(output, frozenset({"message"})):
         extra["output"] = others
     usage = body.get("usage")

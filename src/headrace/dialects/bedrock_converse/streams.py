@@ -13,6 +13,7 @@ from headrace.dialects.bedrock_converse.blocks import CITED, unwrapped, wrap
 from headrace.dialects.bedrock_converse.eventstream import event as written
 from headrace.dialects.bedrock_converse.eventstream import exception
 from headrace.dialects.bedrock_converse.responses import finish_of, finish_word, own_word, read_usage, write_usage
+from headrace.dialects.bedrock_converse.structured import Answers
 from headrace.dialects.fields import bad, obj
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -41,8 +42,9 @@ _PADDING: Final = "p"
 class Reader:
     """Events of ConverseStream as the hub's. The stream is done with `messageStop`; `metadata` with the usage follows it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, answers: Answers | None = None) -> None:
         self._target = target
+        self._answers = answers
         self._started = False
         self._finished = False
         self._usage: Mapping[str, Json] | None = None
@@ -59,7 +61,8 @@ class Reader:
             return self._unknown(frame)
         try:
             payload = obj(msgspec.json.decode(frame.data), frame.event or "")
-            return list(read(self, payload))
+            events = list(read(self, payload))
+            return events if self._answers is None else self._answers.of(events)
         except (AttributeError, TypeError, ValueError, RecursionError, msgspec.DecodeError, BadRequestError):
             message = f"{self._target.provider}: a {frame.event} of the stream is not what Converse allows"
             failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
