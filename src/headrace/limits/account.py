@@ -131,6 +131,14 @@ class Account:
         """The limit that a call is larger than and what it costs there, if there is one."""
         return next(((meter, cost) for meter, cost in zip(self.meters, costs[1], strict=False) if meter.never(cost)), None)
 
+    def spent(self, costs: Costs, now: float) -> Meter | None:
+        """The budget that has no money left for a call, if there is one."""
+        return next((meter for meter, cost in zip(self.meters, costs[1], strict=False) if meter.spent(cost, now)), None)
+
+    @property
+    def has_budget(self) -> bool:
+        return any(meter.limit.unit is Unit.MONEY for meter in self.meters)
+
     # ---- taking and giving back
 
     def take(self, charge: Charge, costs: Costs, now: float, urgent: bool) -> Taken:
@@ -144,6 +152,11 @@ class Account:
         self.sizes.sent(input, output)
         holds = [meter.take(cost, meter.expected(charge, input, output), now) for meter, cost in zip(self.meters, costs[1], strict=False)]
         return Taken(charge, input, output, now, holds)
+
+    def delay(self, taken: Taken, now: float) -> None:
+        """A call leaves later than it was let through."""
+        for hold in taken.holds:
+            hold.meter.delay(hold, now)
 
     def progress(self, taken: Taken, written: float, now: float) -> None:
         """So much output was written by now: on the books at once where it counts as it is written."""

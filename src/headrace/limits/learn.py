@@ -110,10 +110,15 @@ class Learner:
             self._discover(unit, views, now)
         elif meter is self._discovered:
             self._lower(meter, now)
-        elif not (unit is Unit.REQUESTS and self._find_window(meter, failure.retry_after, now)) and not self._smaller_bucket(meter, now):
+        elif not (unit is Unit.REQUESTS and self._a_window_explains(meter, failure.retry_after, now)) and not self._smaller_bucket(
+            meter, now
+        ):
             self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
             step = self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
             meter.margin = min(self._settings.margin_max, meter.margin + step)
+
+    def _a_window_explains(self, meter: Meter, retry_after: float | None, now: float) -> bool:
+        return meter.late(now) or self._find_window(meter, retry_after, now)
 
     def _find_window(self, meter: Meter, retry_after: float | None, now: float) -> bool:
         """The longest short window in which we sent more than its share, if the wait asked for is as short."""
@@ -209,7 +214,7 @@ class Learner:
         if now - self._cautious_at < 10.0 or now - self._last_refusal < MINUTE:
             return
         self._cautious_at = now
-        tolerance = max((2 * meter.tolerance for meter in self._account.meters), default=math.inf)
+        tolerance = max((2 * meter.tolerance for meter in self._account.meters if meter.tolerance < math.inf), default=math.inf)
         if tolerance > self._account.settings.known_tolerance:
             tolerance, self._cautious_at = math.inf, None
         for meter in self._account.meters:

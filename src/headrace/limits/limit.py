@@ -76,6 +76,8 @@ class Used(Struct, frozen=True):
 
 
 DAY: Final = 86_400.0
+NANO: Final = 1_000_000_000
+"""Nano-dollars in a dollar."""
 
 NAMES: Final[Mapping[str, tuple[Unit, float]]] = {
     "rpm": (Unit.REQUESTS, 60.0),

@@ -15,10 +15,20 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, NeverFits, QueueFull, QueueTimeout
+from headrace.errors import (
+    BadRequestError,
+    BudgetExceededError,
+    ConfigurationError,
+    Failure,
+    HeadraceError,
+    Kind,
+    NeverFits,
+    QueueFull,
+    QueueTimeout,
+)
 from headrace.limits.account import Account, Costs, Taken
 from headrace.limits.learn import LearnSettings
-from headrace.limits.limit import Charge, Limit, Used
+from headrace.limits.limit import NANO, Charge, Limit, Used
 from headrace.limits.meter import Meter, MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.queue import FairQueue, Priority
@@ -58,6 +68,8 @@ class LimiterSettings(Struct, frozen=True):
     """Waiting calls per model group."""
     call_cost: float = 600.0
     """Tokens that a call counts in its tenant's turn besides its own."""
+    drowsy: float = 0.02
+    """Seconds that may pass before a call that was let through is on its way; later, its charge moves with it."""
     meters: MeterSettings = MeterSettings()
     learn: LearnSettings = LearnSettings()
 
@@ -234,12 +246,18 @@ class Limiter:
             while True:
                 timeout = self._next_look(group, waiting, clock.now())
                 if waiting.granted is not None:
+                    self._leaves(waiting.granted, clock.now())
                     return waiting.granted
                 await waiter.wait(timeout)
                 self._look(group, waiting, clock.now())
         except BaseException:
             self._leave(group, waiting, clock.now())
             raise
+
+    def _leaves(self, reservation: Reservation, now: float) -> None:
+        """Whoever was let through has woken up, on a busy thread much later: its provider will count it from now."""
+        if now - reservation.taken.at > self.settings.drowsy:
+            self._lock.post(lambda: reservation.ledger.account.delay(reservation.taken, now) if reservation.open else None)
 
     def _next_look(self, group: _Group, waiting: _Waiter, now: float) -> float | None:
         """Seconds until this waiter should look again, None to be woken: only the keeper watches the limits."""
@@ -356,6 +374,9 @@ class Limiter:
             ask=ask, scopes=scopes, allowed=group.allowed(ask), since=now, until=until,
         )  # fmt: skip
         self._refuse_never(group, waiting)
+        broke = self._broke(group, waiting, now)
+        if broke is not None:
+            raise broke
         if len(group.line) >= self.settings.max_queue:
             message = f"{group.name}: {len(group.line)} calls wait already, no more are taken (max_queue)"
             raise QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=self._estimate(group, waiting, now)[0]))
@@ -377,6 +398,20 @@ class Limiter:
         blocking = [blocked for blocked in found if blocked is not None]
         if len(blocking) == len(found):
             raise _never_fits(group.name, *max(blocking, key=lambda blocked: blocked[0].room))
+
+    def _broke(self, group: _Group, waiting: _Waiter, now: float) -> BudgetExceededError | None:
+        """Nobody waits for money: a budget that is spent, for every deployment it may go to, is an end and not a queue."""
+        members = [member for member in group.members if waiting.may(member)]
+        if waiting.scopes:
+            cheapest = min([waiting.ask.charge_at(member.id) for member in members], key=lambda charge: charge.money)
+            for scope in waiting.scopes:
+                if scope.has_budget and (spent := scope.spent(scope.costs(cheapest), now)) is not None:
+                    return _out_of_money(group.name, spent, self._estimate(group, waiting, now)[0])
+        if not all(member.account.has_budget for member in members):
+            return None
+        found = [member.account.spent(waiting.costs_at(member), now) for member in members]
+        gone = [meter for meter in found if meter is not None]
+        return _out_of_money(group.name, gone[0], self._estimate(group, waiting, now)[0]) if len(gone) == len(members) else None
 
     def _too_late(self, group: _Group, waiting: _Waiter, now: float) -> QueueTimeout:
         wait, binding = self._estimate(group, waiting, now)
@@ -505,6 +540,18 @@ class Limiter:
         for group in self._groups.values() if reservation.scopes else ledger.groups.values():
             if group.line:  # type: ignore[attr-defined]
                 self._match(group, now)  # type: ignore[arg-type]
+                if reservation.charge.money:
+                    self._refuse_the_broke(group, now)  # type: ignore[arg-type]
+
+    def _refuse_the_broke(self, group: _Group, now: float) -> None:
+        """Money that was set aside is spent now: whom is there none left for? Those come into view whom others made room for."""
+        while refused := [
+            (waiting, broke)
+            for waiting in group.line.first(self.settings.look_ahead)
+            if (broke := self._broke(group, waiting, now)) is not None
+        ]:
+            for waiting, broke in refused:
+                self._refuse(group, waiting, broke)
 
     def pause(self, deployment: str, until: float, now: float) -> None:
         """Send nothing to one deployment before `until`; others of its account go on."""
@@ -587,6 +634,12 @@ def _never_fits(group: str, meter: Meter, cost: float) -> NeverFits:
         f"{label} allows {meter.room:.0f}. Ask for fewer tokens (max_tokens), or raise {label}"
     )
     return NeverFits.of(Failure(Kind.NEVER_FITS, message, model=group))
+
+
+def _out_of_money(group: str, meter: Meter, wait: float) -> BudgetExceededError:
+    spent, amount = meter.used / NANO, meter.limit.amount / NANO
+    message = f"{group}: {meter.limit.label} is spent: ${spent:.6g} of ${amount:.6g}, and the most this call can cost is more than the rest"
+    return BudgetExceededError.of(Failure(Kind.BUDGET, message, model=group, retry_after=wait))
 
 
 def _passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:

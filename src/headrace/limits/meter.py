@@ -19,6 +19,8 @@ class MeterSettings(Struct, frozen=True):
 
     spread: float = 0.5
     """Seconds by which the travel times of two requests may differ: the window is watched this much longer."""
+    short_spread: float = 0.3
+    """The same for windows shorter than a minute, of which half a second would be a good part; the pace keeps their flow even besides."""
     tolerance: float = 4.0
     """Seconds of its rate that a flow may run ahead where nobody knows what a provider bears; below a second it wastes what two
     limits leave each other."""
@@ -61,7 +63,7 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_pace", "_shorter", "arrival", "as_written", "doubted",
+        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival", "as_written", "doubted",
         "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
         "tolerance",
     )  # fmt: skip
@@ -82,9 +84,14 @@ class Meter:
         self._margin = 0.0
         self._foreign = 0.0
         self._ever = 0.0
+        self._open = 0.0
+        """Charged for calls that are under way: what they do not use comes back."""
         self._caution = math.inf
-        self._log = SlidingLog(limit.window + settings.spread)
-        self._shorter: list[tuple[SlidingLog, float]] = []
+        self.tolerance = math.inf
+        """Seconds that the flow may run ahead; inf where it is not paced."""
+        self._log = SlidingLog(limit.window + (settings.spread if limit.window >= 60.0 else settings.short_spread))
+        self._shorter: list[tuple[SlidingLog, float, float]] = []
+        """Windows shorter than a minute: what was charged, how much may be, their seconds."""
         self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
         self._burst = _burst(limit, profile)
         self._apply()
@@ -108,8 +115,7 @@ class Meter:
         """Another amount from now on; what is on the books stays there."""
         self.limit = limit
         self._apply()
-        watched = [log.window - self.settings.spread for log, _ in self._shorter]
-        self._shorter = [(log, _share_of(limit, window)) for (log, _), window in zip(self._shorter, watched, strict=True)]
+        self._shorter = [(log, _share_of(limit, window), window) for log, _, window in self._shorter]
 
     def state(self, amount: float | None) -> None:
         """The provider's own word on the amount; None takes it back."""
@@ -145,18 +151,29 @@ class Meter:
         amount = _share_of(self.limit, window)
         if amount < 1 or self.watches(window):
             return
-        log = SlidingLog(window + self.settings.spread)
+        log = SlidingLog(window + self.settings.short_spread)
         self._log.copy_to(log)
-        self._shorter = [*self._shorter, (log, amount)]
+        self._shorter = [*self._shorter, (log, amount, window)]
         self._apply()
 
     def unwatch(self, window: float) -> None:
         """Watch that shorter window no more."""
-        self._shorter = [(log, amount) for log, amount in self._shorter if log.window != window + self.settings.spread]
+        self._shorter = [watched for watched in self._shorter if watched[2] != window]
         self._apply()
 
     def watches(self, window: float) -> bool:
-        return any(log.window == window + self.settings.spread for log, _ in self._shorter)
+        return any(watched == window for _, _, watched in self._shorter)
+
+    def late(self, now: float) -> bool:
+        """Whether a refusal is explained by a short window that is all but full: calls arrived closer together than they were sent.
+
+        Then it is watched a little longer from now on.
+        """
+        for log, amount, window in self._shorter:
+            if log.current(now) + 1 >= 0.9 * amount and log.window < 1.2 * window:
+                log.window += self.settings.short_spread / 3
+                return True
+        return False
 
     # ---- when a call fits
 
@@ -177,7 +194,7 @@ class Meter:
         at = self._log.when(cost, room if room > cost or cost > self.room else cost, now)
         if self._pace is not None:
             at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent)))
-        for log, amount in self._shorter:
+        for log, amount, _ in self._shorter:
             at = max(at, log.when(cost, amount, now))
         return at
 
@@ -196,7 +213,7 @@ class Meter:
             tolerance = self.tolerance if self._burst is None and not urgent else self._tolerance_for(cost, urgent)
             if self._pace.paid_until - now > tolerance:
                 return -1.0
-        for shorter, amount in self._shorter:
+        for shorter, amount, _ in self._shorter:
             if shorter.current(now) + cost > amount + EPSILON:
                 return -1.0
         return used / self.room
@@ -227,6 +244,10 @@ class Meter:
         """Whether a call of this cost is larger than the whole limit, or than the bucket behind it."""
         return cost > self.room + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
 
+    def spent(self, cost: float, now: float) -> bool:
+        """Whether the money for such a call is gone for good, and not only set aside for calls that are under way."""
+        return self.limit.unit is Unit.MONEY and self._log.current(now) - self._open + cost > self.room + EPSILON
+
     def share(self, now: float) -> float:
         """The used part of the limit, 0 to 1 and a little."""
         if self.limit.unit is Unit.IN_FLIGHT:
@@ -248,18 +269,30 @@ class Meter:
         pace, log = self._pace, self._log
         entry = log.add(now, cost)
         self._ever += cost
+        self._open += cost
         view = (log.used, self._ever)
         if pace is None:
             return Hold(self, cost, 0.0, ((log, entry),), view)
         if self._burst is not None and not self.as_written and expected < cost:
             expected = cost  # a bucket of known size is mirrored exactly: it gives the rest back when the call ends
         pace.add(now, expected)
-        entries = ((log, entry), *[(shorter, shorter.add(now, cost)) for shorter, _ in self._shorter]) if self._shorter else ((log, entry),)
+        entries = (
+            ((log, entry), *[(shorter, shorter.add(now, cost)) for shorter, _, _ in self._shorter]) if self._shorter else ((log, entry),)
+        )
         return Hold(self, cost, expected, entries, view)
 
     def end(self, hold: Hold) -> None:
         """The call is no longer in flight."""
         self.running -= 1
+        self._open -= hold.charged
+
+    def delay(self, hold: Hold, now: float) -> None:
+        """The call leaves later than it was let through: its charge moves with it."""
+        for log, entry in hold.entries:
+            log.correct(entry, -hold.charged)
+        hold.entries = tuple([(log, log.add(now, hold.charged)) for log, _ in hold.entries])
+        if self._pace is not None:
+            self._pace.paid_until = max(self._pace.paid_until, now + hold.expected / self._pace.rate)
 
     def correct(self, hold: Hold, cost: float) -> None:
         """The call turned out to cost this much of what was charged on arrival."""

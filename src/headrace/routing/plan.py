@@ -11,17 +11,29 @@ from msgspec import Struct
 from headrace.calls import CallOptions, shape, whole_number
 from headrace.errors import ConfigurationError
 from headrace.limits import Limit, limits_of
+from headrace.limits.money import Price, budget_of, price_of
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
 
-_OWN: Final = frozenset(LIMIT_NAMES) | {"model", "weight", "order", "quota_group", "stream_timeout", "cooldown_time", "profile", "windows"}
+_OWN: Final = frozenset(LIMIT_NAMES) | {
+    "model",
+    "weight",
+    "order",
+    "quota_group",
+    "stream_timeout",
+    "cooldown_time",
+    "profile",
+    "windows",
+    "max_budget",
+    "budget_duration",
+}
 """litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
 
 _CALL: Final = frozenset(CallOptions.__annotations__)
 
 _FACTS: Final = frozenset({
-    "base_model", "input_cost_per_second", "input_cost_per_token", "litellm_credential_name", "output_cost_per_second",
-    "output_cost_per_token", "region_name", "tags", "use_in_pass_through",
+    "base_model", "cache_read_input_token_cost", "input_cost_per_second", "input_cost_per_token", "litellm_credential_name",
+    "output_cost_per_second", "output_cost_per_token", "region_name", "tags", "use_in_pass_through",
 })  # fmt: skip
 """litellm_params that say something about a deployment and are never sent."""
 
@@ -42,6 +54,8 @@ class Deployment(Struct, frozen=True, eq=False):
     weight: float
     order: int
     """Lower is tried first; the next tier only when no deployment of this one is left."""
+    price: Price | None
+    """What its tokens cost, where that is known."""
     quota_group: str | None
     profile: str | Mapping[str, Any] | None
     """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
@@ -93,15 +107,18 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
     group = _text(entry, "model_name", where)
     model = _text(params, "model", f"{where}.litellm_params")
     limits = {name: value for name in LIMIT_NAMES if (value := _limit(name, entry, params, where)) is not None}
+    price = price_of({**info, **params}, f"{where}.litellm_params")
+    budget = _budget(entry, params, price, where)
     return Deployment(
         id=_identity(info, group, params, taken, where),
         group=group,
         model=model,
         control={name: value for name, value in params.items() if name in _CALL or name == "stream_timeout"},
         defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS},
-        limits=limits_of(windows=_windows(entry, params, where), **limits),
+        limits=(*limits_of(windows=_windows(entry, params, where), **limits), *budget),
         weight=_weight(params, limits, where),
         order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
+        price=price,
         quota_group=params.get("quota_group") or entry.get("quota_group"),
         profile=_profile(params.get("profile"), f"{where}.litellm_params.profile"),
         given=entry,
@@ -161,6 +178,18 @@ def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) ->
         place = f"{where}.litellm_params.windows" if inside else f"{where}.windows"
         raise ConfigurationError(f"{place} must be a list like [{{'unit': 'requests', 'amount': 10, 'window': 10}}], got {shape(windows)}")
     return windows
+
+
+def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], price: Price | None, where: str) -> tuple[Limit, ...]:
+    """`max_budget` dollars in any `budget_duration`, inside `litellm_params` or beside it."""
+    dollars = params.get("max_budget", entry.get("max_budget"))
+    if dollars is None:
+        return ()
+    if price is None:
+        raise ConfigurationError(
+            f"{where}.max_budget needs prices to count with: give input_cost_per_token and output_cost_per_token in litellm_params"
+        )
+    return (budget_of(dollars, params.get("budget_duration", entry.get("budget_duration")), where),)
 
 
 def _profile(given: Any, where: str) -> str | Mapping[str, Any] | None:

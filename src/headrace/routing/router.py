@@ -140,6 +140,8 @@ class Router:
         """The members of each group."""
         self._tiered: set[str] = set()
         """Groups whose members are not all of one tier."""
+        self._priced: set[str] = set()
+        """Groups with members whose price is known."""
         self.set_model_list(model_list)
 
     # ---- calls -------------------------------------------------------------------------------------------------------
@@ -276,21 +278,29 @@ class Router:
             member = self._members.get(reservation.deployment)
             if member is not None:
                 member.load.running += 1
-                return _Attempt(member, reservation, ask.charge, now)
+                return _Attempt(member, reservation, reservation.charge, now)
             self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
 
     def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], again: bool) -> Ask:
         control, now = call.control, ports.clock.now()
         given = _routing(control, now) if not ROUTING.isdisjoint(control) else {}
+        charge = _charge(call)
         return Ask(
             group=group,
-            charge=_charge(call),
+            charge=charge,
+            charges=self._priced_charges(group, charge) if group in self._priced else None,
             max_wait=given.pop("max_wait", self._max_wait),
             only=self._eligible(group, tried, now),
             again=again,
             prefer=None if self._strategy is None else self._strategy(View(self._loads, ports.random)),
             **given,
         )
+
+    def _priced_charges(self, group: str, charge: Charge) -> dict[str, Charge]:
+        """The charge with the most it can cost, for each deployment whose price is known."""
+        priced = [(member.deployment.id, member.deployment.price) for member in self._served[group]]
+        replace = msgspec.structs.replace
+        return {id: replace(charge, money=price.most(charge.input, charge.max_output)) for id, price in priced if price is not None}
 
     def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
         """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
@@ -344,6 +354,9 @@ class Router:
 
     def _settle(self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None) -> None:
         lease.member.load.running -= 1
+        price = lease.member.deployment.price
+        if used is not None and price is not None:
+            used = msgspec.structs.replace(used, money=price.of(used))
         view = read_quota(headers, family=lease.member.to.provider.quota) if headers else ()
         self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
 
@@ -427,6 +440,7 @@ class Router:
         self._loads = {id: member.load for id, member in members.items()}
         self._served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self._tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
+        self._priced = {group for group, served in plan.groups.items() if any(deployment.price is not None for deployment in served)}
 
     def _member(self, deployment: Deployment) -> _Member:
         defaults = {**self._defaults, **deployment.defaults}

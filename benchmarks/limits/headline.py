@@ -1,0 +1,152 @@
+"""`python -m benchmarks.limits.headline`: 600 mixed jobs at once on three unequal deployments that enforce their limits over real HTTP.
+
+Each client has a simulator of its own in a process of its own, which counts what it refused; all run side by side, for they wait far more
+than they work. `--kinds` chooses the ways of enforcing, `--clients` who runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import peers
+from benchmarks.common.measure import environment, table
+from benchmarks.limits.jobs import KINDS, PLACES, Job, mixed, optimum, profile, simulator
+
+HOMES = {"headrace": "headrace", "litellm": "litellm", "litellm usage-v2": "litellm", "cookbook": "openai"}
+LEAST_USE, MOST_TIME = 0.97, 1.05
+"""The targets for headrace: use of the binding limit, makespan over the optimum."""
+PATIENCE = 1_800.0
+"""Seconds after which a client is given up."""
+
+
+@dataclass
+class Row:
+    """What one client did against one kind of enforcement."""
+
+    kind: str
+    client: str
+    completed: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    use: float | None = None
+    failure: str = ""
+
+
+def measure(kind: str, client: str, jobs: Sequence[Job]) -> Row:
+    """Run one client against simulators of its own."""
+    row = Row(kind, client)
+    with tempfile.TemporaryDirectory() as folder, provider(simulator(kind), Path(folder)) as address:
+        plan = Path(folder) / "plan.json"
+        places = [{**asdict(place), "base_url": f"{address}/{place.name}/v1"} for place in PLACES]
+        plan.write_text(json.dumps({"places": places, "profile": profile(kind), "jobs": [asdict(job) for job in jobs]}))
+        command = [peers.python_of(HOMES[client]), Path(__file__).with_name("runner.py"), client, plan]
+        try:
+            ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            row.failure = f"not done after {PATIENCE:.0f} s"
+            return row
+        if ran.returncode:
+            row.failure = (ran.stderr.strip().splitlines() or ["no word"])[-1][:120]
+            return row
+        told = json.loads(ran.stdout.strip().splitlines()[-1])
+        row.completed, row.seconds = told["completed"], told["seconds"]
+        row.failure = ", ".join(f"{count} {name}" for name, count in told["failed"].items())
+        row.refused, row.use = counted(address)
+    return row
+
+
+@contextlib.contextmanager
+def provider(config: dict[str, Any], folder: Path) -> Iterator[str]:
+    """The simulator in a process of its own; its address."""
+    path = folder / "simulator.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "headrace", "simulate", "--config", str(path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
+    try:
+        assert process.stdout is not None
+        address = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        threading.Thread(target=process.stdout.read, daemon=True).start()  # so that the pipe never fills
+        yield address.rstrip("/")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def counted(address: str) -> tuple[int, float | None]:
+    """429s of all providers, and the mean use of the limit that bound over their saturated minutes."""
+    with urllib.request.urlopen(f"{address}/stats", timeout=10) as answer:
+        stats = json.load(answer)["providers"]
+    refused = sum(one["statuses"].get("429", 0) for one in stats.values())
+    weighed = [(one["saturated"]["minutes"], one["saturated"]["use"]) for one in stats.values() if one["saturated"]["minutes"]]
+    minutes = sum(count for count, _ in weighed)
+    return refused, sum(count * use for count, use in weighed) / minutes if minutes else None
+
+
+def shown(rows: Sequence[Row], count: int, best: float) -> str:
+    head = ("enforcement", "client", "completed", "provider 429s", "use of the binding limit", "seconds", "of the optimum", "")
+    body = [
+        (
+            row.kind,
+            row.client,
+            f"{row.completed}/{count}",
+            str(row.refused),
+            f"{row.use:.1%}" if row.use is not None else "–",
+            f"{row.seconds:.1f}",
+            f"{row.seconds / best:.3f}" if row.completed == count else "–",
+            row.failure,
+        )
+        for row in rows
+    ]
+    return table([head, *body])
+
+
+def misses(rows: Sequence[Row], count: int, best: float) -> list[str]:
+    """Where headrace is not as good as promised."""
+    return [
+        f"{row.kind}: {row.completed}/{count}, {row.refused} 429s, use {row.use}, {row.seconds / best:.3f} of the optimum"
+        for row in rows
+        if row.client == "headrace"
+        and not (row.completed == count and row.refused == 0 and (row.use or 0) >= LEAST_USE and row.seconds <= MOST_TIME * best)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.headline", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=600, metavar="N", help="jobs, all at once (600)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="ways of enforcing")
+    parser.add_argument("--clients", nargs="*", choices=[*HOMES], default=[*HOMES], help="who runs")
+    parser.add_argument("--quick", action="store_true", help="headrace alone, one way of enforcing")
+    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    given = parser.parse_args(arguments)
+    kinds, clients = (KINDS[:1], ["headrace"]) if given.quick else (given.kinds, given.clients)
+    jobs = mixed(given.jobs)
+    best = optimum(jobs)
+    for home in {HOMES[client] for client in clients}:
+        peers.python_of(home)  # before the clock runs
+    with ThreadPoolExecutor(max_workers=len(kinds)) as pool:
+        rows = [row for client in clients for row in pool.map(lambda kind, client=client: measure(kind, client, jobs), kinds)]
+    if given.json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        print(f"{len(jobs)} jobs of {sum(job.tokens for job in jobs) / len(jobs):.0f} tokens; the limits’ rates alone take {best:.1f} s")
+        print(shown(rows, len(jobs), best))
+    short = misses(rows, len(jobs), best)
+    for line in short:
+        print("missed:", line, file=sys.stderr)
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The mixed jobs of the headline, the deployments they meet, and the least time in which anybody could serve them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, permutations
+from typing import Any
+
+from headrace.simulator.model import count_tokens
+from headrace.simulator.openai_api import MESSAGE_TOKENS
+
+KINDS = ("bucket", "fixed", "sliding", "10s", "1s")
+WORDS = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
+SIZES = ((0.5, 40, 80), (0.35, 160, 240), (0.15, 700, 500))
+"""Share of the jobs, words of the prompt, most tokens of the answer."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A deployment: requests and tokens a minute."""
+
+    name: str
+    rpm: int
+    tpm: int
+
+
+PLACES = (Place("north", 60, 60_000), Place("east", 200, 30_000), Place("west", 40, 45_000))
+"""Unequal on purpose: east has requests to spare, west tokens."""
+
+
+@dataclass(frozen=True)
+class Job:
+    prompt: str
+    max_tokens: int
+    tokens: int
+    """What a provider that reserves takes for it: prompt and max_tokens."""
+
+
+def mixed(count: int, seed: int = 1) -> list[Job]:
+    """`count` jobs of unequal size, the same for every client."""
+    rng, jobs = random.Random(seed), []
+    for number in range(count):
+        _, words, most = rng.choices(SIZES, [share for share, _, _ in SIZES])[0]
+        prompt = f"Job {number}: " + " ".join(rng.choices(WORDS, k=round(words * rng.uniform(0.6, 1.4))))
+        max_tokens = round(most * rng.uniform(0.8, 1.2))
+        jobs.append(Job(prompt, max_tokens, tokens_of(prompt) + max_tokens))
+    return jobs
+
+
+def tokens_of(prompt: str) -> int:
+    """The prompt as the simulator counts it: a quarter of its characters, and what it adds for a message."""
+    return count_tokens(len(prompt)) + MESSAGE_TOKENS
+
+
+def optimum(jobs: Sequence[Job], places: Sequence[Place] = PLACES, grain: int = 60) -> float:
+    """Seconds in which all jobs fit under the limits' rates, however cleverly they are dealt out.
+
+    In the best deal each deployment gets jobs of neighbouring sizes (the prices of a request and a token make a line over size for each
+    deployment, and the lower envelope of lines has one stretch for each). So: sort by size, cut into as many stretches as there are
+    deployments, in every order. Cuts are tried in `grain` steps and then singly around the best.
+    """
+    sums = [0, *accumulate(sorted(job.tokens for job in jobs))]
+    best = min((_best_cuts(sums, order, grain) for order in permutations(places)), key=lambda found: found[0])
+    return best[0]
+
+
+def _best_cuts(sums: Sequence[int], order: Sequence[Place], grain: int) -> tuple[float, tuple[int, int]]:
+    first, second, third = order
+    count = len(sums) - 1
+
+    def seconds(one: int, two: int) -> float:
+        stretches = ((first, 0, one), (second, one, two), (third, two, count))
+        return max(60 * max((end - begin) / place.rpm, (sums[end] - sums[begin]) / place.tpm) for place, begin, end in stretches)
+
+    step = max(1, count // grain)
+    coarse = min((seconds(one, two), (one, two)) for one in range(0, count + 1, step) for two in range(one, count + 1, step))
+    near = [range(max(0, cut - step), min(count, cut + step) + 1) for cut in coarse[1]]
+    return min((seconds(one, two), (one, two)) for one in near[0] for two in near[1] if one <= two)
+
+
+def simulator(kind: str) -> dict[str, Any]:
+    """The configuration of the strict simulator with one kind of enforcement."""
+    shape: dict[str, Any] = {
+        "bucket": {"enforcer": "bucket", "burst": 60},
+        "fixed": {"enforcer": "fixed"},
+        "sliding": {"enforcer": "sliding"},
+        "10s": {"enforcer": "sliding", "windows": [10]},
+        "1s": {"enforcer": "bucket", "burst": 5},
+    }[kind]
+    common = {"ttft": {"median": 0.2, "sigma": 0.4}, "gap": {"median": 0.002, "sigma": 0.3}, "accounting": "reserve", **shape}
+    return {"seed": 7, "port": 0, "providers": [{"name": place.name, "rpm": place.rpm, "tpm": place.tpm, **common} for place in PLACES]}
+
+
+def profile(kind: str) -> dict[str, Any]:
+    """What is known of a provider that enforces so: the row of a table that its users would have."""
+    known: dict[str, Any] = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
+    own: dict[str, dict[str, Any]] = {
+        "10s": {"request_burst": None, "windows": [10.0]},
+        "1s": {"request_burst": 5.0, "token_burst": 5.0},
+    }
+    return known | own.get(kind, {})
