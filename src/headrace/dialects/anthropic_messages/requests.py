@@ -191,6 +191,8 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
     extra = _without_openais(request.extra) if foreign else request.extra
     system, messages = write_messages(request.messages, request.extra, foreign=foreign)
     thinking = _write_thinking(request, extra, model, foreign=foreign)
+    if foreign and request.thinking_budget is None and "thinking" not in extra and not _may_think(request, messages, thinking):
+        thinking = None
     stops = [text for text in request.stop if text.strip() or not foreign]
     said: dict[str, Json] = {
         "model": model,
@@ -245,6 +247,25 @@ def _write_thinking(request: ChatRequest, extra: Extra, model: str, *, foreign: 
     return {"type": "enabled", "budget_tokens": budget} if budget >= BUDGETS["minimal"] else None
 
 
+def _may_think(request: ChatRequest, messages: list[dict[str, Json]], thinking: Json) -> bool:
+    """Whether thinking that only an effort asks for would not make Anthropic refuse the call.
+
+    It does so where a tool is forced; and with a budget where the turn that results answer did not begin with thinking, which clients of
+    OpenAI's dialect seldom send back (platform.claude.com/docs/en/build-with-claude/extended-thinking, read 2026-11).
+    """
+    if request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
+        return False
+    if not isinstance(thinking, Mapping) or thinking.get("type") != "enabled" or not _answers_calls(messages):
+        return True
+    said = next((turn["content"] for turn in reversed(messages) if turn["role"] == "assistant"), None)
+    return isinstance(said, list) and said[0].get("type") in ("thinking", "redacted_thinking")
+
+
+def _answers_calls(messages: list[dict[str, Json]]) -> bool:
+    last = messages[-1]["content"] if messages else ""
+    return isinstance(last, list) and any(block.get("type") == "tool_result" for block in last)
+
+
 def _write_output(request: ChatRequest, extra: Extra, model: str, *, foreign: bool) -> dict[str, Json]:
     given = extra.get("output_config")
     config = dict(given) if isinstance(given, Mapping) else {}
@@ -262,14 +283,27 @@ def _write_output(request: ChatRequest, extra: Extra, model: str, *, foreign: bo
     return {**written, "output_config": config or None}
 
 
+_NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Under these, names are the caller's and values are schemas."""
+
+_VALUES: Final = frozenset({"enum", "const", "default", "examples", "required"})
+"""Under these stand values, not schemas."""
+
+
 def _closed(schema: Json) -> Json:
     """Anthropic refuses objects that leave open what else they may hold; OpenAI's strict mode asks for the same."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    made = {name: value if name in ("enum", "const", "default") else _closed(value) for name, value in schema.items()}
-    return {**made, "additionalProperties": False} if schema.get("type") == "object" and "additionalProperties" not in schema else made
+    made = {name: value if name in _VALUES else _closed_under(name, value) for name, value in schema.items()}
+    kind = schema.get("type")
+    is_object = kind == "object" or (isinstance(kind, list) and "object" in kind)
+    return {**made, "additionalProperties": False} if is_object and "additionalProperties" not in schema else made
+
+
+def _closed_under(name: str, value: Json) -> Json:
+    return {key: _closed(inner) for key, inner in value.items()} if name in _NAMED and isinstance(value, Mapping) else _closed(value)
 
 
 def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.dialects.anthropic_messages.blocks import read_content, write_block
 from headrace.dialects.fields import listed, merged, rest
-from headrace.types import ChatResponse, Choice, Extra, FinishReason, Json, Message, Part, Usage
+from headrace.types import Audio, ChatResponse, Choice, Extra, FinishReason, Json, Message, Part, Usage
 
 STOPS: Final[Mapping[str, FinishReason]] = {
     "end_turn": "stop",
@@ -135,7 +135,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 def _write_content(parts: tuple[Part, ...], id_: str) -> list[dict[str, Json]]:
     written = []
-    for index, part in enumerate(parts):
+    for index, part in enumerate(part for part in parts if not isinstance(part, Audio) or part.transcript):
         block = write_block(msgspec.structs.replace(part, extra=ours(part.extra)), f"content[{index}]", foreign=False)
         if block.get("type") == "tool_use" and not block.get("id"):
             block["id"] = call_id(id_, index)

@@ -36,6 +36,11 @@ _STARTED_USUAL: Final[Mapping[str, Json]] = {"type": "message", "role": "assista
 _DELTA: Final = frozenset({"type", "delta", "usage"})
 _STOP: Final = frozenset({"type"})
 
+_HEADS: Final[Mapping[str, Mapping[str, Json]]] = {
+    "text_delta": {"type": "text", "text": ""},
+    "thinking_delta": {"type": "thinking", "thinking": ""},
+}
+
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -44,7 +49,8 @@ class Reader:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._block: _Block | None = None
+        self._blocks: dict[int, _Block] = {}
+        """Those that are open, by their place."""
         self._texts = self._thoughts = self._calls = 0
         self._usage: dict[str, Json] = {}
         self._end: dict[str, Json] = {}
@@ -57,11 +63,12 @@ class Reader:
         event = self._decoded(frame, last=last)
         if event is None:
             return []
-        if event.get("type") == "error" or (frame.event == "error" and "type" not in event) or ("error" in event and "type" not in event):
+        kind = event.get("type", "error" if "error" in event else frame.event)
+        if kind == "error":
             raise error_of(failure_inside(event, provider=self._target.provider, model=self._target.model))
         try:
-            return list(self._events(event))
-        except (AttributeError, TypeError, ValueError, BadRequestError):
+            return list(self._events(kind, event))
+        except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):
             raise self._bad("an event of the stream is not what Anthropic's dialect allows") from None
 
     def close(self) -> list[StreamEvent]:
@@ -89,22 +96,21 @@ class Reader:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
 
-    def _events(self, event: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        match event.get("type"):
+    def _events(self, kind: Json, event: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        match kind:
             case "message_start":
                 yield self._started(event["message"])
             case "content_block_start":
-                yield from self._stopped()
-                yield from self._opened(event["content_block"])
+                yield from self._opened(event.get("index", 0), event["content_block"])
             case "content_block_delta":
-                if self._block is not None:
-                    yield from self._block.delta(event["delta"])
+                yield from self._more(event.get("index", 0), event["delta"])
             case "content_block_stop":
-                yield from self._stopped()
+                yield from self._stopped(event.get("index", 0))
             case "message_delta":
                 yield from self._ending(event)
             case "message_stop":
-                yield from self._stopped()
+                for index in tuple(self._blocks):
+                    yield from self._stopped(index)
                 yield from self._noted(rest(event, _STOP))
                 yield from self._complete()
             case "ping":
@@ -127,7 +133,8 @@ class Reader:
         if isinstance(usage, Mapping):
             self._usage |= {name: value for name, value in usage.items() if value is not None or name not in self._usage}
 
-    def _opened(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
+    def _opened(self, index: int, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        yield from self._stopped(index)
         kind = source["type"]
         block: _Block
         if kind == "text" and isinstance(source.get("text"), str):
@@ -140,11 +147,21 @@ class Reader:
             block = _OtherBlock()
         else:
             raise TypeError("a block's type is no text")
-        self._block = block
+        self._blocks[index] = block
         yield from block.start(source)
 
-    def _stopped(self) -> Iterator[StreamEvent]:
-        block, self._block = self._block, None
+    def _more(self, index: int, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        """A piece of a block. Of one that was never opened its kind is told by the piece, where it can be."""
+        if index not in self._blocks:
+            head = _HEADS.get(delta["type"])
+            if head is None:
+                yield _unknown(delta)
+                return
+            yield from self._opened(index, head)
+        yield from self._blocks[index].delta(delta)
+
+    def _stopped(self, index: int) -> Iterator[StreamEvent]:
+        block = self._blocks.pop(index, None)
         if block is not None:
             yield from block.stop()
 

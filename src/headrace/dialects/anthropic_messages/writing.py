@@ -114,6 +114,14 @@ class Writer:
         yield {"type": "message_stop"}
 
 
+def _is_object(text: str) -> bool:
+    """Whether it is an object of JSON, behind which nothing more can come."""
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+
+
 def _objects(value: Json) -> list[dict[str, Json]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
@@ -138,7 +146,11 @@ class _Blocks:
         self._index = -1
         self._open: _Key | None = None
         self._arguments = ""
+        self._whole = False
+        """Whether the open call's arguments were complete when last looked at; never asked twice of the same text."""
         self._checked = ""
+        self._bare = False
+        """Whether the open call's input is a bare text (OpenAI's custom tools), which is said inside an object here."""
         self._waiting: dict[_Key, list[Any]] = {}
         self._closed: set[_Key] = set()
 
@@ -167,14 +179,10 @@ class _Blocks:
         """A call may not, until its arguments are whole: a later piece of them would have no place."""
         if self._open is None or self._open[0] != "call":
             return True
-        if self._arguments == self._checked:
-            return False
-        self._checked = self._arguments
-        try:
-            msgspec.json.decode(self._arguments)
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        return True
+        if self._arguments != self._checked:
+            self._checked = self._arguments
+            self._whole = _is_object(self._arguments)
+        return self._whole
 
     def _next(self) -> Iterator[dict[str, Json]]:
         yield from self._close()
@@ -183,17 +191,23 @@ class _Blocks:
         self._open = key
         self._index += 1
         self._arguments = self._checked = ""
+        self._whole = False
         if key[0] == "whole":
             yield self._started(events[0])
             return
         yield self._started(self._head(key, events))
+        self._bare = isinstance(events[0], ToolCallDelta) and events[0].kind == "custom"
+        if self._bare:
+            yield from self._delta("input_json_delta", "partial_json", '{"input":"')
         for event in events:
             yield from self._pieces(event)
 
     def _close(self) -> Iterator[dict[str, Json]]:
         if self._open is not None:
+            if self._bare:
+                yield from self._delta("input_json_delta", "partial_json", '"}')
             self._closed.add(self._open)
-            self._open = None
+            self._open, self._bare = None, False
             yield {"type": "content_block_stop", "index": self._index}
 
     def _started(self, block: Json) -> dict[str, Json]:
@@ -218,8 +232,11 @@ class _Blocks:
     def _pieces(self, event: Any) -> Iterator[dict[str, Json]]:
         match event:
             case ToolCallDelta():
-                self._arguments += event.arguments
-                yield from self._delta("input_json_delta", "partial_json", event.arguments)
+                piece = event.arguments
+                if self._bare:
+                    piece = msgspec.json.encode(piece)[1:-1].decode()
+                self._arguments += piece
+                yield from self._delta("input_json_delta", "partial_json", piece)
             case ThinkingDelta():
                 yield from self._delta("thinking_delta", "thinking", event.text)
                 yield from self._delta("signature_delta", "signature", event.signature)
