@@ -30,6 +30,7 @@ from headrace.types import (
     ThinkingDelta,
     ToolCallDelta,
     ToolResult,
+    Usage,
     UsageReported,
 )
 from headrace.wire import Frame, Headers, HttpResponse
@@ -78,18 +79,18 @@ def told(exchange: Exchange) -> list[str]:
 
 def by_hand(body: dict[str, Any]) -> dict[str, Any]:
     """A message as texts, thoughts, calls and counts, without any of headrace's code."""
-    blocks, usage = body["content"], body.get("usage") or {}
+    blocks, usage = body.get("content") or [], body.get("usage") or {}
     caches = [usage.get(f"cache_{name}_input_tokens") or 0 for name in ("read", "creation")]
     known = ("text", "thinking", "redacted_thinking", "tool_use")
     return {
-        "id": body["id"],
+        "id": body.get("id") or "",
         "text": "".join(block["text"] for block in blocks if block["type"] == "text"),
         "citations": [cited for block in blocks if block["type"] == "text" for cited in block.get("citations") or []],
-        "thinking": [[block["thinking"], block["signature"]] for block in blocks if block["type"] == "thinking"],
+        "thinking": [[block["thinking"], block.get("signature") or ""] for block in blocks if block["type"] == "thinking"],
         "hidden": [block["data"] for block in blocks if block["type"] == "redacted_thinking"],
         "calls": [[block["id"], block["name"], block["input"]] for block in blocks if block["type"] == "tool_use"],
         "others": [block for block in blocks if block["type"] not in known],
-        "stop": body["stop_reason"],
+        "stop": body.get("stop_reason"),
         "usage": [(usage.get("input_tokens") or 0) + sum(caches), *caches, usage.get("output_tokens") or 0],
     }
 
@@ -99,8 +100,7 @@ def said(hub: ChatResponse) -> dict[str, Any]:
     [choice] = hub.choices
     parts = choice.message.content
     thoughts = [part for part in parts if isinstance(part, Thinking)]
-    usage = hub.usage
-    assert usage is not None
+    usage = hub.usage or Usage()
     return {
         "id": hub.id,
         "text": choice.message.text,
@@ -236,6 +236,49 @@ def stream(exchange: Exchange) -> list[str]:
     return wrong + list(differences(by_hand(added_up(data)), by_hand(body)))
 
 
+def in_chunks(exchange: Exchange) -> list[str]:
+    """Handed on in OpenAI's chunks, the stream says the same."""
+    data, words = data_of(exchange), {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    stream_ = translate("anthropic_messages", Target("anthropic", "m", "", (), "openai_chat"), "chat", words, {}).read_stream()
+    chunks = [chunk for frame in SseReader().feed(data) for chunk in stream_.chunks(frame)] + list(stream_.rest())
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    calls: dict[int, list[str]] = {}
+    for call in [call for delta in deltas for call in delta.get("tool_calls") or []]:
+        known = calls.setdefault(call["index"], [call.get("id", ""), call["function"].get("name", ""), ""])
+        known[2] += call["function"]["arguments"]
+    expected, usage = by_hand(added_up(data)), stream_.usage or {}
+    told_ = {
+        "text": "".join(delta.get("content") or "" for delta in deltas),
+        "citations": [cited for delta in deltas for cited in delta.get("citations") or []],
+        "thinking": "".join(delta.get("reasoning_content") or "" for delta in deltas),
+        "calls": [[*known[:2], json.loads(known[2])] for known in calls.values()],
+        "others": [block for delta in deltas for block in delta.get("content_blocks") or []],
+        "usage": [usage["prompt_tokens"], usage["completion_tokens"]],
+    }
+    expected["thinking"] = "".join(thought for thought, _ in expected["thinking"])
+    expected["usage"] = [expected["usage"][0], expected["usage"][-1]]
+    wrong = list(differences({name: expected[name] for name in told_}, told_))
+    finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
+    return wrong + ([] if len(finishes) == 1 else [f"it finished {finishes}"])
+
+
+def broken(exchange: Exchange) -> list[str]:
+    """Broken by an error event after any frame, the stream raises that error, and tells nothing else than before."""
+    data = data_of(exchange)
+    whole = events_of(data, exchange)
+    frames = data.split(b"\n\n")
+    place = random.Random(exchange.id).randrange(1, max(2, data.count(b"\ndata:") - 1))
+    failure = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+    got: list[StreamEvent] = []
+    try:
+        for event in each_event(b"\n\n".join(frames[:place]) + b"\n\n" + failure, exchange):
+            got.append(event)
+    except HeadraceError as raised:
+        wrong = [] if raised.failure.kind is Kind.OVERLOADED else [f"it raised {raised!r}"]
+        return wrong + ([] if got == whole[: len(got)] else ["it told something else"])
+    return ["it did not fail"]
+
+
 def unlike(events: list[StreamEvent], again: list[StreamEvent]) -> str:
     return next((f"{one} {other}"[:300] for one, other in zip(events, again, strict=False) if one != other), "one is longer")
 
@@ -266,13 +309,15 @@ def added_up(data: bytes) -> dict[str, Any]:
         match event["type"]:
             case "message_start":
                 body = {**event["message"], "content": []}
+                assert not event["message"].get("content"), "content before the first block"
             case "content_block_start":
                 body["content"].append(dict(event["content_block"]))
             case "content_block_delta":
                 add(body["content"][event["index"]], event["delta"], event["index"], pieces)
             case "message_delta":
-                body |= {name: value for name, value in event["delta"].items() if value is not None}
-                body["usage"] |= {name: value for name, value in event["usage"].items() if value is not None}
+                body |= {name: value for name, value in (event.get("delta") or {}).items() if value is not None}
+                counts = (event.get("usage") or {}).items()
+                body["usage"] = {**(body.get("usage") or {}), **{name: value for name, value in counts if value is not None}}
     for index, piece in pieces.items():
         if piece:
             body["content"][index]["input"] = json.loads(piece)

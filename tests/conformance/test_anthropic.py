@@ -51,6 +51,14 @@ def test_every_stream_adds_up_and_passes_through() -> None:
     assert hold(checks.stream, streams()) > 0
 
 
+def test_every_stream_says_the_same_in_openais_chunks() -> None:
+    assert hold(checks.in_chunks, streams()) > 0
+
+
+def test_a_stream_broken_by_an_error_raises_it() -> None:
+    assert hold(checks.broken, streams()) > 0
+
+
 def test_a_stream_cut_anywhere_fails_and_invents_nothing() -> None:
     assert hold(checks.cuts, streams()) > 0
 

@@ -460,6 +460,15 @@ def test_tools_without_parameters_have_an_empty_schema() -> None:
     ]
 
 
+def test_the_web_is_searched_with_anthropics_tool() -> None:
+    place = {"type": "approximate", "approximate": {"city": "Uppsala", "country": "SE"}}
+    body = from_openai(web_search_options={"search_context_size": "medium", "user_location": place})
+    where = {"type": "approximate", "city": "Uppsala", "country": "SE"}
+    assert body["tools"] == [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5, "user_location": where}]
+    assert "web_search_options" not in body
+    assert from_openai(web_search_options={})["tools"] == [{"type": "web_search_20250305", "name": "web_search"}]
+
+
 def test_one_call_at_a_time_needs_a_choice_to_say_it_in() -> None:
     tools = [{"type": "function", "function": {"name": "a"}}]
     assert from_openai(tools=tools, parallel_tool_calls=False)["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
@@ -474,7 +483,7 @@ def test_openais_words_are_said_left_out_or_named() -> None:
     said = {
         "n": 2, "seed": 0, "presence_penalty": 0.5, "frequency_penalty": 1, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2},
         "response_format": {"type": "json_object"}, "store": True, "service_tier": "flex", "modalities": ["text", "audio"],
-        "prediction": {"type": "content"}, "web_search_options": {"search_context_size": "low"},
+        "prediction": {"type": "content"},
     }  # fmt: skip
     request = OPENAI.read_request({"model": "m", "messages": [HI], **said})
     assert set(DIALECT.unsaid(request)) == set(said)
@@ -543,6 +552,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "stop_reason": "tool_use",
     },
     "no usage": {"usage": None},
+    "no content": {"content": None},
     "old usage": {"usage": {"input_tokens": 1, "output_tokens": 0}},
     "rich usage": {
         "usage": {

@@ -209,6 +209,8 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "thinking": thinking,
         "metadata": _write_metadata(request, extra),
     }
+    if foreign and isinstance(options := request.extra.get("web_search_options"), Mapping):
+        said["tools"] = [*(said["tools"] or ()), _web_search(options)]
     said |= _write_output(request, extra, model, foreign=foreign)
     return merged({}, extra, said)
 
@@ -322,6 +324,21 @@ def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
     return merged({"input_schema": _SCHEMA}, extra, said)
 
 
+_SEARCHES: Final[Mapping[str, int]] = {"low": 1, "medium": 5, "high": 10}
+"""Searches at most, for a size of context; litellm 1.106's numbers."""
+
+
+def _web_search(options: Mapping[str, Json]) -> dict[str, Json]:
+    """OpenAI's way to let the model search, as the tool it is here."""
+    tool: dict[str, Json] = {"type": "web_search_20250305", "name": "web_search"}
+    if (most := _SEARCHES.get(str(options.get("search_context_size")))) is not None:
+        tool["max_uses"] = most
+    match options.get("user_location"):
+        case {"approximate": {**place}}:
+            tool["user_location"] = {"type": "approximate", **place}
+    return tool
+
+
 _KINDS: Final = {"auto": "auto", "required": "any", "none": "none", "tool": "tool"}
 
 
@@ -347,11 +364,13 @@ def _write_metadata(request: ChatRequest, extra: Extra) -> Json:
 
 # ---- what Anthropic cannot say -----------------------------------------------------------------------------------------------------
 
-_HINTS: Final = frozenset({"stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity"})
-"""OpenAI's words that change nothing in an answer's meaning here; they are left out."""
+_HINTS: Final = frozenset(
+    {"stream_options", "store", "web_search_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity"}
+)
+"""OpenAI's words that change nothing in an answer's meaning here, or are said otherwise; they are not sent as they are."""
 
 _UNSAID: Final = frozenset({
-    "logit_bias", "modalities", "audio", "prediction", "functions", "function_call", "web_search_options", "response_format", "suffix",
+    "logit_bias", "modalities", "audio", "prediction", "functions", "function_call", "response_format", "suffix",
     "echo", "best_of", "min_p", "repetition_penalty",
 })  # fmt: skip
 """Words of OpenAI's dialect that would change the answer."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.dialects.anthropic_messages.blocks import read_content, write_block
-from headrace.dialects.fields import listed, merged, rest
+from headrace.dialects.anthropic_messages.blocks import read_block, write_block
+from headrace.dialects.fields import bad, items, merged, rest
 from headrace.types import Audio, ChatResponse, Choice, Extra, FinishReason, Json, Message, Part, Usage
 
 STOPS: Final[Mapping[str, FinishReason]] = {
@@ -58,7 +58,9 @@ def ours(extra: Extra) -> Extra:
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
     """Raises BadRequestError for a body that is no message."""
-    content = read_content(listed(body, "content"), "content")
+    if "content" not in body:
+        raise bad("content", "a list of blocks", None)
+    content = tuple([read_block(block, f"content[{index}]") for index, block in enumerate(items(body["content"], "content"))])
     message = Message(role="assistant", content=content)
     usage = body.get("usage")
     finish, native, end = read_end({name: value for name, value in body.items() if name in ENDING}, called=bool(message.tool_calls))
