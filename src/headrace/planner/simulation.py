@@ -5,23 +5,24 @@ A call is what the Router makes of it, without the bytes: reserve, send, be admi
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from headrace.errors import BadRequestError, Failure, HeadraceError, Kind
-from headrace.limits import Ask, Charge, Limiter, LimiterSettings, Used
+from headrace.limits import Ask, Charge, Limiter, LimiterSettings, Reservation, Used
 from headrace.planner.config import Fleet, Place
 from headrace.planner.forecast import Forecast, waits_of
 from headrace.planner.gauges import Gauges
 from headrace.planner.jobs import Job
-from headrace.planner.providers import Account, accounts_of
+from headrace.planner.providers import accounts_of
 from headrace.runtime.virtual import World
-from headrace.simulator.enforce import Cost, Refused
+from headrace.simulator.enforce import Admitted, Cost, Refused
 
 AT_ONCE: Final = 128
 """Calls of one tenant and class that stand in the limiter's line at once; the others wait behind them as mere numbers. It looks at
@@ -37,6 +38,10 @@ class Pace(Struct, frozen=True):
     """The shortest way there or back."""
     far: float = 0.30
     """The longest."""
+
+    def seconds(self, output: int, chance: random.Random) -> float:
+        """From a request's arrival to the end of its answer."""
+        return self.first_token * math.exp(chance.gauss(0.0, 0.4)) + self.each_token * math.exp(chance.gauss(0.0, 0.3)) * output
 
 
 def forecast(
@@ -84,7 +89,7 @@ class Simulation:
         self.accounts = accounts_of(fleet.places)
         for place in fleet.places:
             self.limiter.add(place.name, group=place.group, limits=place.limits, profile=place.profile, account=place.account)
-        self._chance = random.Random(seed)
+        self.chance = random.Random(seed)
         self._first_tier = {group: _first_tier(fleet, group) for group in fleet.groups}
         self._groups: dict[str, str] = {}
         self._lines: defaultdict[tuple[str, str, int], _Line] = defaultdict(_Line)
@@ -179,9 +184,9 @@ class Simulation:
     # ---- the way of a call
 
     async def _serve(self, line: _Line, group: str, job: Job) -> None:
-        ask = Ask(
-            group, Charge(input=job.input, max_output=job.max_output), job.tenant, priority=job.priority, only=self._first_tier[group]
-        )
+        """Wait for room, and go."""
+        charge = Charge(input=job.input, max_output=job.max_output)
+        ask = Ask(group, charge, job.tenant, priority=job.priority, only=self._first_tier[group])
         try:
             held = await self.limiter.reserve(ask, self.world)
         except HeadraceError as error:
@@ -191,37 +196,27 @@ class Simulation:
         self._leave(line, group)
         self._measure(group, job)
         self._note_wait(job)
-        again: Ask | None = None
-        while True:
-            refused = await self._send(self.accounts[held.deployment], held, job)
-            if refused is None:
-                break
-            again = again or _again(ask)
-            held = await self.limiter.reserve(again, self.world)
-        self._served[held.deployment] += 1
+        self._send(ask, held, job)
+
+    def _send(self, ask: Ask, held: Reservation, job: Job) -> None:
+        self._last_sent = self.world.now()
+        self.world.at(self._last_sent + self.travel(), _Sent(self, ask, held, job).arrive)
+
+    def travel(self) -> float:
+        """Seconds that one way takes."""
+        return self.pace.near + (self.pace.far - self.pace.near) * self.chance.random()
+
+    async def again(self, sent: _Sent) -> None:
+        """A provider refused a call: it waits once more, before the others of its tenant."""
+        self._refused += 1
+        self._send(sent.ask, await self.limiter.reserve(_again(sent.ask), self.world), sent.job)
+
+    def done(self, sent: _Sent) -> None:
+        self._served[sent.held.deployment] += 1
         self._end()
 
-    async def _send(self, account: Account, held: Any, job: Job) -> Refused | None:
-        """There, the answer, and back. A refusal is settled as the Router settles it."""
-        world, pace, chance = self.world, self.pace, self._chance
-        self._last_sent = world._now
-        await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
-        admitted = account.enforcer.admit(world._now, Cost(job.input, job.max_output))
-        if isinstance(admitted, Refused):
-            self._refused += 1
-            await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
-            scope = "tokens" if "token" in admitted.scope else "concurrency" if admitted.scope == "concurrency" else "requests"
-            failure = Failure(Kind.RATE_LIMIT, admitted.message, retry_after=admitted.retry_after, scope=scope)  # type: ignore[arg-type]
-            self.limiter.settle(held, used=None, failure=failure, now=world._now)
-            return admitted
-        await world.sleep(pace.first_token * chance.lognormvariate(0, 0.4) + pace.each_token * chance.lognormvariate(0, 0.3) * job.output)
-        account.end(world._now, admitted, job.output)
-        await world.sleep(pace.near + (pace.far - pace.near) * chance.random())
-        self.limiter.settle(held, used=Used(input=job.input, output=job.output), now=world._now)
-        return None
-
     def _note_wait(self, job: Job) -> None:
-        waited = self.world._now - job.at
+        waited = self.world.now() - job.at
         if waited > 0:
             self._waited[job.tenant].append(waited)
         else:
@@ -236,7 +231,7 @@ class Simulation:
 
     def _end(self) -> None:
         self._ended += 1
-        self._finish = self.world._now
+        self._finish = self.world.now()
         self.over = self._next is None and self._ended == self._asked
         if self._progress is not None and self._ended % 2000 == 0:
             self._progress(self._ended, self._finish)
@@ -251,6 +246,50 @@ class Simulation:
     def _measure(self, group: str, job: Job) -> None:
         input, output = self._sizes[group]
         self._sizes[group] = input + 0.02 * (job.input - input), output + 0.02 * (job.max_output - output)
+
+
+class _Sent:
+    """A call under way: there, its answer, and back. Each method is one moment of it."""
+
+    __slots__ = ("_admitted", "_refusal", "_run", "ask", "held", "job")
+
+    def __init__(self, run: Simulation, ask: Ask, held: Reservation, job: Job) -> None:
+        self._run = run
+        self._admitted: Admitted
+        self._refusal: Refused
+        self.ask = ask
+        self.held = held
+        self.job = job
+
+    def arrive(self) -> None:
+        run, job = self._run, self.job
+        now = run.world.now()
+        verdict = run.accounts[self.held.deployment].enforcer.admit(now, Cost(job.input, job.max_output))
+        if isinstance(verdict, Refused):
+            self._refusal = verdict
+            run.world.at(now + run.travel(), self.turned_away)
+        else:
+            self._admitted = verdict
+            run.world.at(now + run.pace.seconds(job.output, run.chance), self.answered)
+
+    def answered(self) -> None:
+        run = self._run
+        now = run.world.now()
+        run.accounts[self.held.deployment].end(now, self._admitted, self.job.output)
+        run.world.at(now + run.travel(), self.settle)
+
+    def settle(self) -> None:
+        run, job = self._run, self.job
+        run.limiter.settle(self.held, used=Used(input=job.input, output=job.output), now=run.world.now())
+        run.done(self)
+
+    def turned_away(self) -> None:
+        """A 429 is settled as the Router settles it."""
+        run, refusal = self._run, self._refusal
+        scope = "tokens" if "token" in refusal.scope else "concurrency" if refusal.scope == "concurrency" else "requests"
+        failure = Failure(Kind.RATE_LIMIT, refusal.message, retry_after=refusal.retry_after, scope=scope)  # type: ignore[arg-type]
+        run.limiter.settle(self.held, used=None, failure=failure, now=run.world.now())
+        run.world.spawn(run.again(self))
 
 
 def _again(ask: Ask) -> Ask:
