@@ -33,6 +33,7 @@ _HOME = {
         "Usage",
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),
+    "headrace.routing.events": ("Event",),
     "headrace.settings": ("Settings", "settings"),
     "headrace.streams": ("AsyncStream", "Stream"),
     "headrace.wire": ("Timeouts",),

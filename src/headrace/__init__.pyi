@@ -144,6 +144,9 @@ from headrace.providers.catalog import (
 from headrace.providers.catalog import (
     register_provider as register_provider,
 )
+from headrace.routing.events import (
+    Event as Event,
+)
 from headrace.settings import (
     Settings as Settings,
 )

@@ -47,7 +47,7 @@ def test_a_refusal_at_the_edge_of_a_known_window_widens_it_and_finds_no_other() 
         account.take(charge, account.costs(charge), float(second), False)
     before = meter.when(1, 9.5)
     refused(account, learner, 9.5)
-    assert meter.when(1, 9.5) == pytest.approx(before + 0.1)
+    assert meter.when(1, 9.5) == pytest.approx(before + MeterSettings().short_spread / 3)
     assert not meter.watches(1.0)
     assert meter.margin == 0
 

@@ -143,8 +143,16 @@ _Fitting: TypeAlias = tuple[Member, Costs, tuple[float, float]]
 class Limiter:
     """One for all threads and event loops of a process."""
 
-    def __init__(self, *, settings: LimiterSettings | None = None, random: random_module.Random | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: LimiterSettings | None = None,
+        random: random_module.Random | None = None,
+        on_queued: Callable[[Ask, Availability], None] | None = None,
+    ) -> None:
+        """on_queued: told of each call that has to wait, when it begins to."""
         self.settings = settings or LimiterSettings()
+        self._on_queued = on_queued
         self._random = random or random_module.Random()
         self._lock = _Lock()
         self._groups: dict[str, _Group] = {}
@@ -237,6 +245,9 @@ class Limiter:
                 return waiting.granted
             waiting.waiter = clock.waiter()
             group.waiters[waiting] = None
+            queued = None if self._on_queued is None else self._availability(group, waiting, now)
+        if self._on_queued is not None and queued is not None:
+            self._on_queued(ask, queued)
         return await self._wait(group, waiting, clock)
 
     async def _wait(self, group: _Group, waiting: _Waiter, clock: Clock) -> Reservation:
@@ -581,11 +592,16 @@ class Limiter:
                 ask.tenant, ask.weight, int(ask.priority), 0.0,
                 ask=ask, scopes=self._scopes_of(ask), allowed=group.allowed(ask), since=now, until=math.inf,
             )  # fmt: skip
-            wait, binding = self._estimate(group, waiting, now)
-            ahead = group.line.ahead_of(ask.tenant, ask.weight, int(ask.priority), 0.0)[0]
-            rooms = {member.id: _passed_over(member, waiting, now) for member in group.members if waiting.may(member)}
-            deployments = {id: (found.wait, found.binding) for id, found in rooms.items()}
-            return Availability(len(group.line), 1 + round(ahead), wait, binding, deployments)
+            return self._availability(group, waiting, now)
+
+    def _availability(self, group: _Group, waiting: _Waiter, now: float) -> Availability:
+        ask = waiting.ask
+        wait, binding = self._estimate(group, waiting, now)
+        ahead = group.line.ahead_of(ask.tenant, ask.weight, int(ask.priority), 0.0)[0]
+        position = max(1, round(ahead)) if waiting in group.waiters else 1 + round(ahead)
+        rooms = {member.id: _passed_over(member, waiting, now) for member in group.members if waiting.may(member)}
+        deployments = {id: (found.wait, found.binding) for id, found in rooms.items()}
+        return Availability(len(group.line), position, wait, binding, deployments)
 
     def snapshot(self, now: float) -> dict[str, Any]:
         """Every deployment's use of its limits and every group's queue, as plain values."""

@@ -19,7 +19,7 @@ class MeterSettings(Struct, frozen=True):
 
     spread: float = 0.5
     """Seconds by which the travel times of two requests may differ: the window is watched this much longer."""
-    short_spread: float = 0.3
+    short_spread: float = 0.25
     """The same for windows shorter than a minute, of which half a second would be a good part; the pace keeps their flow even besides."""
     tolerance: float = 4.0
     """Seconds of its rate that a flow may run ahead where nobody knows what a provider bears; below a second it wastes what two

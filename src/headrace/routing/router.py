@@ -45,6 +45,7 @@ from headrace.models.tokens import estimate_encoded
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Ports, Worlds
 from headrace.routing.decide import Fallback, NextDeployment, RetryHere, RetryPolicy, Step, decide
+from headrace.routing.events import Event, Hook, log_settled, tell
 from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
 from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments
 from headrace.routing.strategies import STRATEGIES, Load, View
@@ -70,6 +71,8 @@ class _Attempt(Struct, eq=False):
     reservation: Reservation
     charge: Charge
     began: float
+    record: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How it came about, as its caller reads it."""
 
 
 class _Trail(Struct, eq=False):
@@ -107,6 +110,7 @@ class Router:
         max_wait: float | None = None,
         max_queue: int | None = None,
         default_litellm_params: Mapping[str, Any] | None = None,
+        on_event: Hook | None = None,
     ) -> None:
         if routing_strategy not in STRATEGIES:
             known = ", ".join(repr(name) for name in STRATEGIES)
@@ -126,13 +130,16 @@ class Router:
         timeouts_of(timeout, False), timeouts_of(stream_timeout, True)
         self._max_wait = None if max_wait is None else _seconds("max_wait", max_wait)
         self._defaults = dict(default_litellm_params or {})
+        if on_event is not None and not callable(on_event):
+            raise ConfigurationError(f"on_event must be a function of one event, got {shape(on_event)}")
+        self._on_event = on_event
         self._behind: dict[str, Any] = {
             "aliases": model_group_alias,
             "fallbacks": fallbacks,
             "default_fallbacks": default_fallbacks,
         }
         settings = LimiterSettings() if max_queue is None else LimiterSettings(max_queue=whole_number("max_queue", max_queue))
-        self._limiter = Limiter(settings=settings, random=None)
+        self._limiter = Limiter(settings=settings, random=None, on_queued=self._queued if on_event is not None else None)
         self._members: dict[str, _Member] = {}
         self._plan = Plan({}, {}, {}, {}, ())
         self._loads: dict[str, Load] = {}
@@ -238,7 +245,7 @@ class Router:
             lease: _Attempt | None = None
             try:
                 lease = await self._reserve(ports, call, group, tried, trail)
-                return await self._attempt(ports, call, lease, trail)
+                return await self._attempt(ports, call, lease)
             except HeadraceError as error:
                 attempt += 1
                 trail.errors.append(error)
@@ -278,7 +285,12 @@ class Router:
             member = self._members.get(reservation.deployment)
             if member is not None:
                 member.load.running += 1
-                return _Attempt(member, reservation, reservation.charge, now)
+                if self._on_event is not None:
+                    tell(
+                        self._on_event,
+                        Event(kind="sent", group=group, tenant=ask.tenant, deployment=member.deployment.id, waited=trail.waited),
+                    )
+                return _Attempt(member, reservation, reservation.charge, now, self._record(member, reservation, trail))
             self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
 
     def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], again: bool) -> Ask:
@@ -313,7 +325,7 @@ class Router:
         chosen = [member for member in awake if member.deployment.order == tier]
         return None if len(chosen) == len(members) else frozenset([member.deployment.id for member in chosen])
 
-    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: _Trail) -> Any:
+    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt) -> Any:
         member = lease.member
         try:
             timeouts = timeouts_of(self._time_limit(call, member.deployment), call.stream)
@@ -330,7 +342,8 @@ class Router:
             self._settle(ports, lease, None, None)
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
-        self._explain(hidden, ports, lease, trail)
+        hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
+        hidden["headrace"] = lease.record
         if call.stream:
             member.load.observe(ports.clock.now() - lease.began)
             answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
@@ -359,12 +372,14 @@ class Router:
             used = msgspec.structs.replace(used, money=price.of(used))
         view = read_quota(headers, family=lease.member.to.provider.quota) if headers else ()
         self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
+        self._over(lease, used, None)
 
     def _settle_failed(self, ports: Ports, lease: _Attempt, error: HeadraceError) -> None:
         member, failure, now = lease.member, error.failure, ports.clock.now()
         member.load.running -= 1
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self._limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
+        self._over(lease, None, error)
         if len(self._plan.groups.get(member.deployment.group, ())) > 1:
             rest = failed(member.health, failure, now, self._cooldown)
             if rest is not None:
@@ -381,19 +396,31 @@ class Router:
             used = Used(input=lease.charge.input, output=chunks.count)
         self._settle(ports, lease, used, chunks.hidden["additional_headers"])
 
-    def _explain(self, hidden: dict[str, Any], ports: Ports, lease: _Attempt, trail: _Trail) -> None:
-        """The decision record: which deployment, after what wait, what bound, what failed before."""
-        deployment, reservation = lease.member.deployment, lease.reservation
-        hidden["model_id"] = deployment.id
-        hidden["model_group"] = deployment.group
-        hidden["headrace"] = {
-            "deployment": deployment.id,
+    def _record(self, member: _Member, reservation: Reservation, trail: _Trail) -> dict[str, Any]:
+        """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
+        return {
+            "deployment": member.deployment.id,
             "waited": trail.waited,
             "binding": reservation.binding,
             "candidates": reservation.decided,
             "reserved": reservation.charge,
+            "settled": None,
             "failed": [(error.failure.kind.value, error.model) for error in trail.errors],
         }
+
+    def _queued(self, ask: Ask, found: Availability) -> None:
+        tell(self._on_event, Event(kind="queued", group=ask.group, tenant=ask.tenant, availability=found))
+
+    def _over(self, lease: _Attempt, used: Used | None, error: HeadraceError | None) -> None:
+        """The call has ended: its record is complete."""
+        deployment, record = lease.member.deployment, lease.record
+        record["settled"] = used
+        log_settled(record, deployment.group, error)
+        if self._on_event is not None:
+            event = Event(
+                kind="settled", group=deployment.group, deployment=deployment.id, waited=record["waited"], record=record, error=error
+            )
+            tell(self._on_event, event)
 
     # ---- deployments -------------------------------------------------------------------------------------------------
 
