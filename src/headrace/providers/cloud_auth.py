@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -115,7 +116,8 @@ class Signer:
             self._renewed_at = self._now()
             waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.wake()
+            with suppress(RuntimeError):  # its event loop was closed while it waited
+                waiter.wake()
 
 
 # ---- which credentials -------------------------------------------------------------------------------------------------------------
@@ -320,7 +322,7 @@ class Aws:
 
         role = options["aws_role_name"]
         if token := options.get("aws_web_identity_token"):
-            fetcher = own.AssumeRoleWithWebIdentityCredentialFetcher(client, lambda: _token(token), role, extra_args=extra)
+            fetcher = own.AssumeRoleWithWebIdentityCredentialFetcher(client, lambda: _content(token), role, extra_args=extra)
         elif found is None:
             raise AuthenticationError(f"no AWS credentials were found to take on {role} with: pass aws_access_key_id= or aws_profile_name=")
         else:
@@ -332,9 +334,9 @@ _SIGNED: Final = frozenset({"content-type"})
 """Headers of ours that the signature covers; whatever else a caller adds may be changed on the way."""
 
 
-def _token(given: str) -> str:
-    """The token itself, or the file that holds the current one."""
-    from pathlib import Path  # late: only a web identity needs it
+def _content(given: str) -> str:
+    """What was given, or the file's content that it is the path of: a file may hold a new token tomorrow."""
+    from pathlib import Path  # late: most credentials need no file of ours
 
     path = Path(given)
     return path.read_text("utf-8").strip() if len(given) < 1024 and path.is_file() else given
@@ -403,14 +405,26 @@ def _google_request() -> Any:
     return _library("google.auth.transport.requests").Request()
 
 
+_GOOGLE_KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "service_account": ("google.oauth2.service_account", "from_service_account_info"),
+    "authorized_user": ("google.oauth2.credentials", "from_authorized_user_info"),
+    "external_account": ("google.auth.identity_pool", "from_info"),
+}
+"""What the JSON of credentials may be: its type, and who reads it. google-auth's own reader of any of them is deprecated (2.62)."""
+
+
 def _google_credentials(given_here: str | None) -> Any:
-    auth = _library("google.auth")
-    scopes = [_GOOGLE_SCOPE]
     if given_here is None:
-        return auth.default(scopes=scopes)[0]
-    if given_here.lstrip().startswith("{"):
-        return auth.load_credentials_from_dict(msgspec.json.decode(given_here), scopes=scopes)[0]
-    return auth.load_credentials_from_file(given_here, scopes=scopes)[0]
+        return _library("google.auth").default(scopes=[_GOOGLE_SCOPE])[0]
+    try:
+        info = msgspec.json.decode(_content(given_here))
+    except msgspec.DecodeError:
+        raise ConfigurationError("vertex_credentials must be a service account's JSON or the path of a file that holds it") from None
+    kind = info.get("type") if isinstance(info, dict) else None
+    if not isinstance(kind, str) or kind not in _GOOGLE_KINDS:
+        raise ConfigurationError(f"vertex_credentials must be of type {', '.join(_GOOGLE_KINDS)}; got {shape(kind)}")
+    module, reader = _GOOGLE_KINDS[kind]
+    return getattr(_library(module).Credentials, reader)(info, scopes=[_GOOGLE_SCOPE])
 
 
 _ENTRA_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
