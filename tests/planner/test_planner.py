@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import BadRequestError
+from headrace.limits import LimiterSettings
 from headrace.limits.profile import profiles
 from headrace.planner import Burst, Fleet, Job, Load, Pace, forecast, read_fleet, simulation, what_if
 from scenes.stage import Stage, provider
@@ -76,6 +77,14 @@ def test_calls_that_stand_behind_the_line_are_served_as_if_they_stood_in_it(monk
     assert short.finish == pytest.approx(long.finish, rel=0.01)
     assert short.waits.mean == pytest.approx(long.waits.mean, rel=0.01)
     assert short.tenants["anna"].p95 == pytest.approx(long.tenants["anna"].p95, rel=0.02)
+
+
+def test_looking_less_far_ahead_hardly_moves_the_end() -> None:
+    load = Load("gpt", rate=0, hours=0.1, bursts=(Burst(400),), input=400, output=150, max_tokens=300, sigma=1.0)
+    places = fleet({"rpm": 60, "tpm": 60_000}, {"rpm": 200, "tpm": 30_000}, profile="default")
+    far, near = forecast(places, load), forecast(places, load, settings=LimiterSettings(look_ahead=6))
+    assert near != far
+    assert near.finish == pytest.approx(far.finish, rel=0.02)
 
 
 def test_only_the_first_tier_is_asked_while_it_answers() -> None:

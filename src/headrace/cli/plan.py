@@ -14,6 +14,7 @@ import msgspec
 from headrace.cli.terminal import MINT, console, pretty, say, write_json, write_table
 from headrace.dialects.durations import seconds
 from headrace.errors import ConfigurationError
+from headrace.limits import LimiterSettings
 from headrace.planner import Burst, Fleet, Forecast, Job, Load, Pace, WhatIf, forecast, read_config, read_jobs, what_if
 
 WAITS: Final = ("waiting", "mean", "median", "95 %", "99 %", "longest")
@@ -81,6 +82,7 @@ class TenantParam(click.ParamType[Any]):
 @click.option(
     "--what-if", "most", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Changes to try; 0 for none."
 )
+@click.option("--look-ahead", type=click.IntRange(min=1), default=24, show_default=True, metavar="N", help="Of the line; 6 is quicker.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Another one, other chances.")
 @click.option("--plot", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="All there is, as JSON.")
@@ -97,10 +99,11 @@ def plan(config: Path, jobs: Any, model: str | None, most: int, plot: Path | Non
     drawn = _drawer(plot)
     fleet = read_config(config)
     make = _jobs_of(fleet, jobs, model, figures)
-    pace, seed = Pace(first_token=figures["first_token"], each_token=1 / figures["speed"]), figures["seed"]
+    pace = Pace(first_token=figures["first_token"], each_token=1 / figures["speed"])
+    alike: dict[str, Any] = {"pace": pace, "seed": figures["seed"], "settings": LimiterSettings(look_ahead=figures["look_ahead"])}
     with _working() as told:
-        found = forecast(fleet, make(), pace=pace, seed=seed, progress=told)
-        tried = what_if(fleet, make, found, pace=pace, seed=seed, most=most) if most else []
+        found = forecast(fleet, make(), **alike, progress=told)
+        tried = what_if(fleet, make, found, **alike, most=most) if most else []
     drawn(found)
     if as_json:
         write_json({"forecast": found.model_dump(), "what_if": msgspec.to_builtins(tried)})

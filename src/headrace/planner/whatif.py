@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
+from headrace.limits import LimiterSettings
 from headrace.planner.config import Fleet, Place
 from headrace.planner.forecast import Forecast, LimitUse, Waits
 from headrace.planner.jobs import Job
@@ -41,13 +42,17 @@ def what_if(
     *,
     pace: Pace | None = None,
     seed: int = 1,
+    settings: LimiterSettings | None = None,
     most: int = 3,
 ) -> list[WhatIf]:
     """What at most `most` changes would bring where `found` was short of room, each found out by a whole run; none where nothing binds.
 
     jobs: gives the same jobs anew each time.
     """
-    return [_tried(change, jobs(), pace, seed) for change in changes(fleet, found)[:most]]
+    return [
+        _tried(change.what, forecast(change.fleet, jobs(), pace=pace, seed=seed, settings=settings))
+        for change in changes(fleet, found)[:most]
+    ]
 
 
 def changes(fleet: Fleet, found: Forecast) -> list[Change]:
@@ -86,7 +91,6 @@ def _raised(place: Place, label: str) -> Place:
     return msgspec.structs.replace(place, limits=tuple(limits))
 
 
-def _tried(change: Change, jobs: Iterable[Job], pace: Pace | None, seed: int) -> WhatIf:
-    found = forecast(change.fleet, jobs, pace=pace, seed=seed)
+def _tried(change: str, found: Forecast) -> WhatIf:
     first = next(iter(found.binding), None)
-    return WhatIf(change.what, found.finish, found.waits, found.provider_429s, f"{first.deployment} {first.limit}" if first else None)
+    return WhatIf(change, found.finish, found.waits, found.provider_429s, f"{first.deployment} {first.limit}" if first else None)
