@@ -490,6 +490,19 @@ def test_openais_words_are_said_left_out_or_named() -> None:
     assert set(body_of(request, FOREIGN)) == {"model", "messages", "max_tokens"}
 
 
+def test_what_is_empty_is_not_sent() -> None:
+    empty = {"stop": [], "tools": [], "user": None, "seed": None, "max_completion_tokens": None, "reasoning_effort": None, "n": None}
+    assert from_openai(**empty) == {"model": "claude-sonnet-4-5", "messages": [HI], "max_tokens": 4096}
+
+
+def test_a_choice_in_anthropics_words_passes_and_one_that_only_openai_offers_is_named() -> None:
+    assert from_openai(tool_choice={"type": "any"})["tool_choice"] == {"type": "any"}
+    several = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
+    request = OPENAI.read_request({"model": "m", "messages": [HI], "tool_choice": several})
+    assert DIALECT.unsaid(request) == ("tool_choice",)
+    assert "tool_choice" not in body_of(request, FOREIGN)
+
+
 def test_hints_that_change_nothing_are_left_out_in_silence() -> None:
     hints = {
         "n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logprobs": False, "store": False,

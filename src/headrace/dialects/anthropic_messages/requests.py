@@ -375,6 +375,12 @@ _UNSAID: Final = frozenset({
 })  # fmt: skip
 """Words of OpenAI's dialect that would change the answer."""
 
+_EMPTY: Final = frozenset({
+    "stop", "n", "seed", "user", "max_completion_tokens", "reasoning_effort", "presence_penalty", "frequency_penalty", "logprobs",
+    "top_logprobs", "parallel_tool_calls",
+})  # fmt: skip
+"""Words of OpenAI's dialect that are leftovers only where they are empty."""
+
 _TIERS: Final[Mapping[str, str]] = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
 
@@ -388,6 +394,7 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
         "logprobs": bool(request.logprobs),
         "top_logprobs": bool(request.top_logprobs),
         "response_format": request.response_format is not None and request.response_format.type == "json_object",
+        "tool_choice": _is_strange(request.extra.get("tool_choice")),
         "store": request.extra.get("store") is True,
         "service_tier": request.extra.get("service_tier", "auto") not in (*_TIERS, None),
     }
@@ -400,9 +407,16 @@ def _usual(name: str, value: Json) -> bool:
     return value is None or value is UNSET or value == {} or (name == "modalities" and value == ["text"])
 
 
+def _is_strange(choice: Json) -> bool:
+    """Whether it is a choice only OpenAI offers (of several tools, of a custom one), not one in Anthropic's own words."""
+    return isinstance(choice, Mapping) and choice.get("type") not in _MODES
+
+
 def _without_openais(extra: Extra) -> dict[str, Json]:
     """A request's leftovers without what only OpenAI means by them. `metadata` is for OpenAI's store, but for a user's id."""
-    kept = {name: value for name, value in extra.items() if name not in _HINTS and name not in _UNSAID}
+    kept = {name: value for name, value in extra.items() if name not in _HINTS | _UNSAID | _EMPTY}
+    if _is_strange(kept.get("tool_choice")):
+        del kept["tool_choice"]
     if "service_tier" in kept:
         tier = kept.pop("service_tier")
         if tier in _TIERS:
@@ -410,4 +424,4 @@ def _without_openais(extra: Extra) -> dict[str, Json]:
     metadata = kept.pop("metadata", None)
     if isinstance(metadata, Mapping) and isinstance(metadata.get("user_id"), str):
         kept["metadata"] = {"user_id": metadata["user_id"]}
-    return {name: value for name, value in kept.items() if value is not None}
+    return {name: value for name, value in kept.items() if value not in (None, [])}
