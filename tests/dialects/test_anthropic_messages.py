@@ -449,6 +449,10 @@ def test_a_schema_is_closed_as_anthropic_demands() -> None:
         }
     }
     assert "output_config" not in from_openai(response_format={"type": "text"})
+    function = {"name": "f", "parameters": {"type": ["object", "null"], "properties": {"default": {"type": "object"}}}, "strict": True}
+    [tool] = from_openai(tools=[{"type": "function", "function": function}])["tools"]
+    inner = {"default": {"type": "object", "additionalProperties": False}}
+    assert tool["input_schema"] == {"type": ["object", "null"], "properties": inner, "additionalProperties": False}
 
 
 def test_tools_without_parameters_have_an_empty_schema() -> None:

@@ -320,6 +320,7 @@ def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
             parameters = None
         elif "type" not in parameters:
             parameters = {"type": "object", **parameters}
+        parameters = _closed(parameters) if strict else parameters
     said = {"name": tool.name, "description": tool.description, "input_schema": parameters, "strict": strict}
     return merged({"input_schema": _SCHEMA}, extra, said)
 
