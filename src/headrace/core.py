@@ -236,7 +236,7 @@ async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -
     except TransportError as error:
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
-        _refuse(response, to, translation)
+        _refuse(response, to, translation, request.headers)
     body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
     answer = call.operation.response.wrap(body)
     answer._hidden_params = _hidden(call, to, response.headers)
@@ -263,7 +263,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     )
     try:
         if not 200 <= http.status < 300:
-            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation)
+            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation, request.headers)
         await chunks.fill()
     except TransportError as error:
         chunks.close()
@@ -298,10 +298,10 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination, translation: Translation | None) -> NoReturn:
+def _refuse(response: HttpResponse, to: Destination, translation: Translation | None, sent: HeaderPairs) -> NoReturn:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
-    known = HttpResponse(response.status, response.headers, _without_secrets(response.body, to.headers))
+    known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
     if translation is not None:
         raise error_of(translation.dialect.read_error(known, translation.target))
     raise error_of(read_error(known, provider=to.provider.name, model=to.model))
@@ -316,7 +316,7 @@ def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:
     return body
 
 
-_SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+_SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token"})
 
 
 def retries_of(control: Mapping[str, Any], default: int) -> int:

@@ -205,3 +205,17 @@ def test_without_any_credentials_a_call_says_what_to_set(client: Client, bedrock
 def test_without_a_region_a_call_says_what_to_set(client: Client) -> None:
     with pytest.raises(headrace.ConfigurationError, match="AWS_REGION_NAME or AWS_REGION or AWS_DEFAULT_REGION"):
         client.chat(model=MODEL, api_key="k", base_url=None)
+
+
+def test_credentials_given_with_one_call_of_a_router_sign_that_call(client: Client, bedrock: Upstream) -> None:
+    params = {"model": MODEL, "api_base": bedrock.url, **KEYS}
+    router = headrace.Router(model_list=[{"model_name": "claude", "litellm_params": params}])
+    client.call("completion", "claude", [{"role": "user", "content": "hi"}], on=router, aws_access_key_id="AKIDOTHER")
+    assert "AKIDOTHER" in bedrock.seen[0].headers["authorization"]
+
+
+def test_a_refusal_that_repeats_the_session_is_told_without_it(client: Client, bedrock: Upstream) -> None:
+    bedrock.answer(Reply({"message": "refused: x-amz-security-token:a-session-token-1"}, status=403))
+    with pytest.raises(headrace.PermissionDeniedError) as caught:
+        client.chat(model=MODEL, api_key=None, aws_session_token="a-session-token-1", **KEYS)
+    assert "a-session-token-1" not in f"{caught.value} {caught.value.body}"

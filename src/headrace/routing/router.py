@@ -17,6 +17,7 @@ from headrace.calls import (
     EMBEDDINGS,
     ROUTING,
     Call,
+    CloudOptions,
     Operation,
     RouterChatOptions,
     RouterEmbeddingOptions,
@@ -503,7 +504,9 @@ class Router:
         return f"<Router {groups}>"
 
 
-_ADDRESS: Final = frozenset({"api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization"})
+_ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
+    "api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization",
+}  # fmt: skip
 """Options of a call that change where it goes."""
 
 _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version")
