@@ -63,6 +63,13 @@ def test_no_provider_refuses_a_call_however_it_counts(name: str) -> None:
     assert found.completed == found.calls > 1000
 
 
+def test_a_network_less_even_than_we_allow_for_shows_as_refusals_and_every_call_is_served_all_the_same() -> None:
+    found = forecast(fleet({"rpm": 120}, profile="xai"), Load("gpt", rate=3, hours=1 / 12), pace=Pace(far=2.0))
+    assert found.provider_429s > 0
+    assert found.completed == found.calls
+    assert sum(found.served.values()) == found.calls
+
+
 def test_the_same_plan_gives_the_same_forecast() -> None:
     places, load = fleet({"rpm": 100}), Load("gpt", rate=2, hours=0.1)
     assert forecast(places, load) == forecast(places, load)

@@ -36,8 +36,8 @@ class Pace(Struct, frozen=True):
     each_token: float = 0.012
     near: float = 0.02
     """The shortest way there or back."""
-    far: float = 0.30
-    """The longest."""
+    far: float = 0.25
+    """The longest: no two differ by more than the limiter allows for."""
 
     def seconds(self, output: int, chance: random.Random) -> float:
         """From a request's arrival to the end of its answer."""
