@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.client.upstream import Client, Reply, Upstream
+from tests.client.upstream import CHAT, Client, Reply, Upstream
 
 import headrace
 
@@ -221,3 +221,54 @@ def test_embeddings_are_refused_before_they_are_sent(client: Client, upstream: U
     with pytest.raises(headrace.BadRequestError, match="no embeddings"):
         client.call("embedding", MODEL, "hi")
     assert upstream.seen == []
+
+
+SEARCHED = [
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "web_search_result", "url": "https://e.com"}]},
+]
+CITED = {"type": "web_search_result_location", "url": "https://e.com", "cited_text": "rain"}
+
+
+def test_an_answer_from_the_web_is_one_text_with_its_sources_beside_it(client: Client, upstream: Upstream) -> None:
+    said = [{"type": "text", "text": "It will "}, {"type": "text", "text": "rain", "citations": [CITED]}, {"type": "text", "text": "."}]
+    upstream.answer(Reply({**ANSWER, "content": [*SEARCHED, *said]}))
+    answer = client.chat("weather?", model=MODEL, web_search_options={})
+    message = answer.choices[0].message
+    assert message.content == "It will rain."
+    assert message.citations == [CITED]
+    assert message.content_blocks == SEARCHED
+    assert upstream.seen[0].body["tools"] == [{"type": "web_search_20250305", "name": "web_search"}]
+    client.call("completion", MODEL, [{"role": "user", "content": "weather?"}, message.model_dump(), {"role": "user", "content": "sure?"}])
+    assert upstream.seen[1].body["messages"][1]["content"] == [*SEARCHED, {"type": "text", "text": "It will rain."}]
+
+
+def test_a_stream_from_the_web_says_the_same(client: Client, upstream: Upstream) -> None:
+    called = block(0, {**SEARCHED[0], "input": {}}, {"type": "input_json_delta", "partial_json": '{"query":"weather"}'})
+    cited = block(
+        2,
+        {"type": "text", "text": "", "citations": []},
+        {"type": "text_delta", "text": "rain"},
+        {"type": "citations_delta", "citation": CITED},
+    )
+    upstream.answer(Reply(pieces=events(start(), *called, *block(1, SEARCHED[1]), *cited, *text(3, "."), *stop("end_turn"))))
+    chunks = client.chat("weather?", model=MODEL, stream=True)
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "rain."
+    assert [found for delta in deltas for found in delta.get("citations") or []] == [CITED]
+    assert [found for delta in deltas for found in delta.get("content_blocks") or []] == SEARCHED
+
+
+def test_a_router_moves_from_anthropic_to_another_dialect_and_back(client: Client, upstream: Upstream) -> None:
+    """The same request is said to each in its own words."""
+    busy = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    upstream.answer(Reply(busy, 529), Reply(CHAT))
+    options = {"api_key": "sk-test-1234567890", "base_url": upstream.url}
+    models = [
+        {"model_name": "m", "litellm_params": {"model": MODEL, "order": 1, **options}},
+        {"model_name": "m", "litellm_params": {"model": "openai/gpt-x", "order": 2, **options}},
+    ]
+    router = headrace.Router(model_list=models, num_retries=2)
+    answer = client.call("completion", "m", [{"role": "user", "content": "hi"}], on=router)
+    assert answer.choices[0].message.content == "hello"
+    assert [seen.path for seen in upstream.seen] == ["/v1/messages", "/v1/chat/completions"]
