@@ -1,0 +1,51 @@
+"""Ids for function calls: Gemini 2 gives none, while everybody else answers a call by its id."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+_MADE: Final = re.compile(r"headrace_[A-Za-z0-9_-]*_\d+")
+
+
+def made_up(id_: str) -> bool:
+    """Whether headrace made the id, so that Gemini must not see it."""
+    return _MADE.fullmatch(id_) is not None
+
+
+class Turn:
+    """Calls of one answer: an id holds the answer's own and the call's place."""
+
+    def __init__(self, response_id: str) -> None:
+        self._answer = re.sub(r"[^A-Za-z0-9_-]", "", response_id)[:40]
+        self._count = 0
+
+    def called(self, name: str, id_: str, arguments: str) -> str:
+        place, self._count = self._count, self._count + 1
+        answer = self._answer or f"{zlib.crc32(f'{name} {arguments}'.encode('utf-8', 'replace')):08x}"
+        return id_ or f"headrace_{answer}_{place}"
+
+    def answered(self, name: str, id_: str) -> str:
+        return id_
+
+
+class History(Turn):
+    """Calls of a conversation and their results, which are paired in order by name where they have no ids."""
+
+    def __init__(self) -> None:
+        super().__init__("call")
+        self._open: list[tuple[str, str]] = []
+
+    def called(self, name: str, id_: str, arguments: str) -> str:
+        made = super().called(name, id_, arguments)
+        self._open.append((name, made))
+        return made
+
+    def answered(self, name: str, id_: str) -> str:
+        """The id of the call a result belongs to; "" where there is none."""
+        for place, (called, made) in enumerate(self._open):
+            if made == id_ or (not id_ and called == name):
+                del self._open[place]
+                return made
+        return id_

@@ -1,0 +1,75 @@
+"""Embeddings: `embedContent` for one text, `batchEmbedContents` for several."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.base import Target
+from headrace.dialects.fields import bad, items, obj, rest
+from headrace.dialects.gemini import models
+from headrace.dialects.gemini.names import camel
+from headrace.dialects.gemini.requests import url_of
+from headrace.dialects.gemini.responses import read_usage
+from headrace.errors import BadRequestError
+from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json
+from headrace.wire import HttpRequest
+
+_NAMES: Final[Mapping[str, str]] = {
+    "task_type": "taskType",
+    "output_dimensionality": "outputDimensionality",
+    "auto_truncate": "autoTruncate",
+}
+
+
+def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRequest:
+    """Raises BadRequestError for token ids, which Gemini does not take."""
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise bad("input", "a text or a list of texts: Gemini takes no token ids", request.input)
+    extra = {_NAMES.get(name, name): value for name, value in request.extra.items() if value is not None and value is not UNSET}
+    if request.dimensions is not None:
+        extra["outputDimensionality"] = request.dimensions
+    contents = [{"content": {"parts": [{"text": text}]}, **extra} for text in texts]
+    if isinstance(request.input, str):
+        body, method = contents[0], "embedContent"
+    else:
+        body = {"requests": [{"model": models.path(target.model), **content} for content in contents]}
+        method = "batchEmbedContents"
+    return HttpRequest("POST", url_of(target.base_url, target.model, method), target.headers, msgspec.json.encode(body))
+
+
+def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:
+    """Raises BadRequestError for a body that holds no embeddings. They are packed where the caller asked for base64."""
+    body = camel(body)
+    one = body.get("embedding")
+    found = items(body.get("embeddings"), "embeddings") if one is None else [one]
+    if one is None and not found:
+        raise bad("embeddings", "a list of embeddings", body.get("embeddings"))
+    packed = request.encoding_format == "base64"
+    usage = body.get("usageMetadata")
+    return EmbeddingResponse(
+        data=tuple([_read(item, index, packed=packed) for index, item in enumerate(found)]),
+        usage=read_usage(usage) if isinstance(usage, Mapping) and usage else None,
+        extra=rest(body, frozenset({"embedding", "embeddings", "usageMetadata"})),
+    )
+
+
+def _read(value: Json, index: int, *, packed: bool) -> Embedding:
+    item = obj(value, f"embeddings[{index}]")
+    values = item.get("values")
+    if not isinstance(values, list):
+        raise bad(f"embeddings[{index}].values", "a list of numbers", values)
+    extra = rest(item, frozenset({"values"}))
+    if not packed:
+        return Embedding(index=index, values=tuple(values), extra=extra)
+    try:
+        raw = struct.pack(f"<{len(values)}f", *values)
+    except (struct.error, OverflowError):
+        raise BadRequestError(f"embeddings[{index}].values must be numbers that fit float32") from None
+    return Embedding(index=index, values=base64.b64encode(raw).decode(), extra=extra)

@@ -1,0 +1,91 @@
+"""Gemini's streams: server-sent events with `alt=sse`, else one JSON array sent in pieces."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from headrace.errors import Failure, Kind
+from headrace.framing import MAX_FRAME, FrameTooLarge, SseReader
+from headrace.wire import Frame
+
+_MARK: Final = re.compile(rb'["{}\[\]\\]')
+
+
+class GeminiReader:
+    """Either form; the first byte that is no space tells which."""
+
+    __slots__ = ("_ahead", "_inner", "left_over")
+
+    def __init__(self) -> None:
+        self._ahead = b""
+        self._inner: SseReader | ArrayReader | None = None
+        self.left_over = False
+        """After `close`: whether the stream did not end where one may end."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Frames completed by `data`. Raises FrameTooLarge."""
+        if self._inner is None:
+            data = self._ahead + data
+            first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+            if not first:
+                self._ahead = data[-16:]
+                return []
+            self._inner = ArrayReader() if first == b"[" else SseReader()
+        return self._inner.feed(data)
+
+    def close(self) -> list[Frame]:
+        """The frame that was not ended, where there is one."""
+        if self._inner is None:
+            return []
+        frames = self._inner.close()
+        self.left_over = self._inner.left_over
+        return frames
+
+
+class ArrayReader:
+    """The objects of one JSON array, each a frame."""
+
+    __slots__ = ("_buffer", "_depth", "_in_text", "_limit", "_skip", "left_over")
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._buffer = bytearray()
+        """From the beginning of the object that is open; all of it was looked at."""
+        self._skip = 0
+        """Bytes still to come that a backslash stands before."""
+        self._depth = 0
+        self._in_text = False
+        self._limit = limit
+        self.left_over = False
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Frames completed by `data`. Raises FrameTooLarge."""
+        at, start = len(self._buffer) + self._skip, 0
+        self._buffer += data
+        frames: list[Frame] = []
+        while (found := _MARK.search(self._buffer, at)) is not None:
+            mark, at = found[0], found.end()
+            if mark == b"\\":
+                at += 1
+            elif mark == b'"':
+                self._in_text = not self._in_text
+            elif not self._in_text:
+                self._depth += 1 if mark in b"{[" else -1
+                if self._depth == 2 and mark in b"{[":
+                    start = found.start()
+                elif self._depth == 1 and mark in b"}]":
+                    frames.append(Frame(bytes(self._buffer[start:at])))
+        self._skip = max(0, at - len(self._buffer))
+        self._keep(start)
+        return frames
+
+    def _keep(self, start: int) -> None:
+        """Drop what is done: between objects, everything."""
+        del self._buffer[: start if self._depth > 1 else len(self._buffer)]
+        if len(self._buffer) > self._limit:
+            raise FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one object of the stream is larger than {self._limit} bytes"))
+
+    def close(self) -> list[Frame]:
+        """Nothing: an object that is not whole is not one."""
+        self.left_over = self._depth > 0
+        return []

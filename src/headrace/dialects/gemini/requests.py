@@ -1,0 +1,146 @@
+"""Requests between Gemini's generateContent and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.base import Target
+from headrace.dialects.fields import flag, merged, obj, optional, rest
+from headrace.dialects.gemini import models
+from headrace.dialects.gemini.config import OWN, read_config, thinks, write_config
+from headrace.dialects.gemini.contents import read_messages, write_messages
+from headrace.dialects.gemini.names import camel
+from headrace.dialects.gemini.tools import read_choice, read_tools, write_choice, write_tools
+from headrace.types import ChatRequest, Extra, Json
+from headrace.wire import HttpRequest
+
+_KNOWN: Final = frozenset({"model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "stream"})
+_EXACT: Final = frozenset({"model"})
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_request(body: Mapping[str, Json]) -> ChatRequest:
+    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value.
+
+    Model and stream, which the address says, are read where the body says them too.
+    """
+    body = camel(obj(body, "the body"))
+    extra = rest(body, _KNOWN, exact=_EXACT)
+    stream = flag(body.get("stream"), "stream") or False
+    request: dict[str, Any] = {
+        "model": (optional(body.get("model"), "model") or "").removeprefix("models/"),
+        "messages": read_messages(body),
+        "tools": read_tools(body.get("tools")),
+        "tool_choice": read_choice(body.get("toolConfig"), extra),
+        "stream": stream,
+        "include_usage": stream,
+    }
+    request |= read_config(body.get("generationConfig"), extra)
+    return ChatRequest(**request, extra=extra)
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def write_request(request: ChatRequest, target: Target) -> HttpRequest:
+    """The call to `target`, whose model and headers replace the caller's."""
+    body = write_body(request, target.model, foreign=bool(target.source))
+    headers = target.headers
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers = (("content-type", "application/json"), *headers)
+    url = url_of(target.base_url, target.model, "streamGenerateContent?alt=sse" if request.stream else "generateContent")
+    return HttpRequest("POST", url, headers, msgspec.json.encode(body))
+
+
+def url_of(base_url: str, model: str, method: str) -> str:
+    """Where a method of the model is. Addresses of Google's endpoint in OpenAI's shape are cut to those of its own."""
+    base_url = base_url.rstrip("/").removesuffix("/openai")
+    return f"{base_url}/{models.path(model)}:{method}"
+
+
+def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
+    """foreign: the request was read from another dialect, whose own words are not sent."""
+    extra = _foreign_extra(request, model) if foreign else request.extra
+    system, contents = write_messages(request.messages, model, foreign=foreign)
+    tools = write_tools(request.tools, model, foreign=foreign)
+    if foreign and request.extra.get("web_search_options") is not None:
+        tools.append({"googleSearch": {}})
+    said: dict[str, Json] = {
+        "contents": contents,
+        "systemInstruction": system,
+        "tools": tools or None,
+        "toolConfig": write_choice(request.tool_choice, extra.get("toolConfig"), foreign=foreign),
+        "generationConfig": write_config(request, extra, model, foreign=foreign),
+    }
+    return merged({}, extra, said)
+
+
+# ---- what other dialects say -------------------------------------------------------------------------------------------------------
+
+_HINTS: Final = frozenset({
+    "stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "metadata",
+    "web_search_options", "modalities", "audio", "thinking", "reasoning", "service_tier",
+})  # fmt: skip
+"""OpenAI's words that change nothing in an answer's meaning here or are said in Gemini's; they are not sent as they are."""
+
+_UNSAID: Final = frozenset({
+    "logit_bias", "prediction", "functions", "function_call", "response_format", "tool_choice", "suffix", "echo", "best_of", "min_p",
+    "repetition_penalty",
+})  # fmt: skip
+"""Words of OpenAI's dialect that would change the answer."""
+
+
+def unsaid(request: ChatRequest) -> tuple[str, ...]:
+    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    asked = {
+        "parallel_tool_calls": request.parallel_tool_calls is False and bool(request.tools),
+        "user": request.user is not None,
+        "reasoning_effort": request.effort not in (None, "none") and not thinks(request.model or "gemini"),
+        "store": request.extra.get("store") is True,
+        "service_tier": request.extra.get("service_tier") not in (None, UNSET, "auto", "default", "standard"),
+    }
+    asked |= {name: True for name, value in request.extra.items() if name in _UNSAID and value not in (None, UNSET, {})}
+    return tuple(name for name, given in asked.items() if given)
+
+
+def _foreign_extra(request: ChatRequest, model: str) -> dict[str, Json]:
+    """A request's leftovers: Gemini's own words where they belong, without what only OpenAI means."""
+    given = camel({name: value for name, value in request.extra.items() if value is not None and value is not UNSET})
+    kept = {name: value for name, value in given.items() if name not in _HINTS and name not in _UNSAID and name not in OWN}
+    config = {name: value for name, value in given.items() if name in OWN} | _spoken(request.extra)
+    thinking = _thinking(request.extra)
+    if thinking and thinks(model):
+        config.setdefault("thinkingConfig", thinking)
+    if config:
+        left = kept.get("generationConfig")
+        kept["generationConfig"] = {**config, **(camel(left) if isinstance(left, Mapping) else {})}
+    return kept
+
+
+def _spoken(extra: Extra) -> dict[str, Json]:
+    """OpenAI's `modalities` and `audio`."""
+    modalities, audio = extra.get("modalities"), extra.get("audio")
+    config: dict[str, Json] = {}
+    if isinstance(modalities, list) and modalities != ["text"]:
+        config["responseModalities"] = [str(kind).upper() for kind in modalities]
+    if isinstance(audio, Mapping) and isinstance(audio.get("voice"), str):
+        config["speechConfig"] = {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": audio["voice"]}}}
+    return config
+
+
+def _thinking(extra: Extra) -> dict[str, Json]:
+    """Anthropic's `thinking`, which litellm's callers give to every provider."""
+    match extra.get("thinking"):
+        case {"type": "enabled", "budget_tokens": int(budget)}:
+            return {"thinkingBudget": budget, "includeThoughts": budget != 0}
+        case {"type": "enabled" | "adaptive"}:
+            return {"includeThoughts": True}
+        case {"type": "disabled"}:
+            return {"thinkingBudget": 0, "includeThoughts": False}
+    return {}

@@ -1,0 +1,257 @@
+"""Answers and usage between Gemini and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from headrace.dialects.fields import bad, items, merged, obj, rest, whole
+from headrace.dialects.gemini.calls import Turn
+from headrace.dialects.gemini.names import camel, ours
+from headrace.dialects.gemini.notes import citations, images, read_logprobs, write_logprobs
+from headrace.dialects.gemini.parts import OWN, ROLE, read_parts, write_part
+from headrace.types import ChatResponse, Choice, Extra, FinishReason, Image, Json, Message, Other, Part, Usage
+
+FINISHES: Final[Mapping[str, FinishReason]] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "MALFORMED_FUNCTION_CALL": "error",
+    "MALFORMED_RESPONSE": "error",
+    "UNEXPECTED_TOOL_CALL": "error",
+    "TOO_MANY_TOOL_CALLS": "error",
+    "MISSING_THOUGHT_SIGNATURE": "error",
+}
+"""Google's words for the end (ai.google.dev/api/generate-content, read 2026-11), and what they mean."""
+
+_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
+"""The same where Vertex is asked for `enum-encoding=int`, as far as its numbers are those of the Gemini API."""
+
+_WORDS: Final[Mapping[FinishReason, str]] = {
+    "stop": "STOP",
+    "length": "MAX_TOKENS",
+    "tool_calls": "STOP",
+    "content_filter": "SAFETY",
+    "pause": "STOP",
+    "error": "OTHER",
+    "other": "OTHER",
+}
+
+BLOCKED: Final[Extra] = {"candidates": UNSET}
+"""On a choice that no candidate stands for: the prompt was refused."""
+
+_KNOWN: Final = frozenset({"candidates", "responseId", "modelVersion", "usageMetadata"})
+_USUAL: Final[Mapping[str, Json]] = {"candidates": []}
+_CANDIDATE: Final = frozenset({"content", "finishReason", "index"})
+_CANDIDATE_USUAL: Final[Mapping[str, Json]] = {"content": UNSET, "index": 0}
+_CONTENT: Final = frozenset({"parts", "role"})
+
+NOTES: Final = ("annotations", "images")
+"""Fields of a message that say in OpenAI's words what Gemini's own, kept beside them, say already."""
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def is_answer(body: Mapping[str, Json]) -> bool:
+    return not {"candidates", "promptFeedback", "usageMetadata"}.isdisjoint(body)
+
+
+def read_response(body: Mapping[str, Json]) -> ChatResponse:
+    """Raises BadRequestError for a body that is no answer of Gemini's."""
+    body = camel(body)
+    if not is_answer(body):
+        raise bad("the body", "an object with candidates", body)
+    id_, usage = text(body.get("responseId")), body.get("usageMetadata")
+    candidates = items(body.get("candidates"), "candidates")
+    choices = [_read_candidate(candidate, f"candidates[{place}]", id_, place) for place, candidate in enumerate(candidates)]
+    return ChatResponse(
+        id=id_,
+        model=text(body.get("modelVersion")),
+        created=created(body.get("createTime")),
+        choices=tuple(choices) or _blocked(body),
+        usage=read_usage(usage) if isinstance(usage, Mapping) and usage else None,
+        extra=rest(body, _KNOWN, _USUAL),
+    )
+
+
+def text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def created(value: Json) -> int:
+    """Epoch seconds of Vertex's `createTime`."""
+    try:
+        return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _blocked(body: Mapping[str, Json]) -> tuple[Choice, ...]:
+    """A refused prompt has no candidates; whoever asked must still see why."""
+    reason = block_reason(body)
+    if reason is None:
+        return ()
+    return (Choice(index=0, message=Message(role="assistant"), finish="content_filter", native_finish=reason, extra=BLOCKED),)
+
+
+def block_reason(body: Mapping[str, Json]) -> str | None:
+    feedback = body.get("promptFeedback")
+    reason = camel(feedback).get("blockReason") if isinstance(feedback, Mapping) else None
+    return str(reason) if reason else None
+
+
+def _read_candidate(value: Json, at: str, id_: str, place: int) -> Choice:
+    candidate = camel(obj(value, at))
+    content = candidate.get("content")
+    source: Mapping[str, Json] = obj(content, f"{at}.content") if content is not None else {}
+    parts = tuple([as_answered(part) for part in read_parts(source.get("parts"), f"{at}.content.parts", Turn(id_))])
+    message_extra = rest(source, _CONTENT, {"parts": []}, exact=_CONTENT) if source else {}
+    if source and source.get("role") != "model":
+        message_extra[ROLE] = source.get("role", UNSET)
+    message_extra |= citations(candidate, parts) | images(parts)
+    message = Message(role="assistant", content=parts, extra=message_extra)
+    finish, native, end = read_finish(candidate.get("finishReason"), called=bool(message.tool_calls))
+    index = whole(candidate.get("index"), f"{at}.index")
+    return Choice(
+        index=place if index is None else index,
+        message=message,
+        finish=finish,
+        native_finish=native,
+        logprobs=read_logprobs(candidate.get("logprobsResult")),
+        extra={**rest(candidate, _CANDIDATE, _CANDIDATE_USUAL), **end},
+    )
+
+
+def as_answered(part: Part) -> Part:
+    """Images a model made stay whole, as they do in a stream; `images` shows them in OpenAI's words."""
+    return (
+        Other(type=next(iter(wire), ""), extra=wire) if isinstance(part, Image) and (wire := write_part(part, "", foreign=False)) else part
+    )
+
+
+def read_finish(word: Json, *, called: bool) -> tuple[FinishReason | None, str | None, dict[str, Json]]:
+    """Why it ended, the word for it where it is not the usual one, and an end nobody knows."""
+    if word is None:
+        return None, None, {}
+    if not isinstance(word, str):
+        known = _NUMBERS[word] if isinstance(word, int) and 0 < word < len(_NUMBERS) else ""
+        finish, _, _ = read_finish(known or "OTHER", called=called)
+        return finish, None, {"finishReason": word}
+    finish = FINISHES.get(word, "other")
+    if called and finish in ("stop", "other", "error"):
+        finish = "tool_calls"
+    extra: dict[str, Json] = {"finishReason": word} if word not in FINISHES and word != "OTHER" else {}
+    return finish, word if word != _WORDS[finish] else None, extra
+
+
+_USAGE: Final = frozenset({
+    "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount",
+})  # fmt: skip
+_USAGE_USUAL: Final[Mapping[str, Json]] = {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}
+_SOMETIMES: Final = ("cachedContentTokenCount", "thoughtsTokenCount")
+
+
+def read_usage(source: Mapping[str, Json]) -> Usage:
+    """Token counts in OpenAI's meaning: Gemini counts thoughts beside the answer, and what tools fed in beside the prompt."""
+    given, answered, total, cached, thought = (
+        _count(source.get(name))
+        for name in ("promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount")
+    )
+    fed = _count(source.get("toolUsePromptTokenCount"))
+    extra = rest(source, _USAGE, _USAGE_USUAL)
+    extra |= {name: 0 for name in _SOMETIMES if source.get(name) == 0}
+    return Usage(
+        input=given + fed,
+        output=answered + thought,
+        total=total or given + fed + answered + thought,
+        cached=cached,
+        reasoning=thought,
+        audio_input=_of_sound(source.get("promptTokensDetails")),
+        audio_output=_of_sound(source.get("candidatesTokensDetails")),
+        extra=extra,
+    )
+
+
+def _count(value: Json) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _of_sound(details: Json) -> int:
+    """Tokens of sound among the details by modality."""
+    them = [detail for detail in details if isinstance(detail, Mapping)] if isinstance(details, list) else []
+    return sum(_count(detail.get("tokenCount")) for detail in them if detail.get("modality") == "AUDIO")
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def write_response(response: ChatResponse) -> dict[str, Json]:
+    candidates = [write_choice(choice) for choice in response.choices if choice.extra.get("candidates") is not UNSET]
+    said: dict[str, Json] = {
+        "candidates": candidates or None,
+        "responseId": response.id or None,
+        "modelVersion": response.model or None,
+        "usageMetadata": None if response.usage is None else write_usage(response.usage),
+    }
+    return merged(_USUAL, ours(response.extra), said)
+
+
+def write_choice(choice: Choice) -> dict[str, Json]:
+    message_extra = {name: value for name, value in ours(choice.message.extra).items() if name not in NOTES}
+    role = message_extra.pop(ROLE, "model")
+    parts = [write_part(part, f"parts[{index}]", foreign=False) for index, part in enumerate(_ours(choice.message.content))]
+    content = merged({"parts": [], "role": role}, message_extra, {"parts": parts or None})
+    extra = ours(choice.extra)
+    said: dict[str, Json] = {"content": content, "index": choice.index or None}
+    if not parts and not message_extra and role == "model" and "content" in extra:
+        said["content"] = None  # it had none, or an empty one
+    if choice.logprobs and "logprobsResult" not in extra:
+        said["logprobsResult"] = write_logprobs(choice.logprobs)
+    return merged({"content": {}, **write_finish(choice.finish, choice.native_finish), "index": 0}, extra, said)
+
+
+def _ours(parts: tuple[Part, ...]) -> list[Part]:
+    """Without what only another provider can read: hidden thinking, and blocks of its own."""
+    return [part for part in parts if not _hidden(part) and (not isinstance(part, Other) or "type" not in part.extra or part.type in OWN)]
+
+
+def _hidden(part: Part) -> bool:
+    return getattr(part, "data", None) is not None and not getattr(part, "text", "x")
+
+
+def write_finish(finish: FinishReason | None, native: str | None) -> dict[str, Json]:
+    """The provider's word where it is Google's, else the one that means the same."""
+    if finish is None:
+        return {}
+    return {"finishReason": native if native in FINISHES or native == "OTHER" else _WORDS[finish]}
+
+
+def write_usage(usage: Usage) -> dict[str, Json]:
+    """Counts in Gemini's meaning."""
+    extra = ours(usage.extra)
+    fed = _count(extra.get("toolUsePromptTokenCount"))
+    said: dict[str, Any] = {
+        "promptTokenCount": max(0, usage.input - fed) or None,
+        "candidatesTokenCount": max(0, usage.output - usage.reasoning) or None,
+        "cachedContentTokenCount": usage.cached or None,
+        "thoughtsTokenCount": usage.reasoning or None,
+    }
+    if "totalTokenCount" not in extra:
+        said["totalTokenCount"] = usage.total or usage.input + usage.output
+    for name, heard in (("promptTokensDetails", usage.audio_input), ("candidatesTokensDetails", usage.audio_output)):
+        if heard and name not in extra:
+            said[name] = [{"modality": "AUDIO", "tokenCount": heard}]
+    return merged(_USAGE_USUAL, extra, said)

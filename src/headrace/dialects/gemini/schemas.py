@@ -1,0 +1,120 @@
+"""Google's `Schema` (OpenAPI 3.0's subset, with types in capitals) and JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.types import Json
+
+_TYPES: Final = frozenset({"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"})
+_LITERAL: Final = frozenset({"enum", "const", "default", "example", "examples", "required", "propertyOrdering"})
+"""Keywords whose values are no schemas."""
+_NAMED: Final = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
+"""Keywords whose values hold schemas under names."""
+
+
+def standard(schema: Json) -> Json:
+    """A `Schema` as JSON Schema. What is JSON Schema already stays as it is."""
+    if isinstance(schema, list):
+        return [standard(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {name: _standard_value(name, value) for name, value in schema.items() if name != "nullable"}
+    kind = made.get("type")
+    if isinstance(kind, str) and kind in _TYPES:
+        made["type"] = kind = kind.lower()
+    if "nullable" in schema and schema["nullable"] is not True:
+        made["nullable"] = schema["nullable"]
+    elif "nullable" in schema:
+        made = {**made, "type": [kind, "null"]} if isinstance(kind, str) else {"anyOf": [made, {"type": "null"}]}
+    return made
+
+
+def _standard_value(name: str, value: Json) -> Json:
+    if name in _LITERAL:
+        return value
+    if name in _NAMED and isinstance(value, Mapping):
+        return {inner: standard(schema) for inner, schema in value.items()}
+    return standard(value)
+
+
+_TAKEN: Final = frozenset({
+    "type", "format", "title", "description", "enum", "items", "properties", "required", "minItems", "maxItems", "minProperties",
+    "maxProperties", "minLength", "maxLength", "pattern", "minimum", "maximum", "anyOf", "nullable", "propertyOrdering", "default",
+    "example",
+})  # fmt: skip
+
+_DEEPEST: Final = 24
+"""Of a schema that refers to itself, so many turns are written out; below, anything goes."""
+
+
+def reduced(schema: Json) -> Json:
+    """JSON Schema as a `Schema`, for models that take no other: references written out, words it lacks left out."""
+    definitions: dict[str, Json] = {}
+    if isinstance(schema, Mapping):
+        for name in ("$defs", "definitions"):
+            held = schema.get(name)
+            if isinstance(held, Mapping):
+                definitions |= {f"#/{name}/{key}": value for key, value in held.items()}
+    return _reduced(schema, definitions, 0)
+
+
+def _reduced(schema: Json, definitions: Mapping[str, Json], depth: int) -> Json:
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return {}
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        target = definitions.get(reference)
+        own = {name: value for name, value in schema.items() if name != "$ref"}
+        return _reduced({**target, **own} if isinstance(target, Mapping) else own, definitions, depth + 1)
+    made = {name: _reduced_value(name, value, definitions, depth) for name, value in _merged(schema).items() if name in _TAKEN}
+    return _nullable(made)
+
+
+def _merged(schema: Mapping[str, Json]) -> dict[str, Any]:
+    """`const`, `oneOf` and an `allOf` of one in words a `Schema` has."""
+    made = dict(schema)
+    if "const" in made:
+        made["enum"] = [made["const"]]
+    if isinstance(made.get("oneOf"), list):
+        made.setdefault("anyOf", made["oneOf"])
+    whole = made.get("allOf")
+    if isinstance(whole, list):
+        for part in whole:
+            if isinstance(part, Mapping):
+                made = {**part, **made}
+    return made
+
+
+def _reduced_value(name: str, value: Json, definitions: Mapping[str, Json], depth: int) -> Json:
+    if name == "properties" and isinstance(value, Mapping):
+        return {inner: _reduced(schema, definitions, depth + 1) for inner, schema in value.items()}
+    if name == "items":
+        return _reduced(value, definitions, depth + 1)
+    if name == "anyOf" and isinstance(value, list):
+        return [_reduced(schema, definitions, depth + 1) for schema in value]
+    return value
+
+
+def _nullable(made: dict[str, Any]) -> dict[str, Any]:
+    """Null as a mark beside the type: a `Schema` has one type only."""
+    kinds, choices = made.get("type"), made.get("anyOf")
+    if isinstance(kinds, list):
+        said = [kind for kind in kinds if kind != "null"]
+        if len(said) < len(kinds):
+            made["nullable"] = True
+        made.pop("type")
+        if len(said) == 1:
+            made["type"] = said[0]
+        elif said:
+            made["anyOf"] = [{"type": kind} for kind in said]
+    elif isinstance(choices, list) and {"type": "null"} in choices:
+        left = [choice for choice in choices if choice != {"type": "null"}]
+        made["nullable"] = True
+        made.pop("anyOf")
+        if len(left) == 1:
+            return {**left[0], **made}
+        if left:
+            made["anyOf"] = left
+    return made

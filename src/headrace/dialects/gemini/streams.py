@@ -1,0 +1,229 @@
+"""Reading Gemini's streams: every chunk is an answer's piece, the last of each candidate names why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.base import Target
+from headrace.dialects.gemini.calls import Turn
+from headrace.dialects.gemini.failures import failure_inside
+from headrace.dialects.gemini.names import camel
+from headrace.dialects.gemini.notes import citations, image, read_logprobs
+from headrace.dialects.gemini.parts import ROLE, read_parts, write_part
+from headrace.dialects.gemini.responses import BLOCKED, as_answered, block_reason, created, read_finish, read_usage, text
+from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
+from headrace.types import (
+    Audio,
+    AudioDelta,
+    Extra,
+    File,
+    Finished,
+    Json,
+    Logprobs,
+    Noted,
+    Part,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    UsageReported,
+)
+from headrace.wire import Frame
+
+BLOCKS: Final = "content_blocks"
+"""Under this name a message's leftovers hold, whole, the parts the hub has no name for."""
+
+_CHUNK: Final = frozenset({"candidates", "responseId", "modelVersion", "usageMetadata"})
+_CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class Reader:
+    """One stream. It is whole when every candidate that began has said why it ended, or the prompt was refused."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._started = False
+        self._id = ""
+        self._noted: dict[str, Json] = {}
+        self._usage: dict[str, Json] = {}
+        self._blocked: str | None = None
+        self._candidates: dict[int, _Candidate] = {}
+        self._told = False
+
+    def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
+        """Raises HeadraceError for an error inside the stream and for what is no chunk of it."""
+        if not frame.data.strip() or frame.data.strip() == b"[DONE]":
+            return []
+        chunk = self._decoded(frame, last=last)
+        if chunk is None:
+            return []
+        if chunk.get("error"):
+            raise error_of(failure_inside(chunk, provider=self._target.provider, model=self._target.model))
+        try:
+            return list(self._events(camel(chunk)))
+        except (AttributeError, TypeError, ValueError, BadRequestError):
+            raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
+
+    def close(self) -> list[StreamEvent]:
+        """Why each candidate ended, and the usage. Raises TruncatedStream for a stream that does not say."""
+        if self._told:
+            return []
+        done = all(candidate.word is not None for candidate in self._candidates.values())
+        if not done or not (self._candidates or self._blocked):
+            message = f"{self._target.provider}: the stream ended before its answer was complete"
+            raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
+        self._told = True
+        return list(self._ending())
+
+    def _decoded(self, frame: Frame, *, last: bool) -> Mapping[str, Json] | None:
+        """None for what the end of the connection cut off: `close` tells."""
+        try:
+            chunk = _decode(frame.data)
+        except (msgspec.DecodeError, RecursionError):
+            if last:
+                return None
+            raise self._bad("a chunk of the stream is not JSON") from None
+        if isinstance(chunk, list) and len(chunk) == 1:
+            chunk = chunk[0]
+        if not isinstance(chunk, dict):
+            raise self._bad("a chunk of the stream is not a JSON object")
+        return chunk
+
+    def _bad(self, what: str) -> APIResponseValidationError:
+        failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
+        return APIResponseValidationError.of(failure)
+
+    def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
+        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
+        self._noted |= news
+        if not self._started:
+            self._started, self._id = True, text(chunk.get("responseId"))
+            yield Started(id=self._id, model=text(chunk.get("modelVersion")), created=created(chunk.get("createTime")), extra=news)
+        elif news:
+            yield Noted(extra=news)
+        usage = chunk.get("usageMetadata")
+        if isinstance(usage, Mapping):
+            self._usage |= usage
+        self._blocked = self._blocked or block_reason(chunk)
+        for place, candidate in enumerate(chunk.get("candidates") or ()):
+            candidate = camel(candidate)
+            index = candidate.get("index", place)
+            if not isinstance(index, int):
+                raise TypeError("a candidate's index is no number")
+            if index not in self._candidates:
+                self._candidates[index] = _Candidate(index, self._id)
+            yield from self._candidates[index].events(candidate)
+
+    def _ending(self) -> Iterator[StreamEvent]:
+        for candidate in self._candidates.values():
+            yield from candidate.end()
+        if not self._candidates and self._blocked:
+            yield Finished(finish="content_filter", native_finish=self._blocked, extra=BLOCKED)
+        if self._usage:
+            yield UsageReported(usage=read_usage(self._usage))
+
+
+class _Candidate:
+    """One candidate's parts, and what must be remembered between its pieces."""
+
+    def __init__(self, index: int, response_id: str) -> None:
+        self._index = index
+        self._turn = Turn(response_id)
+        self._calls = 0
+        self._texts: list[Text] = []
+        self._sources: dict[str, Json] = {}
+        self._noted: dict[str, Json] = {}
+        self._blocks = {"text": -1, "thinking": -1}
+        self._open = ""
+        """The kind of the block that the next piece may continue: a signed one is complete."""
+        self.word: Json = None
+
+    def events(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        content = candidate.get("content") or {}
+        for raw in read_parts(content.get("parts"), "parts", self._turn):
+            yield from self._part(as_answered(raw))
+        beside = {name: value for name, value in content.items() if name not in ("parts", "role") and value is not None}
+        if content.get("role", "model") != "model":
+            beside[ROLE] = content["role"]
+        if beside:
+            yield Noted(level="message", choice=self._index, extra=beside)
+        if logprobs := read_logprobs(candidate.get("logprobsResult")):
+            yield Logprobs(logprobs=logprobs, choice=self._index)
+        yield from self._note(candidate)
+        self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
+
+    def _note(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        said = {name: value for name, value in candidate.items() if name not in _CANDIDATE and value is not None}
+        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
+        self._noted |= news
+        self._sources |= {name: news[name] for name in ("groundingMetadata", "citationMetadata") if name in news}
+        if news:
+            yield Noted(level="choice", choice=self._index, extra=news)
+
+    def _part(self, part: Part) -> Iterator[StreamEvent]:
+        match part:
+            case Text():
+                self._texts.append(part)
+                if part.text or part.signature or part.extra:
+                    yield TextDelta(
+                        text=part.text, signature=part.signature, block=self._block("text", part), choice=self._index, extra=part.extra
+                    )  # fmt: skip
+            case Thinking():
+                if part.text or part.signature or part.extra:
+                    yield ThinkingDelta(
+                        text=part.text, signature=part.signature, block=self._block("thinking", part), choice=self._index, extra=part.extra
+                    )  # fmt: skip
+            case ToolCall():
+                self._open = ""
+                yield self._call(part)
+            case Audio():
+                self._open = ""
+                yield AudioDelta(data=part.data, choice=self._index, extra=part.extra)
+            case _:
+                self._open = ""
+                yield self._other(part)
+
+    def _block(self, kind: str, part: Text | Thinking) -> int:
+        """A signed text is a block of its own, and so is one after a part of another kind."""
+        alone = bool(part.signature or part.extra)
+        if alone or self._open != kind:
+            self._blocks[kind] += 1
+        self._open = "" if alone else kind
+        return self._blocks[kind]
+
+    def _call(self, part: ToolCall) -> ToolCallDelta:
+        number, self._calls = self._calls, self._calls + 1
+        return ToolCallDelta(
+            index=number,
+            id=part.id,
+            name=part.name,
+            arguments=part.arguments,
+            signature=part.signature,
+            choice=self._index,
+            extra={name: value for name, value in part.extra.items() if value is not UNSET},
+        )
+
+    def _other(self, part: Part) -> Noted:
+        wire = dict(part.extra) if not isinstance(part, File) else write_part(part, "", foreign=False)
+        picture = image(wire)
+        extra: Extra = {BLOCKS: [wire]} if picture is None else {BLOCKS: [wire], "images": [picture]}
+        return Noted(level="message", choice=self._index, extra=extra)
+
+    def end(self) -> Iterator[StreamEvent]:
+        notes: dict[str, Any] = citations(self._sources, self._texts)
+        if notes:
+            yield Noted(level="message", choice=self._index, extra=notes)
+        finish, native, extra = read_finish(self.word, called=self._calls > 0)
+        if finish is not None:
+            yield Finished(finish=finish, native_finish=native, choice=self._index, extra=extra)

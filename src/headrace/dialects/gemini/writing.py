@@ -1,0 +1,160 @@
+"""Writing Gemini's streams as server-sent events: pieces of text as they come, each call whole, the end in the last chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from headrace.dialects.gemini.failures import write_error_body
+from headrace.dialects.gemini.names import ours
+from headrace.dialects.gemini.notes import write_logprobs
+from headrace.dialects.gemini.parts import OWN, ROLE, kind_of, write_part
+from headrace.dialects.gemini.responses import NOTES, write_finish, write_usage
+from headrace.dialects.gemini.streams import BLOCKS
+from headrace.errors import Failure
+from headrace.types import (
+    Audio,
+    AudioDelta,
+    ChatRequest,
+    Extra,
+    Finished,
+    Json,
+    Logprobs,
+    Noted,
+    RefusalDelta,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    UsageReported,
+)
+
+_SPOKEN: Final = "audio/L16;codec=pcm;rate=24000"
+"""What Gemini speaks, and OpenAI's streams too (pcm16)."""
+
+
+def frame(chunk: Mapping[str, Json]) -> bytes:
+    """A chunk as the API frames it."""
+    return b"data: " + msgspec.json.encode(chunk) + b"\r\n\r\n"
+
+
+class Writer:
+    """A chunk for each event. Reasons to end and the usage are held for the last one, calls until they are complete."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._head: dict[str, Json] = {"modelVersion": request.model}
+        self._first: Extra = {}
+        self._calls: dict[tuple[int, int], ToolCall] = {}
+        self._finished: list[Finished] = []
+        self._usage: dict[str, Json] = {}
+        self._blocked = False
+
+    def feed(self, event: StreamEvent) -> bytes:
+        match event:
+            case Started():
+                said = {"modelVersion": event.model or self._head["modelVersion"], "responseId": event.id}
+                self._head = {name: value for name, value in said.items() if value}
+                self._first = ours(event.extra)
+                return b""
+            case UsageReported():
+                self._usage = write_usage(event.usage)
+                return b""
+            case Finished():
+                self._finished.append(event)
+                return self._called(event.choice)
+            case ToolCallDelta():
+                self._add(event)
+                return b""
+            case Noted(level="response"):
+                return self._chunk([], ours(event.extra)) if ours(event.extra) else b""
+        return self._said(event)
+
+    def close(self) -> bytes:
+        """What is held: calls that nobody finished, then every candidate's end."""
+        waiting = b"".join([self._called(index) for index in sorted({choice for choice, _ in self._calls})])
+        usage = {"usageMetadata": self._usage} if self._usage else {}
+        ends = [self._end(event) for event in self._finished if "candidates" not in event.extra]
+        return waiting + (self._chunk(ends, usage) if ends or usage or self._first else b"")
+
+    def fail(self, failure: Failure) -> bytes:
+        return frame(write_error_body(failure))
+
+    def _chunk(self, candidates: list[Json], extra: Extra) -> bytes:
+        first, self._first = self._first, {}
+        return frame({**({"candidates": candidates} if candidates else {}), **extra, **first, **self._head})
+
+    def _candidate(self, index: int, parts: list[Json], extra: Extra, role: Json = "model") -> bytes:
+        content: Extra = {"content": {"parts": parts, "role": role}} if parts or role != "model" else {}
+        return self._chunk([{**content, "index": index, **extra}], {})
+
+    def _said(self, event: Any) -> bytes:
+        """An event of one candidate."""
+        match event:
+            case Noted(level="choice"):
+                extra = ours(event.extra)
+                return self._candidate(event.choice, [], extra) if extra else b""
+            case Noted():
+                return self._noted(event)
+            case Logprobs():
+                made = write_logprobs(event.logprobs)
+                return self._candidate(event.choice, [], {"logprobsResult": made}) if made else b""
+        part = _part(event)
+        return b"" if part is None else self._candidate(event.choice, [part], {})
+
+    def _noted(self, event: Noted) -> bytes:
+        blocks = event.extra.get(BLOCKS)
+        them = [block for block in blocks if isinstance(block, dict) and _own(block)] if isinstance(blocks, list) else []
+        extra = {name: value for name, value in ours(event.extra).items() if name not in NOTES}
+        role = extra.pop(ROLE, "model")
+        if not them and not extra and role == "model":
+            return b""
+        content = {"parts": them, "role": role, **extra}
+        return self._chunk([{"content": content, "index": event.choice}], {})
+
+    def _add(self, event: ToolCallDelta) -> None:
+        key = (event.choice, event.index)
+        call = self._calls.get(key) or ToolCall(id="", name="")
+        self._calls[key] = ToolCall(
+            id=call.id or event.id,
+            name=call.name or event.name,
+            arguments=call.arguments + event.arguments,
+            kind=event.kind,
+            signature=event.signature or call.signature,
+            extra={**call.extra, **ours(event.extra)},
+        )
+
+    def _called(self, choice: int) -> bytes:
+        keys = sorted(key for key in self._calls if key[0] == choice)
+        parts = [write_part(self._calls.pop(key), "", foreign=False) for key in keys]
+        return self._candidate(choice, parts, {}) if parts else b""
+
+    def _end(self, event: Finished) -> dict[str, Json]:
+        end = {**write_finish(event.finish, event.native_finish), **ours(event.extra)}
+        return {"content": {"parts": [{"text": ""}], "role": "model"}, **end, "index": event.choice}
+
+
+def _own(block: Mapping[str, Json]) -> bool:
+    """Whether a block is a part of Gemini's. Those of other dialects name a type."""
+    return "type" not in block or kind_of(block) in OWN
+
+
+def _part(event: Any) -> dict[str, Json] | None:
+    extra = ours(event.extra)
+    match event:
+        case TextDelta():
+            return write_part(Text(text=event.text, signature=event.signature, extra=extra), "", foreign=False)
+        case RefusalDelta():
+            return {"text": event.text}
+        case ThinkingDelta() if event.text or event.signature:
+            return write_part(Thinking(text=event.text, signature=event.signature, extra=extra), "", foreign=False)
+        case AudioDelta() if event.data:
+            return write_part(Audio(data=event.data, extra={"mimeType": _SPOKEN, **extra}), "", foreign=False)
+        case AudioDelta() if event.transcript:
+            return {"text": event.transcript}
+    return None
