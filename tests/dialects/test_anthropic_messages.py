@@ -473,6 +473,13 @@ def test_the_web_is_searched_with_anthropics_tool() -> None:
     assert from_openai(web_search_options={})["tools"] == [{"type": "web_search_20250305", "name": "web_search"}]
 
 
+def test_tools_of_anthropics_own_pass_and_those_of_openais_own_are_named() -> None:
+    own = {"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}
+    assert from_openai(tools=[own])["tools"] == [own]
+    with pytest.raises(BadRequestError, match=r"tools\[1\]"):
+        from_openai(tools=[own, {"type": "custom", "custom": {"name": "shell"}}])
+
+
 def test_one_call_at_a_time_needs_a_choice_to_say_it_in() -> None:
     tools = [{"type": "function", "function": {"name": "a"}}]
     assert from_openai(tools=tools, parallel_tool_calls=False)["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
@@ -492,6 +499,17 @@ def test_openais_words_are_said_left_out_or_named() -> None:
     request = OPENAI.read_request({"model": "m", "messages": [HI], **said})
     assert set(DIALECT.unsaid(request)) == set(said)
     assert set(body_of(request, FOREIGN)) == {"model", "messages", "max_tokens"}
+
+
+def test_blank_stops_which_anthropic_refuses_are_left_out() -> None:
+    assert from_openai(stop=["\n", "END"])["stop_sequences"] == ["END"]
+    assert "stop_sequences" not in from_openai(stop=" ")
+
+
+def test_a_custom_tools_text_is_said_inside_an_object() -> None:
+    call = {"id": "c", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+    [_, turn] = turns_from_openai(HI, {"role": "assistant", "tool_calls": [call]})
+    assert turn["content"] == [{"type": "tool_use", "id": "c", "name": "shell", "input": {"input": "ls"}}]
 
 
 def test_what_is_empty_is_not_sent() -> None:

@@ -146,6 +146,22 @@ def test_usage_is_told_once_at_the_end_in_its_latest_form() -> None:
     assert isinstance(events[-2], Finished)
 
 
+def test_a_count_that_is_null_takes_none_back() -> None:
+    [*_, told] = read_frames(START, *ended(input_tokens=None))
+    assert told == UsageReported(usage=hub.Usage(input=3, output=9, total=12))
+
+
+def test_a_source_is_told_once_also_where_its_text_begins_with_it() -> None:
+    events: list[StreamEvent] = [hub.TextDelta(text="a", extra={"citations": [{"cited_text": "x"}]}), Finished(finish="stop")]
+    assert answer_of(read_bytes([written(events)]))["content"] == [{"type": "text", "text": "a", "citations": [{"cited_text": "x"}]}]
+
+
+def test_blanks_behind_complete_arguments_open_no_second_call() -> None:
+    call = ToolCallDelta(index=0, id="c", name="f", arguments="{}")
+    events: list[StreamEvent] = [call, hub.TextDelta(text="x"), ToolCallDelta(index=0, arguments=" "), Finished(finish="tool_calls")]
+    assert [block["type"] for block in answer_of(read_bytes([written(events)]))["content"]] == ["text", "tool_use"]
+
+
 def test_events_and_blocks_of_tomorrow_are_kept() -> None:
     new = {"type": "invented", "a": 1}
     block = {"type": "invented_block", "text": "a", "n": 1}

@@ -13,6 +13,7 @@ from headrace.dialects.anthropic_messages.blocks import kept
 from headrace.dialects.anthropic_messages.messages import read_messages, write_messages
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, string, whole
+from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, ResponseFormat, Tool, ToolChoice
 from headrace.wire import HeaderPairs, HttpRequest
 
@@ -204,7 +205,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "top_k": request.top_k,
         "stop_sequences": stops or None,
         "stream": request.stream or None,
-        "tools": [_write_tool(tool, foreign=foreign) for tool in request.tools] or None,
+        "tools": [_write_tool(tool, f"tools[{index}]", foreign=foreign) for index, tool in enumerate(request.tools)] or None,
         "tool_choice": _write_choice(request),
         "thinking": thinking,
         "metadata": _write_metadata(request, extra),
@@ -308,7 +309,9 @@ def _closed_under(name: str, value: Json) -> Json:
     return {key: _closed(inner) for key, inner in value.items()} if name in _NAMED and isinstance(value, Mapping) else _closed(value)
 
 
-def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
+def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
+    if foreign and "custom" in tool.extra:
+        raise BadRequestError(f"{at}: Anthropic has no tools that take bare text: make it a function with one string")
     if tool.type != "function":
         return merged({}, tool.extra, {"type": tool.type})
     extra, parameters, strict = tool.extra, tool.parameters, tool.strict
