@@ -19,6 +19,7 @@ from headrace.errors import (
     BadRequestError,
     ConfigurationError,
     HeadraceError,
+    Kind,
     error_of,
     failure_of,
 )
@@ -303,8 +304,12 @@ def _refuse(response: HttpResponse, to: Destination, translation: Translation | 
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
     if translation is not None:
-        raise error_of(translation.dialect.read_error(known, translation.target))
-    raise error_of(read_error(known, provider=to.provider.name, model=to.model))
+        failure = translation.dialect.read_error(known, translation.target)
+    else:
+        failure = read_error(known, provider=to.provider.name, model=to.model)
+    if to.signer is not None and failure.kind is Kind.AUTHENTICATION:
+        to.signer.refused()
+    raise error_of(failure)
 
 
 def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:

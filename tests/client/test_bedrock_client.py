@@ -10,6 +10,7 @@ from tests.client.upstream import Client, Reply, Upstream
 
 import headrace
 from headrace.dialects.bedrock_converse.eventstream import event, exception
+from headrace.providers import cloud_auth
 
 MODEL = "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 PATH = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0"
@@ -219,3 +220,19 @@ def test_a_refusal_that_repeats_the_session_is_told_without_it(client: Client, b
     with pytest.raises(headrace.PermissionDeniedError) as caught:
         client.chat(model=MODEL, api_key=None, aws_session_token="a-session-token-1", **KEYS)
     assert "a-session-token-1" not in f"{caught.value} {caught.value.body}"
+
+
+def test_refused_credentials_are_looked_for_anew(client: Client, bedrock: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(cloud_auth, "PAUSE", 0.0)
+    refusal = Reply({"message": "expired"}, status=403, headers={"x-amzn-errortype": "ExpiredTokenException"})
+    bedrock.answer(refusal, answer({"text": "hello"}))
+    options = {"model": MODEL, "api_key": None, "aws_region_name": "us-east-1", "aws_profile_name": f"work-{tmp_path.name}"}
+    for key in ("AKIDOLD", "AKIDNEW"):
+        text = f"[work-{tmp_path.name}]\naws_access_key_id = {key}\naws_secret_access_key = s\n"
+        (tmp_path / "credentials").write_text(text, "utf-8")
+        if key == "AKIDOLD":
+            with pytest.raises(headrace.AuthenticationError):
+                client.chat(**options)
+        else:
+            assert client.chat(**options).choices[0].message.content == "hello"
+    assert [seen.headers["authorization"].partition("Credential=")[2][:7] for seen in bedrock.seen] == ["AKIDOLD", "AKIDNEW"]

@@ -307,6 +307,8 @@ def test_blocks_are_written_one_after_the_other() -> None:
         (403, "ExpiredTokenException", "The security token included in the request is expired", Kind.AUTHENTICATION, None),
         (403, "UnrecognizedClientException", "The security token is invalid", Kind.AUTHENTICATION, None),
         (403, "InvalidSignatureException", "The request signature we calculated does not match", Kind.AUTHENTICATION, None),
+        (403, "", "The security token included in the request is invalid.", Kind.AUTHENTICATION, None),
+        (403, "", "User: x is not authorized to perform: bedrock:InvokeModel", Kind.PERMISSION, None),
         (404, "ResourceNotFoundException", "no", Kind.NOT_FOUND, None),
         (408, "ModelTimeoutException", "slow", Kind.TIMEOUT, None),
         (424, "ModelErrorException", "odd", Kind.SERVER, None),
@@ -361,7 +363,11 @@ BLOCK_NAMES = [
     "contentBlockIndex", "__type", "additionalModelRequestFields", "thinking", "type", "citation",
 ]  # fmt: skip
 LEAVES = (
-    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False) | st.sampled_from(["", "x", "user", "assistant", "png"])
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "x", "user", "assistant", "png"])
 )
 ANY = st.recursive(
     LEAVES,

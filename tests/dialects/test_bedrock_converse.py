@@ -252,6 +252,8 @@ def test_reasoning_only_the_provider_reads_is_the_text_anthropic_gives() -> None
         ({"messages": [{"role": "user", "content": "hi"}]}, r"messages\[0\]\.content must be a list"),
         ({"messages": [user("hi")]}, r"messages\[0\]\.content\[0\] must be an object"),
         ({"messages": [user({"toolResult": {"content": []}})]}, r"messages\[0\]\.content\[0\]\.toolResult\.toolUseId must be a string"),
+        ({"messages": [assistant(called(input={"n": "\ud800"}))]}, r"toolUse\.input must be JSON with whole characters"),
+        ({"messages": [user(result({"json": "\ud800"}))]}, r"toolResult\.content\[0\]\.json must be JSON with whole characters"),
         ({"messages": [assistant({"toolUse": 3})]}, r"messages\[0\]\.content\[0\]\.toolUse must be an object"),
         ({"messages": [user({"text": "x"})], "inferenceConfig": {"maxTokens": "9"}}, r"inferenceConfig\.maxTokens must be a whole number"),
         ({"messages": [user({"text": "x"})], "inferenceConfig": {"stopSequences": [1]}}, r"stopSequences\[0\] must be a string"),

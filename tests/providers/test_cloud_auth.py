@@ -65,6 +65,9 @@ class Counted:
     def left(self) -> float:
         return self.remaining
 
+    def forget(self) -> None:
+        self.remaining = 0.0
+
     def apply(self, request: HttpRequest) -> HttpRequest:
         return HttpRequest(request.method, request.url, (*request.headers, ("authorization", f"load {self.loads}")), request.body)
 
@@ -144,6 +147,17 @@ def test_old_ones_serve_while_new_ones_do_not_come() -> None:
         shown(signer)
     credentials.error = None
     assert shown(signer) == "load 4", "a failure is not kept"
+
+
+def test_refused_ones_are_looked_for_anew_but_not_with_every_call() -> None:
+    credentials, time = Counted(float("inf")), Time()
+    signer = Signer("cloud", credentials, now=time)
+    shown(signer)
+    signer.refused()
+    assert shown(signer) == "load 1"
+    time.now += PAUSE
+    signer.refused()
+    assert shown(signer) == "load 2"
 
 
 def test_many_tasks_wait_for_one_search() -> None:
@@ -405,6 +419,16 @@ def test_a_profile_is_read_from_its_file(tmp_path: Any) -> None:
     assert "Credential=AKIDWORK/" in dict(credentials.apply(REQUEST).headers)["authorization"]
 
 
+def test_a_file_that_was_written_anew_is_read_anew_once_its_keys_are_refused(tmp_path: Any) -> None:
+    file, time = tmp_path / "credentials", Time()
+    signer = Signer("bedrock", Aws({"aws_profile_name": "work"}, "us-east-1"), now=time)
+    for key in ("AKIDOLD", "AKIDNEW"):
+        file.write_text(f"[work]\naws_access_key_id = {key}\naws_secret_access_key = s\n", "utf-8")
+        assert f"Credential={key}/" in shown(signer)
+        time.now += PAUSE
+        signer.refused()
+
+
 def test_a_profile_that_does_not_exist_is_named() -> None:
     with pytest.raises(AuthenticationError, match="nobody"):
         shown(Signer("bedrock", Aws({"aws_profile_name": "nobody"}, "us-east-1")))
@@ -622,3 +646,5 @@ def test_a_token_replaces_another_and_is_not_shown_before_it_is_there() -> None:
     sent = bearer.apply(HttpRequest("POST", "https://x", (("authorization", "Bearer old"), ("a", "b"))))
     assert sent.headers == (("a", "b"), ("authorization", "Bearer new"))
     assert bearer.left() == float("inf")
+    bearer.forget()
+    assert bearer.left() == 0.0

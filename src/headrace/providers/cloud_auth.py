@@ -56,6 +56,10 @@ class Credentials(Protocol):
         """The request with the headers that show them. Never blocks."""
         ...
 
+    def forget(self) -> None:
+        """Find them anew with the next `load`: they were refused."""
+        ...
+
 
 class Signer:
     """Shows credentials with every request and renews them in time, for all calls and threads at once."""
@@ -81,6 +85,12 @@ class Signer:
         elif left <= EARLY and self._now() - self._renewed_at >= PAUSE:
             self._renew()
         return self._credentials.apply(request)
+
+    def refused(self) -> None:
+        """The other side takes the credentials for no good. Files and environments change, so the next call looks again, at most every
+        `PAUSE` seconds."""
+        if self._now() - self._renewed_at >= PAUSE:
+            self._credentials.forget()
 
     async def _wait(self, clock: Clock) -> None:
         waiter = clock.waiter()
@@ -269,6 +279,9 @@ class Aws:
             self._found = self._find()
         self._frozen = self._found.get_frozen_credentials()
 
+    def forget(self) -> None:
+        self._found = self._frozen = None
+
     def left(self) -> float:
         """In steps: botocore tells only whether they end within a span."""
         if self._frozen is None:
@@ -348,8 +361,15 @@ def _content(given: str) -> str:
 class Bearer:
     """A token that ends: `fetch` gives it with the epoch second of its end, None for one that does not."""
 
-    def __init__(self, fetch: Callable[[], tuple[str, float | None]], *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], tuple[str, float | None]],
+        *,
+        forget: Callable[[], None] = lambda: None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._fetch = fetch
+        self._forget = forget
         self._wall = wall
         self._header: tuple[str, str] | None = None
         self._end: float | None = None
@@ -357,6 +377,10 @@ class Bearer:
     def load(self) -> None:
         token, self._end = self._fetch()
         self._header = ("authorization", f"Bearer {token}")
+
+    def forget(self) -> None:
+        self._header = None
+        self._forget()
 
     def left(self) -> float:
         if self._header is None:
@@ -392,7 +416,7 @@ def google(options: Mapping[str, Any], find: Callable[[str | None], Any] | None 
         expiry = credentials.expiry
         return credentials.token, None if expiry is None else _epoch(expiry)
 
-    return Bearer(fetch)
+    return Bearer(fetch, forget=kept.clear)
 
 
 def _epoch(moment: Any) -> float:
@@ -449,7 +473,7 @@ def entra(options: Mapping[str, Any], find: Callable[[Mapping[str, Any]], Any] |
         token = kept[0].get_token(scope)
         return token.token, float(token.expires_on)
 
-    return Bearer(fetch)
+    return Bearer(fetch, forget=kept.clear)
 
 
 def _entra_credential(options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.bedrock_converse.media import read_media, write_audio, write_file, write_image, write_video
-from headrace.dialects.fields import items, merged, obj, optional, rest, string
+from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -79,6 +79,8 @@ def _read_wrapped(source: Mapping[str, Json], at: str) -> Part | None:
             return Text(text=text, extra={CITED: cited})
         case {"citationsContent": {"citations": [*cited], **more}, **others} if not more and not others:  # Nova's, behind its text
             return Text(text="", extra={CITED: cited})
+        case {"json": value}:
+            json_text(value, at)
     said = wrapped_text(source)
     return None if said is None else Text(text=said, extra=dict(source))
 
@@ -93,6 +95,14 @@ def wrapped_text(source: Mapping[str, Json]) -> str | None:
         case {"json": value}:
             return msgspec.json.encode(value).decode()
     return None
+
+
+def json_text(value: Json, at: str) -> str:
+    """Raises BadRequestError for a text that JSON can spell and nobody can send on: half a character."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise bad(at, "JSON with whole characters only", value) from None
 
 
 def _is_text(value: Json) -> bool:
@@ -141,7 +151,7 @@ def _read_use(source: Mapping[str, Json], at: str) -> ToolCall:
     return ToolCall(
         id=optional(use.get("toolUseId"), f"{at}.toolUseId") or "",
         name=optional(use.get("name"), f"{at}.name") or "",
-        arguments="" if given is None else msgspec.json.encode(given).decode(),
+        arguments="" if given is None else json_text(given, f"{at}.input"),
         extra=extra,
     )
 

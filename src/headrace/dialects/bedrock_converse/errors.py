@@ -58,6 +58,8 @@ _TOO_LONG: Final = re.compile(
 )
 _NO_MODEL: Final = re.compile(r"model identifier is invalid|could not resolve the foundation model|model .{0,80}not found", re.IGNORECASE)
 _BLOCKED: Final = re.compile(r"content filter(?:ing|s)?\b|content (?:filtering )?policy|blocked by", re.IGNORECASE)
+_WHO: Final = re.compile(r"security token|signature|api key|authentication|credential", re.IGNORECASE)
+"""Said with status 403 of credentials that are no good, where nothing names the error; the others are good for something else."""
 _DAY: Final = re.compile(r"per day|daily", re.IGNORECASE)
 _TOKENS: Final = re.compile(r"\btokens\b", re.IGNORECASE)
 
@@ -91,6 +93,8 @@ def _classified(failure: Failure, name: str, message: str, status: int) -> Failu
     kind, scope = row or (failure.kind, failure.scope)
     if kind is Kind.BAD_REQUEST and status in (0, 400, 413):
         kind = _of_validation(message)
+    if row is None and kind is Kind.PERMISSION and _WHO.search(message):
+        kind = Kind.AUTHENTICATION
     if kind in (Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED):
         scope = "day" if _DAY.search(message) else "tokens" if _TOKENS.search(message) else scope or failure.scope or "requests"
         kind = Kind.QUOTA_EXHAUSTED if scope == "day" else kind

@@ -1,0 +1,156 @@
+"""Forms with files as HTTP sends them (RFC 7578), read while they are sent."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from headrace.errors import BadRequestError
+
+PIECE: Final = 64 * 1024
+"""Bytes of a file that are held at once."""
+
+
+class FormFile:
+    """One file of a form: bytes, a path, an open file, or a tuple (name, content, content type), as the OpenAI SDK takes them."""
+
+    __slots__ = ("_at", "_content", "name", "size", "type")
+
+    def __init__(self, given: Any, where: str) -> None:
+        name, content, type = _taken_apart(given, where)
+        if isinstance(content, os.PathLike):
+            content = Path(content)
+            if not content.is_file():
+                raise BadRequestError(f"{where}: there is no file {content.name!r}")
+            name = name or content.name
+        self._content: bytes | Path | BinaryIO = content
+        self._at = 0
+        self.size = self._measured(where)
+        self.name = name or os.path.basename(str(getattr(content, "name", "") or "")) or "upload"
+        self.type = type or _guessed(self.name)
+
+    def _measured(self, where: str) -> int:
+        content = self._content
+        if isinstance(content, bytes):
+            return len(content)
+        if isinstance(content, Path):
+            return content.stat().st_size
+        try:
+            self._at = content.tell()
+            end = content.seek(0, io.SEEK_END)
+            content.seek(self._at)
+        except (OSError, io.UnsupportedOperation, AttributeError):
+            self._content = _bytes(content.read(), where)  # a pipe can be read once only
+            return len(self._content)
+        return end - self._at
+
+    def pieces(self) -> Iterator[bytes]:
+        content = self._content
+        if isinstance(content, bytes):
+            yield content
+        elif isinstance(content, Path):
+            with content.open("rb") as file:
+                yield from _read(file)
+        else:
+            content.seek(self._at)
+            yield from _read(content)
+
+    def __repr__(self) -> str:
+        return f"<FormFile {self.name!r} {self.size} bytes>"
+
+
+class Form:
+    """Fields and files as one body: `headrace.wire.Upload`."""
+
+    __slots__ = ("_parts", "boundary", "size")
+
+    def __init__(self, fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, FormFile]]) -> None:
+        self.boundary = secrets.token_hex(16)
+        self._parts: list[bytes | FormFile] = []
+        for name, value in fields:
+            self._parts.append(f"--{self.boundary}\r\n{_disposition(name)}\r\n\r\n{value}\r\n".encode())
+        for name, file in files:
+            head = f'--{self.boundary}\r\n{_disposition(name)}; filename="{_quoted(file.name)}"\r\ncontent-type: {file.type}\r\n\r\n'
+            self._parts += [head.encode(), file, b"\r\n"]
+        self._parts.append(f"--{self.boundary}--\r\n".encode())
+        self.size = sum(part.size if isinstance(part, FormFile) else len(part) for part in self._parts)
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self.boundary}"
+
+    def pieces(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, FormFile):
+                yield from part.pieces()
+            else:
+                yield part
+
+    def __repr__(self) -> str:
+        return f"<Form {self.size} bytes>"
+
+
+def form_of(body: Mapping[str, Any], files: Sequence[str]) -> Form:
+    """A body as a form. `files`: the fields that hold files, or lists of files."""
+    fields: list[tuple[str, str]] = []
+    attached: list[tuple[str, FormFile]] = []
+    for name, value in body.items():
+        many = isinstance(value, list)
+        for number, item in enumerate(value if many else [value]):
+            if name in files:
+                attached.append((f"{name}[]" if many else name, FormFile(item, f"{name}[{number}]" if many else name)))
+            else:
+                fields += _fields(f"{name}[]" if many else name, item)
+    return Form(fields, attached)
+
+
+def _fields(name: str, value: Any) -> list[tuple[str, str]]:
+    match value:
+        case Mapping():
+            return [pair for key, inner in value.items() for pair in _fields(f"{name}[{key}]", inner)]
+        case bool():
+            return [(name, "true" if value else "false")]
+    return [(name, str(value))]
+
+
+def _taken_apart(given: Any, where: str) -> tuple[str | None, Any, str | None]:
+    name, content, type = None, given, None
+    if isinstance(given, tuple):
+        if not 2 <= len(given) <= 4:
+            raise BadRequestError(f"{where} as a tuple is (name, content) or (name, content, content type), got {len(given)} items")
+        name, content, type = given[0], given[1], given[2] if len(given) > 2 else None
+    if isinstance(content, bytearray | memoryview):
+        content = bytes(content)
+    if not (isinstance(content, bytes | os.PathLike) or hasattr(content, "read")):
+        kind = "a string" if isinstance(content, str) else f"a {content.__class__.__name__}"
+        raise BadRequestError(f"{where} must be bytes, a pathlib.Path, an open file, or (name, content, content type), got {kind}")
+    return name, content, type
+
+
+def _bytes(content: Any, where: str) -> bytes:
+    if not isinstance(content, bytes):
+        raise BadRequestError(f"{where} must be opened in binary mode: open(path, 'rb')")
+    return content
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield _bytes(piece, "file")
+
+
+def _guessed(name: str) -> str:
+    import mimetypes  # late: it reads the system's tables
+
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _disposition(name: str) -> str:
+    return f'content-disposition: form-data; name="{_quoted(name)}"'
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
