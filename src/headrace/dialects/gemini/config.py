@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import UNSET
-
 from headrace.dialects.fields import flag, items, merged, number, obj, rest, string, whole
 from headrace.dialects.gemini.models import version
 from headrace.dialects.gemini.names import camel
@@ -86,9 +84,7 @@ def _read_format(left: dict[str, Json]) -> dict[str, Any]:
         return {}
     extra: dict[str, Json] = {}
     if whole_schema is None:
-        made = standard(schema)
-        extra = {"responseJsonSchema": UNSET} if made == schema else {"responseSchema": schema}
-        whole_schema = made
+        whole_schema, extra = standard(schema), {"responseSchema": schema}
     if not isinstance(whole_schema, Mapping) or not whole_schema:
         return {}
     left.pop("responseSchema", None)
@@ -133,8 +129,6 @@ def _write_format(format_: ResponseFormat | None, model: str, *, foreign: bool) 
     extra: Extra = {} if foreign else format_.extra
     if "responseSchema" in extra:
         return {"responseMimeType": _JSON, "responseSchema": extra["responseSchema"]}
-    if extra.get("responseJsonSchema") is UNSET:
-        return {"responseMimeType": _JSON, "responseSchema": format_.schema}
     if foreign and format_.schema and version(model) < (2, 0):
         return {"responseMimeType": _JSON, "responseSchema": reduced(format_.schema)}
     return {"responseMimeType": _JSON, "responseJsonSchema": format_.schema or None}

@@ -30,6 +30,9 @@ _ROLES: Final[Mapping[str | None, str]] = {
 _JOINED: Final[Extra] = {"turn": UNSET}
 """On a message that had no turn of its own: its parts stood beside those of the message before it."""
 
+_APART: Final = "apart"
+"""UNSET under this name: a result that stood in a turn of its own, though the turn before it held results too."""
+
 _SYSTEM: Final = ("system", "developer")
 
 UNSIGNED: Final = "skip_thought_signature_validator"
@@ -46,7 +49,12 @@ def read_messages(body: Mapping[str, Json]) -> tuple[Message, ...]:
     if not given:
         raise bad("contents", "a non-empty list of contents", given)
     calls = History()
-    messages = [message for index, turn in enumerate(turns) for message in _read_turn(turn, f"contents[{index}]", calls)]
+    messages: list[Message] = []
+    for index, turn in enumerate(turns):
+        read = _read_turn(turn, f"contents[{index}]", calls)
+        if messages and messages[-1].role == read[0].role == "tool":
+            read[0] = msgspec.structs.replace(read[0], extra={**read[0].extra, _APART: UNSET})
+        messages += read
     system = body.get("systemInstruction")
     if system is not None:
         messages.insert(0, _read_system(system, calls))
@@ -144,7 +152,8 @@ def _turns(messages: Sequence[tuple[int, Message]], model: str, *, foreign: bool
         parts = _foreign_parts(message, at, model) if foreign else write_parts(message.content, at, foreign=False)
         if foreign and not parts:
             continue
-        if turns and (message.extra.get("turn") is UNSET or before == message.role == "tool"):
+        joined = message.extra.get("turn") is UNSET or before == message.role == "tool"
+        if turns and joined and (foreign or _APART not in message.extra):
             turns[-1]["parts"] = [*turns[-1].get("parts", ()), *parts]
         else:
             role = "model" if message.role == "assistant" else "user"
@@ -158,7 +167,7 @@ def _foreign_parts(message: Message, at: str, model: str) -> list[dict[str, Json
     if message.role == "assistant":
         return _spoken(message, at, model)
     if message.role == "tool" and version(model) < (3, 0):
-        return [written for part in message.content for written in _beside(part, at)]
+        return [written for place, part in enumerate(message.content) for written in _beside(part, f"{at}[{place}]")]
     return write_parts(_filled(message.content), at, foreign=True)
 
 

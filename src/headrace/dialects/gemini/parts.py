@@ -47,13 +47,14 @@ _SAID: Final = ("output", "error", "result", "content", "return_value")
 
 def read_parts(value: Json, at: str, calls: Turn) -> tuple[Part, ...]:
     """A list of parts; one alone counts as a list, and lists within it are opened."""
-    return tuple([read_part(part, f"{at}[{index}]", calls) for index, part in enumerate(_flat(value))])
+    return tuple([read_part(part, f"{at}[{index}]", calls) for index, part in enumerate(flat(value))])
 
 
-def _flat(value: Json) -> list[Json]:
+def flat(value: Json) -> list[Json]:
+    """One part, a list of parts or lists within it, as one list."""
     if value is None:
         return []
-    return [inner for item in value for inner in _flat(item)] if isinstance(value, list) else [value]
+    return [inner for item in value for inner in flat(item)] if isinstance(value, list) else [value]
 
 
 def read_part(value: Json, at: str, calls: Turn) -> Part:
@@ -135,7 +136,8 @@ def _read_call(source: Mapping[str, Json], calls: Turn) -> Part | None:
     name, id_, given = inner.get("name"), inner.get("id"), inner.get("args")
     if not isinstance(name, str) or not isinstance(id_ or "", str) or not isinstance(given or {}, Mapping):
         return None
-    extra = _nested(source, "functionCall", rest(inner, _CALL - {"args"}, exact=frozenset({"name"})), "thoughtSignature")
+    left = rest({key: value for key, value in inner.items() if key != "args"}, _CALL, exact=frozenset({"name"}))
+    extra = _nested(source, "functionCall", left, "thoughtSignature")
     if given is None:
         extra["args"] = None if "args" in inner else UNSET
     arguments = msgspec.json.encode(given or {}).decode()

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.gemini.calls import Turn
 from headrace.dialects.gemini.failures import failure_inside
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.notes import citations, image, read_logprobs
-from headrace.dialects.gemini.parts import ROLE, read_parts, write_part
+from headrace.dialects.gemini.parts import ROLE, flat, read_parts, write_part
+from headrace.dialects.gemini.pieces import Pieces, in_pieces
 from headrace.dialects.gemini.responses import BLOCKED, as_answered, block_reason, created, read_finish, read_usage, text
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -141,6 +141,7 @@ class _Candidate:
         self._index = index
         self._turn = Turn(response_id)
         self._calls = 0
+        self._pieces = Pieces()
         self._texts: list[Text] = []
         self._sources: dict[str, Json] = {}
         self._noted: dict[str, Json] = {}
@@ -151,8 +152,8 @@ class _Candidate:
 
     def events(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
         content = candidate.get("content") or {}
-        for raw in read_parts(content.get("parts"), "parts", self._turn):
-            yield from self._part(as_answered(raw))
+        for part in read_parts([whole for raw in flat(content.get("parts")) for whole in self._whole(raw)], "parts", self._turn):
+            yield from self._part(as_answered(part))
         beside = {name: value for name, value in content.items() if name not in ("parts", "role") and value is not None}
         if content.get("role", "model") != "model":
             beside[ROLE] = content["role"]
@@ -162,6 +163,13 @@ class _Candidate:
             yield Logprobs(logprobs=logprobs, choice=self._index)
         yield from self._note(candidate)
         self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
+
+    def _whole(self, raw: Json) -> list[Json]:
+        """A part, unless it is a piece of a call; with the last piece the call."""
+        if not in_pieces(raw):
+            return [raw]
+        made = self._pieces.add(raw)
+        return [] if made is None else [made]
 
     def _note(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
         said = {name: value for name, value in candidate.items() if name not in _CANDIDATE and value is not None}
@@ -211,7 +219,7 @@ class _Candidate:
             arguments=part.arguments,
             signature=part.signature,
             choice=self._index,
-            extra={name: value for name, value in part.extra.items() if value is not UNSET},
+            extra={name: value for name, value in part.extra.items() if name != "args"},
         )
 
     def _other(self, part: Part) -> Noted:

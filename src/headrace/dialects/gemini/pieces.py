@@ -1,0 +1,79 @@
+"""Arguments of a call that come in pieces, as Vertex AI sends them where it is asked to (`streamFunctionCallArguments`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+from headrace.dialects.gemini.names import camel
+from headrace.types import Json
+
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d{1,6})\]|\[['\"]([^'\"]*)['\"]\]")
+_VALUES: Final = ("stringValue", "numberValue", "boolValue")
+"""Names of a piece's value; without one of them it is null."""
+
+
+def in_pieces(part: Json) -> bool:
+    """Whether a part is a piece of a call, and not all of it."""
+    call = camel(part).get("functionCall") if isinstance(part, Mapping) else None
+    if not isinstance(call, Mapping):
+        return False
+    call = camel(call)
+    return "name" not in call or bool(call.get("willContinue")) or "partialArgs" in call
+
+
+class Pieces:
+    """The call that is open, if there is one."""
+
+    def __init__(self) -> None:
+        self._part: dict[str, Json] | None = None
+
+    def add(self, part: Mapping[str, Json]) -> dict[str, Json] | None:
+        """The whole part, once its last piece has come. Raises ValueError for a path that leads nowhere."""
+        part = camel(part)
+        call = camel(part["functionCall"])
+        whole = self._part or {"functionCall": {"args": {}}}
+        whole |= {name: value for name, value in part.items() if name != "functionCall"}
+        inner: dict[str, Any] = whole["functionCall"]
+        inner |= {name: value for name, value in call.items() if name not in ("args", "partialArgs", "willContinue")}
+        inner["args"] |= call.get("args") or {}
+        for piece in call.get("partialArgs") or ():
+            _set(inner["args"], camel(piece))
+        self._part = whole if call.get("willContinue") else None
+        return None if self._part is not None or "name" not in inner else whole
+
+
+def _set(arguments: dict[str, Any], piece: Mapping[str, Json]) -> None:
+    """Put one value where its path leads; a text grows."""
+    steps = [int(place) if place else name or quoted for name, place, quoted in _STEP.findall(str(piece.get("jsonPath")))]
+    if not steps:
+        raise ValueError("a piece of the arguments has no path")
+    value = next((piece[name] for name in _VALUES if name in piece), None)
+    at: Any = arguments
+    for step, following in pairwise(steps):
+        at = _into(at, step, [] if isinstance(following, int) else {})
+    known = _get(at, steps[-1])
+    _put(at, steps[-1], known + value if isinstance(known, str) and isinstance(value, str) else value)
+
+
+def _into(at: Any, step: int | str, fresh: Any) -> Any:
+    inner = _get(at, step)
+    if inner is None:
+        _put(at, step, inner := fresh)
+    return inner
+
+
+def _get(at: Any, step: int | str) -> Any:
+    if isinstance(step, int) and isinstance(at, list):
+        return at[step] if step < len(at) else None
+    if isinstance(step, str) and isinstance(at, dict):
+        return at.get(step)
+    raise ValueError("a path of the arguments leads through a value")
+
+
+def _put(at: Any, step: Any, value: Any) -> None:
+    if isinstance(at, list):
+        at += [None] * (step + 1 - len(at))
+    at[step] = value
