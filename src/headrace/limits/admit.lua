@@ -1,0 +1,317 @@
+-- The books of one quota account, moved in one step. headrace/limits/store.py has the same arithmetic, line for line, and says what it means.
+-- KEYS: books (hash), flight (sorted set by expiry), members (hash), all of one account and one cluster slot.
+-- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
+local EPSILON, CHUNK = 1e-6, 100
+local books, flight, members = KEYS[1], KEYS[2], KEYS[3]
+local now = tonumber(ARGV[2])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function text(number) return string.format('%.17g', number) end
+local function argument(at) return tonumber(ARGV[at]) end
+
+-- ---- one limit
+
+local function load_terms(terms)
+  local fields = {'held', 'turn', 'born'}
+  for _, term in ipairs(terms) do
+    for _, part in ipairs({'.sum', '.old', '.new', '.paid'}) do fields[#fields + 1] = term.key .. part end
+  end
+  local found = redis.call('HMGET', books, unpack(fields))
+  for i, term in ipairs(terms) do
+    local at = 3 + (i - 1) * 4
+    term.sum = tonumber(found[at + 1] or '0')
+    term.old = tonumber(found[at + 2] or '0')
+    term.new = tonumber(found[at + 3] or '-1')
+    term.paid = tonumber(found[at + 4] or '0')
+  end
+  return tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')
+end
+
+local function slots(term, first, last)
+  local fields = {}
+  for slot = first, last do fields[#fields + 1] = term.key .. ':' .. text(slot) end
+  return redis.call('HMGET', books, unpack(fields)), fields
+end
+
+local function forget(term)
+  if term.span == 0 then return end
+  local edge = math.floor((now - term.span) / term.slot)
+  local last = math.min(edge - 1, term.new)
+  while term.old <= last do
+    local chunk = math.min(term.old + CHUNK - 1, last)
+    local costs, fields = slots(term, term.old, chunk)
+    for _, cost in ipairs(costs) do
+      if cost then term.sum = term.sum - tonumber(cost) end
+    end
+    redis.call('HDEL', books, unpack(fields))
+    term.old = chunk + 1
+  end
+  if term.old > term.new then term.sum = 0 end
+end
+
+local function fits_at(term)
+  local excess = term.sum + term.cost - term.room
+  if excess <= EPSILON then return now end
+  if term.cost <= term.room + EPSILON then
+    local first = term.old
+    while first <= term.new do
+      local last = math.min(first + CHUNK - 1, term.new)
+      local costs = slots(term, first, last)
+      for i = 1, last - first + 1 do
+        if costs[i] then
+          excess = excess - tonumber(costs[i])
+          if excess <= EPSILON then return (first + i) * term.slot + term.span end
+        end
+      end
+      first = last + 1
+    end
+  end
+  return now + term.span
+end
+
+local function opens_at(term, in_flight)
+  if term.span == 0 then
+    if in_flight + term.cost > term.room + EPSILON then return now + term.tolerance end
+    return now
+  end
+  local at = fits_at(term)
+  if term.rate > 0 and term.paid - term.tolerance > at then at = term.paid - term.tolerance end
+  return at
+end
+
+local function earliest(terms, in_flight, held)
+  local at, binding, full = math.max(now, held), 0, false
+  for i, term in ipairs(terms) do
+    local opens = opens_at(term, in_flight)
+    if term.span == 0 and opens > now then full = true end
+    if opens > at then at, binding = opens, i end
+  end
+  return at, binding, full
+end
+
+local function add(term, at, cost)
+  local slot = math.floor(at / term.slot)
+  if term.old > term.new then term.old, term.new = slot, slot end
+  term.old, term.new = math.min(term.old, slot), math.max(term.new, slot)
+  local field = term.key .. ':' .. text(slot)
+  redis.call('HSET', books, field, text(tonumber(redis.call('HGET', books, field) or '0') + cost))
+  term.sum = term.sum + cost
+end
+
+local function pay(term, at, expected)
+  if term.rate > 0 then term.paid = math.max(term.paid, at) + expected / term.rate end
+end
+
+local function save(terms, turn, born, keep)
+  local fields = {'turn', text(turn), 'born', text(born)}
+  for _, term in ipairs(terms) do
+    for part, value in pairs({['.sum'] = term.sum, ['.old'] = term.old, ['.new'] = term.new, ['.paid'] = term.paid}) do
+      fields[#fields + 1], fields[#fields + 2] = term.key .. part, text(value)
+    end
+  end
+  redis.call('HSET', books, unpack(fields))
+  redis.call('PEXPIRE', books, keep)
+end
+
+local function state(terms, reply)
+  for _, term in ipairs(terms) do
+    reply[#reply + 1] = text(term.sum)
+    reply[#reply + 1] = text(term.paid - now)
+  end
+  return reply
+end
+
+-- ---- who comes when
+
+local function step(terms, binding, quantum)
+  local term = terms[binding]
+  if not term then return quantum end
+  if term.span == 0 then return term.tolerance end
+  local rate = term.rate > 0 and term.rate or term.room / term.span
+  local cost = term.expected > 0 and term.expected or term.cost
+  return math.max(quantum, math.min(cost / rate, 5000000))
+end
+
+-- ---- operations
+
+local function admit()
+  local id, keep, lease, horizon, quantum = ARGV[3], ARGV[4], argument(5), argument(6), argument(7)
+  local until_ = argument(8)
+  local fresh, more = ARGV[9] == '1', ARGV[10] == '1'
+  local terms = {}
+  for at = 11, #ARGV, 8 do
+    terms[#terms + 1] = {
+      key = ARGV[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
+      rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7),
+    }
+  end
+  local held, turn, born = load_terms(terms)
+  if born == 0 then born = now end
+  redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
+  local in_flight = redis.call('ZCARD', flight)
+  if redis.call('ZSCORE', flight, id) then
+    return state(terms, {'1', text(now), '0', '0', '0', '0', text(born), text(in_flight), text(now)})
+  end
+  for _, term in ipairs(terms) do forget(term) end
+  local at, binding, full = earliest(terms, in_flight, held)
+  local mine = until_ > 0 and now <= until_ + horizon
+  local others = turn > now and not (mine and turn <= until_)
+  local start = at
+  if others and (not mine or (not fresh and at > until_)) then start = math.max(at, turn) end
+  if full or start > now + horizon then
+    local stride = step(terms, binding, quantum)
+    local promise = start
+    if not (mine and fresh) then
+      promise = math.max(at, turn)
+      turn = math.ceil(promise + stride)
+    end
+    save(terms, turn, born, keep)
+    return state(terms, {
+      '0', '0', '0', text(promise - now), text(math.ceil(promise + stride) - now), text(binding), text(born), text(in_flight), text(now),
+    })
+  end
+  local ahead = others and not mine
+  if ahead then turn = math.ceil(math.max(turn, start + step(terms, binding, quantum))) end
+  for _, term in ipairs(terms) do
+    if term.span > 0 then
+      add(term, start, term.cost)
+      pay(term, start, term.expected)
+    end
+  end
+  redis.call('ZADD', flight, text(start + lease), id)
+  redis.call('PEXPIRE', flight, keep)
+  in_flight = in_flight + 1
+  local promise, ends = 0, 0
+  if more then
+    local following, next_binding, filled = earliest(terms, in_flight, held)
+    if filled or following > now + horizon or ahead or (turn > now and mine and following > until_ and turn > until_) then
+      local from = math.max(following, turn)
+      ends = math.ceil(from + step(terms, next_binding, quantum))
+      turn = ends
+      promise, ends = from - now, ends - now
+    end
+  end
+  save(terms, turn, born, keep)
+  return state(terms, {
+    '1', text(start), text(start - now), text(promise), text(ends), text(binding), text(born), text(in_flight), text(now),
+  })
+end
+
+local function settle()
+  local id, keep, at = ARGV[3], ARGV[4], argument(5)
+  if redis.call('ZREM', flight, id) == 0 then return {'0'} end
+  local terms = {}
+  for i = 6, #ARGV, 7 do
+    terms[#terms + 1] = {
+      key = ARGV[i], span = argument(i + 1), slot = argument(i + 2), rate = argument(i + 3), difference = argument(i + 4),
+      written = argument(i + 5), owed = argument(i + 6),
+    }
+  end
+  local _, turn, born = load_terms(terms)
+  for _, term in ipairs(terms) do
+    forget(term)
+    local slot = math.floor(at / term.slot)
+    if term.difference ~= 0 and slot >= term.old and slot <= term.new then add(term, at, term.difference) end
+    if term.written ~= 0 then add(term, now, term.written) end
+    if term.rate > 0 then term.paid = term.paid + term.owed / term.rate end
+  end
+  if born > 0 then save(terms, turn, born, keep) end
+  return {'1'}
+end
+
+local function hold()
+  local held = tonumber(redis.call('HGET', books, 'held') or '0')
+  redis.call('HSET', books, 'held', text(math.max(held, now + argument(3))))
+  if redis.call('PTTL', books) < argument(4) then redis.call('PEXPIRE', books, ARGV[4]) end
+  return {'1'}
+end
+
+local function restore()
+  local keep, lease, count = ARGV[3], argument(4), argument(5)
+  for i = 6, 5 + count do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
+  if count > 0 then redis.call('PEXPIRE', flight, keep) end
+  local terms, at = {}, 6 + count
+  while at <= #ARGV do
+    local term = {key = ARGV[at], span = argument(at + 1), slot = argument(at + 2), rate = argument(at + 3), debt = argument(at + 4), charges = {}}
+    local charges = argument(at + 5)
+    at = at + 6
+    for _ = 1, charges do
+      term.charges[#term.charges + 1] = {argument(at), argument(at + 1)}
+      at = at + 2
+    end
+    terms[#terms + 1] = term
+  end
+  local _, turn, born = load_terms(terms)
+  if born == 0 then born = now end
+  for _, term in ipairs(terms) do
+    forget(term)
+    for _, charge in ipairs(term.charges) do
+      if charge[1] < term.span then add(term, now - charge[1], charge[2]) end
+    end
+    if term.rate > 0 then term.paid = math.max(term.paid, now + term.debt) end
+  end
+  save(terms, turn, born, keep)
+  return {text(born)}
+end
+
+local function split(demands)
+  local names, total = {}, 0
+  for name in pairs(demands) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do total = total + demands[name] end
+  local least = total > 0 and total / (4 * #names) or 1
+  local weights = least
+  for _, name in ipairs(names) do weights = weights + math.max(demands[name], least) end
+  local shares = {}
+  for _, name in ipairs(names) do shares[name] = math.max(demands[name], least) / weights end
+  return shares, least / weights, #names
+end
+
+local function write(fields)
+  local flat = {}
+  for field, value in pairs(fields) do
+    flat[#flat + 1], flat[#flat + 2] = field, text(value)
+    if #flat >= 1000 then
+      redis.call('HSET', members, unpack(flat))
+      flat = {}
+    end
+  end
+  if #flat > 0 then redis.call('HSET', members, unpack(flat)) end
+end
+
+local function share_out(current, epoch)
+  local fields, demands = {}, {}
+  local all = redis.call('HGETALL', members)
+  for i = 1, #all, 2 do fields[all[i]] = tonumber(all[i + 1]) end
+  for field, value in pairs(fields) do
+    local who = string.sub(field, 3)
+    if string.sub(field, 1, 2) == 'd:' and now - fields['t:' .. who] <= 3 * epoch then demands[who] = value end
+  end
+  local following = fields['epoch'] == current - 1
+  local shares, least, count = split(demands)
+  local new = {epoch = current, least = least, count = count}
+  for who, share in pairs(shares) do
+    new['d:' .. who], new['t:' .. who], new['s:' .. who] = demands[who], fields['t:' .. who], share
+    if following then new['p:' .. who] = fields['s:' .. who] end
+  end
+  redis.call('DEL', members)
+  write(new)
+end
+
+local function report()
+  local name, demand, epoch, keep, lease = ARGV[3], ARGV[4], argument(5), ARGV[6], argument(7)
+  local current = math.floor(now / epoch)
+  redis.call('HSET', members, 'd:' .. name, demand, 't:' .. name, text(now))
+  if current > tonumber(redis.call('HGET', members, 'epoch') or '-1') then share_out(current, epoch) end
+  redis.call('PEXPIRE', members, keep)
+  for i = 8, #ARGV do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
+  if #ARGV >= 8 then redis.call('PEXPIRE', flight, keep) end
+  local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
+  return {found[1] or '', found[2] or '', found[3], found[4], redis.call('HGET', books, 'born') or '0', text(now)}
+end
+
+local operations = {admit = admit, settle = settle, hold = hold, restore = restore, report = report}
+return operations[ARGV[1]]()

@@ -1,0 +1,342 @@
+"""The shared books: the script on a real server against its model, and what both promise."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.bridge import complete
+from headrace.errors import ConfigurationError
+from headrace.limits.store import (
+    EPOCH,
+    MICRO,
+    Answer,
+    Argument,
+    Books,
+    Claim,
+    Correction,
+    Message,
+    Standing,
+    StoreLost,
+    Term,
+    closing,
+    read_answer,
+    reporting,
+    restoring,
+    settlement,
+    share_of,
+)
+from headrace.runtime.clocks import AsyncClock, BlockingClock
+from headrace.runtime.redis_store import RedisStore, redis_store
+
+if TYPE_CHECKING:
+    from limits.conftest import Server
+
+START = 1_764_000_000 * MICRO
+
+
+class Script:
+    """The script on the server, at times of the test's choosing."""
+
+    def __init__(self, url: str) -> None:
+        self.client = redis.Redis.from_url(url, decode_responses=True)
+        self.evaluate = self.client.register_script(RedisStore(self.client)._source)
+
+    def call(self, account: str, operation: str, now: int | str, arguments: Sequence[Argument]) -> list[str]:
+        keys = [f"test:{{{account}}}:{part}" for part in ("books", "flight", "members")]
+        reply: list[str] = self.evaluate(keys=keys, args=[operation, now, *arguments])
+        return reply
+
+
+@pytest.fixture(scope="module")
+def script(valkey: Server) -> Any:
+    found = Script(valkey.url)
+    yield found
+    found.client.close()
+
+
+REQUESTS = Term("requests/60", room=10, cost=1, window=60.0, span=60.5, rate=10 / 60, tolerance=8.0, expected=1)
+TOKENS = Term("tokens/60", room=5000, cost=700.5, window=60.0, span=60.5, rate=5000 / 60, tolerance=8.0, expected=333.25)
+SHORT = Term("requests/1", room=3, cost=1, window=1.0, span=1.25)
+FLIGHT = Term("in_flight/0", room=3, cost=1, window=0.0, tolerance=0.2)
+
+terms = st.lists(st.sampled_from([REQUESTS, TOKENS, SHORT, FLIGHT]), min_size=1, max_size=4, unique=True).map(tuple)
+seconds = st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3, 1.0, 7.3, 30.0, 61.0, 200.0])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1)),
+        st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
+        st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
+        st.tuples(st.just("restore"), st.lists(st.tuples(st.floats(0, 80), st.floats(0, 400)), max_size=5)),
+        st.tuples(st.just("report"), st.integers(0, 3), st.floats(0, 100)),
+    ).flatmap(lambda step: seconds.map(lambda passed: (passed, step))),
+    max_size=40,
+)
+
+
+class History:
+    """Random steps as messages; the answers of one side decide the arguments of the next for both."""
+
+    def __init__(self) -> None:
+        self.granted: list[tuple[str, Answer, tuple[Term, ...]]] = []
+        self.turns: dict[int, float] = {}
+        self.count = 0
+
+    def message(self, step: Any) -> Message:
+        match step:
+            case ("admit", asked, factor, more, process):
+                self.count += 1
+                scaled = tuple(term if term is FLIGHT else _times(term, factor) for term in asked)
+                return Claim("a", f"c{self.count}", scaled, 30.0, turn=self.turns.get(process, 0.0), fresh=True, more=more).message()
+            case ("settle", which, difference, written):
+                if not self.granted:
+                    return settlement("a", "nobody", float(START), 30.0, [])
+                id, answer, held = self.granted[which % len(self.granted)]
+                corrections = [
+                    Correction(term.key, term.window, term.span, term.rate, difference, written, difference) for term in held if term.window
+                ]
+                return settlement("a", id, answer.at, 30.0, corrections)
+            case ("hold", duration):
+                return closing("a", duration)
+            case ("restore", charges):
+                return restoring("a", 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
+            case ("report", process, demand):
+                return reporting("a", f"p{process}", demand, 30.0, [])
+        raise AssertionError(step)
+
+    def learn(self, step: Any, message: Message, reply: Sequence[str]) -> None:
+        if step[0] == "admit":
+            answer = read_answer(reply)
+            if answer.granted:
+                self.granted.append((str(message.arguments[0]), answer, _terms(message)))
+            self.turns[step[4]] = answer.until
+
+
+def _times(term: Term, factor: float) -> Term:
+    return Term(
+        term.key, term.room, term.cost * factor, term.window, term.span, term.rate, term.tolerance, term.expected * factor
+    )  # fmt: skip
+
+
+def _terms(message: Message) -> tuple[Term, ...]:
+    known = {term.key: term for term in (REQUESTS, TOKENS, SHORT, FLIGHT)}
+    return tuple(known[argument] for argument in message.arguments if isinstance(argument, str) and argument in known)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_the_script_and_its_model_say_the_same(script: Script, steps: Any) -> None:
+    account, books, history, now = uuid.uuid4().hex, Books(), History(), START
+    for passed, step in steps:
+        now += round(passed * MICRO)
+        message = history.message(step)
+        said = script.call(account, message.operation, now, message.arguments)
+        assert said == books.call(message.operation, float(now), message.arguments), step
+        history.learn(step, message, said)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(seconds, st.floats(0.2, 3.0), st.integers(0, 2), st.booleans()), max_size=120))
+def test_no_window_ever_holds_more_than_its_limit(offers: Any) -> None:
+    """Whoever asks, whenever, in whatever turn: charges within any 60 seconds stay below the limit."""
+    books, now, sent = Books(), START, []
+    turns: dict[int, float] = {}
+    for passed, factor, process, more in offers:
+        now += round(passed * MICRO)
+        claim = Claim("a", f"c{len(sent)}/{now}/{factor}", (_times(TOKENS, factor),), 30.0, turn=turns.get(process, 0.0), more=more)
+        message = claim.message()
+        answer = read_answer(books.call("admit", float(now), message.arguments))
+        turns[process] = answer.until
+        if answer.granted:
+            sent.append((answer.at, TOKENS.cost * factor))
+    for end, _ in sent:
+        assert sum(cost for at, cost in sent if end - 60 * MICRO < at <= end) <= TOKENS.room + 1e-3
+
+
+def test_a_limit_is_used_to_the_end(script: Script) -> None:
+    """Coming back when told brings all that the limit allows: no room is lost to slots or turns."""
+    account, now, admitted, asked = uuid.uuid4().hex, START, 0, 0
+    term, turn, fresh = Term("requests/60", 60, 1, 60.0, 60.5, 1.0, 4.0, 1), 0.0, False
+    while now < START + 600 * MICRO:
+        claim = Claim(account, f"c{asked}", (term,), 700.0, turn=turn, fresh=fresh, more=True)
+        answer = read_answer(script.call(account, "admit", now, claim.message().arguments))
+        asked += 1
+        admitted += answer.granted
+        turn, fresh = (answer.until, True) if answer.turn else (turn, False)
+        now += max(0, round((answer.turn - 0.1) * MICRO))
+    assert 0.98 * 60 * 10 <= admitted <= 60 * 10 + 4
+    assert asked <= 1.1 * admitted
+
+
+def test_processes_take_turns_and_hardly_ask_in_vain(script: Script) -> None:
+    """Eight processes with long queues before one limit: one question a call, and equal parts for all."""
+    account, term = uuid.uuid4().hex, Term("requests/60", 600, 1, 60.0, 60.5, 10.0, 4.0, 1)
+    wakes = {process: START + 1000 * process for process in range(8)}
+    turns = dict.fromkeys(range(8), (0.0, False))
+    admitted, asked = dict.fromkeys(range(8), 0), 0
+    while min(wakes.values()) < START + 180 * MICRO:
+        process = min(wakes, key=lambda one: wakes[one])
+        now, (turn, fresh) = wakes[process], turns[process]
+        claim = Claim(account, f"c{asked}", (term,), 700.0, turn=turn, fresh=fresh, more=True)
+        answer = read_answer(script.call(account, "admit", now, claim.message().arguments))
+        asked += 1
+        admitted[process] += answer.granted
+        turns[process] = (answer.until, True) if answer.turn else (turn, False)
+        wakes[process] = now + max(500, round((answer.turn - 0.12) * MICRO))
+    total = sum(admitted.values())
+    assert total >= 0.98 * 600 * 3
+    assert asked <= 1.5 * total
+    assert min(admitted.values()) >= 0.7 * total / 8
+
+
+def test_settling_twice_gives_back_once(script: Script) -> None:
+    account, now = uuid.uuid4().hex, START
+    granted = read_answer(script.call(account, "admit", now, Claim(account, "c1", (TOKENS,), 30.0).message().arguments))
+    end = settlement(account, "c1", granted.at, 30.0, [Correction(TOKENS.key, 60.0, 60.5, TOKENS.rate, -500.5, 0.0, -133.25)])
+    assert script.call(account, "settle", now, end.arguments) == ["1"]
+    assert script.call(account, "settle", now, end.arguments) == ["0"]
+    after = read_answer(script.call(account, "admit", now, Claim(account, "c2", (TOKENS,), 30.0).message().arguments))
+    assert after.used == (200 + 700.5,)
+    assert after.debt[0] == pytest.approx((200 + 333.25) / TOKENS.rate)
+
+
+def test_asking_again_with_the_same_id_charges_nothing(script: Script) -> None:
+    account = uuid.uuid4().hex
+    message = Claim(account, "c1", (TOKENS,), 30.0).message()
+    first, again = (read_answer(script.call(account, "admit", START, message.arguments)) for _ in range(2))
+    assert first.granted
+    assert again.granted
+    assert again.used == first.used == (700.5,)
+
+
+def test_what_a_killed_process_held_in_flight_comes_back(script: Script) -> None:
+    account, now = uuid.uuid4().hex, START
+
+    def ask(id: str) -> Answer:
+        return read_answer(script.call(account, "admit", now, Claim(account, id, (FLIGHT,), 30.0).message().arguments))
+
+    assert [ask(id).granted for id in ("a", "b", "c")] == [True, True, True]
+    assert not ask("d").granted
+    now += 20 * MICRO
+    script.call(account, "report", now, reporting(account, "p1", 1.0, 30.0, ["a"]).arguments)  # its process lives and says so
+    now += 10 * MICRO
+    assert [ask(id).granted for id in ("e", "f", "g")] == [True, True, False]
+
+
+def test_all_limits_or_none(script: Script) -> None:
+    """A call that one limit refuses is charged to no other."""
+    account = uuid.uuid4().hex
+    full = Term("tokens/60", 1000, 900, 60.0, 60.5)
+    for number, granted in enumerate((True, False, False)):
+        answer = read_answer(script.call(account, "admit", START, Claim(account, f"c{number}", (SHORT, full), 30.0).message().arguments))
+        assert answer.granted is granted
+        assert answer.used == (1.0, 900.0)
+    assert answer.binding == 1
+
+
+def test_every_key_expires(valkey: Server) -> None:
+    store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
+    account = uuid.uuid4().hex
+    try:
+        complete(store.admit(Claim(account, "c1", (TOKENS, FLIGHT), 30.0), BlockingClock()))
+        told = threading.Event()
+        store.post(closing(account, 1.0))
+        store.post(reporting(account, "p", 1.0, 30.0, ["c1"]), lambda _: told.set())
+        assert told.wait(5)
+        with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
+            keys = sorted(client.scan_iter(f"*{account}*"))
+            assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members"]
+            assert all(key.startswith(f"headrace:1:{{{account}}}:") for key in keys)
+            assert all(0 < client.pttl(key) <= 200_000 for key in keys)
+    finally:
+        store.close()
+
+
+def test_a_gate_that_one_client_closes_holds_the_others(valkey: Server) -> None:
+    """Two connections: what a provider told the one, the other obeys."""
+    one, other = (RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)) for _ in range(2))
+    account, clock = uuid.uuid4().hex, BlockingClock()
+    try:
+        told = threading.Event()
+        one.post(closing(account, 5.0), lambda _: told.set())
+        assert told.wait(5)
+        refused = complete(other.admit(Claim(account, "c1", (TOKENS,), 30.0), clock))
+        assert not refused.granted
+        assert 4 < refused.turn <= 5
+        assert refused.used == (0.0,)
+    finally:
+        one.close(), other.close()
+
+
+def test_questions_that_come_together_travel_together(valkey: Server) -> None:
+    store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
+    account, wide = uuid.uuid4().hex, Term("requests/60", 1000, 1, 60.0, 60.5)
+
+    async def ask(number: int) -> Answer:
+        return await store.admit(Claim(account, f"c{number}", (wide,), 30.0), AsyncClock())
+
+    async def all_at_once() -> list[Answer]:
+        await ask(-1)
+        return await asyncio.gather(*[ask(number) for number in range(50)])
+
+    try:
+        answers = asyncio.run(all_at_once())
+        assert all(answer.granted for answer in answers)
+        assert max(answer.used[0] for answer in answers) == 51
+        assert store.calls == 51
+        assert store.trips < 40
+    finally:
+        store.close()
+
+
+def test_a_store_that_is_not_there_is_lost_soon() -> None:
+    store = redis_store("redis://:s3cret@127.0.0.1:9/0")
+    with pytest.raises(StoreLost) as caught:
+        complete(store.admit(Claim("a", "c1", (TOKENS,), 30.0), BlockingClock()))
+    assert "127.0.0.1:9/0" in str(caught.value)
+    assert "s3cret" not in str(caught.value) + repr(store)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"url": "localhost:6379"}, "redis_url must look like"),
+        ({"url": "http://localhost"}, "not a scheme"),
+        ({"url": "redis://a", "host": "b"}, "give one of them"),
+        ({"host": "b", "port": "x"}, "redis_port must be a whole number"),
+        ({"host": "b", "db": -1}, "redis_db must be a whole number"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_named(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        redis_store(**given)
+
+
+def test_the_same_address_is_the_same_store() -> None:
+    assert redis_store(host="10.0.0.1", port="6380") is redis_store(host="10.0.0.1", port=6380)
+    assert redis_store("valkey://10.0.0.1/1") is redis_store("redis://10.0.0.1/1")
+    assert redis_store("redis://10.0.0.1/1") is not redis_store("redis://10.0.0.1/2")
+
+
+@given(st.lists(st.lists(st.floats(0, 1000), min_size=1, max_size=6), min_size=2, max_size=6), st.integers(0, 5))
+def test_shares_never_add_up_to_more_than_the_limit(epochs: Any, late: int) -> None:
+    """Whatever each wants and whichever of the last two tables it has seen."""
+    books, views = Books(), {}
+    for number, demands in enumerate(epochs):
+        now = START + number * EPOCH * MICRO
+        for process, demand in enumerate(demands):
+            if number == len(epochs) - 1 and process == late:
+                continue  # the store was lost before this one reported again
+            message = reporting("a", f"p{process}", demand, 30.0, [])
+            views[process] = share_of(books.call("report", now + process, message.arguments))[0]
+    alive = [share for process, share in views.items() if process < len(epochs[-1]) and process < len(epochs[-2])]
+    assert sum(alive) <= 1 + 1e-9
