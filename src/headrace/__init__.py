@@ -20,6 +20,14 @@ __version__ = "0.1.0"
 _HOME = {
     "headrace.api": ("Router", "acompletion", "aembedding", "atext_completion", "completion", "embedding", "text_completion"),
     "headrace.compat.litellm": ("install_as_litellm",),
+    "headrace.endpoints": (
+        "aaudio_translation", "acancel_batch", "acreate_batch", "acreate_file", "afile_content", "afile_delete",
+        "afile_list", "afile_retrieve", "aimage_edit", "aimage_generation", "aimage_variation", "alist_batches",
+        "alist_models", "amoderation", "arerank", "aretrieve_batch", "aspeech", "atranscription", "audio_translation",
+        "cancel_batch", "create_batch", "create_file", "file_content", "file_delete", "file_list", "file_retrieve",
+        "image_edit", "image_generation", "image_variation", "list_batches", "list_models", "moderation", "rerank",
+        "retrieve_batch", "speech", "transcription",
+    ),
     "headrace.errors": (
         "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
         "BudgetExceededError", "ConfigurationError", "ContentPolicyViolationError", "ContextWindowExceededError", "HeadraceError",
@@ -28,9 +36,10 @@ _HOME = {
         "UnsupportedParamsError",
     ),
     "headrace.objects": (
-        "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding", "EmbeddingResponse",
-        "Function", "Message", "ModelResponse", "ModelResponseStream", "StreamingChoices", "TextChoices", "TextCompletionResponse",
-        "Usage",
+        "BinaryResponse", "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding",
+        "EmbeddingResponse", "Function", "ImageObject", "ImageResponse", "Message", "ModelResponse", "ModelResponseStream",
+        "ModerationResponse", "RerankResponse", "StreamingChoices", "TextChoices", "TextCompletionResponse",
+        "TranscriptionResponse", "Usage",
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),
     "headrace.routing.events": ("Event",),

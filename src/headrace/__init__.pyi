@@ -24,6 +24,114 @@ from headrace.api import (
 from headrace.compat.litellm import (
     install_as_litellm as install_as_litellm,
 )
+from headrace.endpoints import (
+    aaudio_translation as aaudio_translation,
+)
+from headrace.endpoints import (
+    acancel_batch as acancel_batch,
+)
+from headrace.endpoints import (
+    acreate_batch as acreate_batch,
+)
+from headrace.endpoints import (
+    acreate_file as acreate_file,
+)
+from headrace.endpoints import (
+    afile_content as afile_content,
+)
+from headrace.endpoints import (
+    afile_delete as afile_delete,
+)
+from headrace.endpoints import (
+    afile_list as afile_list,
+)
+from headrace.endpoints import (
+    afile_retrieve as afile_retrieve,
+)
+from headrace.endpoints import (
+    aimage_edit as aimage_edit,
+)
+from headrace.endpoints import (
+    aimage_generation as aimage_generation,
+)
+from headrace.endpoints import (
+    aimage_variation as aimage_variation,
+)
+from headrace.endpoints import (
+    alist_batches as alist_batches,
+)
+from headrace.endpoints import (
+    alist_models as alist_models,
+)
+from headrace.endpoints import (
+    amoderation as amoderation,
+)
+from headrace.endpoints import (
+    arerank as arerank,
+)
+from headrace.endpoints import (
+    aretrieve_batch as aretrieve_batch,
+)
+from headrace.endpoints import (
+    aspeech as aspeech,
+)
+from headrace.endpoints import (
+    atranscription as atranscription,
+)
+from headrace.endpoints import (
+    audio_translation as audio_translation,
+)
+from headrace.endpoints import (
+    cancel_batch as cancel_batch,
+)
+from headrace.endpoints import (
+    create_batch as create_batch,
+)
+from headrace.endpoints import (
+    create_file as create_file,
+)
+from headrace.endpoints import (
+    file_content as file_content,
+)
+from headrace.endpoints import (
+    file_delete as file_delete,
+)
+from headrace.endpoints import (
+    file_list as file_list,
+)
+from headrace.endpoints import (
+    file_retrieve as file_retrieve,
+)
+from headrace.endpoints import (
+    image_edit as image_edit,
+)
+from headrace.endpoints import (
+    image_generation as image_generation,
+)
+from headrace.endpoints import (
+    image_variation as image_variation,
+)
+from headrace.endpoints import (
+    list_batches as list_batches,
+)
+from headrace.endpoints import (
+    list_models as list_models,
+)
+from headrace.endpoints import (
+    moderation as moderation,
+)
+from headrace.endpoints import (
+    rerank as rerank,
+)
+from headrace.endpoints import (
+    retrieve_batch as retrieve_batch,
+)
+from headrace.endpoints import (
+    speech as speech,
+)
+from headrace.endpoints import (
+    transcription as transcription,
+)
 from headrace.errors import (
     APIConnectionError as APIConnectionError,
 )
@@ -97,6 +205,9 @@ from headrace.errors import (
     UnsupportedParamsError as UnsupportedParamsError,
 )
 from headrace.objects import (
+    BinaryResponse as BinaryResponse,
+)
+from headrace.objects import (
     ChatCompletionDeltaToolCall as ChatCompletionDeltaToolCall,
 )
 from headrace.objects import (
@@ -118,6 +229,12 @@ from headrace.objects import (
     Function as Function,
 )
 from headrace.objects import (
+    ImageObject as ImageObject,
+)
+from headrace.objects import (
+    ImageResponse as ImageResponse,
+)
+from headrace.objects import (
     Message as Message,
 )
 from headrace.objects import (
@@ -127,6 +244,12 @@ from headrace.objects import (
     ModelResponseStream as ModelResponseStream,
 )
 from headrace.objects import (
+    ModerationResponse as ModerationResponse,
+)
+from headrace.objects import (
+    RerankResponse as RerankResponse,
+)
+from headrace.objects import (
     StreamingChoices as StreamingChoices,
 )
 from headrace.objects import (
@@ -134,6 +257,9 @@ from headrace.objects import (
 )
 from headrace.objects import (
     TextCompletionResponse as TextCompletionResponse,
+)
+from headrace.objects import (
+    TranscriptionResponse as TranscriptionResponse,
 )
 from headrace.objects import (
     Usage as Usage,

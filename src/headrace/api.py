@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from headrace.bridge import complete
-from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
 from headrace.core import direct
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Worlds
@@ -30,7 +30,7 @@ async def acompletion(model: str, messages: Sequence[Any], *, stream: bool | Non
 
     Raises HeadraceError: its classes are litellm's and the OpenAI SDK's.
     """
-    return await _suspending(CHAT, model, messages, bool(stream), options)
+    return await suspending(CHAT, model, messages, bool(stream), options)
 
 
 @overload
@@ -43,7 +43,7 @@ def completion(
 ) -> ModelResponse: ...
 def completion(model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
     """`acompletion` for callers without an event loop: blocks the calling thread, starts none."""
-    return _blocking(CHAT, model, messages, bool(stream), options)
+    return blocking(CHAT, model, messages, bool(stream), options)
 
 
 @overload
@@ -56,7 +56,7 @@ async def atext_completion(
 ) -> TextCompletionResponse: ...
 async def atext_completion(model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
     """A legacy text completion."""
-    return await _suspending(COMPLETIONS, model, prompt, bool(stream), options)
+    return await suspending(COMPLETIONS, model, prompt, bool(stream), options)
 
 
 @overload
@@ -69,28 +69,34 @@ def text_completion(
 ) -> TextCompletionResponse: ...
 def text_completion(model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
     """`atext_completion`, blocking."""
-    return _blocking(COMPLETIONS, model, prompt, bool(stream), options)
+    return blocking(COMPLETIONS, model, prompt, bool(stream), options)
 
 
 async def aembedding(model: str, input: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResponse:
     """Embeddings of a text, a list of texts, or token ids."""
-    answer: EmbeddingResponse = await _suspending(EMBEDDINGS, model, input, False, options)
+    answer: EmbeddingResponse = await suspending(EMBEDDINGS, model, input, False, options)
     return answer
 
 
 def embedding(model: str, input: Any, **options: Unpack[EmbeddingOptions]) -> EmbeddingResponse:
     """`aembedding`, blocking."""
-    answer: EmbeddingResponse = _blocking(EMBEDDINGS, model, input, False, options)
+    answer: EmbeddingResponse = blocking(EMBEDDINGS, model, input, False, options)
     return answer
 
 
-async def _suspending(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
-    answer = await direct(_worlds.suspending(), prepare(operation, model, prompt, stream, options))
+async def suspending(
+    operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+) -> Any:
+    """One call of any operation, for whoever awaits it."""
+    answer = await direct(_worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
     return AsyncStream(answer) if stream else answer
 
 
-def _blocking(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
-    answer = complete(direct(_worlds.blocking(), prepare(operation, model, prompt, stream, options)))
+def blocking(
+    operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+) -> Any:
+    """The same in the calling thread."""
+    answer = complete(direct(_worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
     return Stream(answer) if stream else answer
 
 

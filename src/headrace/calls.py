@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -12,11 +12,15 @@ from msgspec import Struct
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.objects import (
     EmbeddingResponse,
+    ImageResponse,
     Json,
     JsonObject,
     ModelResponse,
     ModelResponseStream,
+    ModerationResponse,
+    RerankResponse,
     TextCompletionResponse,
+    TranscriptionResponse,
 )
 from headrace.wire import Timeouts
 
@@ -32,11 +36,26 @@ class Operation(Struct, frozen=True, eq=False):
     """The body's field that holds what the model reads."""
     response: type[JsonObject]
     chunk: type[JsonObject] | None
+    method: str = "POST"
+    files: tuple[str, ...] = ()
+    """Fields that hold files: then the body is a form, and is read from them while it is sent."""
+    reads: Literal["json", "text", "bytes"] = "json"
+    """What comes back; text: JSON, or the text alone where that was asked for."""
+    named: bool = True
+    """Whether the body names the model."""
 
 
 CHAT: Final = Operation("chat", "messages", ModelResponse, ModelResponseStream)
 COMPLETIONS: Final = Operation("completions", "prompt", TextCompletionResponse, TextCompletionResponse)
 EMBEDDINGS: Final = Operation("embeddings", "input", EmbeddingResponse, None)
+MODERATIONS: Final = Operation("moderations", "input", ModerationResponse, None)
+RERANK: Final = Operation("rerank", "query", RerankResponse, None)
+IMAGES: Final = Operation("images", "prompt", ImageResponse, None)
+IMAGE_EDITS: Final = Operation("image_edits", "image", ImageResponse, None, files=("image", "mask"))
+IMAGE_VARIATIONS: Final = Operation("image_variations", "image", ImageResponse, None, files=("image",))
+SPEECH: Final = Operation("speech", "input", JsonObject, None, reads="bytes")
+TRANSCRIPTIONS: Final = Operation("transcriptions", "file", TranscriptionResponse, None, files=("file",), reads="text")
+TRANSLATIONS: Final = Operation("translations", "file", TranscriptionResponse, None, files=("file",), reads="text")
 
 
 class CloudOptions(TypedDict, total=False):
@@ -213,6 +232,8 @@ class Call(Struct, eq=False):
     """The same as JSON: encoded once, however many attempts follow."""
     control: dict[str, Any] = {}
     stream: bool = False
+    place: Mapping[str, str] = {}
+    """What stands in the path: the id of a file, a batch, …"""
 
     @property
     def max_output(self) -> int | None:
@@ -221,7 +242,13 @@ class Call(Struct, eq=False):
         return most * (self.body.get("n") or 1) if isinstance(most, int) else None
 
 
-def prepare(operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Call:
+EMPTY: Final[Mapping[str, str]] = {}
+NOTHING: Final = msgspec.Raw(b"")
+
+
+def prepare(
+    operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+) -> Call:
     """Sort the caller's options. Raises BadRequestError or ConfigurationError that names the argument."""
     if not isinstance(model, str) or not model:
         raise BadRequestError(f"model must be a non-empty string such as 'openai/gpt-4o', got {shape(model)}")
@@ -236,11 +263,21 @@ def prepare(operation: Operation, model: str, prompt: Any, stream: bool, options
             body[name] = value
     if "response_format" in body:
         body["response_format"] = _response_format(body["response_format"])
-    encoded = _encode_prompt(operation, prompt)
-    body[operation.prompt] = encoded
+    encoded = NOTHING
+    if operation.files:
+        body |= _opened({**body, operation.prompt: prompt}, operation.files)
+    elif operation.prompt:
+        encoded = body[operation.prompt] = _encode_prompt(operation, prompt)
     if stream:
         body["stream"] = True
-    return Call(operation, model, body, prompt, encoded, control, stream)
+    return Call(operation, model, body, prompt, encoded, control, stream, place)
+
+
+def _opened(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The files of a form, looked at once: an attempt after the first begins where the first began."""
+    from headrace.multipart import open_file  # late: few calls send files
+
+    return {name: open_file(body[name], name) for name in fields if name in body}
 
 
 def _encode_prompt(operation: Operation, prompt: Any) -> msgspec.Raw:

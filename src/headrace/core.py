@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import DEFAULT_TIMEOUT, Call, encode, shape, timeouts_of, whole_number
+from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
 from headrace.dialects.base import Target
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
@@ -24,7 +24,7 @@ from headrace.errors import (
     failure_of,
 )
 from headrace.framing import SseReader
-from headrace.objects import Json, JsonObject
+from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
 from headrace.providers.auth import headers_for
 from headrace.providers.catalog import (
@@ -176,14 +176,34 @@ def write(call: Call, to: Destination, translation: Translation | None = None) -
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = translation.write()
-        return _asked(request, request.url, control)
+        return _asked(msgspec.structs.replace(request, url=""), request.url, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
         body |= extra
-    return _asked(HttpRequest("POST", "", to.headers, encode(body)), to.base_url + to.provider.path(call.operation.name), control)
+    return _asked(_request(call.operation, body, to.headers), to.base_url + _path(call, to.provider), control)
+
+
+def _path(call: Call, provider: Provider) -> str:
+    path = provider.path(call.operation.name)
+    return path.format_map({name: quote(value, safe="") for name, value in call.place.items()}) if call.place else path
+
+
+def _request(operation: Operation, body: dict[str, Json], headers: HeaderPairs) -> HttpRequest:
+    """A body as JSON, as a form where it holds files; as a query where there is none."""
+    if operation.method != "POST":
+        return HttpRequest(operation.method, f"?{urlencode(body)}" if body else "", headers)
+    if not operation.files:
+        return HttpRequest("POST", "", headers, encode(body))
+    from headrace.multipart import form_of  # late: few calls send files
+
+    form = form_of(body)
+    kept = [(name, value) for name, value in headers if name != "content-type"]
+    return HttpRequest("POST", "", (*kept, ("content-type", form.content_type)), upload=form)
 
 
 def _body(call: Call, to: Destination, control: Mapping[str, Any]) -> dict[str, Json]:
+    if not call.operation.named:
+        return dict(call.body)
     body: dict[str, Json] = {"model": to.model, **to.defaults, **call.body} if to.defaults else {"model": to.model, **call.body}
     return apply(to.provider, body, operation=call.operation.name, drop_params=bool(control.get("drop_params")))
 
@@ -197,12 +217,13 @@ def _extra_body(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _asked(request: HttpRequest, url: str, control: Mapping[str, Any]) -> HttpRequest:
     """The request at its address, with the caller's query."""
+    url += request.url
     query = control.get("extra_query") or {}
     if version := control.get("api_version"):
         query = {"api-version": version, **query}
     if query:
         url += ("&" if "?" in url else "?") + urlencode(query)
-    return HttpRequest(request.method, url, request.headers, request.body)
+    return msgspec.structs.replace(request, url=url)
 
 
 def _translation(call: Call, to: Destination) -> Translation | None:
@@ -211,10 +232,16 @@ def _translation(call: Call, to: Destination) -> Translation | None:
         return None
     from headrace.dialects.translate import plain, translate  # late: who calls OpenAI's dialect alone pays for no other
 
+    if call.operation not in _TRANSLATED:
+        raise BadRequestError(f"{to.provider.name} has no {call.operation.name.replace('_', ' ')}", to.model, to.provider.name)
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
     return translate(to.provider.dialect, target, call.operation.name, plain(_body(call, to, control)), control)
+
+
+_TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
+"""What there is in other dialects than OpenAI's."""
 
 
 def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -226,7 +253,7 @@ def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str
     }
 
 
-async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
+async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
     """One attempt, answered whole. Raises HeadraceError."""
     translation = _translation(call, to)
     request = write(call, to, translation)
@@ -238,9 +265,15 @@ async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
         _refuse(response, to, translation, request.headers)
-    body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
+    hidden = _hidden(call, to, response.headers)
+    if call.operation.reads == "bytes":
+        return BinaryResponse(response.body, response.headers, hidden)
+    if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
+        body = {"text": response.body.decode("utf-8", "replace")}
+    else:
+        body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
     answer = call.operation.response.wrap(body)
-    answer._hidden_params = _hidden(call, to, response.headers)
+    answer._hidden_params = hidden
     return answer
 
 

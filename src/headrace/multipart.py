@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,9 @@ PIECE: Final = 64 * 1024
 """Bytes of a file that are held at once."""
 
 
+BINARY: Final = "must be opened in binary mode: open(path, 'rb')"
+
+
 class FormFile:
     """One file of a form: bytes, a path, an open file, or a tuple (name, content, content type), as the OpenAI SDK takes them."""
 
@@ -22,7 +24,7 @@ class FormFile:
 
     def __init__(self, given: Any, where: str) -> None:
         name, content, type = _taken_apart(given, where)
-        if isinstance(content, os.PathLike):
+        if hasattr(content, "__fspath__"):
             content = Path(content)
             if not content.is_file():
                 raise BadRequestError(f"{where}: there is no file {content.name!r}")
@@ -30,7 +32,7 @@ class FormFile:
         self._content: bytes | Path | BinaryIO = content
         self._at = 0
         self.size = self._measured(where)
-        self.name = name or os.path.basename(str(getattr(content, "name", "") or "")) or "upload"
+        self.name = name or Path(str(getattr(content, "name", "") or "")).name or "upload"
         self.type = type or _guessed(self.name)
 
     def _measured(self, where: str) -> int:
@@ -94,18 +96,26 @@ class Form:
         return f"<Form {self.size} bytes>"
 
 
-def form_of(body: Mapping[str, Any], files: Sequence[str]) -> Form:
-    """A body as a form. `files`: the fields that hold files, or lists of files."""
+def open_file(given: Any, where: str) -> FormFile | list[FormFile]:
+    """What a caller gave as a file, or as a list of files. Raises BadRequestError that names the field."""
+    if isinstance(given, list):
+        return [FormFile(item, f"{where}[{number}]") for number, item in enumerate(given)]
+    return FormFile(given, where)
+
+
+def form_of(body: Mapping[str, Any]) -> Form:
+    """A body as a form."""
     fields: list[tuple[str, str]] = []
-    attached: list[tuple[str, FormFile]] = []
-    for name, value in body.items():
+    files: list[tuple[str, FormFile]] = []
+    for field, value in body.items():
         many = isinstance(value, list)
-        for number, item in enumerate(value if many else [value]):
-            if name in files:
-                attached.append((f"{name}[]" if many else name, FormFile(item, f"{name}[{number}]" if many else name)))
+        name = f"{field}[]" if many else field
+        for item in value if many else [value]:
+            if isinstance(item, FormFile):
+                files.append((name, item))
             else:
-                fields += _fields(f"{name}[]" if many else name, item)
-    return Form(fields, attached)
+                fields += _fields(name, item)
+    return Form(fields, files)
 
 
 def _fields(name: str, value: Any) -> list[tuple[str, str]]:
@@ -125,7 +135,9 @@ def _taken_apart(given: Any, where: str) -> tuple[str | None, Any, str | None]:
         name, content, type = given[0], given[1], given[2] if len(given) > 2 else None
     if isinstance(content, bytearray | memoryview):
         content = bytes(content)
-    if not (isinstance(content, bytes | os.PathLike) or hasattr(content, "read")):
+    if isinstance(content, io.TextIOBase):
+        raise BadRequestError(f"{where} {BINARY}")
+    if not (isinstance(content, bytes) or hasattr(content, "__fspath__") or hasattr(content, "read")):
         kind = "a string" if isinstance(content, str) else f"a {content.__class__.__name__}"
         raise BadRequestError(f"{where} must be bytes, a pathlib.Path, an open file, or (name, content, content type), got {kind}")
     return name, content, type
@@ -133,7 +145,7 @@ def _taken_apart(given: Any, where: str) -> tuple[str | None, Any, str | None]:
 
 def _bytes(content: Any, where: str) -> bytes:
     if not isinstance(content, bytes):
-        raise BadRequestError(f"{where} must be opened in binary mode: open(path, 'rb')")
+        raise BadRequestError(f"{where} {BINARY}")
     return content
 
 

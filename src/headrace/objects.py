@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 Json: TypeAlias = Any
 Wrap: TypeAlias = Callable[[dict[str, Any]], "JsonObject"]
 
@@ -279,6 +282,94 @@ class TextCompletionResponse(_Answer):
     object: str = "text_completion"
     choices: list[TextChoices]
     usage: Usage | None = None
+
+
+class ModerationResponse(_Answer):
+    """Whether texts or images are harmful, and how."""
+
+    _parts = (("results", JsonObject.wrap, True),)
+
+    results: list[Any]
+
+
+class RerankResponse(_Answer):
+    """Documents by their relevance, most relevant first."""
+
+    _parts = (
+        ("results", JsonObject.wrap, True),
+        ("usage", Usage.wrap, False),
+        ("meta", JsonObject.wrap, False),
+    )
+
+    results: list[Any]
+    meta: Any = None
+    usage: Usage | None = None
+
+    def _adopt(self, fields: dict[str, Any]) -> None:
+        if "results" not in fields and "data" in fields:  # Voyage's word
+            fields["results"] = fields.pop("data")
+        super()._adopt(fields)
+
+
+class ImageObject(JsonObject):
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+
+
+class ImageResponse(_Answer):
+    _parts = (
+        ("data", ImageObject.wrap, True),
+        ("usage", JsonObject.wrap, False),
+    )
+
+    data: list[ImageObject]
+    usage: Any = None
+
+
+class TranscriptionResponse(_Answer):
+    """What was said in a recording."""
+
+    _parts = (
+        ("segments", JsonObject.wrap, True),
+        ("words", JsonObject.wrap, True),
+        ("usage", JsonObject.wrap, False),
+    )
+
+    text: str = ""
+
+
+class BinaryResponse:
+    """Bytes that a provider made or kept: speech, a file."""
+
+    __slots__ = ("_hidden_params", "content", "headers")
+
+    def __init__(self, content: bytes, headers: Mapping[str, str], hidden: dict[str, Any]) -> None:
+        self.content = content
+        self.headers = headers
+        self._hidden_params = hidden
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def read(self) -> bytes:
+        return self.content
+
+    async def aread(self) -> bytes:
+        return self.content
+
+    def iter_bytes(self, chunk_size: int = 65_536) -> Iterator[bytes]:
+        return (self.content[at : at + chunk_size] for at in range(0, len(self.content), chunk_size))
+
+    def write_to_file(self, file: str | Path) -> None:
+        with open(file, "wb") as out:
+            out.write(self.content)
+
+    stream_to_file = write_to_file
+
+    def __repr__(self) -> str:
+        return f"<BinaryResponse {self.headers.get('content-type', '')} {len(self.content)} bytes>"
 
 
 class Embedding(JsonObject):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -56,6 +56,19 @@ class Headers(Mapping[str, str]):
         return f"Headers({list(self._decoded)})"  # names only: a Set-Cookie or an echoed token is a secret
 
 
+class Upload(Protocol):
+    """A body that is read while it is sent."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes from the beginning, as often as it is asked for: a request may be sent again."""
+        ...
+
+
 class HttpRequest(Struct, frozen=True):
     """One request, complete. `headers` hold neither Host, Content-Length nor Connection: those are the transport's."""
 
@@ -63,9 +76,12 @@ class HttpRequest(Struct, frozen=True):
     url: str
     headers: HeaderPairs = ()
     body: bytes = b""
+    upload: Upload | None = None
+    """A body too large to hold, in place of `body`."""
 
     def __repr__(self) -> str:
-        return f"<HttpRequest {self.method} {self.url.partition('?')[0]} {len(self.body)} bytes>"
+        size = len(self.body) if self.upload is None else self.upload.size
+        return f"<HttpRequest {self.method} {self.url.partition('?')[0]} {size} bytes>"
 
 
 class HttpResponse(Struct, frozen=True):

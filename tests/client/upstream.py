@@ -41,6 +41,8 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: Any
+    """What JSON said; of anything else the bytes."""
+    method: str = "POST"
 
 
 @dataclass
@@ -84,7 +86,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         upstream = self.upstream
-        upstream.seen.append(Seen(self.path, {name.lower(): value for name, value in self.headers.items()}, json.loads(raw)))
+        body = json.loads(raw) if "json" in self.headers.get("content-type", "") and raw else raw
+        upstream.seen.append(Seen(self.path, {name.lower(): value for name, value in self.headers.items()}, body, self.command))
         reply = upstream.next_reply()
         if reply.delay:
             upstream.hold.wait(reply.delay)
@@ -93,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             upstream.left.set()
             self.close_connection = True
+
+    do_GET = do_DELETE = do_POST
 
     def _whole(self, reply: Reply) -> None:
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()

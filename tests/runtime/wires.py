@@ -85,9 +85,13 @@ def read_request(sock: Any) -> bytes:
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
-    while len(body) < length:
-        body += sock.recv(65536)
-    return head + b"\r\n\r\n" + body
+    received = bytearray(body)
+    while len(received) < length:
+        more = sock.recv(65536)
+        if not more:
+            return b""
+        received += more
+    return head + b"\r\n\r\n" + received
 
 
 @contextmanager

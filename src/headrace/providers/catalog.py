@@ -13,7 +13,26 @@ import msgspec
 from headrace.dialects import NAMES
 from headrace.errors import BadRequestError, ConfigurationError
 
-PATHS: Final[Mapping[str, str]] = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+PATHS: Final[Mapping[str, str]] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+    "rerank": "/rerank",
+    "images": "/images/generations",
+    "image_edits": "/images/edits",
+    "image_variations": "/images/variations",
+    "speech": "/audio/speech",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+    "files": "/files",
+    "file": "/files/{id}",
+    "file_content": "/files/{id}/content",
+    "batches": "/batches",
+    "batch": "/batches/{id}",
+    "batch_cancel": "/batches/{id}/cancel",
+    "models": "/models",
+}
 """Where each operation lives below a base URL, unless a row says otherwise."""
 
 ANY_ADDRESS: Final = "custom_openai"

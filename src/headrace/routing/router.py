@@ -15,7 +15,12 @@ from headrace.calls import (
     COMPLETIONS,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
+    IMAGES,
+    MODERATIONS,
+    RERANK,
     ROUTING,
+    SPEECH,
+    TRANSCRIPTIONS,
     Call,
     CloudOptions,
     Operation,
@@ -43,7 +48,18 @@ from headrace.limits import (
     profile_of,
 )
 from headrace.models.tokens import estimate_encoded
-from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
+from headrace.objects import (
+    BinaryResponse,
+    EmbeddingResponse,
+    ImageResponse,
+    JsonObject,
+    ModelResponse,
+    ModelResponseStream,
+    ModerationResponse,
+    RerankResponse,
+    TextCompletionResponse,
+    TranscriptionResponse,
+)
 from headrace.ports import Ports, Worlds
 from headrace.routing.decide import Fallback, NextDeployment, RetryHere, RetryPolicy, Step, decide
 from headrace.routing.events import Event, Hook, log_settled, tell
@@ -215,6 +231,56 @@ class Router:
         answer: EmbeddingResponse = self._blocking(EMBEDDINGS, model, input, False, options)
         return answer
 
+    async def arerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
+        """Documents by their relevance to `query`, from the group `model`."""
+        answer: RerankResponse = await self._suspending(RERANK, model, query, False, {"documents": list(documents), **options})
+        return answer
+
+    def rerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
+        """`arerank`, blocking."""
+        answer: RerankResponse = self._blocking(RERANK, model, query, False, {"documents": list(documents), **options})
+        return answer
+
+    async def aimage_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """Images of what `prompt` says, from the group `model`."""
+        answer: ImageResponse = await self._suspending(IMAGES, model, prompt, False, options)
+        return answer
+
+    def image_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """`aimage_generation`, blocking."""
+        answer: ImageResponse = self._blocking(IMAGES, model, prompt, False, options)
+        return answer
+
+    async def atranscription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
+        """What is said in `file`, by the group `model`."""
+        answer: TranscriptionResponse = await self._suspending(TRANSCRIPTIONS, model, file, False, options)
+        return answer
+
+    def transcription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
+        """`atranscription`, blocking."""
+        answer: TranscriptionResponse = self._blocking(TRANSCRIPTIONS, model, file, False, options)
+        return answer
+
+    async def aspeech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
+        """`input` spoken, by the group `model`."""
+        answer: BinaryResponse = await self._suspending(SPEECH, model, input, False, {"voice": voice, **options})
+        return answer
+
+    def speech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
+        """`aspeech`, blocking."""
+        answer: BinaryResponse = self._blocking(SPEECH, model, input, False, {"voice": voice, **options})
+        return answer
+
+    async def amoderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
+        """Whether texts or images are harmful, by the group `model`."""
+        answer: ModerationResponse = await self._suspending(MODERATIONS, model, input, False, options)
+        return answer
+
+    def moderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
+        """`amoderation`, blocking."""
+        answer: ModerationResponse = self._blocking(MODERATIONS, model, input, False, options)
+        return answer
+
     async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
         answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options))
         return AsyncStream(answer) if stream else answer
@@ -351,7 +417,7 @@ class Router:
         else:
             member.load.observe(ports.clock.now() - lease.began)
             succeeded(member.health)
-            self._settle(ports, lease, _used(answer.__dict__.get("usage")), hidden["additional_headers"])
+            self._settle(ports, lease, _used(answer.get("usage") if isinstance(answer, JsonObject) else None), hidden["additional_headers"])
         return answer
 
     def _time_limit(self, call: Call, deployment: Deployment) -> Any:
@@ -519,7 +585,7 @@ def _profile(deployment: Deployment, provider: str) -> Profile:
 
 
 def _charge(call: Call) -> Charge:
-    most = 0 if call.operation is EMBEDDINGS else call.max_output or DEFAULT_MAX_OUTPUT
+    most = call.max_output or DEFAULT_MAX_OUTPUT if call.operation in (CHAT, COMPLETIONS) else 0
     return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
 
 
@@ -543,7 +609,8 @@ def _used(usage: Any) -> Used | None:
         return None
     details = usage.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if details is not None else 0) or 0
-    return Used(input=usage.get("prompt_tokens") or 0, output=usage.get("completion_tokens") or 0, cached=cached)
+    input = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+    return Used(input=input, output=usage.get("completion_tokens") or usage.get("output_tokens") or 0, cached=cached)
 
 
 def _names(fallbacks: Any) -> Sequence[str]:

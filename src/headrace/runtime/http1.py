@@ -72,13 +72,15 @@ def _head(method: str, url: str, headers: HeaderPairs, absolute: bool, authoriza
 
 
 def written(request: HttpRequest, proxy: Proxy | None = None) -> bytes:
-    """The bytes of a request; in the form for a plain-HTTP proxy when one is given."""
+    """The bytes of a request, of one with an upload those before it; in the form for a plain-HTTP proxy when one is given."""
     absolute = proxy is not None and request.url.startswith("http://")
     try:
         head = _head(request.method, request.url, request.headers, absolute, proxy.authorization if absolute and proxy else None)
     except (ValueError, UnicodeEncodeError) as error:
         raise TransportError(Fault.PROTOCOL, f"the request cannot be written: {error}", sent=False) from None
     body = request.body
+    if request.upload is not None:
+        return b"%b\r\ncontent-length: %d\r\n\r\n" % (head, request.upload.size)
     if body or request.method in ("POST", "PUT", "PATCH"):
         return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
     return head + b"\r\n\r\n"

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, cast
 
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, origin_of, written
@@ -29,8 +29,27 @@ class _Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time."""
 
     __slots__ = (
-        "_deadline", "_fault", "_http", "_loop", "_paused", "_phased", "_streaming", "_timer", "_timer_at", "_transport", "_waiter",
-        "between", "error", "exchange", "idle", "lost", "origin", "pool", "total_at",
+        "_deadline",
+        "_fault",
+        "_http",
+        "_loop",
+        "_paused",
+        "_phased",
+        "_streaming",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_uploading",
+        "_waiter",
+        "_writable",
+        "between",
+        "error",
+        "exchange",
+        "idle",
+        "lost",
+        "origin",
+        "pool",
+        "total_at",
     )  # fmt: skip
 
     def __init__(self, pool: AsyncTransport, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
@@ -41,6 +60,9 @@ class _Connection(asyncio.Protocol):
         self._streaming = False
         self._phased = False
         self._paused = False
+        self._uploading = False
+        self._writable: asyncio.Future[None] | None = None
+        """Done once the other side has taken enough of an upload."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline: float | None = None
@@ -87,7 +109,16 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._end(cause)
+        self.resume_writing()
         self.pool._lost(self)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
 
     # one exchange
 
@@ -105,6 +136,23 @@ class _Connection(asyncio.Protocol):
             self._watch_sooner(self._loop.time() + timeouts.first_byte, Fault.FIRST_BYTE_TIMEOUT)
         self._transport.write(data)
         return exchange
+
+    async def upload(self, pieces: Iterable[bytes], exchange: Exchange, first_byte: float | None) -> None:
+        """Send a body as fast as the other side takes it; no further once it has answered, or gone."""
+        self._uploading = True
+        try:
+            for piece in pieces:
+                if self.error is not None or self._transport.is_closing() or exchange.begun:
+                    return
+                self._transport.write(piece)
+                if self._writable is not None:
+                    await self._writable
+                if first_byte is not None:
+                    self._watch_sooner(self._loop.time() + first_byte, Fault.FIRST_BYTE_TIMEOUT)
+            self._uploading = False
+        except BaseException:
+            self.close()
+            raise
 
     async def wait(self, exchange: Exchange) -> None:
         """Until something happens: the end, a failure, and for a stream also progress. Raises what broke the connection."""
@@ -144,7 +192,7 @@ class _Connection(asyncio.Protocol):
         """The response is whole: the connection is free before its caller has even looked."""
         self.resume()
         self._deadline = None
-        if self._http.reusable:
+        if self._http.reusable and not self._uploading:
             self.exchange = None
             self.pool._release(self)
         else:
@@ -305,6 +353,8 @@ class AsyncTransport:
                 connection, fresh = await self._connect(loop, origin, proxy, timeouts, total_at)
             exchange = connection.send(data, limit, timeouts, total_at, streaming)
             try:
+                if request.upload is not None:
+                    await connection.upload(request.upload.pieces(), exchange, timeouts.first_byte)
                 while not (exchange.begun if streaming else exchange.complete):
                     await connection.wait(exchange)
             except TransportError as error:

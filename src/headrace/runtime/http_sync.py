@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, origin_of, written
@@ -70,6 +71,21 @@ class _Connection:
         except OSError as error:
             raise self._broken(TransportError(Fault.CLOSED, str(error), sent=True)) from error
         return exchange
+
+    def upload(self, pieces: Iterable[bytes], deadlines: _Deadlines) -> None:
+        """Send a body as fast as the other side takes it; no further once it has closed, for it may have said why."""
+        for piece in pieces:
+            if deadlines.first is not None:
+                self.since = time.monotonic()
+            left, fault = deadlines.left(False, self.since)
+            try:
+                self._limit(left, fault, False)
+                self.sock.sendall(piece)
+            except TimeoutError:
+                raise self._broken(TransportError(fault, "while sending", sent=True)) from None
+            except OSError:
+                self.http.keep_alive = False
+                return
 
     def receive(self, exchange: Exchange, deadlines: _Deadlines) -> None:
         """Read once and take it in. Raises TransportError."""
@@ -191,6 +207,8 @@ class SyncTransport:
                 connection = self._connect(origin, proxy, timeouts.connect, deadlines.total)
             try:
                 exchange = connection.send(data, limit, deadlines)
+                if request.upload is not None:
+                    connection.upload(request.upload.pieces(), deadlines)
                 while not (exchange.begun if streaming else exchange.complete):
                     connection.receive(exchange, deadlines)
             except TransportError as error:

@@ -123,6 +123,27 @@ async def _read_all(stream: HttpStream, max_body: int) -> HttpResponse:
     return HttpResponse(stream.status, stream.headers, b"".join(parts))
 
 
+def _sent_headers(request: HttpRequest) -> list[tuple[str, str]]:
+    sized = () if request.upload is None else (("content-length", str(request.upload.size)),)
+    return [*request.headers, *sized]
+
+
+def _content(request: HttpRequest) -> Any:
+    return request.body or None if request.upload is None else request.upload.pieces()
+
+
+def _async_content(request: HttpRequest) -> Any:
+    if request.upload is None:
+        return request.body or None
+    pieces = request.upload.pieces()
+
+    async def read() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return read()
+
+
 class AsyncHttpx2Transport:
     """`httpx2.AsyncClient` behind the port. The client stays its owner's: closing it is his."""
 
@@ -137,7 +158,7 @@ class AsyncHttpx2Transport:
 
         with _faults():
             built = self.client.build_request(
-                request.method, request.url, headers=list(request.headers), content=request.body or None, timeout=_timeout(timeouts)
+                request.method, request.url, headers=_sent_headers(request), content=_async_content(request), timeout=_timeout(timeouts)
             )
             response = await self.client.send(built, stream=True, follow_redirects=False)
         loop = asyncio.get_running_loop()
@@ -171,7 +192,7 @@ class SyncHttpx2Transport:
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> _SyncStream:
         with _faults():
             built = self.client.build_request(
-                request.method, request.url, headers=list(request.headers), content=request.body or None, timeout=_timeout(timeouts)
+                request.method, request.url, headers=_sent_headers(request), content=_content(request), timeout=_timeout(timeouts)
             )
             response = self.client.send(built, stream=True, follow_redirects=False)
         return _SyncStream(response, response.iter_bytes(), response.close)
