@@ -248,6 +248,21 @@ def test_deployments_that_are_short_of_the_same_are_raised_together() -> None:
     assert found["rpm doubled on 2 accounts"] < one < before
 
 
+@pytest.mark.parametrize(("profile", "offered"), [("cerebras", True), ("groq", True), ("anthropic", False)])
+def test_asking_for_less_is_offered_where_unwritten_answers_take_room(profile: str, offered: bool) -> None:
+    """10,000 tokens a minute, calls of 100 and 1,000 that write 60: with 100 instead of 1,000 five times as many fit."""
+    places, jobs = fleet({"rpm": 6000, "tpm": 10_000}, profile=profile), same(60, most=1000)
+    found = asked(places, jobs)
+    assert ("max_tokens 100 (99 in 100 answers are no longer)" in found) is offered
+    if profile == "cerebras":
+        assert found["max_tokens 100 (99 in 100 answers are no longer)"] < forecast(places, jobs).finish / 3
+
+
+def test_asking_for_less_is_not_offered_where_requests_bind_or_little_is_asked_for() -> None:
+    assert not any("max_tokens" in change for change in asked(fleet({"rpm": 60}, profile="default"), same(150, most=1000)))
+    assert not any("max_tokens" in change for change in asked(fleet({"tpm": 9000}, profile="default"), same(150, most=100, output=90)))
+
+
 def test_the_next_limit_to_bind_is_named() -> None:
     places, jobs = fleet({"rpm": 60, "tpm": 18_000}, profile="default"), same(300)
     found = {one.change: one.binding for one in what_if(places, lambda: jobs, forecast(places, jobs))}

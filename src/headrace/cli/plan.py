@@ -80,7 +80,7 @@ class TenantParam(click.ParamType[Any]):
 @click.option("--first-token", type=Duration(), default=0.3, metavar="TIME", help="Until an answer begins (0.3 s).")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=80.0, show_default=True, metavar="N", help="Tokens a second.")
 @click.option(
-    "--what-if", "most", type=click.IntRange(min=0), default=3, show_default=True, metavar="N", help="Changes to try; 0 for none."
+    "--what-if", "most", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Changes to try; 0 for none."
 )
 @click.option("--look-ahead", type=click.IntRange(min=1), default=24, show_default=True, metavar="N", help="Of the line; 6 is quicker.")
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Another one, other chances.")

@@ -78,6 +78,10 @@ class Forecast(Struct, frozen=True):
     waits: Waits
     tenants: Mapping[str, Waits]
     most_waiting: int
+    reserved: float
+    """Tokens of an answer that calls asked for at most, in the mean."""
+    long_answer: int
+    """Tokens than which 99 in 100 answers are no longer."""
     served: Mapping[str, int]
     """Calls by deployment."""
     limits: tuple[LimitUse, ...]

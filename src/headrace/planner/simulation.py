@@ -28,6 +28,9 @@ AT_ONCE: Final = 128
 """Calls of one tenant and class that stand in the limiter's line at once; the others wait behind them as mere numbers. It looks at
 the first 24 of the line, so that more would change nothing but the memory they take."""
 
+GRAIN: Final = 16
+"""Tokens to which the lengths of answers are remembered."""
+
 
 class Pace(Struct, frozen=True):
     """How fast providers answer. Seconds; medians of log-normal spreads."""
@@ -105,6 +108,9 @@ class Simulation:
         self._finish = self._last_asked = self._last_sent = 0.0
         self._served: Counter[str] = Counter()
         self._sizes: dict[str, tuple[float, float]] = {}
+        self._outputs: Counter[int] = Counter()
+        """Answers by their length in units of `GRAIN`."""
+        self._reserved = 0
         self._waited: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self._unwaited: Counter[str] = Counter()
 
@@ -133,6 +139,8 @@ class Simulation:
             waits=waits_of(everybody, sum(self._unwaited.values())),
             tenants=tenants,
             most_waiting=self._most_waiting,
+            reserved=self._reserved / max(1, sum(self._outputs.values())),
+            long_answer=_quantile(self._outputs, 0.99) * GRAIN,
             served={place.name: self._served[place.name] for place in self.fleet.places},
             limits=gauges.limits(self._last_sent),
             series=gauges.series(),
@@ -245,6 +253,8 @@ class Simulation:
 
     def _measure(self, group: str, job: Job) -> None:
         input, output = self._sizes[group]
+        self._outputs[-(-job.output // GRAIN)] += 1
+        self._reserved += job.max_output
         self._sizes[group] = input + 0.02 * (job.input - input), output + 0.02 * (job.max_output - output)
 
 
@@ -294,6 +304,16 @@ class _Sent:
 
 def _again(ask: Ask) -> Ask:
     return Ask(ask.group, ask.charge, ask.tenant, priority=ask.priority, only=ask.only, again=True)
+
+
+def _quantile(counts: Counter[int], share: float) -> int:
+    """The least value that so large a share of all does not exceed; 0 for none."""
+    left = share * sum(counts.values())
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value
+    return 0
 
 
 def _first_tier(fleet: Fleet, group: str) -> frozenset[str] | None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from headrace.limits import LimiterSettings
+from headrace.limits import LimiterSettings, Unit
 from headrace.planner.config import Fleet, Place
 from headrace.planner.forecast import Forecast, LimitUse, Waits
 from headrace.planner.jobs import Job
 from headrace.planner.simulation import Pace, forecast
 
-LEAST_BINDING = 0.01
+LEAST_BINDING: Final = 0.01
 """Share of the time below which a limit is not worth raising."""
+
+WORTHWHILE: Final = 0.8
+"""Share of what calls ask for at most, above which a smaller max_tokens is not worth a run."""
+STEP: Final = 50
+"""Tokens to which a max_tokens is rounded up."""
 
 
 class WhatIf(Struct, frozen=True):
@@ -29,10 +35,17 @@ class WhatIf(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, eq=False):
-    """A fleet that could be had instead."""
+    """A fleet that could be had instead, or calls that ask for less."""
 
     what: str
     fleet: Fleet
+    max_tokens: int | None = None
+
+    def applied(self, jobs: Iterable[Job]) -> Iterable[Job]:
+        most = self.max_tokens
+        if most is None:
+            return jobs
+        return (msgspec.structs.replace(job, max_output=min(job.max_output, most), output=min(job.output, most)) for job in jobs)
 
 
 def what_if(
@@ -43,20 +56,21 @@ def what_if(
     pace: Pace | None = None,
     seed: int = 1,
     settings: LimiterSettings | None = None,
-    most: int = 3,
+    most: int = 4,
 ) -> list[WhatIf]:
     """What at most `most` changes would bring where `found` was short of room, each found out by a whole run; none where nothing binds.
 
     jobs: gives the same jobs anew each time.
     """
     return [
-        _tried(change.what, forecast(change.fleet, jobs(), pace=pace, seed=seed, settings=settings))
+        _tried(change.what, forecast(change.fleet, change.applied(jobs()), pace=pace, seed=seed, settings=settings))
         for change in changes(fleet, found)[:most]
     ]
 
 
 def changes(fleet: Fleet, found: Forecast) -> list[Change]:
-    """One more deployment like the one that was held back longest; each limit that held one back doubled there, and on all it held."""
+    """One more deployment like the one that was held back longest; a smaller max_tokens where unused answers fill a limit; each limit
+    that held one back doubled there, and on all it held."""
     short = [limit for limit in found.binding if limit.binding >= LEAST_BINDING]
     if not short:
         return []
@@ -64,7 +78,7 @@ def changes(fleet: Fleet, found: Forecast) -> list[Change]:
     for label in dict.fromkeys(limit.limit for limit in short):
         held = [limit for limit in short if limit.limit == label]
         raised += [_doubled(fleet, held[:1])] if len(held) == 1 else [_doubled(fleet, held[:1]), _doubled(fleet, held)]
-    return [_another(fleet, short[0]), *raised]
+    return [_another(fleet, short[0]), *_asking_less(fleet, found, short), *raised]
 
 
 def _another(fleet: Fleet, held: LimitUse) -> Change:
@@ -72,6 +86,22 @@ def _another(fleet: Fleet, held: LimitUse) -> Change:
     name = _free_name(like.name, fleet.places)
     place = msgspec.structs.replace(like, name=name, account=f"{like.account} | {name}")
     return Change(f"one more deployment like {like.name}", fleet.with_places([*fleet.places, place]))
+
+
+def _asking_less(fleet: Fleet, found: Forecast, short: Sequence[LimitUse]) -> list[Change]:
+    """What calls ask for and do not write takes room where a provider reserves it."""
+    enough = max(STEP, -(-found.long_answer // STEP) * STEP)
+    if enough > WORTHWHILE * found.reserved or not any(_reserves(place, held) for held in short for place in fleet.places):
+        return []
+    return [Change(f"max_tokens {enough} (99 in 100 answers are no longer)", fleet, enough)]
+
+
+def _reserves(place: Place, held: LimitUse) -> bool:
+    """Whether answers that are only asked for count against the limit that held this place."""
+    if place.name not in held.deployment.split(" + ") or place.profile.accounting == "post":
+        return False
+    units = {Unit.OUTPUT, Unit.TOKENS} if place.profile.output_counts else {Unit.OUTPUT}
+    return any(limit.unit in units for limit in place.limits if limit.label == held.limit)
 
 
 def _free_name(name: str, places: Sequence[Place]) -> str:
