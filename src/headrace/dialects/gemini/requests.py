@@ -111,8 +111,9 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 def _foreign_extra(request: ChatRequest, model: str) -> dict[str, Json]:
     """A request's leftovers: Gemini's own words where they belong, without what only OpenAI means."""
-    given = camel({name: value for name, value in request.extra.items() if value is not None and value is not UNSET})
-    kept = {name: value for name, value in given.items() if name not in _HINTS and name not in _UNSAID and name not in OWN}
+    said = {name: value for name, value in request.extra.items() if name not in _HINTS and name not in _UNSAID}
+    given = camel({name: value for name, value in said.items() if value is not None and value is not UNSET})
+    kept = {name: value for name, value in given.items() if name not in OWN}
     config = {name: value for name, value in given.items() if name in OWN} | _spoken(request.extra)
     thinking = _thinking(request.extra)
     if thinking and thinks(model):

@@ -66,7 +66,9 @@ NOTES: Final = ("annotations", "images")
 
 
 def is_answer(body: Mapping[str, Json]) -> bool:
-    return not {"candidates", "promptFeedback", "usageMetadata"}.isdisjoint(body)
+    return isinstance(body.get("candidates"), list) or any(
+        isinstance(body.get(name), Mapping) for name in ("promptFeedback", "usageMetadata")
+    )
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
@@ -215,7 +217,7 @@ def write_choice(choice: Choice) -> dict[str, Json]:
     parts = [write_part(part, f"parts[{index}]", foreign=False) for index, part in enumerate(_ours(choice.message.content))]
     content = merged({"parts": [], "role": role}, message_extra, {"parts": parts or None})
     extra = ours(choice.extra)
-    said: dict[str, Json] = {"content": content, "index": choice.index or None}
+    said: dict[str, Json] = {"content": content, "index": None if "index" in extra else choice.index}
     if not parts and not message_extra and role == "model" and "content" in extra:
         said["content"] = None  # it had none, or an empty one
     if choice.logprobs and "logprobsResult" not in extra:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, shape, string, whole
@@ -68,9 +69,11 @@ def _read_options(options: Json, extra: dict[str, Json]) -> bool:
 
 
 def _read_tool(value: Json, at: str) -> Tool:
-    """A function, or a tool of the provider's own."""
+    """A function, or a tool of the provider's own, which Google's name by their only field."""
     tool = obj(value, at)
     function = tool.get("function")
+    if len(tool) == 1 and function is None and isinstance(next(iter(tool.values())), Mapping):
+        return Tool(type=next(iter(tool)), extra={**tool, "type": UNSET})
     if tool.get("type", "function") != "function" or not isinstance(function, Mapping):
         kind = tool.get("type")
         if not isinstance(kind, str) or kind == "function":
@@ -161,7 +164,7 @@ def _effort(budget: int | None) -> str | None:
 
 def _write_tool(tool: Tool) -> dict[str, Json]:
     if tool.type != "function":
-        return merged({}, tool.extra, {"type": tool.type})
+        return merged({}, tool.extra, {"type": None if tool.extra.get("type") is UNSET else tool.type})
     said = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
     return merged({"type": "function"}, tool.extra, {"function": merged({}, tool.extra.get("function") or {}, said)})
 
