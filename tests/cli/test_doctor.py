@@ -159,7 +159,26 @@ def test_a_deployment_that_lists_no_models_is_called_only_when_asked(examine: Ca
     assert (code, report["deployments"][0]["reached"]) == (0, "yes, by a call")
 
 
-def test_toml_is_read_and_yaml_is_refused(program: Program, place: Path, providers: Running) -> None:
+YAML = """
+model_list:
+  - model_name: chat
+    litellm_params: {{model: openai/gpt-sim, api_base: "{url}", api_key: os.environ/THE_KEY, rpm: 5, tpm: 20}}
+  - model_name: other
+    litellm_params: {{model: openai/gpt-sim, api_base: "{url}", api_key: os.environ/THE_KEY, rpm: 5, tpm: 5000}}
+"""
+
+
+def test_a_proxys_config_is_read_and_what_is_foolish_in_it_told(program: Program, place: Path, providers: Running) -> None:
+    (place / "config.yaml").write_text(YAML.format(url=providers.url("fast")))
+    (place / ".env").write_text(f"THE_KEY={KEY}\n")
+    code, out, _ = program("doctor", "config.yaml", "--offline")
+    assert code == 1
+    assert "tpm 20 is smaller than" in out, "a limit that no request can meet"
+    assert "chat + other\tsame key, address and model" in out, "two deployments that share a quota without saying so"
+    assert KEY not in out
+
+
+def test_toml_is_read_and_what_is_no_configuration_refused(program: Program, place: Path, providers: Running) -> None:
     (place / "models.toml").write_text(
         f'[[model_list]]\nmodel_name = "chat"\nlitellm_params = {{ model = "openai/gpt-sim", base_url = "{providers.url("fast")}", '
         f'api_key = "os.environ/THE_KEY", rpm = 5, tpm = 5000 }}\n'
@@ -169,7 +188,8 @@ def test_toml_is_read_and_yaml_is_refused(program: Program, place: Path, provide
     assert code == 0
     assert out.startswith("deployment\tok\tchat\topenai/gpt-sim\t")
     for name, text, word in (
-        ("models.yaml", "model_list: []", "YAML"),
+        ("models.yaml", "model_list: []", "no model_list"),
+        ("bad.yaml", "model_list: [", "not valid YAML"),
         ("bad.json", "{", "not valid JSON"),
         ("bad.toml", "[", "not valid TOML"),
         ("empty.json", "{}", "no model_list"),

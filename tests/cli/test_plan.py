@@ -141,14 +141,14 @@ def test_yaml_that_is_none_is_named(program: Program, place: Path) -> None:
     assert "bad.yaml is not valid YAML" in err
 
 
-@pytest.mark.parametrize(("missing", "arguments"), [("yaml", ()), ("matplotlib.figure", ("--plot", "plan.svg"))])
+@pytest.mark.parametrize(("missing", "extra", "arguments"), [("yaml", "cli", ()), ("matplotlib.figure", "plan", ("--plot", "plan.svg"))])
 def test_a_missing_package_is_named_with_its_extra(
-    program: Program, config: str, place: Path, monkeypatch: pytest.MonkeyPatch, missing: str, arguments: tuple[str, ...]
+    program: Program, config: str, place: Path, monkeypatch: pytest.MonkeyPatch, missing: str, extra: str, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     code, out, err = program("plan", config, "--burst", "5@0s", *arguments)
     assert (code, out) == (2, "")
-    assert 'pip install "headrace[plan]"' in err
+    assert f'pip install "headrace[{extra}]"' in err
 
 
 def test_json_and_toml_need_no_further_package(program: Program, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

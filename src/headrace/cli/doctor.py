@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import msgspec
 from rich.text import Text
 
 from headrace import api
@@ -18,6 +17,7 @@ from headrace.cli.checks import Finding, check_accounts, check_limits, limits_gi
 from headrace.cli.options import dotenv, own_variables
 from headrace.cli.reach import list_models
 from headrace.cli.terminal import hide, note, pretty, say, write_json, write_table
+from headrace.config_file import read_file
 from headrace.core import Destination, destination
 from headrace.errors import ConfigurationError, HeadraceError, NotFoundError
 from headrace.providers.catalog import Provider, find_key
@@ -64,7 +64,7 @@ class Patient:
 )
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
 def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
-    """Examine the settings (environment and .env), or the model_list in CONFIG (.json or .toml).
+    """Examine the settings (environment and .env), or the model_list in CONFIG (.yaml, .json or .toml).
 
     Exit code 1 when something is broken; warnings alone leave it 0.
     """
@@ -101,25 +101,14 @@ def _read(config: str | None) -> tuple[Sequence[Any], list[Finding]]:
 
 
 def _model_list(path: Path) -> Sequence[Any]:
-    content = _parsed(path)
+    try:
+        content = read_file(path)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
     found = content.get("model_list") if isinstance(content, Mapping) else content
     if not isinstance(found, list) or not found:
         raise click.UsageError(f"{path} holds no model_list: expected a list of deployments, or a table with the key model_list")
     return found
-
-
-def _parsed(path: Path) -> Any:
-    if path.suffix in (".yaml", ".yml"):
-        raise click.UsageError(f"{path}: YAML is not read here; write the model_list as JSON or TOML")
-    text = path.read_bytes()
-    try:
-        if path.suffix == ".toml":
-            import tomllib  # late: only this kind of file needs it
-
-            return tomllib.loads(text.decode())
-        return msgspec.json.decode(text)
-    except ValueError as error:  # of either format, and of bytes that are not UTF-8
-        raise click.UsageError(f"{path} is not valid {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from None
 
 
 def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Finding]]:

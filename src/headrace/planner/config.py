@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from headrace.calls import shape
+from headrace.config_file import read_file
 from headrace.errors import ConfigurationError
 from headrace.limits import Limit, Profile, override, profile_of
 from headrace.providers.catalog import resolve
@@ -19,8 +19,6 @@ from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment
 
 SECRET: Final = re.compile(r"key|secret|token|password|credential|headers", re.I)
 """Options whose values stay unread: `os.environ/NAME` is as good as the key itself to tell two accounts apart."""
-
-MISSING_YAML: Final = 'reading YAML needs one more package: pip install "headrace[plan]" (or write the configuration as JSON or TOML)'
 
 
 class Place(Struct, frozen=True, eq=False):
@@ -61,7 +59,7 @@ class Fleet(Struct, frozen=True, eq=False):
 
 def read_config(path: Path) -> Fleet:
     """The fleet of a .yaml, .json or .toml file. Raises ConfigurationError naming the file and what is wrong."""
-    content = _parsed(path)
+    content = read_file(path)
     try:
         return read_fleet(content)
     except ConfigurationError as error:
@@ -141,34 +139,3 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, str) and value.startswith("os.environ/") and not SECRET.search(name):
         return os.environ.get(value.removeprefix("os.environ/"), value)
     return value
-
-
-# ---- files
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        if path.suffix == ".json":
-            return msgspec.json.decode(text)
-        if path.suffix == ".toml":
-            import tomllib  # late: only this kind of file needs it
-
-            return tomllib.loads(text.decode())
-    except ValueError as error:  # of either format, and of bytes that are not UTF-8
-        raise ConfigurationError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from None
-    return _yaml(path, text)
-
-
-def _yaml(path: Path, text: bytes) -> Any:
-    try:
-        import yaml  # late: an optional package
-    except ImportError:
-        raise ConfigurationError(f"{path}: {MISSING_YAML}") from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
