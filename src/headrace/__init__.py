@@ -42,6 +42,7 @@ _HOME = {
         "TranscriptionResponse", "Usage",
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),
+    "headrace.rebuild": ("stream_chunk_builder",),
     "headrace.routing.events": ("Event",),
     "headrace.settings": ("Settings", "settings"),
     "headrace.streams": ("AsyncStream", "Stream"),

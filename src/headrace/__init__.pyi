@@ -270,6 +270,9 @@ from headrace.providers.catalog import (
 from headrace.providers.catalog import (
     register_provider as register_provider,
 )
+from headrace.rebuild import (
+    stream_chunk_builder as stream_chunk_builder,
+)
 from headrace.routing.events import (
     Event as Event,
 )
