@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote, urlencode
@@ -255,6 +255,49 @@ def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str
 
 async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
     """One attempt, answered whole. Raises HeadraceError."""
+    if call.operation is EMBEDDINGS and requests_for(call, to.provider) > 1:
+        return await _fetch_in_parts(ports, call, to, timeouts)
+    return await _fetch(ports, call, to, timeouts)
+
+
+def requests_for(call: Call, provider: Provider) -> int:
+    """How many requests a call needs: a provider takes only so many texts in one."""
+    texts, most = call.prompt, provider.max_inputs
+    if call.operation is not EMBEDDINGS or not most or not isinstance(texts, list | tuple) or not texts or isinstance(texts[0], int):
+        return 1
+    return -(-len(texts) // most)
+
+
+async def _fetch_in_parts(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
+    """Part after part, joined in order, all within the call's time."""
+    began, texts, most = ports.clock.now(), call.prompt, to.provider.max_inputs
+    parts: list[Any] = []
+    for start in range(0, len(texts), most):
+        some = texts[start : start + most]
+        part = msgspec.structs.replace(call, prompt=some, body={**call.body, call.operation.prompt: msgspec.Raw(encode(some))})
+        left = None if timeouts.total is None else max(0.001, timeouts.total - (ports.clock.now() - began))
+        parts.append(await _fetch(ports, part, to, msgspec.structs.replace(timeouts, total=left)))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Any]) -> JsonObject:
+    """The first part's answer with the vectors of all, numbered on, and the usage of all."""
+    whole: Any = parts[0]
+    vectors: list[Any] = []
+    for part in parts:
+        offset = len(vectors)
+        for position, vector in enumerate(part.data):
+            vector.index = offset + (position if vector.index is None else vector.index)
+            vectors.append(vector)
+    whole.data = vectors
+    used = [part.usage for part in parts]
+    if all(used):
+        for name in ("prompt_tokens", "total_tokens"):
+            setattr(whole.usage, name, sum(usage.get(name) or 0 for usage in used))
+    return whole  # type: ignore[no-any-return]
+
+
+async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
     translation = _translation(call, to)
     request = write(call, to, translation)
     if to.signer is not None:

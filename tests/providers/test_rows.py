@@ -40,12 +40,12 @@ def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
     env = dict.fromkeys(re.findall(r"\{(\w+)\}", row.base_url_template), "abc")
     base_url = row.base_url or find_base_url(row, env) or row.address("https://example.test")
     for operation in PATHS:
-        url = urlsplit(base_url + row.path(operation))
+        url = urlsplit(base_url + row.path(operation).replace("{id}", "1"))
         assert url.scheme in ("http", "https")
         assert url.hostname
         assert "//" not in url.path
         assert "{" not in url.geturl()
-        assert url.path.endswith(("completions", "embeddings"))
+        assert url.path.endswith(PATHS[operation].replace("{id}", "1").rpartition("/")[2]) or operation in row.paths
 
 
 @pytest.mark.parametrize("row", ROWS)

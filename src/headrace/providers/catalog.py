@@ -115,6 +115,8 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     """How its limits are accounted, a name of `headrace.limits`; empty where nobody knows."""
     quota: str = ""
     """The family of its rate-limit headers; empty where it sends none."""
+    max_inputs: int = 0
+    """Texts that one embedding request may hold; 0 where nobody knows. A longer list is sent in several."""
     evidence: Evidence
 
     @property
@@ -267,11 +269,13 @@ def register_provider(
     header: str = "",
     aliases: Sequence[str] = (),
     profile: str = "",
+    max_inputs: int = 0,
 ) -> Provider:
     """Make `name/model` callable in this process; a row of the same name gives way.
 
     api_key_env: the environment variables that may hold the key; without any, none is needed.
     header: the header that takes the key, `Authorization: Bearer` unless given.
+    max_inputs: texts that one embedding request may hold, 0 for any number.
     Raises ConfigurationError that names the argument.
     """
     for spelling in (name, *aliases):
@@ -279,6 +283,8 @@ def register_provider(
             raise ConfigurationError(f"a provider's name must be a word without slashes, such as 'acme'; got {spelling!r}")
     if dialect not in NAMES:
         raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(NAMES)}; got {dialect!r}")
+    if isinstance(max_inputs, bool) or not isinstance(max_inputs, int) or max_inputs < 0:
+        raise ConfigurationError(f"max_inputs of provider {name!r} must be a whole number of at least 0, got {max_inputs!r}")
     parts = split_url(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(f"base_url of provider {name!r} must begin with http:// or https:// and name a host")
@@ -290,6 +296,7 @@ def register_provider(
         auth=Auth(env=env, header=header, optional=not env),
         aliases=tuple(aliases),
         profile=profile,
+        max_inputs=max_inputs,
         evidence=Evidence("register_provider", "", "unchecked"),
     )
     catalog().add(provider)

@@ -32,7 +32,7 @@ from headrace.calls import (
     timeouts_of,
     whole_number,
 )
-from headrace.core import Destination, destination, fetch, open_stream, retries_of
+from headrace.core import Destination, destination, fetch, open_stream, requests_for, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError
 from headrace.limits import (
@@ -367,7 +367,7 @@ class Router:
         return Ask(
             group=group,
             charge=charge,
-            charges=self._priced_charges(group, charge) if group in self._priced else None,
+            charges=self._own_charges(group, call, charge) if group in self._priced or call.operation is EMBEDDINGS else None,
             max_wait=given.pop("max_wait", self._max_wait),
             only=self._eligible(group, tried, now),
             again=again,
@@ -375,11 +375,15 @@ class Router:
             **given,
         )
 
-    def _priced_charges(self, group: str, charge: Charge) -> dict[str, Charge]:
-        """The charge with the most it can cost, for each deployment whose price is known."""
-        priced = [(member.deployment.id, member.deployment.price) for member in self._served[group]]
-        replace = msgspec.structs.replace
-        return {id: replace(charge, money=price.most(charge.input, charge.max_output)) for id, price in priced if price is not None}
+    def _own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
+        """What the call takes of deployments that differ: the most it can cost where prices are known, the requests it is sent in."""
+        own = {}
+        for member in self._served[group]:
+            price, requests = member.deployment.price, requests_for(call, member.to.provider)
+            if price is not None or requests > 1:
+                money = 0 if price is None else price.most(charge.input, charge.max_output)
+                own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
+        return own or None
 
     def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
         """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
