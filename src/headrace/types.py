@@ -270,6 +270,7 @@ class ToolCallDelta(Value, frozen=True):
 
 class AudioDelta(Value, frozen=True):
     data: str = ""
+    format: str = ""
     id: str = ""
     transcript: str = ""
     choice: int = 0

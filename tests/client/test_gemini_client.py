@@ -96,7 +96,7 @@ def test_geminis_own_parameters_pass(client: Client, upstream: Upstream) -> None
     client.chat(
         "hi", model=MODEL, safety_settings=safety, cachedContent="cachedContents/1", labels={"team": "a"},
         responseModalities=["TEXT", "IMAGE"], thinking={"type": "enabled", "budget_tokens": 300}, web_search_options={},
-        extra_body={"x": 1},
+        tools=[{"codeExecution": {}}], extra_body={"x": 1},
     )  # fmt: skip
     body = upstream.seen[0].body
     assert body["safetySettings"] == safety
@@ -105,7 +105,7 @@ def test_geminis_own_parameters_pass(client: Client, upstream: Upstream) -> None
         "responseModalities": ["TEXT", "IMAGE"],
         "thinkingConfig": {"thinkingBudget": 300, "includeThoughts": True},
     }
-    assert body["tools"] == [{"googleSearch": {}}]
+    assert body["tools"] == [{"codeExecution": {}}, {"googleSearch": {}}]
 
 
 def test_what_gemini_cannot_say_is_named_or_left_out(client: Client, upstream: Upstream) -> None:

@@ -413,6 +413,13 @@ def test_only_geminis_own_thinking_goes_back() -> None:
     assert sent[1]["parts"] == [{"text": "ours", "thought": True, "thoughtSignature": "a"}, {"text": "x"}]
 
 
+def test_blocks_of_another_dialect_are_not_replayed() -> None:
+    code = {"executableCode": {"language": "PYTHON", "code": "1"}}
+    blocks = [{"type": "server_tool_use", "id": "s", "input": {}}, {"type": "compaction", "text": "x"}, code]
+    sent = contents(SAID_HI, {"role": "assistant", "content": "x", "content_blocks": blocks})
+    assert sent[1]["parts"] == [code, {"text": "x"}]
+
+
 def call(id_: str, arguments: str = "{}", **more: Any) -> dict[str, Any]:
     return {"id": id_, "type": "function", "function": {"name": "f", "arguments": arguments}, **more}
 

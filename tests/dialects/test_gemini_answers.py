@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import suppress
 from itertools import pairwise
@@ -283,6 +284,22 @@ def test_arguments_in_pieces_are_put_together() -> None:
     for path in ("$", "$.a.b.c", 5):
         with pytest.raises(APIResponseValidationError):
             events_of(sse(part({"jsonPath": "$.a", "numberValue": 1}, name="f"), part({"jsonPath": path, "numberValue": 1})))
+
+
+def test_sound_in_pieces_is_put_together() -> None:
+    def sound(data: str) -> dict[str, Any]:
+        return piece({"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": data}})
+
+    events = events_of(sse(sound("AAE="), sound("AgMEBQ=="), sound("BgcI"), piece(finishReason="STOP")))
+    [part] = collect(events).choices[0].message.content
+    assert isinstance(part, hub.Audio)
+    assert base64.b64decode(part.data, validate=True) == bytes(range(9))
+    assert part.format == "L16;codec=pcm;rate=24000"
+    odd = collect(events_of(sse(sound("AAE="), piece(finishReason="STOP")))).choices[0].message.content[0]
+    assert isinstance(odd, hub.Audio)
+    assert odd.data == "AAE="
+    with pytest.raises(APIResponseValidationError):
+        events_of(sse(sound("not base64")))
 
 
 def test_a_stream_is_written_as_google_frames_it() -> None:

@@ -97,7 +97,7 @@ class _Choice:
             case AudioDelta():
                 block = self._block("audio", 0)
                 transcript = block.fields.get("transcript", "") + event.transcript
-                block.add(event.data, event.extra, id=event.id, transcript=transcript)
+                block.add(event.data, event.extra, id=event.id, transcript=transcript, format=event.format)
             case Logprobs():
                 _join(self.logprobs, event.logprobs)
             case Noted(level="choice"):

@@ -13,7 +13,7 @@ from headrace.dialects.fields import bad, merged, obj, rest
 from headrace.dialects.gemini.calls import History
 from headrace.dialects.gemini.models import version
 from headrace.dialects.gemini.names import camel
-from headrace.dialects.gemini.parts import OWN, ROLE, SIGNED_HERE, kind_of, read_parts, write_part, write_parts
+from headrace.dialects.gemini.parts import ROLE, SIGNED_HERE, is_part, read_parts, write_part, write_parts
 from headrace.types import Extra, Json, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 _TURN: Final = frozenset({"role", "parts"})
@@ -201,7 +201,7 @@ def _ours(part: Thinking) -> bool:
 
 def _replayed(blocks: Json) -> list[dict[str, Json]]:
     given = blocks if isinstance(blocks, list) else []
-    return [dict(camel(block)) for block in given if isinstance(block, Mapping) and kind_of(camel(block)) in OWN]
+    return [dict(camel(block)) for block in given if isinstance(block, Mapping) and is_part(block)]
 
 
 def _signed(parts: list[dict[str, Json]]) -> list[dict[str, Json]]:

@@ -78,6 +78,11 @@ def kind_of(source: Mapping[str, Json]) -> str:
     return next((name for name in OWN if name in source), next((name for name in source if name not in ("thought", *SHARED)), ""))
 
 
+def is_part(block: Mapping[str, Json]) -> bool:
+    """Whether a block that came beside a message is a part of Gemini's: those of other dialects name a type."""
+    return "type" not in block and kind_of(camel(block)) in OWN
+
+
 def _signature(source: Mapping[str, Json]) -> str | None:
     signature = source.get("thoughtSignature")
     return signature if isinstance(signature, str) and signature else None

@@ -12,7 +12,7 @@ from headrace.dialects.fields import bad, items, merged, obj, rest, whole
 from headrace.dialects.gemini.calls import Turn
 from headrace.dialects.gemini.names import camel, ours
 from headrace.dialects.gemini.notes import citations, images, read_logprobs, write_logprobs
-from headrace.dialects.gemini.parts import OWN, ROLE, read_parts, write_part
+from headrace.dialects.gemini.parts import ROLE, read_parts, write_part
 from headrace.types import ChatResponse, Choice, Extra, FinishReason, Image, Json, Message, Other, Part, Usage
 
 FINISHES: Final[Mapping[str, FinishReason]] = {
@@ -227,7 +227,7 @@ def write_choice(choice: Choice) -> dict[str, Json]:
 
 def _ours(parts: tuple[Part, ...]) -> list[Part]:
     """Without what only another provider can read: hidden thinking, and blocks of its own."""
-    return [part for part in parts if not _hidden(part) and (not isinstance(part, Other) or "type" not in part.extra or part.type in OWN)]
+    return [part for part in parts if not _hidden(part) and (not isinstance(part, Other) or "type" not in part.extra)]
 
 
 def _hidden(part: Part) -> bool:

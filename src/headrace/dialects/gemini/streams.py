@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -142,6 +144,9 @@ class _Candidate:
         self._turn = Turn(response_id)
         self._calls = 0
         self._pieces = Pieces()
+        self._heard = b""
+        """Up to two bytes of sound that wait for a third."""
+        self._voice = AudioDelta()
         self._texts: list[Text] = []
         self._sources: dict[str, Json] = {}
         self._noted: dict[str, Json] = {}
@@ -197,7 +202,7 @@ class _Candidate:
                 yield self._call(part)
             case Audio():
                 self._open = ""
-                yield AudioDelta(data=part.data, choice=self._index, extra=part.extra)
+                yield from self._sound(part)
             case _:
                 self._open = ""
                 yield self._other(part)
@@ -222,6 +227,20 @@ class _Candidate:
             extra={name: value for name, value in part.extra.items() if name != "args"},
         )
 
+    def _sound(self, part: Audio) -> Iterator[AudioDelta]:
+        """Sound whose pieces can be put one behind the other: base64 does so by threes of bytes only."""
+        try:
+            raw = self._heard + a2b_base64(part.data, strict_mode=True)
+        except Base64Error:
+            raise ValueError("a piece of sound is not base64") from None
+        whole = len(raw) - len(raw) % 3
+        self._heard, self._voice = raw[whole:], AudioDelta(format=part.format, choice=self._index, extra=part.extra)
+        if whole:
+            yield self._spoken(raw[:whole])
+
+    def _spoken(self, raw: bytes) -> AudioDelta:
+        return msgspec.structs.replace(self._voice, data=b2a_base64(raw, newline=False).decode())
+
     def _other(self, part: Part) -> Noted:
         wire = dict(part.extra) if not isinstance(part, File) else write_part(part, "", foreign=False)
         picture = image(wire)
@@ -229,6 +248,8 @@ class _Candidate:
         return Noted(level="message", choice=self._index, extra=extra)
 
     def end(self) -> Iterator[StreamEvent]:
+        if self._heard:
+            yield self._spoken(self._heard)
         notes: dict[str, Any] = citations(self._sources, self._texts)
         if notes:
             yield Noted(level="message", choice=self._index, extra=notes)

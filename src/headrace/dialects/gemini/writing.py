@@ -10,7 +10,7 @@ import msgspec
 from headrace.dialects.gemini.failures import write_error_body
 from headrace.dialects.gemini.names import ours
 from headrace.dialects.gemini.notes import write_logprobs
-from headrace.dialects.gemini.parts import OWN, ROLE, kind_of, write_part
+from headrace.dialects.gemini.parts import ROLE, write_part
 from headrace.dialects.gemini.responses import NOTES, write_finish, write_usage
 from headrace.dialects.gemini.streams import BLOCKS
 from headrace.errors import Failure
@@ -108,8 +108,9 @@ class Writer:
         return b"" if part is None else self._candidate(event.choice, [part], {})
 
     def _noted(self, event: Noted) -> bytes:
+        """Blocks that name a type are another dialect's."""
         blocks = event.extra.get(BLOCKS)
-        them = [block for block in blocks if isinstance(block, dict) and _own(block)] if isinstance(blocks, list) else []
+        them = [block for block in blocks if isinstance(block, dict) and "type" not in block] if isinstance(blocks, list) else []
         extra = {name: value for name, value in ours(event.extra).items() if name not in NOTES}
         role = extra.pop(ROLE, "model")
         if not them and not extra and role == "model":
@@ -139,11 +140,6 @@ class Writer:
         return {"content": {"parts": [{"text": ""}], "role": "model"}, **end, "index": event.choice}
 
 
-def _own(block: Mapping[str, Json]) -> bool:
-    """Whether a block is a part of Gemini's. Those of other dialects name a type."""
-    return "type" not in block or kind_of(block) in OWN
-
-
 def _part(event: Any) -> dict[str, Json] | None:
     extra = ours(event.extra)
     match event:
@@ -154,7 +150,8 @@ def _part(event: Any) -> dict[str, Json] | None:
         case ThinkingDelta() if event.text or event.signature:
             return write_part(Thinking(text=event.text, signature=event.signature, extra=extra), "", foreign=False)
         case AudioDelta() if event.data:
-            return write_part(Audio(data=event.data, extra={"mimeType": _SPOKEN, **extra}), "", foreign=False)
+            kind = {} if event.format else {"mimeType": _SPOKEN}
+            return write_part(Audio(data=event.data, format=event.format, extra={**kind, **extra}), "", foreign=False)
         case AudioDelta() if event.transcript:
             return {"text": event.transcript}
     return None
