@@ -1,0 +1,249 @@
+"""Streams of OpenAI's Responses as events of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from headrace.dialects.base import Target
+from headrace.dialects.failures import read_error_inside
+from headrace.dialects.fields import items, obj
+from headrace.dialects.openai_responses.items import read_item
+from headrace.dialects.openai_responses.responses import kept, read_finish, read_usage
+from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream, error_of
+from headrace.types import (
+    Finished,
+    Json,
+    Logprobs,
+    Noted,
+    Part,
+    Refusal,
+    RefusalDelta,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    UsageReported,
+)
+from headrace.wire import Frame
+
+_decode = msgspec.json.Decoder().decode
+
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+
+
+@dataclass(slots=True)
+class _Item:
+    """One item as far as it came."""
+
+    said: dict[int, str] = field(default_factory=dict)
+    """Text of each part of a message, by its place; of reasoning and calls under 0."""
+    block: int = 0
+    """Its number among thoughts, or among calls."""
+    part: int = -1
+    """The part of a reasoning summary that is being told."""
+    told: bool = False
+    """Whether it was begun, for a call: whether its id and name were said."""
+    done: bool = False
+
+
+class Reader:
+    """Events of Responses as the hub's. Text that only a closing event has is told then."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._items: dict[int, _Item] = {}
+        self._texts: dict[tuple[int, int], int] = {}
+        self._thoughts = 0
+        self._calls = 0
+        self._started = False
+        self._over = False
+
+    def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
+        """Raises HeadraceError for an error inside the stream and for what is no event."""
+        data = frame.data
+        if not data or data.isspace() or data[:6] == b"[DONE]":
+            return []
+        try:
+            event = _decode(data)
+            return list(self._events(obj(event, "the event"), frame.event or ""))
+        except (msgspec.DecodeError, RecursionError):
+            if last:
+                return []
+        except HeadraceError as error:
+            if not isinstance(error, BadRequestError) or error.failure.provider:
+                raise
+        except (AttributeError, TypeError, ValueError, KeyError):
+            pass  # told below
+        message = f"{self._target.provider}: an event of the stream ({len(data)} bytes) is not what the dialect allows"
+        raise APIResponseValidationError.of(self._failure(Kind.BAD_RESPONSE, message))
+
+    def close(self) -> list[StreamEvent]:
+        """Raises TruncatedStream unless the response had been told to be complete."""
+        if not self._over:
+            message = f"{self._target.provider}: the stream ended before it was finished"
+            raise TruncatedStream.of(self._failure(Kind.TRUNCATED, message))
+        return []
+
+    def _failure(self, kind: Kind, message: str) -> Failure:
+        return Failure(kind, message, provider=self._target.provider, model=self._target.model)
+
+    def _events(self, event: Mapping[str, Json], name: str) -> Iterator[StreamEvent]:
+        kind = event.get("type") or name
+        if self._over:
+            return
+        if kind in ("error", "response.failed"):
+            raise self._error(event)
+        if kind in _ENDS:
+            yield from self._end(obj(event.get("response"), "response"))
+        elif kind in ("response.created", "response.in_progress", "response.queued"):
+            yield from self._start(event.get("response"))
+        elif kind in ("response.output_item.added", "response.output_item.done"):
+            item = obj(event.get("item"), "item")
+            yield from self._added(self._at(event), item) if kind.endswith("added") else self._done(self._at(event), item)
+        elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
+            yield from self._delta(kind, event)
+
+    def _error(self, event: Mapping[str, Json]) -> HeadraceError:
+        """An `error` event is the error itself; a failed response has it inside."""
+        response = event.get("response")
+        told = response.get("error") if isinstance(response, Mapping) else event.get("error")
+        if told is None:
+            told = {name: event.get(name) for name in ("message", "code", "param")}
+            told = told if any(told.values()) else "the response failed"
+        return error_of(read_error_inside({"error": told}, provider=self._target.provider, model=self._target.model))
+
+    @staticmethod
+    def _at(event: Mapping[str, Json]) -> int:
+        at = event.get("output_index")
+        return at if isinstance(at, int) else 0
+
+    def _start(self, response: Json) -> Iterator[StreamEvent]:
+        if self._started or not isinstance(response, Mapping):
+            return
+        self._started = True
+        created = response.get("created_at")
+        created = int(created) if isinstance(created, int | float) and not isinstance(created, bool) else 0
+        yield Started(id=str(response.get("id") or ""), model=str(response.get("model") or ""), created=created)
+
+    # items
+
+    def _item(self, at: int) -> _Item:
+        return self._items.setdefault(at, _Item())
+
+    def _added(self, at: int, item: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        kind = item.get("type")
+        if kind in ("function_call", "custom_tool_call") and isinstance(item.get("name"), str):
+            field = "arguments" if kind == "function_call" else "input"
+            said = item.get(field)
+            yield self._begin_call(at, item, said if isinstance(said, str) else "")
+        else:
+            self._item(at)
+
+    def _begin_call(self, at: int, item: Mapping[str, Json], arguments: str) -> ToolCallDelta:
+        state = self._item(at)
+        state.block, state.told, state.said[0] = self._calls, True, arguments
+        self._calls += 1
+        return ToolCallDelta(
+            index=state.block,
+            id=str(item.get("call_id") or ""),
+            name=str(item.get("name") or ""),
+            arguments=arguments,
+            kind=cast("Any", "custom" if item.get("type") == "custom_tool_call" else "function"),
+        )
+
+    def _delta(self, kind: str, event: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        at, text = self._at(event), event["delta"]
+        state = self._item(at)
+        match kind:
+            case "response.output_text.delta":
+                part = event.get("content_index") or 0
+                state.said[part] = state.said.get(part, "") + text
+                yield TextDelta(text=text, block=self._text(at, part))
+            case "response.refusal.delta":
+                part = event.get("content_index") or 0
+                state.said[part] = state.said.get(part, "") + text
+                yield RefusalDelta(text=text)
+            case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
+                yield self._thought(state, event, text)
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" if state.told:
+                state.said[0] = state.said.get(0, "") + text
+                custom = kind.startswith("response.custom")
+                yield ToolCallDelta(index=state.block, arguments=text, kind=cast("Any", "custom" if custom else "function"))
+
+    def _thought(self, state: _Item, event: Mapping[str, Json], text: str) -> ThinkingDelta:
+        """Parts of one item's reasoning are set apart by an empty line, as they are when read whole."""
+        part = event.get("summary_index", event.get("content_index")) or 0
+        self._begin_thought(state)
+        if part > state.part >= 0:
+            text = "\n\n" + text
+        state.part = max(part, state.part)
+        state.said[0] = state.said.get(0, "") + text
+        return ThinkingDelta(text=text, block=state.block)
+
+    def _begin_thought(self, state: _Item) -> None:
+        if not state.told:
+            state.told, state.block = True, self._thoughts
+            self._thoughts += 1
+
+    def _text(self, at: int, part: int) -> int:
+        """The number of a text among all texts."""
+        return self._texts.setdefault((at, part), len(self._texts))
+
+    def _done(self, at: int, item: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        """An item is complete: what its deltas did not say is told now."""
+        state = self._item(at)
+        if state.done:
+            return
+        state.done = True
+        for index, part in enumerate(read_item(item, "item")):
+            yield from self._rest(at, index, part, state)
+
+    def _rest(self, at: int, index: int, part: Part, state: _Item) -> Iterator[StreamEvent]:
+        match part:
+            case Text():
+                more = _more(part.text, state.said.get(index, ""))
+                yield TextDelta(text=more, block=self._text(at, index), extra=part.extra)
+                if part.extra.get("logprobs"):
+                    yield Logprobs(logprobs={"content": part.extra["logprobs"]})
+            case Refusal():
+                yield RefusalDelta(text=_more(part.text, state.said.get(index, "")), extra=part.extra)
+            case Thinking():
+                self._begin_thought(state)
+                yield ThinkingDelta(text=_more(part.text, state.said.get(0, "")), data=part.data, block=state.block, extra=part.extra)
+            case ToolCall():
+                begun = state.told
+                if not begun:
+                    call = {"call_id": part.id, "name": part.name, "type": "custom_tool_call" if part.kind == "custom" else ""}
+                    yield self._begin_call(at, call, part.arguments)
+                more = _more(part.arguments, state.said.get(0, "")) if begun else ""
+                if more or part.extra:
+                    yield ToolCallDelta(index=state.block, arguments=more, kind=part.kind, extra=part.extra)
+            case _:
+                yield Noted(level="message", extra={"content_blocks": [dict(part.extra)]})
+
+    def _end(self, response: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        """The response is complete, and says itself once more."""
+        yield from self._start(response)
+        for at, item in enumerate(items(response.get("output"), "output")):
+            if at not in self._items or not self._items[at].done:
+                yield from self._done(at, obj(item, f"output[{at}]"))
+        extra = kept(response)
+        if extra:
+            yield Noted(extra=extra)
+        yield Finished(finish=read_finish(response, called=self._calls > 0) or "other")
+        if isinstance(response.get("usage"), Mapping):
+            yield UsageReported(usage=read_usage(response["usage"]))
+        self._over = True
+
+
+def _more(whole: str, said: str) -> str:
+    """What of a text was not told yet. A text that was told otherwise stays as it was told."""
+    return whole[len(said) :] if whole.startswith(said) else ""
