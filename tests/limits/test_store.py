@@ -75,7 +75,9 @@ steps = st.lists(
         st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1)),
         st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
         st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
-        st.tuples(st.just("restore"), st.lists(st.tuples(st.floats(0, 80), st.floats(0, 400)), max_size=5)),
+        st.tuples(
+            st.just("restore"), st.sampled_from([0.0, float(START)]), st.lists(st.tuples(st.floats(0, 80), st.floats(0, 400)), max_size=5)
+        ),
         st.tuples(st.just("report"), st.integers(0, 3), st.floats(0, 100)),
     ).flatmap(lambda step: seconds.map(lambda passed: (passed, step))),
     max_size=40,
@@ -106,8 +108,8 @@ class History:
                 return settlement("a", id, answer.at, 30.0, corrections)
             case ("hold", duration):
                 return closing("a", duration)
-            case ("restore", charges):
-                return restoring("a", 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
+            case ("restore", born, charges):
+                return restoring("a", born, 20.0, 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
             case ("report", process, demand):
                 return reporting("a", f"p{process}", demand, 30.0, [])
         raise AssertionError(step)

@@ -96,9 +96,9 @@ class Account:
         """The moment at which a call fits, and the limit that decides it."""
         at = self.held_until if self.held_until > now else now
         binding = None
-        urgent = urgent or self.urgent_until <= now
+        whole = urgent or self.urgent_until <= now
         for meter, cost in zip(self.meters, costs[1], strict=False):
-            fits = meter.when(cost, now, self._doubt(meter, costs[0]), urgent)
+            fits = meter.when(cost, now, self._doubt(meter, costs[0]), urgent, whole)
             if fits > at:
                 at, binding = fits, meter
         return at, binding
@@ -108,10 +108,10 @@ class Account:
         for ties. None when it may not fit: `when` knows."""
         if self.held_until > now:
             return None
-        urgent = urgent or self.urgent_until <= now
+        whole = urgent or self.urgent_until <= now
         price = fullest = 0.0
         for meter, cost in zip(self.meters, costs[1], strict=False):
-            share = meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent)
+            share = meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole)
             if share < 0:
                 return None
             if share > fullest:

@@ -230,10 +230,10 @@ local function hold()
 end
 
 local function restore()
-  local keep, lease, count = ARGV[3], argument(4), argument(5)
-  for i = 6, 5 + count do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
+  local keep, lease, known, away, count = ARGV[3], argument(4), argument(5), argument(6), argument(7)
+  for i = 8, 7 + count do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
   if count > 0 then redis.call('PEXPIRE', flight, keep) end
-  local terms, at = {}, 6 + count
+  local terms, at = {}, 8 + count
   while at <= #ARGV do
     local term = {key = ARGV[at], span = argument(at + 1), slot = argument(at + 2), rate = argument(at + 3), debt = argument(at + 4), charges = {}}
     local charges = argument(at + 5)
@@ -249,7 +249,7 @@ local function restore()
   for _, term in ipairs(terms) do
     forget(term)
     for _, charge in ipairs(term.charges) do
-      if charge[1] < term.span then add(term, now - charge[1], charge[2]) end
+      if charge[1] < term.span and (born ~= known or charge[1] <= away) then add(term, now - charge[1], charge[2]) end
     end
     if term.rate > 0 then term.paid = math.max(term.paid, now + term.debt) end
   end
@@ -310,7 +310,8 @@ local function report()
   for i = 8, #ARGV do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
   if #ARGV >= 8 then redis.call('PEXPIRE', flight, keep) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
-  return {found[1] or '', found[2] or '', found[3], found[4], redis.call('HGET', books, 'born') or '0', text(now)}
+  local kept = redis.call('HMGET', books, 'born', 'held')
+  return {found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)}
 end
 
 local operations = {admit = admit, settle = settle, hold = hold, restore = restore, report = report}

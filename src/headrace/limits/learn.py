@@ -51,7 +51,7 @@ class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_foreign", "_grown_at", "_last_refusal", "_learned", "_passed",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_foreign", "_grown_at", "_last_refusal", "_learned", "_newest", "_passed",
         "_refusals", "_settings", "_unexplained",
     )  # fmt: skip
 
@@ -69,6 +69,8 @@ class Learner:
         self._learned: list[tuple[Meter, float, float]] = []
         """Windows that explained a refusal: meter, window, when."""
         self._agreeing: dict[Meter, int] = {}
+        self._newest: dict[Meter, float] = {}
+        """When the call was sent whose reply was the last word on a limit."""
         self._foreign: dict[Meter, Foreign] = {}
         if account.profile.confidence == "unknown":
             self._be_careful(settings.first_tolerance)
@@ -84,7 +86,7 @@ class Learner:
         wait = failure.retry_after if failure.retry_after is not None else backoff
         self._account.held_until = max(self._account.held_until, now + wait)
         for view in views:
-            self._heed_limit(view)
+            self._heed_limit(view, taken.at)
         if failure.kind is Kind.RATE_LIMIT and not self._bucket_was_full(failure, taken, now, now + wait) and quiet > 1.0:
             self._explain(failure, views, now, quiet)
 
@@ -180,7 +182,7 @@ class Learner:
         if self._last_refusal > -math.inf or self._cautious_at is not None:
             self._relax(now)
         for view in views:
-            self._heed_limit(view)
+            self._heed_limit(view, taken.at)
             self._heed_remaining(view, taken)
 
     def _relax(self, now: float) -> None:
@@ -222,11 +224,12 @@ class Learner:
 
     # ---- headers
 
-    def _heed_limit(self, view: QuotaView) -> None:
-        """A lower limit than ours counts at once, ours again after three replies that say so."""
+    def _heed_limit(self, view: QuotaView, sent: float) -> None:
+        """A lower limit than ours counts at once, ours again after three replies that say so. Replies to earlier calls are no news."""
         meter = self._meter_for(view)
-        if meter is None or not view.limit:
+        if meter is None or not view.limit or sent < self._newest.get(meter, -math.inf):
             return
+        self._newest[meter] = sent
         ours = float(meter.limit.amount)
         short = next((window for window in SHORT_WINDOWS if abs(view.limit * MINUTE / window / ours - 1) < 0.02), None)
         if view.window is None and short is not None and meter.limit.unit is Unit.REQUESTS:

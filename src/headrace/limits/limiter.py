@@ -49,6 +49,7 @@ from headrace.limits.scheduler import (
     prices,
     queueing,
     score,
+    shut_until,
     soonest,
 )
 from headrace.limits.view import QuotaView
@@ -125,7 +126,7 @@ class _Waiter(Waiting, eq=False, kw_only=True):
 class _Group(Group):
     """A group, its line, and the one who keeps the time for all."""
 
-    __slots__ = ("keeper", "line", "waiters", "wake_at")
+    __slots__ = ("keeper", "line", "opens_at", "waiters", "wake_at")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -133,8 +134,11 @@ class _Group(Group):
         self.waiters: OrderedDict[_Waiter, None] = OrderedDict()
         """Those who really wait, the newest last: he keeps the time longest."""
         self.keeper: _Waiter | None = None
-        self.wake_at = math.inf
+        self.wake_at = self.opens_at = math.inf
 
+
+ROUNDING: Final = 1e-6
+"""Seconds by which a sum of moments may be off."""
 
 _Fitting: TypeAlias = tuple[Member, Costs, tuple[float, float]]
 """A deployment with room for a call, what the call costs there, and what it is worth."""
@@ -217,6 +221,8 @@ class Limiter:
                 self._scopes[scope] = Account(scope, limits, OWN, EXACT)
             else:
                 known.configure(limits, OWN)
+                for group in self._groups.values():
+                    self._look_again(group)
 
     def remove_scope(self, scope: str) -> None:
         """Forget limits of our own; calls that name them are refused from now on."""
@@ -239,10 +245,15 @@ class Limiter:
                 reservation = self._at_once(group, ask, scopes, now)
                 if reservation is not None:
                     return reservation
-            waiting = self._enqueue(group, ask, scopes, now)
+            waiting = self._waiting(group, ask, scopes, now)
+            hopeless = self._hopeless(group, waiting, now)
+            group.line.push(waiting, first=ask.again)
             self._consider(group, waiting, now)
             if waiting.granted is not None:
                 return waiting.granted
+            if hopeless is not None:
+                group.line.leave(waiting)
+                raise hopeless
             waiting.waiter = clock.waiter()
             group.waiters[waiting] = None
             queued = None if self._on_queued is None else self._availability(group, waiting, now)
@@ -283,7 +294,7 @@ class Limiter:
     def _look(self, group: _Group, waiting: _Waiter, now: float) -> None:
         """After a wait: serve whoever can be served, if it is our turn to. Raises QueueTimeout when our time is up."""
         with self._lock:
-            if group.keeper is waiting and now >= group.wake_at:
+            if (group.keeper is waiting or now >= waiting.until) and now >= group.wake_at:
                 self._match(group, now)
             if waiting.granted is None and waiting.refused is None and now >= waiting.until:
                 raise self._too_late(group, waiting, now)
@@ -377,38 +388,46 @@ class Limiter:
 
     # ---- the line
 
-    def _enqueue(self, group: _Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> _Waiter:
+    def _waiting(self, group: _Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> _Waiter:
         until = min(math.inf if ask.deadline is None else ask.deadline, math.inf if ask.max_wait is None else now + ask.max_wait)
         cost = ask.charge.input + min(ask.charge.max_output, 1024) + self.settings.call_cost
         waiting = _Waiter(
             ask.tenant, max(ask.weight, 1e-9), int(ask.priority), cost,
             ask=ask, scopes=scopes, allowed=group.allowed(ask), since=now, until=until,
         )  # fmt: skip
-        self._refuse_never(group, waiting)
+        never = self._never(group, waiting)
+        if never is not None:
+            raise never
         broke = self._broke(group, waiting, now)
         if broke is not None:
             raise broke
         if len(group.line) >= self.settings.max_queue:
             message = f"{group.name}: {len(group.line)} calls wait already, no more are taken (max_queue)"
             raise QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=self._estimate(group, waiting, now)[0]))
-        if until < math.inf and (until <= now or now + self._estimate(group, waiting, now)[0] > until):
-            raise self._too_late(group, waiting, now)
-        group.line.push(waiting, first=ask.again)
+        waiting.lane = (ask.scopes, waiting.allowed) if scopes or waiting.allowed is not None else None
         return waiting
 
-    def _refuse_never(self, group: _Group, waiting: _Waiter) -> None:
+    def _hopeless(self, group: _Group, waiting: _Waiter, now: float) -> QueueTimeout | None:
+        """What a call is told whose time cannot suffice, unless there is room for it now."""
+        until = waiting.until
+        if until == math.inf or (until > now and now + self._estimate(group, waiting, now)[0] <= until + ROUNDING):
+            return None
+        return self._too_late(group, waiting, now)
+
+    def _never(self, group: _Group, waiting: _Waiter) -> HeadraceError | None:
         """A call larger than a limit of every deployment it may go to, or of a scope."""
         if waiting.allowed == frozenset():
-            raise _nobody(group.name)
+            return _nobody(group.name)
         charge = waiting.ask.charge
         for scope in waiting.scopes:
             blocked = scope.never(scope.costs(charge))
             if blocked is not None:
-                raise _never_fits(group.name, *blocked)
+                return _never_fits(group.name, *blocked)
         found = [member.account.never(waiting.costs_at(member)) for member in group.members if waiting.may(member)]
         blocking = [blocked for blocked in found if blocked is not None]
         if len(blocking) == len(found):
-            raise _never_fits(group.name, *max(blocking, key=lambda blocked: blocked[0].room))
+            return _never_fits(group.name, *max(blocking, key=lambda blocked: blocked[0].whole))
+        return None
 
     def _broke(self, group: _Group, waiting: _Waiter, now: float) -> BudgetExceededError | None:
         """Nobody waits for money: a budget that is spent, for every deployment it may go to, is an end and not a queue."""
@@ -459,12 +478,15 @@ class Limiter:
         ahead: list[_Waiter] = []
         priced: dict[Member, tuple[float, ...]] = {}
         while group.line:
-            urgent = (ahead or group.line.first(1))[0].urgent
+            first = ahead or self._ahead(group, now, 1)
+            if not first:
+                break
+            urgent = first[0].urgent
             open_now = [member for member in group.members if member.open_at(now, urgent) <= now]
             if not open_now:
                 break
             if len(ahead) <= settings.look_ahead // 2:
-                ahead = group.line.first(settings.look_ahead)
+                ahead = self._ahead(group, now, settings.look_ahead)
             priced = priced or {member: prices(member.account, now) for member in group.members}
             found = pick(ahead, group, open_now, priced, now, behind=settings.behind, most_bypassed=settings.most_bypassed)
             if found is None:
@@ -475,6 +497,21 @@ class Limiter:
             changed = found.member.account
             priced.update({member: prices(changed, now) for member in group.members if member.account is changed})
         self._plan_next(group, now)
+
+    def _ahead(self, group: _Group, now: float, count: int) -> list[_Waiter]:
+        """The next in line, but for those who could not go wherever there is room: whose scopes are shut, or all their deployments.
+
+        They hold nobody up; the moment at which the first of them can go is kept in `opens_at`.
+        """
+        group.opens_at = math.inf
+
+        def shut(waiting: _Waiter) -> bool:
+            at = shut_until(group, waiting, now)
+            if at > now:
+                group.opens_at = min(group.opens_at, at)
+            return at > now
+
+        return group.line.first(count, shut)
 
     def _serve(self, group: _Group, waiting: _Waiter, member: Member, now: float) -> None:
         group.line.serve(waiting)
@@ -498,10 +535,16 @@ class Limiter:
         before, group.wake_at = group.wake_at, math.inf
         if not group.line:
             return
-        ahead = group.line.first(self.settings.look_ahead)
-        at, binding = next_opening(ahead, group, now)
-        ahead[0].binding = ahead[0].binding or (label(binding))
-        group.wake_at = max(at, now + 1e-4)
+        ahead = self._ahead(group, now, self.settings.look_ahead)
+        first = ahead[0] if ahead else group.line.first(1)[0]
+        never = self._never(group, first)
+        if never is not None:
+            self._refuse(group, first, never)
+            self._plan_next(group, now)
+            return
+        at, binding = next_opening(ahead, group, now) if ahead else (math.inf, soonest(group, first, now)[1])
+        first.binding = first.binding or label(binding)
+        group.wake_at = max(min(at, group.opens_at), now + 1e-4)
         if group.keeper is None:
             self._hand_over(group)
         elif group.wake_at < before and group.keeper.waiter is not None:
@@ -636,7 +679,7 @@ class Limiter:
 
 
 OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
-EXACT: Final = MeterSettings(spread=0.0, kept_for_urgent=0.0, paced=False)
+EXACT: Final = MeterSettings(spread=0.0, short_spread=0.0, kept_for_urgent=0.0, paced=False)
 
 
 def _nobody(group: str) -> BadRequestError:
@@ -647,7 +690,7 @@ def _never_fits(group: str, meter: Meter, cost: float) -> NeverFits:
     label = meter.limit.label
     message = (
         f"{group}: the call is larger than a whole limit: it needs {cost:.0f} {meter.limit.unit.value}, and "
-        f"{label} allows {meter.room:.0f}. Ask for fewer tokens (max_tokens), or raise {label}"
+        f"{label} allows {meter.whole:.0f}. Ask for fewer tokens (max_tokens), or raise {label}"
     )
     return NeverFits.of(Failure(Kind.NEVER_FITS, message, model=group))
 

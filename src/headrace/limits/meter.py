@@ -65,7 +65,7 @@ class Meter:
     __slots__ = (
         "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival", "as_written", "doubted",
         "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
-        "tolerance",
+        "tolerance", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -124,6 +124,8 @@ class Meter:
 
     def _apply(self) -> None:
         amount = self.limit.amount if self.stated is None else min(self.limit.amount, self.stated)
+        self.whole: float = amount
+        """What the limit allows within a window, to nobody but us and with nothing in doubt."""
         whole = amount * (1 - self._margin)
         self.room = max(0.02 * amount, whole - self._foreign * self._log.window)
         """What may be charged within a window."""
@@ -183,22 +185,22 @@ class Meter:
             return self._pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent))
         return math.inf if self.limit.unit is Unit.IN_FLIGHT and self.running >= self.room else now
 
-    def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True) -> float:
+    def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
         """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
 
-        doubt: what may be on the provider's books that is not on ours.
+        doubt: what may be on the provider's books that is not on ours; whole: whether what is kept for interactive calls may be used.
         """
         if self.limit.unit is Unit.IN_FLIGHT:
             return now if self.running + cost <= self.room + EPSILON else math.inf
-        room = (self.room if urgent else self.room_behind_urgent) - doubt
-        at = self._log.when(cost, room if room > cost or cost > self.room else cost, now)
+        room = (self.room if whole else self.room_behind_urgent) - doubt
+        at = self._log.when(cost, room if room > cost or cost > self.whole + EPSILON else cost, now)
         if self._pace is not None:
             at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent)))
         for log, amount, _ in self._shorter:
             at = max(at, log.when(cost, amount, now))
         return at
 
-    def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool) -> float:
+    def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool, whole: bool) -> float:
         """The used part of the limit when a call surely fits now; below 0 when it may not: then `when` knows.
 
         The same rules as there, in the one order that finds out soonest: this is asked of every limit of every deployment for every call.
@@ -207,7 +209,7 @@ class Meter:
             return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
         log = self._log
         used = log.current(now)
-        if used + cost > (self.room if urgent else self.room_behind_urgent) - doubt + EPSILON:
+        if used + cost > (self.room if whole else self.room_behind_urgent) - doubt + EPSILON:
             return -1.0
         if self._pace is not None:
             tolerance = self.tolerance if self._burst is None and not urgent else self._tolerance_for(cost, urgent)
@@ -241,8 +243,11 @@ class Meter:
             self._pace.paid_until = max(self._pace.paid_until, until + level)
 
     def never(self, cost: float) -> bool:
-        """Whether a call of this cost is larger than the whole limit, or than the bucket behind it."""
-        return cost > self.room + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
+        """Whether a call of this cost is larger than the whole limit, or than the bucket behind it.
+
+        What is kept free for a while, of doubt or for others, is no reason to refuse a call: it goes when nothing else is on the books.
+        """
+        return cost > self.whole + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
 
     def spent(self, cost: float, now: float) -> bool:
         """Whether the money for such a call is gone for good, and not only set aside for calls that are under way."""

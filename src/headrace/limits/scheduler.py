@@ -164,6 +164,18 @@ def soonest(group: Group, waiting: Waiting, now: float) -> tuple[float, Meter | 
     return best
 
 
+def shut_until(group: Group, waiting: Waiting, now: float) -> float:
+    """The moment before which a call cannot go whatever room the deployments of others have: of its scopes, and of its own deployments."""
+    at, urgent = now, waiting.urgent
+    if waiting.allowed is not None:
+        at = min((member.open_at(now, urgent) for member in group.members if waiting.may(member)), default=math.inf)
+    if waiting.scopes:
+        charges = waiting.ask.charges
+        offered = (waiting.ask.charge,) if charges is None else [waiting.ask.charge_at(member.id) for member in group.members]
+        at = max(at, min(max(scope.when(scope.costs(charge), now, urgent)[0] for scope in waiting.scopes) for charge in offered))
+    return at
+
+
 def label(meter: Meter | None) -> str | None:
     """What the user calls a limit."""
     return None if meter is None else meter.limit.label
@@ -216,7 +228,7 @@ def pick(
     one that was passed too often has the deployment that opens to it first for itself.
     """
     best: Match | None = None
-    kept = soonest(group, ahead[0], now)[2] if ahead and ahead[0].bypassed >= most_bypassed else None
+    kept = _kept(ahead[0], group, now) if ahead and ahead[0].bypassed >= most_bypassed else None
     for position, waiting in enumerate(ahead):
         if best is not None and behind * position >= best.regret:
             break
@@ -231,6 +243,12 @@ def pick(
     if best is not None and len(open_now) > 1:
         best.member = _among_equals(best, ahead[best.position], open_now, priced, now, kept)
     return best
+
+
+def _kept(first: Waiting, group: Group, now: float) -> Member | None:
+    """The deployment that is left to one who was passed too often. Not for hours: a day's limit would stand still with room for others."""
+    at, _, member = soonest(group, first, now)
+    return member if at - now <= KEPT_FOR else None
 
 
 def fits(member: Member, waiting: Waiting, now: float) -> bool:
@@ -262,6 +280,8 @@ def _among_equals(
 # ---- how long
 
 
+KEPT_FOR: Final = 90.0
+"""Seconds for which a deployment may be kept free for one call: every window of a minute has passed by then."""
 LOOK_AGAIN: Final = 0.05
 """Seconds until the line is looked at again when all of it seems to fit and yet waits."""
 

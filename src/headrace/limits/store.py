@@ -190,9 +190,10 @@ def closing(account: str, seconds: float) -> Message:
     return Message("hold", account, [micros(seconds), round(1000 * (seconds + 120))])
 
 
-def restoring(account: str, lease: float, ids: Sequence[str], standings: Sequence[Standing]) -> Message:
-    """Tell books that were away, or are new, what was charged without them."""
-    arguments: list[Argument] = [keep_of([one.span for one in standings], lease), micros(lease), len(ids), *ids]
+def restoring(account: str, born: float, away: float, lease: float, ids: Sequence[str], standings: Sequence[Standing]) -> Message:
+    """Tell the books what was charged without them: the last `away` seconds if they are the ones of then, everything if they are new."""
+    keep = keep_of([one.span for one in standings], lease)
+    arguments: list[Argument] = [keep, micros(lease), born, micros(away), len(ids), *ids]
     for one in standings:
         arguments += [one.key, micros(one.span), slot_of(one.window), one.rate / MICRO, micros(one.debt), len(one.charges)]
         for age, cost in one.charges:
@@ -428,7 +429,7 @@ class Books:
         return ["1"]
 
     def restore(self, now: float, arguments: list[Any]) -> list[str]:
-        _, lease, count, *rest = arguments
+        _, lease, known, away, count, *rest = arguments
         self.flight.update(dict.fromkeys(rest[:count], now + lease))
         self.born = self.born or now
         rest = rest[count:]
@@ -437,7 +438,7 @@ class Books:
             row = self._row(key)
             self._forget(row, span, slot, now)
             for age, cost in batched(rest[: 2 * charges], 2):
-                if age < span:
+                if age < span and (self.born != known or age <= away):
                     self._add(row, slot, now - age, cost)
             rest = rest[2 * charges :]
             if rate > 0:
@@ -452,7 +453,7 @@ class Books:
             self._share_out(now, current, epoch)
         self.flight.update(dict.fromkeys(ids, now + lease))
         shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
-        return [*shares, text(self.born), text(now)]
+        return [*shares, text(self.born), text(now), text(self.held - now)]
 
     def _share_out(self, now: float, current: int, epoch: float) -> None:
         old = self.members

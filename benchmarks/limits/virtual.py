@@ -1,0 +1,243 @@
+"""The limiter against eleven kinds of enforcers, in virtual time: `python -m benchmarks.limits.virtual [--quick]`.
+
+Runs B1, B2 and B4 to B7 of the study the limiter was designed with. B3, many processes, is measured with the shared store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from tests.limits.town import KINDS, SPREAD, UNEQUAL, Job, Town, known, mixed, small, told_nothing
+
+from headrace.errors import HeadraceError
+from headrace.limits import Ask, Charge, Limit, Limiter, Priority, Unit, Used
+from headrace.runtime.virtual import World
+
+SHORT = ("tb1/reserve", "fix10/reserve", "fix1/reserve", "slide1/reserve")
+"""Kinds that count requests over less than a minute: there calls are small, so that requests bind."""
+EVEN = 0.99
+USE = {"fix10/reserve": 0.97, "fix1/reserve": 0.78, "slide1/reserve": 0.78}
+"""Least use of the binding limit; w / (w + spread) is the most that hard windows of w seconds allow."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure, and what it should be."""
+
+    what: str
+    figure: str
+    target: str
+    passed: bool
+
+
+def table(count: int, *, told: bool) -> Iterator[Row]:
+    """B1 with all of a provider's profile, B2 with no more than how it counts tokens."""
+    for kind, rules in KINDS.items():
+        town = Town(rules, known(kind) if told else told_nothing(kind))
+        town.backlog(count, small if kind in SHORT else mixed)
+        town.world.run()
+        refused, use = town.refused(), town.use()
+        late = sum(at > 60.0 for provider in town.providers.values() for at in provider.refused)
+        hours = len(UNEQUAL) * town.world.now() / 3600
+        least = USE.get(kind, EVEN)
+        figure = f"{len(town.waits)} done, {refused} 429s ({refused / hours:.1f}/h), {100 * use:.1f} % used"
+        done = len(town.waits) == count and use >= least
+        if told:
+            yield Row(f"B1 {kind}", figure, f"0 429s, {100 * least:.0f} %", done and refused == 0)
+        else:
+            target = f"<= 0.05 % 429s, none after a minute, {100 * (least - 0.01):.0f} %"
+            passed = len(town.waits) == count and use >= least - 0.01 and refused <= max(6, 0.0005 * count) and late == 0
+            yield Row(f"B2 {kind}", f"{figure}, {late} late", target, passed)
+
+
+def halved(count: int) -> Iterator[Row]:
+    """The provider halves its limits in mid-run, and says so in its headers."""
+    for kind in ("slide60/reserve", "tb60/reserve", "fix60/reserve"):
+        town = Town(KINDS[kind], known(kind), headers=True)
+        at = 300.0
+
+        def halve(town: Town = town, kind: str = kind) -> None:
+            for provider in town.providers.values():
+                half = KINDS[kind].enforcer(provider.rpm // 2, provider.tpm // 2, Random(1))
+                provider.enforcer.change([gauge.rule for gauge in half.gauges], None)
+
+        town.backlog(count, mixed)
+        town.world.at(at, halve)
+        town.world.run(until=900.0)
+        town.world.close()
+        moments = [when for provider in town.providers.values() for when in provider.refused]
+        soon, late = sum(at <= when <= at + 120 for when in moments), sum(when > at + 120 for when in moments)
+        used = [provider.used(at + 120, 900.0) * 2 for provider in town.providers.values()]
+        yield Row(
+            f"limit halved, {kind}",
+            f"{soon} 429s within two windows, {late} later, {100 * min(used):.1f} to {100 * max(used):.1f} % of the half used",
+            "0 429s after two windows, >= 90 %",
+            late == 0 and min(used) >= 0.9,
+        )
+
+
+def foreign(count: int) -> Iterator[Row]:
+    """B6: somebody else uses a fifth of the keys; headers tell."""
+    for kind in ("tb60/post", "slide60/reserve"):
+        town = Town(KINDS[kind], known(kind), headers=True)
+        town.stranger(2.8, 1500.0)
+        town.backlog(count, mixed)
+        town.world.run(until=1500.0)
+        done = len(town.waits)
+        town.world.close()
+        share = town.refused() / max(1, done)
+        use = town.use() / 0.8
+        figure = f"{town.refused()} 429s in {done} ({100 * share:.2f} %), {100 * use:.1f} % of what was left"
+        yield Row(f"B6 a fifth used by others, {kind}", figure, "<= 0.2 % 429s, >= 90 %", share <= 0.002 and use >= 0.9)
+
+
+def miscounted(count: int) -> Iterator[Row]:
+    """B7: the provider counts 1.1 tokens for each of ours, a tenth more or less."""
+    for kind in ("slide60/reserve", "fix60/reserve"):
+        town = Town(KINDS[kind], known(kind), miscount=lambda chance: 1.1 * math.exp(chance.gauss(0, 0.1)))
+        town.backlog(count, mixed)
+        town.world.run()
+        share, use = town.refused() / count, town.use()
+        figure = f"{town.refused()} 429s ({100 * share:.3f} %), {100 * use:.1f} % used"
+        yield Row(f"B7 tokens counted 10 % higher, {kind}", figure, "<= 0.05 % 429s, >= 98.5 %", share <= 0.0005 and use >= 0.985)
+
+
+def flooded(minutes: int) -> Iterator[Row]:
+    """B4: one tenant sends a hundred times what each of three light ones does."""
+    for kind in ("slide60/post", "slide60/reserve"):
+        town = Town(KINDS[kind], known(kind))
+        until = 60.0 * minutes
+        town.stream(50.0, until, partial(mixed, tenant="flood", priority=Priority.BATCH))
+        for number in range(3):
+            town.stream(0.5, until, partial(mixed, tenant=f"light{number}", priority=Priority.INTERACTIVE), seed=10 + number)
+        town.world.run(until=until)
+        waits = sorted(wait for job, began, wait in town.waits if job.tenant != "flood" and began > 60.0)
+        use = town.use()
+        town.world.close()
+        median, high = waits[len(waits) // 2], waits[int(0.99 * len(waits))]
+        figure = f"light p50 {median:.2f} s, p99 {high:.2f} s, {100 * use:.1f} % used, {town.refused()} 429s"
+        passed = high <= 1.0 and use >= 0.98 and town.refused() == 0
+        yield Row(f"B4 flood at 100x, {kind}", figure, "light p99 <= 1 s, >= 98 %, 0 429s", passed)
+
+
+def shared(minutes: int) -> Iterator[Row]:
+    """B4: four tenants who always want more, one of them with prompts four times as large."""
+
+    def wanted(chance: Random, **facts: object) -> Job:
+        job = mixed(chance, **facts)
+        factor = 4 if job.tenant == "0" else 1
+        return Job(min(12_000, job.prompt * factor), job.output, job.max_tokens, job.tenant, job.priority)
+
+    town = Town(KINDS["slide60/reserve"], known("slide60/reserve"))
+    town.backlog(1400 * minutes, wanted)
+    town.world.run(until=60.0 * minutes)
+    turns = [
+        sum(job.prompt + min(1024, job.max_tokens) + 600 for job, _, _ in town.waits if job.tenant == str(number)) for number in range(4)
+    ]
+    town.world.close()
+    jain = sum(turns) ** 2 / (4 * sum(turn * turn for turn in turns))
+    yield Row("B4 equal tenants", f"Jain {jain:.4f} of what turns count", ">= 0.98", jain >= 0.98)
+
+
+def fluid(town: Town, jobs: list[Job]) -> float:
+    """Seconds that the jobs would take if they could be divided at will: requests there where tokens are scarce, and the reverse."""
+    requests, tokens = float(len(jobs)), float(sum(job.prompt + job.output for job in jobs))
+    low, high = 0.0, 1e6
+    providers = list(town.providers.values())
+    ordered = sorted(jobs, key=lambda job: job.prompt + job.output)
+    for _ in range(50):
+        middle = (low + high) / 2
+        few = min(providers, key=lambda provider: provider.rpm / provider.tpm)
+        many = next(provider for provider in providers if provider is not few)
+        room_calls, room_tokens = few.rpm * middle / 60, few.tpm * middle / 60
+        rest_calls, rest_tokens = requests, tokens
+        for job in reversed(ordered):  # the largest ones to where tokens are to spare
+            size = job.prompt + job.output
+            if room_calls < 1 or room_tokens < size:
+                break
+            room_calls, room_tokens, rest_calls, rest_tokens = room_calls - 1, room_tokens - size, rest_calls - 1, rest_tokens - size
+        enough = rest_calls <= many.rpm * middle / 60 and rest_tokens <= many.tpm * middle / 60
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def unequal(count: int) -> Iterator[Row]:
+    """B5: 90 requests and 900k tokens a minute beside 600 requests and 120k tokens."""
+    town = Town(KINDS["slide60/post"], known("slide60/post"), deployments=((90, 900_000), (600, 120_000)))
+    chance = Random(777)
+    jobs = [mixed(chance, tenant=str(number % 4)) for number in range(count)]
+    town.backlog(count, mixed)
+    town.world.run()
+    best, took = fluid(town, jobs), max(began + wait for _, began, wait in town.waits)
+    figure = f"{took:.0f} s, {took / best:.3f} x the fluid optimum, {town.refused()} 429s"
+    yield Row("B5 unequal ratios", figure, "<= 1.06 x, 0 429s", took / best <= 1.06 and town.refused() == 0)
+
+
+def budget(calls: int) -> Iterator[Row]:
+    """Concurrent calls against one budget: it is never passed, and nobody is refused whom it could have paid."""
+    dollars, most = 10 * 10**9, 30_000_000
+    limiter, world, chance = Limiter(random=Random(1)), World(), Random(3)
+    limiter.add("d", group="g", limits=(), profile=known("slide60/reserve"))
+    limiter.add_scope("team", [Limit(Unit.MONEY, dollars, 30 * 86_400.0, "max_budget")])
+    spent = held_back = wrong = most_committed = 0
+
+    async def call() -> None:
+        nonlocal spent, held_back, wrong, most_committed
+        try:
+            held = await limiter.reserve(Ask("g", Charge(money=most), scopes=("team",), max_wait=0), world)
+        except HeadraceError:
+            wrong += spent + held_back + most <= dollars
+            return
+        held_back += most
+        most_committed = max(most_committed, spent + held_back)
+        await world.sleep(chance.uniform(0.2, 20))
+        bill = chance.randint(most // 3, most)
+        held_back, spent = held_back - most, spent + bill
+        limiter.settle(held, used=Used(money=bill), now=world.now())
+
+    for _ in range(calls):
+        world.at(chance.uniform(0, 5), lambda: world.spawn(call()))
+    world.run()
+    figure = f"${spent / 1e9:.3f} spent, ${most_committed / 1e9:.3f} committed at most of $10, {wrong} refused wrongly"
+    yield Row(f"{calls} concurrent calls, one budget", figure, "<= $10, 0 wrongly", most_committed <= dollars and wrong == 0)
+
+
+def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
+    count = 2500 if quick else 12_000
+    return [
+        ("known", lambda: table(count, told=True)),
+        ("nothing told", lambda: table(count, told=False)),
+        ("halved", lambda: halved(6000 if quick else 12_000)),
+        ("flood", lambda: flooded(5 if quick else 10)),
+        ("shares", lambda: shared(4 if quick else 10)),
+        ("unequal", lambda: unequal(1500 if quick else 3000)),
+        ("foreign", lambda: foreign(4000 if quick else 10_000)),
+        ("miscounted", lambda: miscounted(4000 if quick else 10_000)),
+        ("budget", lambda: budget(1000)),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of the calls")
+    parser.add_argument("--only", help="runs to do, by a part of their names")
+    given = parser.parse_args()
+    began, missed = time.perf_counter(), 0
+    print(f"virtual time; {len(UNEQUAL)} deployments; travel times spread by {SPREAD:g} s")
+    for name, rows in runs(given.quick):
+        for row in rows() if given.only is None or given.only in name else ():
+            missed += not row.passed
+            print(f"{'ok    ' if row.passed else 'MISSED'} {row.what:38} {row.figure:74} target {row.target}", flush=True)
+    print(f"{missed} missed, {time.perf_counter() - began:.0f} s")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

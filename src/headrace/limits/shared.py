@@ -1,0 +1,622 @@
+"""One limit over many processes: the local limiter is the first gate, the shared books are the second.
+
+The local gate keeps queue, fairness and choice of deployment. What it lets through asks the store; a call that is refused there goes
+back to the front of its line, and the quota is held here until the moment the store named. Reasons: docs/shared-limits.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, Final
+
+from msgspec import Struct, structs
+
+from headrace.errors import ConfigurationError, Failure, HeadraceError, Kind, NeverFits
+from headrace.limits.account import NOT_STARTED, Account, Taken
+from headrace.limits.guard import EPSILON, Entry
+from headrace.limits.limit import Limit, Unit, Used
+from headrace.limits.limiter import Limiter, Reservation, _Group, _out_of_money, _Waiter
+from headrace.limits.meter import Hold, Meter
+from headrace.limits.queue import Priority
+from headrace.limits.scheduler import Ask, Member, label
+from headrace.limits.store import (
+    MICRO,
+    Answer,
+    Claim,
+    Correction,
+    Message,
+    Standing,
+    Store,
+    StoreLost,
+    Term,
+    closing,
+    reporting,
+    restoring,
+    settlement,
+    share_of,
+)
+from headrace.limits.view import QuotaView
+from headrace.ports import Clock, Waiter
+
+HORIZON: Final = 0.25
+"""Seconds ahead that the store may promise room for."""
+EARLY: Final = 0.12
+"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
+LEASE: Final = 30.0
+"""Seconds after which what a killed process held in flight comes back."""
+LONG_LEASE: Final = 900.0
+"""The same where nothing limits what is in flight: then it only says which calls may still be settled."""
+MOST_ASKING: Final = 8
+"""Questions about one quota under way at once; when one is refused, those behind it need not be asked."""
+LONGEST_PAUSE: Final = 10.0
+"""Seconds after which a process asks again however late its turn is: others may have given something back."""
+GRACE: Final = 3.0
+"""Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile."""
+IDLE: Final = 60.0
+"""Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
+
+
+class _Held(Struct, eq=False):
+    """What one call has on the shared books of one account."""
+
+    quota: _Quota
+    id: str
+    at: float
+    """In the store's microseconds."""
+    taken: Taken
+    terms: tuple[tuple[Hold, Term], ...]
+    stored: bool = True
+    """False for a call that went while the store was lost."""
+
+
+class _Quota:
+    """What a process knows of one account's shared books."""
+
+    __slots__ = (
+        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "scaled", "seeds",
+        "seen", "share", "shut_until", "tag", "turn",
+    )  # fmt: skip
+
+    def __init__(self, account: Account, tag: str) -> None:
+        self.account = account
+        self.tag = tag
+        self.turn, self.fresh = 0.0, False
+        self.shut_until = -math.inf
+        """Nobody asks before."""
+        self.asking = 0
+        self.line: deque[_Turn] = deque()
+        self.asked_at = -math.inf
+        self.granted = 0.0
+        """Calls let through, those of the last seconds weighing most."""
+        self.held: dict[str, _Held] = {}
+        self.in_flight = 0
+        self.born = 0.0
+        self.seen: dict[str, tuple[float, float, float]] = {}
+        """By limit: when it was seen, what all had used then, seconds of debt."""
+        self.share: float | None = None
+        self.least: float | None = None
+        self.scaled: dict[Meter, Limit] = {}
+        """While only our share counts: what the limits really are."""
+        self.seeds: dict[Meter, tuple[Entry, float]] = {}
+        """What was put on our own books for others."""
+        self.barred = False
+        """Whether our share is less than one call."""
+
+    def factor(self, meter: Meter) -> float:
+        """What the whole limit is of what counts here now."""
+        whole = self.scaled.get(meter)
+        return 1.0 if whole is None else whole.amount / meter.limit.amount
+
+
+class _Turn(Struct, eq=False):
+    """One that waits to ask."""
+
+    waiter: Waiter
+    called: bool = False
+
+
+class SharedLimiter(Limiter):
+    """A limiter whose limits hold for all processes that use the same store."""
+
+    def __init__(self, store: Store, **options: Any) -> None:
+        super().__init__(**options)
+        self._store = store
+        self._number = id(self)
+        self._quotas: dict[Account, _Quota] = {}
+        self._places: dict[int, tuple[_Group, _Waiter]] = {}
+        """Where those stood who were let through from the line and have not heard from the store."""
+        self._confirmed: dict[int, list[_Held]] = {}
+        self._ids = count(1)
+        self._begun = False
+        """Whether the store ever answered."""
+        self._lost_at: float | None = None
+        self._grace_until = -math.inf
+        self._most_processes = 1
+        store.attach(self.beat)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store is lost at present, and only our share of each limit is used."""
+        return self._lost_at is not None
+
+    @property
+    def _process(self) -> str:
+        return f"{self._store.process}.{self._number:x}"
+
+    # ---- the two gates
+
+    async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
+        """Room for one call, here and on the shared books. Raises as `Limiter.reserve`, and ConfigurationError when the store was
+        never reached: then nobody knows how many share the limits."""
+        began = clock.now()
+        while True:
+            reservation = await super().reserve(ask, clock)
+            try:
+                refused = await self._confirm(ask, reservation, clock)
+            except BaseException:
+                self.release(reservation, clock.now())
+                raise
+            now = clock.now()
+            if refused is None:
+                reservation.waited = now - began if ask.again else reservation.waited
+                return reservation
+            until = [at for at in (ask.deadline, None if ask.max_wait is None else began + ask.max_wait) if at is not None]
+            ask = structs.replace(ask, again=True, deadline=min(until, default=None), max_wait=None)
+            self._put_back(reservation, now)
+            await clock.sleep(0)  # whoever asked behind it goes back first, and so stands behind it again
+
+    async def _confirm(self, ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
+        """None when all shared books have room for a call; otherwise the limit that has not, "" where it is none."""
+        id = f"{self._process}.{next(self._ids):x}"
+        accounts = [*reservation.scopes, (reservation.ledger.account, reservation.taken)]
+        for account, taken in accounts:
+            if not account.meters:
+                continue
+            refused = await self._confirm_at(self._quota(account), taken, ask, reservation, id, clock)
+            if refused is not None:
+                return refused
+        self._places.pop(reservation.id, None)
+        return None
+
+    async def _confirm_at(self, quota: _Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
+        if self._lost_at is not None:
+            return self._by_share(quota, taken, reservation, id)
+        try:
+            asked = await self._question(quota, taken, ask, id, clock)
+        except StoreLost as lost:
+            self._lose(clock.now(), str(lost))
+            return ""
+        if asked is None:
+            return ""
+        answer, terms = asked
+        if not self._same_books(quota, answer):
+            if answer.granted:
+                self._store.post(_given_back(_Held(quota, id, answer.at, taken, terms)))
+            self._lose(clock.now(), "the store has forgotten what was charged")
+            return ""
+        self._heed(quota, answer, terms, ask, clock.now())
+        if not answer.granted:
+            return self._refused(quota, answer, terms, ask)
+        held = _Held(quota, id, answer.at, taken, terms)
+        with self._lock:
+            self._confirmed.setdefault(reservation.id, []).append(held)
+            quota.held[id] = held
+        if answer.start > 0:
+            await clock.sleep(answer.start)
+        return None
+
+    def _by_share(self, quota: _Quota, taken: Taken, reservation: Reservation, id: str) -> str | None:
+        """Without the store our share decides; what was let through before it was all that counted goes back."""
+        if self._lost_at is None or taken.at < self._lost_at:
+            return ""
+        held = _Held(quota, id, 0.0, taken, tuple([(hold, _term(quota, hold)) for hold in taken.holds]), stored=False)
+        with self._lock:
+            self._confirmed.setdefault(reservation.id, []).append(held)
+            quota.held[id] = held
+            quota.granted += 1
+        return None
+
+    def _refused(self, quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
+        meter = None if answer.binding is None else terms[answer.binding][0].meter
+        if meter is not None and meter.limit.unit is Unit.MONEY and answer.in_flight == 0:
+            raise _out_of_money(ask.group, meter, answer.turn)
+        return label(meter) or ""
+
+    def _put_back(self, reservation: Reservation, now: float) -> None:
+        """A call that was refused gives back what it took here, its tenant's turn included."""
+        with self._lock:
+            place = self._places.pop(reservation.id, None)
+            if place is not None:
+                _refund(*place)
+        self.release(reservation, now)
+
+    def _serve(self, group: _Group, waiting: _Waiter, member: Member, now: float) -> None:
+        super()._serve(group, waiting, member, now)
+        if waiting.granted is not None:
+            self._places[waiting.granted.id] = (group, waiting)
+
+    # ---- a question
+
+    async def _question(
+        self, quota: _Quota, taken: Taken, ask: Ask, id: str, clock: Clock
+    ) -> tuple[Answer, tuple[tuple[Hold, Term], ...]] | None:
+        """What the store says; None when it said to somebody else meanwhile that asking is in vain."""
+        if not await self._may_ask(quota, clock):
+            return None
+        now, shut = clock.now(), True
+        try:
+            if quota.shut_until > now:
+                return None
+            quota.asked_at = now
+            with self._lock:
+                terms = tuple(_terms(quota, taken, ask, now))
+                line = self._groups[ask.group].line
+            more = bool(line) or bool(quota.line)
+            lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
+            claim = Claim(
+                quota.tag, id, tuple([term for _, term in terms]), lease,
+                horizon=HORIZON, turn=quota.turn, fresh=quota.fresh, more=more,
+            )  # fmt: skip
+            answer = await self._store.admit(claim, clock)
+            shut = not answer.granted
+            return answer, terms
+        finally:
+            self._asked(quota, shut)
+
+    async def _may_ask(self, quota: _Quota, clock: Clock) -> bool:
+        """Wait until few enough ask. False when it is in vain by then."""
+        with self._lock:
+            if quota.asking < MOST_ASKING:
+                quota.asking += 1
+                return True
+            turn = _Turn(clock.waiter())
+            quota.line.append(turn)
+        try:
+            await turn.waiter.wait(None)
+        except BaseException:
+            with self._lock:
+                if turn.called:
+                    self._next_asks(quota)
+                elif turn in quota.line:
+                    quota.line.remove(turn)
+            raise
+        return turn.called
+
+    def _asked(self, quota: _Quota, shut: bool) -> None:
+        with self._lock:
+            while shut and quota.line:
+                quota.line.pop().waiter.wake()  # the last first: each goes to the front of its line
+            self._next_asks(quota)
+
+    @staticmethod
+    def _next_asks(quota: _Quota) -> None:
+        if quota.line:
+            turn = quota.line.popleft()
+            turn.called = True
+            turn.waiter.wake()
+        else:
+            quota.asking -= 1
+
+    def _same_books(self, quota: _Quota, answer: Answer) -> bool:
+        """False when these are other books than those we charged: they have forgotten what we did, unless it was nothing that counts."""
+        if quota.born in (0.0, answer.born):
+            quota.born = answer.born
+            return True
+        if not quota.held and not any(meter.used for meter in quota.account.meters):
+            quota.born = answer.born
+            return True
+        return False
+
+    def _heed(self, quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
+        """Let our own books show what the shared ones do, and come again when it is our turn."""
+        urgent = ask.priority <= Priority.INTERACTIVE
+        with self._lock:
+            quota.in_flight = answer.in_flight
+            quota.granted += answer.granted
+            for (hold, term), used, debt in zip(terms, answer.used, answer.debt, strict=True):
+                quota.seen[term.key] = (now, used, debt)
+                _owe(hold.meter, now + debt if term.rate else -math.inf)
+            quota.fresh = False
+            if answer.turn > 0:
+                quota.turn, quota.fresh = answer.until, True
+                pause = _pause(quota, answer, terms)
+                until = now + pause
+                quota.shut_until = max(quota.shut_until, until)
+                quota.account.held_until = max(quota.account.held_until, until)
+                for hold, _ in terms:
+                    _owe(hold.meter, until + _tolerance(hold, urgent) - HORIZON)
+        if not self._begun:
+            self._begun = True
+            self._report(now)
+
+    # ---- endings
+
+    def _settle(
+        self, reservation: Reservation, used: Used | None, now: float, sent: bool, failure: Failure | None, view: Sequence[QuotaView]
+    ) -> None:
+        if not reservation.open:
+            return
+        self._places.pop(reservation.id, None)
+        if self._lost_at is None:  # what others use is on the shared books already
+            view = [structs.replace(one, remaining=None) for one in view]
+        super()._settle(reservation, used, now, sent, failure, view)
+        for held in self._confirmed.pop(reservation.id, ()):
+            held.quota.held.pop(held.id, None)
+            if self._lost_at is None and held.at:
+                self._store.post(_settlement(held, used, sent, failure))
+        account = reservation.ledger.account
+        if failure is not None and failure.kind is Kind.RATE_LIMIT and sent and self._lost_at is None:
+            wait = failure.retry_after if failure.retry_after is not None else min(60.0, account.held_until - now)
+            if wait > 0:
+                self._store.post(closing(self._quota(account).tag, wait))
+
+    # ---- signs of life
+
+    def beat(self, now: float) -> None:
+        """About once a second, from any thread: say that we live, hear of our share, look whether a lost store is back."""
+        if not self._begun:
+            return
+        if self._lost_at is None and self._grace_until <= now:
+            self._whole_again(now)
+        self._report(now)
+
+    def _report(self, now: float) -> None:
+        with self._lock:
+            for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
+                if account.deployments or account.meters:
+                    self._quota(account)
+            reports = [(quota, self._sign(quota, now)) for quota in self._quotas.values() if self._lives(quota, now)]
+        for quota, message in reports[:1] if self._lost_at is not None else reports:
+            self._store.post(message, lambda reply, quota=quota: self._reported(quota, reply, now))  # type: ignore[misc]
+
+    def _lives(self, quota: _Quota, now: float) -> bool:
+        """Whether a quota is of interest: it was asked for of late, or everything begins."""
+        return bool(quota.held) or now - quota.asked_at < IDLE or quota.share is None
+
+    def _sign(self, quota: _Quota, now: float) -> Message:
+        waiting = 0.0
+        for group in self._groups.values():
+            if group.line and any(member.account is quota.account for member in group.members):
+                waiting += len(group.line) / len(group.members)
+        demand = quota.granted + waiting + len(quota.line)
+        quota.granted *= 0.8
+        limited = any(meter.limit.unit is Unit.IN_FLIGHT for meter in quota.account.meters)
+        return reporting(quota.tag, self._process, demand, LEASE, list(quota.held) if limited else [])
+
+    def _reported(self, quota: _Quota, reply: list[str] | None, now: float) -> None:
+        if reply is None:
+            if self._lost_at is None:
+                self._lose(now, "its report got no answer")
+            return
+        if self._lost_at is not None:
+            self._recover(now, float(reply[5]))
+            return
+        with self._lock:
+            quota.share, quota.least = share_of(reply)[0], float(reply[2])
+            self._most_processes = max(1, int(float(reply[3])))
+            held = float(reply[6])
+            if held > 0:
+                quota.account.held_until = max(quota.account.held_until, now + held / MICRO)
+
+    # ---- without the store
+
+    def _lose(self, now: float, why: str) -> None:
+        """From now on each limit is our share of it."""
+        if not self._begun:
+            raise ConfigurationError(
+                f"limits cannot be shared: {why}. Give a store that can be reached, or leave it out: nobody knows how many share a limit "
+                "before the store was reached once"
+            )
+        with self._lock:
+            if self._lost_at is not None:
+                return
+            self._lost_at = now
+            for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
+                self._shrink(self._quota(account), now)
+
+    def _share(self, quota: _Quota, now: float) -> float:
+        if quota.share is None or quota.least is None:
+            return 1 / (4 * (self._most_processes + 1))
+        return quota.share if now - quota.asked_at < IDLE or quota.held else min(quota.share, quota.least)
+
+    def _shrink(self, quota: _Quota, now: float) -> None:
+        share = self._share(quota, now)
+        for meter in quota.account.meters:
+            whole = quota.scaled.setdefault(meter, meter.limit)
+            if meter not in quota.seeds and meter.limit.window:
+                extra = share * _used_by_all(quota, meter, now) - meter.used
+                quota.seeds[meter] = (meter._log.add(now, max(0.0, extra)), max(0.0, extra))
+            amount = math.floor(whole.amount * share)
+            meter.resize(structs.replace(whole, amount=max(1, amount)))
+            if amount < 1:
+                quota.barred = True
+                quota.account.held_until = math.inf
+
+    def _recover(self, now: float, store_now: float) -> None:
+        """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""
+        with self._lock:
+            lost_at, self._lost_at = self._lost_at, None
+            if lost_at is None:
+                return
+            self._grace_until = now + GRACE
+            messages = []
+            for quota in self._quotas.values():
+                for held in quota.held.values():
+                    if not held.stored:
+                        held.stored, held.at = True, store_now - (now - held.taken.at) * MICRO
+                messages.append((quota, self._restoring(quota, lost_at, now)))
+        for quota, message in messages:
+            self._store.post(message, lambda reply, quota=quota: self._restored(quota, reply))  # type: ignore[misc]
+
+    def _restored(self, quota: _Quota, reply: list[str] | None) -> None:
+        if reply is not None:
+            quota.born = float(reply[0])
+
+    def _restoring(self, quota: _Quota, lost_at: float, now: float) -> Message:
+        standings = []
+        for meter in quota.account.meters:
+            if meter.limit.window:
+                standings.append(_standing(quota, meter, now))
+        return restoring(quota.tag, quota.born, (now - lost_at), LONG_LEASE, list(quota.held), standings)
+
+    def _whole_again(self, now: float) -> None:
+        """The grace is over: the whole of each limit counts again, and the store keeps us to our part of it."""
+        with self._lock:
+            quotas = [quota for quota in self._quotas.values() if quota.scaled]
+            for quota in quotas:
+                for meter, limit in quota.scaled.items():
+                    meter.resize(limit)
+                for meter, (entry, extra) in quota.seeds.items():
+                    meter._log.correct(entry, -extra)
+                quota.scaled, quota.seeds = {}, {}
+                if quota.barred:
+                    quota.barred, quota.account.held_until = False, now
+            if quotas:
+                for group in self._groups.values():
+                    if group.line:
+                        self._match(group, now)
+
+    def _never(self, group: _Group, waiting: _Waiter) -> HeadraceError | None:
+        """While only our share counts, a call that is larger than it waits for the store."""
+        never = super()._never(group, waiting)
+        return None if isinstance(never, NeverFits) and any(quota.scaled for quota in self._quotas.values()) else never
+
+    def _quota(self, account: Account) -> _Quota:
+        quota = self._quotas.get(account)
+        if quota is None:
+            quota = self._quotas[account] = _Quota(account, _tag(account.name))
+        return quota
+
+
+def _tag(name: str) -> str:
+    """An account's name in keys: nothing can be read from it."""
+    import hashlib  # late: it loads OpenSSL
+
+    return hashlib.sha256(name.encode()).hexdigest()[:20]
+
+
+def _refund(group: _Group, waiting: _Waiter) -> None:
+    """Its tenant was not served after all."""
+    ranks = group.line._classes.get(waiting.priority)
+    tenant = None if ranks is None else ranks.tenants.get(waiting.tenant)
+    if ranks is not None and tenant is not None:
+        ranks.move(waiting.tenant, tenant, tenant.turn - waiting.cost / waiting.weight)
+
+
+# ---- terms
+
+
+def _terms(quota: _Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hold, Term]]:
+    """What a call asks of each limit of an account, as its meters would decide it."""
+    account, urgent = quota.account, ask.priority <= Priority.INTERACTIVE
+    whole = urgent or account.urgent_until <= now
+    terms = []
+    for hold in taken.holds:
+        meter = hold.meter
+        term = _term(quota, hold)
+        if meter.limit.window:
+            room = (meter.room if whole else meter.room_behind_urgent) * quota.factor(meter) - _doubt(quota, meter, taken)
+            if room < term.cost <= term.room + EPSILON:
+                room = term.cost
+            term = structs.replace(term, room=room, tolerance=_tolerance(hold, urgent) if term.rate else 0.0)
+        terms.append((hold, term))
+        terms += [
+            (hold, Term(f"{_key(meter, window)}~", amount * quota.factor(meter), hold.charged, window, log.window))
+            for log, amount, window in meter._shorter
+        ]
+    return terms
+
+
+def _term(quota: _Quota, hold: Hold) -> Term:
+    meter = hold.meter
+    limit, factor = meter.limit, quota.factor(meter)
+    if not limit.window:
+        poll = min(1.0, max(0.02, quota.account.sizes.duration / (2 * max(1.0, meter.room * factor))))
+        return Term(_key(meter, 0.0), meter.room * factor, hold.charged, 0.0, tolerance=poll)
+    rate = meter._pace.rate * factor if meter._pace is not None else 0.0
+    return Term(_key(meter, limit.window), meter.room * factor, hold.charged, limit.window, meter._log.window, rate, 0.0, hold.expected)
+
+
+def _key(meter: Meter, window: float) -> str:
+    return f"{meter.limit.unit.value}/{window:g}"
+
+
+def _doubt(quota: _Quota, meter: Meter, taken: Taken) -> float:
+    """As `Account` has it, with the calls that all processes have under way."""
+    if not meter.doubted:
+        return 0.0
+    sizes = quota.account.sizes
+    doubt = sizes.doubt(taken.input) if meter.limit.unit is not Unit.OUTPUT else 0.0
+    running = max(quota.account.in_flight, quota.in_flight)
+    own = max(1, quota.account.in_flight)
+    return doubt + sizes.landing(own, meter.settings.spread) * running / own if meter.as_written else doubt
+
+
+def _tolerance(hold: Hold, urgent: bool) -> float:
+    return hold.meter._tolerance_for(hold.charged, urgent) if hold.meter._pace is not None else 0.0
+
+
+def _owe(meter: Meter, until: float) -> None:
+    """The flow has run ahead until then, ours and that of the others."""
+    if meter._pace is not None:
+        meter._pace.paid_until = max(meter._pace.paid_until, until)
+
+
+def _pause(quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -> float:
+    """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
+    pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
+    meter = None if answer.binding is None else terms[answer.binding][0].meter
+    if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
+        pause = min(pause, max(0.1, quota.account.sizes.duration / 2))
+    return pause
+
+
+def _settlement(held: _Held, used: Used | None, sent: bool, failure: Failure | None) -> Message:
+    """What a call turned out to cost, against what the shared books were charged."""
+    refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
+    corrections = []
+    for hold, term in held.terms:
+        if not term.window:
+            continue
+        meter, written = hold.meter, 0.0
+        if meter.as_written and term.rate and not refused:
+            written = used.output if used is not None else max(held.taken.output, held.taken.written)
+        owed = hold.expected - term.expected if term.rate else 0.0
+        corrections.append(Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed))
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections)
+
+
+def _given_back(held: _Held) -> Message:
+    """A call that was let through there and does not go."""
+    back = [
+        Correction(term.key, term.window, term.span, term.rate, -term.cost, 0.0, -term.expected if term.rate else 0.0)
+        for _, term in held.terms
+        if term.window
+    ]
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, back)
+
+
+def _used_by_all(quota: _Quota, meter: Meter, now: float) -> float:
+    """What all processes may have on the books by now, by what we saw last."""
+    seen = quota.seen.get(_key(meter, meter.limit.window))
+    if seen is None:
+        return 0.0
+    at, used, debt = seen
+    ahead = max(0.0, meter.tolerance - debt) if meter._pace is not None else 0.0
+    age = now - at
+    return min(meter.room, used + (age + ahead) * meter.room / meter.limit.window) if age < meter.limit.window else 0.0
+
+
+def _standing(quota: _Quota, meter: Meter, now: float) -> Standing:
+    """What we charged one limit ourselves, without what stands there for others."""
+    seed, extra = quota.seeds.get(meter, (None, 0.0))
+    charges = [(now - entry.at, entry.cost - (extra if entry is seed else 0.0)) for entry in meter._log._entries]
+    rate = meter._pace.rate * quota.factor(meter) if meter._pace is not None else 0.0
+    debt = max(0.0, meter._pace.paid_until - now) if meter._pace is not None else 0.0
+    return Standing(
+        _key(meter, meter.limit.window), meter.limit.window, meter._log.window, rate, debt,
+        tuple([(max(0.0, age), cost) for age, cost in charges if cost > 0]),
+    )  # fmt: skip

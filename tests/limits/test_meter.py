@@ -1,0 +1,193 @@
+"""One limit, call by call: what fits when, and limits that cannot be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from headrace.errors import ConfigurationError, NeverFits
+from headrace.limits import Ask, Charge, Limit, Limiter, Profile, Unit, Used, limits_of, override, profile_of
+from headrace.limits.account import Account
+from headrace.limits.costs import expected, in_the_end, on_arrival
+from headrace.limits.guard import SlidingLog
+from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.pace import Pace
+from headrace.limits.sizes import SEEN, Sizes
+from headrace.runtime.virtual import World
+
+TPM = Limit(Unit.TOKENS, 1_000, 60.0, "tpm")
+
+
+# ---- limit
+
+
+@pytest.mark.parametrize("amount", [0, -1, True, 1.5, "9", None])
+def test_a_limit_that_is_no_whole_positive_number_is_refused_by_name(amount: Any) -> None:
+    with pytest.raises(ConfigurationError, match="rpm"):
+        Limit(Unit.REQUESTS, amount, 60.0, "rpm")
+
+
+@pytest.mark.parametrize("window", [0, -1.0, math.inf, math.nan])
+def test_a_window_that_is_no_time_is_refused(window: float) -> None:
+    with pytest.raises(ConfigurationError, match="window"):
+        Limit(Unit.TOKENS, 5, window)
+
+
+def test_what_is_in_flight_has_no_window() -> None:
+    with pytest.raises(ConfigurationError, match="window must be 0"):
+        Limit(Unit.IN_FLIGHT, 5, 60.0)
+
+
+def test_an_unknown_limit_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="rpm, tpm"):
+        limits_of(rps=5)
+
+
+def test_an_unknown_unit_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match=r"windows\[0\].unit must be one of requests, tokens"):
+        limits_of(windows=[{"unit": "words", "amount": 5, "window": 1}])
+
+
+@pytest.mark.parametrize("charge", [{"input": -1}, {"max_output": -1}, {"money": -1}, {"requests": -1}, {"input": 5, "cached": 6}])
+def test_a_charge_below_nothing_is_refused(charge: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="negative"):
+        Charge(**charge)
+
+
+# ---- profile
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"windows": [1.0], "request_burst": 5.0}, "contradict"),
+        ({"accounting": "post", "estimate": "max"}, "contradict"),
+        ({"windows": [60.0]}, "shorter than the minute"),
+        ({"token_burst": 0}, "token_burst"),
+        ({"accounting": "later"}, "accounting"),
+        ({"acounting": "post"}, "acounting"),
+    ],
+)
+def test_a_profile_that_contradicts_itself_is_refused_by_name(facts: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        override(Profile(), facts)
+
+
+def test_an_unknown_profile_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="openai"):
+        profile_of("opnai")
+
+
+# ---- guard, pace
+
+
+def test_a_log_opens_when_enough_has_left_the_window() -> None:
+    log = SlidingLog(10.0)
+    for second in range(4):
+        log.add(float(second), 2.0)
+    assert log.when(2.0, 10.0, 3.0) == 3.0
+    assert log.when(4.0, 10.0, 3.0) == 10.0
+    assert log.when(5.0, 10.0, 3.0) == 11.0
+    assert log.when(11.0, 10.0, 3.0) == math.inf
+
+
+def test_a_correction_counts_only_within_the_window() -> None:
+    log = SlidingLog(10.0)
+    entry = log.add(0.0, 5.0)
+    log.correct(entry, -3.0)
+    assert log.current(1.0) == 2.0
+    log.forget(10.0)
+    log.correct(entry, 9.0)
+    assert log.current(10.0) == 0.0
+
+
+def test_a_pace_lets_any_size_through_and_makes_the_next_one_pay() -> None:
+    pace = Pace(10.0)
+    assert pace.when(0.0, 4.0) == 0.0
+    pace.add(0.0, 100.0)
+    assert pace.when(0.0, 4.0) == 6.0
+    pace.correct(-50.0)
+    assert pace.when(0.0, 4.0) == 1.0
+
+
+# ---- costs
+
+
+@pytest.mark.parametrize(
+    ("accounting", "estimate", "arrives", "probably", "ends"),
+    [
+        ("reserve", "sum", 150, 150, 150),
+        ("reserve", "max", 100, 100, 100),
+        ("settle", "sum", 150, 107, 120),
+        ("post", "sum", 100, 107, 100),
+    ],
+)
+def test_what_a_call_costs_by_how_its_provider_counts(accounting: Any, estimate: Any, arrives: int, probably: int, ends: int) -> None:
+    profile, charge = Profile(accounting=accounting, estimate=estimate), Charge(input=100, max_output=50)
+    assert on_arrival(Unit.TOKENS, profile)(charge, 100) == arrives
+    assert expected(Unit.TOKENS, profile)(charge, 100, 7) == probably
+    assert in_the_end(Unit.TOKENS, profile)(charge, 100, Used(input=100, output=20)) == ends
+
+
+# ---- sizes
+
+
+def test_how_a_provider_counts_prompts_is_learned() -> None:
+    sizes = Sizes()
+    for _ in range(200):
+        sizes.learn_prompt(100, 120)
+        sizes.learn_output(10, 1.0)
+    assert sizes.ratio == pytest.approx(1.2, abs=0.01)
+    assert sizes.expected(Charge(max_output=500)) == pytest.approx(10)
+
+
+def test_before_anything_is_seen_a_third_of_max_tokens_is_expected() -> None:
+    assert Sizes().expected(Charge(max_output=300)) == 100
+    assert SEEN > 1
+
+
+# ---- meter, account
+
+
+def test_what_is_kept_free_for_a_while_does_not_make_a_call_too_large() -> None:
+    meter = Meter(TPM, Profile(), MeterSettings())
+    meter.margin = 0.9
+    assert not meter.never(900)
+    assert meter.when(900, 0.0) == 0.0
+    assert meter.never(1_001)
+
+
+def test_a_limit_that_its_provider_lowered_makes_a_call_too_large() -> None:
+    meter = Meter(TPM, Profile(), MeterSettings())
+    meter.state(500)
+    assert meter.never(600)
+    meter.state(None)
+    assert not meter.never(600)
+
+
+def test_a_normal_call_runs_ahead_no_further_because_no_interactive_one_came() -> None:
+    """Symptom: without interactive calls, normal ones were promised room by their tolerance, and had to wait for their own."""
+    account = Account("a", [TPM], Profile(confidence="documented"), MeterSettings())
+    charge = Charge(input=100)
+    account.take(charge, account.costs(charge), 0.0, False)
+    at, _ = account.when(account.costs(charge), 0.0, False)
+    assert at == account.open_at(0.0) == pytest.approx(100 / (1_000 / 60) - MeterSettings().tolerance)
+
+
+def test_our_own_short_windows_are_exact() -> None:
+    """Symptom: five requests in ten seconds of our own were five in ten and a quarter."""
+    limiter, world = Limiter(), World()
+    limiter.add("d", group="g", limits=(), profile=Profile())
+    limiter.add_scope("key", [Limit(Unit.REQUESTS, 1, 10.0)])
+    for _ in range(2):
+        held = world.complete(limiter.reserve(Ask("g", Charge(), scopes=("key",)), world))
+    assert held.waited == pytest.approx(10.0)
+
+
+def test_a_call_larger_than_a_limit_is_refused_by_the_name_of_the_limit() -> None:
+    limiter, world = Limiter(), World()
+    limiter.add("d", group="g", limits=[TPM], profile=Profile())
+    with pytest.raises(NeverFits, match="tpm allows 1000"):
+        world.complete(limiter.reserve(Ask("g", Charge(input=1_001)), world))
