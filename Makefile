@@ -6,7 +6,7 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite test demo bench tables clean
+.PHONY: help setup lock check laws docs suite test demo bench tables facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
@@ -33,7 +33,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 lock: setup  ## newest versions into locks/
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group build --group docs -o locks/dev.txt
-	@for peer in http openai litellm; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
+	@for peer in http openai litellm facts; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
 
 check: setup  ## format, lint, types and the laws of the house: under a minute
 	@$(BIN)/ruff check .
@@ -58,6 +58,9 @@ bench: setup  ## what can be measured, and how
 
 tables: setup  ## rewrite the generated tables in docs/
 	@$(BIN)/python docs/tables.py
+
+facts: setup  ## what models cost and can do, from the newest data
+	@$(RUN) tools.model_facts
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results .peers

@@ -30,6 +30,7 @@ REASONS: Mapping[str, str] = {
     "redis": "one limit for many processes, in Redis or Valkey: the field's client, for single servers, sentinels and clusters",
     "pyyaml": "reads configurations in YAML, LiteLLM's form",
     "matplotlib": "draws what the planner foresees",
+    "toktok-rs": "counts tokens exactly for OpenAI's and Qwen's models; its vocabularies are in the wheel, nothing is fetched",
     "botocore": "AWS's signatures, and every way its credentials are kept; a few hundred microseconds a call, never imported unless asked",
     "google-auth": "Google's credentials: service accounts, workload identity, gcloud's own",
     "requests": "how google-auth fetches its tokens",

@@ -35,6 +35,8 @@ _HOME = {
         "QueueTimeout", "RateLimitError", "ServiceUnavailableError", "Timeout", "TruncatedStream", "UnprocessableEntityError",
         "UnsupportedParamsError",
     ),
+    "headrace.models.counting": ("token_counter",),
+    "headrace.models.info": ("completion_cost", "cost_per_token", "get_max_tokens", "get_model_info", "register_model"),
     "headrace.objects": (
         "BinaryResponse", "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding",
         "EmbeddingResponse", "Function", "ImageObject", "ImageResponse", "Message", "ModelResponse", "ModelResponseStream",

@@ -204,6 +204,24 @@ from headrace.errors import (
 from headrace.errors import (
     UnsupportedParamsError as UnsupportedParamsError,
 )
+from headrace.models.counting import (
+    token_counter as token_counter,
+)
+from headrace.models.info import (
+    completion_cost as completion_cost,
+)
+from headrace.models.info import (
+    cost_per_token as cost_per_token,
+)
+from headrace.models.info import (
+    get_max_tokens as get_max_tokens,
+)
+from headrace.models.info import (
+    get_model_info as get_model_info,
+)
+from headrace.models.info import (
+    register_model as register_model,
+)
 from headrace.objects import (
     BinaryResponse as BinaryResponse,
 )

@@ -24,6 +24,7 @@ from headrace.errors import (
     failure_of,
 )
 from headrace.framing import SseReader
+from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
 from headrace.providers.auth import headers_for
@@ -244,13 +245,8 @@ _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
 """What there is in other dialects than OpenAI's."""
 
 
-def _hidden(call: Call, to: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "custom_llm_provider": to.provider.name,
-        "model": to.model,
-        "api_base": to.base_url,
-        "additional_headers": headers,
-    }
+def _hidden(to: Destination, headers: Mapping[str, str]) -> Beside:
+    return Beside({"custom_llm_provider": to.provider.name, "model": to.model, "api_base": to.base_url, "additional_headers": headers})
 
 
 async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
@@ -308,7 +304,7 @@ async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) 
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
         _refuse(response, to, translation, request.headers)
-    hidden = _hidden(call, to, response.headers)
+    hidden = _hidden(to, response.headers)
     if call.operation.reads == "bytes":
         return BinaryResponse(response.body, response.headers, hidden)
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
@@ -316,6 +312,7 @@ async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) 
     else:
         body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
     answer = call.operation.response.wrap(body)
+    hidden.usage, hidden.tier = body.get("usage"), body.get("service_tier")
     answer._hidden_params = hidden
     return answer
 
@@ -335,7 +332,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         SseReader() if translation is None else translation.dialect.framing(),
         ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
         _chunk_class(call).wrap,
-        _hidden(call, to, http.headers),
+        _hidden(to, http.headers),
         lambda error: explain(error, to, streaming=True),
     )
     try:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from headrace.bridge import complete
 from headrace.dialects.base import FrameReader
 from headrace.errors import HeadraceError
+from headrace.models.prices import Beside
 from headrace.objects import JsonObject
 from headrace.ports import HttpStream
 from headrace.wire import Frame, TransportError
@@ -42,7 +43,7 @@ class Chunks(Generic[C]):
         frames: FrameReader,
         reader: ChunkReader,
         wrap: Callable[[dict[str, Any]], C],
-        hidden: dict[str, Any],
+        hidden: Beside,
         explain: Callable[[TransportError], HeadraceError],
     ) -> None:
         self._http = http
@@ -122,6 +123,7 @@ class Chunks(Generic[C]):
         if self._ended:
             return
         self._ended = True
+        self.hidden.usage = self.usage
         self._http.close()
         callback, self._on_end = self._on_end, None
         if callback is not None:

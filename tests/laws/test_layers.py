@@ -27,6 +27,7 @@ UPWARD: dict[tuple[str, str], str] = {}
 PACKAGES: dict[str, set[str]] = {
     "": {"msgspec"},
     "runtime": {"msgspec", "httptools", "httpx2", "redis"},
+    "models": {"msgspec", "toktok"},
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich"},
     "planner": {"msgspec", "matplotlib"},

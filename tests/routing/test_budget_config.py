@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from headrace.errors import ConfigurationError
-from headrace.limits import Limit, Unit, Used
-from headrace.limits.money import LIFETIME, Price
+from headrace.limits import Limit, Unit
+from headrace.limits.money import LIFETIME
+from headrace.models.cost import Bill
 from headrace.routing.plan import Deployment, read_deployment
 
 PRICED = {"model": "openai/gpt-4o", "input_cost_per_token": 2.5e-6, "output_cost_per_token": 1e-5}
@@ -21,14 +22,23 @@ def deployment(beside: Mapping[str, Any] | None = None, **params: Any) -> Deploy
 
 def test_prices_are_nano_dollars_a_token() -> None:
     price = deployment(cache_read_input_token_cost=1.25e-6).price
-    assert price == Price(input=2500, output=10_000, cached=1250)
-    assert price.of(Used(input=1000, output=100, cached=400)) == 600 * 2500 + 400 * 1250 + 100 * 10_000
-    assert price.most(1000, 100) == 2000 * 2500 + 100 * 10_000
+    assert price is not None
+    assert price.of(Bill(input=600, output=100, cached=400)) == 600 * 2500 + 400 * 1250 + 100 * 10_000
+    assert price.most(1000, 100) == 1000 * 2500 + 100 * 10_000
 
 
 def test_prices_may_stand_in_model_info() -> None:
     info = {"model_info": {"input_cost_per_token": 1e-6}}
-    assert read_deployment({"model_name": "c", "litellm_params": {"model": "openai/m"}, **info}, "d", {}).price == Price(input=1000)
+    price = read_deployment({"model_name": "c", "litellm_params": {"model": "openai/m"}, **info}, "d", {}).price
+    assert price is not None
+    assert price.of(Bill(input=1, output=1)) == 1000
+
+
+@pytest.mark.parametrize("params", [{"model": "openai/gpt-4o"}, {"model": "openai/our-own", "base_model": "gpt-4o"}])
+def test_a_budget_counts_with_the_prices_that_are_known_of_a_model(params: dict[str, Any]) -> None:
+    found = read_deployment({"model_name": "c", "litellm_params": {**params, "max_budget": 1}}, "d", {})
+    assert found.price is not None
+    assert found.price.of(Bill(input=1000)) == 2_500_000
 
 
 def test_prices_and_budgets_are_never_sent() -> None:
@@ -55,7 +65,7 @@ def test_a_budget_is_a_limit_in_nano_dollars(duration: str | None, seconds: floa
         ({"max_budget": 1, "budget_duration": "0d"}, "budget_duration"),
         ({"input_cost_per_token": -1}, "input_cost_per_token"),
         ({"output_cost_per_token": 15}, "output_cost_per_token"),
-        ({"input_cost_per_token": None, "output_cost_per_token": None, "max_budget": 1}, "input_cost_per_token"),
+        ({"input_cost_per_token": None, "output_cost_per_token": None, "max_budget": 1, "model": "openai/our-own"}, "input_cost_per_token"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(params: dict[str, Any], named: str) -> None:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import Struct
-
 from headrace.errors import ConfigurationError
-from headrace.limits.limit import DAY, NANO, Limit, Unit, Used
+from headrace.limits.limit import DAY, NANO, Limit, Unit
+from headrace.models.cost import Rates, is_price, rates_of
 
 PROMPT_DOUBT: Final = 2.0
 """By how much a prompt may turn out longer than estimated: a budget sets that much aside, and gets the rest back."""
@@ -19,32 +18,15 @@ LIFETIME: Final = 36_500 * DAY
 """The window of a budget that is not renewed."""
 
 
-class Price(Struct, frozen=True):
-    """Nano-dollars a token."""
-
-    input: float = 0.0
-    output: float = 0.0
-    cached: float | None = None
-    """A prompt token that was read from the provider's cache; None where it costs like any other."""
-
-    def most(self, input: int, max_output: int) -> int:
-        """What a call may cost that is estimated at so many prompt tokens."""
-        return math.ceil(input * PROMPT_DOUBT * self.input + max_output * self.output)
-
-    def of(self, used: Used) -> int:
-        """What a call did cost."""
-        cached = self.input if self.cached is None else self.cached
-        return math.ceil((used.input - used.cached) * self.input + used.cached * cached + used.output * self.output)
-
-
-def price_of(facts: Mapping[str, Any], where: str) -> Price | None:
+def price_of(facts: Mapping[str, Any], where: str) -> Rates | None:
     """From litellm's names, in dollars a token; None where none is given. Raises ConfigurationError that names the field."""
-    names = {"input": "input_cost_per_token", "output": "output_cost_per_token", "cached": "cache_read_input_token_cost"}
-    given = {field: facts[name] for field, name in names.items() if facts.get(name) is not None}
-    for field, dollars in given.items():
-        if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not 0 <= dollars < 1:
-            raise ConfigurationError(f"{where}.{names[field]} must be the price of one token in dollars, got {dollars!r}")
-    return Price(**{field: dollars * NANO for field, dollars in given.items()}) if given else None
+    for field, dollars in facts.items():
+        if is_price(field) and dollars is not None and not isinstance(dollars, Mapping):
+            if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not 0 <= dollars < 1000:
+                raise ConfigurationError(f"{where}.{field} must be a price in dollars, got {dollars!r}")
+            if field.endswith(("_per_token", "_token_cost")) and dollars >= 1:
+                raise ConfigurationError(f"{where}.{field} must be the price of one token in dollars, got {dollars!r}")
+    return rates_of(facts)
 
 
 def budget_of(dollars: Any, duration: Any, where: str) -> Limit:

@@ -11,7 +11,9 @@ from msgspec import Struct
 from headrace.calls import CallOptions, shape, whole_number
 from headrace.errors import ConfigurationError
 from headrace.limits import Limit, limits_of
-from headrace.limits.money import Price, budget_of, price_of
+from headrace.limits.money import budget_of, price_of
+from headrace.models.cost import Rates, is_price, rates_of
+from headrace.models.info import find
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
 
@@ -32,8 +34,7 @@ _OWN: Final = frozenset(LIMIT_NAMES) | {
 _CALL: Final = frozenset(CallOptions.__annotations__)
 
 _FACTS: Final = frozenset({
-    "base_model", "cache_read_input_token_cost", "input_cost_per_second", "input_cost_per_token", "litellm_credential_name",
-    "output_cost_per_second", "output_cost_per_token", "region_name", "tags", "use_in_pass_through",
+    "base_model", "litellm_credential_name", "region_name", "tags", "use_in_pass_through",
 })  # fmt: skip
 """litellm_params that say something about a deployment and are never sent."""
 
@@ -54,8 +55,8 @@ class Deployment(Struct, frozen=True, eq=False):
     weight: float
     order: int
     """Lower is tried first; the next tier only when no deployment of this one is left."""
-    price: Price | None
-    """What its tokens cost, where that is known."""
+    price: Rates | None
+    """What it costs, where its configuration says so or a budget has to know."""
     quota_group: str | None
     profile: str | Mapping[str, Any] | None
     """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
@@ -108,13 +109,15 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
     model = _text(params, "model", f"{where}.litellm_params")
     limits = {name: value for name in LIMIT_NAMES if (value := _limit(name, entry, params, where)) is not None}
     price = price_of({**info, **params}, f"{where}.litellm_params")
-    budget = _budget(entry, params, price, where)
+    budget = _budget(entry, params, where)
+    if budget and price is None:
+        price = _known_price(params.get("base_model") or info.get("base_model") or model, where)
     return Deployment(
         id=_identity(info, group, params, taken, where),
         group=group,
         model=model,
         control={name: value for name, value in params.items() if name in _CALL or name == "stream_timeout"},
-        defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS},
+        defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS and not is_price(name)},
         limits=(*limits_of(windows=_windows(entry, params, where), **limits), *budget),
         weight=_weight(params, limits, where),
         order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
@@ -180,16 +183,24 @@ def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) ->
     return windows
 
 
-def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], price: Price | None, where: str) -> tuple[Limit, ...]:
+def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
     """`max_budget` dollars in any `budget_duration`, inside `litellm_params` or beside it."""
     dollars = params.get("max_budget", entry.get("max_budget"))
     if dollars is None:
         return ()
+    return (budget_of(dollars, params.get("budget_duration", entry.get("budget_duration")), where),)
+
+
+def _known_price(model: str, where: str) -> Rates:
+    """The catalogue's, for a deployment that names none and has a budget to keep."""
+    facts = find(model)
+    price = None if facts is None else rates_of(facts)
     if price is None:
         raise ConfigurationError(
-            f"{where}.max_budget needs prices to count with: give input_cost_per_token and output_cost_per_token in litellm_params"
+            f"{where}.max_budget needs prices to count with, and none are known of {model!r}: give input_cost_per_token and "
+            "output_cost_per_token in litellm_params, or the base_model it is"
         )
-    return (budget_of(dollars, params.get("budget_duration", entry.get("budget_duration")), where),)
+    return price
 
 
 def _profile(given: Any, where: str) -> str | Mapping[str, Any] | None:

@@ -47,6 +47,8 @@ from headrace.limits import (
     override,
     profile_of,
 )
+from headrace.limits.money import PROMPT_DOUBT
+from headrace.models.cost import Rates, bill_of
 from headrace.models.tokens import estimate_encoded
 from headrace.objects import (
     BinaryResponse,
@@ -381,7 +383,7 @@ class Router:
         for member in self._served[group]:
             price, requests = member.deployment.price, requests_for(call, member.to.provider)
             if price is not None or requests > 1:
-                money = 0 if price is None else price.most(charge.input, charge.max_output)
+                money = 0 if price is None else price.most(int(charge.input * PROMPT_DOUBT), charge.max_output)
                 own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
         return own or None
 
@@ -414,14 +416,15 @@ class Router:
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
-        hidden["headrace"] = lease.record
+        hidden["headrace"], hidden.rates = lease.record, member.deployment.price
         if call.stream:
             member.load.observe(ports.clock.now() - lease.began)
             answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
         else:
             member.load.observe(ports.clock.now() - lease.began)
             succeeded(member.health)
-            self._settle(ports, lease, _used(answer.get("usage") if isinstance(answer, JsonObject) else None), hidden["additional_headers"])
+            used = _used(answer.get("usage") if isinstance(answer, JsonObject) else None, member.deployment.price)
+            self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
 
     def _time_limit(self, call: Call, deployment: Deployment) -> Any:
@@ -438,9 +441,6 @@ class Router:
 
     def _settle(self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None) -> None:
         lease.member.load.running -= 1
-        price = lease.member.deployment.price
-        if used is not None and price is not None:
-            used = msgspec.structs.replace(used, money=price.of(used))
         view = read_quota(headers, family=lease.member.to.provider.quota) if headers else ()
         self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
         self._over(lease, used, None)
@@ -462,9 +462,8 @@ class Router:
             return
         if error is None:
             succeeded(lease.member.health)
-        used = _used(chunks.usage)
-        if used is None:  # a chunk is about a token, and the provider told us nothing better
-            used = Used(input=lease.charge.input, output=chunks.count)
+        counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
+        used = _used(chunks.usage or counted, lease.member.deployment.price)  # a chunk is about a token, for want of a better word
         self._settle(ports, lease, used, chunks.hidden["additional_headers"])
 
     def _record(self, member: _Member, reservation: Reservation, trail: _Trail) -> dict[str, Any]:
@@ -607,14 +606,15 @@ def _routing(control: Mapping[str, Any], now: float) -> dict[str, Any]:
     return given
 
 
-def _used(usage: Any) -> Used | None:
+def _used(usage: Any, price: Rates | None) -> Used | None:
     """What the provider says was used; None when it says nothing."""
     if usage is None:
         return None
+    money = 0 if price is None else price.of(bill_of(usage))
     details = usage.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if details is not None else 0) or 0
     input = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
-    return Used(input=input, output=usage.get("completion_tokens") or usage.get("output_tokens") or 0, cached=cached)
+    return Used(input=input, output=usage.get("completion_tokens") or usage.get("output_tokens") or 0, cached=cached, money=money)
 
 
 def _names(fallbacks: Any) -> Sequence[str]:

@@ -1,0 +1,205 @@
+"""What a call costs, in whole nano-dollars: exact in sums, never a float until somebody is shown dollars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+NANO: Final = 1_000_000_000
+"""Nano-dollars in a dollar."""
+MILLION: Final = 1_000_000
+_PER_MILLION: Final = NANO * MILLION
+
+CLASSES: Final[tuple[tuple[str, str, str], ...]] = (
+    ("input", "input_cost_per_token", ""),
+    ("cached", "cache_read_input_token_cost", "input"),
+    ("cache_write", "cache_creation_input_token_cost", "input"),
+    ("cache_write_hour", "cache_creation_input_token_cost_above_1hr", "cache_write"),
+    ("audio_input", "input_cost_per_audio_token", "input"),
+    ("image_input", "input_cost_per_image_token", "input"),
+    ("output", "output_cost_per_token", ""),
+    ("reasoning", "output_cost_per_reasoning_token", "output"),
+    ("audio_output", "output_cost_per_audio_token", "output"),
+    ("image_output", "output_cost_per_image_token", "output"),
+)
+"""Classes of tokens, litellm's name for the price of one, and the class whose price counts where there is none."""
+
+PIECES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("queries", ("input_cost_per_query",)),
+    ("images", ("output_cost_per_image", "input_cost_per_image")),
+    ("seconds", ("input_cost_per_second", "output_cost_per_second")),
+    ("characters", ("input_cost_per_character",)),
+)
+"""What is not counted in tokens, and the names its price may have."""
+
+TIERS: Final[Mapping[str, str]] = {"priority": "_priority", "flex": "_flex", "batch": "_batches", "batches": "_batches", "fast": "_fast"}
+"""Service tiers with prices of their own, by what their prices' names end in."""
+
+
+def is_price(name: str) -> bool:
+    """Whether a fact of that name is a price."""
+    return "cost_per" in name or "_token_cost" in name
+
+
+_ABOVE: Final = re.compile(r"_above_(\d+)k_tokens")
+
+
+class Bill(Struct, frozen=True, kw_only=True):
+    """What was used. Each token stands in one class only: `input` is the text that no cache knew, `output` what was no reasoning."""
+
+    input: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    cache_write_hour: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    audio_output: int = 0
+    image_output: int = 0
+    searches: int = 0
+    """Searches of the web."""
+    queries: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    """Of sound, heard or spoken."""
+    characters: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """All tokens of the prompt: what price steps go by."""
+        return self.input + self.cached + self.cache_write + self.cache_write_hour + self.audio_input + self.image_input
+
+
+class Rates(Struct, frozen=True):
+    """A model's prices at one service tier."""
+
+    steps: tuple[tuple[int, tuple[int, ...]], ...]
+    """Of a call whose prompt has more tokens than the first number: nano-dollars for a million of each field of `Bill`. The steepest
+    comes first. Crossing a step prices all of the call's tokens by it, as providers do."""
+
+    def of(self, bill: Bill) -> int:
+        """Nano-dollars, rounded up."""
+        return _sum(astuple(bill), self._prices(bill.prompt))
+
+    def parts(self, bill: Bill) -> tuple[int, int]:
+        """Nano-dollars for the prompt, and for the answer with whatever is no token."""
+        prompt = _sum(astuple(bill)[:_PROMPT], self._prices(bill.prompt))
+        return prompt, self.of(bill) - prompt
+
+    def most(self, prompt: int, answer: int) -> int:
+        """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
+        price = dict(zip(FIELDS, self._prices(prompt), strict=True))
+        return _sum((prompt, answer), (max(price["input"], price["cache_write"]), max(price["output"], price["reasoning"])))
+
+    def _prices(self, prompt: int) -> tuple[int, ...]:
+        for above, prices in self.steps:
+            if prompt > above:
+                return prices
+        raise ValueError("the last step is for prompts of any size")
+
+
+FIELDS: Final = Bill.__struct_fields__
+_PROMPT: Final = FIELDS.index("output")
+"""So many of a bill's fields are the prompt's."""
+
+
+def _sum(counts: Iterable[float], prices: Iterable[int]) -> int:
+    return _whole(sum([count * price for count, price in zip(counts, prices, strict=False) if count]))
+
+
+def _whole(millionths: float) -> int:
+    return -(-int(millionths) // MILLION)
+
+
+def rates_of(facts: Mapping[str, Any], tier: str = "") -> Rates | None:
+    """Prices by litellm's names, in dollars; None where there are none. A tier without prices of its own costs what the others do."""
+    ends = (TIERS[tier], "") if tier in TIERS else ("",)
+    pieces = dict(_pieces(facts))
+    if not pieces and not any(facts.get(name) is not None for _, name, _ in CLASSES):
+        return None
+    above = sorted({int(found[1]) for name in facts if (found := _ABOVE.search(name))}, reverse=True)
+    sizes = [(thousand * 1000, (f"_above_{thousand}k_tokens", "")) for thousand in above]
+    return Rates(tuple([(least, _in_order(_step(facts, size, ends) | pieces)) for least, size in [*sizes, (-1, ("",))]]))
+
+
+def _in_order(prices: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple([prices.get(name, 0) for name in FIELDS])
+
+
+def _step(facts: Mapping[str, Any], sizes: Iterable[str], ends: Iterable[str]) -> dict[str, int]:
+    prices: dict[str, int] = {}
+    for name, known_as, other in CLASSES:
+        found = [facts[key] for size in sizes for end in ends if facts.get(key := known_as + size + end) is not None]
+        prices[name] = _price(found[0]) if found else prices.get(other, 0)
+    return prices
+
+
+def _pieces(facts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for name, known_as in PIECES:
+        found = [facts[key] for key in known_as if facts.get(key)]
+        if found:
+            yield name, _price(found[0])
+    searches = facts.get("search_context_cost_per_query")
+    if isinstance(searches, Mapping) and searches:
+        yield "searches", _price(searches.get("search_context_size_medium") or max(searches.values()))
+
+
+def _price(dollars: Any) -> int:
+    """Nano-dollars for a million: whole for every price known, though it is less than a nano-dollar for one."""
+    return round(float(dollars) * _PER_MILLION)
+
+
+def bill_of(usage: Any) -> Bill:
+    """Usage in the form of OpenAI's dialects, or of Anthropic's; a mapping or an object."""
+    usage = fields_of(usage)
+    prompt, answer = _first(usage, "prompt_tokens", "input_tokens"), _first(usage, "completion_tokens", "output_tokens")
+    given = _given(usage, fields_of(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")))
+    written = _written(fields_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details")))
+    if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage):
+        prompt += given["cached"] + given["cache_write"] + given["cache_write_hour"]  # Anthropic's own count leaves them out
+    searches = _first(fields_of(usage.get("server_tool_use")), "web_search_requests") or _first(usage, "num_search_queries")
+    return Bill(
+        input=max(0, prompt - sum(given.values())), output=max(0, answer - sum(written.values())), searches=searches, **given, **written
+    )  # fmt: skip
+
+
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """Of a mapping or an object; none of None."""
+    if value is None or isinstance(value, dict):
+        return value or {}
+    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+
+
+def _given(usage: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens of the prompt that are not plain text read anew."""
+    hour = _first(fields_of(usage.get("cache_creation")), "ephemeral_1h_input_tokens")
+    stored = _first(details, "cache_write_tokens", "cache_creation_tokens") or _first(usage, "cache_creation_input_tokens")
+    cached = _first(details, "cached_tokens") or _first(usage, "cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
+    heard, seen = _first(details, "audio_tokens"), _first(details, "image_tokens")
+    return {"cached": cached, "cache_write": max(0, stored - hour), "cache_write_hour": hour, "audio_input": heard, "image_input": seen}
+
+
+def _written(details: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens of the answer that are not plain text."""
+    if not details:
+        return {}
+    names = {"reasoning": "reasoning_tokens", "audio_output": "audio_tokens", "image_output": "image_tokens"}
+    return {field: _count(details.get(name)) for field, name in names.items()}
+
+
+def _first(counts: Mapping[str, Any], *names: str) -> int:
+    for name in names:
+        if count := _count(counts.get(name)):
+            return count
+    return 0
+
+
+def _count(count: Any) -> int:
+    if type(count) is int:
+        return count if count > 0 else 0
+    return int(count) if type(count) is float and count > 0 else 0

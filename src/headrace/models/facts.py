@@ -1,0 +1,117 @@
+"""What is known of models: prices, windows, abilities. Shipped in `facts.json` (`make facts`), extended by `register_model`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+Facts: TypeAlias = dict[str, Any]
+"""One model's facts by litellm's names, prices in dollars: `input_cost_per_token`, `max_input_tokens`, `supports_vision`, …"""
+
+_DATED: Final = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d|latest|preview|\d{4})(-v\d+(:\d+)?)?$")
+"""What a snapshot's name ends in."""
+
+FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "bedrock": ("bedrock_converse",), "cohere": ("cohere_chat",), "vertex_ai": ("vertex_ai-",), "azure": ("azure_text",),
+    "openai": ("text-completion-openai",),
+}  # fmt: skip
+"""Providers whose rows carry other names as well; one that ends in a dash stands for all that begin so."""
+
+
+class Catalogue:
+    """Facts by name. The shipped ones are read when first asked for, and each row only when it is."""
+
+    def __init__(self, shipped: bytes | None = None) -> None:
+        """shipped: in place of `facts.json`: one JSON object of rows, the one named "" about the data itself."""
+        self._source = shipped
+        self._rows: dict[str, msgspec.Raw] | None = None
+        self._open: dict[str, Facts] = {}
+        self._about: dict[str, str] = {}
+        self.registrations = 0
+        """Who keeps what follows from a row looks whether it is still true."""
+        self.handed_out = False
+        """Whether rows may change without a registration."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """Which data this is, and of which day."""
+        self._shipped()
+        return self._about
+
+    def find(self, model: str, provider: str = "") -> Facts | None:
+        """Facts of a provider's model by its own name, None where nothing is known. A dated snapshot has its model's, at the least."""
+        for name in _candidates(model, provider):
+            facts = self.row(name)
+            if facts is not None and ("/" in name or _served_by(facts, provider)):
+                return facts
+        return None
+
+    def row(self, name: str) -> Facts | None:
+        """The row of exactly that name."""
+        known = self._open.get(name)
+        if known is not None:
+            return known
+        raw = self._shipped().get(name)
+        if raw is None:
+            return None
+        return self._open.setdefault(name, msgspec.json.decode(raw))
+
+    def register(self, name: str, facts: Mapping[str, Any]) -> None:
+        """New facts of a model, or other ones: they count from now on, beside those it had."""
+        self._open[name] = {**(self.row(name) or {}), **facts}
+        self.registrations += 1
+
+    def names(self) -> list[str]:
+        return [*dict.fromkeys([*self._open, *self._shipped()])]
+
+    def table(self) -> dict[str, Facts]:
+        """All rows as one dictionary that may be changed: what is changed in it counts."""
+        for name in self._shipped():
+            self.row(name)
+        self.handed_out = True
+        return self._open
+
+    def _shipped(self) -> dict[str, msgspec.Raw]:
+        if self._rows is None:
+            rows = msgspec.json.decode(self._source or _shipped(), type=dict[str, msgspec.Raw])
+            about = rows.pop("", None)
+            self._about = {} if about is None else msgspec.json.decode(about)
+            self._rows = rows
+        return self._rows
+
+
+def _shipped() -> bytes:
+    from importlib.resources import files  # late: most programs never ask what a model costs
+
+    return files("headrace.models").joinpath("facts.json").read_bytes()
+
+
+def _candidates(model: str, provider: str) -> Iterator[str]:
+    """Names under which a model may stand, the surest first."""
+    plain = _tuned(model)
+    for name in dict.fromkeys([model, plain, _DATED.sub("", plain)]):
+        if provider:
+            yield f"{provider}/{name}"
+        yield name
+        if provider == "bedrock":
+            yield re.sub(r"^(us|eu|apac|global|jp|au|us-gov)\.", "", name)
+
+
+def _tuned(model: str) -> str:
+    """A fine-tuned model's base: `ft:gpt-4o-mini-2024-07-18:org::id` costs what `ft:gpt-4o-mini-2024-07-18` costs."""
+    return ":".join(model.split(":")[:2]) if model.startswith("ft:") else model
+
+
+def _served_by(facts: Facts, provider: str) -> bool:
+    """Whether a row without a prefix in its name is the provider's."""
+    house = facts.get("litellm_provider")
+    if not provider or house is None or house == provider:
+        return True
+    return any(house.startswith(other) if other.endswith("-") else house == other for other in FAMILIES.get(provider, ()))
+
+
+catalogue: Final = Catalogue()
+"""What this process knows."""

@@ -1,0 +1,72 @@
+"""From a model's name and what was used to nano-dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.models.cost import NANO, Rates, bill_of, rates_of
+from headrace.models.facts import catalogue
+
+_KEPT: dict[tuple[str, str, str], tuple[int, Rates | None]] = {}
+_MOST_KEPT: Final = 4096
+
+
+def rates_for(model: str, provider: str = "", tier: str = "") -> Rates | None:
+    """Prices of a provider's model, None where none are known."""
+    if catalogue.handed_out:
+        return _read(model, provider, tier)
+    kept = _KEPT.get((model, provider, tier))
+    if kept is not None and kept[0] == catalogue.registrations:
+        return kept[1]
+    rates = _read(model, provider, tier)
+    if len(_KEPT) < _MOST_KEPT:
+        _KEPT[model, provider, tier] = catalogue.registrations, rates
+    return rates
+
+
+def _read(model: str, provider: str, tier: str) -> Rates | None:
+    facts = catalogue.find(model, provider)
+    return None if facts is None else rates_of(facts, tier)
+
+
+class Beside(dict[str, Any]):
+    """What is known of a call beside its answer (`_hidden_params`). `response_cost`, in dollars, is worked out when somebody asks."""
+
+    __slots__ = ("rates", "tier", "usage")
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self.usage: Any = None
+        """Usage in OpenAI's form, once it is known."""
+        self.tier: str | None = None
+        """The service tier as the answer names it."""
+        self.rates: Rates | None = None
+        """Prices that are known better than the catalogue knows them: those of a deployment."""
+
+    def __missing__(self, name: str) -> Any:
+        if name != "response_cost":
+            raise KeyError(name)
+        return self.response_cost()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.response_cost() if name == "response_cost" and name not in self else super().get(name, default)
+
+    def response_cost(self) -> float | None:
+        """Dollars; None where the model's prices are not known, or not what was used."""
+        if self.usage is None:
+            return None
+        nano = cost_of(self.usage, self["model"], self["custom_llm_provider"], self.tier, self.rates)
+        return None if nano is None else nano / NANO
+
+
+def cost_of(usage: Any, model: str, provider: str = "", tier: str | None = None, rates: Rates | None = None) -> int | None:
+    """Nano-dollars for usage in OpenAI's form, None where the model's prices are not known.
+
+    tier: the service tier as the answer names it; Anthropic names its own inside the usage.
+    rates: prices that are known better, as of a deployment with prices of its own.
+    """
+    if rates is None:
+        said = tier or usage.get("service_tier") or usage.get("speed")
+        rates = rates_for(model, provider, said if isinstance(said, str) else "")
+    return None if rates is None else rates.of(bill_of(usage))
