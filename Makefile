@@ -6,11 +6,11 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite test demo bench tables facts clean
+.PHONY: help setup lock check laws docs suite conformance test demo bench tables facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
 
 setup: $(VENV)/.ready  ## the virtual environment, from the locks
 
@@ -47,6 +47,9 @@ docs: setup  ## the documentation, into docs/_build
 
 suite: setup
 	@$(RUN) pytest -q -n auto
+
+conformance: setup  ## every dialect against recorded traffic, as a table
+	@$(RUN) tests.conformance
 
 test: check docs suite  ## check, documentation, the whole suite
 

@@ -1,74 +1,83 @@
-"""The same checks as a table by provider and endpoint: `PYTHONPATH=tests python -m conformance`."""
+"""headrace against recorded traffic, as a table by provider and endpoint: `make conformance`, or `python -m tests.conformance`.
+
+The recordings are looked for in `$HEADRACE_WIRE`, else in `shared/wire` beside the repository.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
-from collections import Counter
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from time import perf_counter
 
-from conformance import checks
-from conformance.corpus import Exchange, everything, exchanges, folder
-from headrace.errors import HeadraceError
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs from anywhere; the tests find each other so as well
 
-COLUMNS: dict[str, tuple[Callable[[Exchange], bool], Callable[[Exchange], list[str]]]] = {
-    "answers": (lambda it: it.status < 300 and isinstance(it.response_json, dict) and not it.is_error, checks.answer),
-    "requests": (lambda it: it.kind == "chat" and it.status < 300 and isinstance(it.request_json, dict), checks.request),
-    "streams": (lambda it: it.kind == "chat" and bool(it.sse_text) and "mid_stream_error" not in it.tags, checks.stream),
-    "passed": (lambda it: bool(it.sse_text) and "mid_stream_error" not in it.tags, checks.passed_through),
-    "cuts": (lambda it: it.kind == "chat" and bool(it.sse_text) and "mid_stream_error" not in it.tags, checks.cuts),
-    "errors": (lambda it: it.is_error and it.response_json is not None, checks.error),
-}
-
-
-def problems(check: Callable[[Exchange], list[str]], exchange: Exchange) -> list[str]:
-    try:
-        return check(exchange)
-    except HeadraceError as error:
-        return [repr(error)]
+from conformance import checks, table
+from conformance.corpus import everything, folder
 
 
 def main() -> int:
+    options = arguments()
     if folder() is None:
         print("no recorded traffic here: set HEADRACE_WIRE to its folder", file=sys.stderr)
         return 2
     begun = perf_counter()
-    held: Counter[tuple[str, str, str]] = Counter()
-    failed: Counter[tuple[str, str, str]] = Counter()
-    rules: Counter[str] = Counter()
-    for exchange in exchanges():
-        for column, (concerns, check) in COLUMNS.items():
-            if concerns(exchange):
-                where = (exchange.provider, exchange.kind, column)
-                held[where] += 1
-                for problem in problems(check, exchange)[:1]:
-                    failed[where] += 1
-                    print(f"{exchange}: {problem}", file=sys.stderr)
-        if COLUMNS["answers"][0](exchange):
-            rules.update(checks.meant(exchange.response_json)[1])
-    show(held, failed)
+    columns = table.COLUMNS if options.plain else (*table.COLUMNS, *table.MUTATIONS)
+    if options.everything:
+        columns = tuple(table.EVERY_CUT if column.name == "cuts" else column for column in columns)
+    count = judged(columns, options.workers)
+    table.plainly(count)
+    print("\n".join(table.lines(count, columns)))
+    lost = headers()
+    explain(count)
+    print(f"{perf_counter() - begun:.1f} s")
+    for wrong in count.wrong:
+        print(wrong, file=sys.stderr)
+    return 1 if count.failed or lost else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("--plain", action="store_true", help="only what was recorded, nothing made from it")
+    parser.add_argument("--everything", action="store_true", help="cut each stream at every frame and at 200 bytes (minutes)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    return parser.parse_args()
+
+
+def judged(columns: tuple[table.Column, ...], workers: int) -> table.Count:
+    """By several processes: each takes every so many-th exchange."""
+    global _COLUMNS
+    _COLUMNS = columns
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        return table.merged(pool.map(partial(_share, of=workers), range(workers)))
+
+
+_COLUMNS: tuple[table.Column, ...] = ()
+"""Inherited by the workers: functions without a name cannot be sent to them."""
+
+
+def _share(number: int, of: int) -> table.Count:
+    return table.judged(_COLUMNS, (number, of))
+
+
+def headers() -> int:
+    """Print how many replies' limits are understood; how many are not."""
     limits = [it for it in everything() if any("ratelimit" in name for name in it.response_headers or {})]
     lost = sum(bool(checks.headers(it)) for it in limits)
-    print(f"\nrate-limit headers: {len(limits) - lost} of {len(limits)} replies of all dialects")
-    print("\n".join(f"{count:5} answers: {rule}" for rule, count in rules.most_common()))
-    print(f"{perf_counter() - begun:.1f} s")
-    return 1 if failed or lost else 0
+    print(f"\nrate-limit headers understood: {len(limits) - lost} of {len(limits)} replies")
+    return lost
 
 
-def show(held: Counter[tuple[str, str, str]], failed: Counter[tuple[str, str, str]]) -> None:
-    """Held right of held, a row for each provider and endpoint."""
-    print(f"{'provider':<24} {'endpoint':<12}" + "".join(f"{column:>11}" for column in COLUMNS))
-    rows = sorted({(provider, endpoint) for provider, endpoint, _ in held})
-    for provider, endpoint in rows:
-        cells = [told(held[provider, endpoint, column], failed[provider, endpoint, column]) for column in COLUMNS]
-        print(f"{provider:<24} {endpoint:<12}" + "".join(f"{cell:>11}" for cell in cells))
-    totals = [sum(n for (_, _, name), n in held.items() if name == column) for column in COLUMNS]
-    wrong = [sum(n for (_, _, name), n in failed.items() if name == column) for column in COLUMNS]
-    print(f"{'all':<37}" + "".join(f"{told(*pair):>11}" for pair in zip(totals, wrong, strict=True)))
-
-
-def told(held: int, failed: int) -> str:
-    return "" if not held else str(held) if not failed else f"{held - failed}/{held}"
+def explain(count: table.Count) -> None:
+    print("\nanswers that are written otherwise than they came, and why:")
+    for name, rule, number, of in table.excepted():
+        print(f"{number:6} of {of} ({number / of:.1%}) {name}: {rule}")
+    missing = table.uncovered(count)
+    print(f"\nnot covered, {sum(missing.values())} exchanges: " + ", ".join(f"{' '.join(row)} {n}" for row, n in sorted(missing.items())))
 
 
 if __name__ == "__main__":

@@ -44,23 +44,6 @@ def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
 # ---- answers -----------------------------------------------------------------------------------------------------------------------
 
 
-def _reasoning_counted(usage: dict[str, Any]) -> bool:
-    details = usage.get("completion_tokens_details") or {}
-    reasoning = details.get("reasoning_tokens") or 0
-    if not reasoning or usage.get("total_tokens") != usage["prompt_tokens"] + usage["completion_tokens"] + reasoning:
-        return False
-    usage["completion_tokens"] += reasoning
-    return True
-
-
-def _hits_within_the_prompt(usage: dict[str, Any]) -> bool:
-    details = usage.get("prompt_tokens_details") or {}
-    if (details.get("cached_tokens") or 0) <= usage.get("prompt_tokens", 0):
-        return False
-    details["cached_tokens"] = usage["prompt_tokens"]
-    return True
-
-
 def _hits_where_openai_tells_them(usage: dict[str, Any]) -> bool:
     details = usage.get("prompt_tokens_details") or {}
     hits = usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")
@@ -71,8 +54,6 @@ def _hits_where_openai_tells_them(usage: dict[str, Any]) -> bool:
 
 
 MEANINGS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "completion_tokens without reasoning (xAI)": _reasoning_counted,
-    "more cache hits than prompt (Grok on Azure)": _hits_within_the_prompt,
     "cache hits in a field of its own (Moonshot)": _hits_where_openai_tells_them,
 }
 """Counts that are written in OpenAI's meaning and not as they came. Each changes a usage in place and says whether it had to."""
@@ -163,16 +144,16 @@ def content_is_told(exchange: Exchange) -> list[str]:
 
 
 def request(exchange: Exchange) -> list[str]:
-    """A request is read and written again with the same meaning; other words for one meaning are named in `_same_words`."""
+    """A request is read and written again with the same meaning; other words for one meaning are named in `same_words`."""
     body = dict(exchange.request_json)
     body["model"] = body.get("model") or "named in the path"  # Azure
     hub = requests.read_request(body)
     written = json.loads(json.dumps(requests.write_body(hub, body["model"])))
-    wrong = list(differences(_same_words(body), _same_words(written)))
+    wrong = list(differences(same_words(body), same_words(written)))
     return wrong + ([] if requests.read_request(written) == hub else ["what was written reads differently"])
 
 
-def _same_words(body: dict[str, Any]) -> dict[str, Any]:
+def same_words(body: dict[str, Any]) -> dict[str, Any]:
     """One of several ways to say the same: `stream: false` or nothing, one stop text or a list of one, and so on."""
     body = copy.deepcopy(body)
     if body.get("stream") is False:
@@ -365,7 +346,7 @@ def expected_kind(exchange: Exchange) -> Kind:
 
 def error(exchange: Exchange) -> list[str]:
     """A refusal is the right kind, says something, echoes no key and asks for no wait it did not ask for."""
-    response = HttpResponse(exchange.status, Headers.of(_latin(exchange)), json.dumps(exchange.response_json).encode())
+    response = HttpResponse(exchange.status, Headers.of(exchange.headers), json.dumps(exchange.response_json).encode())
     if exchange.status == 200:
         try:
             CHAT.read_response(response, _asked(exchange), target(exchange))
@@ -383,10 +364,6 @@ def error(exchange: Exchange) -> list[str]:
     return wrong + (["it waits"] if failure.retry_after is not None and exchange.status not in (408, 429, 500, 502, 503, 504, 529) else [])
 
 
-def _latin(exchange: Exchange) -> dict[str, str]:
-    return {name: value.encode("latin-1", "replace").decode("latin-1") for name, value in (exchange.response_headers or {}).items()}
-
-
 # ---- headers -----------------------------------------------------------------------------------------------------------------------
 
 NOT_OURS = (
@@ -400,8 +377,8 @@ NO_LIMIT = {"x-ratelimit", "x-ratelimit-requests", "x-ratelimit-tokens", "rateli
 
 def headers(exchange: Exchange) -> list[str]:
     """Every number in a rate-limit header turns up in a view; every reset is understood."""
-    given = {name: value for name, value in _latin(exchange).items() if "ratelimit" in name and not any(part in name for part in NOT_OURS)}
-    views = read_quota(Headers.of(_latin(exchange)), now_wall=1_700_000_000.0)
+    given = {name: value for name, value in exchange.headers.items() if "ratelimit" in name and not any(part in name for part in NOT_OURS)}
+    views = read_quota(Headers.of(exchange.headers), now_wall=1_700_000_000.0)
     seen = {number for view in views for number in (view.limit, view.remaining)}
     wrong = []
     for name, value in given.items():

@@ -50,6 +50,11 @@ class Exchange(msgspec.Struct):
         body = self.response_json
         return self.status >= 400 or (isinstance(body, dict) and "error" in body and "choices" not in body)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the reply, as far as HTTP can say them: recorders wrote what they liked."""
+        return {name: value.encode("latin-1", "replace").decode("latin-1") for name, value in (self.response_headers or {}).items()}
+
     def frames(self) -> list[Frame]:
         """The recorded stream's frames."""
         reader = SseReader()

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
-from headrace.dialects.openai_chat import dialect, others, requests, responses
+from headrace.dialects.openai_chat import dialect, messages, others, requests, responses
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
 from headrace.framing import SseReader
 from headrace.types import (
@@ -191,6 +191,34 @@ def test_usage_has_one_meaning(usage: dict[str, Any], expected: tuple[int, int, 
     read = responses.read_usage(usage)
     assert (read.input, read.output, read.cached, read.reasoning) == expected
     assert read.total == read.input + read.output
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 6, "total_tokens": 616, "completion_tokens_details": {"reasoning_tokens": 600}},
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 157}},
+    ],
+    ids=["xai leaves reasoning out", "grok on azure"],
+)
+def test_usage_counted_otherwise_is_told_as_it_came(usage: dict[str, Any]) -> None:
+    assert responses.write_usage(responses.read_usage(usage)) == usage
+
+
+def test_a_tool_call_of_an_unknown_kind_is_no_mistake_and_is_handed_on() -> None:
+    strange = {"id": "b", "type": "from_tomorrow", "query": "x"}
+    known = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "hi", "tool_calls": [known, strange]}
+    read = messages.read_assistant(message, "message")
+    assert [call.id for call in read.tool_calls] == ["a"]
+    assert messages.write_assistant(read) == message
+    alone = {**message, "tool_calls": [strange]}
+    assert messages.write_assistant(messages.read_assistant(alone, "message")) == alone
+
+
+def test_unknown_fields_of_a_tool_choice_are_sent_on() -> None:
+    body = {**FULL, "tool_choice": {"type": "function", "odd": 1, "function": {"name": "f", "odd": 2}}}
+    assert requests.write_body(requests.read_request(body), body["model"])["tool_choice"] == body["tool_choice"]
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,16 @@ def read_assistant(source: Mapping[str, Json], at: str) -> Message:
         parts.append(Refusal(text=string(refusal, f"{at}.refusal")))
     if isinstance(audio, Mapping) and any(audio.values()):
         parts.append(_read_spoken(audio))
-    parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in enumerate(items(source.get("tool_calls"), f"{at}.tool_calls"))]
+    calls = list(enumerate(items(source.get("tool_calls"), f"{at}.tool_calls")))
+    parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in calls if not _is_strange(call)]
     legacy = source.get("function_call")
     if isinstance(legacy, Mapping) and legacy.get("name"):
         parts.append(_read_legacy(legacy, f"{at}.function_call"))
     extra = {**rest(source, _ASSISTANT, _TURN, exact=_EXACT), **echo, **_hollow(source)}
     if source.get("extra_content") and not any(isinstance(part, Text) and part.signature for part in content):
         extra["extra_content"] = source["extra_content"]
+    if strange := [call for _, call in calls if _is_strange(call)]:
+        extra["tool_calls"] = strange
     return Message(role="assistant", content=tuple(parts), name=optional(source.get("name"), f"{at}.name"), extra=extra)
 
 
@@ -258,6 +261,12 @@ def read_call(value: Json, at: str) -> ToolCall:
     )
 
 
+def _is_strange(call: Json) -> bool:
+    """Whether it is a call of a kind that is not OpenAI's, such as one that the provider answers itself."""
+    kind = call.get("type") if isinstance(call, Mapping) else None
+    return isinstance(kind, str) and kind not in _CALL and not _CALL.keys() & call.keys()
+
+
 def _read_legacy(call: Mapping[str, Json], at: str) -> ToolCall:
     name = optional(call.get("name"), f"{at}.name") or ""
     extra = rest(call, frozenset({"name", "arguments"}), _CALLED["function"])
@@ -305,7 +314,7 @@ def write_assistant(message: Message) -> dict[str, Json]:
         elif isinstance(part, Text) and part.signature:
             said["extra_content"] = google_extra(part.signature)
     calls = [write_call(part) for part in parts if isinstance(part, ToolCall) and part.kind != "legacy"]
-    said["tool_calls"] = calls or None
+    said["tool_calls"] = [*calls, *(message.extra.get("tool_calls") or ())] or None
     for part in parts:
         if isinstance(part, ToolCall) and part.kind == "legacy":
             said["function_call"] = merged(

@@ -99,8 +99,10 @@ def _read_choice(choice: Json, extra: dict[str, Json]) -> ToolChoice | None:
     match choice:
         case str() if choice in _MODES:
             return ToolChoice(mode=cast("Any", _MODES[choice]))
-        case {"function": {"name": str(name)}}:
-            return ToolChoice(mode="tool", name=name)
+        case {"function": {"name": str(name)} as function}:
+            kept = rest(choice, frozenset({"type", "function"}))
+            inner = rest(function, frozenset({"name"}), exact=frozenset({"name"}))
+            return ToolChoice(mode="tool", name=name, extra={**kept, "function": inner} if inner else kept)
         case {"type": str()}:  # allowed_tools, custom: only this dialect has them
             extra["tool_choice"] = choice
             return None
@@ -170,7 +172,9 @@ def _write_tool(tool: Tool) -> dict[str, Json]:
 
 
 def _write_choice(choice: ToolChoice) -> Json:
-    return {"type": "function", "function": {"name": choice.name}} if choice.mode == "tool" else choice.mode
+    if choice.mode != "tool":
+        return choice.mode
+    return {"type": "function", **choice.extra, "function": {**choice.extra.get("function", {}), "name": choice.name}}
 
 
 def _write_format(format_: ResponseFormat) -> dict[str, Json]:

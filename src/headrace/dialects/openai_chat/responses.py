@@ -130,24 +130,29 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     """Token counts in OpenAI's meaning, whoever counted.
 
     xAI leaves reasoning out of `completion_tokens`: the total tells (47 of 47 recorded replies, 2025-2026). DeepSeek has a field of its
-    own for cache hits, Moonshot one beside the counts.
+    own for cache hits, Moonshot one beside the counts. What was told otherwise is kept beside, to be written as it came.
     """
     before, after = _details(source, "prompt_tokens_details"), _details(source, "completion_tokens_details")
     given, written, total = (_count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     reasoning = _count(after.get("reasoning_tokens"))
+    extra = _usage_extra(source, before, after)
     if reasoning and total == given + written + reasoning:
+        extra["completion_tokens"] = written
         written += reasoning
     cached = _count(before.get("cached_tokens")) or _count(source.get("prompt_cache_hit_tokens")) or _count(source.get("cached_tokens"))
+    if given and cached > given:  # Grok on Azure
+        cached = given
+        extra["prompt_tokens_details"] = dict(before)
     return Usage(
         input=given,
         output=written,
         total=total or given + written,
-        cached=min(cached, given) if given else cached,
+        cached=cached,
         cache_write=_count(before.get("cache_write_tokens")),
         reasoning=reasoning,
         audio_input=_count(before.get("audio_tokens")),
         audio_output=_count(after.get("audio_tokens")),
-        extra=_usage_extra(source, before, after),
+        extra=extra,
     )
 
 
@@ -173,11 +178,13 @@ def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: 
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """Counts in OpenAI's meaning; details only where there is something to tell."""
-    said: dict[str, Json] = {"prompt_tokens": usage.input or None, "completion_tokens": usage.output or None}
+    """Counts in OpenAI's meaning, or as a provider of this dialect told them; details only where there is something to tell."""
+    told = usage.extra.get("completion_tokens") or usage.output
+    said: dict[str, Json] = {"prompt_tokens": usage.input or None, "completion_tokens": told or None}
     if "total_tokens" not in usage.extra:
         said["total_tokens"] = usage.total or usage.input + usage.output
     for name, fields in (("prompt_tokens_details", _INPUT_DETAILS), ("completion_tokens_details", _OUTPUT_DETAILS)):
-        counted = {field: count for unit, field in fields.items() if (count := getattr(usage, unit))}
-        said[name] = {**(usage.extra.get(name) or {}), **counted} if counted else None
+        kept = usage.extra.get(name) or {}
+        counted = {field: kept.get(field) or count for unit, field in fields.items() if (count := getattr(usage, unit))}
+        said[name] = {**kept, **counted} if counted else None
     return merged(_USAGE_USUAL, usage.extra, said)

@@ -1,0 +1,184 @@
+"""Recorded exchanges as they could have come as well: cut, in other pieces, spelled otherwise, with fields nobody knows yet."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from conformance import judge
+from conformance.corpus import Exchange
+from conformance.tongues import Body, Tongue
+from headrace.errors import HeadraceError, TruncatedStream
+from headrace.framing import EventStreamReader
+from headrace.types import Finished, StreamEvent, UsageReported
+
+UNKNOWN = {"fromTomorrow": [1, {"deep": "ü", "nothing": None}]}
+"""What no dialect has today."""
+
+
+# ---- how the bytes arrive ----------------------------------------------------------------------------------------------------------
+
+
+def in_pieces(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """However the bytes are cut into pieces, the events are the same."""
+    data = tongue.data_of(exchange)
+    whole = list(judge.events(tongue, exchange, [data]))
+    chance = random.Random(exchange.id)
+    marks = sorted(chance.randrange(len(data) + 1) for _ in range(20))
+    ways = {
+        "7 bytes each": [data[at : at + 7] for at in range(0, len(data), 7)],
+        f"pieces {marks}": [data[start:end] for start, end in pairwise([0, *marks, len(data)])],
+    }
+    if len(data) < 20_000:
+        ways["single bytes"] = [data[at : at + 1] for at in range(len(data))]
+    return [f"in {way} it reads differently" for way, pieces in ways.items() if list(judge.events(tongue, exchange, pieces)) != whole]
+
+
+def respelled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """Server-sent events may be spelled in many ways: other line endings, comments, no blank after a colon, data on several lines."""
+    if not exchange.sse_text:
+        return []
+    data = tongue.data_of(exchange).replace(b"\r\n", b"\n")
+    whole = list(judge.events(tongue, exchange, [data]))
+    ways = {
+        "CRLF": data.replace(b"\n", b"\r\n"),
+        "CR": data.replace(b"\n", b"\r"),
+        "comments": data.replace(b"\n\n", b"\n\n: keep-alive\n\n"),
+        "without blanks": data.replace(b"\ndata: ", b"\ndata:").replace(b"\nevent: ", b"\nevent:"),
+        "a byte-order mark": b"\xef\xbb\xbf" + data,
+        "ids": data.replace(b"\n\n", b"\nid: 7\nretry: 10\n\n"),
+        "data on several lines": b"\n".join(_spread(line) for line in data.split(b"\n")),
+    }
+    return [f"with {way} it reads differently" for way, bytes_ in ways.items() if list(judge.events(tongue, exchange, [bytes_])) != whole]
+
+
+def _spread(line: bytes) -> bytes:
+    """A line of data with JSON in it as several lines of data with the same JSON in them."""
+    if not line.startswith(b"data: {"):
+        return line
+    text = json.dumps(json.loads(line[6:]), indent=1)
+    return b"\n".join(b"data: " + part.encode() for part in text.split("\n"))
+
+
+# ---- cuts --------------------------------------------------------------------------------------------------------------------------
+
+
+def cut_at_every_frame(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """Cut behind any frame."""
+    data = tongue.data_of(exchange)
+    return cut_at(tongue, exchange, list(_ends(tongue, data)))
+
+
+def cut_anywhere(tongue: Tongue, exchange: Exchange, count: int = 200) -> list[str]:
+    """Cut at `count` bytes."""
+    size, chance = len(tongue.data_of(exchange)), random.Random(exchange.id)  # the same cuts in every run
+    return cut_at(tongue, exchange, sorted({chance.randrange(size) for _ in range(count)}))
+
+
+def cut_anywhere_sampled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    return cut_anywhere(tongue, exchange, 4)
+
+
+def cut_at(tongue: Tongue, exchange: Exchange, places: list[int]) -> list[str]:
+    """Cut off, a stream fails as cut off and tells nothing but what the whole told first; it ends well only when all was said."""
+    data = tongue.data_of(exchange)
+    whole = list(judge.events(tongue, exchange, [data]))
+    ends = [event for event in whole if isinstance(event, Finished)]
+    return [f"cut at {place} of {len(data)} {wrong}" for place in places if (wrong := _cut(tongue, exchange, data[:place], whole, ends))]
+
+
+def _cut(tongue: Tongue, exchange: Exchange, data: bytes, whole: list[StreamEvent], ends: list[Finished]) -> str:
+    got: list[StreamEvent] = []
+    failed = ""
+    try:
+        for event in judge.events(tongue, exchange, [data]):
+            got.append(event)
+    except TruncatedStream:
+        failed = "as cut"
+    except HeadraceError as error:
+        return f"it failed as {error.failure.kind}"
+    said = [event for event in got if not isinstance(event, UsageReported)]  # counts may be told early, and then again
+    if said != (known := [event for event in whole if not isinstance(event, UsageReported)])[: len(said)]:
+        return f"it told something else: {next(one for one, other in zip(said, [*known, None], strict=False) if one != other)}"[:200]
+    return "" if failed or [event for event in got if isinstance(event, Finished)] == ends else "it ended as if it were whole"
+
+
+def _ends(tongue: Tongue, data: bytes) -> Iterator[int]:
+    """Where frames end."""
+    if isinstance(tongue.dialect.framing(), EventStreamReader):
+        at = 0
+        while at < len(data):
+            yield at
+            at += int.from_bytes(data[at : at + 4], "big")
+        return
+    at = data.find(b"\n")
+    while 0 <= at < len(data) - 1:
+        yield at + 1
+        at = data.find(b"\n", at + 1)
+
+
+# ---- what tomorrow may bring -------------------------------------------------------------------------------------------------------
+
+_Path = tuple[Any, ...]
+
+PLAIN_LISTS = {"choices", "messages", "contents", "candidates", "functionDeclarations", "function_declarations"}
+"""Lists whose items all dialects know: a stranger in them is no answer, turn or function."""
+
+
+def answer_grown(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """A field nobody knows, in any object of the answer, and a block nobody knows, in any list of blocks, are written again."""
+    made = [*grown(exchange.response_json), *joined(exchange.response_json, typed=tongue.typed)]
+    return [f"{at}: {problem}" for at, body in made for problem in judge.answered(tongue, exchange, body)]
+
+
+def request_grown(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """A field nobody knows, in any object of the request, and a block or tool nobody knows are sent on."""
+    body = tongue.asked(exchange)
+    return [
+        f"{at}: {problem}"
+        for at, made in [*grown(body), *joined(body, typed=tongue.typed)]
+        for problem in judge.requested(tongue, exchange, made)
+    ]
+
+
+def grown(body: Any) -> Iterator[tuple[str, Body]]:
+    """`body` with the unknown field in one object after the other, and where."""
+    for path, found in places(body):
+        if isinstance(found, dict):
+            made, at = changed(body, path)
+            at |= copy.deepcopy(UNKNOWN)
+            yield spelled(path), made
+
+
+def joined(body: Any, *, typed: bool) -> Iterator[tuple[str, Body]]:
+    """`body` with an unknown item at the end of one list of blocks after the other, and where."""
+    for path, found in places(body):
+        if isinstance(found, list) and found and isinstance(found[0], dict) and not PLAIN_LISTS & set(path[-1:]):
+            made, at = changed(body, path)
+            at.append({**({"type": "from_tomorrow"} if typed else {}), **copy.deepcopy(UNKNOWN)})
+            yield spelled(path), made
+
+
+def places(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
+    """Every object and list in `value` with the way to it; of long lists the first items."""
+    if isinstance(value, dict | list):
+        yield path, value
+        for step, inner in list(value.items() if isinstance(value, dict) else enumerate(value[:3])):
+            yield from places(inner, (*path, step))
+
+
+def changed(body: Any, path: _Path) -> tuple[Body, Any]:
+    """A copy of `body`, and the place in it to be changed."""
+    made = copy.deepcopy(body)
+    at = made
+    for step in path:
+        at = at[step]
+    return made, at
+
+
+def spelled(path: _Path) -> str:
+    return ".".join(step if isinstance(step, str) else "[]" for step in path)

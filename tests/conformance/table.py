@@ -1,0 +1,133 @@
+"""The judge's table: what was held against what, by provider and endpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from conformance import judge, mutations
+from conformance.checks import READ_AND_WRITE
+from conformance.checks import answer as plain_answer
+from conformance.corpus import Exchange, everything, exchanges
+from conformance.tongues import TONGUES, Tongue
+from headrace.errors import HeadraceError
+
+TongueCheck = Callable[[Tongue, Exchange], list[str]]
+
+
+class Column(NamedTuple):
+    """One column: which exchanges it concerns, and the checks each must pass."""
+
+    name: str
+    concerns: Callable[[Tongue, Exchange], bool]
+    checks: tuple[TongueCheck, ...]
+
+
+COLUMNS = (
+    Column("answers", Tongue.is_answer, (judge.answer, lambda tongue, it: tongue.told(it))),
+    Column("requests", Tongue.is_request, (judge.request,)),
+    Column("streams", Tongue.is_stream, (lambda tongue, it: tongue.stream(it),)),
+    Column("errors", lambda tongue, it: tongue.is_error(it), (lambda tongue, it: tongue.error(it),)),
+)
+"""What is printed for every exchange."""
+
+MUTATIONS = (
+    Column("pieces", Tongue.is_stream, (mutations.in_pieces, mutations.respelled)),
+    Column("cuts", Tongue.is_stream, (mutations.cut_anywhere_sampled,)),
+    Column("unknown", Tongue.is_answer, (mutations.answer_grown,)),
+    Column("sent on", Tongue.is_request, (mutations.request_grown,)),
+)
+
+EVERY_CUT = Column("cuts", Tongue.is_stream, (mutations.cut_at_every_frame, mutations.cut_anywhere))
+
+
+class Count(NamedTuple):
+    """Of one provider, endpoint and column: how many were looked at, and what was wrong."""
+
+    held: Counter[tuple[str, str, str]]
+    failed: Counter[tuple[str, str, str]]
+    wrong: list[str]
+
+
+def problems(check: TongueCheck, tongue: Tongue, exchange: Exchange) -> list[str]:
+    """What is wrong. An error of headrace's is wrong as well; any other is left to stop the run."""
+    try:
+        return check(tongue, exchange)
+    except HeadraceError as error:
+        return [repr(error)]
+
+
+def judged(columns: tuple[Column, ...], share: tuple[int, int] = (0, 1)) -> Count:
+    """Every exchange against every column. share: the first of every so many exchanges only, for several workers."""
+    count = Count(Counter(), Counter(), [])
+    for tongue in TONGUES:
+        for exchange in list(tongue.exchanges())[share[0] :: share[1]]:
+            for column in columns:
+                if column.concerns(tongue, exchange):
+                    found = [problem for check in column.checks for problem in problems(check, tongue, exchange)]
+                    note(count, exchange, column.name, found)
+    return count
+
+
+def note(count: Count, exchange: Exchange, column: str, found: list[str]) -> None:
+    where = (exchange.provider, exchange.endpoint, column)
+    count.held[where] += 1
+    if found:
+        count.failed[where] += 1
+        count.wrong += [f"{exchange}: {column}: {problem}" for problem in found[:3]]
+
+
+def plainly(count: Count) -> None:
+    """Answers of OpenAI's shape that are no chat: embeddings, text completions."""
+    for kind in READ_AND_WRITE:
+        for exchange in exchanges(kind):
+            if kind != "chat" and exchange.status < 300 and isinstance(exchange.response_json, dict) and not exchange.is_error:
+                note(count, exchange, "answers", problems(lambda _, it: plain_answer(it), TONGUES[0], exchange))
+
+
+def excepted() -> Iterator[tuple[str, str, int, int]]:
+    """Dialect, explained exception, how often, and of how many answers."""
+    for tongue in TONGUES:
+        them = [it for it in tongue.exchanges() if tongue.is_answer(it)]
+        rules = Counter(rule for it in them for rule in tongue.meant(it.response_json)[1])
+        yield from ((tongue.name, rule, number, len(them)) for rule, number in rules.most_common())
+
+
+def uncovered(count: Count) -> Counter[tuple[str, str]]:
+    """Providers and endpoints that no column looked at."""
+    seen = {(provider, endpoint) for provider, endpoint, _ in count.held}
+    return Counter((it.provider, it.endpoint) for it in everything() if (it.provider, it.endpoint) not in seen)
+
+
+def lines(count: Count, columns: tuple[Column, ...]) -> Iterator[str]:
+    """The table: of every provider and endpoint how many exchanges there are, and of each column how many were right."""
+    names = list(dict.fromkeys(column.name for column in columns))
+    recorded = Counter((it.provider, it.endpoint) for it in everything())
+    yield f"{'provider':<24} {'endpoint':<22}{'exchanges':>10}" + "".join(f"{name:>11}" for name in names)
+    for row in sorted({(provider, endpoint) for provider, endpoint, _ in count.held}):
+        yield f"{row[0]:<24} {row[1]:<22}{recorded[row]:>10}" + "".join(f"{cell(count, *row, name):>11}" for name in names)
+    total = sum(recorded[row] for row in {(provider, endpoint) for provider, endpoint, _ in count.held})
+    yield f"{'all':<47}{total:>10}" + "".join(f"{told(*sums(count, name)):>11}" for name in names)
+
+
+def cell(count: Count, provider: str, endpoint: str, name: str) -> str:
+    return told(count.held[provider, endpoint, name], count.failed[provider, endpoint, name])
+
+
+def sums(count: Count, name: str) -> tuple[int, int]:
+    return tuple(sum(number for where, number in them.items() if where[2] == name) for them in (count.held, count.failed))  # type: ignore[return-value]
+
+
+def told(held: int, failed: int) -> str:
+    return "" if not held else str(held) if not failed else f"{held - failed}/{held}"
+
+
+def merged(counts: Any) -> Count:
+    """Counts of several workers as one."""
+    whole = Count(Counter(), Counter(), [])
+    for count in counts:
+        whole.held.update(count.held)
+        whole.failed.update(count.failed)
+        whole.wrong.extend(count.wrong)
+    return whole
