@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.errors import BadRequestError, ConfigurationError
+from headrace.media import with_data
 from headrace.objects import (
     EmbeddingResponse,
     ImageResponse,
@@ -110,6 +111,8 @@ class CallOptions(CloudOptions, total=False):
     extra_query: Mapping[str, str] | None
     extra_body: Mapping[str, Any] | None
     """Merged into the body last, sent as it is."""
+    fetch_media: bool | None
+    """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
     organization: str | None
     api_version: str | None
     metadata: Mapping[str, Any] | None
@@ -267,6 +270,8 @@ def prepare(
     if operation.files:
         body |= _opened({**body, operation.prompt: prompt}, operation.files)
     elif operation.prompt:
+        if operation is CHAT and isinstance(prompt, list | tuple):
+            prompt = with_data(prompt)
         encoded = body[operation.prompt] = _encode_prompt(operation, prompt)
     if stream:
         body["stream"] = True

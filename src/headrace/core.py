@@ -294,6 +294,7 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
 
 
 async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
+    await _with_media(ports, call, to)
     translation = _translation(call, to)
     request = write(call, to, translation)
     if to.signer is not None:
@@ -317,8 +318,16 @@ async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) 
     return answer
 
 
+async def _with_media(ports: Ports, call: Call, to: Destination) -> None:
+    if call.control.get("fetch_media", to.options.get("fetch_media")):
+        from headrace.fetching import fetch_media  # late: few calls have something fetched
+
+        await fetch_media(ports, call)
+
+
 async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> Chunks[Any]:
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
+    await _with_media(ports, call, to)
     translation = _translation(call, to)
     request = write(call, to, translation)
     if to.signer is not None:

@@ -78,6 +78,8 @@ class HttpRequest(Struct, frozen=True):
     body: bytes = b""
     upload: Upload | None = None
     """A body too large to hold, in place of `body`."""
+    public: bool = False
+    """Only to addresses of the public internet: for what somebody else has named."""
 
     def __repr__(self) -> str:
         size = len(self.body) if self.upload is None else self.upload.size

@@ -578,7 +578,7 @@ _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
 }  # fmt: skip
 """Options of a call that change where it goes."""
 
-_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version")
+_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media")
 
 
 def _profile(deployment: Deployment, provider: str) -> Profile:

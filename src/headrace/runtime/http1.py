@@ -7,8 +7,9 @@ connection can carry another request.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -30,6 +31,8 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+    public: bool = False
+    """Whether its address must belong to the public internet."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -40,12 +43,47 @@ _FORBIDDEN: Final = ("host", "content-length", "connection", "transfer-encoding"
 
 
 @lru_cache(maxsize=1024)
-def origin_of(url: str) -> Origin:
+def origin_of(url: str, public: bool = False) -> Origin:
     """Where a URL is served. Raises ValueError for one that is not http(s)."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a URL must begin with http:// or https:// and name a host")
-    return Origin(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+    return Origin(parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), public)
+
+
+def way_of(request: HttpRequest) -> Origin:
+    """Where a request goes. Raises TransportError for an address that is none."""
+    try:
+        return origin_of(request.url, request.public)
+    except ValueError as error:
+        raise TransportError(Fault.CONNECT, str(error), sent=False) from None
+
+
+def public_address(host: str, found: Iterable[Any]) -> str:
+    """The first of a name's addresses, as `getaddrinfo` gives them, all of which must belong to the public internet.
+
+    Connecting to what was looked at, and to nothing that the name means a moment later. Raises TransportError.
+    """
+    addresses = [info[4][0] for info in found]
+    if not addresses or not all(map(is_public, addresses)):
+        raise TransportError(Fault.CONNECT, f"{host} is not on the public internet", sent=False)
+    return str(addresses[0])
+
+
+_NAT64: Final = "64:ff9b::/96"
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, or the one wrapped in it, can be reached from anywhere."""
+    import ipaddress  # late: only what others name is looked at
+
+    found = ipaddress.ip_address(address.partition("%")[0])
+    inner = None
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
+        if inner is None and found in ipaddress.ip_network(_NAT64):
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    return found.is_global and not found.is_multicast if inner is None else inner.is_global and not inner.is_multicast
 
 
 @lru_cache(maxsize=1024)

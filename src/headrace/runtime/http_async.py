@@ -7,13 +7,14 @@ that is moved only when it has fired.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, cast
 
-from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, origin_of, written
+from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
 from headrace.runtime.proxies import Proxy
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
@@ -342,7 +343,7 @@ class AsyncTransport:
         """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
         loop = self._loop or asyncio.get_running_loop()
         total_at = None if timeouts.total is None else loop.time() + timeouts.total
-        origin, proxy = self._way(request.url)
+        origin, proxy = self._way(request)
         data = written(request, proxy)
         while True:
             kept = self._idle.get(origin)
@@ -363,11 +364,8 @@ class AsyncTransport:
                 continue
             return connection, exchange
 
-    def _way(self, url: str) -> tuple[Origin, Proxy | None]:
-        try:
-            origin = origin_of(url)
-        except ValueError as error:
-            raise TransportError(Fault.CONNECT, str(error), sent=False) from None
+    def _way(self, request: HttpRequest) -> tuple[Origin, Proxy | None]:
+        origin = way_of(request)
         return origin, self._proxies.choose(*origin) if self._proxies != _NO_PROXIES else None
 
     # connecting
@@ -410,6 +408,8 @@ class AsyncTransport:
                 return await self._tunnel(loop, origin, proxy, context)
             host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
             name = origin.host if context is not None else None
+            if origin.public:
+                host = public_address(host, await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
             _, connection = await loop.create_connection(
                 lambda: _Connection(self, origin, loop), host, port, ssl=context, server_hostname=name
             )

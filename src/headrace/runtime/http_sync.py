@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, origin_of, written
+from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
 from headrace.runtime.proxies import Proxy
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
@@ -194,10 +194,7 @@ class SyncTransport:
     def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange, _Deadlines]:
         """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
         deadlines = _Deadlines(timeouts, None if timeouts.total is None else time.monotonic() + timeouts.total)
-        try:
-            origin = origin_of(request.url)
-        except ValueError as error:
-            raise TransportError(Fault.CONNECT, str(error), sent=False) from None
+        origin = way_of(request)
         proxy = self._proxies.choose(*origin)
         data = written(request, proxy)
         while True:
@@ -296,6 +293,8 @@ class SyncTransport:
         host, port = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
         late = fault or Fault.CONNECT_TIMEOUT
         try:
+            if origin.public:
+                host = public_address(host, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
             sock = socket.create_connection((host, port), _left(until, late))
         except TimeoutError:
             raise TransportError(late, sent=False) from None

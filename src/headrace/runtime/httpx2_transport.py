@@ -55,6 +55,12 @@ def _refined(fault: Fault, error: Exception, body: bool) -> Fault:
     return fault
 
 
+def _ours_only(request: HttpRequest) -> None:
+    """A client that connects by itself cannot be told where not to."""
+    if request.public:
+        raise TransportError(Fault.CONNECT, "httpx2 cannot be kept on the public internet", sent=False)
+
+
 def _timeout(timeouts: Timeouts) -> Any:
     def least(phase: float | None) -> float | None:
         given = [limit for limit in (phase, timeouts.total) if limit is not None]
@@ -151,9 +157,11 @@ class AsyncHttpx2Transport:
         self.client = client or httpx2.AsyncClient()
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        _ours_only(request)
         return await _read_all(await self.open(request, timeouts), max_body)
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> _AsyncStream:
+        _ours_only(request)
         import asyncio  # late: the module is also used without an event loop
 
         with _faults():
@@ -187,9 +195,11 @@ class SyncHttpx2Transport:
         self.client = client or httpx2.Client()
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        _ours_only(request)
         return await _read_all(await self.open(request, timeouts), max_body)
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> _SyncStream:
+        _ours_only(request)
         with _faults():
             built = self.client.build_request(
                 request.method, request.url, headers=_sent_headers(request), content=_content(request), timeout=_timeout(timeouts)

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 
 from headrace.errors import ConfigurationError
+from headrace.wire import Fault, TransportError
 
 
 class Proxy(Struct, frozen=True):
@@ -29,11 +30,14 @@ class Proxies(Struct, frozen=True):
     https: Proxy | None = None
     exceptions: tuple[str, ...] = ()
 
-    def choose(self, scheme: str, host: str, port: int) -> Proxy | None:
-        """The proxy for a request, None to go straight."""
+    def choose(self, scheme: str, host: str, port: int, public: bool = False) -> Proxy | None:
+        """The proxy for a request, None to go straight. Raises TransportError for one that must stay on the public internet: a proxy
+        looks names up itself, so nobody here can see where it would go."""
         proxy = self.https if scheme == "https" else self.http
         if proxy is None or any(_excepted(exception, host, port) for exception in self.exceptions):
             return None
+        if public:
+            raise TransportError(Fault.PROXY, f"where {host} leads cannot be seen through a proxy", sent=False)
         return proxy
 
 
