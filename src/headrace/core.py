@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
 from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
-from headrace.dialects.base import Target
+from headrace.dialects.base import FrameReader, Target
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
     AuthenticationError,
@@ -39,6 +39,7 @@ from headrace.providers.catalog import (
     resolve,
     split_url,
 )
+from headrace.providers.hybrids import enveloped, filled, split_query
 from headrace.providers.quirks import apply
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
@@ -64,6 +65,8 @@ class Destination(Struct, frozen=True, eq=False):
     """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
     account: str = ""
     """Same account, same quota: derived from key, address and model."""
+    query: Mapping[str, str] = {}
+    """Of every request: what the address came with, and the version of the API."""
     signer: Signer | None = None
     """Signs every request with a cloud's credentials, where no key opens the way."""
 
@@ -87,10 +90,35 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     if key is not None and not isinstance(key, str):
         raise ConfigurationError(f"api_key must be a string, got {shape(key)}")
     if to.provider.auth.sign:
-        return _in_cloud(to, key, base_url, control)
-    if key is None:
-        key = find_key(to.provider, os.environ)
-    return _opened(to, key, base_url or find_base_url(to.provider, os.environ))
+        opened = _in_cloud(to, key, base_url, control)
+    else:
+        key = find_key(to.provider, os.environ) if key is None else key
+        opened = _opened(to, key, base_url or find_base_url(to.provider, os.environ), _versions(to.provider, control))
+    return _with_fields(opened, os.environ) if opened.provider.fields else opened
+
+
+class _Versions(NamedTuple):
+    """Which version of its API a provider is asked for, as the caller says and as the environment does; empty for none."""
+
+    asked: str
+    usual: str
+
+    def of(self, provider: Provider, address: Mapping[str, str]) -> str:
+        """The one that holds: the caller's, the address's, the environment's, the row's."""
+        usual = self.usual if provider.version.env else ""
+        return self.asked or address.get(provider.version.query, "") or usual or provider.version.default
+
+
+def _versions(provider: Provider, control: Mapping[str, Any]) -> _Versions:
+    asked = control.get("api_version")
+    if asked is not None and not isinstance(asked, str):
+        raise ConfigurationError(f"api_version must be a string such as '2024-10-21', got {shape(asked)}")
+    return _Versions(asked or "", next((value for name in provider.version.env if (value := os.environ.get(name, "").strip())), ""))
+
+
+def _with_fields(to: Destination, environment: Mapping[str, str]) -> Destination:
+    said = {field: environment[name] for field, name in to.provider.fields.items() if environment.get(name)}
+    return msgspec.structs.replace(to, defaults={**said, **to.defaults})
 
 
 def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Mapping[str, Any]) -> Destination:
@@ -100,11 +128,12 @@ def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Map
     given = cloud_auth.given(to.provider, to.model, control, os.environ)
     if key is None and not given.own:
         key = find_key(to.provider, os.environ)
-    base_url = base_url or find_base_url(to.provider, given.environment)
+    versions = _versions(to.provider, control)
+    base_url = base_url or find_base_url(to.provider, given.environment) or (to.provider.keyed_base_url if key else None)
     if key or not (base_url or to.provider.base_url):
-        return _opened(to, key, base_url)
+        return _opened(to, key, base_url, versions)
     signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, given.options, given.environment)
-    return _opened(to, None, base_url, signer)
+    return _opened(to, None, base_url, versions, signer)
 
 
 def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
@@ -142,17 +171,22 @@ def _resolved(
 
 
 @lru_cache(maxsize=1024)
-def _opened(to: _Resolved, key: str | None, base_url: str | None, signer: Signer | None = None) -> Destination:
+def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Versions, signer: Signer | None = None) -> Destination:
     address = base_url or to.provider.base_url
     if not address:
         raise ConfigurationError(missing_base_url(to.provider))
     _checked(address)
+    address, query = split_query(address)
     address = to.provider.address(address)
-    if not key and to.provider.needs_key and not to.explicit and signer is None:
-        raise AuthenticationError(missing_key(to.provider), to.provider.name, to.model)
-    headers = (("content-type", "application/json"), *headers_for(to.provider, key), *to.headers)
-    account = f"{address}|{to.model}|{hash(signer or key)}"
-    return Destination(placed(to.provider, address), to.model, address, _last_wins(headers), account=account, signer=signer)
+    provider, model = to.provider.variant(to.model, address, versions.of(to.provider, query))
+    address = provider.address(address)
+    if version := versions.of(provider, query):
+        query |= {provider.version.query: version}
+    if not key and provider.needs_key and not to.explicit and signer is None:
+        raise AuthenticationError(missing_key(provider), provider.name, model)
+    headers = (("content-type", "application/json"), *provider.headers.items(), *headers_for(provider, key), *to.headers)
+    account = f"{address}|{model}|{hash(signer or key)}"
+    return Destination(placed(provider, address), model, address, _last_wins(headers), account=account, query=query, signer=signer)
 
 
 def _checked(base_url: Any) -> None:
@@ -176,17 +210,17 @@ def write(call: Call, to: Destination, translation: Translation | None = None) -
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
-        request = translation.write()
-        return _asked(msgspec.structs.replace(request, url=""), request.url, control)
+        request = enveloped(to.provider.envelope, translation.write())
+        own = _path(call, to) if to.provider.own_path(translation.operation, stream=call.stream) else ""
+        return _asked(msgspec.structs.replace(request, url=""), to.base_url + own if own else request.url, to, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
         body |= extra
-    return _asked(_request(call.operation, body, to.headers), to.base_url + _path(call, to.provider), control)
+    return _asked(_request(call.operation, body, to.headers), to.base_url + _path(call, to), to, control)
 
 
-def _path(call: Call, provider: Provider) -> str:
-    path = provider.path(call.operation.name)
-    return path.format_map({name: quote(value, safe="") for name, value in call.place.items()}) if call.place else path
+def _path(call: Call, to: Destination) -> str:
+    return filled(to.provider.path(call.operation.name, stream=call.stream), to.model, call.place)
 
 
 def _request(operation: Operation, body: dict[str, Json], headers: HeaderPairs) -> HttpRequest:
@@ -216,12 +250,14 @@ def _extra_body(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return extra
 
 
-def _asked(request: HttpRequest, url: str, control: Mapping[str, Any]) -> HttpRequest:
-    """The request at its address, with the caller's query."""
+def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str, Any]) -> HttpRequest:
+    """The request at its address, with the address's query and the caller's."""
     url += request.url
-    query = control.get("extra_query") or {}
+    query = to.query
     if version := control.get("api_version"):
-        query = {"api-version": version, **query}
+        query = {**query, to.provider.version.query: version}
+    if extra := control.get("extra_query"):
+        query = {**query, **extra}
     if query:
         url += ("&" if "?" in url else "?") + urlencode(query)
     return msgspec.structs.replace(request, url=url)
@@ -338,7 +374,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         raise explain(error, to) from error
     chunks: Chunks[Any] = Chunks(
         http,
-        SseReader() if translation is None else translation.dialect.framing(),
+        _framing(to, translation),
         ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
         _chunk_class(call).wrap,
         _hidden(to, http.headers),
@@ -355,6 +391,15 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         chunks.close()
         raise
     return chunks
+
+
+def _framing(to: Destination, translation: Translation | None) -> FrameReader:
+    inner = SseReader() if translation is None else translation.dialect.framing()
+    if not to.provider.framing:
+        return inner
+    from headrace.dialects.packing import PACKINGS  # late: only clouds pack streams in their own way
+
+    return PACKINGS[to.provider.framing](inner, to.provider.name, to.model)
 
 
 def _chunk_class(call: Call) -> type[JsonObject]:

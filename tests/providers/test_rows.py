@@ -14,8 +14,13 @@ from headrace.dialects import NAMES
 from headrace.limits.profile import profiles
 from headrace.providers.auth import headers_for
 from headrace.providers.catalog import PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
+from headrace.providers.hybrids import filled
 
 ROWS = [pytest.param(row, id=row.name) for row in shipped()]
+WITH_VARIANTS = [
+    *ROWS,
+    *(pytest.param(variant.row, id=f"{row.name} {index}") for row in shipped() for index, variant in enumerate(row.variants)),
+]
 
 # The prefixes a program written for litellm 1.106.2 may use for services that speak OpenAI.
 LITELLM = Path(__file__).with_name("litellm_prefixes.txt").read_text("utf-8").split()
@@ -35,17 +40,27 @@ def test_no_name_means_two_shipped() -> None:
     assert [spelling for spelling, times in spellings.items() if times > 1 or "/" in spelling] == []
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", WITH_VARIANTS)
 def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
-    env = dict.fromkeys(re.findall(r"\{(\w+)\}", row.base_url_template), "abc")
+    env = dict.fromkeys(re.findall(r"[{,](\w+)", row.base_url_template), "abc")
     base_url = row.base_url or find_base_url(row, env) or row.address("https://example.test")
     for operation in PATHS:
-        url = urlsplit(base_url + row.path(operation).replace("{id}", "1"))
+        url = urlsplit(base_url + filled(row.path(operation), "m", {"id": "1"}))
         assert url.scheme in ("http", "https")
         assert url.hostname
         assert "//" not in url.path
         assert "{" not in url.geturl()
         assert url.path.endswith(PATHS[operation].replace("{id}", "1").rpartition("/")[2]) or operation in row.paths
+
+
+@pytest.mark.parametrize("row", [row for row in shipped() if row.variants])
+def test_a_variants_columns_are_meant(row: Provider) -> None:
+    """Each can be reached: its own name or address leads to it, and its patterns are patterns."""
+    for variant in row.variants:
+        assert variant.models or variant.at or variant.versions
+        assert variant.row.name == row.name
+        for pattern in (variant.models, variant.at, variant.versions):
+            re.compile(pattern)
 
 
 @pytest.mark.parametrize("row", ROWS)

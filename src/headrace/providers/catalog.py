@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.dialects import NAMES
 from headrace.errors import BadRequestError, ConfigurationError
+from headrace.providers.hybrids import PLAIN, Envelope, Version
 
 PATHS: Final[Mapping[str, str]] = {
     "chat": "/chat/completions",
@@ -52,6 +53,8 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """Calls go out without a key as well: local servers, mostly."""
     sign: Literal["", "aws", "google", "entra"] = ""
     """Whose credentials sign a call that has no key (`providers.cloud_auth`); empty for nobody's."""
+    service: str = ""
+    """The service's name in AWS's signature."""
 
     @property
     def kind(self) -> Literal["bearer", "header", "none"]:
@@ -97,15 +100,33 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     base_url: str = ""
     """Empty where every customer has an address of his own."""
     base_url_template: str = ""
-    """The same with environment variables in braces, `{ONE,OTHER}` for the first that is set."""
+    """The same with environment variables in braces, `{ONE,OTHER=default}` for the first that is set."""
     other_base_urls: tuple[str, ...] = ()
     """Further addresses of the same service: other regions, older names."""
     base_url_envs: tuple[str, ...] = ()
     base_path: str = ""
     """Added to an address that has no path of its own."""
     auth: Auth = Auth()
+    keyed_base_url: str = ""
+    """The address of calls that show a key, where those that are signed have another."""
+    replace_in_url: dict[str, str] = {}
+    """What a filled template says and what it means: regions without a host of their own."""
+    cut: str = ""
+    """A regular expression for the end of an address that people copy whole, the operation's path included."""
     aliases: tuple[str, ...] = ()
     paths: dict[str, str] = {}
+    """Where operations are, below the base URL, where that is not the dialect's own place; `{model}` stands for the model.
+    `chat_stream` and its like are those of streams."""
+    version: Version = Version()
+    envelope: Envelope = PLAIN
+    framing: Literal["", "aws_chunks", "aws_parts"] = ""
+    """How streams are packed, where not as the dialect's own (`dialects.packing`)."""
+    headers: dict[str, str] = {}
+    """Sent with every call."""
+    fields: dict[str, str] = {}
+    """Fields of the body that an environment variable holds, by its name, unless the caller gives his own."""
+    variants: tuple[Variant, ...] = ()
+    """Models and addresses that the row does not hold for, the first that matches."""
     bare_model: str = ""
     """What a model's name without a slash stands for, `{model}` being the name."""
     names: str = ""
@@ -139,9 +160,13 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     def confidence(self) -> str:
         return self.evidence.confidence
 
-    def path(self, operation: str) -> str:
+    def own_path(self, operation: str, *, stream: bool = False) -> str:
+        """The path of an operation as the row says it; empty where it is the dialect's own."""
+        return (self.paths.get(f"{operation}_stream") if stream else None) or self.paths.get(operation, "")
+
+    def path(self, operation: str, *, stream: bool = False) -> str:
         """The path of an operation below the base URL. Raises BadRequestError for an operation nobody knows."""
-        path = self.paths.get(operation) or PATHS.get(operation)
+        path = self.own_path(operation, stream=stream) or PATHS.get(operation)
         if path is None:
             raise BadRequestError(f"{self.name} has no operation {operation!r}; known are {', '.join(PATHS)}")
         return path
@@ -149,10 +174,37 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     def address(self, base_url: str) -> str:
         """`base_url` without a trailing slash, completed where it names nothing but a host."""
         base_url = base_url.rstrip("/")
+        base_url = re.sub(f"(?:{self.cut})$", "", base_url) if self.cut else base_url
         return base_url + self.base_path if self.base_path and not split_url(base_url).path else base_url
+
+    def variant(self, model: str, address: str, version: str) -> tuple[Provider, str]:
+        """The row that holds for a model at an address in a version of the API, and its own name for the model."""
+        for variant in self.variants:
+            if (name := variant.named(model, address, version)) is not None:
+                return variant.row, name
+        return self, model
 
     def __repr__(self) -> str:
         return f"<Provider {self.name} {self.dialect} {self.base_url or self.base_url_template or 'any address'}>"
+
+
+class Variant(msgspec.Struct, frozen=True, eq=False):
+    """Some models of a provider, some of its addresses or some versions, and the row that holds for them."""
+
+    row: Provider
+    models: str = ""
+    """A regular expression matched from the start of the model's name; its group `model`, where it has one, is the name that goes out."""
+    at: str = ""
+    """A regular expression searched for in the address."""
+    versions: str = ""
+    """A regular expression for the whole version."""
+
+    def named(self, model: str, address: str, version: str) -> str | None:
+        """The provider's own name for the model; None where the variant does not hold."""
+        found = re.match(self.models, model)
+        if found is None or not re.search(self.at, address) or (self.versions and not re.fullmatch(self.versions, version)):
+            return None
+        return found.groupdict().get("model") or model
 
 
 class Resolved(NamedTuple):
@@ -221,10 +273,22 @@ def split_url(url: str) -> SplitResult:
 
 
 def _provider(name: str, row: Mapping[str, Any]) -> Provider:
+    own = {column: value for column, value in row.items() if column != "variants"}
     try:
-        return msgspec.convert({"name": name, **row}, Provider)
+        variants = tuple(_variant(name, own, changed) for changed in row.get("variants", ()))
+        return msgspec.convert({"name": name, **own, "variants": variants}, Provider)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"provider {name!r}: {error}") from error
+
+
+_WHEN: Final = frozenset({"models", "at", "versions"})
+
+
+def _variant(name: str, own: Mapping[str, Any], changed: Mapping[str, Any]) -> Variant:
+    """A row's columns with those a variant changes."""
+    when = {column: changed[column] for column in _WHEN & changed.keys()}
+    columns = {column: value for column, value in changed.items() if column not in _WHEN}
+    return Variant(_provider(name, {**own, **columns}), **when)
 
 
 def _within(url: str, known: str) -> bool:
@@ -239,7 +303,8 @@ def shipped() -> Catalog:
     import tomllib  # late: most of what imports headrace calls nobody
     from importlib.resources import files  # late as well
 
-    return Catalog(tomllib.loads((files(__package__) / "providers.toml").read_text("utf-8")))
+    read = [tomllib.loads((files(__package__) / name).read_text("utf-8")) for name in ("providers.toml", "clouds.toml")]
+    return Catalog({name: row for rows in read for name, row in rows.items()})
 
 
 _lock: Final = threading.Lock()
@@ -354,7 +419,7 @@ def placed(provider: Provider, base_url: str) -> Provider:
     if there is not None and there.name == provider.name:
         return provider
     if there is None:
-        own = split_url(provider.base_url).hostname in _HERE
+        own = not provider.base_url or split_url(provider.base_url).hostname in _HERE
         return provider if own else msgspec.structs.replace(provider, profile="", quota="")
     return msgspec.structs.replace(provider, profile=there.profile, quota=there.quota, quirks=there.quirks)
 
@@ -388,8 +453,8 @@ def find_base_url(provider: Provider, env: Mapping[str, str]) -> str | None:
     """The address that `env` gives for the provider, None where the row's own stands."""
     base_url = _first(provider.base_url_envs, env)
     if base_url is None and provider.base_url_template:
-        values = {names: _first(names.split(","), env) or "" for names in _braced(provider.base_url_template)}
-        base_url = provider.base_url_template.format_map(values) if all(values.values()) else None
+        values = {names: _first(names.split(","), env) or default for names, default in _braced(provider.base_url_template)}
+        base_url = _filled(provider, values) if all(values.values()) else None
     return None if base_url is None else provider.address(base_url)
 
 
@@ -397,8 +462,19 @@ def _first(names: Sequence[str], env: Mapping[str, str]) -> str | None:
     return next((value for name in names if (value := env.get(name, "").strip())), None)
 
 
-def _braced(template: str) -> list[str]:
-    return re.findall(r"\{([\w,]+)\}", template)
+_BRACED: Final = re.compile(r"\{([\w,]+)(?:=([\w-]+))?\}")
+
+
+def _braced(template: str) -> list[tuple[str, str]]:
+    """A template's variables, and what stands for each where none is set."""
+    return [(found[1], found[2] or "") for found in _BRACED.finditer(template)]
+
+
+def _filled(provider: Provider, values: Mapping[str, str]) -> str:
+    url = _BRACED.sub(lambda found: values[found[1]], provider.base_url_template)
+    for said, meant in provider.replace_in_url.items():
+        url = url.replace(said, meant)
+    return url
 
 
 def missing_key(provider: Provider) -> str:
@@ -408,7 +484,8 @@ def missing_key(provider: Provider) -> str:
 
 def missing_base_url(provider: Provider) -> str:
     """What to tell a caller whose provider has no address of its own."""
-    envs = (*provider.base_url_envs, " and ".join(_braced(provider.base_url_template)).replace(",", " or "))
+    needed = [names for names, default in _braced(provider.base_url_template) if not default]
+    envs = (*provider.base_url_envs, " and ".join(dict.fromkeys(needed)).replace(",", " or "))
     known = [name for name in envs if name]
     return (
         f"{provider.name} has no fixed address: pass base_url=, e.g. base_url='http://127.0.0.1:8000/v1'"

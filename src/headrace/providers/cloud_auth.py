@@ -165,16 +165,48 @@ _VARIABLES: Final[Mapping[str, str]] = {
 """Options that stand for an environment variable an address is made of."""
 
 
+_FOUND: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "entra": (("azure_ad_token", "AZURE_AD_TOKEN"),),
+    "google": (("vertex_credentials", "VERTEXAI_CREDENTIALS"), ("vertex_credentials", "VERTEX_CREDENTIALS")),
+}
+"""Variables that stand for an option and are none of the cloud's own library's, in litellm's words."""
+
+
 def given(provider: Provider, model: str, control: Mapping[str, Any], environment: Mapping[str, str]) -> Given:
     """The options among `control` for the cloud that `provider` signs for. Raises ConfigurationError naming a bad one."""
-    prefixes = _PREFIXES[provider.auth.sign]
-    options = {name: control[name] for name in sorted(_NAMES & control.keys()) if name.startswith(prefixes)}
-    options = {name: _checked(name, value) for name, value in options.items() if value is not None}
-    if provider.auth.sign == "aws" and "aws_region_name" not in options and (region := region_of(model)):
-        options["aws_region_name"] = region
+    scheme = provider.auth.sign
+    named = {name: control[name] for name in _NAMES & control.keys() if name.startswith(_PREFIXES[scheme])}
+    named = {name: _checked(name, value) for name, value in named.items() if value is not None}
+    found = {name: environment[variable] for name, variable in _FOUND.get(scheme, ()) if environment.get(variable)}
+    options = {**found, **named, **_place(scheme, model, named)}
     said = {_VARIABLES[name]: value for name, value in options.items() if name in _VARIABLES}
+    if scheme == "google" and not any(environment.get(name) for name in PROJECT_VARIABLES):
+        said = {PROJECT_VARIABLES[0]: _project(options.get("vertex_credentials") or environment.get(_GOOGLE_FILE)), **said}
     environment = {**environment, **said} if said else environment
-    return Given(tuple(options.items()), environment, bool(options.keys() - _PLACES))
+    return Given(tuple(sorted(options.items())), environment, bool(named.keys() - _PLACES))
+
+
+def _place(scheme: str, model: str, named: Mapping[str, Any]) -> dict[str, str]:
+    """The region that the model's name says, where no option does."""
+    region = region_of(model) if scheme == "aws" and "aws_region_name" not in named else ""
+    return {"aws_region_name": region} if region else {}
+
+
+PROJECT_VARIABLES: Final = ("VERTEXAI_PROJECT", "VERTEX_PROJECT", "GOOGLE_CLOUD_PROJECT")
+_GOOGLE_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+@lru_cache(maxsize=64)
+def _project(credentials: str | None) -> str:
+    """The project that a service account's credentials belong to; empty where they do not say."""
+    if not credentials:
+        return ""
+    try:
+        info = msgspec.json.decode(_content(credentials))
+    except (msgspec.DecodeError, OSError, UnicodeDecodeError):
+        return ""
+    named = info.get("project_id") or info.get("quota_project_id") if isinstance(info, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -208,7 +240,7 @@ def signer_for(provider: Provider, base_url: str, options: Options, environment:
     if not own_token and not _installed(package):
         raise ConfigurationError(f"{provider.name} needs {package} to sign its calls: pip install headrace[{extra}], or pass api_key=")
     region = _region(provider, base_url, options, environment) if scheme == "aws" else ""
-    return _signer(provider.name, scheme, region, options)
+    return _signer(provider.name, scheme, region, provider.auth.service or "bedrock", options)
 
 
 _PACKAGES: Final[Mapping[str, tuple[str, str]]] = {
@@ -245,10 +277,10 @@ REGION_VARIABLES: Final = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"
 
 
 @lru_cache(maxsize=256)
-def _signer(provider: str, scheme: str, region: str, options: Options) -> Signer:
+def _signer(provider: str, scheme: str, region: str, service: str, options: Options) -> Signer:
     said = dict(options)
     makers: Mapping[str, Callable[[], Credentials]] = {
-        "aws": lambda: Aws(said, region),
+        "aws": lambda: Aws(said, region, service),
         "google": lambda: google(said),
         "entra": lambda: entra(said),
     }
