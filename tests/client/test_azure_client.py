@@ -191,7 +191,10 @@ def test_claude_in_foundry_speaks_its_own_dialect(client: Client, azure: Upstrea
     ("base_url", "url", "header"),
     [
         ("https://r.services.ai.azure.com", "/models/chat/completions?api-version=2024-05-01-preview", "api-key"),
-        ("https://r.services.ai.azure.com/models/chat/completions?api-version=2025-01-01", "/models/chat/completions?api-version=2025-01-01", "api-key"),
+        (
+            "https://r.services.ai.azure.com/models/chat/completions?api-version=2025-01-01",
+            "/models/chat/completions?api-version=2025-01-01", "api-key",
+        ),
         ("https://r.services.ai.azure.com/openai/v1", "/openai/v1/chat/completions", "api-key"),
         ("https://Phi.eastus2.models.ai.azure.com/v1", "/v1/chat/completions", "authorization"),
     ],

@@ -16,7 +16,7 @@ from headrace.wire import Frame
 
 
 class Unpacker:
-    """Frames of the event stream in, frames of the dialect out. An exception among them is raised once what came before it was handed out."""
+    """Frames of the event stream in, frames of the dialect out. An exception among them is raised after what came before it."""
 
     __slots__ = ("_error", "_outer", "_target", "_unpack", "left_over")
 
