@@ -326,6 +326,9 @@ BY_STATUS = {
     504: Kind.TIMEOUT,
     529: Kind.OVERLOADED,
 }
+KEEPS_WAITING = (408, 429, 500, 502, 503, 504, 529)
+"""Statuses that may name a time to come back."""
+
 BY_WORDS = {
     "maximum context length": Kind.CONTEXT_WINDOW,
     "context length by": Kind.CONTEXT_WINDOW,
@@ -361,7 +364,7 @@ def error(exchange: Exchange) -> list[str]:
     )
     wrong += ["no message"] if len(failure.message) < len(exchange.provider) + 6 else []
     wrong += ["a key is echoed"] if "sk-" in failure.message.replace("sk-…", "").replace("sk-.", "") else []
-    return wrong + (["it waits"] if failure.retry_after is not None and exchange.status not in (408, 429, 500, 502, 503, 504, 529) else [])
+    return wrong + (["it waits"] if failure.retry_after is not None and exchange.status not in KEEPS_WAITING else [])
 
 
 # ---- headers -----------------------------------------------------------------------------------------------------------------------

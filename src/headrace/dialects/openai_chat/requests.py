@@ -42,7 +42,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
     request |= {
         "model": string(body.get("model"), "model"),
         "messages": tuple([read_message(message, f"messages[{index}]") for index, message in enumerate(messages)]),
-        "tools": tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(items(body.get("tools"), "tools"))]),
+        "tools": tuple([read_tool(tool, f"tools[{index}]") for index, tool in enumerate(items(body.get("tools"), "tools"))]),
         "tool_choice": None if choice is None else _read_choice(choice, extra),
         "response_format": None if format_ is None else _read_format(format_, extra),
         "max_tokens": whole(body.get("max_tokens") if most is None else most, "max_tokens" if most is None else "max_completion_tokens"),
@@ -68,7 +68,7 @@ def _read_options(options: Json, extra: dict[str, Json]) -> bool:
     return wanted
 
 
-def _read_tool(value: Json, at: str) -> Tool:
+def read_tool(value: Json, at: str) -> Tool:
     """A function, or a tool of the provider's own, which Google's name by their only field."""
     tool = obj(value, at)
     function = tool.get("function")
@@ -144,7 +144,7 @@ def write_body(request: ChatRequest, model: str) -> dict[str, Json]:
     said: dict[str, Json] = {"model": model, "messages": [written for message in request.messages for written in write_message(message)]}
     said |= {name: getattr(request, name) for name, _ in _PLAIN}
     said |= {
-        "tools": [_write_tool(tool) for tool in request.tools] or None,
+        "tools": [write_tool(tool) for tool in request.tools] or None,
         "tool_choice": None if request.tool_choice is None else _write_choice(request.tool_choice),
         "response_format": None if request.response_format is None else _write_format(request.response_format),
         "max_tokens": request.max_tokens,
@@ -164,7 +164,7 @@ def _effort(budget: int | None) -> str | None:
     return "none" if budget == 0 else "low" if 0 < budget <= 2048 else "medium" if 0 < budget <= 8192 else "high"
 
 
-def _write_tool(tool: Tool) -> dict[str, Json]:
+def write_tool(tool: Tool) -> dict[str, Json]:
     if tool.type != "function":
         return merged({}, tool.extra, {"type": None if tool.extra.get("type") is UNSET else tool.type})
     said = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}

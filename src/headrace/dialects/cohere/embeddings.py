@@ -1,0 +1,109 @@
+"""Embeddings: `/v2/embed` (docs.cohere.com/v2/reference/embed, read 2026-11)."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import UNSET
+
+from headrace.dialects.base import Target
+from headrace.dialects.cohere.requests import posted
+from headrace.dialects.fields import bad, obj, rest
+from headrace.errors import BadRequestError
+from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json, Usage
+from headrace.wire import HttpRequest
+
+INPUT_TYPE: Final = "search_document"
+"""What texts are for where the caller does not say, as in litellm 1.106."""
+
+_HINTS: Final = frozenset({"encoding_format", "dimensions"})
+
+
+def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRequest:
+    """Texts, or images as data URLs. Raises BadRequestError for token ids, which Cohere does not take."""
+    given = [request.input] if isinstance(request.input, str) else request.input
+    extra = {name: value for name, value in request.extra.items() if value is not None and value is not UNSET and name not in _HINTS}
+    if isinstance(given, list | tuple) and given and all(isinstance(item, Mapping) for item in given):
+        said: dict[str, Json] = {"inputs": list(given)}  # texts and images mixed, in Cohere's own words
+    elif not isinstance(given, list | tuple) or not given or not all(isinstance(text, str) for text in given):
+        raise bad("input", "a text or a list of texts: Cohere takes no token ids", request.input)
+    else:
+        said = _texts_or_images(given)
+    body = {"model": target.model, "input_type": INPUT_TYPE, **extra, **said}
+    if "images" in said:
+        body["input_type"] = extra.get("input_type", "image")
+    if request.dimensions is not None:
+        body["output_dimension"] = request.dimensions
+    body.setdefault("embedding_types", ["base64" if request.encoding_format == "base64" else "float"])
+    return posted(target, "embed", body)
+
+
+def _texts_or_images(given: list[Json] | tuple[Json, ...]) -> dict[str, Json]:
+    pictures = [text.startswith("data:image/") for text in given]
+    if all(pictures):
+        return {"images": list(given)}
+    if any(pictures):
+        return {"inputs": [{"content": [_part(text, picture=picture)]} for text, picture in zip(given, pictures, strict=True)]}
+    return {"texts": list(given)}
+
+
+def _part(text: str, *, picture: bool) -> dict[str, Json]:
+    return {"type": "image_url", "image_url": {"url": text}} if picture else {"type": "text", "text": text}
+
+
+def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:
+    """The vectors of the first type asked for; further types stay in `extra["embeddings"]`.
+
+    Raises BadRequestError for a body that holds none. They are packed where the caller asked for base64.
+    """
+    found = body.get("embeddings")
+    by_type = {"float": found} if isinstance(found, list) else dict(obj(found, "embeddings"))  # v1: a bare list
+    name = _chosen(by_type, request)
+    vectors = by_type.pop(name)
+    extra = rest(body, frozenset({"embeddings", "meta"}))
+    if by_type:
+        extra["embeddings"] = by_type
+    if body.get("meta") is not None:
+        extra["meta"] = body["meta"]
+    packed = request.encoding_format == "base64"
+    return EmbeddingResponse(
+        data=tuple([_read(vector, f"embeddings.{name}[{index}]", index, packed=packed) for index, vector in enumerate(vectors)]),
+        usage=_usage(body.get("meta")),
+        extra=extra,
+    )
+
+
+def _chosen(by_type: Mapping[str, Json], request: EmbeddingRequest) -> str:
+    asked = request.extra.get("embedding_types")
+    wanted = asked if isinstance(asked, list) else ["base64", "float"]
+    for name in (*wanted, *by_type):
+        if isinstance(name, str) and isinstance(by_type.get(name), list):
+            return name
+    raise bad("embeddings", "an object of lists of vectors", by_type)
+
+
+def _read(vector: Json, at: str, index: int, *, packed: bool) -> Embedding:
+    if isinstance(vector, str):
+        return Embedding(index=index, values=vector)
+    if not isinstance(vector, list):
+        raise bad(at, "a list of numbers or base64", vector)
+    if not packed:
+        return Embedding(index=index, values=tuple(vector))
+    try:
+        raw = struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError):
+        raise BadRequestError(f"{at} must be numbers that fit float32") from None
+    return Embedding(index=index, values=base64.b64encode(raw).decode())
+
+
+def _usage(meta: Json) -> Usage | None:
+    """What is paid for: the other count is of chats."""
+    match meta:
+        case {"billed_units": {**billed}}:
+            counts = (billed.get("input_tokens"), billed.get("image_tokens"))
+            tokens = sum(int(count) for count in counts if isinstance(count, int | float) and not isinstance(count, bool))
+            return Usage(input=tokens, total=tokens)
+    return None

@@ -1,0 +1,210 @@
+"""Requests between Cohere's v2 Chat and the hub (docs.cohere.com/v2/reference/chat, read 2026-11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.base import Target
+from headrace.dialects.cohere.messages import read_message, write_message
+from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, string, whole
+from headrace.dialects.openai_chat.requests import read_tool, write_tool
+from headrace.errors import BadRequestError
+from headrace.types import ChatRequest, Json, ResponseFormat, Tool, ToolChoice
+from headrace.wire import HttpRequest
+
+_PLAIN: Final = (
+    ("max_tokens", "max_tokens", whole), ("temperature", "temperature", number), ("p", "top_p", number), ("k", "top_k", whole),
+    ("seed", "seed", whole), ("presence_penalty", "presence_penalty", number), ("frequency_penalty", "frequency_penalty", number),
+    ("logprobs", "logprobs", flag),
+)  # fmt: skip
+"""Cohere's name, the hub's, and what the value must be."""
+
+_KNOWN: Final = frozenset({
+    "model", "messages", "tools", "tool_choice", "response_format", "stop_sequences", "stream", "thinking",
+    *(name for name, _, _ in _PLAIN),
+})  # fmt: skip
+
+_CHOICES: Final[Mapping[str, ToolChoice]] = {"REQUIRED": ToolChoice(mode="required"), "NONE": ToolChoice(mode="none")}
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_request(body: Mapping[str, Json]) -> ChatRequest:
+    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
+    body = obj(body, "the body")
+    messages = items(body.get("messages"), "messages")
+    if not messages:
+        raise bad("messages", "a non-empty list of messages", body.get("messages"))
+    extra = rest(body, _KNOWN, exact=frozenset({"model"}))
+    stream = flag(body.get("stream"), "stream") or False
+    request: dict[str, Any] = {ours: check(body.get(name), name) for name, ours, check in _PLAIN}
+    request |= {
+        "model": string(body.get("model"), "model"),
+        "messages": tuple([read_message(message, f"messages[{index}]") for index, message in enumerate(messages)]),
+        "tools": tuple([read_tool(tool, f"tools[{index}]") for index, tool in enumerate(items(body.get("tools"), "tools"))]),
+        "tool_choice": _read_choice(body.get("tool_choice"), extra),
+        "response_format": _read_format(body.get("response_format"), extra),
+        "stop": tuple([string(text, f"stop_sequences[{i}]") for i, text in enumerate(items(body.get("stop_sequences"), "stop_sequences"))]),
+        "stream": stream,
+        "include_usage": stream,
+        **_read_thinking(body.get("thinking"), extra),
+    }
+    return ChatRequest(**request, extra=extra)
+
+
+def _read_choice(choice: Json, extra: dict[str, Json]) -> ToolChoice | None:
+    if choice is not None and (not isinstance(choice, str) or choice not in _CHOICES):
+        extra["tool_choice"] = choice
+        return None
+    return None if choice is None else _CHOICES[choice]
+
+
+def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
+    if value is None:
+        return None
+    format_ = obj(value, "response_format")
+    kind, schema = format_.get("type"), format_.get("json_schema")
+    if kind == "json_object" and schema:
+        return ResponseFormat(type="json_schema", schema=schema, extra=rest(format_, frozenset({"type", "json_schema"})))
+    if kind in ("text", "json_object"):
+        return ResponseFormat(type=kind, extra=rest(format_, frozenset({"type"})))
+    extra["response_format"] = value
+    return None
+
+
+def _read_thinking(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
+    """Off, a number of tokens, or a form the hub cannot say, which is kept."""
+    match value:
+        case None:
+            return {}
+        case {"type": "disabled", **kept} if not kept:
+            return {"effort": "none"}
+        case {"type": "enabled", "token_budget": int(budget), **kept} if not kept and budget > 0:
+            return {"thinking_budget": budget}
+    extra["thinking"] = obj(value, "thinking")
+    return {}
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def write_request(request: ChatRequest, target: Target) -> HttpRequest:
+    """The call to `target`, whose model and headers replace the caller's."""
+    body = write_body(request, target.model, foreign=bool(target.source))
+    return posted(target, "chat", body)
+
+
+_ENDPOINT: Final = re.compile(r"/(?:chat|embed|rerank)$")
+
+
+def posted(target: Target, endpoint: str, body: Mapping[str, Json]) -> HttpRequest:
+    """`body` to an endpoint. An address that names another one, as litellm's do, is cut to what is before it."""
+    headers = target.headers
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers = (("content-type", "application/json"), *headers)
+    url = f"{_ENDPOINT.sub('', target.base_url.rstrip('/'))}/{endpoint}"
+    return HttpRequest("POST", url, headers, msgspec.json.encode(body))
+
+
+def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
+    """foreign: the request was read from another dialect, whose own words are not sent."""
+    extra = _foreign_extra(request) if foreign else dict(request.extra)
+    choice = request.tool_choice
+    tools = request.tools
+    if choice is not None and choice.mode == "tool":  # Cohere cannot name one: it gets no other
+        tools = tuple([tool for tool in tools if tool.name == choice.name])
+    said: dict[str, Json] = {
+        "model": model,
+        "messages": [write_message(it, f"messages[{index}]", foreign=foreign) for index, it in enumerate(request.messages)],
+        **{name: getattr(request, ours) for name, ours, _ in _PLAIN},
+        "tools": [_write_tool(tool, f"tools[{index}]", foreign=foreign) for index, tool in enumerate(tools)] or None,
+        "tool_choice": None if choice is None or choice.mode == "auto" else "NONE" if choice.mode == "none" else "REQUIRED",
+        "response_format": None if request.response_format is None else _write_format(request.response_format, foreign=foreign),
+        "stop_sequences": list(request.stop) or None,
+        "thinking": _write_thinking(request),
+        "stream": request.stream or None,
+    }
+    if foreign and any(tool.strict for tool in tools):
+        extra.setdefault("strict_tools", True)
+    if foreign and not tools:
+        said["tool_choice"] = None
+    return merged({}, extra, said)
+
+
+def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
+    if not foreign:
+        return write_tool(tool)
+    if tool.type != "function":
+        raise BadRequestError(f"{at}: Cohere has no tool of type {tool.type!r}; give it a function")
+    parameters = tool.parameters or {"type": "object", "properties": {}}
+    return write_tool(Tool(name=tool.name, description=tool.description, parameters=parameters))
+
+
+def _write_format(format_: ResponseFormat, *, foreign: bool) -> dict[str, Json]:
+    extra = {} if foreign else format_.extra
+    if format_.type != "json_schema":
+        return {"type": format_.type, **extra}
+    return {"type": "json_object", "json_schema": format_.schema or {}, **extra}
+
+
+BUDGETS: Final[Mapping[str, int]] = {"minimal": 512, "low": 1024, "medium": 4096}
+"""Tokens to think with for an effort; above these the model takes what it needs, which is its default."""
+
+
+def _write_thinking(request: ChatRequest) -> dict[str, Json] | None:
+    budget = request.thinking_budget
+    if budget is None and request.effort is not None and request.effort != "none":
+        budget = BUDGETS.get(request.effort)
+    if budget:
+        return {"type": "enabled", "token_budget": budget}
+    if request.effort is None and budget is None:
+        return None
+    return {"type": "disabled" if budget == 0 or request.effort == "none" else "enabled"}
+
+
+# ---- what other dialects say -------------------------------------------------------------------------------------------------------
+
+_HINTS: Final = frozenset({
+    "stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "metadata", "service_tier",
+    "reasoning", "max_completion_tokens",
+})  # fmt: skip
+"""OpenAI's words that change nothing in an answer's meaning; they are not sent."""
+
+_UNSAID: Final = frozenset({
+    "logit_bias", "prediction", "functions", "function_call", "modalities", "audio", "web_search_options", "suffix", "echo", "best_of",
+    "min_p", "repetition_penalty", "response_format", "tool_choice",
+})  # fmt: skip
+"""Words of OpenAI's dialect that would change the answer."""
+
+
+def unsaid(request: ChatRequest) -> tuple[str, ...]:
+    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    asked = {
+        "n": request.n not in (None, 1),
+        "top_logprobs": bool(request.top_logprobs),
+        "parallel_tool_calls": request.parallel_tool_calls is False and bool(request.tools),
+        "user": request.user is not None,
+        "store": request.extra.get("store") is True,
+        "service_tier": request.extra.get("service_tier") not in (None, UNSET, "auto", "default", "standard"),
+    }
+    asked |= {name: True for name, value in request.extra.items() if name in _UNSAID and value not in (None, UNSET, {}, [])}
+    return tuple(name for name, given in asked.items() if given)
+
+
+def _foreign_extra(request: ChatRequest) -> dict[str, Json]:
+    """A request's leftovers: Cohere's own words (`documents`, `safety_mode`, …), without what only OpenAI means."""
+    kept = {
+        name: value
+        for name, value in request.extra.items()
+        if name not in _HINTS and name not in _UNSAID and value is not None and value is not UNSET
+    }
+    match kept.get("thinking"):
+        case {"type": "enabled", "budget_tokens": int(budget)}:  # Anthropic's words, litellm's too
+            kept["thinking"] = {"type": "enabled", "token_budget": budget}
+    return kept
