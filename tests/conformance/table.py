@@ -75,7 +75,7 @@ def note(count: Count, exchange: Exchange, column: str, found: list[str]) -> Non
     count.held[where] += 1
     if found:
         count.failed[where] += 1
-        count.wrong += [f"{exchange}: {column}: {problem}" for problem in found[:3]]
+        count.wrong.extend(f"{exchange}: {column}: {problem}" for problem in found[:3])
 
 
 def plainly(count: Count) -> None:

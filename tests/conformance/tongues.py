@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from conformance import anthropic_checks, bedrock_checks, checks, gemini_checks
+from conformance import anthropic_checks, bedrock_checks, checks, cohere_checks, gemini_checks
+from conformance.cohere_checks import COHERE
 from conformance.corpus import Exchange, exchanges
+from conformance.native_checks import data_of
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.wire import Headers, HttpResponse
@@ -113,5 +115,9 @@ TONGUES: tuple[Tongue, ...] = (
         name="gemini", typed=False, exchanges=gemini_checks.exchanges, target=gemini_checks.target, is_error=gemini_checks.is_error,
         data_of=gemini_checks.data_of, told=gemini_checks.told, stream=gemini_checks.stream, error=gemini_checks.error,
         asked=body_of, same_words=gemini_checks.same_words,
+    ),
+    Tongue(
+        name="cohere", exchanges=cohere_checks.exchanges, target=COHERE.target, is_error=lambda it: it.status >= 400, data_of=data_of,
+        told=COHERE.told, stream=COHERE.stream, error=cohere_checks.error, asked=body_of, same_words=COHERE.same_words,
     ),
 )  # fmt: skip

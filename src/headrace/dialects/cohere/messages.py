@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from headrace.dialects.fields import bad, items, merged, obj, rest, string
-from headrace.dialects.openai_chat.messages import read_call, write_call
+from headrace.dialects.openai_chat.messages import is_strange, read_call, write_call
 from headrace.errors import BadRequestError
 from headrace.types import Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -50,8 +50,11 @@ def read_assistant(source: Mapping[str, Json], content: Sequence[Part], at: str)
     planned = [Thinking(text=string(plan, f"{at}.{PLAN}"), extra={"type": PLAN})] if plan else []
     thoughts = [part for part in content if isinstance(part, Thinking)]
     said = [part for part in content if not isinstance(part, Thinking)]
-    calls = [read_call(call, f"{at}.tool_calls[{i}]") for i, call in enumerate(items(source.get("tool_calls"), f"{at}.tool_calls"))]
+    given = list(enumerate(items(source.get("tool_calls"), f"{at}.tool_calls")))
+    calls = [read_call(call, f"{at}.tool_calls[{index}]") for index, call in given if not is_strange(call)]
     extra = rest(source, _ASSISTANT, exact=frozenset({"content"}))
+    if strange := [call for _, call in given if is_strange(call)]:
+        extra["tool_calls"] = strange
     return Message(role="assistant", content=(*thoughts, *planned, *said, *calls), extra=extra)
 
 
@@ -118,7 +121,7 @@ def write_assistant(message: Message, at: str, *, foreign: bool, listed: bool = 
     said: dict[str, Json] = {
         "content": write_content(content, f"{at}.content", foreign=foreign, listed=listed),
         PLAN: plan or None,
-        "tool_calls": calls or None,
+        "tool_calls": [*calls, *items(extra.get("tool_calls"), at)] if calls else None,
     }
     return merged({"role": "assistant"}, extra, said)
 

@@ -74,14 +74,14 @@ def read_assistant(source: Mapping[str, Json], at: str) -> Message:
     if isinstance(audio, Mapping) and any(audio.values()):
         parts.append(_read_spoken(audio))
     calls = list(enumerate(items(source.get("tool_calls"), f"{at}.tool_calls")))
-    parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in calls if not _is_strange(call)]
+    parts += [read_call(call, f"{at}.tool_calls[{i}]") for i, call in calls if not is_strange(call)]
     legacy = source.get("function_call")
     if isinstance(legacy, Mapping) and legacy.get("name"):
         parts.append(_read_legacy(legacy, f"{at}.function_call"))
     extra = {**rest(source, _ASSISTANT, _TURN, exact=_EXACT), **echo, **_hollow(source)}
     if source.get("extra_content") and not any(isinstance(part, Text) and part.signature for part in content):
         extra["extra_content"] = source["extra_content"]
-    if strange := [call for _, call in calls if _is_strange(call)]:
+    if strange := [call for _, call in calls if is_strange(call)]:
         extra["tool_calls"] = strange
     return Message(role="assistant", content=tuple(parts), name=optional(source.get("name"), f"{at}.name"), extra=extra)
 
@@ -261,7 +261,7 @@ def read_call(value: Json, at: str) -> ToolCall:
     )
 
 
-def _is_strange(call: Json) -> bool:
+def is_strange(call: Json) -> bool:
     """Whether it is a call of a kind that is not OpenAI's, such as one that the provider answers itself."""
     kind = call.get("type") if isinstance(call, Mapping) else None
     return isinstance(kind, str) and kind not in _CALL and not _CALL.keys() & call.keys()
