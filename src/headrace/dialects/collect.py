@@ -124,7 +124,10 @@ class _Choice:
         return block
 
     def choice(self, index: int) -> Choice:
-        parts = [_part(kind, block) for (kind, _), block in sorted(self.blocks.items(), key=_place)]
+        blocks = list(self.blocks.items())
+        # Between tools of the provider's own every thought has its place; elsewhere deltas may come in any order. Calls end a turn.
+        served = any(kind == "other" for kind, _ in self.blocks)
+        parts = [_part(kind, block) for (kind, _), block in sorted(blocks, key=_calls_last if served else _place)]
         message = Message(role="assistant", content=tuple(parts), extra=self.message_extra)
         finished = self.finished
         return Choice(
@@ -143,6 +146,11 @@ _ORDER = {"thinking": 0, "text": 1, "other": 1, "refusal": 2, "audio": 3, "call"
 def _place(item: tuple[tuple[str, Any], _Block]) -> tuple[int, int]:
     (kind, key), _ = item
     return _ORDER[kind], key[1] if kind == "call" else 0
+
+
+def _calls_last(item: tuple[tuple[str, Any], _Block]) -> tuple[int, int]:
+    (kind, key), _ = item
+    return (1, key[1]) if kind == "call" else (0, 0)
 
 
 def _part(kind: str, block: _Block) -> Part:

@@ -12,6 +12,9 @@ from headrace.types import Extra, Json
 
 _NOTHING: Final[Mapping[str, Json]] = {}
 
+OWN: Final = "openai_responses"
+"""Where a value of the hub keeps what only Responses can say of it: no other dialect writes that."""
+
 
 def rest(
     source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING, *, exact: frozenset[str] = frozenset()
@@ -35,12 +38,18 @@ def _hollow(value: Json, *, exact: bool) -> bool:
 
 
 def merged(usual: Mapping[str, Json], extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
-    """One object to write: what is usual, then what was kept, then what the hub says; without None in `said` and without UNSET."""
+    """One object to write: what is usual, then what was kept, then what the hub says; without None in `said`, UNSET and `OWN`."""
     written = {**usual, **extra}
+    written.pop(OWN, None)
     for name, value in said.items():
         if value is not None:
             written[name] = value
     return {name: value for name, value in written.items() if value is not UNSET} if UNSET in written.values() else written
+
+
+def common(extra: Extra) -> Extra:
+    """What was kept, without `OWN`."""
+    return {name: value for name, value in extra.items() if name != OWN} if OWN in extra else extra
 
 
 def shape(value: Json) -> str:

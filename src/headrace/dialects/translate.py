@@ -134,9 +134,10 @@ def _in_one_text(message: Message) -> Message:
     texts = [part for part in message.content if isinstance(part, Text)]
     said = Text(text="".join(part.text for part in texts), signature=next((part.signature for part in texts if part.signature), None))
     blocks = [dict(part.extra) for part in message.content if isinstance(part, Other)]
-    cited = [part.extra.get("citations") for part in texts]
-    citations = [citation for them in cited if isinstance(them, list) for citation in them]
-    beside = {name: value for name, value in (("content_blocks", blocks), ("citations", citations)) if value}
+    beside: dict[str, Json] = {"content_blocks": blocks} if blocks else {}
+    for name in ("citations", "annotations"):
+        cited = [citation for part in texts if isinstance(them := part.extra.get(name), list) for citation in them]
+        beside |= {name: cited} if cited else {}
     first = texts[0] if texts else None
     parts = [said if part is first else part for part in message.content if part is first or not isinstance(part, Text | Other)]
     return msgspec.structs.replace(message, content=tuple(parts), extra={**message.extra, **beside})

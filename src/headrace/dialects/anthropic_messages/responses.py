@@ -44,7 +44,7 @@ OPENAIS: Final = frozenset({
     "object", "system_fingerprint", "created", "annotations", "audio", "refusal", "function_call", "tool_calls", "reasoning",
     "reasoning_content", "reasoning_details", "provider_specific_fields", "field", "format", "finish_reason", "logprobs", "index",
     "prompt_tokens_details", "completion_tokens_details", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_filter_results",
-    "content_filter_results", "native_finish_reason", "provider", "function", "extra_content",
+    "content_filter_results", "native_finish_reason", "provider", "function", "extra_content", "openai_responses", "item",
 })  # fmt: skip
 """Leftovers of OpenAI's dialect: an answer read from it is written without them."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final, cast, get_args
 import msgspec
 from msgspec import UNSET
 
-from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
+from headrace.dialects.fields import bad, common, items, merged, obj, optional, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
 
@@ -362,7 +362,7 @@ def write_content(parts: Sequence[Part]) -> Json:
     """A string for one plain text, None for nothing, a list for anything else."""
     if not parts:
         return None
-    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].extra:
+    if len(parts) == 1 and isinstance(parts[0], Text) and not common(parts[0].extra):
         return parts[0].text
     return [_write_part(part) for part in parts]
 
@@ -391,7 +391,7 @@ def _write_part(part: Part) -> dict[str, Json]:
 
 def _write_nested(name: str, extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
     inner = extra.get(name)
-    return {"type": name, **extra, name: merged({}, inner if isinstance(inner, Mapping) else {}, said)}
+    return merged({"type": name}, extra, {name: merged({}, inner if isinstance(inner, Mapping) else {}, said)})
 
 
 def write_call(call: ToolCall) -> dict[str, Json]:

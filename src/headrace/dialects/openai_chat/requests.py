@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, shape, string, whole
+from headrace.dialects.openai_chat.foreign import spoken_here
 from headrace.dialects.openai_chat.messages import read_message, write_message
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Json, ResponseFormat, Tool, ToolChoice
@@ -133,7 +134,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's."""
-    body = write_body(request, target.model)
+    body = write_body(spoken_here(request, target.provider) if target.source else request, target.model)
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import merged
+from headrace.dialects.fields import common, merged
 from headrace.dialects.openai_chat.messages import (
     arguments_text,
     google_extra,
@@ -246,12 +246,13 @@ class ChunkMaker:
                 said = {"id": event.id or None, "created": event.created or None, "model": event.model or None}
                 usual = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": self._model}
                 self._head = merged(usual, {}, said)
-                self._first = event.extra
+                self._first = common(event.extra)
                 return None
             case UsageReported():
                 return self._chunk([], {"usage": write_usage(event.usage)}) if self._include_usage else None
             case Noted(level="response"):
-                return self._chunk([], event.extra)
+                told = common(event.extra)
+                return self._chunk([], told) if told else None
             case Noted(level="choice"):
                 return self._delta(event.choice, {}, event.extra)
             case Logprobs():
@@ -267,7 +268,7 @@ class ChunkMaker:
         match event:
             case TextDelta():
                 signed = {"extra_content": google_extra(event.signature)} if event.signature else {}
-                return {"content": event.text, **event.extra, **signed}
+                return {"content": event.text, **common(event.extra), **signed}
             case RefusalDelta():
                 return {"refusal": event.text}
             case ThinkingDelta():
@@ -285,7 +286,7 @@ class ChunkMaker:
             return {"function_call": {**({"name": event.name} if event.name else {}), "arguments": event.arguments}}
         body = {"name": event.name} if event.name else {}
         body["input" if event.kind == "custom" else "arguments"] = event.arguments
-        call: dict[str, Json] = {"index": event.index, **event.extra, event.kind: body}
+        call: dict[str, Json] = {"index": event.index, **common(event.extra), event.kind: body}
         if (event.choice, event.index) not in self._kinds:
             self._kinds[event.choice, event.index] = event.kind
             call["type"] = event.kind

@@ -13,8 +13,8 @@ from headrace.dialects.failures import read_error
 from headrace.dialects.openai_chat.streams import write_error_body
 from headrace.dialects.openai_responses import requests, responses
 from headrace.dialects.openai_responses.requests import looks_like
+from headrace.dialects.openai_responses.stream_writing import Writer
 from headrace.dialects.openai_responses.streams import Reader
-from headrace.dialects.openai_responses.writing import Writer
 from headrace.dialects.openai_stream import read_body
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind

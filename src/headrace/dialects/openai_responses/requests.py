@@ -8,8 +8,10 @@ from typing import Any, Final, cast
 import msgspec
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, string, whole
-from headrace.dialects.openai_responses.items import ITEM, Items, read_input
+from headrace.dialects.fields import OWN, bad, flag, items, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.openai_responses.items import read_input
+from headrace.dialects.openai_responses.names import INSTRUCTIONS
+from headrace.dialects.openai_responses.turns import Items
 from headrace.types import ChatRequest, Extra, Json, Message, ResponseFormat, Text, Tool, ToolChoice
 from headrace.wire import HttpRequest
 
@@ -24,7 +26,6 @@ _KNOWN: Final = frozenset({
 })  # fmt: skip
 _FUNCTION: Final = frozenset({"type", "name", "description", "parameters", "strict"})
 LOGPROBS: Final = "message.output_text.logprobs"
-INSTRUCTIONS: Final = "instructions"
 
 UNSAID: Final = ("n", "stop", "seed", "presence_penalty", "frequency_penalty", "top_k")
 """Parameters of the hub that Responses has not."""
@@ -68,7 +69,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
 def _read_instructions(value: Json) -> tuple[Message, ...]:
     """They stand before everything else, as what a system says."""
     text = optional(value, INSTRUCTIONS)
-    return () if text is None else (Message(role="system", content=(Text(text=text),), extra={ITEM: INSTRUCTIONS}),)
+    return () if text is None else (Message(role="system", content=(Text(text=text),), extra={OWN: INSTRUCTIONS}),)
 
 
 def _read_tool(tool: Mapping[str, Json], at: str) -> Tool:
@@ -189,7 +190,7 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _instructions(turns: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
-    if turns and turns[0].extra.get(ITEM) == INSTRUCTIONS:
+    if turns and turns[0].extra.get(OWN) == INSTRUCTIONS:
         return turns[0].text, turns[1:]
     return None, turns
 

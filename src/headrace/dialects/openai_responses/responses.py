@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from headrace.dialects.failures import read_error_inside
-from headrace.dialects.fields import items, merged, obj, rest
-from headrace.dialects.openai_responses.items import Items, read_item
+from headrace.dialects.fields import OWN, items, merged, obj, rest
+from headrace.dialects.openai_responses.items import read_item
+from headrace.dialects.openai_responses.names import is_item, own
+from headrace.dialects.openai_responses.turns import Items
 from headrace.errors import error_of
-from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Part, Text, ToolCall, Usage
+from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Other, Part, Text, ToolCall, Usage
 
 _KNOWN: Final = frozenset({"id", "object", "created_at", "model", "output", "usage"})
 USUAL: Final[Mapping[str, Json]] = {
@@ -20,6 +24,8 @@ USUAL: Final[Mapping[str, Json]] = {
 
 _USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details"})
 _INPUT: Final[Mapping[str, str]] = {"cached": "cached_tokens", "cache_write": "cache_write_tokens", "audio_input": "audio_tokens"}
+_LEAST_INPUT: Final = {"cached_tokens": 0, "cache_write_tokens": 0}
+_LEAST_OUTPUT: Final = {"reasoning_tokens": 0}
 _OUTPUT: Final[Mapping[str, str]] = {"reasoning": "reasoning_tokens", "audio_output": "audio_tokens"}
 
 INCOMPLETE: Final[Mapping[str, FinishReason]] = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -49,10 +55,11 @@ def read_response(body: Mapping[str, Json], *, provider: str, model: str) -> Cha
 
 
 def kept(body: Mapping[str, Json]) -> dict[str, Json]:
-    extra: dict[str, Json] = rest(body, _KNOWN, USUAL)
+    """What a response says besides, nearly all of it an echo of the request: this dialect's own."""
+    mine: dict[str, Json] = rest(body, _KNOWN, USUAL)
     if isinstance(body.get("created_at"), float):
-        extra["created_at"] = body["created_at"]
-    return extra
+        mine["created_at"] = body["created_at"]
+    return {OWN: mine, **({"service_tier": body["service_tier"]} if body.get("service_tier") else {})}
 
 
 def read_finish(body: Mapping[str, Json], *, called: bool) -> FinishReason | None:
@@ -71,7 +78,7 @@ def read_finish(body: Mapping[str, Json], *, called: bool) -> FinishReason | Non
 
 def read_logprobs(parts: list[Part]) -> Json:
     """Those of all texts, in the shape of Chat Completions."""
-    found = [probability for part in parts if isinstance(part, Text) for probability in part.extra.get("logprobs") or ()]
+    found = [probability for part in parts if isinstance(part, Text) for probability in own(part.extra).get("logprobs") or ()]
     return {"content": found} if found else None
 
 
@@ -79,10 +86,12 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     before, after = _details(source, "input_tokens_details"), _details(source, "output_tokens_details")
     given, written, total = (_count(source.get(f"{name}_tokens")) for name in ("input", "output", "total"))
     extra: dict[str, Any] = dict(rest(source, _USAGE))
+    mine: dict[str, Json] = {}
     for name, details, fields in (("input_tokens_details", before, _INPUT), ("output_tokens_details", after, _OUTPUT)):
-        kept = {field: value for field, value in details.items() if field not in fields.values() or not _count(value)}
-        if kept or (name in source and not details):
-            extra[name] = kept if name in source and source[name] is not None else None
+        if name in source:
+            left = {field: value for field, value in details.items() if field not in fields.values() or not _count(value)}
+            mine[name] = None if source[name] is None else left
+    extra[OWN] = mine
     return Usage(
         input=given,
         output=written,
@@ -108,19 +117,24 @@ def _count(value: Json) -> int:
 def write_response(response: ChatResponse) -> dict[str, Json]:
     """The first choice: Responses has no other."""
     choice = response.choices[0] if response.choices else None
-    extra = {name: value for name, value in response.extra.items() if name != "choices"}
-    foreign = "status" not in extra and "parallel_tool_calls" not in extra and "output" not in extra
+    mine = own(response.extra)
     writer = Items(answering=response.id.removeprefix("resp_") or "0")
-    output = [] if choice is None else list(writer.of_model(choice.message.content, "output"))
+    output = [] if choice is None else list(writer.of_model(_sayable(choice.message), "output", choice.message.extra.get("annotations")))
     said: dict[str, Json] = {
         "id": response.id or None,
-        "created_at": None if "created_at" in extra else response.created,
+        "created_at": None if "created_at" in mine else response.created,
         "model": response.model or None,
         "usage": None if response.usage is None else write_usage(response.usage),
-        **({} if "status" in extra else write_status(None if choice is None else choice.finish)),
+        **({} if "status" in mine else write_status(None if choice is None else choice.finish)),
     }
-    usual = {"id": "", "created_at": 0, "model": "", **({"usage": None} if foreign else {}), **USUAL}
-    return merged(usual, extra, said) | {"output": output}
+    usual = {"id": "", "created_at": 0, "model": "", **({} if mine else {"usage": None}), **USUAL}
+    tier = {"service_tier": response.extra["service_tier"]} if response.extra.get("service_tier") else {}
+    return merged(usual, {**mine, **tier}, said) | {"output": output}
+
+
+def _sayable(message: Message) -> list[Part]:
+    """Without blocks of other dialects, which are no items here."""
+    return [part for part in message.content if not isinstance(part, Other) or is_item(part.extra)]
 
 
 def write_status(finish: FinishReason | None) -> dict[str, Json]:
@@ -135,11 +149,18 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     """Every count has a place here, also where it is zero."""
     said: dict[str, Json] = {"input_tokens": usage.input, "output_tokens": usage.output}
     said["total_tokens"] = usage.total or usage.input + usage.output
-    own = "input_tokens_details" in usage.extra or "output_tokens_details" in usage.extra
-    for name, fields, least in (("input_tokens_details", _INPUT, "cached_tokens"), ("output_tokens_details", _OUTPUT, "reasoning_tokens")):
+    for name, fields, least in (("input_tokens_details", _INPUT, _LEAST_INPUT), ("output_tokens_details", _OUTPUT, _LEAST_OUTPUT)):
         counted = {field: count for unit, field in fields.items() if (count := getattr(usage, unit))}
-        kept = usage.extra.get(name)
-        if counted or not own:
-            said[name] = {**({} if own else {least: 0}), **(kept if isinstance(kept, Mapping) else {}), **counted}
-    known = {name: value for name, value in usage.extra.items() if name in _USAGE or not name.startswith(("prompt_", "completion_"))}
-    return merged({}, known, said)
+        said[name] = _details_of(usage, name, least, counted)
+    known = {name: value for name, value in usage.extra.items() if not name.startswith(("prompt_", "completion_"))}
+    return merged({}, known, {name: value for name, value in said.items() if value is not UNSET})
+
+
+def _details_of(usage: Usage, name: str, least: Mapping[str, int], counted: Mapping[str, int]) -> Json:
+    """As it was told; of another dialect's usage every count there is a place for."""
+    if OWN not in usage.extra:
+        return {**least, **counted}
+    mine = usage.extra[OWN]
+    if name not in mine:
+        return dict(counted) or UNSET
+    return mine[name] if mine[name] is None and not counted else {**(mine[name] or {}), **counted}

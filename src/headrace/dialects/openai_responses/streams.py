@@ -10,8 +10,9 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.failures import read_error_inside
-from headrace.dialects.fields import items, obj
+from headrace.dialects.fields import OWN, items, obj
 from headrace.dialects.openai_responses.items import read_item
+from headrace.dialects.openai_responses.names import FORMAT, ITEM, own
 from headrace.dialects.openai_responses.responses import kept, read_finish, read_usage
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -47,6 +48,8 @@ class _Item:
     """Text of each part of a message, by its place; of reasoning and calls under 0."""
     block: int = 0
     """Its number among thoughts, or among calls."""
+    id: str = ""
+    """Told with its first delta."""
     part: int = -1
     """The part of a reasoning summary that is being told."""
     told: bool = False
@@ -60,6 +63,8 @@ class Reader:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._items: dict[int, _Item] = {}
+        self._told: set[str] = set()
+        """Ids of items that are complete."""
         self._texts: dict[tuple[int, int], int] = {}
         self._thoughts = 0
         self._calls = 0
@@ -145,7 +150,8 @@ class Reader:
             said = item.get(field)
             yield self._begin_call(at, item, said if isinstance(said, str) else "")
         else:
-            self._item(at)
+            id_ = item.get("id")
+            self._item(at).id = id_ if isinstance(id_, str) else ""
 
     def _begin_call(self, at: int, item: Mapping[str, Json], arguments: str) -> ToolCallDelta:
         state = self._item(at)
@@ -157,6 +163,7 @@ class Reader:
             name=str(item.get("name") or ""),
             arguments=arguments,
             kind=cast("Any", "custom" if item.get("type") == "custom_tool_call" else "function"),
+            extra={OWN: {"id": item["id"]}} if isinstance(item.get("id"), str) else {},
         )
 
     def _delta(self, kind: str, event: Mapping[str, Json]) -> Iterator[StreamEvent]:
@@ -166,7 +173,7 @@ class Reader:
             case "response.output_text.delta":
                 part = event.get("content_index") or 0
                 state.said[part] = state.said.get(part, "") + text
-                yield TextDelta(text=text, block=self._text(at, part))
+                yield TextDelta(text=text, block=self._text(at, part), extra=_first({ITEM: {"id": state.id}}, state))
             case "response.refusal.delta":
                 part = event.get("content_index") or 0
                 state.said[part] = state.said.get(part, "") + text
@@ -186,7 +193,7 @@ class Reader:
             text = "\n\n" + text
         state.part = max(part, state.part)
         state.said[0] = state.said.get(0, "") + text
-        return ThinkingDelta(text=text, block=state.block)
+        return ThinkingDelta(text=text, block=state.block, extra=_first({"id": state.id}, state, id=state.id, format=FORMAT))
 
     def _begin_thought(self, state: _Item) -> None:
         if not state.told:
@@ -203,6 +210,8 @@ class Reader:
         if state.done:
             return
         state.done = True
+        if isinstance(item.get("id"), str):
+            self._told.add(item["id"])
         for index, part in enumerate(read_item(item, "item")):
             yield from self._rest(at, index, part, state)
 
@@ -211,8 +220,8 @@ class Reader:
             case Text():
                 more = _more(part.text, state.said.get(index, ""))
                 yield TextDelta(text=more, block=self._text(at, index), extra=part.extra)
-                if part.extra.get("logprobs"):
-                    yield Logprobs(logprobs={"content": part.extra["logprobs"]})
+                if logprobs := own(part.extra).get("logprobs"):
+                    yield Logprobs(logprobs={"content": logprobs})
             case Refusal():
                 yield RefusalDelta(text=_more(part.text, state.said.get(index, "")), extra=part.extra)
             case Thinking():
@@ -233,8 +242,8 @@ class Reader:
         """The response is complete, and says itself once more."""
         yield from self._start(response)
         for at, item in enumerate(items(response.get("output"), "output")):
-            if at not in self._items or not self._items[at].done:
-                yield from self._done(at, obj(item, f"output[{at}]"))
+            if obj(item, f"output[{at}]").get("id") not in self._told and not (at in self._items and self._items[at].done):
+                yield from self._done(at, item)
         extra = kept(response)
         if extra:
             yield Noted(extra=extra)
@@ -242,6 +251,14 @@ class Reader:
         if isinstance(response.get("usage"), Mapping):
             yield UsageReported(usage=read_usage(response["usage"]))
         self._over = True
+
+
+def _first(kept: dict[str, Json], state: _Item, **common: Json) -> dict[str, Json]:
+    """Whose the deltas are, with the first of them."""
+    if not state.id:
+        return {}
+    state.id = ""
+    return {OWN: kept, **common}
 
 
 def _more(whole: str, said: str) -> str:

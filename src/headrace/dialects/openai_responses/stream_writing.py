@@ -1,0 +1,300 @@
+"""Events of the hub as a stream of OpenAI's Responses: every event that its clients wait for, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.collect import collect
+from headrace.dialects.openai_chat.streams import write_error_body
+from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_from_chat, is_item, own
+from headrace.dialects.openai_responses.responses import write_response
+from headrace.errors import Failure
+from headrace.types import (
+    AudioDelta,
+    ChatRequest,
+    Extra,
+    Finished,
+    Json,
+    Logprobs,
+    Noted,
+    RefusalDelta,
+    Started,
+    StreamEvent,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+
+_REFUSAL: Final = -1
+"""The block of a message's refusal."""
+_LEGACY: Final = 1_000_000
+"""Added to the index of OpenAI's older function call, which has none of its own."""
+
+
+class _Open:
+    """An item on its way out."""
+
+    __slots__ = ("at", "extra", "item", "parts")
+
+    def __init__(self, at: int, item: dict[str, Json]) -> None:
+        self.at = at
+        self.item = item
+        self.parts: dict[int, dict[str, Json]] = {}
+        """Parts of a message by their block."""
+        self.extra: dict[str, Json] = {}
+        """What the item says besides, in the end."""
+
+    @property
+    def where(self) -> dict[str, Json]:
+        return {"item_id": self.item["id"], "output_index": self.at}
+
+    def place(self, block: int) -> dict[str, Json]:
+        return {**self.where, "content_index": list(self.parts).index(block)}
+
+    def finish(self, more: Mapping[str, Json]) -> None:
+        """The item as it is done; its id was told already."""
+        id_ = self.item["id"]
+        self.item |= {name: value for name, value in {**more, **self.extra}.items() if value is not UNSET}
+        self.item["id"] = id_
+
+
+class Writer:
+    """The first choice, item by item; the whole response again at the end."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._request = request
+        self._told: list[StreamEvent] = []
+        self._number = 0
+        self._id = ""
+        self._begun = False
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._items: list[dict[str, Json]] = []
+        self._logprobs: list[Json] = []
+        self._thought_of: set[int] = set()
+        """Blocks of reasoning that were begun."""
+
+    def feed(self, event: StreamEvent) -> bytes:
+        if getattr(event, "choice", 0):
+            return b""  # Responses has one answer
+        self._told.append(event)
+        return b"".join(self._written(event))
+
+    def close(self) -> bytes:
+        """The proper end: open items are closed, and the response is said once more, whole."""
+        written = [*self._begin(Started()), *self._close_all()]
+        body = self._body()
+        kind = "response.incomplete" if body.get("status") == "incomplete" else "response.completed"
+        return b"".join([*written, self._frame(kind, response=body)])
+
+    def fail(self, failure: Failure) -> bytes:
+        error = write_error_body(failure)["error"]
+        return self._frame("error", code=error["code"] or error["type"], message=error["message"], param=error["param"])
+
+    def _body(self) -> dict[str, Json]:
+        """The events so far as a response; its items are those that were told."""
+        whole = collect(self._told)
+        named = msgspec.structs.replace(whole, id=whole.id or self._id, model=whole.model or self._request.model)
+        return {**write_response(named), "output": self._items}
+
+    # ---- one event --------------------------------------------------------------------------------------------------------------
+
+    def _written(self, event: StreamEvent) -> Iterator[bytes]:
+        if isinstance(event, Started):
+            yield from self._begin(event)
+            return
+        yield from self._begin(Started())
+        match event:
+            case TextDelta():
+                yield from self._text(event.block, event.text, event.extra)
+            case AudioDelta() if event.transcript:
+                yield from self._text(0, event.transcript, {})
+            case RefusalDelta():
+                yield from self._refusal(event.text)
+            case ThinkingDelta():
+                yield from self._thought(event)
+            case ToolCallDelta():
+                yield from self._call(event)
+            case Logprobs():
+                found = event.logprobs.get("content") if isinstance(event.logprobs, Mapping) else None
+                self._logprobs += found or []
+            case Noted(level="message"):
+                yield from self._noted(event.extra)
+            case Finished():
+                yield from self._close_all()
+
+    def _begin(self, event: Started) -> Iterator[bytes]:
+        if self._begun:
+            return
+        self._begun = True
+        self._id = event.id or "resp_0"
+        head = collect([msgspec.structs.replace(event, id=self._id, model=event.model or self._request.model)])
+        started = {**write_response(head), "status": "in_progress", "usage": None}
+        yield self._frame("response.created", response=started)
+        yield self._frame("response.in_progress", response=started)
+
+    def _frame(self, kind: str, **fields: Json) -> bytes:
+        data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **fields})
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+    def _add(self, key: tuple[str, int], prefix: str, own_id: Json, **item: Json) -> Iterator[bytes]:
+        """Begin an item, under the id it was given where it came from."""
+        at = len(self._items)
+        made = f"{prefix}_{self._id.removeprefix('resp_')}_{at + 1}"
+        whole: dict[str, Json] = {"id": own_id if isinstance(own_id, str) and own_id else made, **item}
+        self._items.append(whole)
+        self._open[key] = _Open(at, whole)
+        yield self._frame("response.output_item.added", output_index=at, item=whole)
+
+    # ---- texts and refusals -----------------------------------------------------------------------------------------------------
+
+    def _message(self, kept: Mapping[str, Json]) -> Iterator[bytes]:
+        """The open message; `kept` of an item that is another one begins a new one."""
+        open_ = self._open.get(("message", 0))
+        item = kept.get(ITEM)
+        item = item if isinstance(item, Mapping) else {}
+        if open_ is None or item.get("id", open_.item["id"]) not in (open_.item["id"], UNSET):
+            yield from self._close_all(but="call")
+            said: dict[str, Json] = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
+            yield from self._add(("message", 0), "msg", item.get("id"), **said)
+        self._open["message", 0].extra |= {name: value for name, value in item.items() if name != "content"}
+
+    def _part(self, block: int, part: dict[str, Json]) -> Iterator[bytes]:
+        open_ = self._open["message", 0]
+        if block not in open_.parts:
+            open_.parts[block] = part
+            yield self._frame("response.content_part.added", **open_.place(block), part=part)
+
+    def _text(self, block: int, text: str, extra: Extra) -> Iterator[bytes]:
+        kept = own(extra)
+        if text or kept:
+            yield from self._message(kept)
+            yield from self._part(block, {"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+            open_ = self._open["message", 0]
+            part = open_.parts[block]
+            part |= {name: value for name, value in kept.items() if name not in (ITEM, "type")}
+            if text:
+                part["text"] = str(part["text"]) + text
+                yield self._frame("response.output_text.delta", **open_.place(block), delta=text, logprobs=[])
+        if not kept and extra.get("annotations"):
+            yield from self._annotate(annotations_from_chat(extra["annotations"]))
+
+    def _annotate(self, annotations: list[Json]) -> Iterator[bytes]:
+        """Citations of a provider that tells them otherwise, on the text they were told with."""
+        open_ = self._open.get(("message", 0))
+        if open_ is None or not open_.parts:
+            return
+        block = max(open_.parts)
+        if block == _REFUSAL:
+            return
+        for one in annotations:
+            told = open_.parts[block]["annotations"]
+            place = {**open_.place(block), "annotation_index": len(told)}
+            told.append(one)
+            yield self._frame("response.output_text.annotation.added", **place, annotation=one)
+
+    def _refusal(self, text: str) -> Iterator[bytes]:
+        yield from self._message({})
+        yield from self._part(_REFUSAL, {"type": "refusal", "refusal": ""})
+        open_ = self._open["message", 0]
+        open_.parts[_REFUSAL]["refusal"] = str(open_.parts[_REFUSAL]["refusal"]) + text
+        yield self._frame("response.refusal.delta", **open_.place(_REFUSAL), delta=text)
+
+    def _close_message(self, open_: _Open) -> Iterator[bytes]:
+        for block, part in open_.parts.items():
+            where = open_.place(block)
+            if part["type"] == "refusal":
+                yield self._frame("response.refusal.done", **where, refusal=part["refusal"])
+            else:
+                if not part.get("logprobs") and self._logprobs:
+                    part["logprobs"], self._logprobs = self._logprobs, []
+                yield self._frame("response.output_text.done", **where, text=part["text"], logprobs=part.get("logprobs") or [])
+            yield self._frame("response.content_part.done", **where, part=part)
+        open_.finish({"status": "completed", "content": list(open_.parts.values())})
+
+    # ---- reasoning --------------------------------------------------------------------------------------------------------------
+
+    def _thought(self, event: ThinkingDelta) -> Iterator[bytes]:
+        key = ("reasoning", event.block)
+        kept = own(event.extra)
+        if key not in self._open:
+            if event.block in self._thought_of and not event.text and not event.data:
+                return  # said once more after its end
+            self._thought_of.add(event.block)
+            yield from self._close_all(but="call")
+            yield from self._add(key, "rs", kept.get("id") or event.extra.get("id"), type="reasoning", summary=[])
+        open_ = self._open[key]
+        if event.text:
+            yield from self._summary(open_, event.text)
+        open_.extra |= kept
+        if event.data and (kept or event.extra.get("format") == FORMAT):
+            open_.extra["encrypted_content"] = event.data
+
+    def _summary(self, open_: _Open, text: str) -> Iterator[bytes]:
+        where = {**open_.where, "summary_index": 0}
+        if not open_.parts:
+            open_.parts[0] = {"type": "summary_text", "text": ""}
+            yield self._frame("response.reasoning_summary_part.added", **where, part=open_.parts[0])
+        open_.parts[0]["text"] = str(open_.parts[0]["text"]) + text
+        yield self._frame("response.reasoning_summary_text.delta", **where, delta=text)
+
+    def _close_reasoning(self, open_: _Open) -> Iterator[bytes]:
+        where = {**open_.where, "summary_index": 0}
+        for part in open_.parts.values():
+            yield self._frame("response.reasoning_summary_text.done", **where, text=part["text"])
+            yield self._frame("response.reasoning_summary_part.done", **where, part=part)
+        open_.finish({"summary": list(open_.parts.values())})
+
+    # ---- calls ------------------------------------------------------------------------------------------------------------------
+
+    def _call(self, event: ToolCallDelta) -> Iterator[bytes]:
+        custom = event.kind == "custom"
+        field = "input" if custom else "arguments"
+        key = ("call", event.index + (_LEGACY if event.kind == "legacy" else 0))
+        if key not in self._open:
+            yield from self._close_all(but="call")
+            kind, prefix = ("custom_tool_call", "ctc") if custom else ("function_call", "fc")
+            said = {"call_id": event.id, "name": event.name, field: ""}
+            yield from self._add(key, prefix, own(event.extra).get("id"), type=kind, status="in_progress", **said)
+        open_ = self._open[key]
+        open_.extra |= own(event.extra)
+        if event.arguments:
+            open_.item[field] = str(open_.item[field]) + event.arguments
+            name = "response.custom_tool_call_input.delta" if custom else "response.function_call_arguments.delta"
+            yield self._frame(name, **open_.where, delta=event.arguments)
+
+    def _close_call(self, open_: _Open) -> Iterator[bytes]:
+        item = open_.item
+        if item["type"] == "custom_tool_call":
+            yield self._frame("response.custom_tool_call_input.done", **open_.where, input=item["input"])
+        else:
+            yield self._frame("response.function_call_arguments.done", **open_.where, name=item["name"], arguments=item["arguments"])
+        open_.finish({"status": "completed"})
+
+    # ---- anything else ----------------------------------------------------------------------------------------------------------
+
+    def _noted(self, extra: Extra) -> Iterator[bytes]:
+        blocks = extra.get("content_blocks")
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and is_item(block):
+                yield from self._close_all()
+                at = len(self._items)
+                self._items.append(block)
+                yield self._frame("response.output_item.added", output_index=at, item=block)
+                yield self._frame("response.output_item.done", output_index=at, item=block)
+        if extra.get("annotations"):
+            yield from self._annotate(annotations_from_chat(extra["annotations"]))
+
+    def _close_all(self, but: str = "") -> Iterator[bytes]:
+        """Items that nothing more is said of, in their order."""
+        closers: Mapping[str, Callable[[_Open], Iterator[bytes]]] = {
+            "message": self._close_message, "reasoning": self._close_reasoning, "call": self._close_call,
+        }  # fmt: skip
+        for key in [key for key in self._open if key[0] != but]:
+            open_ = self._open.pop(key)
+            yield from closers[key[0]](open_)
+            yield self._frame("response.output_item.done", output_index=open_.at, item=open_.item)

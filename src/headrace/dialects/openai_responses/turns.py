@@ -1,0 +1,162 @@
+"""Turns of the hub as items of OpenAI's Responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from headrace.dialects.fields import OWN, common, merged
+from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_from_chat, is_item, own
+from headrace.errors import BadRequestError
+from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+
+_MESSAGE_USUAL: Final[Mapping[str, Json]] = {"type": "message"}
+_SHARED: Final = frozenset({"cache_control"})
+
+
+class Items:
+    """Hub turns as items.
+
+    foreign: the turns were read from another dialect, whose own words on parts and messages are not OpenAI's.
+    answering: the items are an answer's: each has an id made of this text, and a status.
+    """
+
+    def __init__(self, *, foreign: bool = False, answering: str = "") -> None:
+        self._foreign = foreign
+        self._answering = answering
+        self._count = 0
+
+    def of_turns(self, turns: Sequence[Message]) -> Json:
+        if len(turns) == 1 and turns[0].extra.get(OWN) == "text":
+            return turns[0].text
+        return [item for index, turn in enumerate(turns) for item in self._of_turn(turn, f"messages[{index}]")]
+
+    def _of_turn(self, turn: Message, at: str) -> Iterator[dict[str, Json]]:
+        match turn.role:
+            case "assistant":
+                yield from self._of_assistant(turn, at)
+            case "tool":
+                for part in turn.content:
+                    if isinstance(part, ToolResult):
+                        yield self._result(part, own(turn.extra), at)
+                    else:
+                        yield self._other(part, at)
+            case role:
+                usual = {} if self._foreign else _MESSAGE_USUAL
+                yield merged(usual, own(turn.extra), {"role": role, "content": self._content(turn.content, "input_text", at)})
+
+    def _of_assistant(self, turn: Message, at: str) -> Iterator[dict[str, Json]]:
+        """Items that its answer had given out beside the message stand between its reasoning and its texts."""
+        beside = turn.extra.get("content_blocks") if self._foreign else None
+        blocks = [dict(block) for block in beside if isinstance(block, Mapping) and is_item(block)] if isinstance(beside, list) else []
+        thoughts = [part for part in turn.content if isinstance(part, Thinking)] if blocks else []
+        yield from self.of_model(thoughts, at)
+        yield from blocks
+        spoken = [part for part in turn.content if not (blocks and isinstance(part, Thinking))]
+        yield from self.of_model(spoken, at, turn.extra.get("annotations") if self._foreign else None)
+
+    def of_model(self, parts: Sequence[Part], at: str, annotations: Json = None) -> Iterator[dict[str, Json]]:
+        """A model's turn. Texts and refusals that follow each other are one message, unless one of them begins an item of its own.
+
+        annotations: what Chat Completions said of the whole message; it goes to the first text.
+        """
+        said: list[Part] = []
+        for part in parts:
+            if isinstance(part, Text | Refusal | Audio):
+                if said and ITEM in own(part.extra):
+                    yield self._message(said, at, annotations)
+                    said, annotations = [], None
+                said.append(part)
+                continue
+            if said:
+                yield self._message(said, at, annotations)
+                said, annotations = [], None
+            yield from self._item(part, at)
+        if said:
+            yield self._message(said, at, annotations)
+
+    def _message(self, said: Sequence[Part], at: str, annotations: Json) -> dict[str, Json]:
+        item = own(said[0].extra).get(ITEM)
+        kept = item if isinstance(item, Mapping) else {}
+        if kept.get("content") == "text" and len(said) == 1 and isinstance(said[0], Text):
+            rest = {name: value for name, value in kept.items() if name != "content"}
+            return merged(_MESSAGE_USUAL, rest, {"role": "assistant", "content": said[0].text})
+        content = [self._part(part, "output_text", at) for part in said]
+        if annotations and "text" in content[0]:
+            content[0]["annotations"] = annotations_from_chat(annotations)
+        return merged({**self._marks("msg", kept), **_MESSAGE_USUAL}, kept, {"role": "assistant", "content": content})
+
+    def _marks(self, prefix: str, kept: Extra) -> dict[str, Json]:
+        """An answer's item has an id, and is complete, where nothing else was said."""
+        if not self._answering or "id" in kept:
+            return {}
+        self._count += 1
+        return {"id": f"{prefix}_{self._answering}_{self._count}", "status": "completed"}
+
+    def _item(self, part: Part, at: str) -> Iterator[dict[str, Json]]:
+        match part:
+            case ToolCall():
+                yield self._call(part)
+            case Thinking():
+                thought = self._reasoning(part)
+                if thought is not None:
+                    yield thought
+            case _:
+                yield self._other(part, at)
+
+    def _call(self, call: ToolCall) -> dict[str, Json]:
+        custom = call.kind == "custom"
+        said: dict[str, Json] = {"call_id": call.id, "name": call.name, "input" if custom else "arguments": call.arguments}
+        kind = "custom_tool_call" if custom else "function_call"
+        kept = own(call.extra)
+        return merged({"type": kind, **self._marks("ctc" if custom else "fc", kept)}, kept, said)
+
+    def _reasoning(self, thought: Thinking) -> dict[str, Json] | None:
+        """OpenAI takes back only its own reasoning. In an answer anybody's is shown as a summary."""
+        kept = own(thought.extra) or thought.extra.get(ITEM)
+        data = {} if thought.data is None else {"encrypted_content": thought.data}
+        if isinstance(kept, Mapping) and kept.get("type") == "reasoning":
+            return {**kept, **data}
+        summary = [{"type": "summary_text", "text": thought.text}] if thought.text else []
+        if thought.extra.get("format") == FORMAT and (data or "id" in thought.extra):
+            return merged({"type": "reasoning"}, {}, {"id": thought.extra.get("id"), "summary": summary, **data})
+        return {"type": "reasoning", **self._marks("rs", {}), "summary": summary} if self._answering else None
+
+    def _result(self, result: ToolResult, kept: Extra, at: str) -> dict[str, Json]:
+        output: Json = self._content(result.content, "input_text", at) if result.content else ""
+        if len(result.content) == 1 and isinstance(result.content[0], Other) and result.content[0].type == "output":
+            output = result.content[0].extra.get("output")
+        usual = {"type": own(result.extra).get("type", "function_call_output")}
+        return merged(usual, kept, {"call_id": result.call_id}) | {"output": output}
+
+    def _content(self, parts: Sequence[Part], kind: str, at: str) -> Json:
+        """One text without a mark is a text; anything else a list of parts."""
+        if len(parts) == 1 and isinstance(parts[0], Text) and (self._foreign or not own(parts[0].extra)):
+            return parts[0].text
+        return [self._part(part, kind, at) for part in parts]
+
+    def _part(self, part: Part, kind: str, at: str) -> dict[str, Json]:
+        kept: dict[str, Json] = {name: value for name, value in own(part.extra).items() if name != ITEM}
+        kept |= {name: value for name, value in part.extra.items() if name in _SHARED}
+        match part:
+            case Text():
+                usual: dict[str, Json] = {"type": kind, **({"annotations": []} if kind == "output_text" else {})}
+                return merged({} if "type" in kept else usual, kept, {}) | {"text": part.text}
+            case Refusal():
+                return merged({"type": "refusal"}, kept, {}) | {"refusal": part.text}
+            case Image():
+                return merged({"type": "input_image"}, kept, {"image_url": part.url, "detail": part.detail})
+            case File():
+                field = "file_id" if part.id else "file_data" if part.url.startswith("data:") else "file_url"
+                return merged({"type": "input_file"}, kept, {field: part.id or part.url, "filename": part.name or None})
+            case Audio() if kind == "output_text":  # spoken: what was said is its text
+                return {"type": kind, "text": part.transcript, "annotations": []}
+            case Audio():
+                return merged({"type": "input_audio"}, kept, {"input_audio": {"data": part.data, "format": part.format}})
+        return self._other(part, at)
+
+    def _other(self, part: Part, at: str) -> dict[str, Json]:
+        if isinstance(part, Other) and (self._answering or not self._foreign or is_item(part.extra)):
+            return dict(common(part.extra))
+        kind = part.type if isinstance(part, Other) else type(part).__name__
+        raise BadRequestError(f"{at}: OpenAI's Responses cannot say a part of type {kind!r}: leave it out of the request")
