@@ -13,9 +13,9 @@ from conformance.checks import differences
 from conformance.corpus import Exchange, everything
 from headrace.dialects import load
 from headrace.dialects.base import Target
+from headrace.dialects.call_ids import made_up
 from headrace.dialects.collect import collect
 from headrace.dialects.gemini import requests, responses
-from headrace.dialects.gemini.calls import made_up
 from headrace.dialects.translate import translate
 from headrace.errors import HeadraceError, Kind, TruncatedStream
 from headrace.types import (

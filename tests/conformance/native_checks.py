@@ -42,6 +42,8 @@ class Native(Struct, frozen=True, eq=False):
     """What a stream holds once it has ended, and not before."""
     same_words: Callable[[Body], Body]
     """One of several ways to say the same request."""
+    has_ids: bool = True
+    """Whether calls have ids of their own; else headrace made them up, and they are not compared."""
 
     @property
     def dialect(self) -> Any:
@@ -49,6 +51,9 @@ class Native(Struct, frozen=True, eq=False):
 
     def target(self, exchange: Exchange, source: str = "") -> Target:
         return Target(exchange.provider, "model", "https://api.example.com", (), source)
+
+    def compared(self, told: Body) -> Body:
+        return told if self.has_ids else {**told, "calls": [call[1:] for call in told["calls"]]}
 
     def read(self, exchange: Exchange, body: Body) -> ChatResponse:
         reply = HttpResponse(200, Headers(), json.dumps(body).encode())
@@ -66,7 +71,8 @@ class Native(Struct, frozen=True, eq=False):
 
     def told(self, exchange: Exchange) -> list[str]:
         """The hub says what was said, read here by hand."""
-        return list(differences(self.by_hand(exchange.response_json), said(self.read(exchange, exchange.response_json))))
+        told = said(self.read(exchange, exchange.response_json))
+        return list(differences(self.compared(self.by_hand(exchange.response_json)), self.compared(told)))
 
     def replayed(self, exchange: Exchange) -> list[str]:
         """Given out in OpenAI's words and sent back as the turn before, an answer keeps its text, thinking and calls."""
@@ -81,9 +87,7 @@ class Native(Struct, frozen=True, eq=False):
         before = {name: self.by_hand(exchange.response_json)[name] for name in told}
         again = self.dialect.read_request({**sent, "messages": sent["messages"][1:2]}).messages[0]
         after = {"text": again.text, "thinking": again.thinking, "calls": calls_of(again)}
-        if any(not call[0] for call in before["calls"]):  # ids that headrace made up
-            before["calls"], after["calls"] = ([call[1:] for call in them["calls"]] for them in (before, after))
-        return list(differences(before, after))
+        return list(differences(self.compared(before), self.compared(after)))
 
     # ---- requests ------------------------------------------------------------------------------------------------------------------
 
@@ -119,14 +123,14 @@ class Native(Struct, frozen=True, eq=False):
         data = data_of(exchange)
         events = list(self.each_event(data, exchange))
         whole = collect(events)
-        expected = self.by_hand(self.added_up(data.decode()))
-        wrong = list(differences(expected, said(whole))) + in_order(events)
+        expected = self.compared(self.by_hand(self.added_up(data.decode())))
+        wrong = list(differences(expected, self.compared(said(whole)))) + in_order(events)
         wrong += [] if list(self.each_event(data, exchange, 7)) == events else ["in small pieces it reads differently"]
         writer = self.dialect.write_stream(ASKED)
         again = collect(self.each_event(b"".join([writer.feed(event) for event in events]) + writer.close(), exchange))
-        wrong += list(differences(said(whole), said(again), "written anew"))
+        wrong += list(differences(self.compared(said(whole)), self.compared(said(again)), "written anew"))
         body = as_sent(self.dialect.write_response(whole))
-        return wrong + list(differences(expected, self.by_hand(body), "as one answer"))
+        return wrong + list(differences(expected, self.compared(self.by_hand(body)), "as one answer"))
 
     def cuts(self, exchange: Exchange, count: int = 6) -> list[str]:
         """Cut anywhere before the end, the stream fails as cut off; no finish is invented, and no event differs from the whole's."""

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from conformance import anthropic_checks, bedrock_checks, checks, cohere_checks, gemini_checks
+from conformance import anthropic_checks, bedrock_checks, checks, cohere_checks, gemini_checks, ollama_checks
 from conformance.cohere_checks import COHERE
 from conformance.corpus import Exchange, exchanges
 from conformance.native_checks import data_of
+from conformance.ollama_checks import OLLAMA
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.wire import Headers, HttpResponse
@@ -119,5 +120,9 @@ TONGUES: tuple[Tongue, ...] = (
     Tongue(
         name="cohere", exchanges=cohere_checks.exchanges, target=COHERE.target, is_error=lambda it: it.status >= 400, data_of=data_of,
         told=COHERE.told, stream=COHERE.stream, error=cohere_checks.error, asked=body_of, same_words=COHERE.same_words,
+    ),
+    Tongue(
+        name="ollama", typed=False, exchanges=ollama_checks.exchanges, target=OLLAMA.target, is_error=lambda it: it.status >= 400,
+        data_of=data_of, told=OLLAMA.told, stream=OLLAMA.stream, error=lambda _: [], asked=body_of, same_words=OLLAMA.same_words,
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.dialects import load
 from headrace.dialects.base import Target
-from headrace.dialects.gemini.calls import made_up
+from headrace.dialects.call_ids import made_up
 from headrace.dialects.gemini.parts import BROKEN
 from headrace.dialects.gemini.schemas import reduced, standard
 from headrace.errors import BadRequestError

@@ -17,9 +17,9 @@ from dialects import hubs
 from dialects.test_gemini import ASKED, CALL, DIALECT, OPENAI, OWN, PNG, body_of, call, reply
 from headrace import types as hub
 from headrace.dialects.base import Target
+from headrace.dialects.call_ids import made_up
 from headrace.dialects.collect import collect
 from headrace.dialects.gemini import requests, responses
-from headrace.dialects.gemini.calls import made_up
 from headrace.dialects.gemini.framing import ArrayReader
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream
 from headrace.framing import FrameTooLarge

@@ -21,7 +21,7 @@ PATIENCE: Final = 30.0
 def list_models(to: Destination, timeout: float | None = None, transport: Transport | None = None) -> list[dict[str, Any]]:
     """What `to` lists under /models, as it was sent. Raises HeadraceError."""
     carrier = transport or RealWorlds().blocking().transport
-    request = HttpRequest("GET", f"{to.base_url}/models", to.headers)
+    request = HttpRequest("GET", to.base_url + to.provider.path("models"), to.headers)
     try:
         response = complete(carrier.fetch(request, Timeouts(connect=10.0, total=timeout or PATIENCE)))
     except TransportError as error:
@@ -33,7 +33,7 @@ def list_models(to: Destination, timeout: float | None = None, transport: Transp
 
 def _listing_failed(error: HeadraceError, to: Destination) -> HeadraceError:
     if error.status_code in (404, 405):
-        error.message = f"{to.provider.name} does not list its models at {to.base_url}/models"
+        error.message = f"{to.provider.name} does not list its models at {to.base_url}{to.provider.path('models')}"
     return error
 
 

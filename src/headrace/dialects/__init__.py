@@ -10,9 +10,9 @@ from headrace.errors import ConfigurationError
 if TYPE_CHECKING:
     from headrace.dialects.base import Dialect
 
-NAMES: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere")
+NAMES: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere", "ollama")
 
-SERVED: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere")
+SERVED: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere", "ollama")
 """Those with both halves: a caller can be answered in them too."""
 
 

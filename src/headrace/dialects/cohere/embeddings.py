@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,7 +10,7 @@ from msgspec import UNSET
 from headrace.dialects.base import Target
 from headrace.dialects.cohere.requests import posted
 from headrace.dialects.fields import bad, obj, rest
-from headrace.errors import BadRequestError
+from headrace.dialects.vectors import PACKED, vector
 from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json, Usage
 from headrace.wire import HttpRequest
 
@@ -37,7 +35,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
         body["input_type"] = extra.get("input_type", "image")
     if request.dimensions is not None:
         body["output_dimension"] = request.dimensions
-    body.setdefault("embedding_types", ["base64" if request.encoding_format == "base64" else "float"])
+    body.setdefault("embedding_types", [PACKED if request.encoding_format == PACKED else "float"])
     return posted(target, "embed", body)
 
 
@@ -68,9 +66,9 @@ def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest)
         extra["embeddings"] = by_type
     if body.get("meta") is not None:
         extra["meta"] = body["meta"]
-    packed = request.encoding_format == "base64"
+    packed = request.encoding_format == PACKED
     return EmbeddingResponse(
-        data=tuple([_read(vector, f"embeddings.{name}[{index}]", index, packed=packed) for index, vector in enumerate(vectors)]),
+        data=tuple([Embedding(index=index, values=_read(it, f"embeddings.{name}[{index}]", packed)) for index, it in enumerate(vectors)]),
         usage=_usage(body.get("meta")),
         extra=extra,
     )
@@ -85,18 +83,8 @@ def _chosen(by_type: Mapping[str, Json], request: EmbeddingRequest) -> str:
     raise bad("embeddings", "an object of lists of vectors", by_type)
 
 
-def _read(vector: Json, at: str, index: int, *, packed: bool) -> Embedding:
-    if isinstance(vector, str):
-        return Embedding(index=index, values=vector)
-    if not isinstance(vector, list):
-        raise bad(at, "a list of numbers or base64", vector)
-    if not packed:
-        return Embedding(index=index, values=tuple(vector))
-    try:
-        raw = struct.pack(f"<{len(vector)}f", *vector)
-    except (struct.error, OverflowError):
-        raise BadRequestError(f"{at} must be numbers that fit float32") from None
-    return Embedding(index=index, values=base64.b64encode(raw).decode())
+def _read(values: Json, at: str, packed: bool) -> tuple[float, ...] | str:
+    return values if isinstance(values, str) else vector(values, at, packed=packed)
 
 
 def _usage(meta: Json) -> Usage | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -100,16 +99,11 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     return posted(target, "chat", body)
 
 
-_ENDPOINT: Final = re.compile(r"/(?:chat|embed|rerank)$")
-
-
 def posted(target: Target, endpoint: str, body: Mapping[str, Json]) -> HttpRequest:
-    """`body` to an endpoint. An address that names another one, as litellm's do, is cut to what is before it."""
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    url = f"{_ENDPOINT.sub('', target.base_url.rstrip('/'))}/{endpoint}"
-    return HttpRequest("POST", url, headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url.rstrip('/')}/{endpoint}", headers, msgspec.json.encode(body))
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from headrace.dialects.call_ids import History
 from headrace.dialects.fields import bad, merged, obj, rest
-from headrace.dialects.gemini.calls import History
 from headrace.dialects.gemini.models import version
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.parts import ROLE, SIGNED_HERE, is_part, read_parts, write_part, write_parts

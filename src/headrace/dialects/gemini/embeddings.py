@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,7 +14,7 @@ from headrace.dialects.gemini import models
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.requests import url_of
 from headrace.dialects.gemini.responses import read_usage
-from headrace.errors import BadRequestError
+from headrace.dialects.vectors import PACKED, vector
 from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json
 from headrace.wire import HttpRequest
 
@@ -51,7 +49,7 @@ def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest)
     found = items(body.get("embeddings"), "embeddings") if one is None else [one]
     if one is None and not found:
         raise bad("embeddings", "a list of embeddings", body.get("embeddings"))
-    packed = request.encoding_format == "base64"
+    packed = request.encoding_format == PACKED
     usage = body.get("usageMetadata")
     return EmbeddingResponse(
         data=tuple([_read(item, index, packed=packed) for index, item in enumerate(found)]),
@@ -61,15 +59,6 @@ def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest)
 
 
 def _read(value: Json, index: int, *, packed: bool) -> Embedding:
-    item = obj(value, f"embeddings[{index}]")
-    values = item.get("values")
-    if not isinstance(values, list):
-        raise bad(f"embeddings[{index}].values", "a list of numbers", values)
-    extra = rest(item, frozenset({"values"}))
-    if not packed:
-        return Embedding(index=index, values=tuple(values), extra=extra)
-    try:
-        raw = struct.pack(f"<{len(values)}f", *values)
-    except (struct.error, OverflowError):
-        raise BadRequestError(f"embeddings[{index}].values must be numbers that fit float32") from None
-    return Embedding(index=index, values=base64.b64encode(raw).decode(), extra=extra)
+    at = f"embeddings[{index}]"
+    item = obj(value, at)
+    return Embedding(index=index, values=vector(item.get("values"), f"{at}.values", packed=packed), extra=rest(item, frozenset({"values"})))

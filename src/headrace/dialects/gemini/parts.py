@@ -8,9 +8,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from headrace.dialects.call_ids import Turn, made_up
 from headrace.dialects.fields import merged, obj, rest
 from headrace.dialects.gemini import media
-from headrace.dialects.gemini.calls import Turn, made_up
 from headrace.dialects.gemini.names import camel
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult

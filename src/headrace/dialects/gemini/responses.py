@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from headrace.dialects.call_ids import Turn
 from headrace.dialects.fields import bad, items, merged, obj, rest, whole
-from headrace.dialects.gemini.calls import Turn
 from headrace.dialects.gemini.names import camel, ours
 from headrace.dialects.gemini.notes import citations, images, read_logprobs, write_logprobs
 from headrace.dialects.gemini.parts import ROLE, read_parts, write_part

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.dialects.base import Target
-from headrace.dialects.gemini.calls import Turn
+from headrace.dialects.call_ids import Turn
 from headrace.dialects.gemini.failures import failure_inside
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.notes import citations, image, read_logprobs

@@ -1,4 +1,4 @@
-"""Ids for function calls: Gemini 2 gives none, while everybody else answers a call by its id."""
+"""Ids for function calls: Gemini 2 and older Ollamas give none, while everybody else answers a call by its id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MADE: Final = re.compile(r"headrace_[A-Za-z0-9_-]*_\d+")
 
 
 def made_up(id_: str) -> bool:
-    """Whether headrace made the id, so that Gemini must not see it."""
+    """Whether headrace made the id, so that its provider must not see it."""
     return _MADE.fullmatch(id_) is not None
 
 
