@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import structs
 
+from headrace.dialects.foreign import common
 from headrace.errors import BadRequestError
-from headrace.types import ChatRequest, Extra, Json, Message, Other, Part, Text, Thinking, Tool, ToolResult
+from headrace.types import ChatRequest, Extra, Json, Message, Other, Part, Text, Thinking, Tool, ToolCall, ToolResult
 
 _TOP: Final = frozenset({
     "metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "store", "stream_options",
@@ -18,20 +19,25 @@ _TOP: Final = frozenset({
 _MARKED: Final = frozenset({"openrouter"})
 """Providers that take a mark for the cache on parts, messages and tools."""
 
+_STRICT: Final = frozenset({"openai", "azure"})
+"""Providers that refuse a parameter they do not know; most others take `top_k`."""
+
 _THINKING_BACK: Final = frozenset({"openrouter", "deepseek", "moonshot", "zai", "dashscope", "vllm", "hosted_vllm"})
 """Providers that take back the reasoning of a turn that called tools."""
 
 
-def spoken_here(request: ChatRequest, provider: str) -> ChatRequest:
+def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest:
     """`request` without what only its own dialect says. Raises BadRequestError for content that cannot be said and must not be lost."""
+    text = request.extra.get("text")
+    request = common(request, source, "openai_chat")
     marks = frozenset({"cache_control"}) if provider in _MARKED else frozenset()
     messages = [_message(message, provider, marks, f"messages[{at}]") for at, message in enumerate(request.messages)]
-    text = request.extra.get("text")
     wordy = {"verbosity": text["verbosity"]} if isinstance(text, Mapping) and text.get("verbosity") else {}
     return structs.replace(
         request,
-        messages=tuple(messages),
-        tools=tuple(_tool(tool, marks) for tool in request.tools),
+        messages=tuple(_with_media_behind(messages)),
+        tools=tuple(_tool(tool, marks, f"tools[{at}]") for at, tool in enumerate(request.tools)),
+        top_k=None if provider in _STRICT else request.top_k,
         response_format=None if request.response_format is None else structs.replace(request.response_format, extra={}),
         extra={**_only(request.extra, _TOP), **wordy},
     )
@@ -41,9 +47,11 @@ def _only(extra: Extra, names: frozenset[str]) -> Extra:
     return {name: value for name, value in extra.items() if name in names} if extra else extra
 
 
-def _tool(tool: Tool, marks: frozenset[str]) -> Tool:
+def _tool(tool: Tool, marks: frozenset[str], at: str) -> Tool:
     if tool.type == "custom":  # flat in the one, nested in the other
         return structs.replace(tool, extra={"custom": _without(tool.extra, "custom") | dict(tool.extra.get("custom") or {})})
+    if tool.type != "function":
+        raise BadRequestError(f"{at}: OpenAI's chats have no tool of type {tool.type}: leave it out, or give a function")
     return structs.replace(tool, extra=_only(tool.extra, marks))
 
 
@@ -69,8 +77,29 @@ def _part(part: Part, provider: str, marks: frozenset[str], at: str) -> Part:
     if isinstance(part, Thinking):
         return part if provider == "openrouter" else Thinking(text=part.text, extra={"field": "reasoning_content"})
     if isinstance(part, ToolResult):
-        content = _parts(part.content, provider, marks, at)
-        said = "".join(inner.text for inner in content if isinstance(inner, Text))
-        plain = all(isinstance(inner, Text) for inner in content)
-        return structs.replace(part, content=(Text(text=said),) if plain else content, extra={})
+        return structs.replace(part, content=_parts(part.content, provider, marks, at), name=None, extra={})
+    if isinstance(part, Text | ToolCall):
+        part = structs.replace(part, signature=None)
     return structs.replace(part, extra=_only(part.extra, marks))
+
+
+def _with_media_behind(messages: Iterable[Message]) -> Iterator[Message]:
+    """A tool gives back text and nothing else here: pictures and files follow its results as if the user had sent them."""
+    waiting: list[Part] = []
+    for message in messages:
+        if message.role == "tool":
+            results = [part for part in message.content if isinstance(part, ToolResult)]
+            waiting += [inner for result in results for inner in result.content if not isinstance(inner, Text)]
+            yield structs.replace(message, content=tuple([_in_one_text(result) for result in results]))
+            continue
+        if waiting:
+            yield Message(role="user", content=tuple(waiting))
+            waiting = []
+        yield message
+    if waiting:
+        yield Message(role="user", content=tuple(waiting))
+
+
+def _in_one_text(result: ToolResult) -> ToolResult:
+    said = "".join(inner.text for inner in result.content if isinstance(inner, Text))
+    return structs.replace(result, content=(Text(text=said),))

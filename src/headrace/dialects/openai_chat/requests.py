@@ -134,7 +134,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's."""
-    body = write_body(spoken_here(request, target.provider) if target.source else request, target.model)
+    body = write_body(spoken_here(request, target.provider, target.source) if target.source else request, target.model)
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import OWN, bad, flag, items, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.foreign import common
 from headrace.dialects.openai_responses.items import read_input
 from headrace.dialects.openai_responses.names import INSTRUCTIONS
 from headrace.dialects.openai_responses.turns import Items
@@ -147,7 +148,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    body = write_body(request, target.model, foreign=bool(target.source))
+    body = write_body(common(request, target.source, "openai_responses"), target.model, foreign=bool(target.source))
     return HttpRequest("POST", f"{target.base_url}/responses", headers, msgspec.json.encode(body))
 
 

@@ -1,0 +1,120 @@
+"""A request on its way from one dialect into another: what only the first one means is left out of it, and named.
+
+Requests from OpenAI's dialect are no matter of this module. The other dialects know its words one by one, and what nobody knows in them
+is meant for the provider: the libraries that speak it send a provider's own parameters that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.dialects.fields import OWN
+from headrace.types import Audio, ChatRequest, Extra, File, Image, Json, Message, Other, Part, Tool, ToolResult, Value
+
+_KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "bedrock_converse": frozenset({"anthropic_messages"}),  # Claude's home as well: it takes Anthropic's words where it has none of its own
+}
+"""Dialects, beside OpenAI's, whose words a dialect reads itself."""
+
+_OPENAIS: Final = frozenset({
+    "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "moderation", "user",
+})  # fmt: skip
+_SHARED: Final[Mapping[tuple[str, str], frozenset[str]]] = {
+    ("openai_responses", "openai_chat"): _OPENAIS,
+    ("anthropic_messages", "gemini"): frozenset({"thinking"}),
+}
+"""Words at a request's top level that both dialects have, or that callers of the second use as well."""
+
+_MARKS: Final = frozenset({"cache_control"})
+"""Words further down that every dialect writes in its own way or leaves out by itself."""
+
+
+def is_foreign(source: str, own: str) -> bool:
+    """Whether a request from `source` has words that `own` does not know."""
+    return source not in ("", "openai_chat", own) and source not in _KNOWN.get(own, ())
+
+
+def common(request: ChatRequest, source: str, own: str) -> ChatRequest:
+    """`request` without what only `source` means by it. Parts and tools that only `source` has stay: no dialect loses them in silence."""
+    if not is_foreign(source, own):
+        return request
+    shared = _SHARED.get((source, own), frozenset())
+    return msgspec.structs.replace(
+        request,
+        messages=tuple([_message(message) for message in request.messages]),
+        tools=tuple([_tool(tool) for tool in request.tools]),
+        tool_choice=_bare(request.tool_choice),
+        response_format=_bare(request.response_format),
+        extra={name: value for name, value in request.extra.items() if name in shared},
+    )
+
+
+def left_out(request: ChatRequest, source: str, own: str) -> tuple[str, ...]:
+    """Where in the request `common` leaves something out: `generationConfig`, `messages[2].content[0].videoMetadata`."""
+    if not is_foreign(source, own):
+        return ()
+    shared = _SHARED.get((source, own), frozenset())
+    return tuple(dict.fromkeys([*_names(request.extra, "", shared), *_below(request, own)]))
+
+
+def _below(request: ChatRequest, own: str) -> Iterator[str]:
+    for index, message in enumerate(request.messages):
+        yield from _names(message.extra, f"messages[{index}].", _MARKS)
+        for place, part in enumerate(message.content):
+            if isinstance(part, Other):  # what a provider's own tools did: chats have no place for it, the others refuse it
+                yield from [f"messages[{index}].content[{place}]"] if own == "openai_chat" and message.role == "assistant" else []
+            else:
+                yield from _names(part.extra, f"messages[{index}].content[{place}].", _MARKS)
+    for index, tool in enumerate(request.tools):
+        if tool.type == "function":
+            yield from _names(tool.extra, f"tools[{index}].", _MARKS)
+    for name, value in (("tool_choice", request.tool_choice), ("response_format", request.response_format)):
+        if value is not None:
+            yield from _names(value.extra, f"{name}.", frozenset())
+
+
+def _names(extra: Extra, at: str, kept: frozenset[str]) -> Iterator[str]:
+    """Fields that say something. A field that was left out, or is empty, is said by saying nothing."""
+    return (at + name for name, value in extra.items() if name not in kept and name != OWN and _says_something(value))
+
+
+def _says_something(value: Json) -> bool:
+    return value is not None and value is not UNSET and value not in ("", [], {})
+
+
+def _message(message: Message) -> Message:
+    content = tuple([_part(part) for part in message.content])
+    return msgspec.structs.replace(message, content=content, extra=_marks(message.extra))
+
+
+def _part(part: Part) -> Part:
+    if isinstance(part, Other):
+        return part
+    if isinstance(part, ToolResult):
+        return msgspec.structs.replace(part, content=tuple([_part(inner) for inner in part.content]), extra=_marks(part.extra))
+    if isinstance(part, Image | File) and part.url.startswith("data:"):
+        kind, comma, data = part.url.partition(",")
+        part = msgspec.structs.replace(part, url=kind + comma + data.translate(_BASE64))
+    elif isinstance(part, Audio):
+        part = msgspec.structs.replace(part, data=part.data.translate(_BASE64))
+    return msgspec.structs.replace(part, extra=_marks(part.extra)) if part.extra else part
+
+
+_BASE64: Final = str.maketrans("-_", "+/")
+"""Google takes, and its clients send, the alphabet for addresses; nobody else does."""
+
+
+def _tool(tool: Tool) -> Tool:
+    return msgspec.structs.replace(tool, extra=_marks(tool.extra)) if tool.type == "function" else tool
+
+
+def _marks(extra: Extra) -> dict[str, Json]:
+    return {name: value for name, value in extra.items() if name in _MARKS and _says_something(value)}
+
+
+def _bare(value: Any) -> Any:
+    return msgspec.structs.replace(value, extra={}) if isinstance(value, Value) else value
