@@ -211,8 +211,10 @@ def write(call: Call, to: Destination, translation: Translation | None = None) -
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = enveloped(to.provider.envelope, translation.write())
-        own = _path(call, to) if to.provider.own_path(translation.operation, stream=call.stream) else ""
-        return _asked(msgspec.structs.replace(request, url=""), to.base_url + own if own else request.url, to, control)
+        # A text completion in another dialect is a chat.
+        path = to.provider.own_path("chat" if call.operation is COMPLETIONS else call.operation.name, stream=call.stream)
+        url = to.base_url + filled(path, to.model, call.place) if path else request.url
+        return _asked(msgspec.structs.replace(request, url=""), url, to, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
         body |= extra
@@ -265,7 +267,8 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
 
 def _translation(call: Call, to: Destination) -> Translation | None:
     """The call in its provider's dialect; None where that is OpenAI's own."""
-    if to.provider.dialect == OPENAI:
+    dialect = to.provider.dialect_of(call.operation.name)
+    if dialect == OPENAI:
         return None
     from headrace.dialects.translate import plain, translate  # late: who calls OpenAI's dialect alone pays for no other
 
@@ -274,7 +277,7 @@ def _translation(call: Call, to: Destination) -> Translation | None:
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
-    return translate(to.provider.dialect, target, call.operation.name, plain(_body(call, to, control)), control)
+    return translate(dialect, target, call.operation.name, plain(_body(call, to, control)), control)
 
 
 _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)

@@ -16,8 +16,15 @@ SERVED: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedro
 """Those with both halves: a caller can be answered in them too."""
 
 
+EMBEDDERS: Final = ("titan", "nova", "predict", "watsonx")
+"""Forms of embeddings that belong to no dialect of chats."""
+
+
 def load(name: str) -> Dialect:
     """The dialect of that name. Raises ConfigurationError for one that does not exist."""
+    if name in EMBEDDERS:
+        form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # late, as below
+        return form
     if name not in NAMES:
         raise ConfigurationError(f"no dialect is called {name!r}; there are {', '.join(NAMES)}")
     dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # late: a dialect nobody calls costs no import

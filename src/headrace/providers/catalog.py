@@ -97,6 +97,8 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
 
     name: str
     dialect: str = NAMES[0]
+    embedder: str = ""
+    """The dialect of embeddings, where it is another."""
     base_url: str = ""
     """Empty where every customer has an address of his own."""
     base_url_template: str = ""
@@ -159,6 +161,9 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     @property
     def confidence(self) -> str:
         return self.evidence.confidence
+
+    def dialect_of(self, operation: str) -> str:
+        return self.embedder if operation == "embeddings" and self.embedder else self.dialect
 
     def own_path(self, operation: str, *, stream: bool = False) -> str:
         """The path of an operation as the row says it; empty where it is the dialect's own."""

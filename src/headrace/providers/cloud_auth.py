@@ -152,7 +152,8 @@ _PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _PLACES: Final = frozenset({
-    "aws_region_name", "aws_bedrock_runtime_endpoint", "aws_sts_endpoint", "vertex_project", "vertex_location", "azure_scope",
+    "aws_region_name", "aws_bedrock_runtime_endpoint", "aws_sts_endpoint", "azure_scope",
+    "vertex_project", "vertex_location",
 })  # fmt: skip
 """Options that say where, not who."""
 
@@ -222,7 +223,7 @@ def _checked(name: str, value: Any) -> Any:
 
 
 _REGION: Final = r"[a-z]{2,4}(?:-[a-z]+)+-\d+"
-_IN_MODEL: Final = re.compile(rf"(?:converse/)?(?:({_REGION})/|arn:aws[\w-]*:bedrock:({_REGION}):)")
+_IN_MODEL: Final = re.compile(rf"(?:converse/|invoke/)?(?:({_REGION})/|arn:aws[\w-]*:bedrock:({_REGION}):)")
 _IN_HOST: Final = re.compile(rf"(?:^|\.)({_REGION})(?:\.|$)")
 
 

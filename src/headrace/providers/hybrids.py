@@ -26,6 +26,7 @@ class Envelope(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
 
     drop: tuple[str, ...] = ()
     """Fields that the address says already: the model, whether to stream."""
+    rename: dict[str, str] = {}
     add: dict[str, Any] = {}
     """Fields that the provider wants besides, unless the body has them."""
     headers: dict[str, str] = {}
@@ -42,7 +43,8 @@ def enveloped(envelope: Envelope, request: HttpRequest) -> HttpRequest:
     body: dict[str, Any] = msgspec.json.decode(request.body)
     kept: HeaderPairs = tuple(pair for pair in request.headers if pair[0].lower() not in envelope.headers)
     listed = {envelope.headers[name.lower()]: _listed(value) for name, value in request.headers if name.lower() in envelope.headers}
-    written = {**envelope.add, **listed, **{name: value for name, value in body.items() if name not in envelope.drop}}
+    said = {envelope.rename.get(name, name): value for name, value in body.items() if name not in envelope.drop}
+    written = {**envelope.add, **listed, **said}
     return msgspec.structs.replace(request, headers=kept, body=msgspec.json.encode(written))
 
 

@@ -1,0 +1,191 @@
+"""Embeddings of the clouds that have a form of their own: Titan's and Nova's on Bedrock, `:predict` of Vertex AI, watsonx.
+
+Only the half that calls; the addresses stand in the providers' rows.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from headrace.dialects import failures
+from headrace.dialects.base import Target
+from headrace.dialects.fields import bad, items, obj, rest
+from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
+from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json, Usage
+from headrace.wire import Headers, HttpRequest, HttpResponse
+
+Said = Mapping[str, Json]
+"""The caller's parameters beyond OpenAI's, `dimensions` among them where given."""
+
+
+class Vectors(Struct, frozen=True):
+    """What a reply holds."""
+
+    values: Sequence[Json]
+    tokens: int | None = None
+    extra: Said = {}
+
+
+class Form(Struct, frozen=True):
+    """One cloud's way to ask for embeddings and to give them."""
+
+    name: str
+    write: Callable[[Sequence[str], Said], dict[str, Json]]
+    read: Callable[[Said, Headers], Vectors]
+
+    def write_embedding_request(self, request: EmbeddingRequest, target: Target) -> HttpRequest:
+        """Raises BadRequestError for token ids, which none of them takes."""
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+            raise bad("input", f"a text or a list of texts: {target.provider} takes no token ids", request.input)
+        said = {name: value for name, value in request.extra.items() if value is not None and value is not UNSET}
+        if request.dimensions is not None:
+            said["dimensions"] = request.dimensions
+        body = {"model": target.model, **self.write(texts, said)}
+        return HttpRequest("POST", target.base_url, target.headers, msgspec.json.encode(body))
+
+    def read_embedding_response(self, response: HttpResponse, request: EmbeddingRequest, target: Target) -> EmbeddingResponse:
+        """Raises APIResponseValidationError for a reply that holds no embeddings."""
+        try:
+            body = obj(msgspec.json.decode(response.body), "the body")
+            found = self.read(body, response.headers)
+            packed = request.encoding_format == "base64"
+            data = tuple([_embedding(values, index, packed=packed) for index, values in enumerate(found.values)])
+        except (BadRequestError, msgspec.DecodeError, RecursionError) as error:
+            raise _unreadable(response, target, error) from None
+        usage = None if found.tokens is None else Usage(input=found.tokens, total=found.tokens)
+        return EmbeddingResponse(model=target.model, data=data, usage=usage, extra=found.extra)
+
+    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
+        return failures.read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
+
+
+def _embedding(values: Json, index: int, *, packed: bool) -> Embedding:
+    at = f"embeddings[{index}]"
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise bad(at, "a list of numbers", values)
+    if not packed:
+        return Embedding(index=index, values=tuple(values))
+    try:
+        raw = struct.pack(f"<{len(values)}f", *values)
+    except (struct.error, OverflowError):
+        raise bad(at, "numbers that fit float32", values) from None
+    return Embedding(index=index, values=base64.b64encode(raw).decode())
+
+
+def _unreadable(response: HttpResponse, target: Target, error: Exception) -> APIResponseValidationError:
+    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) holds no embeddings: {error}"
+    failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
+    return APIResponseValidationError.of(failure)
+
+
+def _count(value: Json) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _counted(headers: Headers) -> int | None:
+    """Bedrock counts in a header what its models do not count in the body."""
+    given = headers.get("x-amzn-bedrock-input-token-count", "")
+    return int(given) if given.isdecimal() else None
+
+
+def _one(texts: Sequence[str]) -> str:
+    if len(texts) > 1:
+        raise bad("input", "one text: this model embeds one at a time", list(texts))
+    return texts[0]
+
+
+# ---- Titan: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html, read 2026-11 ------------------------
+
+
+def _write_titan(texts: Sequence[str], said: Said) -> dict[str, Json]:
+    return {"inputText": _one(texts), **said}
+
+
+def _read_titan(body: Said, headers: Headers) -> Vectors:
+    count = _count(body.get("inputTextTokenCount"))
+    return Vectors([body.get("embedding")], _counted(headers) if count is None else count, rest(body, _TITAN))
+
+
+_TITAN: Final = frozenset({"embedding", "inputTextTokenCount"})
+
+
+# ---- Nova: docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html, read 2026-11 --------------------------------------------
+
+
+def _write_nova(texts: Sequence[str], said: Said) -> dict[str, Json]:
+    """Parameters by Nova's own names: `embeddingPurpose`, `truncationMode`."""
+    own = dict(said)
+    text = {"truncationMode": own.pop("truncationMode", "END"), "value": _one(texts)}
+    if "dimensions" in own:
+        own["embeddingDimension"] = own.pop("dimensions")
+    return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"embeddingPurpose": "GENERIC_INDEX", **own, "text": text}}
+
+
+def _read_nova(body: Said, headers: Headers) -> Vectors:
+    found = [obj(item, "embeddings[]").get("embedding") for item in items(body.get("embeddings"), "embeddings")]
+    return Vectors(found, _counted(headers), rest(body, frozenset({"embeddings"})))
+
+
+# ---- Vertex AI: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api, read 2026-11 ----------------------
+
+_OF_AN_INSTANCE: Final = frozenset({"task_type", "title"})
+
+
+def _write_predict(texts: Sequence[str], said: Said) -> dict[str, Json]:
+    """`task_type` and `title` belong to each text, all else is said once."""
+    own = {_PREDICT_NAMES.get(name, name): value for name, value in said.items()}
+    about = {name: own.pop(name) for name in _OF_AN_INSTANCE & own.keys()}
+    parameters = {"parameters": own} if own else {}
+    return {"instances": [{"content": text, **about} for text in texts], **parameters}
+
+
+_PREDICT_NAMES: Final[Mapping[str, str]] = {
+    "dimensions": "outputDimensionality",
+    "output_dimensionality": "outputDimensionality",
+    "auto_truncate": "autoTruncate",
+    "input_type": "task_type",  # litellm's word
+}
+
+
+def _read_predict(body: Said, headers: Headers) -> Vectors:
+    found = [
+        obj(obj(item, "predictions[]").get("embeddings"), "predictions[].embeddings")
+        for item in items(body.get("predictions"), "predictions")
+    ]
+    counts = [_count(it["token_count"]) for one in found if isinstance(it := one.get("statistics"), Mapping) and "token_count" in it]
+    tokens = sum(count or 0 for count in counts) if counts else None
+    return Vectors([one.get("values") for one in found], tokens, rest(body, frozenset({"predictions"})))
+
+
+# ---- watsonx: cloud.ibm.com/apidocs/watsonx-ai, text embeddings, as litellm 1.106.2 has it (2026-11-28) ------------------------------
+
+_PLACES: Final = frozenset({"project_id", "space_id"})
+
+
+def _write_watsonx(texts: Sequence[str], said: Said) -> dict[str, Json]:
+    own = dict(said)
+    places = {name: own.pop(name) for name in _PLACES & own.keys()}
+    return {"inputs": list(texts), **places, **({"parameters": own} if own else {})}
+
+
+def _read_watsonx(body: Said, headers: Headers) -> Vectors:
+    found = [obj(item, "results[]").get("embedding") for item in items(body.get("results"), "results")]
+    return Vectors(found, _count(body.get("input_token_count")), rest(body, frozenset({"results", "input_token_count"})))
+
+
+FORMS: Final[Mapping[str, Any]] = {
+    form.name: form
+    for form in (
+        Form("titan", _write_titan, _read_titan),
+        Form("nova", _write_nova, _read_nova),
+        Form("predict", _write_predict, _read_predict),
+        Form("watsonx", _write_watsonx, _read_watsonx),
+    )
+}
