@@ -147,7 +147,7 @@ def claude_stream() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("model", "path", "named"),
     [
-        ("meta/llama-4-maverick-17b-128e-instruct-maas", "/endpoints/openapi/chat/completions", "meta/llama-4-maverick-17b-128e-instruct-maas"),
+        ("meta/llama-4-maverick-maas", "/endpoints/openapi/chat/completions", "meta/llama-4-maverick-maas"),
         ("deepseek-ai/deepseek-v3.1-maas", "/endpoints/openapi/chat/completions", "deepseek-ai/deepseek-v3.1-maas"),
         ("mistral-large@2411", "/publishers/mistralai/models/mistral-large@2411:rawPredict", "mistral-large@2411"),
         ("openai/5464397967697903616", "/endpoints/5464397967697903616/chat/completions", "5464397967697903616"),
@@ -199,11 +199,9 @@ def test_a_reply_without_vectors_is_no_answer(client: Client, vertex: Upstream) 
 def test_a_refusal_of_googles_is_understood_whatever_the_dialect(client: Client, vertex: Upstream, model: str) -> None:
     said = {"error": {"code": 403, "message": "Permission denied on resource project p.", "status": "PERMISSION_DENIED"}}
     vertex.answer(Reply(said, status=403))
+    name, words = ("embedding", "a") if "embedding" in model else ("completion", [{"role": "user", "content": "hi"}])
     with pytest.raises(headrace.PermissionDeniedError) as caught:
-        if "embedding" in model:
-            client.call("embedding", f"vertex_ai/{model}", "a", api_key=None, vertex_credentials=SERVICE)
-        else:
-            ask(client, model)
+        client.call(name, f"vertex_ai/{model}", words, api_key=None, vertex_credentials=SERVICE)
     assert caught.value.llm_provider == "vertex_ai"
 
 

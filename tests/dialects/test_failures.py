@@ -315,3 +315,49 @@ def test_plain_words_are_not_masked(text: str) -> None:
 def test_an_error_under_status_200_goes_by_what_it_says_itself(body: Any, kind: Kind, retryable: bool | None) -> None:
     failure = read_error_inside(body, provider="any", model="m")
     assert (failure.kind, failure.retryable, failure.status) == (kind, retryable, None)
+
+
+AWS = {"x-amzn-errortype": "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "body", "headers", "kind"),
+    [
+        ("vertex_ai", 403, {"error": {"code": 403, "message": "no", "status": "PERMISSION_DENIED"}}, {}, Kind.PERMISSION),
+        ("vertex_ai", 429, [{"error": {"code": 429, "message": "x", "status": "RESOURCE_EXHAUSTED"}}], {}, Kind.RATE_LIMIT),
+        ("vertex_ai", 400, {"error": {"code": 400, "message": "x", "status": "FAILED_PRECONDITION"}}, {}, Kind.PERMISSION),
+        ("bedrock", 429, {"message": "Too many requests"}, AWS, Kind.RATE_LIMIT),
+        ("bedrock", 429, {"message": "Too many tokens per day"}, AWS, Kind.QUOTA_EXHAUSTED),
+        ("bedrock", 400, {"__type": "com.amazon.coral.service#ExpiredTokenException", "message": "x"}, {}, Kind.AUTHENTICATION),
+        ("sagemaker", 424, {"Message": "x", "ErrorCode": "x"}, {"x-amzn-errortype": "ModelError"}, Kind.SERVER),
+        ("azure", 400, openai("x", code="BadRequest", innererror={"code": "ResponsibleAIPolicyViolation"}), {}, Kind.CONTENT_POLICY),
+        ("azure", 400, {"error": {"code": "contentFilter", "message": "Your task failed"}}, {}, Kind.CONTENT_POLICY),
+        ("openai", 400, openai("Your prompt was flagged as potentially violating", code="invalid_prompt"), {}, Kind.CONTENT_POLICY),
+        ("github", 413, openai("Request body too large. Max size: 8000", code="tokens_limit_reached"), {}, Kind.CONTEXT_WINDOW),
+        ("databricks", 429, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "Exceeded workspace rate limit"}, {}, Kind.RATE_LIMIT),
+        ("databricks", 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "x"}, {}, Kind.NOT_FOUND),
+        ("watsonx", 401, {"errors": [{"code": "authentication_token_expired", "message": "x"}]}, {}, Kind.AUTHENTICATION),
+        ("watsonx", 404, {"errors": [{"code": "model_not_supported", "message": "x"}], "status_code": 404}, {}, Kind.NOT_FOUND),
+        ("cloudflare", 401, {"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, {}, Kind.AUTHENTICATION),
+        ("snowflake", 400, {"message": "unknown model foo", "request_id": "1"}, {}, Kind.NOT_FOUND),
+        ("anthropic", 400, {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low"}}, {}, Kind.PAYMENT),
+    ],
+)  # fmt: skip
+def test_clouds_say_it_in_their_own_way_whatever_the_dialect(
+    provider: str, status: int, body: Any, headers: dict[str, str], kind: Kind
+) -> None:
+    assert refused(status, body, headers, provider=provider).kind is kind
+
+
+def test_a_code_is_believed_over_the_words_beside_it() -> None:
+    """A text that sounds like something else does not turn a code that says what it is."""
+    said = openai("The model does not exist in a context window of maximum context length", code="rate_limit_exceeded")
+    assert refused(429, said).kind is Kind.RATE_LIMIT
+    assert refused(400, openai("maximum context length", code="content_filter")).kind is Kind.CONTENT_POLICY
+
+
+def test_all_that_was_signed_is_not_told() -> None:
+    text = "The signature does not match. The Canonical String for this request should have been 'POST\nx-amz-security-token:IQoJsecret'"
+    failure = refused(403, {"message": text}, {"x-amzn-errortype": "InvalidSignatureException"}, provider="bedrock")
+    assert failure.kind is Kind.AUTHENTICATION
+    assert "IQoJsecret" not in repr(failure) + str(failure.body)

@@ -357,7 +357,7 @@ def violation(quota: str, delay: str | None = None) -> dict[str, Any]:
         ),
         (
             403, {"code": 403, "message": "x", "status": "PERMISSION_DENIED", "details": [{"reason": "BILLING_DISABLED"}]},
-            Kind.PAYMENT, None, None, "BILLING_DISABLED",
+            Kind.PAYMENT, "spend", None, "BILLING_DISABLED",
         ),
         (401, {"code": 401, "message": "x", "status": "UNAUTHENTICATED"}, Kind.AUTHENTICATION, None, None, "UNAUTHENTICATED"),
         (404, {"code": 404, "message": "models/x is not found", "status": "NOT_FOUND"}, Kind.NOT_FOUND, None, None, "NOT_FOUND"),

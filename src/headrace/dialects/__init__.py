@@ -16,7 +16,7 @@ SERVED: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedro
 """Those with both halves: a caller can be answered in them too."""
 
 
-EMBEDDERS: Final = ("titan", "nova", "predict", "watsonx")
+EMBEDDERS: Final = ("titan", "nova", "predict", "embed_content", "watsonx")
 """Forms of embeddings that belong to no dialect of chats."""
 
 

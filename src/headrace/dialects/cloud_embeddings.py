@@ -164,6 +164,22 @@ def _read_predict(body: Said, headers: Headers) -> Vectors:
     return Vectors([one.get("values") for one in found], tokens, rest(body, frozenset({"predictions"})))
 
 
+# ---- `:embedContent` of Vertex AI: Gemini's, but for one text alone ------------------------------------------------------------------
+
+_EMBED_NAMES: Final[Mapping[str, str]] = {**_PREDICT_NAMES, "task_type": "taskType", "input_type": "taskType"}
+
+
+def _write_embed(texts: Sequence[str], said: Said) -> dict[str, Json]:
+    own = {_EMBED_NAMES.get(name, name): value for name, value in said.items()}
+    return {"content": {"parts": [{"text": _one(texts)}]}, **own}
+
+
+def _read_embed(body: Said, headers: Headers) -> Vectors:
+    usage = body.get("usageMetadata")
+    tokens = _count(usage.get("promptTokenCount")) if isinstance(usage, Mapping) else None
+    return Vectors([obj(body.get("embedding"), "embedding").get("values")], tokens, rest(body, frozenset({"embedding", "usageMetadata"})))
+
+
 # ---- watsonx: cloud.ibm.com/apidocs/watsonx-ai, text embeddings, as litellm 1.106.2 has it (2026-11-28) ------------------------------
 
 _PLACES: Final = frozenset({"project_id", "space_id"})
@@ -186,6 +202,7 @@ FORMS: Final[Mapping[str, Any]] = {
         Form("titan", _write_titan, _read_titan),
         Form("nova", _write_nova, _read_nova),
         Form("predict", _write_predict, _read_predict),
+        Form("embed_content", _write_embed, _read_embed),
         Form("watsonx", _write_watsonx, _read_watsonx),
     )
 }

@@ -13,6 +13,20 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.dialects.codes import (
+    ABOVE_THE_LIMIT,
+    ALONE,
+    AWS,
+    BY_THE_DAY,
+    CODES,
+    GOOGLE,
+    OWN_CODES,
+    SCOPES,
+    STATUSES,
+    TEXTS,
+    VAGUE,
+    Meaning,
+)
 from headrace.dialects.durations import hinted, seconds
 from headrace.dialects.quota import DAY, read_quota
 from headrace.errors import Failure, Kind, LimitScope
@@ -35,158 +49,6 @@ class Said(Struct, frozen=True):
     """Google's names of the quotas that were hit."""
 
 
-_CODES: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
-    "context_length_exceeded": (Kind.CONTEXT_WINDOW, None),
-    "too_many_tokens": (Kind.CONTEXT_WINDOW, None),
-    "too_many_prompt_tokens": (Kind.CONTEXT_WINDOW, None),
-    "model_max_prompt_tokens_exceeded": (Kind.CONTEXT_WINDOW, None),
-    "string_above_max_length": (Kind.CONTEXT_WINDOW, None),
-    "exceed_context_size_error": (Kind.CONTEXT_WINDOW, None),
-    "request_too_large": (Kind.BAD_REQUEST, None),
-    "content_filter": (Kind.CONTENT_POLICY, None),
-    "content_policy_violation": (Kind.CONTENT_POLICY, None),
-    "data_inspection_failed": (Kind.CONTENT_POLICY, None),
-    "moderation_blocked": (Kind.CONTENT_POLICY, None),
-    "invalid_api_key": (Kind.AUTHENTICATION, None),
-    "incorrect_api_key": (Kind.AUTHENTICATION, None),
-    "api_key_invalid": (Kind.AUTHENTICATION, None),
-    "authentication_error": (Kind.AUTHENTICATION, None),
-    "permission_error": (Kind.PERMISSION, None),
-    "account_deactivated": (Kind.PERMISSION, None),
-    "unsupported_country_region_territory": (Kind.PERMISSION, None),
-    "model_not_found": (Kind.NOT_FOUND, None),
-    "model_decommissioned": (Kind.NOT_FOUND, None),
-    "invalid_model": (Kind.NOT_FOUND, None),
-    "not_found_error": (Kind.NOT_FOUND, None),
-    "deploymentnotfound": (Kind.NOT_FOUND, None),
-    "modelnotfound": (Kind.NOT_FOUND, None),
-    "invalidendpointormodel.notfound": (Kind.NOT_FOUND, None),
-    "rate_limit_exceeded": (Kind.RATE_LIMIT, None),
-    "rate_limit_reached_error": (Kind.RATE_LIMIT, None),
-    "rate_limit_error": (Kind.RATE_LIMIT, None),
-    "ratelimitreached": (Kind.RATE_LIMIT, None),
-    "throttling.ratequota": (Kind.RATE_LIMIT, "requests"),
-    "throttling.allocationquota": (Kind.RATE_LIMIT, "tokens"),
-    "throttling.burstrate": (Kind.RATE_LIMIT, "requests"),
-    "limit_requests": (Kind.RATE_LIMIT, "requests"),
-    "limit_burst_rate": (Kind.RATE_LIMIT, "requests"),
-    "ratelimitexceeded.endpointrpmexceeded": (Kind.RATE_LIMIT, "requests"),
-    "ratelimitexceeded.endpointtpmexceeded": (Kind.RATE_LIMIT, "tokens"),
-    "modelaccountrpmratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
-    "modelaccounttpmratelimitexceeded": (Kind.RATE_LIMIT, "tokens"),
-    "modelaccountipmratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
-    "accountratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
-    "insufficient_quota": (Kind.QUOTA_EXHAUSTED, "spend"),
-    "exceeded_current_quota_error": (Kind.QUOTA_EXHAUSTED, "spend"),
-    "enforced_spend_limit_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
-    "quotaexceeded": (Kind.QUOTA_EXHAUSTED, "day"),
-    "billing_hard_limit_reached": (Kind.PAYMENT, "spend"),
-    "billing_not_active": (Kind.PAYMENT, "spend"),
-    "billing_error": (Kind.PAYMENT, "spend"),
-    "accountoverdueerror": (Kind.PAYMENT, "spend"),
-    "arrearage": (Kind.PAYMENT, "spend"),
-    "overloaded_error": (Kind.OVERLOADED, "capacity"),
-    "engine_overloaded_error": (Kind.OVERLOADED, "capacity"),
-    "serveroverloaded": (Kind.OVERLOADED, "capacity"),
-    "capacity_exceeded": (Kind.OVERLOADED, "capacity"),
-    "server_overloaded": (Kind.OVERLOADED, "capacity"),
-    "insufficient_system_resource": (Kind.OVERLOADED, "capacity"),
-    "timeout_error": (Kind.TIMEOUT, None),
-}
-"""Codes and types that providers give, in lower case."""
-
-_ALONE: Final[Mapping[str, Kind]] = {
-    "invalid_request_error": Kind.BAD_REQUEST,
-    "invalid_request": Kind.BAD_REQUEST,
-    "requests": Kind.RATE_LIMIT,
-    "tokens": Kind.RATE_LIMIT,
-    "service_unavailable": Kind.OVERLOADED,
-    "timeout": Kind.TIMEOUT,
-}
-"""Types that say less than a status, for errors that come without one: inside a stream."""
-
-# docs.z.ai/api-reference/api-code, read 2026-11: Z.ai says everything in its own numbers, arrears as 429 too.
-_ZAI: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {
-    "1113": (Kind.PAYMENT, "spend"),
-    "1301": (Kind.CONTENT_POLICY, None),
-    "1302": (Kind.RATE_LIMIT, "concurrency"),
-    "1303": (Kind.RATE_LIMIT, "requests"),
-    "1304": (Kind.QUOTA_EXHAUSTED, "day"),
-    "1305": (Kind.OVERLOADED, "capacity"),
-    "1308": (Kind.QUOTA_EXHAUSTED, "day"),
-}
-# help.aliyun.com/model-studio/error-code, read 2026-11: the minute's allocation is used up, not the account's money.
-_DASHSCOPE: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {"insufficient_quota": (Kind.RATE_LIMIT, "tokens")}
-# docs.siliconflow.com/en/faqs/error-code, read 2026-11
-_SILICONFLOW: Final[Mapping[str, tuple[Kind, LimitScope | None]]] = {"20012": (Kind.NOT_FOUND, None)}
-_OWN_CODES: Final = {"zai": _ZAI, "zhipuai": _ZAI, "bigmodel": _ZAI, "dashscope": _DASHSCOPE, "siliconflow": _SILICONFLOW}
-
-_STATUSES: Final[Mapping[int, Kind]] = {
-    400: Kind.BAD_REQUEST,
-    401: Kind.AUTHENTICATION,
-    402: Kind.PAYMENT,
-    403: Kind.PERMISSION,
-    404: Kind.NOT_FOUND,
-    405: Kind.NOT_FOUND,
-    408: Kind.TIMEOUT,
-    409: Kind.SERVER,
-    413: Kind.BAD_REQUEST,
-    422: Kind.UNPROCESSABLE,
-    425: Kind.SERVER,
-    429: Kind.RATE_LIMIT,
-    498: Kind.OVERLOADED,  # Groq: no flex capacity
-    500: Kind.SERVER,
-    502: Kind.BAD_GATEWAY,
-    503: Kind.OVERLOADED,
-    504: Kind.TIMEOUT,
-    524: Kind.TIMEOUT,  # Cloudflare: the origin did not answer in time
-    529: Kind.OVERLOADED,
-}
-
-_TOO_LONG: Final = re.compile(
-    r"maximum context length|context (?:length|window|size)|prompt (?:is )?too long|maximum number of tokens|(?:model|input) token limit|"
-    r"too many (?:input |prompt )?tokens|input is too long|exceeded max context|max_seq_len|`inputs` tokens \+",
-    re.IGNORECASE,
-)
-"""What providers say of a prompt beyond the context window where they give no code for it."""
-
-_BAD_KEY: Final = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.IGNORECASE)
-"""Said with status 400 by xAI and Gemini."""
-
-_NO_MODEL: Final = re.compile(
-    r"\bmodel\b.{0,100}?(?:does not exist|not found)|not a valid model|model identifier is invalid|unknown model|invalid model\b",
-    re.IGNORECASE,
-)
-"""Said with status 400 by OpenRouter, Bedrock and others."""
-
-_BLOCKED: Final = re.compile(r"content (?:filtering|management) policy|safety system", re.IGNORECASE)
-
-_NO_MONEY: Final = re.compile(
-    r"insufficient (?:account |paid )?balance|balance (?:is )?(?:insufficient|not enough)|in arrears|余额不足|欠费", re.IGNORECASE
-)
-"""Said with status 403 by SiliconFlow, 402 or 429 by others."""
-
-_ABOVE_THE_LIMIT: Final = re.compile(r"^request too large for", re.IGNORECASE)
-"""OpenAI (429) and Groq (413): this one request is larger than a whole minute's tokens, so waiting never helps."""
-
-_TEXTS: Final[tuple[tuple[frozenset[int], re.Pattern[str], Kind, LimitScope | None], ...]] = (
-    (frozenset({400, 413, 422, 500}), _TOO_LONG, Kind.CONTEXT_WINDOW, None),
-    (frozenset({400}), _BAD_KEY, Kind.AUTHENTICATION, None),
-    (frozenset({400, 422}), _NO_MODEL, Kind.NOT_FOUND, None),
-    (frozenset({400}), _BLOCKED, Kind.CONTENT_POLICY, None),
-    (frozenset({400, 401, 403, 429}), _NO_MONEY, Kind.PAYMENT, "spend"),
-    (frozenset({413, 429}), _ABOVE_THE_LIMIT, Kind.NEVER_FITS, "tokens"),
-)
-"""Statuses, what the text says, and what it means: the last resort."""
-
-_SCOPES: Final[tuple[tuple[LimitScope, re.Pattern[str]], ...]] = (
-    ("capacity", re.compile(r"high demand|upstream|capacity|overloaded|too busy", re.IGNORECASE)),
-    ("day", re.compile(r"per ?day|\b[RT]PD\b|\bIPD\b|daily", re.IGNORECASE)),
-    ("concurrency", re.compile(r"concurren", re.IGNORECASE)),
-    ("tokens", re.compile(r"tokens? (?:per min|rate limit)|\b[IO]?TPM\b|\btokens\b|TokenCount|TokensPer", re.IGNORECASE)),
-    ("requests", re.compile(r"requests? ?per|\b[RI]PM\b|\bRPS\b|\brequests\b|\bQPM\b|too many requests", re.IGNORECASE)),
-)
-
 _SECRET: Final = re.compile(
     r"\b((?:sk|pk|rk|gsk|xai|pplx|hf|nvapi|csk|fw|tgp|r8)[-_]|AIza)[\w.*-]{8,}"
     r"|\b((?:Bearer|Basic) )(?=[\w.*+/-]*[\d*])[\w.*+/=-]{8,}"
@@ -196,9 +58,13 @@ _SECRET: Final = re.compile(
 """A known prefix, or what follows a scheme or a label and holds a digit or asterisks."""
 
 
+_CANONICAL: Final = re.compile(r"\s*The Canonical String for this request.*", re.IGNORECASE | re.DOTALL)
+"""AWS answers a refused signature with all that was signed, the session's token included."""
+
+
 def mask(text: str) -> str:
     """`text` without anything that looks like a key: some providers repeat the one they refuse."""
-    return _SECRET.sub(r"\1\2\3…", text)
+    return _SECRET.sub(r"\1\2\3…", _CANONICAL.sub("", text))
 
 
 def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: float | None = None) -> Failure:
@@ -209,7 +75,8 @@ def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: f
     body = _parsed(response.body)
     said = read_said(body, response)
     kind, scope = classify(said, response.status, provider)
-    views = read_quota(response.headers, now_wall=now_wall) if kind in _WAITS else ()
+    waits = kind in _WAITS and not (kind is Kind.QUOTA_EXHAUSTED and _ends_by_the_day(said.code or ""))
+    views = read_quota(response.headers, now_wall=now_wall) if waits else ()
     if scope is None and kind is Kind.RATE_LIMIT:
         scope = _exhausted(views)
     return Failure(
@@ -220,7 +87,7 @@ def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: f
         model=model,
         code=said.code or said.type,
         param=said.param,
-        retry_after=_retry_after(response, said, views, now_wall) if kind in _WAITS else None,
+        retry_after=_retry_after(response, said, views, now_wall) if waits else None,
         scope=scope,
         retryable=_retryable(response, said),
         body=body,
@@ -275,13 +142,19 @@ def read_said(body: Any, response: HttpResponse) -> Said:
     if isinstance(error, Mapping):
         return _error_object(error)
     if error is not None:
-        return Said(_text(error), _code(body.get("code")), status=_status(body))
+        return Said(_text(error), _code(body.get("code")) or _code(body.get("error_type")), status=_status(body))
+    if isinstance(errors := body.get("errors"), list) and errors and isinstance(errors[0], Mapping):  # watsonx, Cloudflare
+        return msgspec.structs.replace(_error_object(errors[0]), status=_status(body))
     if "detail" in body:
         return Said(_text(body["detail"]), _code(body.get("code")), _code(body.get("type")))
-    message = body.get("message") or body.get("msg") or body.get("errorMessage")
-    code = _code(body.get("code")) or _code(body.get("error_type")) or _aws_type(response)
+    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    code = _aws_type(body, response) or next((code for name in _CODE_FIELDS if (code := _code(body.get(name)))), None)
     text = _text(message) if message else f"status {response.status}"
     return Said(text, code, _code(body.get("type")), _code(body.get("param")), status=_status(body))
+
+
+_MESSAGES: Final = ("message", "Message", "msg", "errorMessage")
+_CODE_FIELDS: Final = ("code", "error_type", "error_code")
 
 
 def _error_object(error: Mapping[str, Any]) -> Said:
@@ -290,16 +163,26 @@ def _error_object(error: Mapping[str, Any]) -> Said:
     if isinstance(metadata, Mapping) and metadata.get("raw"):
         message = f"{message} ({_text(metadata['raw'])})"  # OpenRouter: the provider's own words
     details = [detail for detail in _list(error.get("details")) if isinstance(detail, Mapping)]
-    code = next((reason for detail in details if (reason := _code(detail.get("reason")))), None)
     return Said(
         message,
-        code or _code(error.get("code")) or _code(error.get("status")),
+        _finest(error, details),
         _code(error.get("type")),
         _code(error.get("param")),
         next((seconds(delay) for detail in details if isinstance(delay := detail.get("retryDelay"), str)), None),
         _status(error),
         " ".join(_text(violation.get("quotaId")) for detail in details for violation in _list(detail.get("violations"))),
     )
+
+
+def _finest(error: Mapping[str, Any], details: list[Mapping[str, Any]]) -> str | None:
+    """The code that says most: Google's reason, what Azure has inside, Google's status beside a number, the code."""
+    inner = error.get("innererror")
+    inside = _code(inner.get("code")) if isinstance(inner, Mapping) else None
+    reasons = [reason for detail in details if (reason := _code(detail.get("reason")))]
+    code, status = _code(error.get("code")), _code(error.get("status"))
+    told = next((reason for reason in (*reasons, inside) if reason and meaning_of(reason)), None)
+    named = status if status and not status.isdecimal() and (code is None or code.isdecimal()) else code or status
+    return told or named or next(iter(reasons), None)
 
 
 def _status(error: Mapping[str, Any]) -> int | None:
@@ -340,9 +223,21 @@ def _page(text: str, response: HttpResponse) -> str:
     return text[:500]
 
 
-def _aws_type(response: HttpResponse) -> str | None:
-    given = response.headers.get("x-amzn-errortype")
-    return None if given is None else given.partition(":")[0]
+def _aws_type(body: Mapping[str, Any], response: HttpResponse) -> str | None:
+    """AWS's name of the error, from its header or, of older services, the body."""
+    given = response.headers.get("x-amzn-errortype") or body.get("__type")
+    return aws_name(given) or None if isinstance(given, str) else None
+
+
+def aws_name(name: str) -> str:
+    """`com.amazon.coral.service#ThrottlingException:http://…` is called ThrottlingException."""
+    return name.partition(":")[0].rpartition("#")[2].strip()
+
+
+def meaning_of(code: str) -> Meaning | None:
+    """What a code means whoever says it."""
+    low = code.lower()
+    return GOOGLE.get(code) or CODES.get(low) or AWS.get(low)
 
 
 def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope | None]:
@@ -350,37 +245,55 @@ def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope |
 
     status: 0 when there is none but 200.
     """
-    row = _by_code(said, provider)
-    by_text = next(((kind, scope) for statuses, text, kind, scope in _TEXTS if status in statuses and text.search(said.message)), None)
-    if row is None:
-        row = by_text or (_by_status(said, status), None)
-    elif row[0] is Kind.RATE_LIMIT and (status == 413 or _ABOVE_THE_LIMIT.match(said.message)):
+    code, row = _by_code(said, provider)
+    if row is None or _is_vague(code):
+        row = _by_text(said, status) or row or (_by_status(said, status), None)
+    elif row[0] is Kind.RATE_LIMIT and (status == 413 or ABOVE_THE_LIMIT.match(said.message)):
         row = (Kind.NEVER_FITS, "tokens")
     kind, scope = row
-    if kind is Kind.RATE_LIMIT:
-        return kind, scope or _scope(said)
-    return kind, "capacity" if kind is Kind.OVERLOADED else scope
+    if kind is Kind.OVERLOADED:
+        return kind, "capacity"
+    if kind is not Kind.RATE_LIMIT:
+        return kind, scope
+    scope = scope or _scope(said)
+    return (Kind.QUOTA_EXHAUSTED if scope == "day" and _ends_by_the_day(code) else kind), scope
 
 
-def _by_code(said: Said, provider: str) -> tuple[Kind, LimitScope | None] | None:
-    own = _OWN_CODES.get(provider, {})
+def _by_code(said: Said, provider: str) -> tuple[str, Meaning | None]:
+    """The first code that means something, and what."""
+    own = OWN_CODES.get(provider, {})
     for code in (said.code, said.type):
-        if code is not None and (row := own.get(code) or _CODES.get(code.lower())):
-            return row
-    return None
+        if code is not None and (row := own.get(code) or meaning_of(code)):
+            return code, row
+    return "", None
+
+
+def _is_vague(code: str) -> bool:
+    return code in VAGUE or code.lower() in VAGUE
+
+
+def _ends_by_the_day(code: str) -> bool:
+    return code in BY_THE_DAY or code.lower() in BY_THE_DAY
+
+
+def _by_text(said: Said, status: int) -> Meaning | None:
+    """What the text says. An error without a status that blames the request is read as a 400's."""
+    if status == 0 and any(code and _is_vague(code) for code in (said.code, said.type)):
+        status = 400
+    return next(((kind, scope) for statuses, text, kind, scope in TEXTS if status in statuses and text.search(said.message)), None)
 
 
 def _by_status(said: Said, status: int) -> Kind:
     if status == 0:
-        return _ALONE.get(said.type or "", Kind.SERVER)
-    return _STATUSES.get(status) or (Kind.BAD_RESPONSE if status < 400 else Kind.BAD_REQUEST if status < 500 else Kind.SERVER)
+        return ALONE.get(said.type or "", Kind.SERVER)
+    return STATUSES.get(status) or (Kind.BAD_RESPONSE if status < 400 else Kind.BAD_REQUEST if status < 500 else Kind.SERVER)
 
 
 def _scope(said: Said) -> LimitScope | None:
     if said.type == "tokens" or said.type == "requests":
-        day = _SCOPES[1][1].search(said.message)
+        day = SCOPES[1][1].search(said.message)
         return "day" if day else "tokens" if said.type == "tokens" else "requests"
-    return next((scope for scope, pattern in _SCOPES if pattern.search(f"{said.message} {said.quota}")), None)
+    return next((scope for scope, pattern in SCOPES if pattern.search(f"{said.message} {said.quota}")), None)
 
 
 _ANOTHER_DRAW: Final = frozenset({"tool_use_failed"})

@@ -9,10 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from headrace.dialects.anthropic_messages import requests, responses
-from headrace.dialects.anthropic_messages.failures import failure_inside, read_error, write_error_body
+from headrace.dialects.anthropic_messages.failures import write_error_body
 from headrace.dialects.anthropic_messages.streams import Reader
 from headrace.dialects.anthropic_messages.writing import Writer
 from headrace.dialects.base import Dialect, Target
+from headrace.dialects.failures import read_error, read_error_inside
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind, error_of
 from headrace.framing import SseReader
@@ -78,7 +79,7 @@ def _read_body(response: HttpResponse, target: Target) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _unreadable(response, target, f"is a {type(body).__name__}, not a JSON object")
     if "content" not in body and (body.get("type") == "error" or body.get("error")):
-        raise error_of(failure_inside(body, provider=target.provider, model=target.model))
+        raise error_of(read_error_inside(body, provider=target.provider, model=target.model))
     return body
 
 

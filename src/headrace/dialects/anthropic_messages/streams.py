@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from headrace.dialects.anthropic_messages.failures import failure_inside
 from headrace.dialects.anthropic_messages.responses import ENDING, read_end, read_usage, text
 from headrace.dialects.base import Target
+from headrace.dialects.failures import read_error_inside
 from headrace.dialects.fields import rest
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -65,7 +65,7 @@ class Reader:
             return []
         kind = event.get("type", "error" if "error" in event else frame.event)
         if kind == "error":
-            raise error_of(failure_inside(event, provider=self._target.provider, model=self._target.model))
+            raise error_of(read_error_inside(event, provider=self._target.provider, model=self._target.model))
         try:
             return list(self._events(kind, event))
         except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):

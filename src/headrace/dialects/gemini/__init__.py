@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from headrace.dialects.base import Dialect, Target
+from headrace.dialects.failures import read_error, read_error_inside
 from headrace.dialects.gemini import embeddings, requests, responses
-from headrace.dialects.gemini.failures import failure_inside, read_error, write_error
+from headrace.dialects.gemini.failures import write_error
 from headrace.dialects.gemini.framing import GeminiReader
 from headrace.dialects.gemini.streams import Reader
 from headrace.dialects.gemini.writing import Writer
@@ -85,7 +86,7 @@ def _read_body(response: HttpResponse, target: Target) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _unreadable(response, target, f"is a {type(body).__name__}, not a JSON object")
     if body.get("error") and "candidates" not in body:
-        raise error_of(failure_inside(body, provider=target.provider, model=target.model))
+        raise error_of(read_error_inside(body, provider=target.provider, model=target.model))
     return body
 
 

@@ -1,4 +1,4 @@
-"""Embeddings: `embedContent` for one text, `batchEmbedContents` for several, which Vertex AI has not."""
+"""Embeddings: `embedContent` for one text, `batchEmbedContents` for several."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
     if request.dimensions is not None:
         extra["outputDimensionality"] = request.dimensions
     contents = [{"content": {"parts": [{"text": text}]}, **extra} for text in texts]
-    if len(contents) == 1:
+    if isinstance(request.input, str):
         body, method = contents[0], "embedContent"
     else:
         body = {"requests": [{"model": models.path(target.model), **content} for content in contents]}

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.call_ids import Turn
-from headrace.dialects.gemini.failures import failure_inside
+from headrace.dialects.failures import read_error_inside
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.notes import citations, image, read_logprobs
 from headrace.dialects.gemini.parts import ROLE, flat, read_parts, write_part
@@ -70,7 +70,7 @@ class Reader:
         if chunk is None:
             return []
         if chunk.get("error"):
-            raise error_of(failure_inside(chunk, provider=self._target.provider, model=self._target.model))
+            raise error_of(read_error_inside(chunk, provider=self._target.provider, model=self._target.model))
         try:
             return list(self._events(camel(chunk)))
         except (AttributeError, TypeError, ValueError, BadRequestError):
