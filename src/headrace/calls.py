@@ -194,6 +194,14 @@ class RoutingOptions(TypedDict, total=False):
     """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
     deadline: float | None
     """Seconds from now by which the call must have started; refused at once when it cannot."""
+    total_timeout: float | None
+    """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
+    tags: Sequence[str] | None
+    """Which deployments may serve it, where the Router goes by tags."""
+    allowed_model_region: str | None
+    """What the region of a deployment that may serve it begins with."""
+    session_id: str | None
+    """What calls of one conversation have in common, where the Router goes by sessions."""
     fallbacks: list[str] | None
     """Model groups to ask when this one cannot answer, before the router's own fallbacks."""
     stream_timeout: float | None

@@ -74,6 +74,11 @@ class Destination(Struct, frozen=True, eq=False):
         return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
 
     @property
+    def credential(self) -> str:
+        """Same credential at the same place: whoever refuses one call for it refuses all."""
+        return f"{self.base_url}|{self.account.rpartition('|')[2]}"
+
+    @property
     def host(self) -> str:
         return split_url(self.base_url).netloc.rpartition("@")[2]
 

@@ -74,6 +74,8 @@ class Ports(Struct, frozen=True):
     clock: Clock
     random: Callable[[], float]
     """Numbers from [0, 1), for jitter."""
+    blocking: bool = False
+    """Whether nothing here ever suspends: then nothing else may, either."""
 
 
 class Worlds(Protocol):

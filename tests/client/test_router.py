@@ -138,8 +138,15 @@ def test_wrong_settings_are_named_at_construction(upstream: Upstream, options: d
 
 
 def test_an_unknown_setting_is_refused_by_name(upstream: Upstream) -> None:
-    with pytest.raises(TypeError, match="enable_teleport"):
-        headrace.Router([entry(upstream)], enable_teleport=True)  # type: ignore[call-arg]
+    with pytest.raises(headrace.ConfigurationError, match="no parameter 'allowed_fail'; did you mean 'allowed_fails'"):
+        headrace.Router([entry(upstream)], allowed_fail=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["assistants_config", "plugins", "alerting_config"])
+def test_what_litellm_has_and_we_have_not_says_what_to_use_instead(upstream: Upstream, name: str) -> None:
+    with pytest.raises(headrace.ConfigurationError, match=f"Router has no {name}: .+"):
+        headrace.Router([entry(upstream)], **{name: {"a": 1}})
+    headrace.Router([entry(upstream)], **{name: None})
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def test_every_kind_is_decided_as_its_row_says(kind: Kind) -> None:
         (Kind.QUEUE_TIMEOUT, Fallback()),
         (Kind.NEVER_FITS, Fallback()),
         (Kind.BAD_REQUEST, Fail()),
-        (Kind.CONTENT_POLICY, Fail()),
+        (Kind.CONTENT_POLICY, Fallback()),
+        (Kind.CONTEXT_WINDOW, Fallback()),
     ],
 )
 def test_another_group_is_asked_when_this_one_is_used_up(kind: Kind, expected: object) -> None:

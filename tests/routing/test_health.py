@@ -7,7 +7,7 @@ import pytest
 from headrace.errors import Failure, Kind
 from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
 
-POLICY = CooldownPolicy(cooldown=5.0, longest=20.0, key_rest=60.0)
+POLICY = CooldownPolicy(cooldown=5.0, longest=20.0, allowed_fails=0)
 
 
 def fail(health: Health, kind: Kind, now: float, policy: CooldownPolicy = POLICY) -> float | None:
@@ -51,6 +51,32 @@ def test_failures_of_calls_sent_before_the_rest_do_not_prolong_it() -> None:
 def test_allowed_failures_pass_before_a_deployment_rests() -> None:
     health, policy = Health(), CooldownPolicy(allowed_fails=2)
     assert [fail(health, Kind.SERVER, 0.0, policy) for _ in range(3)] == [None, None, 5.0]
+
+
+@pytest.mark.parametrize(("kind", "rests"), [(Kind.SERVER, [None, 5.0]), (Kind.TRUNCATED, [None, 5.0]), (Kind.CONNECTION, [5.0, None])])
+def test_a_failure_that_comes_now_and_then_is_let_pass_once(kind: Kind, rests: list[float | None]) -> None:
+    health, policy = Health(), CooldownPolicy()
+    assert [fail(health, kind, now, policy) for now in (0.0, 1.0)] == rests
+
+
+def test_one_more_failure_on_trial_is_enough() -> None:
+    health, policy = Health(), CooldownPolicy()
+    fail(health, Kind.CONNECTION, 0.0, policy)
+    assert health.on_trial(6.0)
+    assert fail(health, Kind.SERVER, 6.0, policy) == 10.0
+    succeeded(health)
+    assert not health.on_trial(60.0)
+
+
+def test_failures_let_pass_may_differ_by_kind() -> None:
+    policy = CooldownPolicy(allowed_fails=0, by_kind={Kind.TIMEOUT: 1})
+    assert fail(Health(), Kind.TIMEOUT, 0.0, policy) is None
+    assert fail(Health(), Kind.SERVER, 0.0, policy) == 5.0
+
+
+def test_a_deployment_may_have_a_rest_of_its_own() -> None:
+    assert failed(Health(), Failure(Kind.CONNECTION, "said"), 0.0, POLICY, 1.5) == 1.5
+    assert failed(Health(), Failure(Kind.AUTHENTICATION, "said"), 0.0, POLICY, 1.5) == 60.0
 
 
 def test_cooldowns_can_be_switched_off() -> None:

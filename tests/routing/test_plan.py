@@ -8,7 +8,7 @@ import pytest
 
 from headrace.errors import ConfigurationError
 from headrace.limits import override, profile_of
-from headrace.routing.plan import make_plan, read_deployment, read_deployments
+from headrace.routing.plan import make_plan, read_deployment, read_deployments, star_of
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -82,26 +82,44 @@ def test_what_is_wrong_is_said_by_name_and_shape(model_list: Any, said: str) -> 
 @pytest.mark.parametrize(
     ("behind", "said"),
     [
-        ({"fallbacks": [{"gpt": ["nobody"]}]}, "name 'nobody', which no deployment serves; known: 'gpt'"),
-        ({"fallbacks": [{"gpt": ["gpt"]}]}, "'gpt' itself"),
-        ({"fallbacks": "gpt"}, "fallbacks must be a list"),
-        ({"fallbacks": [{"gpt": "other"}]}, "must be a list of model group names"),
         ({"aliases": {"short": "nobody"}}, r"model_group_alias\['short'\] names 'nobody'"),
     ],
 )
-def test_fallbacks_and_aliases_must_name_groups(behind: dict[str, Any], said: str) -> None:
+def test_aliases_must_name_groups(behind: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         make_plan(read_deployments([entry()], {}), **behind)
 
 
-def test_a_chain_asks_each_group_once() -> None:
-    deployments = read_deployments([entry(model_name=name) for name in "abc"], {})
+def test_a_caller_may_use_a_groups_name_an_alias_or_a_name_that_fits_a_pattern() -> None:
+    names = ["a", "openai/*", "openai/gpt-*", "*-small"]
     plan = make_plan(
-        deployments, fallbacks=[{"a": ["b", "c"]}], default_fallbacks=["c", "b"], aliases={"x": {"model": "a", "hidden": True}}
+        read_deployments([entry(model_name=name) for name in names], {}), aliases={"x": {"model": "a", "hidden": True}, "y": "a"}
     )
-    assert plan.chain("a") == ("a", "b", "c")
-    assert plan.group_of("x") == "a"
-    assert plan.group_of("nobody") is None
+    asked = ["a", "x", "openai/o3", "openai/gpt-5", "any-small", "openai/", "nobody"]
+    assert [plan.group_of(name) for name in asked] == ["a", "a", "openai/*", "openai/gpt-*", "*-small", None, None]
+    assert plan.hidden == {"x"}
+    assert star_of("openai/gpt-*", "openai/gpt-5") == "5"
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"cooldown_time": -1}, r"model_list\[0\].litellm_params.cooldown_time"),
+        ({"tags": "paid"}, r"litellm_params.tags must be a list"),
+        ({"max_input_tokens": 0}, "max_input_tokens"),
+    ],
+)
+def test_facts_of_a_deployment_are_checked(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_deployments([entry(params=params)], {})
+
+
+def test_entries_that_cannot_work_are_left_out_when_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    good, bad = entry(), entry(rpm=-1)
+    assert len(read_deployments([bad, good], {}, lenient=True)) == 1
+    assert "model_list[0].rpm" in caplog.text
+    with pytest.raises(ConfigurationError):
+        read_deployments([bad], {}, lenient=True)
 
 
 def test_a_deployment_shows_no_secret() -> None:

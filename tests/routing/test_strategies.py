@@ -37,9 +37,13 @@ def test_the_fastest_is_taken_until_it_is_crowded_and_the_untried_first() -> Non
 
 def test_latency_follows_what_is_seen() -> None:
     load = Load()
-    for seconds in (1.0, 2.0):
-        load.observe(seconds, share=0.5)
+    for seconds in (2.0, 1.0):
+        load.observe(seconds, stream=False, share=0.5)
     assert load.latency == 1.5
+    load.observe(4.0, stream=False)
+    assert load.latency == 4.0, "a slower answer counts at once"
+    load.observe(0.1, stream=True)
+    assert (load.latency, load.first) == (4.0, 0.1)
 
 
 def test_litellms_names_are_known() -> None:

@@ -616,6 +616,18 @@ class Limiter:
         if member is not None:
             member.paused_until = max(member.paused_until, until)
 
+    def resume(self, deployment: str, now: float) -> None:
+        """Send to it again, if it was paused."""
+        self._lock.post(lambda: self._resume(deployment, now))
+
+    def _resume(self, deployment: str, now: float) -> None:
+        member = self._members.get(deployment)
+        if member is not None and member.paused_until > now:
+            member.paused_until = now
+            for group in self._groups.values():
+                if member in group.members:
+                    self._match(group, now)
+
     def gate(self, deployment: str, until: float, now: float) -> None:
         """Hold the whole quota of a deployment until then, as a Retry-After asks."""
         self._lock.post(lambda: self._gate(deployment, until))

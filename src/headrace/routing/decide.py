@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -14,6 +16,8 @@ class RetryPolicy(Struct, frozen=True):
 
     retries: int = 2
     """Further attempts after the first, in one model group."""
+    by_kind: Mapping[Kind, int] = {}
+    """The same for a kind of failure, over everything else: then also where the table says that another try cannot help."""
     rate_limited_retries: int = 8
     """Further attempts after a provider's 429, where a queue holds the call until the limit opens: waiting, not failing."""
     backoff: float = 0.5
@@ -24,6 +28,11 @@ class RetryPolicy(Struct, frozen=True):
     """Seconds. A longer Retry-After is handed to the caller instead of being slept through."""
     retry_after_min: float = 0.0
     """Seconds every retry waits at least (litellm's `retry_after`)."""
+
+    def most(self, kind: Kind, queued: bool) -> int:
+        """Further attempts after a failure of that kind."""
+        usual = self.rate_limited_retries if queued and kind is Kind.RATE_LIMIT else self.retries
+        return self.by_kind.get(kind, usual)
 
 
 class RetryHere(Struct, frozen=True):
@@ -45,28 +54,36 @@ class Fail(Struct, frozen=True):
 
 Step: TypeAlias = RetryHere | NextDeployment | Fallback | Fail
 
-_OUR_OWN = frozenset({Kind.NEVER_FITS, Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT})
+_ANOTHER_MODEL = frozenset({
+    Kind.NEVER_FITS, Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.BUDGET, Kind.CONTEXT_WINDOW, Kind.CONTENT_POLICY, Kind.UNSUPPORTED_PARAMS,
+})  # fmt: skip
+"""What another deployment of the same model cannot mend, and another model may."""
 
 
 def decide(
-    failure: Failure, attempt: int, *, others: bool, fallback: bool, policy: RetryPolicy, jitter: float, queued: bool = False
-) -> Step:
+    failure: Failure, attempt: int, *, others: bool, fallback: bool, policy: RetryPolicy, jitter: float, queued: bool = False,
+    time_left: float = math.inf,
+) -> Step:  # fmt: skip
     """The next step after attempt number `attempt` (1 is the first) failed.
 
     others: another deployment of the group is left to try; fallback: another group stands behind this one;
-    jitter: a number drawn from [0, 1); queued: a limiter holds the call back until the provider's limit opens again.
+    jitter: a number drawn from [0, 1); queued: a limiter holds the call back until the provider's limit opens again;
+    time_left: seconds until the whole call must be over.
     """
     row = POLICY[failure.kind]
-    if attempt <= (policy.rate_limited_retries if queued and failure.kind is Kind.RATE_LIMIT else policy.retries):
+    if time_left <= 0:
+        return Fail()
+    if attempt <= policy.most(failure.kind, queued):
         if others and row.elsewhere:
             return NextDeployment()
         if queued and failure.kind is Kind.RATE_LIMIT:
             return RetryHere(0.0)  # the limiter knows the gate; sleeping here as well would lose the call's place
         here = row.here if failure.retryable is None else failure.retryable
+        here = here or failure.kind in policy.by_kind
         wait = _wait(failure, attempt, policy, jitter)
-        if here and wait <= policy.retry_after_max:
+        if here and wait <= min(policy.retry_after_max, time_left):
             return RetryHere(wait)
-    if fallback and (row.elsewhere or failure.kind in _OUR_OWN):
+    if fallback and (row.elsewhere or failure.kind in _ANOTHER_MODEL):
         return Fallback()
     return Fail()
 

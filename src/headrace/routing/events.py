@@ -54,6 +54,11 @@ def log_settled(record: Mapping[str, Any], group: str, error: BaseException | No
         )
 
 
+def warn(message: str) -> None:
+    """To whoever reads the log."""
+    _logger().warning(message)
+
+
 def _logger() -> Any:
     import logging  # late: most programs have it, and those that do not pay nothing
 

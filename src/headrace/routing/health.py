@@ -1,26 +1,45 @@
 """Which deployments are worth asking: cooldowns from what happened on them.
 
-A deployment rests after failures that are its own (not the caller's, not a rate limit: that one gates the quota instead)
-and comes back after its cooldown; each further failure doubles the rest, one success ends the matter.
+A deployment rests after failures that are its own (not the caller's, not a rate limit: that one gates the quota instead).
+When its rest is over one call tries it: a success ends the matter, another failure doubles the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from msgspec import Struct
 
-from headrace.errors import POLICY, Failure
+from headrace.errors import POLICY, Failure, Kind
+
+SPORADIC: Final = frozenset({Kind.SERVER, Kind.BAD_GATEWAY, Kind.TRUNCATED, Kind.BAD_RESPONSE})
+"""Failures that a working deployment has now and then: one alone is no reason to leave it."""
+
+LASTING: Final = frozenset({Kind.AUTHENTICATION, Kind.PAYMENT, Kind.PERMISSION, Kind.NOT_FOUND, Kind.QUOTA_EXHAUSTED})
+"""Failures that nothing short will mend."""
 
 
 class CooldownPolicy(Struct, frozen=True):
     cooldown: float = 5.0
     """Seconds a deployment rests after its first failures."""
-    allowed_fails: int = 0
-    """Failures in a row that are let pass before it rests."""
+    allowed_fails: int | None = None
+    """Failures in a row that are let pass before it rests; None: one, of a kind that comes now and then."""
+    by_kind: Mapping[Kind, int] = {}
+    """The same for a kind of failure."""
     longest: float = 60.0
     """Seconds; rests double up to this."""
-    key_rest: float = 60.0
-    """Seconds a deployment rests when its key or its model is refused: nothing short will mend that."""
+    lasting: float = 60.0
+    """Seconds a deployment rests when its key or its model is refused."""
+    probe: float = 30.0
+    """Seconds that the call which tries a rested deployment may take, until another one may."""
+    panic: float = 0.2
+    """The share of a group that must be awake; with fewer, all are asked however they have been doing."""
     disabled: bool = False
+
+    def lets_pass(self, kind: Kind) -> int:
+        usual = (1 if kind in SPORADIC else 0) if self.allowed_fails is None else 0 if kind in LASTING else self.allowed_fails
+        return self.by_kind.get(kind, usual)
 
 
 class Health(Struct, eq=False):
@@ -30,9 +49,15 @@ class Health(Struct, eq=False):
     until: float = float("-inf")
     rests: int = 0
     last: str = ""
+    probing: bool = False
+    """Whether a call is finding out if it works again."""
 
     def cooling(self, now: float) -> bool:
         return now < self.until
+
+    def on_trial(self, now: float) -> bool:
+        """Whether it has rested, and nobody knows yet if it works again."""
+        return self.rests > 0 and not self.cooling(now)
 
 
 def succeeded(health: Health) -> None:
@@ -41,16 +66,15 @@ def succeeded(health: Health) -> None:
     health.rests = 0
 
 
-def failed(health: Health, failure: Failure, now: float, policy: CooldownPolicy) -> float | None:
-    """Note the failure. Seconds of rest if the deployment is to rest now, else None."""
-    cool = POLICY[failure.kind].cool
-    if policy.disabled or cool in (None, "limit"):
+def failed(health: Health, failure: Failure, now: float, policy: CooldownPolicy, cooldown: float | None = None) -> float | None:
+    """Note the failure. Seconds of rest if the deployment is to rest now, else None. cooldown: the deployment's own."""
+    if policy.disabled or POLICY[failure.kind].cool in (None, "limit"):
         return None
     health.fails += 1
     health.last = failure.kind.value
-    if health.cooling(now) or (cool == "deployment" and health.fails <= policy.allowed_fails):
+    if health.cooling(now) or (health.fails <= policy.lets_pass(failure.kind) and not health.rests):
         return None
-    first = policy.cooldown if cool == "deployment" else policy.key_rest
+    first = policy.lasting if failure.kind in LASTING else policy.cooldown if cooldown is None else cooldown
     rest = min(first * 2.0**health.rests, max(first, policy.longest))
     health.rests += 1
     health.until = now + rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from headrace.limits import Limit, limits_of
 from headrace.limits.money import budget_of, price_of
 from headrace.models.cost import Rates, is_price, rates_of
 from headrace.models.info import find
+from headrace.routing.events import warn
+from headrace.routing.fallbacks import NO_FALLBACKS, Fallbacks, check_fallbacks
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
 
@@ -28,6 +31,7 @@ _OWN: Final = frozenset(LIMIT_NAMES) | {
     "windows",
     "max_budget",
     "budget_duration",
+    "max_input_tokens",
 }
 """litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
 
@@ -57,6 +61,14 @@ class Deployment(Struct, frozen=True, eq=False):
     """Lower is tried first; the next tier only when no deployment of this one is left."""
     price: Rates | None
     """What it costs, where its configuration says so or a budget has to know."""
+    cooldown: float | None
+    """Seconds it rests after a failure, where it has its own opinion."""
+    tags: frozenset[str]
+    team: str | None
+    """The only team it serves."""
+    region: str | None
+    window: int | None
+    """Tokens of the largest prompt, where it is known."""
     quota_group: str | None
     profile: str | Mapping[str, Any] | None
     """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
@@ -73,30 +85,50 @@ class Plan(Struct, frozen=True):
     deployments: Mapping[str, Deployment]
     groups: Mapping[str, tuple[Deployment, ...]]
     aliases: Mapping[str, str]
-    fallbacks: Mapping[str, tuple[str, ...]]
-    default_fallbacks: tuple[str, ...]
+    fallbacks: Fallbacks
+    hidden: frozenset[str] = frozenset()
+    """Aliases that are not listed among the models."""
+
+    patterns: tuple[str, ...] = ()
+    """Groups whose name has a `*`, the most exact first."""
 
     def group_of(self, model: str) -> str | None:
-        """The group a caller means: its name, or an alias of it."""
+        """The group a caller means: its name, an alias of it, or a pattern that it fits."""
         name = self.aliases.get(model, model)
-        return name if name in self.groups else None
-
-    def chain(self, group: str, extra: Sequence[str] = ()) -> tuple[str, ...]:
-        """The group, then what stands behind it, each once."""
-        behind = (*extra, *self.fallbacks.get(group, ()), *self.default_fallbacks)
-        return tuple(dict.fromkeys((group, *(self.aliases.get(name, name) for name in behind))))
+        if name in self.groups:
+            return name
+        return next((pattern for pattern in self.patterns if star_of(pattern, name) is not None), None)
 
 
-def read_deployments(model_list: Any, environment: Mapping[str, str]) -> list[Deployment]:
-    """Check and read a `model_list`. Raises ConfigurationError naming entry and field."""
+def star_of(pattern: str, name: str) -> str | None:
+    """What stands for the `*` of a pattern in a name that fits it."""
+    before, _, behind = pattern.partition("*")
+    fits = len(name) > len(before) + len(behind) and name.startswith(before) and name.endswith(behind)
+    return name[len(before) : len(name) - len(behind)] if fits else None
+
+
+def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient: bool = False) -> list[Deployment]:
+    """Check and read a `model_list`. Raises ConfigurationError naming entry and field; lenient: entries that cannot work are left out,
+    unless none can."""
     if not isinstance(model_list, Sequence) or isinstance(model_list, str | bytes):
         raise ConfigurationError(f"model_list must be a list of deployments, got {shape(model_list)}")
     if not model_list:
         raise ConfigurationError("model_list is empty: give at least one deployment {'model_name': …, 'litellm_params': {'model': …}}")
     found: dict[str, Deployment] = {}
+    wrong: list[ConfigurationError] = []
     for number, entry in enumerate(model_list):
-        deployment = read_deployment(entry, f"model_list[{number}]", environment, taken=found)
-        found[deployment.id] = deployment
+        try:
+            deployment = read_deployment(entry, f"model_list[{number}]", environment, taken=found)
+        except ConfigurationError as error:
+            if not lenient:
+                raise
+            wrong.append(error)
+        else:
+            found[deployment.id] = deployment
+    if wrong and not found:
+        raise wrong[0]
+    for cause in wrong:
+        warn(f"left out of the Router: {cause}")
     return list(found.values())
 
 
@@ -122,6 +154,11 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
         weight=_weight(params, limits, where),
         order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
         price=price,
+        cooldown=_seconds(params.get("cooldown_time"), f"{where}.litellm_params.cooldown_time"),
+        tags=_tags(params.get("tags"), f"{where}.litellm_params.tags"),
+        team=info.get("team_id"),
+        region=params.get("region_name") or params.get("aws_region_name") or params.get("vertex_location"),
+        window=_window(info, params, model),
         quota_group=params.get("quota_group") or entry.get("quota_group"),
         profile=_profile(params.get("profile"), f"{where}.litellm_params.profile"),
         given=entry,
@@ -169,6 +206,24 @@ def _limit(name: str, entry: Mapping[str, Any], params: Mapping[str, Any], where
     if value is None:
         return None
     return whole_number(f"{where}.litellm_params.{name}" if inside else f"{where}.{name}", value, least=1)
+
+
+def _seconds(value: Any, where: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf):
+        raise ConfigurationError(f"{where} must be a number of seconds of at least 0, got {shape(value)}")
+    return None if value is None else float(value)
+
+
+def _tags(value: Any, where: str) -> frozenset[str]:
+    if value is not None and (not isinstance(value, Sequence) or isinstance(value, str)):
+        raise ConfigurationError(f"{where} must be a list of texts, got {shape(value)}")
+    return frozenset(map(str, value or ()))
+
+
+def _window(info: Mapping[str, Any], params: Mapping[str, Any], model: str) -> int | None:
+    """What the configuration says; what is known of the model is looked up when somebody asks."""
+    given = info.get("max_input_tokens", params.get("max_input_tokens"))
+    return None if given is None else whole_number("max_input_tokens", given, least=1)
 
 
 def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
@@ -234,25 +289,20 @@ def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], ta
     return f"{digest}-{repeats}" if repeats else digest
 
 
-def make_plan(
-    deployments: Iterable[Deployment],
-    *,
-    aliases: Any = None,
-    fallbacks: Any = None,
-    default_fallbacks: Any = None,
-) -> Plan:
-    """Group the deployments and check that fallbacks name groups and end."""
+def make_plan(deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS) -> Plan:
+    """Group the deployments and check that aliases and fallbacks name groups, and that every walk ends."""
     by_id = {deployment.id: deployment for deployment in deployments}
     groups: dict[str, list[Deployment]] = {}
     for deployment in by_id.values():
         groups.setdefault(deployment.group, []).append(deployment)
-    names = {str(alias): _alias(target, alias) for alias, target in _mapping(aliases or {}, "model_group_alias").items()}
+    given = _mapping(aliases or {}, "model_group_alias")
     plan = Plan(
         by_id,
         {name: tuple(members) for name, members in groups.items()},
-        names,
-        _fallbacks(fallbacks),
-        tuple(_names(default_fallbacks or (), "default_fallbacks")),
+        {str(alias): _alias(target, alias) for alias, target in given.items()},
+        fallbacks,
+        frozenset(str(alias) for alias, target in given.items() if isinstance(target, Mapping) and target.get("hidden")),
+        tuple(sorted((name for name in groups if "*" in name), key=len, reverse=True)),
     )
     _check(plan)
     return plan
@@ -266,37 +316,13 @@ def _alias(target: Any, alias: str) -> str:
     return target
 
 
-def _fallbacks(fallbacks: Any) -> dict[str, tuple[str, ...]]:
-    """litellm's form: a list of one-entry mappings from a group to the groups behind it."""
-    entries = [fallbacks] if isinstance(fallbacks, Mapping) else fallbacks or ()
-    if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise ConfigurationError(f"fallbacks must be a list like [{{'group': ['other']}}], got {shape(fallbacks)}")
-    behind: dict[str, tuple[str, ...]] = {}
-    for number, entry in enumerate(entries):
-        for group, others in _mapping(entry, f"fallbacks[{number}]").items():
-            behind[group] = (*behind.get(group, ()), *_names(others, f"fallbacks[{number}][{group!r}]"))
-    return behind
-
-
-def _names(value: Any, where: str) -> list[str]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(name, str) for name in value):
-        raise ConfigurationError(f"{where} must be a list of model group names, got {shape(value)}")
-    return list(value)
-
-
 def _check(plan: Plan) -> None:
-    known = plan.groups.keys() | plan.aliases.keys()
     for alias, target in plan.aliases.items():
         if target not in plan.groups:
             raise ConfigurationError(
                 f"model_group_alias[{alias!r}] names {target!r}, which no deployment serves; known: {_list(plan.groups)}"
             )
-    for group, others in (*plan.fallbacks.items(), ("default_fallbacks", plan.default_fallbacks)):
-        for name in others:
-            if name not in known:
-                raise ConfigurationError(f"fallbacks of {group!r} name {name!r}, which no deployment serves; known: {_list(plan.groups)}")
-            if name == group:
-                raise ConfigurationError(f"fallbacks of {group!r} name {group!r} itself")
+    check_fallbacks(plan.fallbacks, {**{group: group for group in plan.groups}, **plan.aliases}, plan.groups)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Unpack, overload
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeAlias, Unpack
 
 import msgspec
 from msgspec import Struct
@@ -15,18 +16,9 @@ from headrace.calls import (
     COMPLETIONS,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
-    IMAGES,
-    MODERATIONS,
-    RERANK,
-    ROUTING,
-    SPEECH,
-    TRANSCRIPTIONS,
     Call,
     CloudOptions,
     Operation,
-    RouterChatOptions,
-    RouterEmbeddingOptions,
-    RouterTextOptions,
     prepare,
     shape,
     timeouts_of,
@@ -34,41 +26,40 @@ from headrace.calls import (
 )
 from headrace.core import Destination, destination, fetch, open_stream, requests_for, retries_of
 from headrace.dialects.quota import read_quota
-from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError
+from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.limits import (
     Ask,
     Availability,
     Charge,
+    Limit,
     Limiter,
     LimiterSettings,
     Profile,
     Reservation,
+    Unit,
     Used,
     override,
     profile_of,
 )
 from headrace.limits.money import PROMPT_DOUBT
-from headrace.models.cost import Rates, bill_of
+from headrace.models.cost import Rates, bill_of, rates_of
+from headrace.models.info import find
 from headrace.models.tokens import estimate_encoded
-from headrace.objects import (
-    BinaryResponse,
-    EmbeddingResponse,
-    ImageResponse,
-    JsonObject,
-    ModelResponse,
-    ModelResponseStream,
-    ModerationResponse,
-    RerankResponse,
-    TextCompletionResponse,
-    TranscriptionResponse,
-)
+from headrace.objects import JsonObject
 from headrace.ports import Ports, Worlds
-from headrace.routing.decide import Fallback, NextDeployment, RetryHere, RetryPolicy, Step, decide
-from headrace.routing.events import Event, Hook, log_settled, tell
-from headrace.routing.health import CooldownPolicy, Health, failed, succeeded
-from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments
-from headrace.routing.strategies import STRATEGIES, Load, View
+from headrace.routing.affinity import Affinity, prefixes, session, session_of
+from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
+from headrace.routing.events import Event, log_settled, tell
+from headrace.routing.face import Face
+from headrace.routing.fallbacks import NO_FALLBACKS
+from headrace.routing.filters import Wants, fitting, wants_of
+from headrace.routing.health import Health, failed, succeeded
+from headrace.routing.options import RouterOptions, Settings, read_options, seconds
+from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments, star_of
+from headrace.routing.retries import RetryBudget
+from headrace.routing.strategies import Load, Prefer, View, lowest_cost
 from headrace.streams import AsyncStream, Chunks, Stream
+from headrace.wire import Timeouts
 
 DEFAULT_MAX_OUTPUT: Final = 1024
 """Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
@@ -89,20 +80,50 @@ class _Attempt(Struct, eq=False):
     member: _Member
     reservation: Reservation
     charge: Charge
+    call: Call
     began: float
     record: dict[str, Any] = msgspec.field(default_factory=dict)
     """How it came about, as its caller reads it."""
 
 
 class _Trail(Struct, eq=False):
-    """What a call has been through."""
+    """What a call has been through, and what stands before it."""
 
+    asked: list[str]
+    """Groups, in order."""
+    given: Sequence[str]
+    """Groups that the caller wants asked before the configured ones."""
+    ends_at: float
+    """Clock seconds."""
+    star: str = ""
+    """What of the model's name stands for the `*` of its group."""
+    ahead: list[str] = []
+    """Groups that stood behind an earlier one and may still be asked, the next one first."""
     errors: list[HeadraceError] = []
+    retries: int = 0
+    """Attempts beyond the first that count against the budget."""
     waited: float = 0.0
     """Seconds in line, over all its attempts."""
 
+    def behind(self, plan: Plan, group: str, kind: Kind) -> list[str]:
+        """Groups to ask after a failure of that kind in `group`, the next one first."""
+        names = (*self.given, *plan.fallbacks.behind(group, kind), *self.ahead)
+        groups = dict.fromkeys([plan.group_of(name) or name for name in names])
+        left = plan.fallbacks.most + 1 - len(self.asked)
+        return [name for name in groups if name not in self.asked][: max(0, left)]
 
-class Router:
+    def fall_back(self, plan: Plan) -> str:
+        """On to the next group."""
+        group, *self.ahead = self.behind(plan, self.asked[-1], self.errors[-1].failure.kind)
+        self.asked.append(group)
+        return group
+
+
+Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
+"""A strategy of the user's own: the id of the deployment it wants for a call to a group."""
+
+
+class Router(Face):
     """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere.
 
     Not built directly: `headrace.Router` supplies the worlds it runs in.
@@ -115,173 +136,30 @@ class Router:
         model_list: Sequence[Mapping[str, Any]] = (),
         *,
         worlds: Worlds | None = None,
-        num_retries: int | None = None,
-        timeout: Any = None,
-        stream_timeout: float | None = None,
-        fallbacks: Any = None,
-        default_fallbacks: Sequence[str] | None = None,
-        model_group_alias: Mapping[str, Any] | None = None,
-        routing_strategy: str = "headroom",
-        cooldown_time: float | None = None,
-        allowed_fails: int | None = None,
-        disable_cooldowns: bool | None = None,
-        retry_after: float = 0,
-        max_wait: float | None = None,
-        max_queue: int | None = None,
-        default_litellm_params: Mapping[str, Any] | None = None,
-        on_event: Hook | None = None,
+        **options: Unpack[RouterOptions],
     ) -> None:
-        if routing_strategy not in STRATEGIES:
-            known = ", ".join(repr(name) for name in STRATEGIES)
-            raise ConfigurationError(f"routing_strategy must be one of {known}, got {shape(routing_strategy)}")
         self._worlds = worlds or type(self).worlds
-        self._strategy = STRATEGIES[routing_strategy]
-        self._retries = RetryPolicy(
-            retries=2 if num_retries is None else whole_number("num_retries", num_retries),
-            retry_after_min=_seconds("retry_after", retry_after),
-        )
-        self._cooldown = CooldownPolicy(
-            cooldown=5.0 if cooldown_time is None else _seconds("cooldown_time", cooldown_time),
-            allowed_fails=0 if allowed_fails is None else whole_number("allowed_fails", allowed_fails),
-            disabled=bool(disable_cooldowns),
-        )
-        self._timeout, self._stream_timeout = timeout, stream_timeout
-        timeouts_of(timeout, False), timeouts_of(stream_timeout, True)
-        self._max_wait = None if max_wait is None else _seconds("max_wait", max_wait)
-        self._defaults = dict(default_litellm_params or {})
-        if on_event is not None and not callable(on_event):
-            raise ConfigurationError(f"on_event must be a function of one event, got {shape(on_event)}")
-        self._on_event = on_event
-        self._behind: dict[str, Any] = {
-            "aliases": model_group_alias,
-            "fallbacks": fallbacks,
-            "default_fallbacks": default_fallbacks,
-        }
-        settings = LimiterSettings() if max_queue is None else LimiterSettings(max_queue=whole_number("max_queue", max_queue))
-        self._limiter = Limiter(settings=settings, random=None, on_queued=self._queued if on_event is not None else None)
+        self._settings = settings = read_options(options)
+        self._on_event = settings.on_event
+        queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
+        self._limiter = Limiter(settings=queue, random=None, on_queued=self._queued if settings.on_event is not None else None)
+        self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        self._custom: Choose | None = None
+        parallel = settings.parallel
+        self._parallel = () if parallel is None else (Limit(Unit.IN_FLIGHT, parallel, 0.0, "default_max_parallel_requests"),)
+        self._affinity = Affinity(settings.affinity_seconds)
         self._members: dict[str, _Member] = {}
-        self._plan = Plan({}, {}, {}, {}, ())
+        self._plan = Plan({}, {}, {}, NO_FALLBACKS)
         self._loads: dict[str, Load] = {}
-        self._served: dict[str, list[_Member]] = {}
+        self._served: dict[str, Sequence[_Member]] = {}
         """The members of each group."""
         self._tiered: set[str] = set()
         """Groups whose members are not all of one tier."""
+        self._particular: set[str] = set()
+        """Groups with members that are not for everybody."""
         self._priced: set[str] = set()
         """Groups with members whose price is known."""
         self.set_model_list(model_list)
-
-    # ---- calls -------------------------------------------------------------------------------------------------------
-
-    @overload
-    async def acompletion(
-        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
-    ) -> AsyncStream[ModelResponseStream]: ...
-    @overload
-    async def acompletion(
-        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
-    ) -> ModelResponse: ...
-    async def acompletion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
-        """A chat completion from the group `model`; with `stream=True` an `AsyncStream` of chunks.
-
-        Waits for room under the deployments' limits. Raises HeadraceError once retries and fallbacks are used up.
-        """
-        return await self._suspending(CHAT, model, messages, bool(stream), options)
-
-    @overload
-    def completion(
-        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
-    ) -> Stream[ModelResponseStream]: ...
-    @overload
-    def completion(
-        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
-    ) -> ModelResponse: ...
-    def completion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
-        """`acompletion` for callers without an event loop: blocks the calling thread."""
-        return self._blocking(CHAT, model, messages, bool(stream), options)
-
-    @overload
-    async def atext_completion(
-        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
-    ) -> AsyncStream[TextCompletionResponse]: ...
-    @overload
-    async def atext_completion(
-        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
-    ) -> TextCompletionResponse: ...
-    async def atext_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
-        """A legacy text completion from the group `model`."""
-        return await self._suspending(COMPLETIONS, model, prompt, bool(stream), options)
-
-    @overload
-    def text_completion(
-        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
-    ) -> Stream[TextCompletionResponse]: ...
-    @overload
-    def text_completion(
-        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
-    ) -> TextCompletionResponse: ...
-    def text_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
-        """`atext_completion`, blocking."""
-        return self._blocking(COMPLETIONS, model, prompt, bool(stream), options)
-
-    async def aembedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
-        """Embeddings of a text, a list of texts, or token ids, from the group `model`."""
-        answer: EmbeddingResponse = await self._suspending(EMBEDDINGS, model, input, False, options)
-        return answer
-
-    def embedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
-        """`aembedding`, blocking."""
-        answer: EmbeddingResponse = self._blocking(EMBEDDINGS, model, input, False, options)
-        return answer
-
-    async def arerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
-        """Documents by their relevance to `query`, from the group `model`."""
-        answer: RerankResponse = await self._suspending(RERANK, model, query, False, {"documents": list(documents), **options})
-        return answer
-
-    def rerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
-        """`arerank`, blocking."""
-        answer: RerankResponse = self._blocking(RERANK, model, query, False, {"documents": list(documents), **options})
-        return answer
-
-    async def aimage_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
-        """Images of what `prompt` says, from the group `model`."""
-        answer: ImageResponse = await self._suspending(IMAGES, model, prompt, False, options)
-        return answer
-
-    def image_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
-        """`aimage_generation`, blocking."""
-        answer: ImageResponse = self._blocking(IMAGES, model, prompt, False, options)
-        return answer
-
-    async def atranscription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
-        """What is said in `file`, by the group `model`."""
-        answer: TranscriptionResponse = await self._suspending(TRANSCRIPTIONS, model, file, False, options)
-        return answer
-
-    def transcription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
-        """`atranscription`, blocking."""
-        answer: TranscriptionResponse = self._blocking(TRANSCRIPTIONS, model, file, False, options)
-        return answer
-
-    async def aspeech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
-        """`input` spoken, by the group `model`."""
-        answer: BinaryResponse = await self._suspending(SPEECH, model, input, False, {"voice": voice, **options})
-        return answer
-
-    def speech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
-        """`aspeech`, blocking."""
-        answer: BinaryResponse = self._blocking(SPEECH, model, input, False, {"voice": voice, **options})
-        return answer
-
-    async def amoderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
-        """Whether texts or images are harmful, by the group `model`."""
-        answer: ModerationResponse = await self._suspending(MODERATIONS, model, input, False, options)
-        return answer
-
-    def moderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
-        """`amoderation`, blocking."""
-        answer: ModerationResponse = self._blocking(MODERATIONS, model, input, False, options)
-        return answer
 
     async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
         answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options))
@@ -298,15 +176,21 @@ class Router:
         group = plan.group_of(call.model)
         if group is None:
             raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
-        chain = plan.chain(group, _names(call.control.get("fallbacks")))
-        trail = _Trail()
-        for position, name in enumerate(chain):
-            answer = await self._in_group(ports, call, name, position + 1 < len(chain), trail)
+        trail = _Trail([group], _names(call.control.get("fallbacks")), self._ends_at(ports, call))
+        if self._budget is not None:
+            self._budget.called()
+        while True:
+            answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
                 return answer
-        raise trail.errors[-1]
+            group = trail.fall_back(plan)
 
-    async def _in_group(self, ports: Ports, call: Call, group: str, behind: bool, trail: _Trail) -> Any:
+    def _ends_at(self, ports: Ports, call: Call) -> float:
+        """When the whole call must be over, its waiting and all its attempts included."""
+        total = call.control.get("total_timeout")
+        return math.inf if total is None else ports.clock.now() + seconds("total_timeout", total)
+
+    async def _in_group(self, ports: Ports, call: Call, group: str, trail: _Trail) -> Any:
         """The answer; None when the next group should be asked, for the reason that ends `trail`."""
         tried: set[str] = set()
         attempt = 0
@@ -314,68 +198,107 @@ class Router:
             lease: _Attempt | None = None
             try:
                 lease = await self._reserve(ports, call, group, tried, trail)
-                return await self._attempt(ports, call, lease)
+                answer = await self._attempt(ports, call, lease, trail)
             except HeadraceError as error:
                 attempt += 1
                 trail.errors.append(error)
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and any(deployment.id not in tried for deployment in self._plan.groups[group])
-                match self._next(ports, call, error.failure, attempt, others, behind):
+                others = lease is not None and any(deployment.id not in tried for deployment in self._plan.groups.get(group, ()))
+                match self._next(ports, call, group, error.failure, attempt, others, trail):
                     case NextDeployment():
                         continue
-                    case RetryHere(after=seconds):
+                    case RetryHere(after=pause):
                         tried.clear()
-                        if seconds > 0:
-                            await ports.clock.sleep(seconds)
+                        if pause > 0:
+                            await ports.clock.sleep(pause)
                     case Fallback():
                         return None
                     case _:
                         raise
+            else:
+                if trail.retries and self._budget is not None:
+                    self._budget.helped(trail.retries)
+                return answer
 
-    def _next(self, ports: Ports, call: Call, failure: Failure, attempt: int, others: bool, behind: bool) -> Step:
-        return decide(
+    def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: _Trail) -> Step:
+        policy = self._settings.retries_for(group)
+        behind = trail.behind(self._plan, group, failure.kind)
+        step = decide(
             failure,
             attempt,
             others=others,
-            fallback=behind,
-            policy=msgspec.structs.replace(self._retries, retries=retries_of(call.control, self._retries.retries)),
+            fallback=bool(behind),
+            policy=msgspec.structs.replace(policy, retries=retries_of(call.control, policy.retries)),
             jitter=ports.random(),
             queued=True,
+            time_left=trail.ends_at - ports.clock.now(),
         )
+        if not isinstance(step, NextDeployment | RetryHere) or failure.kind is Kind.RATE_LIMIT:
+            return step
+        if self._budget is not None and not self._budget.take():
+            return Fallback() if behind else Fail()
+        trail.retries += 1
+        return step
 
     async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: _Trail) -> _Attempt:
         while True:
-            ask = self._ask(ports, call, group, tried, bool(trail.errors))
+            ask = await self._ask(ports, call, group, tried, trail)
             reservation = await self._limiter.reserve(ask, ports.clock)
             trail.waited += reservation.waited
             now = ports.clock.now()
             member = self._members.get(reservation.deployment)
             if member is not None:
-                member.load.running += 1
-                if self._on_event is not None:
-                    tell(
-                        self._on_event,
-                        Event(kind="sent", group=group, tenant=ask.tenant, deployment=member.deployment.id, waited=trail.waited),
-                    )
-                return _Attempt(member, reservation, reservation.charge, now, self._record(member, reservation, trail))
+                self._sent(member, ask, trail, now)
+                return _Attempt(member, reservation, reservation.charge, call, now, self._record(member, reservation, trail))
             self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
 
-    def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], again: bool) -> Ask:
-        control, now = call.control, ports.clock.now()
-        given = _routing(control, now) if not ROUTING.isdisjoint(control) else {}
+    def _sent(self, member: _Member, ask: Ask, trail: _Trail, now: float) -> None:
+        member.load.running += 1
+        if member.health.on_trial(now) and len(self._served.get(ask.group, ())) > 1:
+            self._limiter.pause(member.deployment.id, now + self._settings.cooldown.probe, now)  # one call finds out for all
+        if self._on_event is not None:
+            id = member.deployment.id
+            tell(self._on_event, Event(kind="sent", group=ask.group, tenant=ask.tenant, deployment=id, waited=trail.waited))
+
+    async def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], trail: _Trail) -> Ask:
+        now = ports.clock.now()
         charge = _charge(call)
+        given = _routing(call.control, now, self._settings)
+        only = self._eligible(group, call, charge, tried, now)
+        if self._custom is not None:
+            wanted = await self._custom(ports, call, group)
+            only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
         return Ask(
-            group=group,
-            charge=charge,
+            group,
+            charge,
             charges=self._own_charges(group, call, charge) if group in self._priced or call.operation is EMBEDDINGS else None,
-            max_wait=given.pop("max_wait", self._max_wait),
-            only=self._eligible(group, tried, now),
-            again=again,
-            prefer=None if self._strategy is None else self._strategy(View(self._loads, ports.random)),
+            only=only,
+            again=bool(trail.errors),
+            prefer=self._preference(ports, call, group, charge, now),
+            deadline=None if (ends := min(given.pop("deadline", math.inf), trail.ends_at)) == math.inf else ends,
             **given,
         )
+
+    def _preference(self, ports: Ports, call: Call, group: str, charge: Charge, now: float) -> Prefer | None:
+        keys = self._affine(call, group)
+        served = self._affinity.find(keys, now) if keys else None
+        if served is not None:
+            return lambda deployment: 0.0 if deployment == served else 1.0
+        if self._settings.strategy is None:
+            return None
+        return self._settings.strategy(View(self._loads, ports.random, call.stream, charge.input, charge.max_output))
+
+    def _affine(self, call: Call, group: str) -> list[int]:
+        """What this call has in common with earlier ones, where the Router goes by that."""
+        match self._settings.affinity:
+            case "prefix" if call.operation is CHAT:
+                return prefixes(group, call.prompt)
+            case "session":
+                name = session_of(call.control)
+                return [] if name is None else session(group, name)
+        return []
 
     def _own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
         """What the call takes of deployments that differ: the most it can cost where prices are known, the requests it is sent in."""
@@ -387,26 +310,31 @@ class Router:
                 own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
         return own or None
 
-    def _eligible(self, group: str, tried: set[str], now: float) -> frozenset[str] | None:
-        """Deployments worth asking, None for all: not tried for this call, not resting unless all are, first tier first."""
-        members = self._served[group]
-        if len(members) == 1 or not (tried or group in self._tiered or any(member.health.until > now for member in members)):
+    def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
+        """Deployments worth asking, None for all: for this call, not tried for it, not resting unless most are, first tier first."""
+        members: Sequence[_Member] = self._served[group]
+        if group in self._particular or self._settings.by_tags or self._settings.checks_window or "allowed_model_region" in call.control:
+            members = self._fitting(members, wants_of(call.control, charge.input))
+        elif len(members) == 1 or not (tried or group in self._tiered or any(member.health.until > now for member in members)):
             return None
-        left = [member for member in members if member.deployment.id not in tried] or members
-        awake = [member for member in left if not member.health.cooling(now)] or left
+        left = [member for member in members if member.deployment.id not in tried] or list(members)
+        awake = [member for member in left if not member.health.cooling(now)]
+        if not awake or len(awake) < self._settings.cooldown.panic * len(left):
+            awake = left
         tier = min([member.deployment.order for member in awake])
-        chosen = [member for member in awake if member.deployment.order == tier]
-        return None if len(chosen) == len(members) else frozenset([member.deployment.id for member in chosen])
+        return frozenset([member.deployment.id for member in awake if member.deployment.order == tier])
 
-    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt) -> Any:
+    def _fitting(self, members: Sequence[_Member], wants: Wants) -> Sequence[_Member]:
+        settings = self._settings
+        deployments = [member.deployment for member in members]
+        found = fitting(deployments, wants, by_tags=settings.by_tags, any_tag=settings.any_tag, window=settings.checks_window)
+        return members if len(found) == len(members) else [member for member in members if member.deployment in found]
+
+    async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: _Trail) -> Any:
         member = lease.member
         try:
-            timeouts = timeouts_of(self._time_limit(call, member.deployment), call.stream)
-            to = (
-                member.to
-                if _ADDRESS.isdisjoint(call.control)
-                else destination(member.deployment.model, {**member.deployment.control, **call.control})
-            )
+            timeouts = self._time_limits(call, member.deployment, trail.ends_at - lease.began)
+            to = self._destination(call, member)
             answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts)
         except HeadraceError as error:
             self._settle_failed(ports, lease, error)
@@ -418,14 +346,42 @@ class Router:
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
         hidden["headrace"], hidden.rates = lease.record, member.deployment.price
         if call.stream:
-            member.load.observe(ports.clock.now() - lease.began)
+            member.load.observe(ports.clock.now() - lease.began, stream=True)
             answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
         else:
-            member.load.observe(ports.clock.now() - lease.began)
-            succeeded(member.health)
+            member.load.observe(ports.clock.now() - lease.began, stream=False)
+            self._worked(ports, lease)
             used = _used(answer.get("usage") if isinstance(answer, JsonObject) else None, member.deployment.price)
             self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
+
+    def _destination(self, call: Call, member: _Member) -> Destination:
+        """Where the attempt goes: the deployment's own place, unless the caller names another, or the model is a part of its name."""
+        deployment = member.deployment
+        if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
+            return member.to
+        model = deployment.model
+        if "*" in model:
+            name = self._plan.aliases.get(call.model, call.model)
+            model = model.replace("*", star_of(deployment.group, name) or name)
+        to = destination(model, {**deployment.control, **call.control})
+        return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options)
+
+    def _worked(self, ports: Ports, lease: _Attempt) -> None:
+        """A success: whoever was on trial is trusted again, and the conversation is where it was answered."""
+        member, now = lease.member, ports.clock.now()
+        if member.health.rests:
+            self._limiter.resume(member.deployment.id, now)
+        succeeded(member.health)
+        keys = self._affine(lease.call, member.deployment.group)
+        if keys:
+            self._affinity.remember(keys, member.deployment.id, now)
+
+    def _time_limits(self, call: Call, deployment: Deployment, left: float) -> Timeouts:
+        limits = timeouts_of(self._time_limit(call, deployment), call.stream)
+        if left == math.inf or (limits.total is not None and limits.total <= left):
+            return limits
+        return msgspec.structs.replace(limits, total=max(left, 1e-3))
 
     def _time_limit(self, call: Call, deployment: Deployment) -> Any:
         for given in (call.control, deployment.control):
@@ -433,9 +389,10 @@ class Router:
                 return given["stream_timeout"]
             if given.get("timeout") is not None:
                 return given["timeout"]
-        if call.stream and self._stream_timeout is not None:
-            return self._stream_timeout
-        return DEFAULT_TIMEOUT if self._timeout is None else self._timeout
+        settings = self._settings
+        if call.stream and settings.stream_timeout is not None:
+            return settings.stream_timeout
+        return DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
 
     # ---- endings -----------------------------------------------------------------------------------------------------
 
@@ -452,16 +409,27 @@ class Router:
         self._limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
         self._over(lease, None, error)
         if len(self._plan.groups.get(member.deployment.group, ())) > 1:
-            rest = failed(member.health, failure, now, self._cooldown)
-            if rest is not None:
-                self._limiter.pause(member.deployment.id, now + rest, now)
+            for other in self._concerned(member, failure.kind):
+                rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
+                if rest is not None:
+                    self._limiter.pause(other.deployment.id, now + rest, now)
+
+    def _concerned(self, member: _Member, kind: Kind) -> list[_Member]:
+        """Whom a failure tells of: the deployment alone, all with its key, or all that ask the same model at the same place."""
+        match POLICY[kind].cool:
+            case "key":
+                return [other for other in self._members.values() if other.to.credential == member.to.credential]
+            case "model":
+                place = (member.to.base_url, member.to.model)
+                return [other for other in self._members.values() if (other.to.base_url, other.to.model) == place]
+        return [member]
 
     def _stream_over(self, ports: Ports, lease: _Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
         if isinstance(error, HeadraceError):
             self._settle_failed(ports, lease, error)
             return
         if error is None:
-            succeeded(lease.member.health)
+            self._worked(ports, lease)
         counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
         used = _used(chunks.usage or counted, lease.member.deployment.price)  # a chunk is about a token, for want of a better word
         self._settle(ports, lease, used, chunks.hidden["additional_headers"])
@@ -492,11 +460,19 @@ class Router:
             )
             tell(self._on_event, event)
 
+    def set_custom_routing_strategy(self, custom: Any) -> None:
+        """An object with litellm's `get_available_deployment` and `async_get_available_deployment`, each given `model`, `messages`, `input`
+        and `request_kwargs`, and giving the entry of `model_list` that should serve the call, or its id; None leaves it to the Router."""
+        for name in ("get_available_deployment", "async_get_available_deployment"):
+            if not callable(getattr(custom, name, None)):
+                raise ConfigurationError(f"a custom routing strategy needs a method {name}, got {shape(custom)}")
+        self._custom = _custom(custom)
+
     # ---- deployments -------------------------------------------------------------------------------------------------
 
     def set_model_list(self, model_list: Sequence[Mapping[str, Any]]) -> None:
         """Swap the whole configuration. Calls under way end where they are; queued ones see the new deployments."""
-        self._adopt(read_deployments(model_list, os.environ))
+        self._adopt(read_deployments(model_list, os.environ, lenient=self._settings.lenient))
 
     def add_deployment(self, deployment: Mapping[str, Any]) -> Deployment:
         """Add one entry of a model_list. Raises ConfigurationError when it cannot work."""
@@ -515,8 +491,8 @@ class Router:
         return self._plan.deployments.get(model_id)
 
     def get_model_names(self) -> list[str]:
-        """Model groups and their aliases."""
-        return [*self._plan.groups, *self._plan.aliases]
+        """Model groups and their aliases, but for the hidden ones."""
+        return [*self._plan.groups, *(alias for alias in self._plan.aliases if alias not in self._plan.hidden)]
 
     def get_model_ids(self) -> list[str]:
         return list(self._plan.deployments)
@@ -527,7 +503,7 @@ class Router:
         return [deployment.given for deployment in self._plan.deployments.values()]
 
     def _adopt(self, deployments: Sequence[Deployment]) -> None:
-        plan = make_plan(deployments, **self._behind)
+        plan = make_plan(deployments, aliases=self._settings.aliases, fallbacks=self._settings.fallbacks)
         members = {deployment.id: self._members.get(deployment.id) or self._member(deployment) for deployment in deployments}
         for id in self._members.keys() - members.keys():
             self._limiter.remove(id)
@@ -537,23 +513,33 @@ class Router:
         self._loads = {id: member.load for id, member in members.items()}
         self._served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self._tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
+        self._particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
         self._priced = {group for group, served in plan.groups.items() if any(deployment.price is not None for deployment in served)}
 
     def _member(self, deployment: Deployment) -> _Member:
-        defaults = {**self._defaults, **deployment.defaults}
+        defaults = {**self._settings.defaults, **deployment.defaults}
         options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
         try:
-            to = msgspec.structs.replace(destination(deployment.model, deployment.control), defaults=defaults, options=options)
+            # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
+            model = "openai/*" if deployment.model == "*" else deployment.model
+            to = msgspec.structs.replace(destination(model, deployment.control), defaults=defaults, options=options)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
-        return _Member(deployment, to, load=Load(weight=deployment.weight))
+        return _Member(deployment, to, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
+
+    def _rates(self, deployment: Deployment) -> Rates | None:
+        """Its prices: looked up only for a strategy that goes by them."""
+        if deployment.price is not None or self._settings.strategy is not lowest_cost:
+            return deployment.price
+        facts = find(deployment.given.get("model_info", {}).get("base_model") or deployment.model)
+        return None if facts is None else rates_of(facts)
 
     def _register(self, member: _Member) -> None:
         deployment = member.deployment
         self._limiter.add(
             deployment.id,
             group=deployment.group,
-            limits=deployment.limits,
+            limits=deployment.limits or self._parallel,
             profile=_profile(deployment, member.to.provider.profile),
             account=deployment.quota_group or member.to.account,
         )
@@ -581,6 +567,21 @@ _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
 _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media")
 
 
+def _custom(strategy: Any) -> Choose:
+    async def choose(ports: Ports, call: Call, group: str) -> str | None:
+        asked = {"model": group, "request_kwargs": call.control}
+        asked |= {"messages": call.prompt} if call.operation is CHAT else {"input": call.prompt}
+        if ports.blocking:
+            found = strategy.get_available_deployment(**asked)
+        else:
+            found = await strategy.async_get_available_deployment(**asked)
+        if isinstance(found, Mapping):
+            found = (found.get("model_info") or {}).get("id")
+        return None if found is None else str(found)
+
+    return choose
+
+
 def _profile(deployment: Deployment, provider: str) -> Profile:
     """How the deployment's provider accounts, in the configuration's words where it has some."""
     given = deployment.profile
@@ -592,17 +593,17 @@ def _charge(call: Call) -> Charge:
     return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
 
 
-def _routing(control: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """What a caller said about his call's place in the line."""
-    given: dict[str, Any] = {}
+def _routing(control: Mapping[str, Any], now: float, settings: Settings) -> dict[str, Any]:
+    """What a caller said about his call's place in the line, else what stands for all."""
+    given: dict[str, Any] = {"max_wait": settings.max_wait}
     if "tenant" in control:
         given["tenant"] = str(control["tenant"])
-    if "priority" in control:
-        given["priority"] = whole_number("priority", control["priority"])
+    if "priority" in control or settings.priority is not None:
+        given["priority"] = whole_number("priority", control.get("priority", settings.priority))
     if "deadline" in control:
-        given["deadline"] = now + _seconds("deadline", control["deadline"])
+        given["deadline"] = now + seconds("deadline", control["deadline"])
     if "max_wait" in control:
-        given["max_wait"] = _seconds("max_wait", control["max_wait"])
+        given["max_wait"] = seconds("max_wait", control["max_wait"])
     return given
 
 
@@ -624,9 +625,3 @@ def _names(fallbacks: Any) -> Sequence[str]:
     if not isinstance(fallbacks, Sequence) or isinstance(fallbacks, str) or not all(isinstance(name, str) for name in fallbacks):
         raise BadRequestError(f"fallbacks must be a list of model group names, got {shape(fallbacks)}")
     return fallbacks
-
-
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
-    return float(value)

@@ -11,6 +11,8 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from headrace.models.cost import Rates
+
 Prefer: TypeAlias = Callable[[str], float]
 """Deployment id → cost."""
 
@@ -21,10 +23,22 @@ class Load(Struct, eq=False):
     weight: float = 1.0
     running: int = 0
     latency: float | None = None
-    """Seconds, exponentially weighted: to the first chunk of a stream, else to the whole answer."""
+    """Seconds to the whole answer, exponentially weighted."""
+    first: float | None = None
+    """Seconds to the first chunk of a stream, likewise."""
+    rates: Rates | None = None
+    """What it costs, where that is known."""
 
-    def observe(self, seconds: float, share: float = 0.3) -> None:
-        self.latency = seconds if self.latency is None else (1 - share) * self.latency + share * seconds
+    def observe(self, seconds: float, stream: bool, share: float = 0.3) -> None:
+        if stream:
+            self.first = _smoothed(self.first, seconds, share)
+        else:
+            self.latency = _smoothed(self.latency, seconds, share)
+
+
+def _smoothed(known: float | None, seconds: float, share: float) -> float:
+    """Moves to a longer time at once and to a shorter one by `share`: a slow deployment is left on its first slow answer (peak EWMA)."""
+    return seconds if known is None or seconds > known else (1 - share) * known + share * seconds
 
 
 class View(Struct, frozen=True):
@@ -33,6 +47,16 @@ class View(Struct, frozen=True):
     loads: Mapping[str, Load]
     random: Callable[[], float]
     """Numbers from [0, 1)."""
+    stream: bool = False
+    """Whether the call wants a stream: then the time to its first chunk is what counts."""
+    input: int = 0
+    """Tokens of its prompt, as estimated."""
+    output: int = 0
+    """Tokens its answer may have."""
+
+
+Strategy: TypeAlias = Callable[[View], Prefer]
+"""Called once for a call, then once for each deployment that has room."""
 
 
 def simple_shuffle(view: View) -> Prefer:
@@ -55,17 +79,32 @@ def lowest_latency(view: View) -> Prefer:
 
     def cost(deployment: str) -> float:
         load = view.loads[deployment]
-        return (load.latency or 0.0) * (load.running + 1) + view.random() * 1e-6
+        seconds = load.first if view.stream and load.first is not None else load.latency
+        return (seconds or 0.0) * (load.running + 1) + view.random() * 1e-6
 
     return cost
 
 
-STRATEGIES: Final[Mapping[str, Callable[[View], Prefer] | None]] = {
+def lowest_cost(view: View) -> Prefer:
+    """The cheapest for this call; one whose prices nobody knows comes last, ties fall at random."""
+
+    def cost(deployment: str) -> float:
+        rates = view.loads[deployment].rates
+        return view.random() * 1e-9 + (rates.most(view.input, view.output) if rates is not None else 1e30)
+
+    return cost
+
+
+STRATEGIES: Final[Mapping[str, Strategy | None]] = {
     "headroom": None,  # the limiter's own choice: most room left, and the scarce unit to whoever has it to spare
     "usage-based-routing": None,
     "usage-based-routing-v2": None,
     "simple-shuffle": simple_shuffle,
     "least-busy": least_busy,
     "latency-based-routing": lowest_latency,
+    "cost-based-routing": lowest_cost,
+    "prefix-affinity": None,
+    "session-affinity": None,
 }
-"""By name; litellm's spellings included. None leaves the choice to the limiter."""
+"""By name; litellm's spellings included. None leaves the choice to the limiter; those called affinity go first where a conversation was
+served before."""

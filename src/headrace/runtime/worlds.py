@@ -53,4 +53,4 @@ class RealWorlds:
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
         transport, clock = _blocking()
-        return Ports(transport(self._settings), clock, _random())
+        return Ports(transport(self._settings), clock, _random(), blocking=True)

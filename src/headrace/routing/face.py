@@ -1,0 +1,154 @@
+"""The calls that a Router offers, each in both colours: signatures and documentation, one line each into the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
+
+from headrace.calls import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    MODERATIONS,
+    RERANK,
+    SPEECH,
+    TRANSCRIPTIONS,
+    Operation,
+    RouterChatOptions,
+    RouterEmbeddingOptions,
+    RouterTextOptions,
+)
+from headrace.objects import (
+    BinaryResponse,
+    EmbeddingResponse,
+    ImageResponse,
+    ModelResponse,
+    ModelResponseStream,
+    ModerationResponse,
+    RerankResponse,
+    TextCompletionResponse,
+    TranscriptionResponse,
+)
+from headrace.streams import AsyncStream, Stream
+
+
+class Face:
+    """What `_suspending` and `_blocking` are called for."""
+
+    async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _blocking(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+        raise NotImplementedError
+
+    @overload
+    async def acompletion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
+    ) -> AsyncStream[ModelResponseStream]: ...
+    @overload
+    async def acompletion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
+    ) -> ModelResponse: ...
+    async def acompletion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+        """A chat completion from the group `model`; with `stream=True` an `AsyncStream` of chunks.
+
+        Waits for room under the deployments' limits. Raises HeadraceError once retries and fallbacks are used up.
+        """
+        return await self._suspending(CHAT, model, messages, bool(stream), options)
+
+    @overload
+    def completion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[True], **options: Unpack[RouterChatOptions]
+    ) -> Stream[ModelResponseStream]: ...
+    @overload
+    def completion(
+        self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
+    ) -> ModelResponse: ...
+    def completion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
+        """`acompletion` for callers without an event loop: blocks the calling thread."""
+        return self._blocking(CHAT, model, messages, bool(stream), options)
+
+    @overload
+    async def atext_completion(
+        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
+    ) -> AsyncStream[TextCompletionResponse]: ...
+    @overload
+    async def atext_completion(
+        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
+    ) -> TextCompletionResponse: ...
+    async def atext_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+        """A legacy text completion from the group `model`."""
+        return await self._suspending(COMPLETIONS, model, prompt, bool(stream), options)
+
+    @overload
+    def text_completion(
+        self, model: str, prompt: Any, *, stream: Literal[True], **options: Unpack[RouterTextOptions]
+    ) -> Stream[TextCompletionResponse]: ...
+    @overload
+    def text_completion(
+        self, model: str, prompt: Any, *, stream: Literal[False] | None = None, **options: Unpack[RouterTextOptions]
+    ) -> TextCompletionResponse: ...
+    def text_completion(self, model: str, prompt: Any, *, stream: bool | None = None, **options: Any) -> Any:
+        """`atext_completion`, blocking."""
+        return self._blocking(COMPLETIONS, model, prompt, bool(stream), options)
+
+    async def aembedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
+        """Embeddings of a text, a list of texts, or token ids, from the group `model`."""
+        answer: EmbeddingResponse = await self._suspending(EMBEDDINGS, model, input, False, options)
+        return answer
+
+    def embedding(self, model: str, input: Any, **options: Unpack[RouterEmbeddingOptions]) -> EmbeddingResponse:
+        """`aembedding`, blocking."""
+        answer: EmbeddingResponse = self._blocking(EMBEDDINGS, model, input, False, options)
+        return answer
+
+    async def arerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
+        """Documents by their relevance to `query`, from the group `model`."""
+        answer: RerankResponse = await self._suspending(RERANK, model, query, False, {"documents": list(documents), **options})
+        return answer
+
+    def rerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
+        """`arerank`, blocking."""
+        answer: RerankResponse = self._blocking(RERANK, model, query, False, {"documents": list(documents), **options})
+        return answer
+
+    async def aimage_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """Images of what `prompt` says, from the group `model`."""
+        answer: ImageResponse = await self._suspending(IMAGES, model, prompt, False, options)
+        return answer
+
+    def image_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """`aimage_generation`, blocking."""
+        answer: ImageResponse = self._blocking(IMAGES, model, prompt, False, options)
+        return answer
+
+    async def atranscription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
+        """What is said in `file`, by the group `model`."""
+        answer: TranscriptionResponse = await self._suspending(TRANSCRIPTIONS, model, file, False, options)
+        return answer
+
+    def transcription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
+        """`atranscription`, blocking."""
+        answer: TranscriptionResponse = self._blocking(TRANSCRIPTIONS, model, file, False, options)
+        return answer
+
+    async def aspeech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
+        """`input` spoken, by the group `model`."""
+        answer: BinaryResponse = await self._suspending(SPEECH, model, input, False, {"voice": voice, **options})
+        return answer
+
+    def speech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
+        """`aspeech`, blocking."""
+        answer: BinaryResponse = self._blocking(SPEECH, model, input, False, {"voice": voice, **options})
+        return answer
+
+    async def amoderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
+        """Whether texts or images are harmful, by the group `model`."""
+        answer: ModerationResponse = await self._suspending(MODERATIONS, model, input, False, options)
+        return answer
+
+    def moderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
+        """`amoderation`, blocking."""
+        answer: ModerationResponse = self._blocking(MODERATIONS, model, input, False, options)
+        return answer

@@ -1,0 +1,251 @@
+"""What a Router is built with: litellm's parameters under their names, ours beside them, each checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypedDict
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import shape, timeouts_of, whole_number
+from headrace.errors import ConfigurationError, Kind
+from headrace.routing.decide import RetryPolicy
+from headrace.routing.events import Hook
+from headrace.routing.fallbacks import Fallbacks, read_fallbacks
+from headrace.routing.health import CooldownPolicy
+from headrace.routing.retries import by_kind, read_retries
+from headrace.routing.strategies import STRATEGIES, Strategy
+
+
+class RouterOptions(TypedDict, total=False):
+    """Parameters of a Router, all by keyword. None means: not given."""
+
+    num_retries: int | None
+    """Further attempts after a failed one, 2 unless told otherwise."""
+    retry_policy: Any
+    """Attempts by kind of failure: `{"TimeoutErrorRetries": 3, "AuthenticationErrorRetries": 0}`, or an object with such attributes."""
+    model_group_retry_policy: Mapping[str, Any] | None
+    """The same for single groups."""
+    retry_after: float | None
+    """Seconds that every retry waits at least."""
+    retry_budget: float | None
+    """The share of attempts beyond their first that calls may have together, 0.08 unless told otherwise; None never bounds them."""
+    timeout: Any
+    """Seconds for an attempt, or `Timeouts`."""
+    stream_timeout: float | None
+    fallbacks: Any
+    """`[{"group": ["other"]}]`; the group "*" stands for every group without fallbacks of its own."""
+    context_window_fallbacks: Any
+    content_policy_fallbacks: Any
+    default_fallbacks: Sequence[str] | None
+    max_fallbacks: int | None
+    model_group_alias: Mapping[str, Any] | None
+    """`{"alias": "group"}`, or `{"alias": {"model": "group", "hidden": True}}`."""
+    routing_strategy: Any
+    """A strategy's name, or a function from a `View` to a cost for each deployment."""
+    routing_strategy_args: Mapping[str, Any] | None
+    cooldown_time: float | None
+    """Seconds a failing deployment rests at first."""
+    allowed_fails: int | None
+    """Failures in a row that are let pass."""
+    allowed_fails_policy: Any
+    """The same by kind of failure: `{"InternalServerErrorAllowedFails": 5}`."""
+    disable_cooldowns: bool | None
+    panic_threshold: float | None
+    """The share of a group that must be awake; with fewer, all are asked however they have been doing. 0.2 unless told otherwise."""
+    max_wait: float | None
+    """Seconds a call may wait in line."""
+    max_queue: int | None
+    """Calls that may wait in line for one group."""
+    default_priority: int | None
+    default_max_parallel_requests: int | None
+    """Calls in flight for a deployment that has neither `max_parallel_requests` nor `rpm` nor `tpm`."""
+    default_litellm_params: Mapping[str, Any] | None
+    """Parameters that stand for every call unless it, or its deployment, gives its own."""
+    enable_pre_call_checks: bool | None
+    """Ask no deployment whose window is known to be too small for the prompt."""
+    enable_tag_filtering: bool | None
+    tag_filtering_match_any: bool | None
+    ignore_invalid_deployments: bool | None
+    """Leave out deployments that cannot work, with a warning, instead of raising."""
+    optional_pre_call_checks: Sequence[str] | None
+    """litellm's: "prompt_caching" and "session_affinity" choose first whoever served a conversation before."""
+    deployment_affinity_ttl_seconds: float | None
+    """Seconds for which that is remembered."""
+    set_verbose: bool | None
+    debug_level: str | None
+    on_event: Hook | None
+
+
+class Settings(Struct, frozen=True):
+    """The same, checked."""
+
+    retries: RetryPolicy
+    group_retries: Mapping[str, RetryPolicy]
+    retry_budget: float | None
+    cooldown: CooldownPolicy
+    fallbacks: Fallbacks
+    strategy: Strategy | None
+    timeout: Any
+    stream_timeout: float | None
+    max_wait: float | None
+    max_queue: int | None
+    priority: int | None
+    parallel: int | None
+    aliases: Any
+    defaults: Mapping[str, Any]
+    affinity: Literal["prefix", "session"] | None
+    affinity_seconds: float
+    checks_window: bool
+    by_tags: bool
+    any_tag: bool
+    lenient: bool
+    on_event: Hook | None
+
+    def retries_for(self, group: str) -> RetryPolicy:
+        return self.group_retries.get(group, self.retries)
+
+
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "assistants_config": "threads and assistants are not offered; use responses",
+    "search_tools": "search is not offered; give the model a web search tool",
+    "plugins": "give routing_strategy a function instead",
+    "alerting_config": "give on_event a function, or read the log and the metrics",
+    "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
+    "lar1": "there is no automatic choice of models; give routing_strategy a function",
+    "guardrail_list": "give guardrails",
+}
+"""litellm's parameters for what is not here, and what to use instead."""
+
+_IDLE: Final = frozenset({"client_ttl", "polling_interval", "router_general_settings"})
+"""litellm's parameters for what needs no setting here: connections are kept as long as they are good, nobody polls."""
+
+
+def read_options(given: Mapping[str, Any]) -> Settings:
+    """Check every parameter. Raises ConfigurationError that names it, the value's shape and the fix."""
+    options = {name: value for name, value in given.items() if value is not None}
+    _known(options)
+    retries = RetryPolicy(
+        retries=whole_number("num_retries", options.get("num_retries", 2)),
+        retry_after_min=seconds("retry_after", options.get("retry_after", 0)),
+    )
+    retries, group_retries = read_retries(retries, options.get("retry_policy"), options.get("model_group_retry_policy"))
+    timeouts_of(options.get("timeout"), False), timeouts_of(options.get("stream_timeout"), True)
+    return Settings(
+        retries=retries,
+        group_retries=group_retries,
+        retry_budget=None if "retry_budget" in given and given["retry_budget"] is None else _share("retry_budget", options, 0.08),
+        cooldown=_cooldown(options),
+        fallbacks=read_fallbacks(
+            options.get("fallbacks"),
+            context_window=options.get("context_window_fallbacks"),
+            content_policy=options.get("content_policy_fallbacks"),
+            default=options.get("default_fallbacks"),
+            most=whole_number("max_fallbacks", options.get("max_fallbacks", 5)),
+        ),
+        strategy=_strategy(options.get("routing_strategy", "headroom")),
+        timeout=options.get("timeout"),
+        stream_timeout=options.get("stream_timeout"),
+        max_wait=seconds("max_wait", options["max_wait"]) if "max_wait" in options else None,
+        max_queue=whole_number("max_queue", options["max_queue"]) if "max_queue" in options else None,
+        priority=whole_number("default_priority", options["default_priority"]) if "default_priority" in options else None,
+        parallel=_parallel(options),
+        aliases=options.get("model_group_alias"),
+        defaults=_mapping("default_litellm_params", options.get("default_litellm_params", {})),
+        affinity=_affinity(options),
+        affinity_seconds=seconds("deployment_affinity_ttl_seconds", options.get("deployment_affinity_ttl_seconds", 3600)),
+        checks_window=bool(options.get("enable_pre_call_checks")),
+        by_tags=bool(options.get("enable_tag_filtering")),
+        any_tag=bool(options.get("tag_filtering_match_any", True)),
+        lenient=bool(options.get("ignore_invalid_deployments")),
+        on_event=_hook(options.get("on_event")),
+    )
+
+
+_CHECKS: Final[Mapping[str, Literal["prefix", "session"] | None]] = {
+    "prompt_caching": "prefix", "session_affinity": "session", "deployment_affinity": "session", "responses_api_deployment_check": None,
+    "enforce_model_rate_limits": None, "router_budget_limiting": None,
+}  # fmt: skip
+"""litellm's checks, and the affinity that each means; None for what is done in any case."""
+
+
+def _affinity(options: Mapping[str, Any]) -> Literal["prefix", "session"] | None:
+    checks = options.get("optional_pre_call_checks", ())
+    for check in checks:
+        if check not in _CHECKS:
+            raise ConfigurationError(f"optional_pre_call_checks has no {check!r}; known: {', '.join(_CHECKS)}")
+    wanted = [_CHECKS[check] for check in checks]
+    strategy = options.get("routing_strategy")
+    if "prefix" in wanted or strategy == "prefix-affinity":
+        return "prefix"
+    return "session" if "session" in wanted or strategy == "session-affinity" else None
+
+
+def _known(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name in RouterOptions.__annotations__ or name in _IDLE or not value:
+            continue
+        if name in _ELSEWHERE:
+            raise ConfigurationError(f"Router has no {name}: {_ELSEWHERE[name]}")
+        close = _close(name)
+        raise ConfigurationError(f"Router has no parameter {name!r}{f'; did you mean {close!r}?' if close else ''}")
+
+
+def _close(name: str) -> str | None:
+    import difflib  # late: only for a message
+
+    return next(iter(difflib.get_close_matches(name, RouterOptions.__annotations__, 1)), None)
+
+
+def _cooldown(options: Mapping[str, Any]) -> CooldownPolicy:
+    policy = CooldownPolicy(disabled=bool(options.get("disable_cooldowns")), panic=_share("panic_threshold", options, 0.2))
+    if "cooldown_time" in options:
+        policy = msgspec.structs.replace(policy, cooldown=seconds("cooldown_time", options["cooldown_time"]))
+    if "allowed_fails" in options:
+        policy = msgspec.structs.replace(policy, allowed_fails=whole_number("allowed_fails", options["allowed_fails"]))
+    counts: Mapping[Kind, int] = {}
+    if "allowed_fails_policy" in options:
+        counts = by_kind(options["allowed_fails_policy"], "AllowedFails", "allowed_fails_policy")
+    return msgspec.structs.replace(policy, by_kind=counts)
+
+
+def _strategy(given: Any) -> Strategy | None:
+    given = getattr(given, "value", given)  # litellm's RoutingStrategy is an enumeration
+    if callable(given):
+        return given  # type: ignore[no-any-return]
+    if not isinstance(given, str) or given not in STRATEGIES:
+        known = ", ".join(repr(name) for name in STRATEGIES)
+        raise ConfigurationError(f"routing_strategy must be one of {known}, or a function of a View, got {shape(given)}")
+    return STRATEGIES[given]
+
+
+def _parallel(options: Mapping[str, Any]) -> int | None:
+    given = options.get("default_max_parallel_requests")
+    return None if given is None else whole_number("default_max_parallel_requests", given, least=1)
+
+
+def _hook(given: Any) -> Hook | None:
+    if given is not None and not callable(given):
+        raise ConfigurationError(f"on_event must be a function of one event, got {shape(given)}")
+    return given  # type: ignore[no-any-return]
+
+
+def _share(name: str, options: Mapping[str, Any], usual: float) -> float:
+    given = options.get(name, usual)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        raise ConfigurationError(f"{name} must be a share from 0 to 1, got {shape(given)}")
+    return float(given)
+
+
+def _mapping(name: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{name} must be a mapping, got {shape(given)}")
+    return dict(given)
+
+
+def seconds(name: str, value: Any) -> float:
+    """A number of seconds. Raises ConfigurationError that names the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
+    return float(value)
