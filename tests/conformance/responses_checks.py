@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args
 
+from msgspec import structs
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, ValidationError
 
@@ -158,11 +159,11 @@ def request(exchange: Exchange) -> list[str]:
     body = exchange.request_json
     hub = requests.read_request(body)
     written = as_sent(requests.write_body(hub, body.get("model")))
-    wrong = list(differences(_same_words(body), written))
+    wrong = list(differences(same_words(body), written))
     return wrong + ([] if requests.read_request(written) == hub else ["what was written reads differently"])
 
 
-def _same_words(body: dict[str, Any]) -> dict[str, Any]:
+def same_words(body: dict[str, Any]) -> dict[str, Any]:
     body = copy.deepcopy(body)
     if body.get("stream") is False:
         del body["stream"]
@@ -176,7 +177,8 @@ def translated(exchange: Exchange) -> list[str]:
     if unsayable(hub):
         return refused(chat, hub)
     own = (OWN, '"input_text"', '"output_text"', '"annotations"', '"encrypted_content"')
-    sent = chat.write_request(hub, Target("openai", "m", source="openai_responses")).body.decode()
+    functions = structs.replace(hub, tools=tuple(tool for tool in hub.tools if tool.type in ("function", "custom")))
+    sent = chat.write_request(functions, Target("openai", "m", source="openai_responses")).body.decode()
     wrong = [f"{word} in words of the other dialect" for word in own if word in sent]
     again = chat.read_request(json.loads(chat.write_request(hub, Target("openai", "m")).body))
     back = requests.read_request(as_sent(requests.write_body(again, "m", foreign=True)))
@@ -190,7 +192,7 @@ def unsayable(hub: ChatRequest) -> list[Other]:
 
 def refused(chat: Any, hub: ChatRequest) -> list[str]:
     try:
-        chat.write_request(hub, Target("openai", "m", source="openai_responses"))
+        chat.write_request(structs.replace(hub, tools=()), Target("openai", "m", source="openai_responses"))
     except BadRequestError as error:
         return [] if repr(unsayable(hub)[0].type) in str(error) else [f"refused without its name: {error}"]
     return ["it was lost in silence"]

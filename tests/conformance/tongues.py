@@ -6,12 +6,12 @@ A dialect joins the judge by a row in `TONGUES`; everything else here, in `judge
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from conformance import anthropic_checks, bedrock_checks, checks, cohere_checks, gemini_checks, ollama_checks
+from conformance import anthropic_checks, bedrock_checks, checks, cohere_checks, gemini_checks, ollama_checks, responses_checks
 from conformance.cohere_checks import COHERE
 from conformance.corpus import Exchange, exchanges
 from conformance.native_checks import data_of
@@ -52,6 +52,8 @@ class Tongue(Struct, frozen=True, kw_only=True, eq=False):
     """The body of the request, its model in it."""
     same_words: Callable[[Body], Body] = as_it_is
     """One of several ways to say the same request."""
+    oddities: Mapping[str, str] = {}
+    """Recordings, by their ids, that are not of this dialect, and why: explained exceptions that nothing is asked of."""
     meant: Callable[[Body], tuple[Body, list[str]]] = nothing_changed
     """An answer as it should be written again, and the explained exceptions that changed it."""
 
@@ -60,15 +62,18 @@ class Tongue(Struct, frozen=True, kw_only=True, eq=False):
         return load(self.name)
 
     def is_answer(self, exchange: Exchange) -> bool:
-        return exchange.status < 300 and isinstance(exchange.response_json, dict) and not self.is_error(exchange)
+        return exchange.id not in self.oddities and self.is_good(exchange) and isinstance(exchange.response_json, dict)
 
     def is_request(self, exchange: Exchange) -> bool:
         return exchange.status < 300 and self.asked(exchange) is not None
 
+    def is_good(self, exchange: Exchange) -> bool:
+        return exchange.status < 300 and not self.is_error(exchange)
+
     def is_stream(self, exchange: Exchange) -> bool:
         """Whole: what was recorded broken is looked at by itself."""
         broken = "mid_stream_error" in exchange.tags or "stream_cut" in exchange.tags
-        return exchange.status < 300 and not self.is_error(exchange) and not broken and streamed(exchange)
+        return exchange.id not in self.oddities and self.is_good(exchange) and not broken and streamed(exchange)
 
 
 def streamed(exchange: Exchange) -> bool:
@@ -103,6 +108,11 @@ TONGUES: tuple[Tongue, ...] = (
         same_words=checks.same_words, meant=checks.meant,
     ),
     Tongue(
+        name="openai_responses", exchanges=responses_checks.exchanges, target=responses_checks.target,
+        is_error=lambda it: it.status >= 400, data_of=_sse, told=responses_checks.told, stream=responses_checks.stream,
+        error=responses_checks.error, asked=body_of, same_words=responses_checks.same_words, oddities=responses_checks.EXCEPTIONS,
+    ),
+    Tongue(
         name="anthropic_messages", exchanges=anthropic_checks.exchanges, target=anthropic_checks.target,
         is_error=anthropic_checks.is_error, data_of=anthropic_checks.data_of, told=anthropic_checks.told,
         stream=anthropic_checks.stream, error=anthropic_checks.error, asked=_named, same_words=anthropic_checks.same_words,
@@ -122,7 +132,7 @@ TONGUES: tuple[Tongue, ...] = (
         told=COHERE.told, stream=COHERE.stream, error=cohere_checks.error, asked=body_of, same_words=COHERE.same_words,
     ),
     Tongue(
-        name="ollama", typed=False, exchanges=ollama_checks.exchanges, target=OLLAMA.target, is_error=lambda it: it.status >= 400,
+        name="ollama", exchanges=ollama_checks.exchanges, target=OLLAMA.target, is_error=lambda it: it.status >= 400,
         data_of=data_of, told=OLLAMA.told, stream=OLLAMA.stream, error=lambda _: [], asked=body_of, same_words=OLLAMA.same_words,
     ),
 )  # fmt: skip

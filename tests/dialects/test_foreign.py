@@ -9,7 +9,7 @@ import pytest
 
 from headrace.dialects import load
 from headrace.dialects.base import Target
-from headrace.dialects.foreign import common, left_out
+from headrace.dialects.foreign import in_common, left_out
 from headrace.errors import BadRequestError
 
 ANTHROPIC: dict[str, Any] = {
@@ -74,9 +74,9 @@ def test_what_is_left_out_is_named() -> None:
 
 def test_a_request_stays_as_it_is_in_its_own_dialect_and_from_openais() -> None:
     request = load("gemini").read_request(GEMINI)
-    assert common(request, "gemini", "gemini") is request
-    assert common(request, "", "gemini") is request
-    assert common(request, "openai_chat", "gemini") is request
+    assert in_common(request, "gemini", "gemini") is request
+    assert in_common(request, "", "gemini") is request
+    assert in_common(request, "openai_chat", "gemini") is request
 
 
 def test_tools_only_another_dialect_has_are_refused_by_name() -> None:
@@ -110,6 +110,6 @@ def test_pictures_in_googles_base64_are_sent_in_everybodys() -> None:
     asked = {**GEMINI, "contents": [{"role": "user", "parts": parts}]}
     assert sent(asked, "gemini", "bedrock_converse", "bedrock")["messages"][0]["content"][0]["image"]["source"] == {"bytes": "/+8="}
     document = [{"inlineData": {"mimeType": "application/vnd.ms-excel", "data": "_-8="}}, {"text": "what is it?"}]
-    read = common(load("gemini").read_request({"contents": [{"role": "user", "parts": document}]}), "gemini", "openai_chat")
+    read = in_common(load("gemini").read_request({"contents": [{"role": "user", "parts": document}]}), "gemini", "openai_chat")
     assert getattr(read.messages[0].content[0], "url", "") == "data:application/vnd.ms-excel;base64,/+8="
     assert sent(asked, "gemini", "gemini", "gemini")["contents"][0]["parts"][0]["inlineData"]["data"] == "_-8="

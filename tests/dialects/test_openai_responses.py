@@ -533,3 +533,17 @@ def test_a_failure_in_mid_stream_is_told_as_an_error_without_an_end() -> None:
     assert json.loads(frame.data) | {"sequence_number": 0} == {
         "type": "error", "code": "rate_limit_exceeded", "message": "Too many.", "param": None, "sequence_number": 0,
     }  # fmt: skip
+
+
+def test_items_and_parts_from_tomorrow_are_written_again() -> None:
+    message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant"}
+    strange = {"type": "from_tomorrow", "said": 1}
+    text = {"type": "output_text", "text": "hi", "annotations": []}
+    output = [{**message, "content": [strange, text, strange]}, strange, {**message, "id": "msg_2", "content": [text]}]
+    body = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "completed", "output": output}
+    assert responses.write_response(responses.read_response(body, provider="openai", model="m"))["output"] == output
+
+
+def test_unknown_fields_of_a_choice_of_tool_are_sent_on() -> None:
+    body = {"model": "m", "input": "hi", "tool_choice": {"type": "function", "name": "f", "odd": 1}}
+    assert requests.write_body(requests.read_request(body), "m")["tool_choice"] == body["tool_choice"]

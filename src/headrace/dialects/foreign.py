@@ -38,7 +38,7 @@ def is_foreign(source: str, own: str) -> bool:
     return source not in ("", "openai_chat", own) and source not in _KNOWN.get(own, ())
 
 
-def common(request: ChatRequest, source: str, own: str) -> ChatRequest:
+def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
     """`request` without what only `source` means by it. Parts and tools that only `source` has stay: no dialect loses them in silence."""
     if not is_foreign(source, own):
         return request
@@ -54,7 +54,7 @@ def common(request: ChatRequest, source: str, own: str) -> ChatRequest:
 
 
 def left_out(request: ChatRequest, source: str, own: str) -> tuple[str, ...]:
-    """Where in the request `common` leaves something out: `generationConfig`, `messages[2].content[0].videoMetadata`."""
+    """Where in the request `in_common` leaves something out: `generationConfig`, `messages[2].content[0].videoMetadata`."""
     if not is_foreign(source, own):
         return ()
     shared = _SHARED.get((source, own), frozenset())

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, StreamReader, Target
+from headrace.dialects.fields import common
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import ChunkMaker
 from headrace.errors import BadRequestError, UnsupportedParamsError
@@ -133,7 +134,7 @@ def _is_mixed(message: Message) -> bool:
 def _in_one_text(message: Message) -> Message:
     texts = [part for part in message.content if isinstance(part, Text)]
     said = Text(text="".join(part.text for part in texts), signature=next((part.signature for part in texts if part.signature), None))
-    blocks = [dict(part.extra) for part in message.content if isinstance(part, Other)]
+    blocks = [dict(common(part.extra)) for part in message.content if isinstance(part, Other)]
     beside: dict[str, Json] = {"content_blocks": blocks} if blocks else {}
     for name in ("citations", "annotations"):
         cited = [citation for part in texts if isinstance(them := part.extra.get(name), list) for citation in them]

@@ -13,7 +13,7 @@ from headrace.dialects.anthropic_messages.blocks import kept
 from headrace.dialects.anthropic_messages.messages import read_messages, write_messages
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, string, whole
-from headrace.dialects.foreign import common
+from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, ResponseFormat, Tool, ToolChoice
 from headrace.wire import HeaderPairs, HttpRequest
@@ -164,7 +164,7 @@ def _read_format(value: Json) -> ResponseFormat | None:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's. Betas named in the body go into their header."""
-    body = write_body(common(request, target.source, "anthropic_messages"), target.model, foreign=bool(target.source))
+    body = write_body(in_common(request, target.source, "anthropic_messages"), target.model, foreign=bool(target.source))
     betas = body.pop("betas", None)
     return HttpRequest("POST", url_of(target.base_url), _headers(target.headers, betas), msgspec.json.encode(body))
 

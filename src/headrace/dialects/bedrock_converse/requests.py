@@ -14,7 +14,7 @@ from headrace.dialects.bedrock_converse import structured
 from headrace.dialects.bedrock_converse.blocks import CACHE, BlockWriter, cache_point, read_blocks
 from headrace.dialects.bedrock_converse.reasoning import read_fields, thinks, write_fields
 from headrace.dialects.fields import bad, items, merged, number, obj, optional, rest, string, whole
-from headrace.dialects.foreign import common
+from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice, ToolResult
 from headrace.wire import HttpRequest
@@ -218,7 +218,7 @@ def model_id(model: str) -> str:
 def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
     """The body for the model that `target` names. Raises BadRequestError for content that Converse cannot take."""
     foreign = bool(target.source)
-    request = common(request, target.source, "bedrock_converse")
+    request = in_common(request, target.source, "bedrock_converse")
     extra = dict(request.extra)
     writer = BlockWriter(foreign=foreign)
     model = model_id(target.model)

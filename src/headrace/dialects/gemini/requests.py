@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import flag, merged, obj, optional, rest
-from headrace.dialects.foreign import common
+from headrace.dialects.foreign import in_common
 from headrace.dialects.gemini import models
 from headrace.dialects.gemini.config import OWN, read_config, thinks, write_config
 from headrace.dialects.gemini.contents import read_messages, write_messages
@@ -51,7 +51,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's."""
-    body = write_body(common(request, target.source, "gemini"), target.model, foreign=bool(target.source))
+    body = write_body(in_common(request, target.source, "gemini"), target.model, foreign=bool(target.source))
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import structs
 
-from headrace.dialects.foreign import common
+from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, Message, Other, Part, Text, Thinking, Tool, ToolCall, ToolResult
 
@@ -29,7 +29,7 @@ _THINKING_BACK: Final = frozenset({"openrouter", "deepseek", "moonshot", "zai", 
 def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest:
     """`request` without what only its own dialect says. Raises BadRequestError for content that cannot be said and must not be lost."""
     text = request.extra.get("text")
-    request = common(request, source, "openai_chat")
+    request = in_common(request, source, "openai_chat")
     marks = frozenset({"cache_control"}) if provider in _MARKED else frozenset()
     messages = [_message(message, provider, marks, f"messages[{at}]") for at, message in enumerate(request.messages)]
     wordy = {"verbosity": text["verbosity"]} if isinstance(text, Mapping) and text.get("verbosity") else {}

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from msgspec import UNSET, structs
 
 from headrace.dialects.fields import OWN, bad, items, obj, optional, rest, string
-from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_for_chat
+from headrace.dialects.openai_responses.names import FORMAT, INSIDE, ITEM, annotations_for_chat
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 ROLES: Final = frozenset({"user", "system", "developer"})
@@ -101,11 +101,16 @@ def _read_said(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
     kept: dict[str, Json] = rest(item, _MESSAGE | {"type"}, {"id": UNSET, **_MESSAGE_USUAL})
     if isinstance(content, str):
         return (Text(text=content, extra={OWN: {ITEM: {**kept, "content": "text"}}}),)
-    parts = read_content(content, f"{at}.content")
+    parts = [_inside(part) for part in read_content(content, f"{at}.content")]
     if not parts:
         return (Other(type="message", extra=dict(item)),)
     first = parts[0]
     return (structs.replace(first, extra={**first.extra, OWN: {**first.extra.get(OWN, {}), ITEM: kept}}), *parts[1:])
+
+
+def _inside(part: Part) -> Part:
+    """A part without a name in the hub, marked as one of a message: it is no item."""
+    return structs.replace(part, extra={**part.extra, OWN: {INSIDE: True}}) if isinstance(part, Other) else part
 
 
 def read_reasoning(item: Mapping[str, Json]) -> Thinking:

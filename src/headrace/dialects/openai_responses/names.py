@@ -11,6 +11,9 @@ from headrace.types import Extra, Json
 ITEM: Final = "item"
 """What a message's first part keeps of its item; in reasoning that went through another dialect, the item itself."""
 
+INSIDE: Final = "inside"
+"""Marks a part only this dialect knows that stood in a model's message."""
+
 INSTRUCTIONS: Final = "instructions"
 """Marks the system message that stood in the field of that name."""
 

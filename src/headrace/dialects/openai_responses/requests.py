@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import OWN, bad, flag, items, merged, number, obj, optional, rest, string, whole
-from headrace.dialects.foreign import common
+from headrace.dialects.foreign import in_common
 from headrace.dialects.openai_responses.items import read_input
 from headrace.dialects.openai_responses.names import INSTRUCTIONS
 from headrace.dialects.openai_responses.turns import Items
@@ -91,7 +91,7 @@ def _read_choice(choice: Json, extra: dict[str, Json]) -> ToolChoice | None:
         case "auto" | "none" | "required":
             return ToolChoice(mode=cast("Any", choice))
         case {"type": "function", "name": str(name)}:
-            return ToolChoice(mode="tool", name=name)
+            return ToolChoice(mode="tool", name=name, extra=rest(choice, frozenset({"type", "name"})))
         case {"type": str()}:  # a tool of the provider's own, or several to choose from: only this dialect has them
             extra["tool_choice"] = choice
             return None
@@ -148,7 +148,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    body = write_body(common(request, target.source, "openai_responses"), target.model, foreign=bool(target.source))
+    body = write_body(in_common(request, target.source, "openai_responses"), target.model, foreign=bool(target.source))
     return HttpRequest("POST", f"{target.base_url}/responses", headers, msgspec.json.encode(body))
 
 
@@ -206,7 +206,7 @@ def _write_tool(tool: Tool) -> dict[str, Json]:
 
 
 def _write_choice(choice: ToolChoice) -> Json:
-    return {"type": "function", "name": choice.name} if choice.mode == "tool" else choice.mode
+    return {"type": "function", **choice.extra, "name": choice.name} if choice.mode == "tool" else choice.mode
 
 
 def _write_text(format_: ResponseFormat | None, extra: Extra) -> Json:

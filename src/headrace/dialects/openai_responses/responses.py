@@ -119,7 +119,9 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
     choice = response.choices[0] if response.choices else None
     mine = own(response.extra)
     writer = Items(answering=response.id.removeprefix("resp_") or "0")
-    output = [] if choice is None else list(writer.of_model(_sayable(choice.message), "output", choice.message.extra.get("annotations")))
+    output = (
+        [] if choice is None else list(writer.of_model(_sayable(choice.message, mine), "output", choice.message.extra.get("annotations")))
+    )
     said: dict[str, Json] = {
         "id": response.id or None,
         "created_at": None if "created_at" in mine else response.created,
@@ -132,9 +134,9 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
     return merged(usual, {**mine, **tier}, said) | {"output": output}
 
 
-def _sayable(message: Message) -> list[Part]:
-    """Without blocks of other dialects, which are no items here."""
-    return [part for part in message.content if not isinstance(part, Other) or is_item(part.extra)]
+def _sayable(message: Message, mine: Mapping[str, Json]) -> list[Part]:
+    """Without blocks of other dialects, which are no items here. Where the answer is one of this dialect's, `mine` says something."""
+    return [part for part in message.content if mine or not isinstance(part, Other) or is_item(part.extra)]
 
 
 def write_status(finish: FinishReason | None) -> dict[str, Json]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from headrace.dialects.fields import OWN, common, merged
-from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_from_chat, is_item, own
+from headrace.dialects.openai_responses.names import FORMAT, INSIDE, ITEM, annotations_from_chat, is_item, own
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -62,7 +62,7 @@ class Items:
         """
         said: list[Part] = []
         for part in parts:
-            if isinstance(part, Text | Refusal | Audio):
+            if isinstance(part, Text | Refusal | Audio) or INSIDE in own(part.extra):
                 if said and ITEM in own(part.extra):
                     yield self._message(said, at, annotations)
                     said, annotations = [], None
