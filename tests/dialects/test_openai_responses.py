@@ -15,7 +15,7 @@ from dialects import hubs
 from headrace.dialects import load
 from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
-from headrace.dialects.openai_responses import requests
+from headrace.dialects.openai_responses import requests, responses
 from headrace.errors import (
     APIResponseValidationError,
     BadRequestError,
