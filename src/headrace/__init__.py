@@ -46,7 +46,16 @@ _HOME = {
     "headrace.providers.catalog": ("providers", "register_provider"),
     "headrace.rebuild": ("stream_chunk_builder",),
     "headrace.routing.events": ("Event",),
+    "headrace.served": (
+        "AnthropicMessage", "DeleteResponseResult", "GenerateContentResponse", "ResponseItemList", "ResponsesAPIResponse",
+        "ResponsesAPIStreamingResponse",
+    ),
     "headrace.settings": ("Settings", "settings"),
+    "headrace.speaking": (
+        "aanthropic_messages", "acancel_responses", "adelete_responses", "agenerate_content", "agenerate_content_stream",
+        "aget_responses", "alist_input_items", "anthropic_messages", "aresponses", "cancel_responses", "delete_responses",
+        "generate_content", "generate_content_stream", "get_responses", "list_input_items", "responses",
+    ),
     "headrace.streams": ("AsyncStream", "Stream"),
     "headrace.wire": ("Timeouts",),
 }  # fmt: skip

@@ -294,11 +294,77 @@ from headrace.rebuild import (
 from headrace.routing.events import (
     Event as Event,
 )
+from headrace.served import (
+    AnthropicMessage as AnthropicMessage,
+)
+from headrace.served import (
+    DeleteResponseResult as DeleteResponseResult,
+)
+from headrace.served import (
+    GenerateContentResponse as GenerateContentResponse,
+)
+from headrace.served import (
+    ResponseItemList as ResponseItemList,
+)
+from headrace.served import (
+    ResponsesAPIResponse as ResponsesAPIResponse,
+)
+from headrace.served import (
+    ResponsesAPIStreamingResponse as ResponsesAPIStreamingResponse,
+)
 from headrace.settings import (
     Settings as Settings,
 )
 from headrace.settings import (
     settings as settings,
+)
+from headrace.speaking import (
+    aanthropic_messages as aanthropic_messages,
+)
+from headrace.speaking import (
+    acancel_responses as acancel_responses,
+)
+from headrace.speaking import (
+    adelete_responses as adelete_responses,
+)
+from headrace.speaking import (
+    agenerate_content as agenerate_content,
+)
+from headrace.speaking import (
+    agenerate_content_stream as agenerate_content_stream,
+)
+from headrace.speaking import (
+    aget_responses as aget_responses,
+)
+from headrace.speaking import (
+    alist_input_items as alist_input_items,
+)
+from headrace.speaking import (
+    anthropic_messages as anthropic_messages,
+)
+from headrace.speaking import (
+    aresponses as aresponses,
+)
+from headrace.speaking import (
+    cancel_responses as cancel_responses,
+)
+from headrace.speaking import (
+    delete_responses as delete_responses,
+)
+from headrace.speaking import (
+    generate_content as generate_content,
+)
+from headrace.speaking import (
+    generate_content_stream as generate_content_stream,
+)
+from headrace.speaking import (
+    get_responses as get_responses,
+)
+from headrace.speaking import (
+    list_input_items as list_input_items,
+)
+from headrace.speaking import (
+    responses as responses,
 )
 from headrace.streams import (
     AsyncStream as AsyncStream,

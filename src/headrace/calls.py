@@ -44,6 +44,10 @@ class Operation(Struct, frozen=True, eq=False):
     """What comes back; text: JSON, or the text alone where that was asked for."""
     named: bool = True
     """Whether the body names the model."""
+    dialect: str = "openai_chat"
+    """The caller's: the words he asks in and is answered in."""
+    stored: bool = False
+    """Whether the provider keeps the answer under its id, to be asked for later."""
 
 
 CHAT: Final = Operation("chat", "messages", ModelResponse, ModelResponseStream)
@@ -245,13 +249,20 @@ class Call(Struct, eq=False):
     stream: bool = False
     place: Mapping[str, str] = {}
     """What stands in the path: the id of a file, a batch, …"""
+    deployment: str = ""
+    """The one that keeps what the call asks for; empty for any."""
 
     @property
     def max_output(self) -> int | None:
         """The most tokens the caller lets the model write, where the caller said so."""
-        most = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        said = self.body.get("generationConfig")
+        inner = said.get("maxOutputTokens") if isinstance(said, Mapping) else None
+        most = inner or next((self.body[name] for name in _MOST_OUTPUT if self.body.get(name)), None)
         return most * (self.body.get("n") or 1) if isinstance(most, int) else None
 
+
+_MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""What dialects call it."""
 
 EMPTY: Final[Mapping[str, str]] = {}
 NOTHING: Final = msgspec.Raw(b"")
@@ -268,12 +279,12 @@ def prepare(
     for name, value in options.items():
         if value is None or name in _NEVER_SENT:
             continue
-        if name in _CONTROL:
+        if name in _CONTROL and not (name == "metadata" and operation.dialect != CHAT.dialect):
             control[name] = value
         else:
             body[name] = value
     if "response_format" in body:
-        body["response_format"] = _response_format(body["response_format"])
+        body["response_format"] = response_format(body["response_format"])
     encoded = NOTHING
     if operation.files:
         body |= _opened({**body, operation.prompt: prompt}, operation.files)
@@ -301,7 +312,7 @@ def _encode_prompt(operation: Operation, prompt: Any) -> msgspec.Raw:
     return msgspec.Raw(encode(prompt))
 
 
-def _response_format(wanted: Any) -> Any:
+def response_format(wanted: Any) -> Any:
     """A pydantic class as OpenAI's strict JSON schema; anything else as it is."""
     if not isinstance(wanted, type):
         return wanted

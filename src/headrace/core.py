@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
@@ -46,6 +46,7 @@ from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
 if TYPE_CHECKING:
+    from headrace.dialects.serve import Served
     from headrace.dialects.translate import Translation
     from headrace.providers.cloud_auth import Signer
 
@@ -69,6 +70,8 @@ class Destination(Struct, frozen=True, eq=False):
     """Of every request: what the address came with, and the version of the API."""
     signer: Signer | None = None
     """Signs every request with a cloud's credentials, where no key opens the way."""
+    deployment: str = ""
+    """The Router's, whose answers are kept there."""
 
     def __repr__(self) -> str:
         return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
@@ -211,13 +214,12 @@ def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
     return tuple({name.lower(): (name.lower(), value) for name, value in pairs}.values())
 
 
-def write(call: Call, to: Destination, translation: Translation | None = None) -> HttpRequest:
+def write(call: Call, to: Destination, translation: Translation | Served | None = None) -> HttpRequest:
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = enveloped(to.provider.envelope, translation.write())
-        # A text completion in another dialect is a chat.
-        path = to.provider.own_path("chat" if call.operation is COMPLETIONS else call.operation.name, stream=call.stream)
+        path = to.provider.own_path(translation.operation, stream=call.stream)
         url = to.base_url + filled(path, to.model, call.place) if path else request.url
         return _asked(msgspec.structs.replace(request, url=""), url, to, control)
     body = _body(call, to, control)
@@ -270,8 +272,13 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
     return msgspec.structs.replace(request, url=url)
 
 
-def _translation(call: Call, to: Destination) -> Translation | None:
+def _translation(call: Call, to: Destination) -> Translation | Served | None:
     """The call in its provider's dialect; None where that is OpenAI's own."""
+    if call.operation.dialect != OPENAI:
+        return _served(call, to)
+    if call.operation.stored:
+        _must_speak(to, "openai_responses")
+        return None
     dialect = to.provider.dialect_of(call.operation.name)
     if dialect == OPENAI:
         return None
@@ -283,6 +290,41 @@ def _translation(call: Call, to: Destination) -> Translation | None:
     _extra_body(control)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
     return translate(dialect, target, call.operation.name, plain(_body(call, to, control)), control)
+
+
+def _served(call: Call, to: Destination) -> Served:
+    """The call of somebody who speaks another dialect than Chat Completions."""
+    from headrace.dialects.serve import serve  # late: who calls OpenAI's dialect alone pays for no other
+
+    caller = call.operation.dialect
+    control = {**to.options, **call.control} if to.options else call.control
+    _extra_body(control)
+    spoken = caller if caller in to.provider.speaks else to.provider.dialect
+    body: dict[str, Json] = {"model": to.model, **_standing(to.defaults, caller), **call.body}
+    finish = partial(apply, to.provider, operation="chat", drop_params=bool(control.get("drop_params")))
+    target = Target(to.provider.name, to.model, to.base_url, to.headers)
+    return serve(caller, spoken, target, msgspec.json.decode(encode(body)), control, stream=call.stream, finish=finish)
+
+
+def _standing(defaults: Mapping[str, Json], caller: str) -> dict[str, Json]:
+    """A deployment's body parameters, which are in OpenAI's words, in the caller's."""
+    words = _STANDING_WORDS.get(caller, {})
+    return {words.get(name, name): value for name, value in defaults.items() if words.get(name, name)} if words else {}
+
+
+_STANDING_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "openai_responses": {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens", "stop": "", "seed": "", "n": ""},
+    "anthropic_messages": {"max_completion_tokens": "max_tokens", "stop": "stop_sequences", "seed": "", "n": "", "user": ""},
+}
+"""Empty: there is no such word."""
+
+
+def _must_speak(to: Destination, dialect: str) -> None:
+    """Raises BadRequestError where answers are not kept."""
+    if dialect != to.provider.dialect and dialect not in to.provider.speaks:
+        raise BadRequestError(
+            f"{to.provider.name} keeps no responses: there is nothing to get, delete or cancel", to.model, to.provider.name
+        )
 
 
 _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
@@ -356,8 +398,9 @@ async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) 
         body = {"text": response.body.decode("utf-8", "replace")}
     else:
         body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
-    answer = call.operation.response.wrap(body)
-    hidden.usage, hidden.tier = body.get("usage"), body.get("service_tier")
+    hidden.usage = body.get("usage") if translation is None else translation.used(body)
+    hidden.tier = body.get("service_tier")
+    answer = _wrapper(call.operation, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
 
@@ -384,7 +427,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         http,
         _framing(to, translation),
         ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
-        _chunk_class(call).wrap,
+        _wrapper(call.operation, _chunk_class(call), to),
         _hidden(to, http.headers),
         lambda error: explain(error, to, streaming=True),
     )
@@ -401,13 +444,22 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     return chunks
 
 
-def _framing(to: Destination, translation: Translation | None) -> FrameReader:
+def _framing(to: Destination, translation: Translation | Served | None) -> FrameReader:
     inner = SseReader() if translation is None else translation.dialect.framing()
     if not to.provider.framing:
         return inner
     from headrace.dialects.packing import PACKINGS  # late: only clouds pack streams in their own way
 
     return PACKINGS[to.provider.framing](inner, to.provider.name, to.model)
+
+
+def _wrapper(operation: Operation, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:
+    """What makes an object of a body. Of one that a deployment keeps, the ids say so."""
+    if not (operation.stored and to.deployment):
+        return made.wrap
+    from headrace.served import marked  # late: with the calls whose answers are kept
+
+    return lambda body: made.wrap(marked(body, to.deployment))
 
 
 def _chunk_class(call: Call) -> type[JsonObject]:
@@ -434,7 +486,7 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination, translation: Translation | None, sent: HeaderPairs) -> NoReturn:
+def _refuse(response: HttpResponse, to: Destination, translation: Translation | Served | None, sent: HeaderPairs) -> NoReturn:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
@@ -470,8 +522,18 @@ def retries_of(control: Mapping[str, Any], default: int) -> int:
 _DIRECT: Final = RetryPolicy()
 
 
+def bound(call: Call) -> Call:
+    """The call in the provider's own ids, should it name a response by an id that a Router gave out."""
+    if not call.operation.stored:
+        return call
+    from headrace.served import unmarked  # late: with the calls whose answers are kept
+
+    return unmarked(call)
+
+
 async def direct(ports: Ports, call: Call) -> Any:
     """A call without a router: `JsonObject`, or `Chunks` for a stream. Retries on the same destination."""
+    call = bound(call)
     control = call.control
     to = destination(call.model, control)
     timeouts = timeouts_of(control.get("timeout", DEFAULT_TIMEOUT), call.stream)

@@ -24,7 +24,7 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
         raise _unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
         raise _unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
-    if "choices" not in body and "data" not in body:
+    if "choices" not in body and "data" not in body and body.get("object") != "response":  # a response that failed tells so itself
         if body.get("error") or (body.get("message") and body.get("code")):  # the latter is SiliconFlow's shape
             raise error_of(_inside(body, provider=provider, model=model))
     elif (failed := _failed_choice(body.get("choices"))) is not None:

@@ -48,6 +48,10 @@ class Translation(Struct, frozen=True, eq=False):
         body["model"] = body.get("model") or self.target.model
         return _as_text(body) if self.operation == "completions" else body
 
+    def used(self, body: Mapping[str, Json]) -> Any:
+        """What the answer says it used, in OpenAI's form."""
+        return body.get("usage")
+
     def read_stream(self) -> TranslatedChunks:
         if isinstance(self.request, EmbeddingRequest):
             raise BadRequestError("embeddings cannot be streamed: leave stream out")

@@ -33,6 +33,10 @@ PATHS: Final[Mapping[str, str]] = {
     "batch": "/batches/{id}",
     "batch_cancel": "/batches/{id}/cancel",
     "models": "/models",
+    "responses": "/responses",
+    "response": "/responses/{id}",
+    "response_cancel": "/responses/{id}/cancel",
+    "response_items": "/responses/{id}/input_items",
 }
 """Where each operation lives below a base URL, unless a row says otherwise."""
 
@@ -99,6 +103,8 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     dialect: str = NAMES[0]
     embedder: str = ""
     """The dialect of embeddings, where it is another."""
+    speaks: tuple[str, ...] = ()
+    """Other dialects that it speaks at the same address: whoever calls in one of them is not translated."""
     base_url: str = ""
     """Empty where every customer has an address of his own."""
     base_url_template: str = ""
@@ -426,7 +432,7 @@ def placed(provider: Provider, base_url: str) -> Provider:
     if there is None:
         own = not provider.base_url or split_url(provider.base_url).hostname in _HERE
         return provider if own else msgspec.structs.replace(provider, profile="", quota="")
-    return msgspec.structs.replace(provider, profile=there.profile, quota=there.quota, quirks=there.quirks)
+    return msgspec.structs.replace(provider, profile=there.profile, quota=there.quota, quirks=there.quirks, speaks=there.speaks)
 
 
 def _no_provider(model: str) -> str:

@@ -9,6 +9,7 @@ from headrace.calls import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    EMPTY,
     IMAGES,
     MODERATIONS,
     RERANK,
@@ -36,10 +37,14 @@ from headrace.streams import AsyncStream, Stream
 class Face:
     """What `_suspending` and `_blocking` are called for."""
 
-    async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+    async def _suspending(
+        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
         raise NotImplementedError
 
-    def _blocking(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
+    def _blocking(
+        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
         raise NotImplementedError
 
     @overload

@@ -13,9 +13,9 @@ from msgspec import Struct
 from headrace.bridge import complete
 from headrace.calls import (
     CHAT,
-    COMPLETIONS,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
+    EMPTY,
     Call,
     CloudOptions,
     Operation,
@@ -24,7 +24,7 @@ from headrace.calls import (
     timeouts_of,
     whole_number,
 )
-from headrace.core import Destination, destination, fetch, open_stream, requests_for, retries_of
+from headrace.core import Destination, bound, destination, fetch, open_stream, requests_for, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.limits import (
@@ -45,7 +45,6 @@ from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.cost import Rates, bill_of, rates_of
 from headrace.models.info import find
 from headrace.models.tokens import estimate_encoded
-from headrace.objects import JsonObject
 from headrace.ports import Ports, Worlds
 from headrace.routing.affinity import Affinity, prefixes, session, session_of
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
@@ -57,6 +56,7 @@ from headrace.routing.health import Health, failed, succeeded
 from headrace.routing.options import RouterOptions, Settings, read_options, seconds
 from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments, star_of
 from headrace.routing.retries import RetryBudget
+from headrace.routing.speaking import Speaking
 from headrace.routing.strategies import Load, Prefer, View, lowest_cost
 from headrace.streams import AsyncStream, Chunks, Stream
 from headrace.wire import Timeouts
@@ -95,6 +95,8 @@ class _Trail(Struct, eq=False):
     """Groups that the caller wants asked before the configured ones."""
     ends_at: float
     """Clock seconds."""
+    bound: bool = False
+    """Whether only one deployment can answer."""
     star: str = ""
     """What of the model's name stands for the `*` of its group."""
     ahead: list[str] = []
@@ -107,6 +109,8 @@ class _Trail(Struct, eq=False):
 
     def behind(self, plan: Plan, group: str, kind: Kind) -> list[str]:
         """Groups to ask after a failure of that kind in `group`, the next one first."""
+        if self.bound:
+            return []
         names = (*self.given, *plan.fallbacks.behind(group, kind), *self.ahead)
         groups = dict.fromkeys([plan.group_of(name) or name for name in names])
         left = plan.fallbacks.most + 1 - len(self.asked)
@@ -123,7 +127,7 @@ Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
 """A strategy of the user's own: the id of the deployment it wants for a call to a group."""
 
 
-class Router(Face):
+class Router(Face, Speaking):
     """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere.
 
     Not built directly: `headrace.Router` supplies the worlds it runs in.
@@ -161,22 +165,26 @@ class Router(Face):
         """Groups with members whose price is known."""
         self.set_model_list(model_list)
 
-    async def _suspending(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
-        answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options))
+    async def _suspending(
+        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
+        answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
         return AsyncStream(answer) if stream else answer
 
-    def _blocking(self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any]) -> Any:
-        answer = complete(self._call(self._worlds.blocking(), prepare(operation, model, prompt, stream, options)))
+    def _blocking(
+        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
+        answer = complete(self._call(self._worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
         return Stream(answer) if stream else answer
 
     # ---- the way of a call -------------------------------------------------------------------------------------------
 
     async def _call(self, ports: Ports, call: Call) -> Any:
-        plan = self._plan
-        group = plan.group_of(call.model)
+        plan, call = self._plan, bound(call)
+        group = self._keeper(call) if call.deployment else plan.group_of(call.model)
         if group is None:
             raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
-        trail = _Trail([group], _names(call.control.get("fallbacks")), self._ends_at(ports, call))
+        trail = _Trail([group], _names(call.control.get("fallbacks")), self._ends_at(ports, call), bound=bool(call.deployment))
         if self._budget is not None:
             self._budget.called()
         while True:
@@ -184,6 +192,13 @@ class Router(Face):
             if answer is not None:
                 return answer
             group = trail.fall_back(plan)
+
+    def _keeper(self, call: Call) -> str:
+        """The group of the deployment that keeps what the call asks for."""
+        deployment = self._plan.deployments.get(call.deployment)
+        if deployment is None:
+            raise BadRequestError("the response was made by a deployment that this Router no longer has", call.model)
+        return deployment.group
 
     def _ends_at(self, ports: Ports, call: Call) -> float:
         """When the whole call must be over, its waiting and all its attempts included."""
@@ -205,7 +220,7 @@ class Router(Face):
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and any(deployment.id not in tried for deployment in self._plan.groups.get(group, ()))
+                others = lease is not None and not trail.bound and self._untried(group, tried)
                 match self._next(ports, call, group, error.failure, attempt, others, trail):
                     case NextDeployment():
                         continue
@@ -221,6 +236,9 @@ class Router(Face):
                 if trail.retries and self._budget is not None:
                     self._budget.helped(trail.retries)
                 return answer
+
+    def _untried(self, group: str, tried: set[str]) -> bool:
+        return any(deployment.id not in tried for deployment in self._plan.groups.get(group, ()))
 
     def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: _Trail) -> Step:
         policy = self._settings.retries_for(group)
@@ -266,8 +284,8 @@ class Router(Face):
         now = ports.clock.now()
         charge = _charge(call)
         given = _routing(call.control, now, self._settings)
-        only = self._eligible(group, call, charge, tried, now)
-        if self._custom is not None:
+        only = frozenset([call.deployment]) if call.deployment else self._eligible(group, call, charge, tried, now)
+        if self._custom is not None and not call.deployment:
             wanted = await self._custom(ports, call, group)
             only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
         return Ask(
@@ -351,7 +369,7 @@ class Router(Face):
         else:
             member.load.observe(ports.clock.now() - lease.began, stream=False)
             self._worked(ports, lease)
-            used = _used(answer.get("usage") if isinstance(answer, JsonObject) else None, member.deployment.price)
+            used = _used(hidden.usage, member.deployment.price)
             self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
 
@@ -365,7 +383,7 @@ class Router(Face):
             name = self._plan.aliases.get(call.model, call.model)
             model = model.replace("*", star_of(deployment.group, name) or name)
         to = destination(model, {**deployment.control, **call.control})
-        return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options)
+        return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options, deployment=deployment.id)
 
     def _worked(self, ports: Ports, lease: _Attempt) -> None:
         """A success: whoever was on trial is trusted again, and the conversation is where it was answered."""
@@ -522,7 +540,8 @@ class Router(Face):
         try:
             # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
-            to = msgspec.structs.replace(destination(model, deployment.control), defaults=defaults, options=options)
+            to = destination(model, deployment.control)
+            to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
         return _Member(deployment, to, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
@@ -589,7 +608,7 @@ def _profile(deployment: Deployment, provider: str) -> Profile:
 
 
 def _charge(call: Call) -> Charge:
-    most = call.max_output or DEFAULT_MAX_OUTPUT if call.operation in (CHAT, COMPLETIONS) else 0
+    most = 0 if call.operation.chunk is None else call.max_output or DEFAULT_MAX_OUTPUT
     return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
 
 

@@ -16,6 +16,9 @@ _TOP: Final = frozenset({
 })  # fmt: skip
 """Fields of a request that mean here what they mean in OpenAI's other dialect."""
 
+_OPENAIS: Final = frozenset({"openai", "azure", "openrouter", "litellm_proxy"})
+"""Providers that know them. All of them can be left out without another answer."""
+
 _MARKED: Final = frozenset({"openrouter"})
 """Providers that take a mark for the cache on parts, messages and tools."""
 
@@ -39,7 +42,7 @@ def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest
         tools=tuple(_tool(tool, marks, f"tools[{at}]") for at, tool in enumerate(request.tools)),
         top_k=None if provider in _STRICT else request.top_k,
         response_format=None if request.response_format is None else structs.replace(request.response_format, extra={}),
-        extra={**_only(request.extra, _TOP), **wordy},
+        extra={**_only(request.extra, _TOP), **wordy} if provider in _OPENAIS else {},
     )
 
 

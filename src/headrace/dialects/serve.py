@@ -1,0 +1,213 @@
+"""A call in a caller's own dialect: handed on as it is where the provider speaks that, through the hub where it speaks another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects import load
+from headrace.dialects.base import Dialect, StreamReader, StreamWriter, Target
+from headrace.dialects.openai_chat.responses import write_usage
+from headrace.errors import UnsupportedParamsError
+from headrace.framing import SseReader
+from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, UsageReported
+from headrace.wire import Frame, HttpRequest, HttpResponse
+
+OPERATIONS: Final[Mapping[str, str]] = {"openai_chat": "chat", "openai_responses": "responses"}
+"""What the operation that answers in a dialect is called among a provider's paths."""
+
+_NOT_SENT: Final[Mapping[str, frozenset[str]]] = {
+    "anthropic_messages": frozenset({"betas"}),
+    "gemini": frozenset({"model", "stream"}),
+}
+"""Fields of a body that stand in a header or in the address."""
+
+_HARMLESS: Final[Mapping[str, frozenset[str]]] = {
+    "openai_responses": frozenset({
+        "store", "include", "stream_options", "metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "safety_identifier", "client_metadata", "text", "reasoning",
+    }),
+    "anthropic_messages": frozenset({"betas", "metadata", "service_tier", "cache_control", "system", "thinking", "output_config"}),
+    "gemini": frozenset({"safetySettings", "labels", "generationConfig", "store"}),
+}  # fmt: skip
+"""What a caller may say although the provider cannot: where an answer is kept, cached and accounted, how its reasoning is shown."""
+
+_NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": False}
+"""Values that ask for what everybody does."""
+
+
+class Served(Struct, eq=False, kw_only=True):
+    """One request of a caller's, kept to read its answer by."""
+
+    caller: Dialect
+    dialect: Dialect
+    """The provider's."""
+    target: Target
+    request: ChatRequest
+    body: Mapping[str, Json]
+    operation: str
+    same: bool
+    """Whether both speak the same: then the body goes out as it is, and the answer comes in as it is."""
+    added: Mapping[str, Json]
+    finish: Callable[[dict[str, Json]], dict[str, Json]]
+    """What a provider of Chat Completions wants otherwise."""
+    usage: dict[str, Any] | None = None
+    """In OpenAI's form, once the answer was read."""
+
+    def write(self) -> HttpRequest:
+        written = self.dialect.write_request(self._empty() if self.same else self.request, self.target)
+        if self.same:
+            return msgspec.structs.replace(written, body=msgspec.json.encode({**self.body, **self.added}))
+        if not self.added and self.operation != "chat":
+            return written
+        body = msgspec.json.decode(written.body)
+        body = {**(self.finish(body) if self.operation == "chat" else body), **self.added}
+        return msgspec.structs.replace(written, body=msgspec.json.encode(body))
+
+    def _empty(self) -> ChatRequest:
+        """What tells address and headers."""
+        betas = self.request.extra.get("betas")
+        nobody = (Message(role="user", content=(Text(text="-"),)),)
+        extra = {} if betas is None else {"betas": betas}
+        return ChatRequest(model=self.target.model, messages=nobody, stream=self.request.stream, extra=extra)
+
+    def read(self, response: HttpResponse) -> dict[str, Json]:
+        """The answer's body in the caller's dialect. Raises HeadraceError for one that cannot be read."""
+        answer = self.dialect.read_response(response, self.request, self.target)
+        self.usage = None if answer.usage is None else write_usage(answer.usage)
+        if self.same:
+            body: dict[str, Json] = msgspec.json.decode(response.body)
+            return body
+        return self.caller.write_response(msgspec.structs.replace(answer, model=answer.model or self.target.model))
+
+    def used(self, body: Mapping[str, Json]) -> Any:
+        return self.usage
+
+    def read_stream(self) -> Passed | Rewritten:
+        reader = self.dialect.read_stream(self.request, self.target)
+        return Passed(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request))
+
+
+class Passed:
+    """A stream handed on event by event. The reader beside it sees errors, the proper end and the usage."""
+
+    __slots__ = ("_reader", "usage")
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self.usage: dict[str, Any] | None = None
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        self._note(self._reader.feed(frame, last=last))
+        data = frame.data.strip()
+        if not data or data[:6] == b"[DONE]":
+            return ()
+        try:
+            event = msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return ()  # cut: the reader says so in the end
+        return (event,) if isinstance(event, dict) else ()
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        self._note(self._reader.close())
+        return ()
+
+    def _note(self, events: Sequence[StreamEvent]) -> None:
+        for event in events:
+            if isinstance(event, UsageReported):
+                self.usage = write_usage(event.usage)
+
+
+class Rewritten:
+    """A stream of one dialect's as the events of another's."""
+
+    __slots__ = ("_frames", "_reader", "_writer", "usage")
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._frames = SseReader()
+        self.usage: dict[str, Any] | None = None
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        return self._told(b"".join(self._written(self._reader.feed(frame, last=last))))
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        data = b"".join(self._written(self._reader.close()))
+        return self._told(data + self._writer.close())
+
+    def _written(self, events: Sequence[StreamEvent]) -> Iterator[bytes]:
+        for event in events:
+            if isinstance(event, UsageReported):
+                self.usage = write_usage(event.usage)
+            yield self._writer.feed(event)
+
+    def _told(self, data: bytes) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(frame.data) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]
+
+
+def serve(
+    caller: str,
+    provider: str,
+    target: Target,
+    body: dict[str, Json],
+    control: Mapping[str, Any],
+    *,
+    stream: bool,
+    finish: Callable[[dict[str, Json]], dict[str, Json]],
+) -> Served:
+    """Read `body`, which is in the dialect `caller`, for a provider that speaks `provider`.
+
+    Raises BadRequestError for a body that is none, UnsupportedParamsError for what the provider's dialect cannot say, unless
+    `drop_params` or `additional_drop_params` leaves it out.
+    """
+    speaks, dialect = load(caller), load(provider)
+    body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
+    request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
+    same = caller == provider
+    if not same:
+        request = _sayable(request, caller, dialect, target, control)
+    return Served(
+        caller=speaks,
+        dialect=dialect,
+        target=target if same else replace(target, source=caller),
+        request=request,
+        body={name: value for name, value in body.items() if name not in _NOT_SENT.get(caller, ())},
+        operation=OPERATIONS.get(provider, provider),
+        same=same,
+        added=control.get("extra_body") or {},
+        finish=finish,
+    )
+
+
+def _sayable(request: ChatRequest, caller: str, dialect: Dialect, target: Target, control: Mapping[str, Any]) -> ChatRequest:
+    """`request` without what the provider cannot say, or a refusal that names it."""
+    allowed = control.get("allowed_openai_params") or ()
+    own = _own_words(request, caller)
+    unsaid = [name for name in (*dialect.unsaid(request), *own) if name not in allowed]
+    if unsaid and not control.get("drop_params"):
+        raise UnsupportedParamsError(
+            f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
+            model=target.model,
+            llm_provider=target.provider,
+        )
+    tools = tuple(tool for tool in request.tools if tool.type in _EVERYWHERE)
+    extra = {name: value for name, value in request.extra.items() if name not in own}
+    return msgspec.structs.replace(request, tools=tools, extra=extra)
+
+
+_EVERYWHERE: Final = ("function", "custom")
+
+
+def _own_words(request: ChatRequest, caller: str) -> list[str]:
+    """What only the caller's dialect knows: parameters that would be lost, and tools that its own providers run."""
+    harmless = _HARMLESS.get(caller, frozenset())
+    named = [name for name, value in request.extra.items() if name not in harmless and value not in (None, _NOTHING.get(name, _UNSAID))]
+    return named + [f"tool of type {kind!r}" for kind in dict.fromkeys(tool.type for tool in request.tools) if kind not in _EVERYWHERE]
+
+
+_UNSAID: Final = object()

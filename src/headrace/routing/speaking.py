@@ -1,0 +1,122 @@
+"""A Router's calls in other words than Chat Completions': OpenAI's Responses, Anthropic's Messages, Gemini's generateContent.
+
+A deployment whose provider speaks the caller's dialect is sent the request as it is; any other gets it translated. A response's id says
+which deployment keeps it: what asks for it again, goes on from it, cancels or deletes it goes there, from any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.errors import BadRequestError
+from headrace.served import (
+    CONTENT,
+    MESSAGES,
+    RESPONSE,
+    RESPONSE_CANCEL,
+    RESPONSE_DELETE,
+    RESPONSE_ITEMS,
+    RESPONSES,
+    DeleteResponseResult,
+    ResponseItemList,
+    ResponsesAPIResponse,
+    content_options,
+    read_id,
+    response_options,
+)
+
+
+class Speaking:
+    """What a Router offers to callers of other dialects. `Face` says what `_suspending` and `_blocking` are called for."""
+
+    _suspending: Any
+    _blocking: Any
+
+    def responses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+        """An answer in the words of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of its events.
+
+        With `previous_response_id` from the deployment that keeps that response.
+        """
+        return self._blocking(RESPONSES, model, input, bool(stream), response_options(options))
+
+    async def aresponses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+        """`responses`, for whoever awaits it."""
+        return await self._suspending(RESPONSES, model, input, bool(stream), response_options(options))
+
+    def get_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
+        """A response that a deployment keeps, by the id that this Router, or one with the same deployments, gave out."""
+        answer: ResponsesAPIResponse = self._blocking(RESPONSE, **_kept(response_id, options))
+        return answer
+
+    async def aget_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
+        answer: ResponsesAPIResponse = await self._suspending(RESPONSE, **_kept(response_id, options))
+        return answer
+
+    def delete_responses(self, response_id: str, **options: Any) -> DeleteResponseResult:
+        """Have the deployment forget a response."""
+        answer: DeleteResponseResult = self._blocking(RESPONSE_DELETE, **_kept(response_id, options))
+        return answer
+
+    async def adelete_responses(self, response_id: str, **options: Any) -> DeleteResponseResult:
+        answer: DeleteResponseResult = await self._suspending(RESPONSE_DELETE, **_kept(response_id, options))
+        return answer
+
+    def cancel_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
+        """Stop a response that is made in the background."""
+        answer: ResponsesAPIResponse = self._blocking(RESPONSE_CANCEL, **_kept(response_id, options))
+        return answer
+
+    async def acancel_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
+        answer: ResponsesAPIResponse = await self._suspending(RESPONSE_CANCEL, **_kept(response_id, options))
+        return answer
+
+    def list_input_items(self, response_id: str, **options: Any) -> ResponseItemList:
+        """What a response was asked with."""
+        answer: ResponseItemList = self._blocking(RESPONSE_ITEMS, **_kept(response_id, options))
+        return answer
+
+    async def alist_input_items(self, response_id: str, **options: Any) -> ResponseItemList:
+        answer: ResponseItemList = await self._suspending(RESPONSE_ITEMS, **_kept(response_id, options))
+        return answer
+
+    def anthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
+    ) -> Any:
+        """An answer in the words of Anthropic's Messages, from the group `model`; with `stream=True` a `Stream` of its events."""
+        return self._blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
+
+    async def aanthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
+    ) -> Any:
+        return await self._suspending(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
+
+    def generate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
+    ) -> Any:
+        """An answer in the words of Gemini's generateContent, from the group `model`; with `stream=True` a `Stream` of its pieces."""
+        return self._blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
+
+    async def agenerate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
+    ) -> Any:
+        return await self._suspending(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
+
+    def generate_content_stream(self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """`generate_content` with `stream=True`."""
+        return self.generate_content(model, contents, config, stream=True, **options)
+
+    async def agenerate_content_stream(self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        return await self.agenerate_content(model, contents, config, stream=True, **options)
+
+
+def _kept(response_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A call about a response that is kept somewhere. Raises BadRequestError for an id that does not say where."""
+    given = dict(options)
+    model = given.pop("model", None)
+    if model is None and (not isinstance(response_id, str) or read_id(response_id) is None):
+        raise BadRequestError(
+            "response_id does not say which deployment keeps the response: give an id that a Router gave out, or model= with the "
+            "group of the deployment"
+        )
+    return {"model": model or "-", "prompt": None, "stream": False, "options": given, "place": {"id": response_id}}

@@ -1,0 +1,241 @@
+"""What callers of other dialects than Chat Completions hold, and the kinds of call that give it to them."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from headrace.calls import Call, Operation, response_format
+from headrace.objects import JsonObject
+
+
+class ResponseUsage(JsonObject):
+    """Tokens, as Responses counts them: `input_tokens` includes cached ones, `output_tokens` reasoning."""
+
+    _parts = (
+        ("input_tokens_details", JsonObject.wrap, False),
+        ("output_tokens_details", JsonObject.wrap, False),
+    )
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_details: Any = None
+    output_tokens_details: Any = None
+
+
+class ResponseItem(JsonObject):
+    """One item of an answer: a message with its `content`, reasoning with its `summary`, a call, what a tool of the provider's did."""
+
+    _parts = (
+        ("content", JsonObject.wrap, True),
+        ("summary", JsonObject.wrap, True),
+        ("action", JsonObject.wrap, False),
+    )
+
+    type: str = ""
+    id: str | None = None
+    status: str | None = None
+
+
+class ResponsesAPIResponse(JsonObject):
+    """An answer of OpenAI's Responses."""
+
+    _parts = (
+        ("output", ResponseItem.wrap, True),
+        ("usage", ResponseUsage.wrap, False),
+        ("error", JsonObject.wrap, False),
+        ("incomplete_details", JsonObject.wrap, False),
+    )
+
+    id: str = ""
+    object: str = "response"
+    created_at: float = 0
+    model: str | None = None
+    status: str | None = None
+    output: list[ResponseItem]
+    usage: ResponseUsage | None = None
+    error: Any = None
+    incomplete_details: Any = None
+    instructions: Any = None
+    metadata: Any = None
+    previous_response_id: str | None = None
+
+    @property
+    def output_text(self) -> str:
+        """The texts of all its messages."""
+        messages = [item for item in self.output if item.type == "message"]
+        return "".join(part.text for item in messages for part in item.get("content") or () if part.get("type") == "output_text")
+
+
+class ResponsesAPIStreamingResponse(JsonObject):
+    """One event of a streamed answer of Responses: `type` says which, `response` and `item` are there where it tells one."""
+
+    _parts = (
+        ("response", ResponsesAPIResponse.wrap, False),
+        ("item", ResponseItem.wrap, False),
+        ("part", JsonObject.wrap, False),
+        ("annotation", JsonObject.wrap, False),
+    )
+
+    type: str = ""
+    sequence_number: int | None = None
+
+
+class DeleteResponseResult(JsonObject):
+    id: str = ""
+    object: str = "response"
+    deleted: bool = False
+
+
+class ResponseItemList(JsonObject):
+    """The items that a response was asked with, or the first part of them: `has_more` says so."""
+
+    _parts = (("data", ResponseItem.wrap, True),)
+
+    data: list[ResponseItem]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class AnthropicMessage(JsonObject):
+    """An answer of Anthropic's Messages, or one event of its stream."""
+
+    _parts = (
+        ("content", JsonObject.wrap, True),
+        ("usage", JsonObject.wrap, False),
+        ("message", JsonObject.wrap, False),
+        ("content_block", JsonObject.wrap, False),
+        ("delta", JsonObject.wrap, False),
+    )
+
+    type: str = ""
+
+
+class Content(JsonObject):
+    """What Gemini said, in `parts`."""
+
+    _parts = (("parts", JsonObject.wrap, True),)
+
+
+class Candidate(JsonObject):
+    _parts = (("content", Content.wrap, False),)
+
+
+class GenerateContentResponse(JsonObject):
+    """An answer of Gemini's generateContent, or one piece of its stream."""
+
+    _parts = (
+        ("candidates", Candidate.wrap, True),
+        ("usageMetadata", JsonObject.wrap, False),
+    )
+
+    candidates: list[Candidate]
+
+    @property
+    def text(self) -> str:
+        """What the first candidate said, without its thoughts."""
+        first = self.candidates[0].get("content") if self.candidates else None
+        parts = first.get("parts") or () if first is not None else ()
+        return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+
+
+RESPONSES: Final = Operation(
+    "responses", "input", ResponsesAPIResponse, ResponsesAPIStreamingResponse, dialect="openai_responses", stored=True
+)
+MESSAGES: Final = Operation("messages", "messages", AnthropicMessage, AnthropicMessage, dialect="anthropic_messages")
+CONTENT: Final = Operation("generate_content", "contents", GenerateContentResponse, GenerateContentResponse, dialect="gemini")
+
+RESPONSE: Final = Operation("response", "", ResponsesAPIResponse, None, method="GET", named=False, stored=True)
+RESPONSE_DELETE: Final = Operation("response", "", DeleteResponseResult, None, method="DELETE", named=False, stored=True)
+RESPONSE_CANCEL: Final = Operation("response_cancel", "", ResponsesAPIResponse, None, named=False, stored=True)
+RESPONSE_ITEMS: Final = Operation("response_items", "", ResponseItemList, None, method="GET", named=False, stored=True)
+
+
+# ---- ids: which deployment keeps a response ----------------------------------------------------------------------------------------
+
+_PREFIX: Final = "resp_"
+_OURS: Final = "headrace"
+
+
+def marked_id(deployment: str, id: str) -> str:
+    """A response's id that says where it is kept, for whoever asks any process for it later."""
+    return _PREFIX + urlsafe_b64encode(f"{_OURS};{deployment};{id}".encode()).decode().rstrip("=")
+
+
+def read_id(id: str) -> tuple[str, str] | None:
+    """The deployment and the provider's own id; None for an id that is the provider's own already."""
+    try:
+        text = urlsafe_b64decode(id.removeprefix(_PREFIX) + "=" * (-len(id.removeprefix(_PREFIX)) % 4)).decode()
+    except (NotBase64, ValueError):
+        return None
+    ours, _, rest = text.partition(";")
+    deployment, _, own = rest.rpartition(";")
+    return (deployment, own) if ours == _OURS and deployment and own else None
+
+
+def marked(body: dict[str, Any], deployment: str) -> dict[str, Any]:
+    """A response, or an event that tells one, with ids that say where it is kept."""
+    whole = body.get("response")
+    if isinstance(whole, dict):
+        return {**body, "response": marked(whole, deployment)}
+    if "type" in body and "output" not in body:
+        return body  # an event that tells none
+    ids = {name: marked_id(deployment, own) for name in ("id", "previous_response_id") if isinstance(own := body.get(name), str) and own}
+    return {**body, **ids}
+
+
+def unmarked(call: Call) -> Call:
+    """The call in the provider's own ids, and bound to the deployment that they name."""
+    for holder in (call.place, call.body):
+        name = "id" if holder is call.place else "previous_response_id"
+        found = read_id(said) if isinstance(said := holder.get(name), str) else None
+        if found is not None:
+            changed = {**holder, name: found[1]}
+            return msgspec.structs.replace(call, deployment=found[0], **({"place": changed} if name == "id" else {"body": changed}))
+    return call
+
+
+# ---- options in the callers' words -------------------------------------------------------------------------------------------------
+
+
+def response_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`text_format`, a pydantic class, as the form of the text."""
+    given = dict(options)
+    wanted = given.pop("text_format", None)
+    if wanted is None:
+        return given
+    form = response_format(wanted)
+    flat = {"type": form["type"], **form["json_schema"]} if isinstance(form, Mapping) and "json_schema" in form else form
+    return {**given, "text": {**(given.get("text") or {}), "format": flat}}
+
+
+def content_options(contents: Any, config: Mapping[str, Any] | None, options: Mapping[str, Any], *, stream: bool) -> tuple[Any, bool, Any]:
+    """Contents as a list, and Google's client's `config` as the fields of a body: what is none of its own is one of `generationConfig`."""
+    if isinstance(contents, str):
+        contents = [{"role": "user", "parts": [{"text": contents}]}]
+    elif isinstance(contents, Mapping):
+        contents = [contents]
+    said = {_camel(name): value for name, value in (config or {}).items() if value is not None}
+    top = {name: value for name, value in said.items() if name in _TOP}
+    instruction = top.get("systemInstruction")
+    if isinstance(instruction, str):
+        top["systemInstruction"] = {"parts": [{"text": instruction}]}
+    rest = {name: value for name, value in said.items() if name not in _TOP}
+    given = {(_camel(name) if _camel(name) in _TOP else name): value for name, value in options.items()}
+    return contents, stream, {**top, **({"generationConfig": rest} if rest else {}), **given}
+
+
+_TOP: Final = frozenset({
+    "systemInstruction", "tools", "toolConfig", "safetySettings", "cachedContent", "labels", "generationConfig",
+})  # fmt: skip
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -1,0 +1,126 @@
+"""Calls in other words than Chat Completions': OpenAI's Responses, Anthropic's Messages, Gemini's generateContent.
+
+Each has a blocking form and an `a…` form, and works with every provider: where the provider speaks the same dialect, request and answer
+go through as they are; where it does not, they are translated, and what cannot be said is refused by its name. Streams hand out the
+dialect's own events. All take the options of every call (`headrace.calls.CallOptions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.api import blocking, suspending
+from headrace.served import (
+    CONTENT,
+    MESSAGES,
+    RESPONSE,
+    RESPONSE_CANCEL,
+    RESPONSE_DELETE,
+    RESPONSE_ITEMS,
+    RESPONSES,
+    DeleteResponseResult,
+    ResponseItemList,
+    ResponsesAPIResponse,
+    content_options,
+    response_options,
+)
+
+
+def responses(input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+    """An answer in the words of OpenAI's Responses: a `ResponsesAPIResponse`, with `stream=True` a `Stream` of its events.
+
+    `instructions`, `tools`, `text`, `reasoning`, `previous_response_id`, … as OpenAI has them; `text_format` may be a pydantic class.
+    """
+    return blocking(RESPONSES, model, input, bool(stream), response_options(options))
+
+
+async def aresponses(input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(RESPONSES, model, input, bool(stream), response_options(options))
+
+
+def _at(provider: str) -> str:
+    """A name that leads to a provider and to none of its models."""
+    return f"{provider}/-"
+
+
+def get_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
+    """A response that the provider keeps, finished or not. `include` as OpenAI has it."""
+    answer: ResponsesAPIResponse = blocking(RESPONSE, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+async def aget_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
+    answer: ResponsesAPIResponse = await suspending(RESPONSE, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+def delete_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> DeleteResponseResult:
+    """Have the provider forget a response."""
+    answer: DeleteResponseResult = blocking(RESPONSE_DELETE, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+async def adelete_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> DeleteResponseResult:
+    answer: DeleteResponseResult = await suspending(RESPONSE_DELETE, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+def cancel_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
+    """Stop a response that is made in the background."""
+    answer: ResponsesAPIResponse = blocking(RESPONSE_CANCEL, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+async def acancel_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
+    answer: ResponsesAPIResponse = await suspending(RESPONSE_CANCEL, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+def list_input_items(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponseItemList:
+    """What a response was asked with. `limit`, `order`, `after`, `before`, `include` narrow it."""
+    answer: ResponseItemList = blocking(RESPONSE_ITEMS, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+async def alist_input_items(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponseItemList:
+    answer: ResponseItemList = await suspending(RESPONSE_ITEMS, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+def anthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+    """An answer in the words of Anthropic's Messages: an `AnthropicMessage`, with `stream=True` a `Stream` of its events.
+
+    `system`, `tools`, `thinking`, `metadata`, … as Anthropic has them.
+    """
+    return blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
+
+
+async def aanthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
+
+
+def generate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
+) -> Any:
+    """An answer in the words of Gemini's generateContent: a `GenerateContentResponse`, with `stream=True` a `Stream` of its pieces.
+
+    contents: a text, or Google's list of contents. config: as Google's client takes it, in either spelling; `generationConfig`,
+    `systemInstruction`, `tools`, … may be given as options as well.
+    """
+    return blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
+
+
+async def agenerate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
+) -> Any:
+    return await suspending(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
+
+
+def generate_content_stream(model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """`generate_content` with `stream=True`."""
+    return generate_content(model, contents, config, stream=True, **options)
+
+
+async def agenerate_content_stream(model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    return await agenerate_content(model, contents, config, stream=True, **options)
