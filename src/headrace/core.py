@@ -125,7 +125,8 @@ def _versions(provider: Provider, control: Mapping[str, Any]) -> _Versions:
 
 
 def _with_fields(to: Destination, environment: Mapping[str, str]) -> Destination:
-    said = {field: environment[name] for field, name in to.provider.fields.items() if environment.get(name)}
+    found = {field: next(filter(None, map(environment.get, names.split(","))), "") for field, names in to.provider.fields.items()}
+    said = {field: value for field, value in found.items() if value}
     return msgspec.structs.replace(to, defaults={**said, **to.defaults})
 
 
@@ -136,11 +137,12 @@ def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Map
     given = cloud_auth.given(to.provider, to.model, control, os.environ)
     if key is None and not given.own:
         key = find_key(to.provider, os.environ)
+    options, key = cloud_auth.exchanged(to.provider, given.options, key)
     versions = _versions(to.provider, control)
     base_url = base_url or find_base_url(to.provider, given.environment) or (to.provider.keyed_base_url if key else None)
     if key or not (base_url or to.provider.base_url):
         return _opened(to, key, base_url, versions)
-    signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, given.options, given.environment)
+    signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, options, given.environment)
     return _opened(to, None, base_url, versions, signer)
 
 

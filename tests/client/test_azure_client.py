@@ -8,7 +8,9 @@ import pytest
 from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 
 import headrace
-from headrace.core import destination
+from headrace.calls import CHAT as CHATTING
+from headrace.calls import prepare
+from headrace.core import _translation, destination, write
 
 VERSION = "2025-04-01-preview"
 
@@ -81,12 +83,10 @@ def test_where_a_call_goes(env: dict[str, str], options: dict[str, Any], url: st
 
 
 def written(model: str, options: dict[str, Any]) -> Any:
-    from headrace.calls import CHAT as CHATTING
-    from headrace.calls import prepare
-    from headrace.core import write
-
+    """The request of a chat, sent nowhere."""
     call = prepare(CHATTING, model, [{"role": "user", "content": "hi"}], False, options)
-    return write(call, destination(model, call.control))
+    to = destination(model, call.control)
+    return write(call, to, _translation(call, to))
 
 
 @pytest.mark.parametrize("series", ["o_series/", "gpt5_series/", ""])

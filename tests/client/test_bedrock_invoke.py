@@ -127,3 +127,13 @@ def test_novas_tokens_are_counted_by_a_header(client: Client, bedrock: Upstream)
     assert (told.data[0].embedding, told.usage.prompt_tokens) == ([0.5], 7)
     params = {"embeddingPurpose": "GENERIC_INDEX", "embeddingDimension": 256, "text": {"truncationMode": "END", "value": "a"}}
     assert bedrock.seen[0].body == {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": params}
+
+
+def test_cohere_embeds_a_list_at_once(client: Client, bedrock: Upstream) -> None:  # noqa: F811
+    bedrock.answer(Reply({"id": "1", "response_type": "embeddings_by_type", "embeddings": {"float": [[0.5], [1.0]]}, "texts": ["a", "b"]}))
+    told = client.call("embedding", "bedrock/us.cohere.embed-v4:0", ["a", "b"], dimensions=512, input_type="search_query")
+    assert [item.embedding for item in told.data] == [[0.5], [1.0]]
+    [seen] = bedrock.seen
+    assert seen.path == "/model/us.cohere.embed-v4%3A0/invoke"
+    assert "model" not in seen.body
+    assert (seen.body["texts"], seen.body["output_dimension"], seen.body["input_type"]) == (["a", "b"], 512, "search_query")

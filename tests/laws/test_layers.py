@@ -23,7 +23,12 @@ LAYERS: dict[str, int] = {
 }  # fmt: skip
 """Layer of each room, the public face `headrace` itself among the topmost. The longest matching name decides."""
 
-UPWARD: dict[tuple[str, str], str] = {}
+UPWARD: dict[tuple[str, str], str] = {
+    (
+        "headrace.providers.exchange",
+        "headrace.runtime.worlds",
+    ): "a token is fetched in the credentials' own thread, by the transport of all",
+}
 """Late imports that point up, importer and imported, each with its reason."""
 
 PACKAGES: dict[str, set[str]] = {
@@ -38,6 +43,7 @@ PACKAGES: dict[str, set[str]] = {
 """Packages from elsewhere that a room may import."""
 
 OWN_CHANCE: dict[tuple[str, str], str] = {
+    ("headrace.providers.exchange", "time"): "a token's life is told in seconds from now",
     ("headrace.providers.cloud_auth", "time"): "credentials end at a moment of the wall clock in every world; tests hand in their own",
     ("headrace.multipart", "secrets"): "a boundary that whoever wrote the file cannot have put into it",
     ("headrace.limits.limiter", "random"): "breaks ties between equally full deployments; tests hand in a seeded generator",

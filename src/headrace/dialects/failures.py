@@ -149,7 +149,7 @@ def read_said(body: Any, response: HttpResponse) -> Said:
         return Said(_text(body["detail"]), _code(body.get("code")), _code(body.get("type")))
     message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     code = _aws_type(body, response) or next((code for name in _CODE_FIELDS if (code := _code(body.get(name)))), None)
-    text = _text(message) if message else f"status {response.status}"
+    text = _text(message) if message else f"status {response.status}" if response.status >= 300 else "no message"
     return Said(text, code, _code(body.get("type")), _code(body.get("param")), status=_status(body))
 
 

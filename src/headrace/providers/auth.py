@@ -16,6 +16,7 @@ def headers_for(provider: Provider, key: str | None) -> HeaderPairs:
         return ()
     if not key.isascii() or not key.isprintable():
         raise ConfigurationError(f"the key for {provider.name} holds what no header can carry: copy it again without line breaks")
+    key = key.removeprefix(provider.auth.cut)
     if provider.auth.header:
         return ((provider.auth.header, key),)
     return (("authorization", f"Bearer {key}"),)

@@ -55,10 +55,12 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """The header that takes the bare key; empty for `Authorization: Bearer`."""
     optional: bool = False
     """Calls go out without a key as well: local servers, mostly."""
-    sign: Literal["", "aws", "google", "entra"] = ""
+    sign: Literal["", "aws", "google", "entra", "databricks", "ibm"] = ""
     """Whose credentials sign a call that has no key (`providers.cloud_auth`); empty for nobody's."""
     service: str = ""
     """The service's name in AWS's signature."""
+    cut: str = ""
+    """What people write before a key to tell its kind, and no header says."""
 
     @property
     def kind(self) -> Literal["bearer", "header", "none"]:
@@ -77,6 +79,8 @@ class Quirk(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     operation: str = ""
     """`chat`, `completions` or `embeddings`; empty for all of them."""
     rename: dict[str, str] = {}
+    rename_texts: dict[str, str] = {}
+    """Renamed where the value is a text; objects keep their name."""
     drop: tuple[str, ...] = ()
     """Left out: the provider does by itself what they ask for."""
     refuse: tuple[str, ...] = ()
@@ -132,7 +136,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     headers: dict[str, str] = {}
     """Sent with every call."""
     fields: dict[str, str] = {}
-    """Fields of the body that an environment variable holds, by its name, unless the caller gives his own."""
+    """Fields of the body that an environment variable holds, the first of `ONE,OTHER` that is set, unless the caller gives his own."""
     variants: tuple[Variant, ...] = ()
     """Models and addresses that the row does not hold for, the first that matches."""
     bare_model: str = ""
@@ -254,16 +258,19 @@ class Catalog:
         return None if name is None else self._rows[name]
 
     def at(self, base_url: str) -> Provider | None:
-        """The provider that answers at `base_url`: same host, and the path of a known address or below it.
+        """The provider that answers at `base_url`: same host, and the path of a known address or below it, the longest.
 
         Nobody for an address of this machine: any server may answer there.
         """
         if split_url(base_url).hostname in _HERE:
             return None
-        for provider in self._rows.values():
-            if any(_within(base_url, known) for known in (provider.base_url, *provider.other_base_urls)):
-                return provider
-        return None
+        within = [
+            (len(known), provider)
+            for provider in self._rows.values()
+            for known in (provider.base_url, *provider.other_base_urls)
+            if _within(base_url, known)
+        ]
+        return max(within, key=lambda found: found[0])[1] if within else None
 
     def owner(self, model: str) -> Provider | None:
         """The provider a bare model name belongs to, for the few that everybody knows."""

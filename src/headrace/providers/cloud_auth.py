@@ -22,7 +22,8 @@ from headrace.calls import CloudOptions, shape
 from headrace.dialects.failures import mask
 from headrace.errors import AuthenticationError, ConfigurationError, Failure, HeadraceError, Kind, error_of
 from headrace.ports import Clock, Waiter
-from headrace.providers.catalog import Provider, split_url
+from headrace.providers import exchange
+from headrace.providers.catalog import Provider, missing_key, split_url
 from headrace.wire import HttpRequest
 
 EARLY: Final = 900.0
@@ -149,6 +150,8 @@ _PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "aws": ("aws_",),
     "google": ("vertex_",),
     "entra": ("azure_", "tenant_id", "client_id", "client_secret"),
+    "databricks": ("client_id", "client_secret"),
+    "ibm": ("watsonx_",),
 }
 
 _PLACES: Final = frozenset({
@@ -168,6 +171,8 @@ _VARIABLES: Final[Mapping[str, str]] = {
 
 _FOUND: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "entra": (("azure_ad_token", "AZURE_AD_TOKEN"),),
+    "databricks": (("client_id", "DATABRICKS_CLIENT_ID"), ("client_secret", "DATABRICKS_CLIENT_SECRET")),
+    "ibm": (("watsonx_token", "WATSONX_TOKEN"), ("watsonx_iam_url", "WATSONX_IAM_URL")),
     "google": (("vertex_credentials", "VERTEXAI_CREDENTIALS"), ("vertex_credentials", "VERTEX_CREDENTIALS")),
 }
 """Variables that stand for an option and are none of the cloud's own library's, in litellm's words."""
@@ -236,12 +241,30 @@ def region_of(model: str) -> str:
 def signer_for(provider: Provider, base_url: str, options: Options, environment: Mapping[str, str]) -> Signer:
     """The signer of all calls with these options. Raises ConfigurationError naming the missing package or option."""
     scheme = provider.auth.sign
-    package, extra = _PACKAGES[scheme]
-    own_token = scheme == "entra" and any(name in ("azure_ad_token", "azure_ad_token_provider") for name, _ in options)
-    if not own_token and not _installed(package):
+    _checked_library(provider, options)
+    if scheme in _NEEDED and not any(set(names) <= dict(options).keys() for names in _NEEDED[scheme]):
+        raise AuthenticationError(missing_key(provider), provider.name)
+    place = _region(provider, base_url, options, environment) if scheme == "aws" else _host(base_url) if scheme == "databricks" else ""
+    return _signer(provider.name, scheme, place, provider.auth.service or "bedrock", options)
+
+
+def exchanged(provider: Provider, options: Options, key: str | None) -> tuple[Options, str | None]:
+    """Options and key; where a key is not shown but exchanged for tokens, it is an option."""
+    if not key or provider.auth.sign != "ibm":
+        return options, key
+    return tuple(pair for pair in (*options, ("api_key", key)) if pair[0] != "watsonx_token"), None
+
+
+def _host(address: str) -> str:
+    parts = split_url(address)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _checked_library(provider: Provider, options: Options) -> None:
+    package, extra = _PACKAGES.get(provider.auth.sign, ("", ""))
+    own_token = any(name in ("azure_ad_token", "azure_ad_token_provider") for name, _ in options)
+    if package and not own_token and not _installed(package):
         raise ConfigurationError(f"{provider.name} needs {package} to sign its calls: pip install headrace[{extra}], or pass api_key=")
-    region = _region(provider, base_url, options, environment) if scheme == "aws" else ""
-    return _signer(provider.name, scheme, region, provider.auth.service or "bedrock", options)
 
 
 _PACKAGES: Final[Mapping[str, tuple[str, str]]] = {
@@ -249,7 +272,13 @@ _PACKAGES: Final[Mapping[str, tuple[str, str]]] = {
     "google": ("google.auth", "vertex"),
     "entra": ("azure.identity", "azure"),
 }
-"""The library each scheme is done with, and the extra that brings it."""
+"""The library each scheme is done with, and the extra that brings it; the others need none."""
+
+_NEEDED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "databricks": (("client_id", "client_secret"),),
+    "ibm": (("api_key",), ("watsonx_token",)),
+}
+"""Options of which one set has to be there: nothing else is looked for."""
 
 
 def _installed(package: str) -> bool:
@@ -278,12 +307,14 @@ REGION_VARIABLES: Final = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"
 
 
 @lru_cache(maxsize=256)
-def _signer(provider: str, scheme: str, region: str, service: str, options: Options) -> Signer:
+def _signer(provider: str, scheme: str, place: str, service: str, options: Options) -> Signer:
     said = dict(options)
     makers: Mapping[str, Callable[[], Credentials]] = {
-        "aws": lambda: Aws(said, region, service),
+        "aws": lambda: Aws(said, place, service),
         "google": lambda: google(said),
         "entra": lambda: entra(said),
+        "databricks": lambda: Bearer(lambda: exchange.databricks(said, place)),
+        "ibm": lambda: Bearer(lambda: exchange.ibm(said)),
     }
     return Signer(provider, makers[scheme]())
 

@@ -32,6 +32,7 @@ def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: boo
             model=body.get("model"),
             llm_provider=provider,
         )
-    left_out = {*refused, *quirk.drop, *(name for name, other in quirk.rename.items() if other in body)}
-    written = {quirk.rename.get(name, name): value for name, value in body.items() if name not in left_out}
+    rename = {**quirk.rename, **{name: other for name, other in quirk.rename_texts.items() if isinstance(body.get(name), str)}}
+    left_out = {*refused, *quirk.drop, *(name for name, other in rename.items() if other in body)}
+    written = {rename.get(name, name): value for name, value in body.items() if name not in left_out}
     return {**quirk.default, **written}

@@ -24,8 +24,8 @@ def read_inside(name: str, data: bytes, target: Target) -> Failure:
     """What an exception among a stream's messages means, or an error in the body of a reply with status 200."""
     body = _decoded(data)
     if not isinstance(body, Mapping):
-        body = {"message": data[:500].decode("utf-8", "replace") or "no message"}
-    body = {"message": "no message", **body, **({"__type": name} if name else {})}
+        body = {"message": data[:500].decode("utf-8", "replace")}
+    body = {**body, **({"__type": name} if name else {})}
     failure = failures.read_error_inside(body, provider=target.provider, model=target.model)
     told = failure.message.removeprefix(f"{target.provider}: ")
     return msgspec.structs.replace(failure, message=f"{target.provider}: {name}: {told}") if name else failure

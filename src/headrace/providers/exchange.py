@@ -1,0 +1,78 @@
+"""Keys that are not shown but exchanged for tokens: IBM Cloud's IAM, and OAuth's client credentials at Databricks.
+
+One form is posted and one token comes back, so no library is needed; it goes through the transport that all blocking calls share.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from headrace.bridge import complete
+from headrace.dialects.failures import read_error
+from headrace.errors import AuthenticationError, Failure, Kind, error_of, failure_of
+from headrace.wire import HttpRequest, HttpResponse, Timeouts, TransportError
+
+Fetch = Callable[[HttpRequest], HttpResponse]
+
+IAM: Final = "https://iam.cloud.ibm.com/identity/token"
+
+
+def ibm(options: Mapping[str, Any], fetch: Fetch | None = None) -> tuple[str, float | None]:
+    """A token of IBM Cloud for `api_key`, or the one that was given (cloud.ibm.com/apidocs/iam-identity-token-api, read 2026-11)."""
+    if token := options.get("watsonx_token"):
+        return str(token), None
+    form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey", "apikey": options["api_key"]}
+    return _token("watsonx", options.get("watsonx_iam_url", IAM), form, (), fetch)
+
+
+def databricks(options: Mapping[str, Any], address: str, fetch: Fetch | None = None) -> tuple[str, float | None]:
+    """A service principal's token of the workspace at `address` (docs.databricks.com/dev-tools/auth/oauth-m2m, read 2026-11)."""
+    pair = base64.b64encode(f"{options['client_id']}:{options['client_secret']}".encode()).decode()
+    form = {"grant_type": "client_credentials", "scope": "all-apis"}
+    return _token("databricks", f"{address}/oidc/v1/token", form, (("authorization", f"Basic {pair}"),), fetch)
+
+
+class _Granted(msgspec.Struct):
+    access_token: str
+    expires_in: float | None = None
+    """Seconds."""
+
+
+_decode: Final = msgspec.json.Decoder(_Granted).decode
+
+
+def _token(
+    provider: str, url: str, form: Mapping[str, str], headers: tuple[tuple[str, str], ...], fetch: Fetch | None
+) -> tuple[str, float | None]:
+    usual = (("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json"))
+    began = time.time()
+    response = (fetch or _fetched)(HttpRequest("POST", url, (*usual, *headers), urlencode(form).encode()))
+    if response.status >= 300:
+        raise error_of(_refusal(read_error(response, provider=provider, model="")))
+    try:
+        granted = _decode(response.body)
+    except msgspec.DecodeError:
+        raise AuthenticationError(f"{provider}: {url} answered without a token", provider) from None
+    return granted.access_token, None if granted.expires_in is None else began + granted.expires_in
+
+
+def _refusal(failure: Failure) -> Failure:
+    """A token service refuses a bad key as a bad request (IBM) or a client it does not know (OAuth): to a caller both are his key."""
+    kind = Kind.AUTHENTICATION if failure.kind in (Kind.BAD_REQUEST, Kind.PERMISSION, Kind.NOT_FOUND) else failure.kind
+    return msgspec.structs.replace(failure, kind=kind, sent=False)
+
+
+def _fetched(request: HttpRequest) -> HttpResponse:
+    from headrace.runtime.worlds import RealWorlds  # late, and up: a token is fetched in a thread of its own, by the real transport
+
+    try:
+        return complete(RealWorlds().blocking().transport.fetch(request, Timeouts(connect=10.0, total=30.0)))
+    except TransportError as error:
+        host = request.url.split("/")[2]
+        raise error_of(msgspec.structs.replace(failure_of(error, provider="", model="", host=host), sent=False)) from error
