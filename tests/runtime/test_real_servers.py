@@ -12,8 +12,10 @@ import aiohttp.web
 import httpx2
 import pytest
 import uvicorn
+from tests.runtime import programs
 from tests.runtime.wires import ASYNC, SYNC, post
 
+import headrace
 from headrace.bridge import complete
 from headrace.runtime.httpx2_transport import AsyncHttpx2Transport, SyncHttpx2Transport
 from headrace.wire import Fault, Timeouts, TransportError
@@ -94,6 +96,18 @@ def aiohttp_url() -> Iterator[str]:
     loop.close()
 
 
+@pytest.fixture(scope="module")
+def node_url() -> Iterator[str]:
+    with programs.node() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def nginx_url(uvicorn_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with programs.nginx(uvicorn_url.removeprefix("http://"), tmp_path_factory.mktemp("nginx")) as url:
+        yield url
+
+
 async def lines(stream: Any) -> AsyncIterator[bytes]:
     while data := await stream.read():
         yield data
@@ -123,7 +137,7 @@ async def with_httpx2(url: str) -> None:
         await asyncio.sleep(0.05)  # closings of left streams are still on their way
 
 
-@pytest.mark.parametrize("server", ["uvicorn_url", "uvicorn_h11_url", "aiohttp_url"])
+@pytest.mark.parametrize("server", ["uvicorn_url", "uvicorn_h11_url", "aiohttp_url", "node_url", "nginx_url"])
 @pytest.mark.parametrize("kind", ["async", "sync", "httpx2-async", "httpx2-sync"])
 def test_a_transport_gets_on_with_a_server(kind: str, server: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(server)
@@ -137,6 +151,19 @@ def test_a_transport_gets_on_with_a_server(kind: str, server: str, request: pyte
         case _:
             with httpx2.Client(trust_env=False) as client:
                 complete(exercise(SyncHttpx2Transport(client), url))
+
+
+def ask(url: str) -> Any:
+    return headrace.completion("openai/m", [{"role": "user", "content": "hi" * 1000}], base_url=url, api_key="sk-test", num_retries=0)
+
+
+def test_nginxs_own_error_pages_are_errors_of_their_status(nginx_url: str) -> None:
+    """HTML, from a gateway whose server is away and from one that takes no long prompts."""
+    with pytest.raises(headrace.BadGatewayError, match="502"):
+        ask(f"{nginx_url}/nobody")
+    with pytest.raises(headrace.HeadraceError) as caught:
+        ask(f"{nginx_url}/small")
+    assert caught.value.status_code == 413
 
 
 async def refused() -> None:
