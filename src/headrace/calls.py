@@ -102,6 +102,8 @@ class CallOptions(CloudOptions, total=False):
     """The provider, when the model's name does not say it."""
     timeout: float | Timeouts | Any | None
     """Seconds for the whole call (for a stream: to the first token, and between tokens), or `Timeouts` for each phase."""
+    request_timeout: float | Timeouts | Any | None
+    """The same as `timeout`, in litellm's word; `timeout` wins."""
     num_retries: int | None
     max_retries: int | None
     drop_params: bool | None
@@ -283,6 +285,8 @@ def prepare(
             control[name] = value
         else:
             body[name] = value
+    if "request_timeout" in control:
+        control.setdefault("timeout", control.pop("request_timeout"))
     if "response_format" in body:
         body["response_format"] = response_format(body["response_format"])
     encoded = NOTHING
@@ -307,9 +311,19 @@ def _opened(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 def _encode_prompt(operation: Operation, prompt: Any) -> msgspec.Raw:
     if operation is CHAT and (not isinstance(prompt, list | tuple) or not prompt):
         raise BadRequestError(f"messages must be a non-empty list of messages, got {shape(prompt)}")
+    if operation is CHAT:
+        _check_messages(prompt)
     if operation is not CHAT and not prompt:
         raise BadRequestError(f"{operation.prompt} must not be empty, got {shape(prompt)}")
     return msgspec.Raw(encode(prompt))
+
+
+def _check_messages(messages: Sequence[Any]) -> None:
+    for number, message in enumerate(messages):
+        if type(message) is not dict and not isinstance(message, Mapping) and not hasattr(message, "model_dump"):
+            raise BadRequestError(
+                f"messages[{number}] must be a mapping such as {{'role': 'user', 'content': 'Hello'}}, got {shape(message)}"
+            )
 
 
 def response_format(wanted: Any) -> Any:
@@ -381,12 +395,21 @@ def _seconds(timeout: float, stream: bool) -> Timeouts:
     return Timeouts(connect=min(10.0, timeout), total=timeout)
 
 
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def timeouts_of(timeout: Any, stream: bool) -> Timeouts:
     """A number of seconds, `Timeouts`, or an object with httpx's `connect` and `read`."""
     if timeout is None:
         return _seconds(DEFAULT_TIMEOUT, stream)
     if isinstance(timeout, Timeouts):
         return timeout
+    if isinstance(timeout, str):  # YAML and .env give them
+        timeout = _number(timeout)
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
         if not 0 < timeout < float("inf"):
             raise ConfigurationError(f"timeout must be a positive number of seconds, got {timeout!r}")

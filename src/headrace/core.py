@@ -93,16 +93,23 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     """
     base_url = control.get("base_url") or control.get("api_base")
     key = control.get("api_key")
+    provider, organization = control.get("custom_llm_provider"), control.get("organization")
+    _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
     headers = _merged(control.get("headers"), control.get("extra_headers"))
-    to = _resolved(model, control.get("custom_llm_provider"), base_url, control.get("organization"), headers, catalog().revision)
-    if key is not None and not isinstance(key, str):
-        raise ConfigurationError(f"api_key must be a string, got {shape(key)}")
+    to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
     if to.provider.auth.sign:
         opened = _in_cloud(to, key, base_url, control)
     else:
         key = find_key(to.provider, os.environ) if key is None else key
         opened = _opened(to, key, base_url or find_base_url(to.provider, os.environ), _versions(to.provider, control))
     return _with_fields(opened, os.environ) if opened.provider.fields else opened
+
+
+def _texts(**named: Any) -> None:
+    """Raises ConfigurationError for what is given and no text."""
+    for name, value in named.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be a string, got {shape(value)}")
 
 
 class _Versions(NamedTuple):
@@ -199,17 +206,21 @@ def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Ver
     return Destination(placed(provider, address), model, address, _last_wins(headers), account=account, query=query, signer=signer)
 
 
-def _checked(base_url: Any) -> None:
+def _checked(base_url: str | None) -> None:
     """Raises ConfigurationError for what cannot be an address."""
     if base_url is None:
         return
-    if not isinstance(base_url, str):
-        raise ConfigurationError(f"base_url must be a string, got {shape(base_url)}")
     parts = split_url(base_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(
             f"base_url must begin with http:// or https:// and name a host, got {shape(base_url)}; e.g. https://api.openai.com/v1"
         )
+    try:
+        parts.port  # noqa: B018  # urllib looks at it only when asked
+    except ValueError:
+        raise ConfigurationError("base_url has a port that is no number from 0 to 65535; e.g. http://127.0.0.1:8000/v1") from None
+    if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+        raise ConfigurationError("base_url holds spaces or characters that no address can carry: write them as %20 and the like")
 
 
 def _last_wins(pairs: HeaderPairs) -> HeaderPairs:

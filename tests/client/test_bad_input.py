@@ -33,6 +33,14 @@ def test_a_missing_key_names_the_variable(client: Client, monkeypatch: pytest.Mo
         ({"num_retries": -1}, headrace.ConfigurationError, "num_retries must be a whole number"),
         ({"base_url": "example.com"}, headrace.ConfigurationError, "base_url must begin with http"),
         ({"base_url": 7}, headrace.ConfigurationError, "base_url must be a string"),
+        ({"base_url": ["http://a"]}, headrace.ConfigurationError, "base_url must be a string, got a list of 1 items"),
+        ({"base_url": "http://127.0.0.1:99999/v1"}, headrace.ConfigurationError, "base_url has a port that is no number from 0 to 65535"),
+        ({"base_url": "http://127.0.0.1:http/v1"}, headrace.ConfigurationError, "base_url has a port"),
+        ({"base_url": "http://127.0.0.1:80/v 1"}, headrace.ConfigurationError, "base_url holds spaces"),
+        ({"custom_llm_provider": 3}, headrace.ConfigurationError, "custom_llm_provider must be a string, got the int 3"),
+        ({"custom_llm_provider": "opnai"}, headrace.BadRequestError, "(?s)'opnai' \\(from custom_llm_provider\\).*openai"),
+        ({"organization": ["o"]}, headrace.ConfigurationError, "organization must be a string"),
+        ({"request_timeout": -1}, headrace.ConfigurationError, "timeout must be a positive number"),
         ({"extra_body": [1]}, headrace.BadRequestError, "extra_body must be a mapping"),
         ({"extra_headers": "x"}, headrace.BadRequestError, "extra_headers must be a mapping"),
         ({"api_key": 5}, headrace.ConfigurationError, "api_key must be a string"),
@@ -50,6 +58,22 @@ def test_wrong_arguments_are_named(client: Client, options: dict[str, Any], kind
 def test_messages_must_be_a_list(client: Client, messages: Any) -> None:
     with pytest.raises(headrace.BadRequestError, match="messages must be a non-empty list"):
         client.call("completion", "openai/m", messages)
+
+
+@pytest.mark.parametrize("message", ["hi", 5, None, ["user", "hi"]])
+def test_a_message_that_is_none_is_named_by_its_place(client: Client, upstream: Upstream, message: Any) -> None:
+    with pytest.raises(headrace.BadRequestError, match=r"messages\[1\] must be a mapping such as {'role': 'user'"):
+        client.call("completion", "openai/m", [{"role": "user", "content": "hi"}, message])
+    assert upstream.seen == []
+
+
+@pytest.mark.parametrize("name", ["timeout", "request_timeout"])
+@pytest.mark.parametrize("seconds", [0.2, "0.2"])
+def test_time_limits_as_litellm_and_yaml_give_them(client: Client, upstream: Upstream, name: str, seconds: Any) -> None:
+    upstream.answer(Reply(CHAT, delay=10))
+    with pytest.raises(headrace.Timeout):
+        client.chat(**{name: seconds})
+    assert name not in upstream.seen[0].body
 
 
 def test_an_empty_embedding_input_is_refused(client: Client) -> None:
