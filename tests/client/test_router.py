@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -103,6 +104,58 @@ def test_deployments_come_and_go(client: Client, upstream: Upstream) -> None:
     router.set_model_list([entry(upstream, "new")])
     assert router.get_model_names() == ["new"]
     assert [item["model_name"] for item in router.model_list] == ["new"]
+
+
+def test_deployments_are_looked_up_in_litellms_words(upstream: Upstream) -> None:
+    first = {**entry(upstream), "model_info": {"id": "one", "tier": "free"}}
+    router = headrace.Router([first, entry(upstream, "claude")], model_group_alias={"gpt-4": "gpt"})
+    assert [item["model_name"] for item in router.get_model_list()] == ["gpt", "claude"]
+    assert router.get_model_list(model_name="gpt-4") == [first]
+    assert router.get_model_list(model_name="nobody") == []
+    assert router.get_model_ids(model_name="gpt") == ["one"]
+    found = router.get_deployment(model_id="one")
+    assert found is router.get_deployment_by_model_group_name("gpt")
+    assert found is not None
+    assert (found.model_name, found.litellm_params["model"], found.model_info) == ("gpt", "openai/m", {"id": "one", "tier": "free"})
+    assert router.get_deployment_by_model_group_name("nobody") is None
+
+
+@pytest.mark.parametrize("put", ["upsert_deployment", "set_model_list"])
+def test_a_deployment_with_the_same_id_and_another_key_is_another(client: Client, upstream: Upstream, put: str) -> None:
+    """It once went on with the old key."""
+
+    def keyed(key: str) -> dict[str, Any]:
+        params = {"model": "openai/m", "base_url": upstream.url, "api_key": key}
+        return {"model_name": "gpt", "model_info": {"id": "one"}, "litellm_params": params}
+
+    router = headrace.Router([keyed("sk-old-12345")])
+    new = keyed("sk-new-12345")
+    getattr(router, put)(new if put == "upsert_deployment" else [new])
+    client.call("completion", "gpt", MESSAGES, on=router)
+    assert router.get_model_ids() == ["one"]
+    assert upstream.seen[0].headers["authorization"] == "Bearer sk-new-12345"
+
+
+def test_a_deployment_that_is_the_same_as_before_keeps_its_books(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router([entry(upstream, rpm=1)])
+    client.call("completion", "gpt", MESSAGES, on=router)
+    router.set_model_list(router.get_model_list())
+    with pytest.raises(headrace.RateLimitError):
+        client.call("completion", "gpt", MESSAGES, on=router, max_wait=0)
+
+
+def test_who_waits_while_all_deployments_are_swapped_goes_to_the_new_ones(upstream: Upstream) -> None:
+    async def main() -> Any:
+        queued = asyncio.Event()
+        router = headrace.Router([entry(upstream, rpm=1)], on_event=lambda event: queued.set() if event.kind == "queued" else None)
+        await router.acompletion("gpt", MESSAGES)
+        waiting = asyncio.ensure_future(router.acompletion("gpt", MESSAGES))
+        await queued.wait()
+        router.set_model_list([entry(upstream, rpm=1, api_key="sk-another-12345")])
+        return await asyncio.wait_for(waiting, 10)
+
+    assert asyncio.run(main()).choices[0].message.content == "hello"
+    assert upstream.seen[1].headers["authorization"] == "Bearer sk-another-12345"
 
 
 def test_a_call_may_bring_its_own_key_and_address(client: Client, upstream: Upstream) -> None:

@@ -1,7 +1,7 @@
 """Limits as a scheduler: every limit respected, every token of it used, nobody refused who could have waited."""
 
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
-from headrace.limits.limiter import Availability, Limiter, LimiterSettings, Reservation
+from headrace.limits.limiter import Availability, Limiter, LimiterSettings, Place, Reservation
 from headrace.limits.profile import Profile, override, profile_of
 from headrace.limits.queue import Priority
 from headrace.limits.scheduler import Ask, Candidate
@@ -15,6 +15,7 @@ __all__ = [
     "Limit",
     "Limiter",
     "LimiterSettings",
+    "Place",
     "Priority",
     "Profile",
     "QuotaView",

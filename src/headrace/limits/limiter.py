@@ -10,7 +10,7 @@ import math
 import random as random_module
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -137,6 +137,16 @@ class _Group(Group):
         self.wake_at = self.opens_at = math.inf
 
 
+class Place(Struct, frozen=True):
+    """A deployment as it is added: the groups it serves, and the limits of its account."""
+
+    deployment: str
+    groups: Sequence[str]
+    limits: Sequence[Limit]
+    profile: Profile
+    account: str | None = None
+
+
 ROUNDING: Final = 1e-6
 """Seconds by which a sum of moments may be off."""
 
@@ -171,17 +181,41 @@ class Limiter:
         self, deployment: str, *, group: str | Sequence[str], limits: Sequence[Limit], profile: Profile, account: str | None = None
     ) -> None:
         """Let `deployment` serve one or more groups. Deployments of the same account share its limits."""
-        names = (group,) if isinstance(group, str) else tuple(group)
+        self.swap((), [Place(deployment, (group,) if isinstance(group, str) else tuple(group), limits, profile, account)])
+
+    def remove(self, deployment: str) -> None:
+        """Send nothing there any more; what is under way is settled as ever. Calls that could go nowhere else are refused."""
+        self.swap([deployment], ())
+
+    def swap(self, gone: Iterable[str], come: Iterable[Place]) -> None:
+        """Remove and add in one moment: whoever waits in line sees what stands at its end, and is refused only if nothing does."""
+        changed: dict[str, None] = {}
         with self._lock:
-            if deployment in self._members:
-                raise ConfigurationError(f"deployment {deployment!r} is there already: remove it first")
-            ledger = self._ledger(account or deployment, limits, profile)
-            member = self._members[deployment] = Member(deployment, ledger, names)
-            for name in names:
-                found = self._groups.setdefault(name, _Group(name))
-                found.members.append(member)
-                ledger.groups[name] = found
-                self._look_again(found)
+            for deployment in gone:
+                changed |= dict.fromkeys(self._withdraw(deployment))
+            for place in come:
+                self._settle_in(place)
+                changed |= dict.fromkeys(place.groups)
+            for name in changed:
+                self._look_again(self._groups[name])
+
+    def _withdraw(self, deployment: str) -> Sequence[str]:
+        member = self._members.pop(deployment, None)
+        if member is None:
+            return ()
+        for name in member.groups:
+            self._groups[name].members.remove(member)
+        return member.groups
+
+    def _settle_in(self, place: Place) -> None:
+        if place.deployment in self._members:
+            raise ConfigurationError(f"deployment {place.deployment!r} is there already: remove it first")
+        ledger = self._ledger(place.account or place.deployment, place.limits, place.profile)
+        member = self._members[place.deployment] = Member(place.deployment, ledger, tuple(place.groups))
+        for name in place.groups:
+            found = self._groups.setdefault(name, _Group(name))
+            found.members.append(member)
+            ledger.groups[name] = found
 
     def _ledger(self, name: str, limits: Sequence[Limit], profile: Profile) -> Ledger:
         ledger = self._ledgers.get(name)
@@ -193,15 +227,6 @@ class Limiter:
         else:
             ledger.account.configure(limits, profile)  # it was left, and its books are still open
         return ledger
-
-    def remove(self, deployment: str) -> None:
-        """Send nothing there any more; what is under way is settled as ever. Calls that could go nowhere else are refused."""
-        with self._lock:
-            gone = self._members.pop(deployment, None)
-            for name in gone.groups if gone is not None else ():
-                group = self._groups[name]
-                group.members.remove(gone)  # type: ignore[arg-type]
-                self._look_again(group)
 
     def _look_again(self, group: _Group) -> None:
         """The deployments are others now: where may those go who wait?"""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from headrace.calls import CallOptions, shape, whole_number
 from headrace.errors import ConfigurationError
@@ -73,7 +74,27 @@ class Deployment(Struct, frozen=True, eq=False):
     profile: str | Mapping[str, Any] | None
     """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
     given: Mapping[str, Any]
-    """The entry as it was configured."""
+    """The entry as it was configured; last, for `same` looks at all the rest."""
+
+    @property
+    def model_name(self) -> str:
+        """The same as `group`, in litellm's word."""
+        return self.group
+
+    @property
+    def litellm_params(self) -> Mapping[str, Any]:
+        """As they were configured."""
+        params: Mapping[str, Any] = self.given["litellm_params"]
+        return params
+
+    @property
+    def model_info(self) -> Mapping[str, Any]:
+        """As configured, with the id."""
+        return {**(self.given.get("model_info") or {}), "id": self.id}
+
+    def same(self, other: Deployment) -> bool:
+        """Whether both call the same place in the same way under the same limits, however they were written."""
+        return astuple(self)[:-1] == astuple(other)[:-1]
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} {self.group!r} {self.model}>"
@@ -179,7 +200,10 @@ def _params(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "litellm_params" not in entry:
         raise ConfigurationError(f"{where}.litellm_params is missing: it holds 'model', 'api_key', 'base_url', 'rpm', 'tpm'")
     params = _mapping(entry["litellm_params"], f"{where}.litellm_params")
-    return {name: value for name, value in params.items() if value is not None}
+    given = {name: value for name, value in params.items() if value is not None}
+    if "request_timeout" in given:
+        given.setdefault("timeout", given.pop("request_timeout"))
+    return given
 
 
 def _resolved(value: Any, where: str, environment: Mapping[str, str]) -> Any:
@@ -287,6 +311,12 @@ def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], ta
     digest = hashlib.sha256(plain).hexdigest()[:12]
     repeats = sum(1 for other in taken if other.startswith(digest))
     return f"{digest}-{repeats}" if repeats else digest
+
+
+def own_id(entry: Any) -> str | None:
+    """The id an entry gives its deployment, if it does."""
+    given = (_mapping(entry, "deployment").get("model_info") or {}).get("id")
+    return None if given is None else str(given)
 
 
 def make_plan(deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS) -> Plan:

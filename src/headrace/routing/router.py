@@ -34,6 +34,7 @@ from headrace.limits import (
     Limit,
     Limiter,
     LimiterSettings,
+    Place,
     Profile,
     Reservation,
     Unit,
@@ -54,7 +55,7 @@ from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.filters import Wants, fitting, wants_of
 from headrace.routing.health import Health, failed, succeeded
 from headrace.routing.options import RouterOptions, Settings, read_options, seconds
-from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment, read_deployments, star_of
+from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.speaking import Speaking
 from headrace.routing.strategies import Load, Prefer, View, lowest_cost
@@ -498,6 +499,13 @@ class Router(Face, Speaking):
         self._adopt([*self._plan.deployments.values(), added])
         return added
 
+    def upsert_deployment(self, deployment: Mapping[str, Any]) -> Deployment:
+        """Put a deployment in the place of the one with the same `model_info.id`; add it where there is none."""
+        others = [other for other in self._plan.deployments.values() if other.id != own_id(deployment)]
+        put = read_deployment(deployment, "deployment", os.environ, taken=[other.id for other in others])
+        self._adopt([*others, put])
+        return put
+
     def delete_deployment(self, id: str) -> Deployment | None:
         """Take a deployment out. None when there is none with this id."""
         gone = self._plan.deployments.get(id)
@@ -512,8 +520,21 @@ class Router(Face, Speaking):
         """Model groups and their aliases, but for the hidden ones."""
         return [*self._plan.groups, *(alias for alias in self._plan.aliases if alias not in self._plan.hidden)]
 
-    def get_model_ids(self) -> list[str]:
-        return list(self._plan.deployments)
+    def get_model_ids(self, model_name: str | None = None) -> list[str]:
+        return [deployment.id for deployment in self._serving(model_name)]
+
+    def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
+        """The entries as they were configured, with their ids; of one group, or of an alias."""
+        return [{**deployment.given, "model_info": deployment.model_info} for deployment in self._serving(model_name)]
+
+    def get_deployment_by_model_group_name(self, model_group_name: str) -> Deployment | None:
+        """The first of a group; None when there is no such group."""
+        return next(iter(self._serving(model_group_name)), None)
+
+    def _serving(self, model: str | None) -> Sequence[Deployment]:
+        if model is None:
+            return tuple(self._plan.deployments.values())
+        return self._plan.groups.get(self._plan.group_of(model) or "", ())
 
     @property
     def model_list(self) -> list[Mapping[str, Any]]:
@@ -522,17 +543,21 @@ class Router(Face, Speaking):
 
     def _adopt(self, deployments: Sequence[Deployment]) -> None:
         plan = make_plan(deployments, aliases=self._settings.aliases, fallbacks=self._settings.fallbacks)
-        members = {deployment.id: self._members.get(deployment.id) or self._member(deployment) for deployment in deployments}
-        for id in self._members.keys() - members.keys():
-            self._limiter.remove(id)
-        for id in members.keys() - self._members.keys():
-            self._register(members[id])
+        members = {deployment.id: self._kept(deployment) or self._member(deployment) for deployment in deployments}
+        gone = [id for id, member in self._members.items() if members.get(id) is not member]
+        come = [self._place(member) for id, member in members.items() if self._members.get(id) is not member]
+        self._limiter.swap(gone, come)
         self._members, self._plan = members, plan
         self._loads = {id: member.load for id, member in members.items()}
         self._served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self._tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
         self._particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
         self._priced = {group for group, served in plan.groups.items() if any(deployment.price is not None for deployment in served)}
+
+    def _kept(self, deployment: Deployment) -> _Member | None:
+        """The member at work for a deployment that is the same as before."""
+        known = self._members.get(deployment.id)
+        return known if known is not None and known.deployment.same(deployment) else None
 
     def _member(self, deployment: Deployment) -> _Member:
         defaults = {**self._settings.defaults, **deployment.defaults}
@@ -553,14 +578,14 @@ class Router(Face, Speaking):
         facts = find(deployment.given.get("model_info", {}).get("base_model") or deployment.model)
         return None if facts is None else rates_of(facts)
 
-    def _register(self, member: _Member) -> None:
+    def _place(self, member: _Member) -> Place:
         deployment = member.deployment
-        self._limiter.add(
+        return Place(
             deployment.id,
-            group=deployment.group,
-            limits=deployment.limits or self._parallel,
-            profile=_profile(deployment, member.to.provider.profile),
-            account=deployment.quota_group or member.to.account,
+            (deployment.group,),
+            deployment.limits or self._parallel,
+            _profile(deployment, member.to.provider.profile),
+            deployment.quota_group or member.to.account,
         )
 
     def snapshot(self) -> dict[str, Any]:
