@@ -232,13 +232,17 @@ def write(call: Call, to: Destination, translation: Translation | Served | None 
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = enveloped(to.provider.envelope, translation.write())
-        path = to.provider.own_path(translation.operation, stream=call.stream)
+        path = to.provider.own_path(_OWN_PLACES.get(translation.operation, "chat"), stream=call.stream)
         url = to.base_url + filled(path, to.model, call.place) if path else request.url
         return _asked(msgspec.structs.replace(request, url=""), url, to, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
         body |= extra
     return _asked(_request(call.operation, body, to.headers), to.base_url + _path(call, to), to, control)
+
+
+_OWN_PLACES: Final[Mapping[str, str]] = {"embeddings": "embeddings", "responses": "responses"}
+"""Operations of other dialects that a row may place elsewhere than its chats; whatever else a caller asks for is a chat there."""
 
 
 def _path(call: Call, to: Destination) -> str:

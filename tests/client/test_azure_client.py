@@ -162,6 +162,34 @@ def test_a_refusal_is_its_own_exception(client: Client, azure: Upstream, status:
     assert (caught.value.llm_provider, caught.value.model, caught.value.status_code) == ("azure", "dep", status)
 
 
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "status": "completed",
+    "model": "dep",
+    "output": [
+        {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "hi"}]}
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "path"),
+    [
+        ("", {}, f"/openai/responses?api-version={VERSION}"),
+        ("", {"api_version": "2025-03-01-preview"}, "/openai/responses?api-version=2025-03-01-preview"),
+        ("", {"api_version": "preview"}, "/openai/v1/responses?api-version=preview"),
+        ("/openai/v1", {}, "/openai/v1/responses"),
+    ],
+)
+def test_responses_are_azures_own(client: Client, azure: Upstream, base: str, options: dict[str, Any], path: str) -> None:
+    azure.answer(Reply(RESPONSE))
+    told = client.call("responses", "hi", "azure/dep", base_url=azure.url + base, **options)
+    assert told.output_text == "hi"
+    assert azure.seen[0].path == path
+    assert azure.seen[0].body == {"model": "dep", "input": "hi"}
+
+
 # ---- Foundry -----------------------------------------------------------------------------------------------------------------------
 
 CLAUDE = {

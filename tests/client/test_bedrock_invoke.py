@@ -137,3 +137,19 @@ def test_cohere_embeds_a_list_at_once(client: Client, bedrock: Upstream) -> None
     assert seen.path == "/model/us.cohere.embed-v4%3A0/invoke"
     assert "model" not in seen.body
     assert (seen.body["texts"], seen.body["output_dimension"], seen.body["input_type"]) == (["a", "b"], 512, "search_query")
+
+
+def test_a_caller_of_anthropics_dialect_is_handed_on_as_he_is(client: Client, bedrock: Upstream) -> None:  # noqa: F811
+    bedrock.answer(Reply(CLAUDE))
+    asked = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "tomorrow": {"a": 1}}
+    told = client.call("anthropic_messages", model=MODEL, **asked)
+    assert told.model_dump()["content"] == CLAUDE["content"]
+    assert bedrock.seen[0].path == f"{PATH}/invoke"
+    assert bedrock.seen[0].body == {"anthropic_version": "bedrock-2023-05-31", **asked}
+
+
+def test_a_caller_of_responses_gets_claudes_answer(client: Client, bedrock: Upstream) -> None:  # noqa: F811
+    bedrock.answer(Reply(CLAUDE))
+    told = client.call("responses", "hi", MODEL)
+    assert told.output_text == "hello"
+    assert bedrock.seen[0].path == f"{PATH}/invoke"
