@@ -196,6 +196,8 @@ class RoutingOptions(TypedDict, total=False):
     """0 is served first; see `headrace.limits.Priority`."""
     tenant: str | None
     """Whose call it is: tenants share a busy channel evenly."""
+    scopes: list[str] | None
+    """Limits of one's own that apply to it besides those of the deployment: names given to `Router.add_scope`."""
     max_wait: float | None
     """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
     deadline: float | None

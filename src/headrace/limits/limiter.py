@@ -684,17 +684,17 @@ class Limiter:
         return Availability(len(group.line), position, wait, binding, deployments)
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """Every deployment's use of its limits and every group's queue, as plain values."""
+        """Every deployment's and scope's use of its limits and every group's queue, as plain values."""
         with self._lock:
             deployments = {
-                member.id: {
-                    "in_flight": member.account.in_flight,
-                    "held": max(0.0, max(member.account.held_until, member.paused_until) - now),
-                    "limits": {meter.limit.label: _gauge(meter, now) for meter in member.account.meters},
-                }
+                member.id: {"held": max(0.0, max(member.account.held_until, member.paused_until) - now), **_use(member.account, now)}
                 for member in self._members.values()
             }
-            return {"deployments": deployments, "queues": {name: len(group.line) for name, group in self._groups.items()}}
+            return {
+                "deployments": deployments,
+                "scopes": {name: _use(account, now) for name, account in self._scopes.items()},
+                "queues": {name: len(group.line) for name, group in self._groups.items()},
+            }
 
     def __repr__(self) -> str:
         waiting = sum(len(group.line) for group in self._groups.values())
@@ -743,6 +743,11 @@ def _passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
         return Candidate(member.id, math.inf, None)
     at, binding = earliest(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)
     return Candidate(member.id, at - now, label(binding))
+
+
+def _use(account: Account, now: float) -> dict[str, Any]:
+    limits = {meter.limit.label: _gauge(meter, now) for meter in account.meters}
+    return {"in_flight": account.in_flight, "limits": limits}
 
 
 def _gauge(meter: Meter, now: float) -> dict[str, float]:

@@ -62,6 +62,8 @@ class Deployment(Struct, frozen=True, eq=False):
     """Lower is tried first; the next tier only when no deployment of this one is left."""
     price: Rates | None
     """What it costs, where its configuration says so or a budget has to know."""
+    priced_as: str
+    """The model whose price counts where the configuration names none."""
     cooldown: float | None
     """Seconds it rests after a failure, where it has its own opinion."""
     tags: frozenset[str]
@@ -95,6 +97,11 @@ class Deployment(Struct, frozen=True, eq=False):
     def same(self, other: Deployment) -> bool:
         """Whether both call the same place in the same way under the same limits, however they were written."""
         return astuple(self)[:-1] == astuple(other)[:-1]
+
+    @property
+    def known_price(self) -> Rates | None:
+        """Its price: the configured one, else the catalogue's."""
+        return self.price or _price_known_of(self.priced_as)
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} {self.group!r} {self.model}>"
@@ -163,8 +170,9 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
     limits = {name: value for name in LIMIT_NAMES if (value := _limit(name, entry, params, where)) is not None}
     price = price_of({**info, **params}, f"{where}.litellm_params")
     budget = _budget(entry, params, where)
+    priced_as = str(params.get("base_model") or info.get("base_model") or model)
     if budget and price is None:
-        price = _known_price(params.get("base_model") or info.get("base_model") or model, where)
+        price = _price_for_budget(priced_as, where)
     return Deployment(
         id=_identity(info, group, params, taken, where),
         group=group,
@@ -175,6 +183,7 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
         weight=_weight(params, limits, where),
         order=whole_number(f"{where}.litellm_params.order", params.get("order") or 0),
         price=price,
+        priced_as=priced_as,
         cooldown=_seconds(params.get("cooldown_time"), f"{where}.litellm_params.cooldown_time"),
         tags=_tags(params.get("tags"), f"{where}.litellm_params.tags"),
         team=info.get("team_id"),
@@ -270,10 +279,14 @@ def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> 
     return (budget_of(dollars, params.get("budget_duration", entry.get("budget_duration")), where),)
 
 
-def _known_price(model: str, where: str) -> Rates:
-    """The catalogue's, for a deployment that names none and has a budget to keep."""
+def _price_known_of(model: str) -> Rates | None:
+    """The catalogue's."""
     facts = find(model)
-    price = None if facts is None else rates_of(facts)
+    return None if facts is None else rates_of(facts)
+
+
+def _price_for_budget(model: str, where: str) -> Rates:
+    price = _price_known_of(model)
     if price is None:
         raise ConfigurationError(
             f"{where}.max_budget needs prices to count with, and none are known of {model!r}: give input_cost_per_token and "

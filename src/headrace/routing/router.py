@@ -43,8 +43,7 @@ from headrace.limits import (
     profile_of,
 )
 from headrace.limits.money import PROMPT_DOUBT
-from headrace.models.cost import Rates, bill_of, rates_of
-from headrace.models.info import find
+from headrace.models.cost import Rates, bill_of
 from headrace.models.tokens import estimate_encoded
 from headrace.ports import Ports, Worlds
 from headrace.routing.affinity import Affinity, prefixes, session, session_of
@@ -57,6 +56,7 @@ from headrace.routing.health import Health, failed, succeeded
 from headrace.routing.options import RouterOptions, Settings, read_options, seconds
 from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments, star_of
 from headrace.routing.retries import RetryBudget
+from headrace.routing.scopes import ScopeLimits, limits_of_scope, scope_names, unpriced
 from headrace.routing.speaking import Speaking
 from headrace.routing.strategies import Load, Prefer, View, lowest_cost
 from headrace.streams import AsyncStream, Chunks, Stream
@@ -71,6 +71,8 @@ class _Member(Struct, eq=False):
 
     deployment: Deployment
     to: Destination
+    price: Rates | None
+    """What it costs, as far as anybody has to know."""
     health: Health = msgspec.field(default_factory=Health)
     load: Load = msgspec.field(default_factory=Load)
 
@@ -164,6 +166,8 @@ class Router(Face, Speaking):
         """Groups with members that are not for everybody."""
         self._priced: set[str] = set()
         """Groups with members whose price is known."""
+        self._budgets: set[str] = set()
+        """Scopes that count money."""
         self.set_model_list(model_list)
 
     async def _suspending(
@@ -270,7 +274,7 @@ class Router(Face, Speaking):
             member = self._members.get(reservation.deployment)
             if member is not None:
                 self._sent(member, ask, trail, now)
-                return _Attempt(member, reservation, reservation.charge, call, now, self._record(member, reservation, trail))
+                return _Attempt(member, reservation, reservation.charge, call, now, self._record(member, reservation, ask, trail))
             self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
 
     def _sent(self, member: _Member, ask: Ask, trail: _Trail, now: float) -> None:
@@ -289,6 +293,8 @@ class Router(Face, Speaking):
         if self._custom is not None and not call.deployment:
             wanted = await self._custom(ports, call, group)
             only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
+        if self._budgets and not self._budgets.isdisjoint(given.get("scopes", ())):
+            only = self._of_known_price(group, only)
         return Ask(
             group,
             charge,
@@ -323,7 +329,7 @@ class Router(Face, Speaking):
         """What the call takes of deployments that differ: the most it can cost where prices are known, the requests it is sent in."""
         own = {}
         for member in self._served[group]:
-            price, requests = member.deployment.price, requests_for(call, member.to.provider)
+            price, requests = member.price, requests_for(call, member.to.provider)
             if price is not None or requests > 1:
                 money = 0 if price is None else price.most(int(charge.input * PROMPT_DOUBT), charge.max_output)
                 own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
@@ -349,6 +355,14 @@ class Router(Face, Speaking):
         found = fitting(deployments, wants, by_tags=settings.by_tags, any_tag=settings.any_tag, window=settings.checks_window)
         return members if len(found) == len(members) else [member for member in members if member.deployment in found]
 
+    def _of_known_price(self, group: str, only: frozenset[str] | None) -> frozenset[str]:
+        """Where a call may go whose money is counted: what has no price would cost a budget nothing."""
+        offered = [member for member in self._served[group] if only is None or member.deployment.id in only]
+        known = frozenset([member.deployment.id for member in offered if member.price is not None])
+        if not known:
+            raise unpriced(group, {member.deployment.model for member in offered})
+        return known
+
     async def _attempt(self, ports: Ports, call: Call, lease: _Attempt, trail: _Trail) -> Any:
         member = lease.member
         try:
@@ -363,14 +377,14 @@ class Router(Face, Speaking):
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
-        hidden["headrace"], hidden.rates = lease.record, member.deployment.price
+        hidden["headrace"], hidden.rates = lease.record, member.price
         if call.stream:
             member.load.observe(ports.clock.now() - lease.began, stream=True)
             answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
         else:
             member.load.observe(ports.clock.now() - lease.began, stream=False)
             self._worked(ports, lease)
-            used = _used(hidden.usage, member.deployment.price)
+            used = _used(hidden.usage, member.price)
             self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
 
@@ -450,16 +464,17 @@ class Router(Face, Speaking):
         if error is None:
             self._worked(ports, lease)
         counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
-        used = _used(chunks.usage or counted, lease.member.deployment.price)  # a chunk is about a token, for want of a better word
+        used = _used(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
         self._settle(ports, lease, used, chunks.hidden["additional_headers"])
 
-    def _record(self, member: _Member, reservation: Reservation, trail: _Trail) -> dict[str, Any]:
+    def _record(self, member: _Member, reservation: Reservation, ask: Ask, trail: _Trail) -> dict[str, Any]:
         """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
         return {
             "deployment": member.deployment.id,
             "waited": trail.waited,
             "binding": reservation.binding,
             "candidates": reservation.decided,
+            "scopes": ask.scopes,
             "reserved": reservation.charge,
             "settled": None,
             "failed": [(error.failure.kind.value, error.model) for error in trail.errors],
@@ -552,7 +567,13 @@ class Router(Face, Speaking):
         self._served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self._tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
         self._particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
-        self._priced = {group for group, served in plan.groups.items() if any(deployment.price is not None for deployment in served)}
+        self._find_prices()
+
+    def _find_prices(self) -> None:
+        """Which deployments have a price. The catalogue is asked only where a budget has to know."""
+        for member in self._members.values() if self._budgets else ():
+            member.price = member.price or member.deployment.known_price
+        self._priced = {group for group, served in self._served.items() if any(member.price is not None for member in served)}
 
     def _kept(self, deployment: Deployment) -> _Member | None:
         """The member at work for a deployment that is the same as before."""
@@ -569,14 +590,11 @@ class Router(Face, Speaking):
             to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
-        return _Member(deployment, to, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
+        return _Member(deployment, to, deployment.price, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
 
     def _rates(self, deployment: Deployment) -> Rates | None:
         """Its prices: looked up only for a strategy that goes by them."""
-        if deployment.price is not None or self._settings.strategy is not lowest_cost:
-            return deployment.price
-        facts = find(deployment.given.get("model_info", {}).get("base_model") or deployment.model)
-        return None if facts is None else rates_of(facts)
+        return deployment.known_price if self._settings.strategy is lowest_cost else deployment.price
 
     def _place(self, member: _Member) -> Place:
         deployment = member.deployment
@@ -588,14 +606,41 @@ class Router(Face, Speaking):
             deployment.quota_group or member.to.account,
         )
 
+    # ---- limits of one's own -----------------------------------------------------------------------------------------
+
+    def add_scope(self, name: str, **limits: Unpack[ScopeLimits]) -> None:
+        """Limits of one's own (of a key, a team, everybody) for the calls that name them in `scopes`.
+
+        Adding a scope again gives it other limits and keeps what was used. Raises ConfigurationError that names scope and limit.
+        """
+        found = limits_of_scope(name, limits)
+        self._limiter.add_scope(name, found)
+        self._budgets.discard(name)
+        if any(limit.unit is Unit.MONEY for limit in found):
+            self._budgets.add(name)
+            self._find_prices()
+
+    def remove_scope(self, name: str) -> None:
+        """Forget these limits; calls that name them are refused from now on."""
+        self._budgets.discard(name)
+        self._limiter.remove_scope(name)
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
     def snapshot(self) -> dict[str, Any]:
-        """Each deployment's use of its limits and each group's queue, now: `{"deployments": {id: …}, "queues": {group: …}}`."""
+        """Each deployment's and scope's use of its limits and each group's queue, now.
+
+        `{"deployments": {id: …}, "scopes": {name: …}, "queues": {group: …}}`.
+        """
         return self._limiter.snapshot(self._worlds.blocking().clock.now())
 
-    def peek(self, model: str, *, input_tokens: int = 0, max_tokens: int = 0) -> Availability:
+    def peek(
+        self, model: str, *, input_tokens: int = 0, max_tokens: int = 0, tenant: str = "", priority: int = 1, scopes: Sequence[str] = ()
+    ) -> Availability:
         """What a call of that size would find now: how many wait, how long it would, and which limit decides it."""
         group = self._plan.group_of(model) or model
-        ask = Ask(group=group, charge=Charge(input=input_tokens, max_output=max_tokens))
+        charge = Charge(input=input_tokens, max_output=max_tokens)
+        ask = Ask(group, charge, tenant=tenant, priority=priority, scopes=scope_names(scopes))
         return self._limiter.peek(ask, self._worlds.blocking().clock.now())
 
     def __repr__(self) -> str:
@@ -648,6 +693,8 @@ def _routing(control: Mapping[str, Any], now: float, settings: Settings) -> dict
         given["deadline"] = now + seconds("deadline", control["deadline"])
     if "max_wait" in control:
         given["max_wait"] = seconds("max_wait", control["max_wait"])
+    if "scopes" in control:
+        given["scopes"] = scope_names(control["scopes"])
     return given
 
 
