@@ -113,10 +113,15 @@ def said_in(part: Part, message: Message, calls: dict[str, str]) -> Iterator[tup
 
 
 def arguments(call: ToolCall) -> str:
+    return normal(call.arguments or "{}")
+
+
+def normal(text: str) -> str:
+    """JSON in one of its spellings; any other text as it is."""
     try:
-        return json.dumps(json.loads(call.arguments or "{}"), sort_keys=True)
+        return json.dumps(json.loads(text), sort_keys=True)
     except ValueError:
-        return call.arguments
+        return text
 
 
 # ---- answers -----------------------------------------------------------------------------------------------------------------------

@@ -84,11 +84,15 @@ def told(exchange: Exchange) -> list[str]:
     return list(differences(by_hand(exchange.response_json), said(read(exchange.response_json))))
 
 
+def in_parts(content: Any) -> list[Any]:
+    return [{"type": "output_text", "text": content}] if isinstance(content, str) else content
+
+
 def by_hand(body: dict[str, Any]) -> dict[str, Any]:
     """A response as texts, thoughts, calls and counts, without any of headrace's code."""
     output, usage = body.get("output") or [], body.get("usage") or {}
     messages = [item for item in output if item["type"] == "message"]
-    parts = [part for item in messages for part in item["content"]]
+    parts = [part for item in messages for part in in_parts(item["content"])]
     thoughts = [item for item in output if item["type"] == "reasoning"]
     before, after = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
     known = ("message", "reasoning", "function_call", "custom_tool_call")
@@ -148,6 +152,8 @@ def replayed(exchange: Exchange) -> list[str]:
     before, after = by_hand(exchange.response_json), by_hand({**exchange.response_json, "output": items})
     before["hidden"] = [data for data in before["hidden"] if data]
     after["hidden"] = [data for data in after["hidden"] if data]
+    for told in (before, after):  # a turn without its id is sent back as a text, what it refused as well
+        told["text"] += told.pop("refusal")
     return wrong + list(differences(before, after))
 
 

@@ -76,11 +76,11 @@ def test_a_request_stays_as_it_is_in_its_own_dialect_and_from_openais() -> None:
     request = load("gemini").read_request(GEMINI)
     assert in_common(request, "gemini", "gemini") is request
     assert in_common(request, "", "gemini") is request
-    assert in_common(request, "openai_chat", "gemini") is request
+    assert in_common(request, "openai_chat", "gemini") == request
 
 
 def test_tools_only_another_dialect_has_are_refused_by_name() -> None:
-    with pytest.raises(BadRequestError, match=r"tools\[0\]: OpenAI's chats have no tool of type googleSearch"):
+    with pytest.raises(BadRequestError, match=r"tools\[0\]: openai_chat has no tool of type googleSearch"):
         sent({**GEMINI, "tools": [{"googleSearch": {}}]}, "gemini", "openai_chat", "openai")
 
 
@@ -113,3 +113,32 @@ def test_pictures_in_googles_base64_are_sent_in_everybodys() -> None:
     read = in_common(load("gemini").read_request({"contents": [{"role": "user", "parts": document}]}), "gemini", "openai_chat")
     assert getattr(read.messages[0].content[0], "url", "") == "data:application/vnd.ms-excel;base64,/+8="
     assert sent(asked, "gemini", "gemini", "gemini")["contents"][0]["parts"][0]["inlineData"]["data"] == "_-8="
+
+
+def test_what_says_nothing_in_a_chat_does_not_reach_another_dialect() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": [], "tools": None, "logit_bias": None}
+    assert set(sent(body, "openai_chat", "gemini", "gemini")) == {"contents"}
+    assert set(sent(body, "openai_chat", "openai_responses", "openai")) == {"model", "input"}
+
+
+def test_calls_without_ids_get_some_where_the_other_dialect_wants_them() -> None:
+    call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    result = {"role": "function", "name": "f", "content": "done"}
+    body = {"model": "m", "messages": [{"role": "user", "content": "go"}, call, result]}
+    turns = sent(body, "openai_chat", "anthropic_messages", "anthropic")["messages"]
+    assert turns[1]["content"][0]["id"] == turns[2]["content"][0]["tool_use_id"] == "call_1"
+
+
+def test_files_anthropic_cannot_take_are_refused_by_name() -> None:
+    film = {"fileData": {"fileUri": "gs://bucket/film.mp4", "mimeType": "video/mp4"}}
+    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Anthropic's messages take files from the web, not from gs"):
+        sent({"contents": [{"role": "user", "parts": [film]}]}, "gemini", "anthropic_messages", "anthropic")
+    inline = {"inlineData": {"data": "AAAA", "mimeType": "video/mp4"}}
+    with pytest.raises(BadRequestError, match=r"take PDF, text and pictures, no video/mp4"):
+        sent({"contents": [{"role": "user", "parts": [inline]}]}, "gemini", "anthropic_messages", "anthropic")
+
+
+@pytest.mark.parametrize(("to", "provider"), [("anthropic_messages", "anthropic"), ("bedrock_converse", "bedrock")])
+def test_a_conversation_of_a_system_alone_is_refused_before_it_is_sent(to: str, provider: str) -> None:
+    with pytest.raises(BadRequestError, match="wants a turn of the user's"):
+        sent({"model": "m", "messages": [{"role": "system", "content": "hi"}]}, "openai_chat", to, provider)

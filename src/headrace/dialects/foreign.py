@@ -13,7 +13,8 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.fields import OWN
-from headrace.types import Audio, ChatRequest, Extra, File, Image, Json, Message, Other, Part, Tool, ToolResult, Value
+from headrace.errors import BadRequestError
+from headrace.types import Audio, ChatRequest, Extra, File, Image, Json, Message, Other, Part, Tool, ToolCall, ToolResult, Value
 
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "bedrock_converse": frozenset({"anthropic_messages"}),  # Claude's home as well: it takes Anthropic's words where it has none of its own
@@ -39,14 +40,20 @@ def is_foreign(source: str, own: str) -> bool:
 
 
 def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
-    """`request` without what only `source` means by it. Parts and tools that only `source` has stay: no dialect loses them in silence."""
+    """`request` without what only `source` means by it. Content that only `source` has stays: no dialect loses that in silence.
+
+    Raises BadRequestError for a provider's own tool that `own` does not have.
+    """
+    if source in ("", own):
+        return request
+    request = _with_ids(msgspec.structs.replace(request, extra=_speaking(request.extra)))
     if not is_foreign(source, own):
         return request
     shared = _SHARED.get((source, own), frozenset())
     return msgspec.structs.replace(
         request,
         messages=tuple([_message(message) for message in request.messages]),
-        tools=tuple([_tool(tool) for tool in request.tools]),
+        tools=tuple([_tool(tool, source, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]),
         tool_choice=_bare(request.tool_choice),
         response_format=_bare(request.response_format),
         extra={name: value for name, value in request.extra.items() if name in shared},
@@ -108,8 +115,44 @@ _BASE64: Final = str.maketrans("-_", "+/")
 """Google takes, and its clients send, the alphabet for addresses; nobody else does."""
 
 
-def _tool(tool: Tool) -> Tool:
-    return msgspec.structs.replace(tool, extra=_marks(tool.extra)) if tool.type == "function" else tool
+_OWN_TOOLS: Final = frozenset({("anthropic_messages", "gemini"), ("openai_responses", "gemini")})
+"""Dialects, and those that say the tools of their providers in words of their own, or refuse them by themselves."""
+
+
+def _tool(tool: Tool, source: str, own: str, at: str) -> Tool:
+    """A function, a tool that takes bare text, as OpenAI's chats nest it, or one that the other side has as well."""
+    if tool.type == "function":
+        return msgspec.structs.replace(tool, extra=_marks(tool.extra))
+    if tool.type == "custom" and "custom" not in tool.extra:
+        inner = {name: value for name, value in tool.extra.items() if name != "type"}
+        return msgspec.structs.replace(tool, extra={"custom": inner})
+    if tool.type != "custom" and (source, own) not in _OWN_TOOLS:
+        raise BadRequestError(f"{at}: {own} has no tool of type {tool.type}: leave it out, or give a function")
+    return tool
+
+
+def _with_ids(request: ChatRequest) -> ChatRequest:
+    """OpenAI's older calls of functions have no ids: each gets one, and so does the result that follows it."""
+    if all(part.id for message in request.messages for part in message.tool_calls):
+        return request
+    count = 0
+    messages: list[Message] = []
+    for message in request.messages:
+        parts: list[Part] = []
+        for part in message.content:
+            if isinstance(part, ToolCall) and not part.id:
+                count += 1
+                part = msgspec.structs.replace(part, id=f"call_{count}")
+            elif isinstance(part, ToolResult) and not part.call_id:
+                part = msgspec.structs.replace(part, call_id=f"call_{count}")
+            parts.append(part)
+        messages.append(msgspec.structs.replace(message, content=tuple(parts)))
+    return msgspec.structs.replace(request, messages=tuple(messages))
+
+
+def _speaking(extra: Extra) -> Extra:
+    """Without fields that are there and say nothing, which only the dialect they came from writes again."""
+    return {name: value for name, value in extra.items() if value is not UNSET and value not in (None, "", [])}
 
 
 def _marks(extra: Extra) -> dict[str, Json]:

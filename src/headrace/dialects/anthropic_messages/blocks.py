@@ -204,6 +204,8 @@ def write_block(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
         case Image():
             return _write_media(part.url, "", extra, at)
         case File():
+            if foreign:
+                _check_document(part, at)
             return _write_media(part.url or part.id, part.name, extra, at, document=True)
         case Thinking():
             return _write_thinking(part, extra)
@@ -244,6 +246,18 @@ def _write_input(call: ToolCall) -> Json:
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return {BROKEN: call.arguments}
     return made if isinstance(made, dict) else {BROKEN: call.arguments}
+
+
+def _check_document(file: File, at: str) -> None:
+    """Raises BadRequestError for what Anthropic takes in no form: other kinds than PDF, texts and pictures, other places than the web."""
+    head = file.url[:200].lower().partition(",")[0]
+    kind = head.removeprefix("data:").partition(";")[0]
+    if head.startswith("data:") and kind and kind != "application/pdf" and not kind.startswith(("text/", "image/")):
+        raise BadRequestError(f"{at}: Anthropic's messages take PDF, text and pictures, no {kind}: send its text")
+    if head and not head.startswith(("data:", "http:", "https:")) and ":" in head:
+        raise BadRequestError(
+            f"{at}: Anthropic's messages take files from the web, not from {head.partition(':')[0]}: send the data itself"
+        )
 
 
 def _write_media(url: str, name: str, extra: Extra, at: str, *, document: bool = False) -> dict[str, Json]:

@@ -211,6 +211,8 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "thinking": thinking,
         "metadata": _write_metadata(request, extra),
     }
+    if foreign and not messages:
+        raise BadRequestError("messages: Anthropic wants a turn of the user's beside what the system says: add one")
     if foreign and isinstance(options := request.extra.get("web_search_options"), Mapping):
         said["tools"] = [*(said["tools"] or ()), _web_search(options)]
     said |= _write_output(request, extra, model, foreign=foreign)

@@ -206,8 +206,19 @@ class BlockWriter:
             if block is not None:
                 written.append(block)
             if written:
-                written += cache_point(part.extra)
+                written += cache_point(self._mark(part))
         return written
+
+    def _mark(self, part: Part) -> Extra:
+        """Where a mark for the cache may be: on the part, or on what a tool gave back, behind whose result it stands here."""
+        if self.foreign and isinstance(part, ToolResult) and CACHE not in part.extra:
+            return next((inner.extra for inner in part.content if CACHE in inner.extra), part.extra)
+        return part.extra
+
+    def _inner(self, parts: tuple[Part, ...], at: str) -> list[dict[str, Json]]:
+        """What stands inside a tool's result, where Converse has no marks for caches."""
+        written = [self.block(part, f"{at}[{index}]") for index, part in enumerate(parts)]
+        return [block for block in written if block is not None]
 
     def block(self, part: Part, at: str) -> dict[str, Json] | None:
         """None for what Converse refuses and nobody misses. Raises BadRequestError for content that it has no block for."""
@@ -276,14 +287,14 @@ class BlockWriter:
         inner = extra.pop("toolResult", None)
         said = {
             "toolUseId": self.id(result.call_id),
-            "content": self.blocks(result.content, f"{at}.content") or None,
+            "content": (self._inner if self.foreign else self.blocks)(result.content, f"{at}.content") or None,
             "status": "error" if result.is_error else None,
         }
         return {"toolResult": merged({"content": []}, inner if isinstance(inner, Mapping) else {}, said), **extra}
 
     def _other(self, part: Other, at: str) -> dict[str, Json]:
         if not self.foreign:
-            return dict(self.kept(part.extra)) if part.extra else {part.type: {}}
+            return dict(self.kept(part.extra)) if part.extra or not part.type else {part.type: {}}
         video = part.extra.get("video_url")
         url = video.get("url") if isinstance(video, Mapping) else video
         if part.type == "video_url" and isinstance(url, str):

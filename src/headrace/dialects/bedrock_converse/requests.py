@@ -243,6 +243,8 @@ def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
     }
     if foreign:
         extra.pop("additionalModelRequestFields")
+        if not said["messages"]:
+            raise BadRequestError("messages: Bedrock's Converse wants a turn of the user's beside what the system says: add one")
     return merged({}, extra, said)
 
 

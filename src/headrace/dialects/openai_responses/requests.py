@@ -160,7 +160,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool = False) -> di
         "model": model or None,
         "input": Items(foreign=foreign).of_turns(turns) if turns else None,
         "instructions": instructions,
-        "tools": [_write_tool(tool) for tool in request.tools] or None,
+        "tools": [_write_tool(tool, foreign=foreign) for tool in request.tools] or None,
         "tool_choice": None if request.tool_choice is None else _write_choice(request.tool_choice),
         "text": _write_text(request.response_format, extra),
         "reasoning": _write_reasoning(request, extra),
@@ -196,13 +196,15 @@ def _instructions(turns: Sequence[Message]) -> tuple[str | None, Sequence[Messag
     return None, turns
 
 
-def _write_tool(tool: Tool) -> dict[str, Json]:
+def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
+    """What other dialects leave out is said: here a function is strict unless it says that it is not."""
     if tool.type != "function":
         inner = tool.extra.get("custom") if tool.type == "custom" else None  # Chat Completions nests what is flat here
         return merged({}, {"type": tool.type, **(inner if isinstance(inner, Mapping) else tool.extra)}, {})
-    extra = {name: value for name, value in tool.extra.items() if name != "function"}
     said = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
-    return merged({"type": "function"}, extra, said)
+    if foreign:
+        return merged({"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False}, {}, said)
+    return merged({"type": "function"}, tool.extra, said)
 
 
 def _write_choice(choice: ToolChoice) -> Json:

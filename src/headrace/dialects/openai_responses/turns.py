@@ -14,6 +14,16 @@ _MESSAGE_USUAL: Final[Mapping[str, Json]] = {"type": "message"}
 _SHARED: Final = frozenset({"cache_control"})
 
 
+def _words(part: Part) -> str:
+    """What was said, or spoken."""
+    match part:
+        case Text() | Refusal():
+            return part.text
+        case Audio():
+            return part.transcript
+    return ""
+
+
 class Items:
     """Hub turns as items.
 
@@ -63,6 +73,8 @@ class Items:
         said: list[Part] = []
         for part in parts:
             if isinstance(part, Text | Refusal | Audio) or INSIDE in own(part.extra):
+                if self._foreign and not self._answering and not _words(part):
+                    continue
                 if said and ITEM in own(part.extra):
                     yield self._message(said, at, annotations)
                     said, annotations = [], None
@@ -81,6 +93,12 @@ class Items:
         if kept.get("content") == "text" and len(said) == 1 and isinstance(said[0], Text):
             rest = {name: value for name, value in kept.items() if name != "content"}
             return merged(_MESSAGE_USUAL, rest, {"role": "assistant", "content": said[0].text})
+        if self._foreign and not self._answering and not kept and not annotations:
+            return {
+                "type": "message",
+                "role": "assistant",
+                "content": "".join(_words(part) for part in said),
+            }  # a list of parts wants an id as well
         content = [self._part(part, "output_text", at) for part in said]
         if annotations and "text" in content[0]:
             content[0]["annotations"] = annotations_from_chat(annotations)
@@ -137,7 +155,7 @@ class Items:
 
     def _part(self, part: Part, kind: str, at: str) -> dict[str, Json]:
         kept: dict[str, Json] = {name: value for name, value in own(part.extra).items() if name != ITEM}
-        kept |= {name: value for name, value in part.extra.items() if name in _SHARED}
+        kept |= {} if self._foreign else {name: value for name, value in part.extra.items() if name in _SHARED}
         match part:
             case Text():
                 usual: dict[str, Json] = {"type": kind, **({"annotations": []} if kind == "output_text" else {})}
@@ -145,7 +163,11 @@ class Items:
             case Refusal():
                 return merged({"type": "refusal"}, kept, {}) | {"refusal": part.text}
             case Image():
-                return merged({"type": "input_image"}, kept, {"image_url": part.url, "detail": part.detail})
+                return merged(
+                    {"type": "input_image", **({"detail": "auto"} if self._foreign else {})},
+                    kept,
+                    {"image_url": part.url, "detail": part.detail},
+                )
             case File():
                 field = "file_id" if part.id else "file_data" if part.url.startswith("data:") else "file_url"
                 return merged({"type": "input_file"}, kept, {field: part.id or part.url, "filename": part.name or None})
