@@ -46,6 +46,7 @@ from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
 if TYPE_CHECKING:
+    from headrace.dialects.forms import Formed
     from headrace.dialects.serve import Served
     from headrace.dialects.translate import Translation
     from headrace.providers.cloud_auth import Signer
@@ -97,6 +98,8 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
     headers = _merged(control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
+    if to.provider.unspoken:
+        raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)
     if to.provider.auth.sign:
         opened = _in_cloud(to, key, base_url, control)
     else:
@@ -227,13 +230,15 @@ def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
     return tuple({name.lower(): (name.lower(), value) for name, value in pairs}.values())
 
 
-def write(call: Call, to: Destination, translation: Translation | Served | None = None) -> HttpRequest:
+def write(call: Call, to: Destination, translation: Translation | Served | Formed | None = None) -> HttpRequest:
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = enveloped(to.provider.envelope, translation.write())
-        path = to.provider.own_path(_OWN_PLACES.get(translation.operation, "chat"), stream=call.stream)
-        url = to.base_url + filled(path, to.model, call.place) if path else request.url
+        operation = translation.operation
+        if operation not in to.provider.forms:
+            operation = _OWN_PLACES.get(operation, "chat")
+        url = _place(call, to, operation) or request.url
         return _asked(msgspec.structs.replace(request, url=""), url, to, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
@@ -243,6 +248,17 @@ def write(call: Call, to: Destination, translation: Translation | Served | None 
 
 _OWN_PLACES: Final[Mapping[str, str]] = {"embeddings": "embeddings", "responses": "responses"}
 """Operations of other dialects that a row may place elsewhere than its chats; whatever else a caller asks for is a chat there."""
+
+
+def _place(call: Call, to: Destination, operation: str) -> str:
+    """Where the row says that the operation is; empty where that is its dialect's or form's own place.
+
+    A whole address is that of the row's own service: at a caller's address the form's place stands.
+    """
+    own = to.provider.own_path(operation, stream=call.stream)
+    if "://" in own:
+        return filled(own, to.model, call.place, keep="/") if to.base_url == to.provider.base_url else ""
+    return to.base_url + filled(own, to.model, call.place) if own else ""
 
 
 def _path(call: Call, to: Destination) -> str:
@@ -289,13 +305,15 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
     return msgspec.structs.replace(request, url=url)
 
 
-def _translation(call: Call, to: Destination) -> Translation | Served | None:
-    """The call in its provider's dialect; None where that is OpenAI's own."""
+def _translation(call: Call, to: Destination) -> Translation | Served | Formed | None:
+    """The call in its provider's dialect or form; None where that is OpenAI's own."""
     if call.operation.dialect != OPENAI:
         return _served(call, to)
     if call.operation.stored:
         _must_speak(to, "openai_responses")
         return None
+    if form := to.provider.forms.get(call.operation.name):
+        return _formed(call, to, form)
     dialect = to.provider.dialect_of(call.operation.name)
     if dialect == OPENAI:
         return None
@@ -342,6 +360,17 @@ def _must_speak(to: Destination, dialect: str) -> None:
         raise BadRequestError(
             f"{to.provider.name} keeps no responses: there is nothing to get, delete or cancel", to.model, to.provider.name
         )
+
+
+def _formed(call: Call, to: Destination, form: str) -> Formed:
+    """The call in a form of its provider's own."""
+    from headrace.dialects.forms import Formed, form_of  # late: few providers have them
+    from headrace.dialects.translate import plain  # late as well
+
+    control = {**to.options, **call.control} if to.options else call.control
+    body = plain(_body(call, to, control)) | dict(_extra_body(control) or {})
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
+    return Formed(form_of(call.operation.name, form), target, body, call.operation.name)
 
 
 _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
@@ -461,7 +490,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     return chunks
 
 
-def _framing(to: Destination, translation: Translation | Served | None) -> FrameReader:
+def _framing(to: Destination, translation: Translation | Served | Formed | None) -> FrameReader:
     inner = SseReader() if translation is None else translation.dialect.framing()
     if not to.provider.framing:
         return inner
@@ -503,7 +532,7 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination, translation: Translation | Served | None, sent: HeaderPairs) -> NoReturn:
+def _refuse(response: HttpResponse, to: Destination, translation: Translation | Served | Formed | None, sent: HeaderPairs) -> NoReturn:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
@@ -525,7 +554,9 @@ def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:
     return body
 
 
-_SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token"})
+_SECRET_HEADERS: Final = frozenset({
+    "authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "xi-api-key", "api-subscription-key", "x-key",
+})  # fmt: skip
 
 
 def retries_of(control: Mapping[str, Any], default: int) -> int:

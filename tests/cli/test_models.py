@@ -54,14 +54,18 @@ def test_something_that_is_no_list_of_models_is_told(program: Program, providers
 def test_every_provider_is_a_line_and_an_entry(program: Program) -> None:
     lines = program("providers").out.splitlines()
     assert [line.split("\t")[1] for line in lines] == sorted(provider.name for provider in all_providers())
-    assert all(line.count("\t") == 4 for line in lines)
-    assert len(json.loads(program("providers", "--json").out)) == len(lines) >= 60
+    assert all(line.count("\t") == 5 for line in lines)
+    assert len(json.loads(program("providers", "--json").out)) == len(lines) >= 120
 
 
 @pytest.mark.usefixtures("place")
 def test_providers_are_found_by_words_and_those_with_a_key_are_marked(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "gsk_0123456789abcdef"
     monkeypatch.setenv("GROQ_API_KEY", secret)
+    assert "voyage" in program("providers", "rerank").out
+    assert "replicate\tnot spoken\t" in program("providers", "replicate").out
+    [entry] = json.loads(program("providers", "voyage", "--json").out)
+    assert (entry["offers"], entry["forms"], entry["unspoken"]) == (["embeddings", "rerank"], {"rerank": "voyage"}, None)
     out = program("providers", "groq").out
     assert out.startswith("key\tgroq\t")
     assert secret not in out

@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace.core import destination
 from headrace.dialects import NAMES
+from headrace.dialects.forms import form_of
+from headrace.errors import BadRequestError
 from headrace.limits.profile import profiles
 from headrace.providers.auth import headers_for
 from headrace.providers.catalog import PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
@@ -22,12 +25,12 @@ WITH_VARIANTS = [
     *(pytest.param(variant.row, id=f"{row.name} {index}") for row in shipped() for index, variant in enumerate(row.variants)),
 ]
 
-# The prefixes a program written for litellm 1.106.2 may use for services that speak OpenAI.
+# The prefixes a program written for litellm 1.106.2 may use for services that chat, embed, rerank, draw, speak or listen.
 LITELLM = Path(__file__).with_name("litellm_prefixes.txt").read_text("utf-8").split()
 
 
 def test_there_are_many() -> None:
-    assert len(list(shipped())) >= 90
+    assert len(list(shipped())) >= 120
 
 
 @pytest.mark.parametrize("prefix", LITELLM)
@@ -45,7 +48,8 @@ def test_a_row_builds_a_url_for_every_operation(row: Provider) -> None:
     env = dict.fromkeys(re.findall(r"[{,](\w+)", row.base_url_template), "abc")
     base_url = row.base_url or find_base_url(row, env) or row.address("https://example.test")
     for operation in PATHS:
-        url = urlsplit(base_url + filled(row.path(operation), "m", {"id": "1"}))
+        path = filled(row.path(operation), "m", {"id": "1"})
+        url = urlsplit(path if "://" in path else base_url + path)
         assert url.scheme in ("http", "https")
         assert url.hostname
         assert "//" not in url.path
@@ -88,7 +92,7 @@ def test_a_row_finds_its_key_and_shows_it(row: Provider) -> None:
         return
     assert key == f"key from {row.key_envs[0]}"
     ((name, value),) = headers_for(row, key)
-    assert value == (key if row.auth.header else f"Bearer {key}")
+    assert value == (key if row.auth.header else f"{row.auth.scheme} {key}")
     assert name == (row.auth.header or "authorization")
     assert row.key_envs[0] in missing_key(row)
     assert "api_key=" in missing_key(row)
@@ -113,3 +117,20 @@ def test_a_quirk_is_well_formed(row: Provider) -> None:
         assert quirk.operation in ("", *PATHS)
         assert quirk.rename or quirk.drop or quirk.refuse or quirk.default
         assert not {*quirk.drop, *quirk.refuse} & {*quirk.rename, *quirk.rename.values()}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_says_what_it_offers_and_in_which_form(row: Provider) -> None:
+    assert set(row.offers) <= set(PATHS)
+    assert row.offers
+    assert set(row.forms) <= set(row.offers)
+    for operation, name in row.forms.items():
+        assert form_of(operation, name)
+    if row.dialect != NAMES[0]:
+        assert set(row.offers) <= {"chat", "completions", "embeddings", *row.forms, *row.paths}
+
+
+@pytest.mark.parametrize("row", [row for row in shipped() if row.unspoken], ids=lambda row: row.name)
+def test_a_provider_that_is_not_spoken_says_why_before_anything_is_asked_for(row: Provider) -> None:
+    with pytest.raises(BadRequestError, match=re.escape(f"{row.name} cannot be called: {row.unspoken}")):
+        destination(f"{row.name}/m", {})

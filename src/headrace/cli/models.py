@@ -36,22 +36,22 @@ def models(provider: str | None, target: dict[str, Any], as_json: bool) -> None:
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @click.option("--json", "as_json", is_flag=True, help="The whole catalogue as JSON.")
 def providers(words: tuple[str, ...], as_json: bool) -> None:
-    """The catalogue: each provider's name, address, key variables and where that is known from.
+    """The catalogue: each provider's name, what it offers, address, key variables and where that is known from.
 
-    With WORDs only those whose name or address holds one of them.
+    With WORDs only those whose name, address or offer holds one of them.
     """
     rows = [row for row in sorted(all_providers(), key=lambda row: row.name) if _meant(row, words)]
     if as_json:
         write_json([_described(row) for row in rows])
         return
-    write_table(("", "provider", "address", "key", "checked"), [_row(row) for row in rows])
+    write_table(("", "provider", "offers", "address", "key", "checked"), [_row(row) for row in rows])
     if pretty():
         ready = sum(1 for row in rows if find_key(row, os.environ))
         say(f"{len(rows)} providers; {ready} with a key in the environment", "dim")
 
 
 def _meant(row: Provider, words: tuple[str, ...]) -> bool:
-    said = " ".join((row.name, *row.aliases, row.base_url)).lower()
+    said = " ".join((row.name, *row.aliases, row.base_url, *row.offered)).lower()
     return not words or any(word.lower() in said for word in words)
 
 
@@ -60,7 +60,7 @@ def _row(row: Provider) -> tuple[Any, ...]:
     mark = Text("●", style="green") if has_key else Text(" ") if pretty() else Text("")
     address = row.base_url or row.base_url_template or "(your own)"
     key = " or ".join(row.key_envs) + (" (optional)" if row.key_envs and not row.needs_key else "")
-    shown = (row.name, address, key or "none needed", f"{row.checked}")
+    shown = (row.name, ", ".join(row.offered) or "not spoken", address, key or "none needed", f"{row.checked} {row.confidence}")
     return (mark, *shown) if pretty() else ("key" if has_key else "-", *shown)
 
 
@@ -69,6 +69,9 @@ def _described(row: Provider) -> dict[str, Any]:
         "name": row.name,
         "aliases": list(row.aliases),
         "dialect": row.dialect,
+        "offers": list(row.offered),
+        "forms": dict(row.forms),
+        "unspoken": row.unspoken or None,
         "base_url": row.base_url or row.base_url_template or None,
         "base_url_envs": list(row.base_url_envs),
         "key_envs": list(row.key_envs),

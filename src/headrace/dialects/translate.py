@@ -46,7 +46,7 @@ class Translation(Struct, frozen=True, eq=False):
         answer = self.dialect.read_response(response, self.request, self.target)
         body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
-        return _as_text(body) if self.operation == "completions" else body
+        return as_text(body) if self.operation == "completions" else body
 
     def used(self, body: Mapping[str, Json]) -> Any:
         """What the answer says it used, in OpenAI's form."""
@@ -105,7 +105,7 @@ def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
     return {**rest, "messages": [{"role": "user", "content": prompt}]}
 
 
-def _as_text(body: dict[str, Json]) -> dict[str, Json]:
+def as_text(body: dict[str, Json]) -> dict[str, Json]:
     choices = [
         {
             "index": choice["index"],
@@ -175,7 +175,7 @@ class TranslatedChunks:
                 self.usage = responses.write_usage(event.usage)
             chunk = self._maker.feed(event)
             if chunk is not None:
-                made.append(_as_text(chunk) if self._operation == "completions" else chunk)
+                made.append(as_text(chunk) if self._operation == "completions" else chunk)
         return made
 
 

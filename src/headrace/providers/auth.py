@@ -19,4 +19,4 @@ def headers_for(provider: Provider, key: str | None) -> HeaderPairs:
     key = key.removeprefix(provider.auth.cut)
     if provider.auth.header:
         return ((provider.auth.header, key),)
-    return (("authorization", f"Bearer {key}"),)
+    return (("authorization", f"{provider.auth.scheme} {key}"),)

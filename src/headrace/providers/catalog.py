@@ -52,7 +52,9 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
 
     env: tuple[str, ...] = ()
     header: str = ""
-    """The header that takes the bare key; empty for `Authorization: Bearer`."""
+    """The header that takes the bare key; empty for `Authorization`."""
+    scheme: str = "Bearer"
+    """What stands before the key in `Authorization`."""
     optional: bool = False
     """Calls go out without a key as well: local servers, mostly."""
     sign: Literal["", "aws", "google", "entra", "databricks", "ibm"] = ""
@@ -129,6 +131,12 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     paths: dict[str, str] = {}
     """Where operations are, below the base URL, where that is not the dialect's own place; `{model}` stands for the model.
     `chat_stream` and its like are those of streams."""
+    forms: dict[str, str] = {}
+    """Operations in a form that is neither OpenAI's nor the dialect's (`dialects.forms`)."""
+    offers: tuple[str, ...] = ("chat",)
+    """Operations the provider is known to have, by their names in `PATHS`; it may have more."""
+    unspoken: str = ""
+    """Why headrace cannot call it, for names that are known and no more."""
     version: Version = Version()
     envelope: Envelope = PLAIN
     framing: Literal["", "aws_chunks", "aws_parts"] = ""
@@ -174,6 +182,11 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
 
     def dialect_of(self, operation: str) -> str:
         return self.embedder if operation == "embeddings" and self.embedder else self.dialect
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """What can be called: nothing of a provider that is not spoken."""
+        return () if self.unspoken else self.offers
 
     def own_path(self, operation: str, *, stream: bool = False) -> str:
         """The path of an operation as the row says it; empty where it is the dialect's own."""

@@ -52,11 +52,14 @@ def _listed(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def filled(path: str, model: str, place: Mapping[str, str]) -> str:
-    """A path with its places taken: the model's name, the id of a file. An `@` stands for itself, as Vertex AI writes it."""
+def filled(path: str, model: str, place: Mapping[str, str], *, keep: str = "") -> str:
+    """A path with its places taken: the model's name, the id of a file. An `@` stands for itself, as Vertex AI writes it.
+
+    keep: what else of the model's name stands for itself.
+    """
     if "{" not in path:
         return path
-    return path.format_map({"model": quote(model, safe="@"), **{name: quote(value, safe="") for name, value in place.items()}})
+    return path.format_map({"model": quote(model, safe=f"@{keep}"), **{name: quote(value, safe="") for name, value in place.items()}})
 
 
 def split_query(address: str) -> tuple[str, dict[str, str]]:

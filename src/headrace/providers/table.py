@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.providers.catalog import ANY_ADDRESS, Provider, shipped
 
-_HEAD = ("prefix", "address", "key", "known")
+_HEAD = ("prefix", "offers", "address", "key", "known")
 
 
 def markdown() -> str:
@@ -16,7 +16,8 @@ def markdown() -> str:
 
 def _cells(row: Provider) -> tuple[str, ...]:
     prefixes = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    return prefixes, _address(row), _key(row), f"{row.confidence}: {row.source} ({row.checked})"
+    offers = ", ".join(row.offered) or f"not spoken: {row.unspoken}"
+    return prefixes, offers, _address(row), _key(row), f"{row.confidence}: {row.source} ({row.checked})"
 
 
 def _address(row: Provider) -> str:

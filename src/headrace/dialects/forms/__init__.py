@@ -1,0 +1,115 @@
+"""Operations besides chat, in the forms that some providers have of their own: reranking, images, speech, fill-in-the-middle.
+
+A form is simpler than a dialect: one request, one answer, and callers speak OpenAI's words (for reranking Cohere's) whatever comes.
+A provider's row names its forms by operation.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects import load
+from headrace.dialects.base import Dialect, Target
+from headrace.dialects.failures import read_error_inside
+from headrace.errors import APIResponseValidationError, BadRequestError, ConfigurationError, Failure, Kind, error_of
+from headrace.types import Json
+from headrace.wire import HttpRequest, HttpResponse
+
+Body = Mapping[str, Any]
+"""A caller's parameters, the model among them; files are `headrace.multipart.FormFile`."""
+
+
+class Form(Protocol):
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        """Raises BadRequestError for what cannot be said."""
+        ...
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        """The answer in OpenAI's words. Raises BadRequestError, KeyError or TypeError for one that is none."""
+        ...
+
+
+FORMS: Final[Mapping[str, Mapping[str, str]]] = {
+    "rerank": dict.fromkeys(("cohere", "voyage", "fireworks", "tei", "nvidia", "deepinfra", "dashscope"), "rerank"),
+    "images": dict.fromkeys(("stability", "fal"), "images"),
+    "transcriptions": dict.fromkeys(("deepgram", "elevenlabs"), "audio"),
+    "speech": {"elevenlabs": "audio"},
+    "completions": {"mistral": "fim"},
+}
+"""By operation, the forms there are, and the module that has them."""
+
+
+def form_of(operation: str, name: str) -> Form:
+    """Raises ConfigurationError for one that does not exist."""
+    module = FORMS.get(operation, {}).get(name)
+    if module is None:
+        known = ", ".join(FORMS.get(operation, {})) or "none"
+        raise ConfigurationError(f"no form of {operation} is called {name!r}; there are {known}")
+    forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # late: few are called
+    return forms[operation, name]
+
+
+class Formed(Struct, frozen=True, eq=False):
+    """One request in a provider's form, kept to read its answer by. It stands where a Translation does."""
+
+    form: Form
+    target: Target
+    body: Body
+    operation: str
+
+    @property
+    def dialect(self) -> Dialect:
+        """Reads refusals, and the streams of forms that have them: they are OpenAI's."""
+        return load("openai_chat")
+
+    def write(self) -> HttpRequest:
+        return self.form.write(self.body, self.target)
+
+    def read(self, response: HttpResponse) -> dict[str, Json]:
+        """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
+        answer: Json = None
+        try:
+            answer = msgspec.json.decode(response.body)
+            return self.form.read(answer, self.body)
+        except (msgspec.DecodeError, RecursionError, BadRequestError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, BadRequestError) and type(error) is not BadRequestError:
+                raise  # what a good status hid
+            if isinstance(answer, Mapping) and answer.get("error"):
+                raise error_of(read_error_inside(answer, provider=self.target.provider, model=self.target.model)) from None
+            raise self._unreadable(response, error) from None
+
+    def used(self, body: Mapping[str, Json]) -> Any:
+        """What the answer says it used, in OpenAI's form."""
+        return body.get("usage")
+
+    def read_stream(self) -> Any:
+        """Raises BadRequestError for a form that has no streams."""
+        stream = getattr(self.form, "read_stream", None)
+        if stream is None:
+            raise BadRequestError(f"{self.operation} cannot be streamed: leave stream out", self.target.model, self.target.provider)
+        return stream(self.body, self.target)
+
+    def _unreadable(self, response: HttpResponse, error: Exception) -> APIResponseValidationError:
+        size = len(response.body)
+        message = (
+            f"{self.target.provider}: the reply (status {response.status}, {size} bytes) is no answer for {self.operation}: "
+            f"{type(error).__name__} {error}"
+        )
+        return APIResponseValidationError.of(
+            Failure(Kind.BAD_RESPONSE, message, provider=self.target.provider, model=self.target.model, headers=response.headers)
+        )
+
+
+def posted(target: Target, path: str, body: Json) -> HttpRequest:
+    """`body` as JSON to a path below the address."""
+    return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", target.headers, msgspec.json.encode(body))
+
+
+def given(body: Body, *names: str) -> dict[str, Json]:
+    """The body without what is named and without nothing."""
+    return {name: value for name, value in body.items() if name not in names and value is not None}

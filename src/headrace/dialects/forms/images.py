@@ -1,0 +1,85 @@
+"""Images from prompts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body, Form, given, posted
+from headrace.errors import BadRequestError, Failure, Kind, UnsupportedParamsError, error_of
+from headrace.multipart import form_of
+from headrace.types import Json
+from headrace.wire import HttpRequest
+
+_RATIOS: Final = {
+    "1:1": 1, "16:9": 16 / 9, "9:16": 9 / 16, "3:2": 3 / 2, "2:3": 2 / 3, "4:5": 4 / 5, "5:4": 5 / 4, "21:9": 21 / 9, "9:21": 9 / 21,
+}  # fmt: skip
+"""What Stability draws (platform.stability.ai/docs/api-reference, as litellm 1.106.2 has it)."""
+
+
+def _size(body: Body) -> tuple[int, int] | None:
+    """Width and height in pixels. Raises BadRequestError for what is none."""
+    size = body.get("size")
+    if size in (None, "auto"):
+        return None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(size))
+    if found is None or "0" in (found[1], found[2]):
+        raise BadRequestError(f"size must be like '1024x1024', got {str(size)[:20]!r}")
+    return int(found[1]), int(found[2])
+
+
+class Stability:
+    """`/v2beta/stable-image/generate/…`: a form goes out, one image in base64 comes back."""
+
+    _ENDPOINTS: Final = (("ultra", "ultra"), ("core", "core"))
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        if body.get("n") not in (None, 1):
+            raise UnsupportedParamsError("stability makes one image a call: leave n out", target.model, target.provider)
+        endpoint = next((end for name, end in self._ENDPOINTS if name in target.model), "sd3")
+        said = given(body, "model", "n", "size", "response_format", "quality", "user")
+        if endpoint == "sd3":
+            said["model"] = target.model
+        if size := _size(body):
+            said.setdefault("aspect_ratio", min(_RATIOS, key=lambda name: abs(_RATIOS[name] - size[0] / size[1])))
+        form = form_of({"output_format": "png", **said})
+        headers = [(name, value) for name, value in target.headers if name != "content-type"]
+        headers += [("accept", "application/json"), ("content-type", form.content_type)]
+        return HttpRequest("POST", f"{target.base_url}/v2beta/stable-image/generate/{endpoint}", tuple(headers), upload=form)
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        if answer.get("finish_reason") == "CONTENT_FILTERED":
+            raise error_of(Failure(Kind.CONTENT_POLICY, "stability: the image was filtered", provider="stability"))
+        rest = {name: value for name, value in answer.items() if name != "image"}
+        return {"created": 0, "data": [{"b64_json": answer["image"]}], **rest}
+
+
+class Fal:
+    """`fal.run/{model}`: the model's own parameters pass, `n` and `size` are said in fal's words."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        said = given(body, "model", "n", "size", "response_format", "user")
+        if body.get("n") is not None:
+            said.setdefault("num_images", body["n"])
+        if size := _size(body):
+            said.setdefault("image_size", {"width": size[0], "height": size[1]})
+        return posted(target, f"/{target.model}", said)
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        images = answer.get("images") or [answer["image"]]
+        rest = {name: value for name, value in answer.items() if name not in ("images", "image")}
+        return {"created": 0, "data": [_shown(image) for image in images], **rest}
+
+
+def _shown(image: Any) -> dict[str, Json]:
+    """An address, or the bytes where it is a data URL."""
+    shown: dict[str, Json] = {"url": image} if isinstance(image, str) else dict(image)
+    head, comma, data = shown["url"].partition(",")
+    if comma and head.startswith("data:") and head.endswith(";base64"):
+        return {"b64_json": data, **{name: value for name, value in shown.items() if name != "url"}}
+    return shown
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {("images", "stability"): Stability(), ("images", "fal"): Fal()}
