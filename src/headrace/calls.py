@@ -268,6 +268,18 @@ class Call(Struct, eq=False):
 _MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """What dialects call it."""
 
+
+def continued(call: Call, said: str, mark: str = "") -> Call:
+    """A chat whose answer began with `said` already: what is left of it is asked for. mark: a field that the message needs."""
+    message = {"role": "assistant", "content": said, **({mark: True} if mark else {})}
+    prompt = [*call.prompt, message]
+    encoded = msgspec.Raw(encode(prompt))
+    left = {name: max(1, most - len(said) // 4) for name in _MOST if isinstance(most := call.body.get(name), int)}
+    return msgspec.structs.replace(call, prompt=prompt, encoded=encoded, body={**call.body, **left, "messages": encoded})
+
+
+_MOST: Final = ("max_tokens", "max_completion_tokens")
+
 EMPTY: Final[Mapping[str, str]] = {}
 NOTHING: Final = msgspec.Raw(b"")
 

@@ -143,6 +143,8 @@ class HeadraceError(Exception):
     """Everything headrace raises. `message` may be rewritten and `str()` follows, as programs written for litellm expect."""
 
     kind: Kind = Kind.SERVER
+    received: str | None = None
+    """The text of a Router's stream that had arrived before this ended it."""
 
     def __init__(
         self,

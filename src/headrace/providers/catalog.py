@@ -158,6 +158,8 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     """The family of its rate-limit headers; empty where it sends none."""
     max_inputs: int = 0
     """Texts that one embedding request may hold; 0 where nobody knows. A longer list is sent in several."""
+    prefill: str = ""
+    """The field that marks an assistant's message as one to be continued, where one has to."""
     evidence: Evidence
 
     @property

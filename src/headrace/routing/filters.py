@@ -72,6 +72,16 @@ def known_window(model: str) -> int | None:
     return window if isinstance(window, int) else None
 
 
+def can_continue(deployment: Deployment) -> bool:
+    """Whether it goes on from an answer that was begun: as its configuration says, else as the catalogue knows of its model."""
+    info = deployment.given.get("model_info") or {}
+    said = info.get("supports_assistant_prefill")
+    if said is None:
+        facts = find(info.get("base_model") or deployment.model)
+        said = facts is not None and facts.get("supports_assistant_prefill")
+    return bool(said)
+
+
 def _team(deployment: Deployment, wants: Wants) -> bool:
     return deployment.team is None or deployment.team == wants.team
 

@@ -34,6 +34,9 @@ class RouterOptions(TypedDict, total=False):
     timeout: Any
     """Seconds for an attempt, or `Timeouts`."""
     stream_timeout: float | None
+    stream_failover: bool | None
+    """Whether a streamed chat that breaks off is continued by another deployment, where one can go on from a begun answer. It is unless
+    told otherwise."""
     fallbacks: Any
     """`[{"group": ["other"]}]`; the group "*" stands for every group without fallbacks of its own."""
     context_window_fallbacks: Any
@@ -97,6 +100,7 @@ class Settings(Struct, frozen=True):
     defaults: Mapping[str, Any]
     affinity: Literal["prefix", "session"] | None
     affinity_seconds: float
+    continues: bool
     checks_window: bool
     by_tags: bool
     any_tag: bool
@@ -155,6 +159,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         defaults=_mapping("default_litellm_params", options.get("default_litellm_params", {})),
         affinity=_affinity(options),
         affinity_seconds=seconds("deployment_affinity_ttl_seconds", options.get("deployment_affinity_ttl_seconds", 3600)),
+        continues=bool(options.get("stream_failover", True)),
         checks_window=bool(options.get("enable_pre_call_checks")),
         by_tags=bool(options.get("enable_tag_filtering")),
         any_tag=bool(options.get("tag_filtering_match_any", True)),

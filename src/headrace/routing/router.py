@@ -19,11 +19,13 @@ from headrace.calls import (
     Call,
     CloudOptions,
     Operation,
+    continued,
     prepare,
     shape,
     timeouts_of,
     whole_number,
 )
+from headrace.continuing import Continuing
 from headrace.core import Destination, bound, destination, fetch, open_stream, requests_for, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
@@ -51,7 +53,7 @@ from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, S
 from headrace.routing.events import Event, log_settled, tell
 from headrace.routing.face import Face
 from headrace.routing.fallbacks import NO_FALLBACKS
-from headrace.routing.filters import Wants, fitting, wants_of
+from headrace.routing.filters import Wants, can_continue, fitting, wants_of
 from headrace.routing.health import Health, failed, succeeded
 from headrace.routing.options import RouterOptions, Settings, read_options, seconds
 from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments, star_of
@@ -105,6 +107,10 @@ class _Trail(Struct, eq=False):
     ahead: list[str] = []
     """Groups that stood behind an earlier one and may still be asked, the next one first."""
     errors: list[HeadraceError] = []
+    only: frozenset[str] | None = None
+    """Deployments that can go on from a begun answer, once there is one."""
+    continued: int | None = None
+    """Characters of the answer that another deployment had given."""
     retries: int = 0
     """Attempts beyond the first that count against the budget."""
     waited: float = 0.0
@@ -195,7 +201,7 @@ class Router(Face, Speaking):
         while True:
             answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
-                return answer
+                return self._lasting(ports, call, answer, trail) if call.stream else answer
             group = trail.fall_back(plan)
 
     def _keeper(self, call: Call) -> str:
@@ -209,6 +215,29 @@ class Router(Face, Speaking):
         """When the whole call must be over, its waiting and all its attempts included."""
         total = call.control.get("total_timeout")
         return math.inf if total is None else ports.clock.now() + seconds("total_timeout", total)
+
+    def _lasting(self, ports: Ports, call: Call, chunks: Chunks[Any], trail: _Trail) -> Any:
+        """A stream that is continued elsewhere when it breaks off, if that makes sense for the call."""
+        if not self._settings.continues or call.operation is not CHAT or (call.body.get("n") or 1) != 1:
+            return chunks
+        return Continuing(chunks, lambda said, error: self._go_on(ports, call, said, error, trail))
+
+    async def _go_on(self, ports: Ports, call: Call, said: str, error: HeadraceError, trail: _Trail) -> Chunks[Any] | None:
+        """The rest of an answer that broke off after `said`; None where nobody can go on from there."""
+        trail.errors.append(error)
+        if not POLICY[error.failure.kind].elsewhere or (self._budget is not None and not self._budget.take()):
+            return None
+        trail.retries += 1
+        trail.continued = len(said)
+        group, now = trail.asked[-1], ports.clock.now()
+        for name in (group, *trail.behind(self._plan, group, error.failure.kind)):
+            able = [member for member in self._served.get(name, ()) if can_continue(member.deployment) and not member.health.cooling(now)]
+            for mark in dict.fromkeys([member.to.provider.prefill for member in able]):
+                trail.only = frozenset([member.deployment.id for member in able if member.to.provider.prefill == mark])
+                answer: Chunks[Any] | None = await self._in_group(ports, continued(call, said, mark), name, trail)
+                if answer is not None:
+                    return answer
+        return None
 
     async def _in_group(self, ports: Ports, call: Call, group: str, trail: _Trail) -> Any:
         """The answer; None when the next group should be asked, for the reason that ends `trail`."""
@@ -225,7 +254,7 @@ class Router(Face, Speaking):
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and not trail.bound and self._untried(group, tried)
+                others = lease is not None and not trail.bound and self._untried(group, tried, trail.only)
                 match self._next(ports, call, group, error.failure, attempt, others, trail):
                     case NextDeployment():
                         continue
@@ -242,8 +271,9 @@ class Router(Face, Speaking):
                     self._budget.helped(trail.retries)
                 return answer
 
-    def _untried(self, group: str, tried: set[str]) -> bool:
-        return any(deployment.id not in tried for deployment in self._plan.groups.get(group, ()))
+    def _untried(self, group: str, tried: set[str], only: frozenset[str] | None) -> bool:
+        ids = {deployment.id for deployment in self._plan.groups.get(group, ())}
+        return bool((ids if only is None else ids & only) - tried)
 
     def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: _Trail) -> Step:
         policy = self._settings.retries_for(group)
@@ -290,7 +320,9 @@ class Router(Face, Speaking):
         charge = _charge(call)
         given = _routing(call.control, now, self._settings)
         only = frozenset([call.deployment]) if call.deployment else self._eligible(group, call, charge, tried, now)
-        if self._custom is not None and not call.deployment:
+        if trail.only is not None:
+            only = trail.only if only is None else (only & trail.only or trail.only)
+        elif self._custom is not None and not call.deployment:
             wanted = await self._custom(ports, call, group)
             only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
         if self._budgets and not self._budgets.isdisjoint(given.get("scopes", ())):
@@ -477,6 +509,7 @@ class Router(Face, Speaking):
             "scopes": ask.scopes,
             "reserved": reservation.charge,
             "settled": None,
+            "continued": trail.continued,
             "failed": [(error.failure.kind.value, error.model) for error in trail.errors],
         }
 
