@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from headrace.bridge import complete
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
 from headrace.core import direct
+from headrace.limits.store import Store
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Worlds
 from headrace.routing import router
@@ -100,6 +101,12 @@ def blocking(
     return Stream(answer) if stream else answer
 
 
+def _store(**address: Any) -> Store:
+    from headrace.runtime.redis_store import redis_store  # late: who shares no limits needs no client of a store
+
+    return redis_store(**address)
+
+
 class Router(router.Router):
     """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
 
@@ -109,6 +116,7 @@ class Router(router.Router):
     """
 
     worlds: ClassVar[Worlds] = _worlds
+    stores: ClassVar[Callable[..., Store]] = staticmethod(_store)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.bridge import complete
-from headrace.errors import ConfigurationError
 from headrace.limits.store import (
     EPOCH,
     MICRO,
@@ -35,7 +34,8 @@ from headrace.limits.store import (
     share_of,
 )
 from headrace.runtime.clocks import AsyncClock, BlockingClock
-from headrace.runtime.redis_store import RedisStore, redis_store
+from headrace.runtime.redis_address import address_of, client_at
+from headrace.runtime.redis_store import RedisStore
 
 if TYPE_CHECKING:
     from limits.conftest import Server
@@ -97,7 +97,16 @@ class History:
             case ("admit", asked, factor, more, process):
                 self.count += 1
                 scaled = tuple(term if term is FLIGHT else _times(term, factor) for term in asked)
-                return Claim("a", f"c{self.count}", scaled, 30.0, turn=self.turns.get(process, 0.0), fresh=True, more=more).message()
+                return Claim(
+                    "a",
+                    f"c{self.count}",
+                    scaled,
+                    30.0,
+                    turn=self.turns.get(process, 0.0),
+                    fresh=True,
+                    more=more,
+                    waits=more or process == 0,
+                ).message()
             case ("settle", which, difference, written):
                 if not self.granted:
                     return settlement("a", "nobody", float(START), 30.0, [])
@@ -300,33 +309,12 @@ def test_questions_that_come_together_travel_together(valkey: Server) -> None:
 
 
 def test_a_store_that_is_not_there_is_lost_soon() -> None:
-    store = redis_store("redis://:s3cret@127.0.0.1:9/0")
+    store = RedisStore(client_at(address_of("redis://:s3cret@127.0.0.1:9/0")), name="the store at redis://127.0.0.1:9/0")
     with pytest.raises(StoreLost) as caught:
         complete(store.admit(Claim("a", "c1", (TOKENS,), 30.0), BlockingClock()))
     assert "127.0.0.1:9/0" in str(caught.value)
     assert "s3cret" not in str(caught.value) + repr(store)
     store.close()
-
-
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        ({"url": "localhost:6379"}, "redis_url must look like"),
-        ({"url": "http://localhost"}, "not a scheme"),
-        ({"url": "redis://a", "host": "b"}, "give one of them"),
-        ({"host": "b", "port": "x"}, "redis_port must be a whole number"),
-        ({"host": "b", "db": -1}, "redis_db must be a whole number"),
-    ],
-)
-def test_an_address_that_cannot_be_one_is_named(given: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ConfigurationError, match=complaint):
-        redis_store(**given)
-
-
-def test_the_same_address_is_the_same_store() -> None:
-    assert redis_store(host="10.0.0.1", port="6380") is redis_store(host="10.0.0.1", port=6380)
-    assert redis_store("valkey://10.0.0.1/1") is redis_store("redis://10.0.0.1/1")
-    assert redis_store("redis://10.0.0.1/1") is not redis_store("redis://10.0.0.1/2")
 
 
 @given(st.lists(st.lists(st.floats(0, 1000), min_size=1, max_size=6), min_size=2, max_size=6), st.integers(0, 5))

@@ -140,14 +140,15 @@ class Town:
     def _arrive(self, job: Job) -> None:
         self.world.spawn(self.serve(job))
 
-    async def serve(self, job: Job) -> None:
+    async def serve(self, job: Job, limiter: Limiter | None = None) -> None:
         """Reserve, send, settle; a refusal is asked again."""
+        limiter = limiter or self.limiter
         began = self.world.now()
         count = 1.0 if self.miscount is None else self.miscount(self.chance)
         cost = Cost(max(1, int(job.prompt * count)), job.max_tokens)
         ask = Ask("g", Charge(input=job.prompt, max_output=job.max_tokens), tenant=job.tenant, priority=job.priority)
         while True:
-            held = await self.limiter.reserve(ask, self.world)
+            held = await limiter.reserve(ask, self.world)
             provider = self.providers[held.deployment]
             await self._travel()
             now = self.world.now()
@@ -158,13 +159,13 @@ class Town:
             await self._travel()
             scope = "tokens" if "tokens" in admitted.scope else "requests"
             failure = Failure(Kind.RATE_LIMIT, admitted.message, retry_after=admitted.retry_after, scope=scope)  # type: ignore[arg-type]
-            self.limiter.settle(held, used=None, failure=failure, now=self.world.now())
+            limiter.settle(held, used=None, failure=failure, now=self.world.now())
         self.waits.append((job, began, now - began))
         views = tuple(self._views(provider, now)) if self.headers else ()
         provider.log.append((now, 1, cost.prompt + (0 if provider.enforcer.accounting == "post" else cost.output)))
         await self._answer(provider, admitted, job)
         await self._travel()
-        self.limiter.settle(held, used=Used(input=cost.prompt, output=job.output), view=views, now=self.world.now())
+        limiter.settle(held, used=Used(input=cost.prompt, output=job.output), view=views, now=self.world.now())
 
     async def _answer(self, provider: Provider, admitted: Admitted, job: Job) -> None:
         await self.world.sleep(0.2 + 0.3 * self.chance.random() + job.prompt / 20_000)

@@ -140,9 +140,9 @@ end
 local function admit()
   local id, keep, lease, horizon, quantum = ARGV[3], ARGV[4], argument(5), argument(6), argument(7)
   local until_ = argument(8)
-  local fresh, more = ARGV[9] == '1', ARGV[10] == '1'
+  local fresh, more, waits = ARGV[9] == '1', ARGV[10] == '1', ARGV[11] == '1'
   local terms = {}
-  for at = 11, #ARGV, 8 do
+  for at = 12, #ARGV, 8 do
     terms[#terms + 1] = {
       key = ARGV[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
       rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7),
@@ -164,7 +164,7 @@ local function admit()
   if full or start > now + horizon then
     local stride = step(terms, binding, quantum)
     local promise = start
-    if not (mine and fresh) then
+    if waits and not (mine and fresh) then
       promise = math.max(at, turn)
       turn = math.ceil(promise + stride)
     end

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from headrace.errors import ConfigurationError, Failure, HeadraceError, Kind, NeverFits
+from headrace.errors import Failure, HeadraceError, Kind, NeverFits
 from headrace.limits.account import NOT_STARTED, Account, Taken
 from headrace.limits.guard import EPSILON, Entry
 from headrace.limits.limit import Limit, Unit, Used
@@ -41,7 +41,7 @@ from headrace.limits.store import (
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock, Waiter
 
-HORIZON: Final = 0.25
+HORIZON: Final = 0.6
 """Seconds ahead that the store may promise room for."""
 EARLY: Final = 0.12
 """Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
@@ -51,7 +51,7 @@ LONG_LEASE: Final = 900.0
 """The same where nothing limits what is in flight: then it only says which calls may still be settled."""
 MOST_ASKING: Final = 8
 """Questions about one quota under way at once; when one is refused, those behind it need not be asked."""
-LONGEST_PAUSE: Final = 10.0
+LONGEST_PAUSE: Final = 60.0
 """Seconds after which a process asks again however late its turn is: others may have given something back."""
 GRACE: Final = 3.0
 """Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile."""
@@ -131,7 +131,7 @@ class SharedLimiter(Limiter):
         self._confirmed: dict[int, list[_Held]] = {}
         self._ids = count(1)
         self._begun = False
-        """Whether the store ever answered."""
+        """Whether we have reported: from the first answer on."""
         self._lost_at: float | None = None
         self._grace_until = -math.inf
         self._most_processes = 1
@@ -149,9 +149,11 @@ class SharedLimiter(Limiter):
     # ---- the two gates
 
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
-        """Room for one call, here and on the shared books. Raises as `Limiter.reserve`, and ConfigurationError when the store was
-        never reached: then nobody knows how many share the limits."""
+        """Room for one call, here and on the shared books. Raises as `Limiter.reserve`."""
         began = clock.now()
+        if ask.max_wait is not None:
+            until = began + ask.max_wait
+            ask = structs.replace(ask, deadline=until if ask.deadline is None else min(until, ask.deadline), max_wait=None)
         while True:
             reservation = await super().reserve(ask, clock)
             try:
@@ -163,8 +165,7 @@ class SharedLimiter(Limiter):
             if refused is None:
                 reservation.waited = now - began if ask.again else reservation.waited
                 return reservation
-            until = [at for at in (ask.deadline, None if ask.max_wait is None else began + ask.max_wait) if at is not None]
-            ask = structs.replace(ask, again=True, deadline=min(until, default=None), max_wait=None)
+            ask = structs.replace(ask, again=True)
             self._put_back(reservation, now)
             await clock.sleep(0)  # whoever asked behind it goes back first, and so stands behind it again
 
@@ -186,8 +187,8 @@ class SharedLimiter(Limiter):
             return self._by_share(quota, taken, reservation, id)
         try:
             asked = await self._question(quota, taken, ask, id, clock)
-        except StoreLost as lost:
-            self._lose(clock.now(), str(lost))
+        except StoreLost:
+            self._lose(clock.now())
             return ""
         if asked is None:
             return ""
@@ -195,7 +196,7 @@ class SharedLimiter(Limiter):
         if not self._same_books(quota, answer):
             if answer.granted:
                 self._store.post(_given_back(_Held(quota, id, answer.at, taken, terms)))
-            self._lose(clock.now(), "the store has forgotten what was charged")
+            self._lose(clock.now())  # it has forgotten what was charged
             return ""
         self._heed(quota, answer, terms, ask, clock.now())
         if not answer.granted:
@@ -256,9 +257,10 @@ class SharedLimiter(Limiter):
                 line = self._groups[ask.group].line
             more = bool(line) or bool(quota.line)
             lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
+            left = math.inf if ask.deadline is None else ask.deadline - now
             claim = Claim(
                 quota.tag, id, tuple([term for _, term in terms]), lease,
-                horizon=HORIZON, turn=quota.turn, fresh=quota.fresh, more=more,
+                horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more, waits=more or left > 0,
             )  # fmt: skip
             answer = await self._store.admit(claim, clock)
             shut = not answer.granted
@@ -269,7 +271,7 @@ class SharedLimiter(Limiter):
     async def _may_ask(self, quota: _Quota, clock: Clock) -> bool:
         """Wait until few enough ask. False when it is in vain by then."""
         with self._lock:
-            if quota.asking < MOST_ASKING:
+            if quota.asking < (1 if quota.fresh else MOST_ASKING):
                 quota.asking += 1
                 return True
             turn = _Turn(clock.waiter())
@@ -389,7 +391,7 @@ class SharedLimiter(Limiter):
     def _reported(self, quota: _Quota, reply: list[str] | None, now: float) -> None:
         if reply is None:
             if self._lost_at is None:
-                self._lose(now, "its report got no answer")
+                self._lose(now)
             return
         if self._lost_at is not None:
             self._recover(now, float(reply[5]))
@@ -403,13 +405,8 @@ class SharedLimiter(Limiter):
 
     # ---- without the store
 
-    def _lose(self, now: float, why: str) -> None:
+    def _lose(self, now: float) -> None:
         """From now on each limit is our share of it."""
-        if not self._begun:
-            raise ConfigurationError(
-                f"limits cannot be shared: {why}. Give a store that can be reached, or leave it out: nobody knows how many share a limit "
-                "before the store was reached once"
-            )
         with self._lock:
             if self._lost_at is not None:
                 return
@@ -567,6 +564,8 @@ def _owe(meter: Meter, until: float) -> None:
 
 def _pause(quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -> float:
     """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
+    if answer.binding is None and not answer.granted:
+        return answer.turn  # nothing of ours: a provider's word holds it shut
     pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
     meter = None if answer.binding is None else terms[answer.binding][0].meter
     if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":

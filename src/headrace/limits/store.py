@@ -72,11 +72,13 @@ class Claim(Struct, frozen=True):
     """Whether nothing was granted in that turn yet."""
     more: bool = False
     """Whether others wait behind it here, for whom a turn is of use."""
+    waits: bool = True
+    """Whether anybody will use the turn it is given when it is refused."""
 
     def message(self) -> Message:
         keep = keep_of([term.span for term in self.terms], self.lease)
         times = [micros(self.lease), micros(self.horizon), micros(self.quantum)]
-        head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more)]
+        head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more), int(self.waits)]
         return Message("admit", self.account, [*head, *[argument for term in self.terms for argument in term.arguments()]])
 
 
@@ -360,7 +362,7 @@ class Books:
     # operations
 
     def admit(self, now: float, arguments: list[Any]) -> list[str]:
-        id, _, lease, horizon, quantum, until, fresh, more, *rest = arguments
+        id, _, lease, horizon, quantum, until, fresh, more, waits, *rest = arguments
         terms = [
             _Asked(self._row(key), span, slot, room, cost, rate, tolerance, expected)
             for key, room, cost, span, slot, rate, tolerance, expected in batched(rest, 8)
@@ -377,7 +379,7 @@ class Books:
         start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
         stride = self._step(terms, binding, quantum)
         if full or start > now + horizon:
-            return self._refuse(terms, now, at, start, stride, binding, kept=mine and bool(fresh))
+            return self._refuse(terms, now, at, start, stride, binding, kept=(mine and bool(fresh)) or not waits)
         ahead = others and not mine
         if ahead:
             self.turn = math.ceil(max(self.turn, start + stride))
@@ -493,13 +495,15 @@ class MemoryStore:
         self.timeout = timeout
         self.away = False
         self.process = "virtual"
-        self.calls = 0
+        self.calls = self.asked = 0
+        """Messages so far, and those of them that asked for room."""
         self.books: dict[str, Books] = {}
 
     async def admit(self, claim: Claim, clock: Clock) -> Answer:
         if self.away:
             await clock.sleep(self.timeout)
             raise StoreLost("the store is away")
+        self.asked += 1
         if self.trip:
             await clock.sleep(self.trip / 2)
         answer = read_answer(self._call(claim.message()))

@@ -76,6 +76,14 @@ class RouterOptions(TypedDict, total=False):
     """litellm's: "prompt_caching" and "session_affinity" choose first whoever served a conversation before."""
     deployment_affinity_ttl_seconds: float | None
     """Seconds for which that is remembered."""
+    redis_url: str | None
+    """Where processes share their limits: `redis://:password@host:6379/0`, or `rediss://`, `valkey://`, `unix://`,
+    `redis+sentinel://host,host/service`, `redis+cluster://host,host`. `os.environ/NAME` stands for a variable, here and below."""
+    redis_host: str | None
+    """The same in parts."""
+    redis_port: int | str | None
+    redis_password: str | None
+    redis_db: int | str | None
     set_verbose: bool | None
     debug_level: str | None
     on_event: Hook | None
@@ -105,6 +113,8 @@ class Settings(Struct, frozen=True):
     by_tags: bool
     any_tag: bool
     lenient: bool
+    store: Mapping[str, Any]
+    """Where limits are shared; empty when they are not."""
     on_event: Hook | None
 
     def retries_for(self, group: str) -> RetryPolicy:
@@ -164,6 +174,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         by_tags=bool(options.get("enable_tag_filtering")),
         any_tag=bool(options.get("tag_filtering_match_any", True)),
         lenient=bool(options.get("ignore_invalid_deployments")),
+        store=_store(options),
         on_event=_hook(options.get("on_event")),
     )
 
@@ -228,6 +239,18 @@ def _strategy(given: Any) -> Strategy | None:
 def _parallel(options: Mapping[str, Any]) -> int | None:
     given = options.get("default_max_parallel_requests")
     return None if given is None else whole_number("default_max_parallel_requests", given, least=1)
+
+
+_STORE: Final = ("redis_url", "redis_host", "redis_port", "redis_password", "redis_db")
+
+
+def _store(options: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name.removeprefix("redis_"): options[name] for name in _STORE if name in options}
+    if found and not found.get("url") and not found.get("host"):
+        raise ConfigurationError(
+            "a store that is shared needs redis_url or redis_host; redis_port, redis_password and redis_db add to them"
+        )
+    return found
 
 
 def _hook(given: Any) -> Hook | None:

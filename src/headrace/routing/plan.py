@@ -163,7 +163,7 @@ def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient
 def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, taken: Iterable[str] = ()) -> Deployment:
     """Check and read one entry of a `model_list`."""
     entry = _mapping(entry, where)
-    params = {name: _resolved(value, f"{where}.litellm_params.{name}", environment) for name, value in _params(entry, where).items()}
+    params = {name: resolved(value, f"{where}.litellm_params.{name}", environment) for name, value in _params(entry, where).items()}
     info = _mapping(entry.get("model_info") or {}, f"{where}.model_info")
     group = _text(entry, "model_name", where)
     model = _text(params, "model", f"{where}.litellm_params")
@@ -215,7 +215,7 @@ def _params(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     return given
 
 
-def _resolved(value: Any, where: str, environment: Mapping[str, str]) -> Any:
+def resolved(value: Any, where: str, environment: Mapping[str, str]) -> Any:
     """litellm's `os.environ/NAME` stands for a variable of the environment."""
     if not (isinstance(value, str) and value.startswith("os.environ/")):
         return value

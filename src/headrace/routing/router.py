@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias, Unpack
 
 import msgspec
@@ -45,6 +46,7 @@ from headrace.limits import (
     profile_of,
 )
 from headrace.limits.money import PROMPT_DOUBT
+from headrace.limits.store import Store
 from headrace.models.cost import Rates, bill_of
 from headrace.models.tokens import estimate_encoded
 from headrace.ports import Ports, Worlds
@@ -56,7 +58,7 @@ from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.filters import Wants, can_continue, fitting, wants_of
 from headrace.routing.health import Health, failed, succeeded
 from headrace.routing.options import RouterOptions, Settings, read_options, seconds
-from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments, star_of
+from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments, resolved, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import ScopeLimits, limits_of_scope, scope_names, unpriced
 from headrace.routing.speaking import Speaking
@@ -143,6 +145,8 @@ class Router(Face, Speaking):
     """
 
     worlds: ClassVar[Worlds]
+    stores: ClassVar[Callable[..., Store]]
+    """Opens the store at an address: `url`, `host`, `port`, `password`, `db`."""
 
     def __init__(
         self,
@@ -155,7 +159,8 @@ class Router(Face, Speaking):
         self._settings = settings = read_options(options)
         self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
-        self._limiter = Limiter(settings=queue, random=None, on_queued=self._queued if settings.on_event is not None else None)
+        make = Limiter if not settings.store else _sharing(type(self).stores, settings.store)
+        self._limiter = make(settings=queue, on_queued=self._queued if settings.on_event is not None else None)
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
         self._custom: Choose | None = None
         parallel = settings.parallel
@@ -679,6 +684,14 @@ class Router(Face, Speaking):
     def __repr__(self) -> str:
         groups = ", ".join(f"{name!r} {len(members)}" for name, members in self._plan.groups.items())
         return f"<Router {groups}>"
+
+
+def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable[..., Limiter]:
+    """A limiter that shares its limits through the store at that address."""
+    from headrace.limits.shared import SharedLimiter  # late: who shares no limits does not pay for it
+
+    address = {name: resolved(value, f"redis_{name}", os.environ) for name, value in given.items()}
+    return partial(SharedLimiter, stores(**address))
 
 
 _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {

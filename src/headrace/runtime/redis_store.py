@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.resources import files
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -21,12 +21,11 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 from headrace.limits.store import Answer, Claim, Message, StoreLost, read_answer
 from headrace.ports import Clock, Waiter
+from headrace.runtime.redis_address import Address, address_of, client_at
 
 PREFIX: Final = "headrace:1"
 """Of every key: the number is that of their form."""
-TIMEOUT: Final = 0.1
-"""Seconds to connect, and to answer."""
-PATIENCE: Final = 0.5
+PATIENCE: Final = 1.5
 """Seconds a question may take altogether, on a machine too busy to let the thread run."""
 BEAT: Final = 1.0
 """Seconds between signs of life."""
@@ -52,8 +51,6 @@ class RedisStore:
         """Calls of the script so far."""
         self.trips = 0
         """Round trips so far."""
-        self.reached = False
-        """Whether it ever answered."""
         self.error: str = ""
         """Why it did not answer last."""
         self._client = client
@@ -96,6 +93,13 @@ class RedisStore:
 
     def attach(self, beat: Callable[[float], None]) -> None:
         self._beats.append(weakref.WeakMethod(beat))
+
+    def reach(self) -> None:
+        """Ask for a first answer, in the caller's thread. Raises ConfigurationError when there is none, or no right to run a script."""
+        try:
+            self._client.eval("return redis.call('TIME')", 1, f"{PREFIX}:{{reach}}:books")
+        except Exception as error:  # whatever a client raises
+            raise unreachable(self.name, error) from None
 
     def close(self) -> None:
         """Send what is left and end the thread."""
@@ -165,7 +169,7 @@ class RedisStore:
         try:
             self.trips += 1
             replies = self._send(messages)
-            self.reached = True
+            self.error = ""
         except Exception as error:  # whatever a client raises: the store is lost to us
             self.error = f"{type(error).__name__}: {error}"[:300]
             return [None] * len(messages)
@@ -208,7 +212,7 @@ class RedisStore:
             raise
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self.name} {'reached' if self.reached else 'not reached yet'}>"
+        return f"<RedisStore {self.name}{' lost' if self.error else ''}>"
 
 
 def _keys(account: str) -> tuple[str, str, str]:
@@ -221,6 +225,14 @@ def _arguments(message: Message) -> list[Any]:
     return [message.operation, "", *message.arguments]
 
 
+def unreachable(name: str, error: Exception) -> ConfigurationError:
+    """What a Router says when nobody answers at the start: it cannot know who else draws on its limits."""
+    return ConfigurationError(
+        f"limits cannot be shared: {name} does not answer ({type(error).__name__}: {str(error)[:200]}). "
+        "Start it or correct the address, or leave it out: then each process keeps the limits it was given for itself"
+    )
+
+
 def _digest(source: str) -> str:
     import hashlib  # late: it loads OpenSSL
 
@@ -230,81 +242,25 @@ def _digest(source: str) -> str:
 # ---- by address
 
 
-_stores: dict[tuple[Any, ...], RedisStore] = {}
+_stores: dict[Address, RedisStore] = {}
 _opening = threading.Lock()
 
 
-def redis_store(
-    url: str | None = None, *, host: str | None = None, port: Any = None, password: str | None = None, db: Any = None
-) -> RedisStore:
-    """The process's store at an address. Nothing is connected before the first call.
+def redis_store(url: Any = None, *, host: Any = None, port: Any = None, password: Any = None, db: Any = None) -> RedisStore:
+    """The process's store at an address, reached.
 
-    Raises ConfigurationError when the address cannot be one, or when redis-py is not installed.
+    Raises ConfigurationError when the address cannot be one, when redis-py is not installed, or when no store answers there.
     """
-    options = _options(url, host, port, password, db)
-    key = tuple(sorted(options.items()))
+    address = address_of(url, host=host, port=port, password=password, db=db)
     with _opening:
-        if key not in _stores:
-            _stores[key] = RedisStore(_client(options), name=_name(options))
-        return _stores[key]
-
-
-def _options(url: str | None, host: str | None, port: Any, password: str | None, db: Any) -> dict[str, Any]:
-    """What decides which store it is."""
-    if url is None:
-        return {
-            "host": host or "localhost",
-            "port": _number("redis_port", port, 6379),
-            "password": password,
-            "db": _number("redis_db", db, 0),
-        }
-    if host is not None or port is not None:
-        raise ConfigurationError("redis_url and redis_host/redis_port both say where the store is: give one of them")
-    if not isinstance(url, str) or "://" not in url:
-        raise ConfigurationError("redis_url must look like redis://:password@host:6379/0 (or rediss://, valkey://, unix://)")
-    scheme, rest = url.split("://", 1)
-    scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ConfigurationError(
-            f"redis_url: {scheme!r} is not a scheme; known are redis, rediss, valkey, valkeys, unix. For a Sentinel or a cluster give "
-            "store=RedisStore(client) with a client of its own"
-        )
-    options = {"url": f"{scheme}://{rest}", "password": password, "db": None if db is None else _number("redis_db", db, 0)}
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _number(name: str, value: Any, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)  # litellm takes these from the environment
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"{name} must be a whole number, got {type(value).__name__}")
-    return value
-
-
-def _client(options: Mapping[str, Any]) -> Any:
-    try:
-        import redis  # late: who shares no limits does not need it
-        from redis.backoff import NoBackoff  # late as well
-        from redis.retry import Retry  # late as well
-    except ImportError:
-        raise ConfigurationError("shared limits need redis-py: pip install 'headrace[redis]'") from None
-    settings: dict[str, Any] = {
-        "socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0), "decode_responses": True,
-    }  # fmt: skip
-    given = {name: value for name, value in options.items() if name != "url"}
-    try:
-        if "url" in options:
-            return redis.Redis.from_url(options["url"], **given, **settings)
-        return redis.Redis(**given, **settings)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"redis_url cannot be used: {error}") from None
-
-
-def _name(options: Mapping[str, Any]) -> str:
-    """Where the store is, without its password."""
-    if "url" not in options:
-        return f"the store at {options['host']}:{options['port']}"
-    scheme, rest = options["url"].split("://", 1)
-    return f"the store at {scheme}://{rest.rsplit('@', 1)[-1].split('?', 1)[0]}"
+        if address not in _stores:
+            name = f"the store at {address.place}"
+            try:
+                store = RedisStore(client_at(address), name=name)
+            except ConfigurationError:
+                raise
+            except Exception as error:  # a cluster's client connects when it is made, and raises what it likes
+                raise unreachable(name, error) from None
+            store.reach()
+            _stores[address] = store
+        return _stores[address]

@@ -1,0 +1,167 @@
+"""Where the shared books are: the words in which an address is given, and the redis-py client for it.
+
+Single servers (`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`), `redis+sentinel://host,host/service` and `redis+cluster://host,host`;
+with TLS `rediss+sentinel://` and `rediss+cluster://`. What redis-py takes in the query of an address (`?socket_timeout=2`), these take too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
+
+from headrace.errors import ConfigurationError
+
+TIMEOUT: Final = 0.5
+"""Seconds in which the store must answer, or is taken for lost."""
+CONNECT: Final = 1.0
+"""Seconds to connect."""
+SINGLE: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
+PORTS: Final = {"sentinel": 26379, "cluster": 6379}
+
+
+class Address(Struct, frozen=True):
+    """Where a store is and how to get in. Hashable, so that a process has one store for each."""
+
+    form: str
+    """single, sentinel or cluster."""
+    place: str
+    """For error texts: no password in it."""
+    url: str = ""
+    """Of a single server."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """For the client."""
+
+    def __repr__(self) -> str:
+        return f"<Address {self.place}>"
+
+
+def address_of(
+    url: Any = None, *, host: Any = None, port: Any = None, password: Any = None, db: Any = None
+) -> Address:  # fmt: skip
+    """The address in LiteLLM's words. Raises ConfigurationError when it cannot be one."""
+    given = {"password": password, "db": None if db is None else _number("redis_db", db)}
+    own = tuple(sorted((name, value) for name, value in given.items() if value is not None))
+    if url is None:
+        place = f"{host or 'localhost'}:{6379 if port is None else _number('redis_port', port)}"
+        return _single(f"redis://{place}", place, own)
+    if host is not None or port is not None:
+        raise ConfigurationError("redis_url and redis_host/redis_port both say where the store is: give one of them")
+    if not isinstance(url, str) or "://" not in url:
+        raise ConfigurationError("redis_url must look like redis://:password@host:6379/0 (or rediss://, valkey://, unix://, …)")
+    scheme = url.split("://", 1)[0]
+    kind, _, form = scheme.partition("+")
+    if kind not in SINGLE or (form and (form not in PORTS or kind == "unix")):
+        known = ", ".join([*SINGLE, *[f"redis+{form}" for form in PORTS]])
+        raise ConfigurationError(f"redis_url: {scheme!r} is not a scheme; known are {known}")
+    rest = url.split("://", 1)[1]
+    place = f"{SINGLE[kind]}{'+' if form else ''}{form}://{rest.rsplit('@', 1)[-1].split('?', 1)[0]}"
+    if not form:
+        return _single(f"{SINGLE[kind]}://{rest}", place, own)
+    return _many(form, SINGLE[kind] == "rediss", rest, place, dict(own))
+
+
+def _single(url: str, place: str, settings: tuple[tuple[str, Any], ...]) -> Address:
+    return Address("single", place, url=url, settings=settings)
+
+
+def _many(form: str, tls: bool, rest: str, place: str, settings: dict[str, Any]) -> Address:
+    """Several hosts in one address: `user:password@host:port,host:port/service/db?name=value`."""
+    parts = urlsplit(f"//{rest}")
+    who, _, where = parts.netloc.rpartition("@")
+    user, _, password = who.partition(":")
+    path = [unquote(part) for part in parts.path.split("/") if part]
+    if form == "sentinel" and not path:
+        raise ConfigurationError("redis_url: a sentinel's address ends with the name of the service: redis+sentinel://host:26379/mymaster")
+    found = {
+        "username": unquote(user) or None, "password": unquote(password) or None, "ssl": True if tls else None,
+        "db": _number("redis_url: the database", path[1]) if form == "sentinel" and len(path) > 1 else None,
+    }  # fmt: skip
+    query = {name: _plain(value) for name, value in parse_qsl(parts.query)}
+    options = query | {name: value for name, value in found.items() if value is not None} | settings
+    hosts = tuple([_host(one, PORTS[form]) for one in where.split(",") if one])
+    if not hosts:
+        raise ConfigurationError(f"redis_url: no host in {place}")
+    return Address(form, place, hosts=hosts, service=path[0] if form == "sentinel" else "", settings=tuple(sorted(options.items())))
+
+
+def _host(text: str, port: int) -> tuple[str, int]:
+    name, colon, number = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    return (name.strip("[]"), _number("redis_url: a port", number)) if colon else (text.strip("[]"), port)
+
+
+def _number(name: str, value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)  # litellm takes these from the environment
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"{name} must be a whole number, got {type(value).__name__}")
+    return value
+
+
+def _plain(value: str) -> Any:
+    """A value of a query as Python's."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        return float(value) if "." in value else int(value)
+    except ValueError:
+        return value
+
+
+def client_at(address: Address) -> Any:
+    """A client of redis-py. Only one for a cluster connects at once; raises whatever it raises when it cannot.
+
+    Raises ConfigurationError when redis-py is not installed, or does not know a setting.
+    """
+    try:
+        import redis  # late: who shares no limits does not need it
+    except ImportError:
+        raise ConfigurationError("shared limits need redis-py: pip install 'headrace[redis]'") from None
+    try:
+        return _MAKERS[address.form](redis, address, dict(address.settings))
+    except (ValueError, TypeError):  # their texts may hold a part of the password
+        raise ConfigurationError(
+            f"redis_url cannot be used ({address.place}): an option that redis-py does not know, or a character of the password that "
+            "has to be written as %XX"
+        ) from None
+
+
+def _limits(retries: int) -> dict[str, Any]:
+    from redis.backoff import NoBackoff  # late as well
+    from redis.retry import Retry  # late as well
+
+    return {
+        "socket_timeout": TIMEOUT, "socket_connect_timeout": CONNECT, "retry": Retry(NoBackoff(), retries), "decode_responses": True,
+    }  # fmt: skip
+
+
+def _server(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
+    return redis.Redis.from_url(address.url, **{**_limits(0), **settings})
+
+
+def _sentinel(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
+    from redis.sentinel import Sentinel  # late as well
+
+    limits = _limits(0)
+    secret = settings.pop("sentinel_password", None)
+    asking = {name: limits[name] for name in ("socket_timeout", "socket_connect_timeout")} | {"password": secret}
+    if "ssl" in settings:
+        asking["ssl"] = settings["ssl"]
+    watch: Any = Sentinel(list(address.hosts), sentinel_kwargs=asking, **{**limits, **settings})  # type: ignore[no-untyped-call]
+    return watch.master_for(address.service)
+
+
+def _cluster(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
+    from redis.cluster import ClusterNode, RedisCluster  # late as well
+
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+    return RedisCluster(startup_nodes=nodes, **{**_limits(3), **settings})  # it asks again where a slot has moved
+
+
+_MAKERS: Final[Mapping[str, Callable[[Any, Address, dict[str, Any]], Any]]] = {
+    "single": _server, "sentinel": _sentinel, "cluster": _cluster,
+}  # fmt: skip

@@ -1,0 +1,64 @@
+"""Several processes around one store in virtual time: the town of `town.py`, each caller in one of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from headrace.limits import LimiterSettings, Profile, limits_of
+from headrace.limits.meter import MeterSettings
+from headrace.limits.shared import SharedLimiter
+from headrace.limits.store import MemoryStore
+from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
+
+BEAT = 1.0
+
+
+class Towns(Town):
+    """One town of several processes, of which the first has `skew` of all the work."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        profile: Profile,
+        *,
+        processes: int = 8,
+        skew: float = 0.4,
+        trip: float = 0.001,
+        deployments: Sequence[tuple[int, int]] = UNEQUAL,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(rules, profile, deployments=deployments, seed=seed)
+        self.settings = LimiterSettings(meters=MeterSettings(spread=SPREAD))
+        self.store = MemoryStore(self.world, trip=trip)
+        self.limiters = [self._process(number, profile, deployments) for number in range(processes)]
+        rest = (1 - skew) / max(1, processes - 1)
+        self.weights = [skew if processes > 1 else 1.0, *[rest] * (processes - 1)]
+        self.until = 0.0
+
+    def _process(self, number: int, profile: Profile, deployments: Sequence[tuple[int, int]]) -> SharedLimiter:
+        limiter = SharedLimiter(self.store, settings=self.settings, random=random.Random(number))
+        for at, (rpm, tpm) in enumerate(deployments):
+            limiter.add(f"d{at}", group="g", limits=limits_of(rpm=rpm, tpm=tpm), profile=profile)
+        return limiter
+
+    def beat(self, until: float) -> None:
+        """Signs of life of all processes, each at moments of its own."""
+        for number, limiter in enumerate(self.limiters):
+            at = BEAT * number / len(self.limiters)
+            while (at := at + BEAT) < until:
+                self.world.at(at, partial(limiter.beat, at))
+
+    def backlog(self, count: int, make: Callable[..., Job] = mixed, tenants: int = 4) -> None:
+        chance, where = random.Random(777), random.Random(778)
+        for number in range(count):
+            limiter = where.choices(self.limiters, self.weights)[0]
+            self.world.spawn(self.served_by(limiter, make(chance, tenant=str(number % tenants))))
+
+    async def served_by(self, limiter: SharedLimiter, job: Job) -> None:
+        await self.serve(job, limiter)
+
+    def asked(self) -> int:
+        """Questions to the store."""
+        return self.store.asked
