@@ -23,6 +23,7 @@ from headrace.errors import (
     error_of,
     failure_of,
 )
+from headrace.fingerprint import fingerprint
 from headrace.framing import SseReader
 from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, Json, JsonObject
@@ -205,7 +206,7 @@ def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Ver
     if not key and provider.needs_key and not to.explicit and signer is None:
         raise AuthenticationError(missing_key(provider), provider.name, model)
     headers = (("content-type", "application/json"), *provider.headers.items(), *headers_for(provider, key), *to.headers)
-    account = f"{address}|{model}|{hash(signer or key)}"
+    account = f"{address}|{model}|{fingerprint(key or '') if signer is None else signer.identity}"
     return Destination(placed(provider, address), model, address, _last_wins(headers), account=account, query=query, signer=signer)
 
 

@@ -27,8 +27,10 @@ from headrace.limits.store import (
     StoreLost,
     Term,
     closing,
+    delaying,
     read_answer,
     reporting,
+    resting,
     restoring,
     settlement,
     share_of,
@@ -51,7 +53,7 @@ class Script:
         self.evaluate = self.client.register_script(RedisStore(self.client)._source)
 
     def call(self, account: str, operation: str, now: int | str, arguments: Sequence[Argument]) -> list[str]:
-        keys = [f"test:{{{account}}}:{part}" for part in ("books", "flight", "members")]
+        keys = [f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests")]
         reply: list[str] = self.evaluate(keys=keys, args=[operation, now, *arguments])
         return reply
 
@@ -74,7 +76,9 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1)),
         st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
+        st.tuples(st.just("delay"), st.integers(0, 20), st.floats(0, 2)),
         st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
+        st.tuples(st.just("rest"), st.sampled_from(["d1", "d2", "d3"]), st.sampled_from([0.0, 0.5, 9.0])),
         st.tuples(
             st.just("restore"), st.sampled_from([0.0, float(START)]), st.lists(st.tuples(st.floats(0, 80), st.floats(0, 400)), max_size=5)
         ),
@@ -115,8 +119,14 @@ class History:
                     Correction(term.key, term.window, term.span, term.rate, difference, written, difference) for term in held if term.window
                 ]
                 return settlement("a", id, answer.at, 30.0, corrections)
+            case ("delay", which, late):
+                id, answer, held = self.granted[which % len(self.granted)] if self.granted else ("nobody", None, ())
+                at = 0.0 if answer is None else answer.at
+                return delaying("a", id, at, at + round(late * MICRO), 30.0, held)
             case ("hold", duration):
                 return closing("a", duration)
+            case ("rest", name, duration):
+                return resting("a", name, duration)
             case ("restore", born, charges):
                 return restoring("a", born, 20.0, 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
             case ("report", process, demand):
@@ -260,11 +270,12 @@ def test_every_key_expires(valkey: Server) -> None:
         complete(store.admit(Claim(account, "c1", (TOKENS, FLIGHT), 30.0), BlockingClock()))
         told = threading.Event()
         store.post(closing(account, 1.0))
+        store.post(resting(account, "d", 1.0))
         store.post(reporting(account, "p", 1.0, 30.0, ["c1"]), lambda _: told.set())
         assert told.wait(5)
         with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
             keys = sorted(client.scan_iter(f"*{account}*"))
-            assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members"]
+            assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members", "rests"]
             assert all(key.startswith(f"headrace:1:{{{account}}}:") for key in keys)
             assert all(0 < client.pttl(key) <= 200_000 for key in keys)
     finally:

@@ -1,8 +1,8 @@
 -- The books of one quota account, moved in one step. headrace/limits/store.py has the same arithmetic, line for line, and says what it means.
--- KEYS: books (hash), flight (sorted set by expiry), members (hash), all of one account and one cluster slot.
+-- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account and one cluster slot.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK = 1e-6, 100
-local books, flight, members = KEYS[1], KEYS[2], KEYS[3]
+local books, flight, members, rests = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -222,11 +222,54 @@ local function settle()
   return {'1'}
 end
 
+local function delay()
+  local id, keep, at, to = ARGV[3], ARGV[4], argument(5), argument(6)
+  if not redis.call('ZSCORE', flight, id) then return {'0'} end
+  local terms = {}
+  for i = 7, #ARGV, 4 do
+    terms[#terms + 1] = {key = ARGV[i], span = argument(i + 1), slot = argument(i + 2), cost = argument(i + 3)}
+  end
+  local _, turn, born = load_terms(terms)
+  for _, term in ipairs(terms) do
+    forget(term)
+    local slot = math.floor(at / term.slot)
+    if slot >= term.old and slot <= term.new then
+      add(term, at, -term.cost)
+      add(term, to, term.cost)
+    end
+  end
+  save(terms, turn, born, keep)
+  return {'1'}
+end
+
 local function hold()
   local held = tonumber(redis.call('HGET', books, 'held') or '0')
   redis.call('HSET', books, 'held', text(math.max(held, now + argument(3))))
   if redis.call('PTTL', books) < argument(4) then redis.call('PEXPIRE', books, ARGV[4]) end
   return {'1'}
+end
+
+local function rest()
+  local name, duration, keep = ARGV[3], argument(4), argument(5)
+  if duration > 0 then
+    redis.call('HSET', rests, name, text(now + duration))
+    if redis.call('PTTL', rests) < keep then redis.call('PEXPIRE', rests, ARGV[5]) end
+  else
+    redis.call('HDEL', rests, name)
+  end
+  return {'1'}
+end
+
+local function resting(reply)
+  local found, names, ends = redis.call('HGETALL', rests), {}, {}
+  for i = 1, #found, 2 do
+    names[#names + 1], ends[found[i]] = found[i], tonumber(found[i + 1])
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if ends[name] > now then reply[#reply + 1], reply[#reply + 2] = name, text(ends[name] - now) end
+  end
+  return reply
 end
 
 local function restore()
@@ -311,8 +354,8 @@ local function report()
   if #ARGV >= 8 then redis.call('PEXPIRE', flight, keep) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
   local kept = redis.call('HMGET', books, 'born', 'held')
-  return {found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)}
+  return resting({found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)})
 end
 
-local operations = {admit = admit, settle = settle, hold = hold, restore = restore, report = report}
+local operations = {admit = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
 return operations[ARGV[1]]()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
 from msgspec import Struct, structs
 
 from headrace.errors import Failure, HeadraceError, Kind, NeverFits
+from headrace.fingerprint import fingerprint
 from headrace.limits.account import NOT_STARTED, Account, Taken
 from headrace.limits.guard import EPSILON, Entry
 from headrace.limits.limit import Limit, Unit, Used
@@ -33,7 +34,10 @@ from headrace.limits.store import (
     StoreLost,
     Term,
     closing,
+    delaying,
+    micros,
     reporting,
+    resting,
     restoring,
     settlement,
     share_of,
@@ -45,6 +49,8 @@ HORIZON: Final = 0.6
 """Seconds ahead that the store may promise room for."""
 EARLY: Final = 0.12
 """Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
+LATE: Final = 0.1
+"""Seconds by which a call may leave later than the shared books have it."""
 LEASE: Final = 30.0
 """Seconds after which what a killed process held in flight comes back."""
 LONG_LEASE: Final = 900.0
@@ -76,7 +82,8 @@ class _Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "scaled", "seeds",
+        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "resting", "scaled",
+        "seeds",
         "seen", "share", "shut_until", "tag", "turn",
     )  # fmt: skip
 
@@ -102,6 +109,8 @@ class _Quota:
         """While only our share counts: what the limits really are."""
         self.seeds: dict[Meter, tuple[Entry, float]] = {}
         """What was put on our own books for others."""
+        self.resting: set[str] = set()
+        """Deployments that rest because some process said so."""
         self.barred = False
         """Whether our share is less than one call."""
 
@@ -131,7 +140,7 @@ class SharedLimiter(Limiter):
         self._confirmed: dict[int, list[_Held]] = {}
         self._ids = count(1)
         self._begun = False
-        """Whether we have reported: from the first answer on."""
+        """Whether we have reported: from the first call on."""
         self._lost_at: float | None = None
         self._grace_until = -math.inf
         self._most_processes = 1
@@ -151,6 +160,9 @@ class SharedLimiter(Limiter):
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
         """Room for one call, here and on the shared books. Raises as `Limiter.reserve`."""
         began = clock.now()
+        if not self._begun:
+            self._begun = True
+            self._report(began)
         if ask.max_wait is not None:
             until = began + ask.max_wait
             ask = structs.replace(ask, deadline=until if ask.deadline is None else min(until, ask.deadline), max_wait=None)
@@ -174,9 +186,9 @@ class SharedLimiter(Limiter):
         id = f"{self._process}.{next(self._ids):x}"
         accounts = [*reservation.scopes, (reservation.ledger.account, reservation.taken)]
         for account, taken in accounts:
-            if not account.meters:
-                continue
-            refused = await self._confirm_at(self._quota(account), taken, ask, reservation, id, clock)
+            quota = self._quota(account)
+            quota.asked_at = clock.now()
+            refused = await self._confirm_at(quota, taken, ask, reservation, id, clock) if account.meters else None
             if refused is not None:
                 return refused
         self._places.pop(reservation.id, None)
@@ -185,6 +197,7 @@ class SharedLimiter(Limiter):
     async def _confirm_at(self, quota: _Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
         if self._lost_at is not None:
             return self._by_share(quota, taken, reservation, id)
+        began = clock.now()
         try:
             asked = await self._question(quota, taken, ask, id, clock)
         except StoreLost:
@@ -207,7 +220,14 @@ class SharedLimiter(Limiter):
             quota.held[id] = held
         if answer.start > 0:
             await clock.sleep(answer.start)
+        self._leaves_late(held, clock.now() - began - answer.start)
         return None
+
+    def _leaves_late(self, held: _Held, late: float) -> None:
+        """On a busy machine the answer, or who waits for it, may come late: its provider will count the call from then."""
+        if late > LATE:
+            at, held.at = held.at, held.at + micros(late)
+            self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, [term for _, term in held.terms]))
 
     def _by_share(self, quota: _Quota, taken: Taken, reservation: Reservation, id: str) -> str | None:
         """Without the store our share decides; what was let through before it was all that counted goes back."""
@@ -251,7 +271,6 @@ class SharedLimiter(Limiter):
         try:
             if quota.shut_until > now:
                 return None
-            quota.asked_at = now
             with self._lock:
                 terms = tuple(_terms(quota, taken, ask, now))
                 line = self._groups[ask.group].line
@@ -330,9 +349,6 @@ class SharedLimiter(Limiter):
                 quota.account.held_until = max(quota.account.held_until, until)
                 for hold, _ in terms:
                     _owe(hold.meter, until + _tolerance(hold, urgent) - HORIZON)
-        if not self._begun:
-            self._begun = True
-            self._report(now)
 
     # ---- endings
 
@@ -368,8 +384,7 @@ class SharedLimiter(Limiter):
     def _report(self, now: float) -> None:
         with self._lock:
             for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
-                if account.deployments or account.meters:
-                    self._quota(account)
+                self._quota(account)
             reports = [(quota, self._sign(quota, now)) for quota in self._quotas.values() if self._lives(quota, now)]
         for quota, message in reports[:1] if self._lost_at is not None else reports:
             self._store.post(message, lambda reply, quota=quota: self._reported(quota, reply, now))  # type: ignore[misc]
@@ -402,6 +417,33 @@ class SharedLimiter(Limiter):
             held = float(reply[6])
             if held > 0:
                 quota.account.held_until = max(quota.account.held_until, now + held / MICRO)
+            self._rest_as_told(quota, {tag: float(left) / MICRO for tag, left in zip(reply[7::2], reply[8::2], strict=True)}, now)
+
+    def _rest_as_told(self, quota: _Quota, rests: Mapping[str, float], now: float) -> None:
+        """What other processes found out about deployments holds here as well, until one of them finds that it works again."""
+        for member in [member for member in self._members.values() if member.account is quota.account]:
+            left = rests.get(_tag(member.id))
+            if left is not None:
+                quota.resting.add(member.id)
+                super()._pause(member.id, now + left)
+            elif member.id in quota.resting:
+                quota.resting.discard(member.id)
+                super()._resume(member.id, now)
+
+    def pause(self, deployment: str, until: float, now: float) -> None:
+        """Here and in every process that shares the deployment's limits."""
+        super().pause(deployment, until, now)
+        self._tell_of(deployment, until - now)
+
+    def resume(self, deployment: str, now: float) -> None:
+        super().resume(deployment, now)
+        self._tell_of(deployment, 0.0)
+
+    def _tell_of(self, deployment: str, seconds: float) -> None:
+        """What we found out about a deployment, for the other processes."""
+        member = self._members.get(deployment)
+        if member is not None and self._lost_at is None:
+            self._store.post(resting(self._quota(member.account).tag, _tag(deployment), seconds))
 
     # ---- without the store
 
@@ -490,9 +532,7 @@ class SharedLimiter(Limiter):
 
 def _tag(name: str) -> str:
     """An account's name in keys: nothing can be read from it."""
-    import hashlib  # late: it loads OpenSSL
-
-    return hashlib.sha256(name.encode()).hexdigest()[:20]
+    return fingerprint(name)
 
 
 def _refund(group: _Group, waiting: _Waiter) -> None:

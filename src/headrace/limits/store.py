@@ -187,9 +187,23 @@ def settlement(account: str, id: str, at: float, lease: float, corrections: Sequ
     return Message("settle", account, arguments)
 
 
+def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term]) -> Message:
+    """A call leaves later than it was let through: its charge moves from `at` to `to`, in the store's microseconds."""
+    watched = [term for term in terms if term.window]
+    arguments: list[Argument] = [id, keep_of([term.span for term in watched], lease), at, to]
+    for term in watched:
+        arguments += [term.key, micros(term.span), term.slot, term.cost]
+    return Message("delay", account, arguments)
+
+
 def closing(account: str, seconds: float) -> Message:
     """Nothing passes for so long, whoever asks: a provider said so."""
     return Message("hold", account, [micros(seconds), round(1000 * (seconds + 120))])
+
+
+def resting(account: str, name: str, seconds: float) -> Message:
+    """A deployment rests for so long; 0: it rests no more."""
+    return Message("rest", account, [name, micros(seconds), round(1000 * (seconds + 60))])
 
 
 def restoring(account: str, born: float, away: float, lease: float, ids: Sequence[str], standings: Sequence[Standing]) -> Message:
@@ -279,6 +293,7 @@ class Books:
         self.rows: dict[str, _Row] = {}
         self.flight: dict[str, float] = {}
         self.members: dict[str, float] = {}
+        self.rests: dict[str, float] = {}
         self.held = 0.0
         self.turn = 0.0
         self.born = 0.0
@@ -426,8 +441,27 @@ class Books:
                 row.paid += owed / rate
         return ["1"]
 
+    def delay(self, now: float, arguments: list[Any]) -> list[str]:
+        id, _, at, to, *rest = arguments
+        if id not in self.flight:
+            return ["0"]
+        for key, span, slot, cost in batched(rest, 4):
+            row = self._row(key)
+            self._forget(row, span, slot, now)
+            if row.old <= math.floor(at / slot) <= row.new:
+                self._add(row, slot, at, -cost)
+                self._add(row, slot, to, cost)
+        return ["1"]
+
     def hold(self, now: float, arguments: list[Any]) -> list[str]:
         self.held = max(self.held, now + arguments[0])
+        return ["1"]
+
+    def rest(self, now: float, arguments: list[Any]) -> list[str]:
+        name, duration, _ = arguments
+        self.rests.pop(name, None)
+        if duration > 0:
+            self.rests[name] = now + duration
         return ["1"]
 
     def restore(self, now: float, arguments: list[Any]) -> list[str]:
@@ -455,7 +489,8 @@ class Books:
             self._share_out(now, current, epoch)
         self.flight.update(dict.fromkeys(ids, now + lease))
         shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
-        return [*shares, text(self.born), text(now), text(self.held - now)]
+        rests = [part for name in sorted(self.rests) if self.rests[name] > now for part in (name, text(self.rests[name] - now))]
+        return [*shares, text(self.born), text(now), text(self.held - now), *rests]
 
     def _share_out(self, now: float, current: int, epoch: float) -> None:
         old = self.members

@@ -21,6 +21,7 @@ import msgspec
 from headrace.calls import CloudOptions, shape
 from headrace.dialects.failures import mask
 from headrace.errors import AuthenticationError, ConfigurationError, Failure, HeadraceError, Kind, error_of
+from headrace.fingerprint import fingerprint
 from headrace.ports import Clock, Waiter
 from headrace.providers import exchange
 from headrace.providers.catalog import Provider, missing_key, split_url
@@ -65,7 +66,11 @@ class Credentials(Protocol):
 class Signer:
     """Shows credentials with every request and renews them in time, for all calls and threads at once."""
 
-    def __init__(self, provider: str, credentials: Credentials, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, provider: str, credentials: Credentials, *, identity: str | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """identity: whose credentials they are, the same in every process that has them; without one nobody else has them."""
+        self.identity = str(id(self)) if identity is None else identity
         self._provider = provider
         self._credentials = credentials
         self._now = now
@@ -316,7 +321,14 @@ def _signer(provider: str, scheme: str, place: str, service: str, options: Optio
         "databricks": lambda: Bearer(lambda: exchange.databricks(said, place)),
         "ibm": lambda: Bearer(lambda: exchange.ibm(said)),
     }
-    return Signer(provider, makers[scheme]())
+    return Signer(provider, makers[scheme](), identity=_identity(provider, place, service, options))
+
+
+def _identity(provider: str, place: str, service: str, options: Options) -> str | None:
+    """None where a function of the caller's own brings the credentials: whose they are only it knows."""
+    if not all(isinstance(value, str) for _, value in options):
+        return None
+    return fingerprint(provider, place, service, *[f"{name}={value}" for name, value in sorted(options)])
 
 
 # ---- AWS ---------------------------------------------------------------------------------------------------------------------------

@@ -189,12 +189,12 @@ class RedisStore:
         if missing:
             for at, message in enumerate(messages):
                 if at in missing:  # one by one: the first brings the script along, and the order stays
-                    replies[at] = self._client.eval(self._source, 3, *_keys(message.account), *_arguments(message))
+                    replies[at] = self._client.eval(self._source, 4, *_keys(message.account), *_arguments(message))
         self.calls += len(messages)
         return replies
 
     def _evaluate(self, messages: list[Message]) -> list[Any]:
-        calls = [(self._sha, 3, *_keys(message.account), *_arguments(message)) for message in messages]
+        calls = [(self._sha, 4, *_keys(message.account), *_arguments(message)) for message in messages]
         if len(calls) == 1 or self._cluster:
             return [self._one(call) for call in calls]
         pipeline = self._client.pipeline(transaction=False)
@@ -215,10 +215,10 @@ class RedisStore:
         return f"<RedisStore {self.name}{' lost' if self.error else ''}>"
 
 
-def _keys(account: str) -> tuple[str, str, str]:
+def _keys(account: str) -> tuple[str, str, str, str]:
     """The account's keys, all in one slot of a cluster."""
     stem = f"{PREFIX}:{{{account}}}"
-    return f"{stem}:books", f"{stem}:flight", f"{stem}:members"
+    return f"{stem}:books", f"{stem}:flight", f"{stem}:members", f"{stem}:rests"
 
 
 def _arguments(message: Message) -> list[Any]:
