@@ -21,6 +21,7 @@ from headrace.simulator.exchange import NEVER, Ending, Exchange, Piece
 from headrace.simulator.faults import NO_WISH, BadFault, Fault, FaultBook, Wish, parse_wish
 from headrace.simulator.model import Model
 from headrace.simulator.stats import Stats
+from headrace.simulator.wires import OPENAI, Stream, Wire, wire_of
 
 JSON: Final = ("content-type", "application/json")
 EVENTS: Final = ("content-type", "text/event-stream; charset=utf-8")
@@ -90,6 +91,9 @@ class Provider:
         self._epoch = epoch
         self._now = now
         self._count = 0
+        self._wire: Wire = OPENAI
+        """Of the request at hand."""
+        self._endpoint = ""
 
     # The way of a request
 
@@ -97,6 +101,7 @@ class Provider:
         """The reply to `incoming`, planned from `now` on. Never raises for anything a caller can send."""
         self._count += 1
         self._now = now
+        self._wire, self._endpoint = wire_of(incoming.path)
         self.stats.requests += 1
         try:
             exchange = self._handle(incoming, now) if self.faults.dead is None else self._dead(self.faults.dead)
@@ -106,11 +111,13 @@ class Provider:
         return exchange
 
     def _handle(self, incoming: Incoming, now: float) -> Exchange:
-        endpoint = api.endpoint_of(incoming.method, incoming.path)
+        endpoint = self._endpoint or api.endpoint_of(incoming.method, incoming.path)
+        if self._endpoint and incoming.method != "POST":
+            raise Rejected(405, f"Not allowed to {incoming.method} on {incoming.path}.", code="method_not_supported")
         key = api.key_of(incoming.headers)
         if self._keys and key not in self._keys:
             raise api.wrong_key(key)
-        ask = api.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
+        ask = self._wire.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
         if isinstance(ask, Models):
             return self._reply([], api.write_models(self.config.models, int(self._epoch + self._started), self.config.name, ask.only))
         ask, wish = self._wish(ask, incoming.headers)
@@ -166,7 +173,7 @@ class Provider:
     def _admit(self, ask: Chat | Embed, wish: Wish, fault: Fault | None, key: str, now: float) -> Exchange:
         enforcer = self._quota(key, ask.model)
         verdict = enforcer.admit(now, self._cost(ask))
-        headers = api.limit_headers(enforcer, now) if self.config.header_style == "openai" else []
+        headers = self._wire.limit_headers(enforcer, now, self._epoch + now) if self.config.header_style == "openai" else []
         if isinstance(verdict, Refused):
             self.stats.rejected[verdict.scope] += 1
             return self._error(api.rejected_by_limit(verdict, ask.model, self.config.retry_after), headers)
@@ -242,7 +249,7 @@ class Provider:
             pieces = self._pieces(chat, answer, stamp, pace, fault)
             ending: Ending = "proper" if fault is None else ENDINGS.get(fault.kind, "proper")
             return Exchange(200, self._headers(EVENTS, headers), pieces=pieces, delay=pace.ttft, ending=ending)
-        body = api.write_answer(chat, answer, stamp, show_reasoning=config.reasoning_content)
+        body = self._wire.write_answer(chat, answer, stamp, show_reasoning=config.reasoning_content)
         # Choices are made side by side: the longest one decides.
         steps = max(choice.tokens for choice in answer.choices)
         exchange = self._reply(headers, body, delay=pace.ttft + pace.gap * steps)
@@ -250,12 +257,12 @@ class Provider:
         return exchange
 
     def _pieces(self, chat: Chat, answer: Answer, stamp: api.Stamp, pace: Pace, fault: Fault | None) -> Iterator[Piece]:
-        events = api.write_stream(chat, answer, stamp, chunk_tokens=self.config.chunk_tokens, show_reasoning=self.config.reasoning_content)
-        pieces = _timed(events, pace.gap / len(answer.choices))
-        end: Piece = (0.0, b"".join(api.write_stream_end(chat, answer, stamp)), 0)
+        config = self.config
+        stream = self._wire.stream(chat, answer, stamp, chunk_tokens=config.chunk_tokens, show_reasoning=config.reasoning_content)
+        pieces = _timed(stream.events(), pace.gap / len(answer.choices))
         if fault is None or fault.kind not in STREAM_FAULTS:
-            return chain(pieces, (end,))
-        return _spoiled(pieces, end, fault)
+            return chain(pieces, _ended(stream))
+        return _spoiled(pieces, _ended(stream), fault, self._wire)
 
     def _spoil(self, exchange: Exchange, fault: Fault, headers: Sequence[tuple[str, str]]) -> Exchange:
         """The reply as `fault` leaves it. What happens inside a stream was planned with its pieces."""
@@ -297,7 +304,7 @@ class Provider:
         return Exchange(200, self._headers(JSON, headers), body=body, delay=delay)
 
     def _error(self, error: Rejected, headers: Sequence[tuple[str, str]] = ()) -> Exchange:
-        return Exchange(error.status, self._headers(JSON, [*headers, *error.headers]), body=api.write_error(error))
+        return Exchange(error.status, self._headers(JSON, [*headers, *error.headers]), body=self._wire.write_error(error))
 
     def _headers(self, kind: tuple[str, str], more: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
         return [kind, *more, ("x-request-id", self._id("req_"))]
@@ -357,19 +364,23 @@ def _timed(events: Iterator[tuple[bytes, int]], gap: float) -> Iterator[Piece]:
         begun = begun or tokens > 0
 
 
-def _spoiled(pieces: Iterator[Piece], end: Piece, fault: Fault) -> Iterator[Piece]:
+def _ended(stream: Stream) -> Iterator[Piece]:
+    yield 0.0, stream.end(), 0
+
+
+def _spoiled(pieces: Iterator[Piece], end: Iterator[Piece], fault: Fault, wire: Wire) -> Iterator[Piece]:
     """The first pieces as they should be, then what `fault` says."""
     yield from islice(pieces, fault.after)
     if fault.kind == "cut":
-        gap, data, _ = next(pieces, end)
+        gap, data, _ = next(chain(pieces, end))
         word = data.find(b'"content":"')
         yield gap, data[: word + 13 if word >= 0 else len(data) // 2], 0
     elif fault.kind == "error_event":
-        yield 0.0, api.write_error_event(api.error_for_status(fault.status, None, "none")), 0
+        yield 0.0, wire.write_error_event(api.error_for_status(fault.status, None, "none")), 0
     elif fault.kind == "garbage":
         yield 0.0, b'data: {"id":"chatcm\n\n', 0
         yield from pieces
-        yield end
+        yield from end
 
 
 def _padding(size: int) -> Iterator[Piece]:

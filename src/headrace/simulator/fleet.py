@@ -28,14 +28,17 @@ class Fleet:
         self.providers = {provider.name: Provider(provider, seed=config.seed, now=now, epoch=epoch) for provider in config.providers}
 
     def handle(self, incoming: Incoming, now: float) -> Exchange:
-        """The reply of whoever lives under the path: /NAME/v1/…, or /v1/… when there is one provider only, or the simulator's own."""
+        """The reply of whoever lives under the path: /NAME/v1/…, or /v1/… when there is one provider only, or the simulator's own.
+
+        Gemini's words are heard under v1beta as well.
+        """
         if incoming.path in OWN:
             return self._own(incoming, now)
         _, name, rest = (*incoming.path.split("/", 2), "")[:3]
         provider = self.providers.get(name)
         if provider is not None:
             return provider.handle(Incoming(incoming.method, f"/{rest}", incoming.headers, incoming.body), now)
-        if name == "v1" and len(self.providers) == 1:
+        if name in ("v1", "v1beta") and len(self.providers) == 1:
             return next(iter(self.providers.values())).handle(incoming, now)
         return _say(404, {"error": f"no provider {name!r} here", "providers": sorted(self.providers), "own": sorted(OWN)})
 

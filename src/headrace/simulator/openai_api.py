@@ -158,9 +158,11 @@ def endpoint_of(method: str, path: str) -> str:
 
 
 def key_of(headers: Mapping[str, str]) -> str | None:
-    """The API key of a request, None when it brought none."""
+    """The API key of a request, however its dialect shows it; None when it brought none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return headers.get("x-api-key") or headers.get("x-goog-api-key") or None
 
 
 def wrong_key(key: str | None) -> Rejected:
@@ -184,7 +186,7 @@ def read(endpoint: str, path: str, body: bytes, extra_params: Sequence[str] = ()
         return Models()
     if endpoint == "model":
         return Models(path.removeprefix("/v1/models/"))
-    content = _json(body)
+    content = json_of(body)
     if endpoint == "chat":
         _check(content, CHAT_PARAMS, ("model", "messages"), extra_params)
         return _chat(content)
@@ -195,7 +197,8 @@ def read(endpoint: str, path: str, body: bytes, extra_params: Sequence[str] = ()
     return _embed(content)
 
 
-def _json(body: bytes) -> Body:
+def json_of(body: bytes) -> Body:
+    """A body's object. Raises Rejected for anything else."""
     try:
         content = DECODE(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -47,6 +47,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
     """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     extra: dict[str, Json] = rest(body, _KNOWN, exact=frozenset({"model", "instructions", "user"}))
+    stream = flag(body.get("stream"), "stream") or False
     choice = body.get("tool_choice")
     include = body.get("include")
     said: dict[str, Any] = {name: check(body.get(name), name) for name, check in _PLAIN}
@@ -60,8 +61,8 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
         max_tokens=whole(body.get("max_output_tokens"), "max_output_tokens"),
         logprobs=True if isinstance(include, list) and LOGPROBS in include else None,
         effort=_read_reasoning(body.get("reasoning"), extra),
-        stream=flag(body.get("stream"), "stream") or False,
-        include_usage=True,
+        stream=stream,
+        include_usage=stream,
         extra=extra,
         **said,
     )

@@ -1,0 +1,213 @@
+"""The wires that a simulated provider can be asked over: OpenAI's own, and every other dialect through the shared readers and writers.
+
+A request of another dialect becomes OpenAI's, is checked and answered as that, and its answer, stream or error becomes the caller's again.
+So all of them have the same model, the same limits and the same faults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+from msgspec import structs
+
+from headrace.dialects import load
+from headrace.dialects.base import Dialect, Target
+from headrace.dialects.openai_chat import responses as chat_responses
+from headrace.dialects.openai_chat.foreign import spoken_here
+from headrace.dialects.openai_chat.requests import write_body
+from headrace.errors import BadRequestError, Failure
+from headrace.framing import SseReader
+from headrace.simulator import openai_api as api
+from headrace.simulator.asks import Answer, Ask, Chat, Rejected
+from headrace.simulator.enforce import Enforcer
+from headrace.types import ChatRequest, StreamEvent
+from headrace.wire import Headers, HttpResponse
+
+Event = tuple[bytes, int]
+"""Bytes of a stream, and the output tokens that came into being with them."""
+
+
+class Stream(Protocol):
+    """One answer on its way."""
+
+    def events(self) -> Iterator[Event]: ...
+    def end(self) -> bytes:
+        """What follows the last event; asked for once, after them."""
+        ...
+
+
+class Wire(Protocol):
+    """How requests are read, and answers, streams, errors and limits written."""
+
+    def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask: ...
+    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes: ...
+    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream: ...
+    def write_error(self, error: Rejected) -> bytes: ...
+    def write_error_event(self, error: Rejected) -> bytes: ...
+    def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]: ...
+
+
+class _OpenAIStream:
+    def __init__(self, chat: Chat, answer: Answer, stamp: api.Stamp, chunk_tokens: int, show_reasoning: bool) -> None:
+        self._what = (chat, answer, stamp)
+        self._events = api.write_stream(chat, answer, stamp, chunk_tokens=chunk_tokens, show_reasoning=show_reasoning)
+
+    def events(self) -> Iterator[Event]:
+        return self._events
+
+    def end(self) -> bytes:
+        return b"".join(api.write_stream_end(*self._what))
+
+
+class OpenAIWire:
+    """Chat Completions, text completions, embeddings and models: `openai_api`."""
+
+    def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask:
+        return api.read(endpoint, path, body, extra_params)
+
+    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes:
+        return api.write_answer(chat, answer, stamp, show_reasoning=show_reasoning)
+
+    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
+        return _OpenAIStream(chat, answer, stamp, chunk_tokens, show_reasoning)
+
+    def write_error(self, error: Rejected) -> bytes:
+        return api.write_error(error)
+
+    def write_error_event(self, error: Rejected) -> bytes:
+        return api.write_error_event(error)
+
+    def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
+        return api.limit_headers(enforcer, now)
+
+
+class _SpokenStream:
+    """OpenAI's stream as another dialect's."""
+
+    def __init__(self, dialect: Dialect, inner: Stream, model: str) -> None:
+        self._inner = inner
+        self._frames = SseReader()
+        self._reader = _CHAT.read_stream(ChatRequest(model=model, messages=()), _HERE)
+        self._writer = dialect.write_stream(ChatRequest(model=model, messages=(), stream=True, include_usage=True))
+
+    def events(self) -> Iterator[Event]:
+        """A dialect may hold back what it says in one piece: its tokens come with what is said next."""
+        held = 0
+        for data, tokens in self._inner.events():
+            told = self._told(data) or (data if data.startswith(b":") else b"")
+            held += tokens
+            if told:
+                yield told, held
+                held = 0
+
+    def end(self) -> bytes:
+        last = self._told(self._inner.end())
+        rest = b"".join([self._writer.feed(event) for event in self._reader.close()])
+        return last + rest + self._writer.close()
+
+    def _told(self, data: bytes) -> bytes:
+        events: list[StreamEvent] = [event for frame in self._frames.feed(data) for event in self._reader.feed(frame)]
+        return b"".join([self._writer.feed(event) for event in events])
+
+
+class SpokenWire:
+    """Another dialect."""
+
+    def __init__(self, name: str, id_prefix: str = "") -> None:
+        self._name = name
+        self.dialect = load(name)
+        self._id_prefix = id_prefix
+
+    def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask:
+        """Raises Rejected for what is no request of the dialect's, and for what the simulated model cannot do."""
+        try:
+            hub = self.dialect.read_request({**addressed(path), **api.json_of(body)})
+            said = write_body(_simple(spoken_here(hub, "simulator", self._name)), hub.model)
+        except BadRequestError as error:
+            raise Rejected(400, str(error)) from None
+        known = {name: value for name, value in said.items() if name in api.CHAT_PARAMS}
+        ask = api.read("chat", path, api.ENCODE(known), extra_params)
+        return structs.replace(ask, include_usage=True) if isinstance(ask, Chat) else ask
+
+    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes:
+        body = api.DECODE(api.write_answer(chat, answer, self._stamp(stamp), show_reasoning=show_reasoning))
+        return api.ENCODE(self.dialect.write_response(chat_responses.read_response(body)))
+
+    def _stamp(self, stamp: api.Stamp) -> api.Stamp:
+        return structs.replace(stamp, id=self._id_prefix + stamp.id.removeprefix("chatcmpl-"))
+
+    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
+        inner = _OpenAIStream(chat, answer, self._stamp(stamp), chunk_tokens, show_reasoning)
+        return _SpokenStream(self.dialect, inner, chat.model)
+
+    def write_error(self, error: Rejected) -> bytes:
+        return self.dialect.write_error(_failure(error)).body
+
+    def write_error_event(self, error: Rejected) -> bytes:
+        return self.dialect.write_stream(ChatRequest(model="", messages=())).fail(_failure(error))
+
+    def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
+        return api.limit_headers(enforcer, now)
+
+
+class AnthropicWire(SpokenWire):
+    def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
+        """docs.claude.com/en/api/rate-limits (read 2026-11): moments of the wall clock, in RFC 3339."""
+        headers: list[tuple[str, str]] = []
+        for unit in ("requests", "tokens"):
+            view = enforcer.view(now, unit)
+            if view is not None:
+                full = datetime.fromtimestamp(wall + view.reset, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                said = {"limit": str(view.limit), "remaining": str(view.remaining), "reset": full}
+                headers += [(f"anthropic-ratelimit-{unit}-{name}", value) for name, value in said.items()]
+        return headers
+
+
+class GeminiWire(SpokenWire):
+    def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
+        """Gemini tells none."""
+        return []
+
+
+_CHAT: Final = load("openai_chat")
+_HERE: Final = Target("simulator", "")
+_GEMINI_PATH: Final = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)")
+_WIRES: Final[Mapping[str, Callable[[], Wire]]] = {
+    "openai_responses": lambda: SpokenWire("openai_responses", "resp_"),
+    "anthropic_messages": lambda: AnthropicWire("anthropic_messages", "msg_"),
+    "gemini": lambda: GeminiWire("gemini"),
+}
+_PATHS: Final = {"/v1/responses": "openai_responses", "/v1/messages": "anthropic_messages"}
+OPENAI: Final = OpenAIWire()
+
+
+def wire_of(path: str) -> tuple[Wire, str]:
+    """The wire of a path, and its endpoint where the path is not one of OpenAI's own."""
+    name = _PATHS.get(path) or ("gemini" if _GEMINI_PATH.fullmatch(path) else "")
+    return (_made(name), "chat") if name else (OPENAI, "")
+
+
+@cache
+def _made(name: str) -> Wire:
+    return _WIRES[name]()
+
+
+def addressed(path: str) -> dict[str, Any]:
+    """What Gemini's address says of a request."""
+    found = _GEMINI_PATH.fullmatch(path)
+    return {} if found is None else {"model": unquote(found["model"]), "stream": found["method"].startswith("stream")}
+
+
+def _simple(request: ChatRequest) -> ChatRequest:
+    """Functions only: a simulated provider runs no tools of its own."""
+    tools = tuple(tool for tool in request.tools if tool.type == "function")
+    return structs.replace(request, tools=tools, tool_choice=request.tool_choice if tools else None)
+
+
+def _failure(error: Rejected) -> Failure:
+    return _CHAT.read_error(HttpResponse(error.status, Headers.of(dict(error.headers)), api.write_error(error)), _HERE)
