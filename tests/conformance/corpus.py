@@ -28,6 +28,7 @@ class Exchange(msgspec.Struct):
     family: str
     status: int
     tags: list[str] = []
+    host: str | None = None
     path: str | None = None
     request_json: Any = None
     response_json: Any = None
