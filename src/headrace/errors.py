@@ -6,8 +6,9 @@
     │   ├── ContextWindowExceededError
     │   ├── ContentPolicyViolationError
     │   ├── UnsupportedParamsError
+    │   ├── PaymentRequiredError 402
     │   └── NeverFits                  a request larger than a limit
-    ├── AuthenticationError 401 · PaymentRequiredError 402 · PermissionDeniedError 403 · NotFoundError 404
+    ├── AuthenticationError 401 · PermissionDeniedError 403 · NotFoundError 404
     ├── Timeout 408 · UnprocessableEntityError 422
     ├── RateLimitError 429
     │   ├── QueueFull · QueueTimeout   our own queue said no; `retry_after` says when
@@ -139,6 +140,41 @@ POLICY: Final[Mapping[Kind, Policy]] = {
 }  # fmt: skip
 
 
+class ErrorResponse(Struct, frozen=True):
+    """The reply that an exception came from, as programs written for httpx read it. Keys that it repeated are masked."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: Any = None
+
+    @property
+    def text(self) -> str:
+        return self.body if isinstance(self.body, str) else "" if self.body is None else msgspec.json.encode(self.body).decode()
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode()
+
+    def json(self) -> Any:
+        """Raises ValueError for a body that is no JSON."""
+        return msgspec.json.decode(self.text) if isinstance(self.body, str) else self.body
+
+    def __repr__(self) -> str:
+        return f"<ErrorResponse {self.status_code}>"
+
+
+def _response_of(failure: Failure) -> ErrorResponse | None:
+    return None if failure.status is None else ErrorResponse(failure.status, failure.headers, failure.body)
+
+
+def _type_of(failure: Failure) -> str:
+    """The provider's own word for the kind of error, where it has one; ours otherwise."""
+    body = failure.body[0] if isinstance(failure.body, list) and failure.body else failure.body
+    error = body.get("error") if isinstance(body, Mapping) else None
+    own = error.get("type") if isinstance(error, Mapping) else None
+    return own if isinstance(own, str) and own else failure.kind.value
+
+
 class HeadraceError(Exception):
     """Everything headrace raises. `message` may be rewritten and `str()` follows, as programs written for litellm expect."""
 
@@ -173,12 +209,12 @@ class HeadraceError(Exception):
         self.message = message
         self.llm_provider = provider or self.failure.provider
         self.model = model or self.failure.model
-        self.response = response
+        self.response = response if response is not None else _response_of(self.failure)
         self.body = body if body is not None else self.failure.body
         self.status_code = self.failure.status or POLICY[self.failure.kind].status
         self.code = self.failure.code
         self.param = self.failure.param
-        self.type: str | None = self.failure.kind.value
+        self.type: str | None = _type_of(self.failure)
 
     @classmethod
     def of(cls, failure: Failure) -> Self:
@@ -262,7 +298,7 @@ class AuthenticationError(HeadraceError):
     kind = Kind.AUTHENTICATION
 
 
-class PaymentRequiredError(HeadraceError):
+class PaymentRequiredError(BadRequestError):
     kind = Kind.PAYMENT
 
 
@@ -286,6 +322,24 @@ class RateLimitError(HeadraceError):
     """The provider's limit, or ours. `retry_after` holds the seconds to wait where they are known."""
 
     kind = Kind.RATE_LIMIT
+
+    @property
+    def category(self) -> str:
+        """Whose limit it was, in litellm's words."""
+        return "litellm_rate_limit" if self.failure.kind in _OURS else "vendor_rate_limit"
+
+    @property
+    def rate_limit_type(self) -> str | None:
+        """Which limit it was, in litellm's words; `failure.scope` tells days and capacity as well."""
+        if self.failure.kind is Kind.BUDGET:
+            return "budget"
+        return _LIMIT_TYPES.get(self.failure.scope or "")
+
+
+_OURS: Final = frozenset({Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.BUDGET})
+_LIMIT_TYPES: Final[Mapping[str, str]] = {
+    "requests": "requests", "tokens": "tokens", "concurrency": "concurrent_requests", "spend": "budget",
+}  # fmt: skip
 
 
 class QueueFull(RateLimitError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -361,3 +362,33 @@ def test_all_that_was_signed_is_not_told() -> None:
     failure = refused(403, {"message": text}, {"x-amzn-errortype": "InvalidSignatureException"}, provider="bedrock")
     assert failure.kind is Kind.AUTHENTICATION
     assert "IQoJsecret" not in repr(failure) + str(failure.body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (400, openai("no", type="invalid_request_error", param="n", code="x"), ("BadRequestError", "invalid_request_error", "x", "n")),
+        (429, openai("x", type="tokens", code="rate_limit_exceeded"), ("RateLimitError", "tokens", "rate_limit_exceeded", None)),
+        (402, {"error": {"message": "Insufficient credits", "code": 402}}, ("PaymentRequiredError", "payment", "402", None)),
+        (503, b"<html>", ("ServiceUnavailableError", "overloaded", None, None)),
+    ],
+)  # fmt: skip
+def test_an_exception_says_what_programs_written_for_litellm_read(status: int, body: Any, said: tuple[Any, ...]) -> None:
+    error: Any = error_of(refused(status, body, {"x-request-id": "r-1", "retry-after": "3"}))
+    assert (type(error).__name__, error.type, error.code, error.param) == said
+    assert (error.status_code, error.llm_provider, error.model, error.message) == (status, "openai", "m", str(error))
+    assert (error.response.status_code, error.response.headers["retry-after"]) == (status, "3")
+    assert error.headers["x-request-id"] == error.request_id == "r-1"
+    assert error.response.text == (body.decode() if isinstance(body, bytes) else error.response.text)
+    assert error.body == (body.decode() if isinstance(body, bytes) else body)
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.response.status_code, again.code) == (type(error), status, error.code)
+
+
+def test_a_limits_exception_says_whose_it_was_and_which() -> None:
+    theirs: Any = error_of(refused(429, openai("Rate limit reached on tokens per min (TPM)", code="rate_limit_exceeded")))
+    ours: Any = error_of(Failure(Kind.QUEUE_TIMEOUT, "no room", scope="requests"))
+    spent: Any = error_of(Failure(Kind.BUDGET, "spent"))
+    assert (theirs.category, theirs.rate_limit_type) == ("vendor_rate_limit", "tokens")
+    assert (ours.category, ours.rate_limit_type, ours.response) == ("litellm_rate_limit", "requests", None)
+    assert (spent.category, spent.rate_limit_type) == ("litellm_rate_limit", "budget")
