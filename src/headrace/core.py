@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
 from headrace.dialects.base import FrameReader, Target
+from headrace.dialects.mistral import in_one_text
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
     AuthenticationError,
@@ -444,12 +445,17 @@ async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) 
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
         body = {"text": response.body.decode("utf-8", "replace")}
     else:
-        body = read_body(response, provider=to.provider.name, model=to.model) if translation is None else translation.read(response)
+        body = _own_body(response, to) if translation is None else translation.read(response)
     hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
     answer = _wrapper(call.operation, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
+
+
+def _own_body(response: HttpResponse, to: Destination) -> dict[str, Any]:
+    """An answer in OpenAI's dialect as it came, with texts where clients expect them."""
+    return in_one_text(read_body(response, provider=to.provider.name, model=to.model), "message")
 
 
 async def _with_media(ports: Ports, call: Call, to: Destination) -> None:

@@ -248,7 +248,9 @@ def test_mistral_fills_in_the_middle(client: Client, upstream: Upstream, model: 
     [seen] = upstream.seen
     assert seen.path == "/v1/fim/completions"
     assert seen.body["suffix"] == "print(add(1, 2))"
-    assert (seen.body["prompt"], seen.body["max_tokens"]) == ("def add(a, b):", 9)
+    assert (seen.body["prompt"], seen.body["max_tokens"], seen.body["random_seed"]) == ("def add(a, b):", 9, 3)
+    with pytest.raises(headrace.UnsupportedParamsError, match=r"logprobs"):
+        client.call("text_completion", model, "def", logprobs=3)
 
 
 def test_mistral_fills_in_the_middle_piece_by_piece(client: Client, upstream: Upstream) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.errors import UnsupportedParamsError
@@ -74,3 +76,43 @@ def test_what_providers_are_known_to_refuse(model: str, refused: str) -> None:
     to = resolve(model)
     with pytest.raises(UnsupportedParamsError, match=refused):
         apply(to.provider, {"model": to.model, refused: "x"}, operation="chat")
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TURNS = [
+    {"role": "user", "content": "call_1"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "g6fVbXS8K"}]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+    {"role": "tool", "tool_call_id": "g6fVbXS8K", "content": "sun"},
+]
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_ids_of_calls_that_mistral_would_refuse_are_replaced_in_calls_and_results(encoded: bool) -> None:
+    messages: Any = msgspec.Raw(msgspec.json.encode(TURNS)) if encoded else TURNS
+    body = {"model": "mistral-large", "messages": messages}
+    sent = msgspec.json.decode(msgspec.json.encode(apply(resolve("mistral/m").provider, body, operation="chat")))["messages"]
+    first, second = (call["id"] for call in sent[1]["tool_calls"])
+    assert re.fullmatch("[a-zA-Z0-9]{9}", first)
+    assert second == "g6fVbXS8K"
+    assert [turn["tool_call_id"] for turn in sent[2:]] == [first, second]
+    assert sent[0] == TURNS[0]
+    assert TURNS[1]["tool_calls"][0]["id"] == "call_1", "the caller's own messages are left alone"
+
+
+def test_messages_whose_ids_are_taken_are_not_encoded_anew() -> None:
+    for turns in (TURNS[:1], [TURNS[3]], "assistant", [1, {"tool_calls": 3}, {"role": "assistant", "content": None, "tool_calls": [None]}]):
+        messages = msgspec.Raw(msgspec.json.encode(turns))
+        assert apply(resolve("mistral/m").provider, {"model": "m", "messages": messages}, operation="chat")["messages"] is messages
+
+
+def test_fields_that_mistral_refuses_are_left_out_and_thoughts_stand_before_what_was_said() -> None:
+    said = {"role": "assistant", "content": "x", "reasoning_content": "Hm.", "refusal": None, "annotations": [], "prefix": True}
+    turns = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hi", "name": "ada"}, said]
+    sent = apply(resolve("mistral/m").provider, {"model": "m", "messages": turns}, operation="chat")["messages"]
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    assert sent == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "x"}], "prefix": True},
+    ]

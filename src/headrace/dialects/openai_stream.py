@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.dialects.mistral import in_one_text
 from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.wire import Frame, HttpResponse
 
@@ -115,9 +116,9 @@ class ChunkReader:
         return chunk
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
-        """`feed`, as many as there are."""
+        """`feed`, as many as there are, with texts where clients expect them."""
         chunk = self.feed(frame, last=last)
-        return () if chunk is None else (chunk,)
+        return () if chunk is None else (in_one_text(chunk, "delta"),)
 
     def rest(self) -> Sequence[dict[str, Any]]:
         """`close`; nothing is held back."""

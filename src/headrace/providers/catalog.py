@@ -89,6 +89,8 @@ class Quirk(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """Refused by the provider: an UnsupportedParamsError here, or left out with `drop_params`."""
     default: dict[str, Any] = {}
     """Sent unless the caller gives his own."""
+    messages: Literal["", "mistral"] = ""
+    """Whose form the messages have (`dialects.mistral`); empty for OpenAI's."""
 
 
 class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):

@@ -35,4 +35,8 @@ def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: boo
     rename = {**quirk.rename, **{name: other for name, other in quirk.rename_texts.items() if isinstance(body.get(name), str)}}
     left_out = {*refused, *quirk.drop, *(name for name, other in rename.items() if other in body)}
     written = {rename.get(name, name): value for name, value in body.items() if name not in left_out}
+    if quirk.messages and "messages" in written:
+        from headrace.dialects import mistral  # late: only its callers need it
+
+        written["messages"] = mistral.messages(written["messages"])
     return {**quirk.default, **written}

@@ -1,0 +1,104 @@
+"""What Mistral says otherwise than OpenAI in the same dialect: no strange fields, ids of nine characters, thinking inside the content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from headrace.types import Json
+
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "system": frozenset({"role", "content"}),
+    "user": frozenset({"role", "content"}),
+    "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
+    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
+}
+"""What Mistral's messages may have; for any other field it answers 422 (docs.mistral.ai/api, read 2026-11)."""
+
+ID: Final = re.compile("[a-zA-Z0-9]{9}")
+
+
+def messages(given: Json) -> Json:
+    """A conversation as Mistral takes it: the same object where nothing is to be changed. It may have been encoded already."""
+    encoded = isinstance(given, msgspec.Raw)
+    if encoded and not any(role in bytes(given) for role in (b'"assistant"', b'"tool"', b'"developer"', b'"name"')):
+        return given
+    known = msgspec.json.decode(given if encoded else msgspec.json.encode(given))
+    written = [_message(message) for message in known] if isinstance(known, list) else known
+    if written == known:
+        return given
+    return msgspec.Raw(msgspec.json.encode(written)) if encoded else written
+
+
+def _message(message: Json) -> Json:
+    role = message.get("role") if isinstance(message, dict) else None
+    role = "system" if role == "developer" else role
+    if not isinstance(role, str) or role not in FIELDS:
+        return message
+    kept = {name: value for name, value in message.items() if name in FIELDS[role] and (value is not None or name == "content")}
+    kept["role"] = role
+    if role == "assistant":
+        kept |= _thought(message)
+    if isinstance(calls := kept.get("tool_calls"), list):
+        kept["tool_calls"] = [_with_id(call, "id") for call in calls]
+    return _with_id(kept, "tool_call_id")
+
+
+def _thought(message: Mapping[str, Json]) -> dict[str, Json]:
+    """What the model thought stands in the content, before what it said."""
+    thought, content = message.get("reasoning_content"), message.get("content")
+    if not isinstance(thought, str) or not thought or isinstance(content, list):
+        return {}
+    said = [{"type": "text", "text": content}] if content else []
+    return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": thought}]}, *said]}
+
+
+def _with_id(place: Json, name: str) -> Json:
+    id_ = place.get(name) if isinstance(place, dict) else None
+    return {**place, name: _short(id_)} if isinstance(id_, str) and not ID.fullmatch(id_) else place
+
+
+def _short(id_: str) -> str:
+    """Nine letters and digits, the same for the same id."""
+    import hashlib  # late: only a conversation that came from elsewhere needs it
+
+    number = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return "".join("0123456789abcdefghijklmnopqrstuvwxyz"[number // 36**place % 36] for place in range(9))
+
+
+# ---- answers -----------------------------------------------------------------------------------------------------------------------
+
+
+def in_one_text(body: dict[str, Any], field: str) -> dict[str, Any]:
+    """An answer (field: `message`) or a chunk (`delta`) with texts where OpenAI's clients expect them, changed in place.
+
+    Thinking goes into `reasoning_content`; what is neither text nor thinking, such as a reference, stays in `content_blocks`.
+    """
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get(field) if isinstance(choice, dict) else None
+        if isinstance(said, dict) and isinstance(said.get("content"), list):
+            _in_one_text(said)
+    return body
+
+
+def _in_one_text(said: dict[str, Any]) -> None:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    others: list[Json] = []
+    for part in said["content"]:
+        match part:
+            case {"type": "text", "text": str(text)} | str(text):
+                texts.append(text)
+            case {"type": "thinking", "thinking": [*pieces]} if all(isinstance(piece, dict) for piece in pieces):
+                thoughts += [str(piece.get("text", "")) for piece in pieces]
+            case _:
+                others.append(part)
+    said["content"] = "".join(texts) if texts or not thoughts else None
+    if thoughts:
+        said["reasoning_content"] = "".join(thoughts)
+    if others:
+        said["content_blocks"] = others
