@@ -21,7 +21,8 @@ _HOME = {
     "headrace.api": ("Router", "acompletion", "aembedding", "atext_completion", "completion", "embedding", "text_completion"),
     "headrace.compat.litellm": ("install_as_litellm",),
     "headrace.endpoints": (
-        "aaudio_translation", "acancel_batch", "acreate_batch", "acreate_file", "afile_content", "afile_delete",
+        "aaudio_translation", "acancel_batch", "acount_tokens", "acreate_batch", "acreate_file", "afile_content",
+        "afile_delete", "count_tokens",
         "afile_list", "afile_retrieve", "aimage_edit", "aimage_generation", "aimage_variation", "alist_batches",
         "alist_models", "amoderation", "arerank", "aretrieve_batch", "aspeech", "atranscription", "audio_translation",
         "cancel_batch", "create_batch", "create_file", "file_content", "file_delete", "file_list", "file_retrieve",

@@ -31,6 +31,9 @@ from headrace.endpoints import (
     acancel_batch as acancel_batch,
 )
 from headrace.endpoints import (
+    acount_tokens as acount_tokens,
+)
+from headrace.endpoints import (
     acreate_batch as acreate_batch,
 )
 from headrace.endpoints import (
@@ -83,6 +86,9 @@ from headrace.endpoints import (
 )
 from headrace.endpoints import (
     cancel_batch as cancel_batch,
+)
+from headrace.endpoints import (
+    count_tokens as count_tokens,
 )
 from headrace.endpoints import (
     create_batch as create_batch,

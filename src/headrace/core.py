@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
+from headrace.counted import COUNT, counted_here
 from headrace.dialects.base import FrameReader, Target
 from headrace.dialects.mistral import in_one_text
 from headrace.dialects.openai_stream import ChunkReader, read_body
@@ -41,7 +42,7 @@ from headrace.providers.catalog import (
     resolve,
     split_url,
 )
-from headrace.providers.hybrids import enveloped, filled, split_query
+from headrace.providers.hybrids import PLAIN, enveloped, filled, split_query
 from headrace.providers.quirks import apply
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
@@ -241,6 +242,11 @@ def write(call: Call, to: Destination, translation: Translation | Served | Forme
         if operation not in to.provider.forms:
             operation = _OWN_PLACES.get(operation, "chat")
         url = _place(call, to, operation) or request.url
+        if call.operation is COUNT:
+            from headrace.dialects.counts import COUNTS, question  # late: few programs count
+
+            request = question(COUNTS[to.provider.dialect], request, url)
+            url = request.url
         return _asked(msgspec.structs.replace(request, url=""), url, to, control)
     body = _body(call, to, control)
     if extra := _extra_body(control):
@@ -375,7 +381,14 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     return Formed(form_of(call.operation.name, form), target, body, call.operation.name)
 
 
-_TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
+def counts(to: Destination) -> bool:
+    """Whether the provider counts tokens itself: at its dialect's own place, which those that wrap a dialect have not."""
+    from headrace.dialects.counts import COUNTS  # late: few programs count
+
+    return to.provider.dialect in COUNTS and to.provider.envelope == PLAIN
+
+
+_TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
 """What there is in other dialects than OpenAI's."""
 
 
@@ -429,6 +442,10 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
 
 async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
     await _with_media(ports, call, to)
+    if call.operation is COUNT and not counts(to):
+        here = counted_here(call.model, to.model, call.prompt, call.body)
+        here._hidden_params = _hidden(to, {})
+        return here
     translation = _translation(call, to)
     request = write(call, to, translation)
     if to.signer is not None:

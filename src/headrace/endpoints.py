@@ -20,6 +20,7 @@ from headrace.calls import (
     TRANSLATIONS,
     Operation,
 )
+from headrace.counted import COUNT, TokenCountResponse
 from headrace.objects import (
     BinaryResponse,
     ImageResponse,
@@ -290,6 +291,26 @@ def cancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: 
 async def acancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
     answer: BatchObject = await suspending(BATCH_CANCEL, _at(custom_llm_provider), None, False, options, {"id": batch_id})
     return answer
+
+
+def count_tokens(model: str, messages: Sequence[Any], **options: Any) -> TokenCountResponse:
+    """How many tokens a prompt has: by its provider's own count (Anthropic, Gemini, Bedrock), else by ours.
+
+    `tools` and `system` count as well. The messages are OpenAI's; nothing is generated.
+    """
+    answer: TokenCountResponse = blocking(COUNT, model, _with_system(messages, options), False, options)
+    return answer
+
+
+async def acount_tokens(model: str, messages: Sequence[Any], **options: Any) -> TokenCountResponse:
+    answer: TokenCountResponse = await suspending(COUNT, model, _with_system(messages, options), False, options)
+    return answer
+
+
+def _with_system(messages: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
+    """`system`, as callers of Anthropic say it, stands before the messages."""
+    system = options.pop("system", None)
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
 def list_models(custom_llm_provider: str = "openai", **options: Any) -> Page:

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from headrace.dialects import load
+from headrace.dialects import counts, load
 from headrace.dialects.base import Dialect, StreamReader, Target
+from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import ChunkMaker
+from headrace.dialects.openai_stream import read_body
 from headrace.errors import BadRequestError, UnsupportedParamsError
 from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, Text, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
@@ -27,6 +29,8 @@ class Translation(Struct, frozen=True, eq=False):
     operation: str
     added: Mapping[str, Json] = {}
     """Fields of the provider's own, written last and as they are."""
+    count: Count | None = None
+    """How a count of tokens is asked for, where that is all that is wanted."""
 
     def write(self) -> HttpRequest:
         if isinstance(self.request, EmbeddingRequest):
@@ -43,10 +47,18 @@ class Translation(Struct, frozen=True, eq=False):
         if isinstance(self.request, EmbeddingRequest):
             vectors = _embeddings(self.dialect, self.target).read_embedding_response(response, self.request, self.target)
             return others.write_embedding_response(vectors)
+        if self.count is not None:
+            return self._count(self.count, response)
         answer = self.dialect.read_response(response, self.request, self.target)
         body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
         return as_text(body) if self.operation == "completions" else body
+
+    def _count(self, count: Count, response: HttpResponse) -> dict[str, Json]:
+        said = read_body(response, provider=self.target.provider, model=self.target.model)
+        total = counts.answer(count, said, self.target.provider, self.target.model)
+        names = {"request_model": f"{self.target.provider}/{self.target.model}", "model_used": self.target.model}
+        return {"total_tokens": total, **names, "tokenizer_type": f"{self.target.provider}_api", "original_response": said}
 
     def used(self, body: Mapping[str, Json]) -> Any:
         """What the answer says it used, in OpenAI's form."""
@@ -78,7 +90,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
             model=target.model,
             llm_provider=target.provider,
         )
-    return Translation(dialect, target, request, operation, added)
+    return Translation(dialect, target, request, operation, added, counts.COUNTS[dialect_name] if operation == "count_tokens" else None)
 
 
 def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Json]:
