@@ -235,7 +235,7 @@ def test_a_chat_can_be_held_by_responses(client: Client, upstream: Upstream) -> 
     assert upstream.seen[0].path == "/v1/responses"
     assert upstream.seen[0].body == {
         "model": "gpt-5-pro", "input": [{"role": "user", "content": "hi"}], "max_output_tokens": 9, "reasoning": {"effort": "high"},
-        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA, "strict": False}],
     }  # fmt: skip
     messages += [message, {"role": "tool", "tool_call_id": "c", "content": "sunny"}]
     second = client.call("completion", "openai/responses/gpt-5-pro", messages, tools=tools)

@@ -26,6 +26,11 @@ def run(code: str) -> str:
         "import importlib.util; assert importlib.util.find_spec('litellm') is not None",
         "import litellm; litellm.drop_params = True; litellm.success_callback = []",
         "headrace.install_as_litellm(); import litellm",
+        "import litellm; assert litellm.responses is headrace.responses and litellm.aresponses is headrace.aresponses",
+        "from litellm.responses.main import aresponses, ResponsesAPIResponse; assert aresponses is headrace.aresponses",
+        "from litellm.types.llms.openai import ResponsesAPIResponse as R; assert R is headrace.ResponsesAPIResponse",
+        "import litellm; assert litellm.anthropic.messages.acreate is litellm.anthropic_messages is headrace.aanthropic_messages",
+        "from litellm.google_genai import agenerate_content; assert agenerate_content is headrace.agenerate_content",
         "from inspect import iscoroutinefunction as c; import litellm; assert c(litellm.acompletion) and not c(litellm.completion)",
     ],
 )

@@ -15,6 +15,12 @@ import headrace
 from headrace import errors, objects
 
 _CALLS: Final = ("completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding")
+_RESPONSES: Final = tuple(
+    f"{colour}{name}"
+    for name in ("responses", "get_responses", "delete_responses", "cancel_responses", "list_input_items")
+    for colour in ("", "a")
+)
+_CONTENT: Final = ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream")
 
 _EXCEPTIONS: Final = tuple(
     name
@@ -29,15 +35,29 @@ _CLASSES: Final = tuple(
 )
 
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
-    "litellm": (*_CALLS, "Router", *_EXCEPTIONS, *_CLASSES),
+    "litellm": (*_CALLS, *_RESPONSES, "anthropic_messages", "Router", *_EXCEPTIONS, *_CLASSES),
+    "litellm.anthropic": (),
+    "litellm.anthropic.messages": ("create", "acreate"),
     "litellm.exceptions": _EXCEPTIONS,
+    "litellm.google_genai": _CONTENT,
     "litellm.main": (*_CALLS, *_CLASSES),
+    "litellm.responses": (),
+    "litellm.responses.main": (*_RESPONSES, "ResponsesAPIResponse"),
     "litellm.router": ("Router",),
     "litellm.types": (),
+    "litellm.types.llms": (),
+    "litellm.types.llms.openai": ("ResponsesAPIResponse",),
     "litellm.types.utils": _CLASSES,
     "litellm.utils": _CLASSES,
 }
 """Every import path, and the names under it: one object under all of them."""
+
+_OTHERWISE_NAMED: Final = {
+    ("litellm", "anthropic_messages"): "aanthropic_messages",  # there it is a coroutine function
+    ("litellm.anthropic.messages", "create"): "anthropic_messages",
+    ("litellm.anthropic.messages", "acreate"): "aanthropic_messages",
+}
+"""Paths and names under which litellm has what we call otherwise."""
 
 
 class _StandIn(ModuleType):
@@ -66,7 +86,7 @@ def install_as_litellm() -> None:
         sys.modules[path] = _stand_in(path, names)
     for path in _MODULES:
         parent, _, name = path.rpartition(".")
-        if parent:
+        if parent and name not in _MODULES[parent]:  # `litellm.responses` is a function, whatever else is there to be imported from
             setattr(sys.modules[parent], name, sys.modules[path])
 
 
@@ -78,7 +98,7 @@ def _stand_in(path: str, names: tuple[str, ...]) -> ModuleType:
     if package:
         module.__path__ = []
     for name in names:
-        setattr(module, name, _named(name))
+        setattr(module, name, _named(_OTHERWISE_NAMED.get((path, name), name)))
     return module
 
 
