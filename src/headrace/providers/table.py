@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from headrace.providers.catalog import ANY_ADDRESS, Provider, shipped
 
 _HEAD = ("prefix", "offers", "address", "key", "known")
@@ -29,6 +32,16 @@ def _address(row: Provider) -> str:
 
 
 def _key(row: Provider) -> str:
+    signed = _SIGNED.get(row.auth.sign, "")
     if not row.key_envs:
-        return "none"
-    return f"`{row.key_envs[0]}`{', if any' if row.auth.optional else ''}"
+        return signed or "none"
+    return f"`{row.key_envs[0]}`{', if any' if row.auth.optional else ''}{f' or {signed}' if signed else ''}"
+
+
+_SIGNED: Final[Mapping[str, str]] = {
+    "aws": "AWS credentials",
+    "google": "Google credentials",
+    "entra": "Entra tokens",
+    "databricks": "a service principal",
+}
+"""Whose credentials open the way without a key."""
