@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -16,8 +17,9 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs from anywhere; the tests find each other so as well
 
-from conformance import checks, table
+from conformance import checks, crossing, sdk_types, table
 from conformance.corpus import everything, folder
+from conformance.tongues import TONGUES
 
 
 def main() -> int:
@@ -32,12 +34,14 @@ def main() -> int:
     count = judged(columns, options.workers)
     table.plainly(count)
     print("\n".join(table.lines(count, columns)))
+    wrong_pairs = [] if options.plain else crossed(options.workers)
+    count.wrong.extend(wrong_pairs)
     lost = headers()
     explain(count)
     print(f"{perf_counter() - begun:.1f} s")
     for wrong in count.wrong:
         print(wrong, file=sys.stderr)
-    return 1 if count.failed or lost else 0
+    return 1 if count.failed or lost or wrong_pairs else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -62,6 +66,26 @@ _COLUMNS: tuple[table.Column, ...] = ()
 
 def _share(number: int, of: int) -> table.Count:
     return table.judged(_COLUMNS, (number, of))
+
+
+def crossed(workers: int) -> list[str]:
+    """Print what each dialect's recordings come to in each other dialect; what is wrong with them."""
+    pairs = [(number, to) for number, tongue in enumerate(TONGUES) for to in sdk_types.REQUESTS if to != tongue.name]
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        found = list(pool.map(_pair, pairs))
+    print(f"\n{'said in another dialect':<42}{'requests':>10}{'refused':>9}{'answers':>9}{'streams':>9}{'reported':>10}{'wrong':>7}")
+    for (number, to), pair in zip(pairs, found, strict=True):
+        kinds = pair.said["requests"], pair.refused, pair.said["answers"], pair.said["streams"], pair.reported.total(), len(pair.wrong)
+        print(f"{TONGUES[number].name + ' to ' + to:<42}" + "".join(f"{n:>{w}}" for n, w in zip(kinds, (10, 9, 9, 9, 10, 7), strict=True)))
+    print("refused: content no block can say, by its name; reported, with requests, answers and streams together:")
+    why = sum((pair.reported for pair in found), Counter[str]())
+    print("\n".join(f"{count:6} {reason}" for reason, count in why.most_common()))
+    return [wrong for pair in found for wrong in pair.wrong]
+
+
+def _pair(which: tuple[int, str]) -> crossing.Pair:
+    number, to = which
+    return crossing.crossed(TONGUES[number], to)
 
 
 def headers() -> int:

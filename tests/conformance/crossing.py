@@ -5,16 +5,20 @@ own types, and what could not be said is known.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from conformance import judge, sdk_types
 from conformance.corpus import Exchange
 from conformance.tongues import Tongue, reply
 from headrace.dialects import load
+from headrace.dialects.answers import answer_in_common, event_in_common
 from headrace.dialects.base import Target
-from headrace.errors import BadRequestError
+from headrace.dialects.collect import collect
+from headrace.dialects.translate import in_one_text
+from headrace.errors import BadRequestError, HeadraceError
 from headrace.types import Audio, ChatRequest, File, Image, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 PROVIDERS = {
@@ -28,6 +32,43 @@ PROVIDERS = {
 
 
 BASE64 = str.maketrans("-_", "+/")
+
+
+LOST: Mapping[str, str] = {
+    r"lost signed thinking": "a signature is worth nothing to another provider",
+    r"(bedrock_converse|gemini|anthropic_messages) lost thinking": "no thinking where a turn called tools without it, no word for it",
+    r"lost (n|seed|stop|top_k|presence_penalty|frequency_penalty|response_format|tool_choice)$": "a parameter that `unsaid` names",
+    r"gemini lost tool (web_|code_|file_search)": "a tool of the provider's own, said as Google's",
+    r"bedrock_converse lost (tool|tool_choice)$": "no function may be called: Converse has no word for that but to leave them out",
+    r"openai_chat lost part ": "what a provider's own tools did, which `left_out` names",
+    r"gemini lost part video_url": "a film is a file to Gemini",
+    r"gemini bedrock_converse lost file": "a film is no document to Converse, but a film",
+    r"openai_responses gemini lost system": "a system without a user is what a user says to Gemini",
+    r"openai_responses gemini lost call": "a tool that takes bare text takes an object here",
+    r"bedrock_converse lost temperature": "Claude thinks at no other temperature than its own",
+}  # fmt: skip
+"""What does not come back from another dialect, and why that is right: source, target, and what is lost."""
+
+UNTYPED: Mapping[str, str] = {
+    r"^openai_chat \w+: .*(only in the original|Extra inputs are not permitted|ToolParam)": "what is known nowhere may be the provider's",
+    r"^openai_chat openai_responses: .*(service_tier|stream|input\.(str|list|\w))": "a tier of the provider the recording was made with",
+    r"^openai_chat anthropic_messages: .*thinking\.": "thinking as another provider of OpenAI's dialect words it",
+}  # fmt: skip
+"""What an official client's types refuse in a request from OpenAI's dialect, where callers may say anything, and why it is sent."""
+
+INCOHERENT: Mapping[str, str] = {
+    r"it lost its usage": "counts that contradict each other: more was cached than read, more thought than written",
+    r"stopReason|finish_reason|before its answer was complete": "the recorded answer has no end",
+    r"annotations?\.": "annotations that OpenAI's own types do not know",
+    r"tool_calls\.\[\]\.type|it lost its calls": "a call of a tool that takes bare text",
+    r"it lost its text": "an answer that was spoken",
+}  # fmt: skip
+"""What is wrong with an answer in another dialect because it was with the recorded one."""
+
+
+def explained(problem: str, table: Mapping[str, str]) -> str | None:
+    """Why that is right."""
+    return next((why for pattern, why in table.items() if re.search(pattern, problem)), None)
 
 
 class Crossing(NamedTuple):
@@ -60,13 +101,19 @@ def request(tongue: Tongue, exchange: Exchange, to: str) -> Crossing:
 def lost(hub: ChatRequest, again: ChatRequest) -> Iterator[str]:
     """What was said and is not any more, by its name."""
     missing = Counter(said(hub)) - Counter(said(again))
-    yield from {name for name, _ in missing}
+    yield from {name for name, what in missing if what or name == "thinking"}
 
 
 def said(hub: ChatRequest) -> Iterator[tuple[str, str]]:
     """Everything a request says, one by one, without the words of any dialect."""
     calls = {call.id: call.name for message in hub.messages for call in message.tool_calls}
     yield "system", "".join(message.text for message in hub.messages if message.role in ("system", "developer")).strip()
+    spoken = [
+        message.text + "".join(part.text for part in message.content if isinstance(part, Refusal))
+        for message in hub.messages
+        if message.role == "assistant"
+    ]
+    yield "assistant's text", "".join("".join(spoken).split())  # turns behind each other become one
     for message in hub.messages:
         for part in message.content:
             yield from said_in(part, message, calls)
@@ -89,15 +136,13 @@ def said(hub: ChatRequest) -> Iterator[tuple[str, str]]:
 def said_in(part: Part, message: Message, calls: dict[str, str]) -> Iterator[tuple[str, str]]:
     match part:
         case Text() | Refusal():
-            if part.text.strip() and message.role not in ("system", "developer"):
+            if part.text.strip() and message.role in ("user", "tool"):
                 yield f"{message.role}'s text", part.text.strip()
         case ToolCall():
             yield "call", f"{part.name} {arguments(part)}"
         case ToolResult():
-            yield (
-                "result",
-                f"{calls.get(part.call_id) or part.name} {''.join(inner.text for inner in part.content if isinstance(inner, Text))}",
-            )
+            text = "".join(inner.text for inner in part.content if isinstance(inner, Text))
+            yield "result", f"{calls.get(part.call_id) or part.name} {normal(text)}"
             for inner in part.content:
                 if not isinstance(inner, Text):
                     yield from said_in(inner, message, calls)
@@ -131,7 +176,8 @@ def answer(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     """The recorded answer, to a caller who speaks `to`: his client takes it, and it says the same."""
     dialect = load(to)
     hub = tongue.dialect.read_response(reply(exchange.response_json, exchange.headers), judge.ASKED, tongue.target(exchange))
-    body = judge.as_sent(dialect.write_response(hub))
+    hub = in_one_text(hub) if to == "openai_chat" else hub
+    body = judge.as_sent(dialect.write_response(answer_in_common(hub, to)))
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.ANSWERS[to](body)]
     again = dialect.read_response(reply(body), judge.ASKED, Target(*PROVIDERS[to]))
     return wrong + [f"it lost its {what}" for what in sorted(differing(hub, again))]
@@ -139,12 +185,11 @@ def answer(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
 
 def stream(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     """The recorded stream, to a caller who speaks `to`: his client takes every event, and they add up to the same."""
-    from headrace.dialects.collect import collect
-
     dialect = load(to)
     events = list(judge.events(tongue, exchange, [tongue.data_of(exchange)]))
     writer = dialect.write_stream(judge.ASKED)
-    data = b"".join([writer.feed(event) for event in events]) + writer.close()
+    shared = [event_in_common(event, to) for event in events]
+    data = b"".join([writer.feed(event) for event in shared if event is not None]) + writer.close()
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.STREAMS[to](data)]
     frames, reader = dialect.framing(), dialect.read_stream(judge.ASKED, Target(*PROVIDERS[to]))
     again = [event for frame in [*frames.feed(data), *frames.close()] for event in reader.feed(frame)] + reader.close()
@@ -159,13 +204,62 @@ def differing(hub: Any, again: Any) -> Iterator[str]:
 
 def told(hub: Any) -> dict[str, Any]:
     if not hub.choices:
-        return {"text": "", "calls": [], "finish": None, "usage": None}
+        return {"text": "", "calls": [], "finish": None, "usage": (0, 0)}
     choice = hub.choices[0]
     texts = [part.text for part in choice.message.content if isinstance(part, Text | Refusal)]
     spoken = [part.transcript for part in choice.message.content if isinstance(part, Audio)]
     return {
         "text": "".join([*texts, *spoken]).strip(),
         "calls": [[call.name, arguments(call)] for call in choice.message.tool_calls],
-        "finish": choice.finish,
-        "usage": hub.usage and (hub.usage.input, hub.usage.output),
+        "finish": "stop" if choice.finish in ("pause", "error", "other") else choice.finish,
+        "usage": (hub.usage.input, hub.usage.output) if hub.usage else (0, 0),
     }
+
+
+# ---- all of it ---------------------------------------------------------------------------------------------------------------------
+
+
+class Pair(NamedTuple):
+    """One dialect's recordings said in another."""
+
+    said: Counter[str]
+    """How many requests, answers and streams."""
+    refused: int
+    reported: Counter[str]
+    """Why something was left out, and how often."""
+    wrong: list[str]
+
+
+def crossed(tongue: Tongue, to: str, share: tuple[int, int] = (0, 1)) -> Pair:
+    """share: the first of every so many exchanges only."""
+    pair, refused = Pair(Counter(), 0, Counter(), []), 0
+    for exchange in list(tongue.exchanges())[share[0] :: share[1]]:
+        if tongue.is_request(exchange):
+            crossing = tried(pair, exchange, lambda it: request(tongue, it, to)) or Crossing([])
+            refused += bool(crossing.refused)
+            pair.said["requests"] += 1
+            note(pair, exchange, [f"{tongue.name} {to}: {problem}" for problem in crossing.wrong], UNTYPED)
+            note(pair, exchange, [f"{tongue.name} {to} lost {name}" for name in crossing.lost if name not in crossing.unsaid], LOST)
+        for name, concerns, check in (("answers", tongue.is_answer, answer), ("streams", tongue.is_stream, stream)):
+            if concerns(exchange):
+                pair.said[name] += 1
+                found = tried(pair, exchange, lambda it, check=check: check(tongue, it, to)) or []
+                note(pair, exchange, [f"{name}: {problem}" for problem in found], INCOHERENT)
+    return pair._replace(refused=refused)
+
+
+def tried(pair: Pair, exchange: Exchange, attempt: Any) -> Any:
+    try:
+        return attempt(exchange)
+    except HeadraceError as error:
+        note(pair, exchange, [repr(error)], INCOHERENT)
+        return None
+
+
+def note(pair: Pair, exchange: Exchange, problems: list[str], table: Mapping[str, str]) -> None:
+    for problem in problems:
+        why = explained(problem, table)
+        if why is None:
+            pair.wrong.append(f"{exchange}: {problem}")
+        else:
+            pair.reported[why] += 1

@@ -91,6 +91,7 @@ def excepted() -> Iterator[tuple[str, str, int, int]]:
     for tongue in TONGUES:
         them = [it for it in tongue.exchanges() if tongue.is_answer(it)]
         rules = Counter(rule for it in them for rule in tongue.meant(it.response_json)[1])
+        rules.update(tongue.oddities.values())
         yield from ((tongue.name, rule, number, len(them)) for rule, number in rules.most_common())
 
 

@@ -52,7 +52,7 @@ def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
     shared = _SHARED.get((source, own), frozenset())
     return msgspec.structs.replace(
         request,
-        messages=tuple([_message(message) for message in request.messages]),
+        messages=tuple([_message(message, own, f"messages[{index}]") for index, message in enumerate(request.messages)]),
         tools=tuple([_tool(tool, source, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]),
         tool_choice=_bare(request.tool_choice),
         response_format=_bare(request.response_format),
@@ -93,16 +93,18 @@ def _says_something(value: Json) -> bool:
     return value is not None and value is not UNSET and value not in ("", [], {})
 
 
-def _message(message: Message) -> Message:
-    content = tuple([_part(part) for part in message.content])
+def _message(message: Message, own: str, at: str) -> Message:
+    content = tuple([_part(part, own, f"{at}.content[{index}]") for index, part in enumerate(message.content)])
     return msgspec.structs.replace(message, content=content, extra=_marks(message.extra))
 
 
-def _part(part: Part) -> Part:
+def _part(part: Part, own: str, at: str) -> Part:
     if isinstance(part, Other):
+        if own == "anthropic_messages":  # several dialects have blocks of one name and another form
+            raise BadRequestError(f"{at}: Anthropic's messages cannot hold {part.type} of another dialect: leave it out")
         return part
     if isinstance(part, ToolResult):
-        return msgspec.structs.replace(part, content=tuple([_part(inner) for inner in part.content]), extra=_marks(part.extra))
+        return msgspec.structs.replace(part, content=tuple([_part(inner, own, at) for inner in part.content]), extra=_marks(part.extra))
     if isinstance(part, Image | File) and part.url.startswith("data:"):
         kind, comma, data = part.url.partition(",")
         part = msgspec.structs.replace(part, url=kind + comma + data.translate(_BASE64))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import load
+from headrace.dialects.answers import answer_in_common, event_in_common
 from headrace.dialects.base import Dialect, StreamReader, StreamWriter, Target
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import UnsupportedParamsError
@@ -82,14 +83,15 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same:
             body: dict[str, Json] = msgspec.json.decode(response.body)
             return body
-        return self.caller.write_response(msgspec.structs.replace(answer, model=answer.model or self.target.model))
+        told = answer_in_common(answer, self.target.source)
+        return self.caller.write_response(msgspec.structs.replace(told, model=told.model or self.target.model))
 
     def used(self, body: Mapping[str, Json]) -> Any:
         return self.usage
 
     def read_stream(self) -> Passed | Rewritten:
         reader = self.dialect.read_stream(self.request, self.target)
-        return Passed(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request))
+        return Passed(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
 
 
 class Passed:
@@ -125,9 +127,10 @@ class Passed:
 class Rewritten:
     """A stream of one dialect's as the events of another's."""
 
-    __slots__ = ("_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_caller", "_frames", "_reader", "_writer", "usage")
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str) -> None:
+        self._caller = caller
         self._reader = reader
         self._writer = writer
         self._frames = SseReader()
@@ -144,7 +147,9 @@ class Rewritten:
         for event in events:
             if isinstance(event, UsageReported):
                 self.usage = write_usage(event.usage)
-            yield self._writer.feed(event)
+            told = event_in_common(event, self._caller)
+            if told is not None:
+                yield self._writer.feed(told)
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:
         return [msgspec.json.decode(frame.data) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]

@@ -37,7 +37,14 @@ ENDING: Final = frozenset({"stop_reason", "stop_sequence", "stop_details"})
 """Fields about the end, which a choice of the hub has."""
 
 _KNOWN: Final = frozenset({"id", "model", "content", "usage"})
-_USUAL: Final[Mapping[str, Json]] = {"id": "", "type": "message", "role": "assistant", "model": "", "content": []}
+_USUAL: Final[Mapping[str, Json]] = {
+    "id": "",
+    "type": "message",
+    "role": "assistant",
+    "model": "",
+    "content": [],
+    "usage": {"input_tokens": 0, "output_tokens": 0},
+}
 _END_USUAL: Final[Mapping[str, Json]] = {"stop_reason": None, "stop_sequence": None}
 
 OPENAIS: Final = frozenset({

@@ -33,6 +33,11 @@ _WORDS: Final[Mapping[FinishReason, str]] = {
 }
 
 _RESPONSE: Final = frozenset({"output", "stopReason", "usage"})
+USUAL: Final[Mapping[str, Json]] = {
+    "usage": {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0},
+    "metrics": {"latencyMs": 0},
+}
+"""What every answer says, and its clients insist on."""
 
 
 def read_response(body: Mapping[str, Json], *, model: str = "", request_id: str = "") -> ChatResponse:
@@ -41,7 +46,7 @@ def read_response(body: Mapping[str, Json], *, model: str = "", request_id: str 
     message = obj(output.get("message"), "output.message")
     if not isinstance(message.get("content"), list):
         raise bad("output.message.content", "a list", message.get("content"))
-    extra = rest(body, _RESPONSE)
+    extra = rest(body, _RESPONSE, USUAL)
     if others := rest(output, frozenset({"message"})):
         extra["output"] = others
     usage = body.get("usage")
@@ -103,7 +108,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
         "stopReason": word,
         "usage": None if response.usage is None else write_usage(response.usage),
     }
-    return {name: value for name, value in merged({}, extra, said).items() if value is not None or name in extra}
+    return {name: value for name, value in merged(USUAL, extra, said).items() if value is not None or name in extra}
 
 
 def _write_message(message: Message) -> dict[str, Json]:

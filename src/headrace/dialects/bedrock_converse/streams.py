@@ -181,7 +181,8 @@ class Reader:
         yield from self._report_if_known()
 
     def _metadata(self, payload: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        extra = {name: value for name, value in payload.items() if name not in ("usage", _PADDING) and value is not None}
+        told = {name: value for name, value in payload.items() if name not in ("usage", _PADDING) and value is not None}
+        extra = {name: value for name, value in told.items() if value != _METRICS.get(name)}
         if extra:
             yield Noted(extra=extra)
         usage = payload.get("usage")
@@ -264,6 +265,10 @@ def _settled(block: dict[str, Json]) -> dict[str, Json]:
 # ---- writing -----------------------------------------------------------------------------------------------------------------------
 
 
+_METRICS: Final[Mapping[str, Json]] = {"metrics": {"latencyMs": 0}}
+"""What clients insist on, where nobody measured."""
+
+
 class Writer:
     """Events as messages of an AWS event stream. What belongs into `metadata` is held back for the end. The first choice only."""
 
@@ -290,7 +295,7 @@ class Writer:
         return b"".join([*self._start(), *self._said(event)])
 
     def close(self) -> bytes:
-        return written("metadata", self._metadata) if self._metadata else b""
+        return written("metadata", {**_METRICS, **self._metadata}) if self._metadata else b""
 
     def fail(self, failure: Failure) -> bytes:
         name, body = errors.write_inside(failure)

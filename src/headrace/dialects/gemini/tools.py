@@ -130,7 +130,7 @@ def _written(tool: Tool, at: str, model: str, *, foreign: bool) -> tuple[str, Js
     given = camel({tool.type: {}})
     name = next(iter(given))
     said = camel(tool.extra).get(name)
-    if name != tool.type or said is not None or name in _GOOGLES:
+    if name != "custom" and (name != tool.type or said is not None or name in _GOOGLES):
         return name, said or {}
     counterpart = next((ours for theirs, ours in _COUNTERPARTS.items() if tool.type == theirs or tool.type.startswith(f"{theirs}_2")), None)
     if counterpart is None:

@@ -31,6 +31,8 @@ _THINKING_BACK: Final = frozenset({"openrouter", "deepseek", "moonshot", "zai", 
 
 def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest:
     """`request` without what only its own dialect says. Raises BadRequestError for content that cannot be said and must not be lost."""
+    if not request.messages:
+        raise BadRequestError("messages: a chat wants at least one: a prompt kept at a provider is not known to others")
     text = request.extra.get("text")
     request = in_common(request, source, "openai_chat")
     marks = frozenset({"cache_control"}) if provider in _MARKED else frozenset()
