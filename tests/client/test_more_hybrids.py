@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -197,3 +199,18 @@ def test_other_houses_speak_anthropics_dialect(client: Client, cloud: Upstream, 
 def test_any_address_that_speaks_it_can_be_called() -> None:
     told = written("anthropic/my-model", {"api_key": "a-key-of-theirs", "base_url": "https://llm.corp.example/anthropic"})
     assert told.url == "https://llm.corp.example/anthropic/v1/messages"
+
+
+def test_many_callers_at_once_share_one_exchange(iam: Upstream) -> None:
+    iam.answer(GRANTED, Reply(CHAT))
+    asked = {"model": "watsonx/m", "messages": [{"role": "user", "content": "hi"}], "api_key": "an-ibm-key", "base_url": iam.url}
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(headrace.acompletion(**asked) for _ in range(8)))
+
+    with ThreadPoolExecutor(8) as threads:
+        told = [threads.submit(headrace.completion, **asked) for _ in range(8)]
+        asyncio.run(all_at_once())
+        assert all(it.result().choices[0].message.content == "hello" for it in told)
+    assert [seen.path for seen in iam.seen].count("/identity/token") == 1
+    assert len(iam.seen) == 17
