@@ -399,3 +399,12 @@ def test_a_deployments_parameters_are_said_in_the_callers_words(client: Client, 
     router = router_of(upstream, "openai/gpt-5", max_tokens=7, temperature=0)
     client.call("responses", "hi", "gpt", on=router)
     assert upstream.seen[0].body == {"model": "gpt-5", "max_output_tokens": 7, "temperature": 0, "input": "hi"}
+
+
+def test_a_registered_provider_that_speaks_responses_is_not_translated(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(ANSWER))
+    headrace.register_provider("speaks-both", base_url=upstream.url, speaks=["openai_responses"])
+    client.call("responses", "hi", "speaks-both/m")
+    assert upstream.seen[0].path == "/v1/responses"
+    with pytest.raises(headrace.ConfigurationError, match="'klingon'"):
+        headrace.register_provider("speaks-klingon", base_url=upstream.url, speaks=["klingon"])

@@ -370,19 +370,22 @@ def register_provider(
     aliases: Sequence[str] = (),
     profile: str = "",
     max_inputs: int = 0,
+    speaks: Sequence[str] = (),
 ) -> Provider:
     """Make `name/model` callable in this process; a row of the same name gives way.
 
     api_key_env: the environment variables that may hold the key; without any, none is needed.
     header: the header that takes the key, `Authorization: Bearer` unless given.
     max_inputs: texts that one embedding request may hold, 0 for any number.
+    speaks: other dialects that it offers at the same address, such as `openai_responses`.
     Raises ConfigurationError that names the argument.
     """
     for spelling in (name, *aliases):
         if not spelling or "/" in spelling or spelling != spelling.strip():
             raise ConfigurationError(f"a provider's name must be a word without slashes, such as 'acme'; got {spelling!r}")
-    if dialect not in NAMES:
-        raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(NAMES)}; got {dialect!r}")
+    for spoken in (dialect, *speaks):
+        if spoken not in NAMES:
+            raise ConfigurationError(f"dialect of provider {name!r} must be one of {', '.join(NAMES)}; got {spoken!r}")
     if isinstance(max_inputs, bool) or not isinstance(max_inputs, int) or max_inputs < 0:
         raise ConfigurationError(f"max_inputs of provider {name!r} must be a whole number of at least 0, got {max_inputs!r}")
     parts = split_url(base_url)
@@ -396,6 +399,7 @@ def register_provider(
         auth=Auth(env=env, header=header, optional=not env),
         aliases=tuple(aliases),
         profile=profile,
+        speaks=tuple(speaks),
         max_inputs=max_inputs,
         evidence=Evidence("register_provider", "", "unchecked"),
     )
