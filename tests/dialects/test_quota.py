@@ -52,6 +52,16 @@ NOW = 1_787_000_000.0
             },
             (QuotaView("requests", 250, 248, 1.0, 60.0),),
         ),
+        (  # Symptom: after one of 120 requests a minute the limit was said to be whole again in eight minutes.
+            "openai",
+            {
+                "x-ratelimit-limit-requests": "120",
+                "x-ratelimit-remaining-requests": "119",
+                "x-ratelimit-reset-requests": "500",
+                "x-ratelimit-renewalperiod-requests": "60",
+            },
+            (QuotaView("requests", 120, 119, 0.5, 60.0),),
+        ),
         (
             "groq",
             {

@@ -96,9 +96,11 @@ def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float
     limit, remaining = _number(fields.get("limit")), _number(fields.get("remaining"))
     if limit is None and remaining is None:
         return None
-    reset = fields.get("reset")
-    window = window or _number(fields.get("renewalperiod")) or windows.get(unit)
-    return QuotaView(unit, limit, remaining, None if reset is None else _seconds(reset, wall), window)
+    renewal = _number(fields.get("renewalperiod"))
+    reset = _seconds(fields["reset"], wall) if "reset" in fields else None
+    if reset is not None and renewal and reset > renewal:
+        reset /= 1000  # Azure writes seconds or milliseconds: 500 for one of 120 requests a minute (recorded 2026)
+    return QuotaView(unit, limit, remaining, reset, window or renewal or windows.get(unit))
 
 
 def _seconds(text: str, wall: float | None) -> float | None:
