@@ -23,6 +23,9 @@ GRANULE: Final = {Unit.REQUESTS: 1.0}
 """By how much use comes in lumps: for the noise of what others use. Tokens: a mean square over a mean."""
 GRANULE_OF_TOKENS: Final = 3000.0
 
+REFILL: Final = 2.0
+"""Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
+
 DOUBTFUL: Final = 0.05
 """Share of a limit by which a header may differ from our books because of calls that are under way."""
 
@@ -51,8 +54,8 @@ class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_foreign", "_grown_at", "_last_refusal", "_learned", "_newest", "_passed",
-        "_refusals", "_settings", "_unexplained",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_last_refusal", "_learned",
+        "_newest", "_passed", "_refusals", "_settings", "_unexplained",
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings) -> None:
@@ -61,6 +64,7 @@ class Learner:
         self._refusals = 0
         self._unexplained = 0
         self._last_refusal = -math.inf
+        self._explained_at = -math.inf
         self._passed = SlidingLog(MINUTE)
         """Calls that got through in the last minute: what an unknown limit allows."""
         self._discovered: Meter | None = None
@@ -87,8 +91,19 @@ class Learner:
         self._account.held_until = max(self._account.held_until, now + wait)
         for view in views:
             self._heed_limit(view, taken.at)
-        if failure.kind is Kind.RATE_LIMIT and not self._bucket_was_full(failure, taken, now, now + wait) and quiet > 1.0:
+        if failure.kind is not Kind.RATE_LIMIT or self._bucket_was_full(failure, taken, now, now + wait):
+            return
+        self._start_slowly(failure, now + wait)
+        if taken.at >= self._explained_at:  # those that were on their way already say nothing of what was learned since
+            self._explained_at = now
             self._explain(failure, views, now, quiet)
+
+    def _start_slowly(self, failure: Failure, until: float) -> None:
+        """There will be room for one call then, not for all that the flow may run ahead: the others of a burst would be refused again."""
+        unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
+        meter = self._account.meter_of(unit, MINUTE) if failure.scope in ("tokens", "requests") else None
+        if meter is not None:
+            meter.drain(until)
 
     def _bucket_was_full(self, failure: Failure, taken: Taken, now: float, until: float) -> bool:
         """A bucket of known size was fuller than ours, which begins to drain before the call has arrived: level the two."""
@@ -113,11 +128,17 @@ class Learner:
         elif meter is self._discovered:
             self._lower(meter, now)
         elif not (unit is Unit.REQUESTS and self._a_window_explains(meter, failure.retry_after, now)) and not self._smaller_bucket(
-            meter, now
+            meter, failure.retry_after, now
         ):
-            self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
-            step = self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
-            meter.margin = min(self._settings.margin_max, meter.margin + step)
+            self._keep_off(meter, quiet)
+
+    def _keep_off(self, meter: Meter, quiet: float) -> None:
+        """Leave a part of the limit free. Refused again soon, believe no more than what got through in the last window."""
+        self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
+        margin = meter.margin + self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
+        if self._unexplained:
+            margin = max(margin, 1 - meter.used / meter.limit.amount)
+        meter.margin = min(self._settings.margin_max, margin)
 
     def _a_window_explains(self, meter: Meter, retry_after: float | None, now: float) -> bool:
         return meter.late(now) or self._find_window(meter, retry_after, now)
@@ -133,8 +154,10 @@ class Learner:
                 return True
         return False
 
-    def _smaller_bucket(self, meter: Meter, now: float) -> bool:
-        """Far from a full minute, yet refused after a burst: let the flow run ahead by half as much."""
+    def _smaller_bucket(self, meter: Meter, retry_after: float | None, now: float) -> bool:
+        """Far from a full minute, yet refused after a burst, for as long as a call's room takes to refill: run ahead by half."""
+        if meter.limit.unit is Unit.REQUESTS and (retry_after or 0.0) > REFILL + 2 * MINUTE / meter.limit.amount:
+            return False
         if meter.known_bucket or meter.tolerance <= self._settings.least_tolerance or meter.share(now) > 0.9:
             return False
         self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))

@@ -242,6 +242,11 @@ class Meter:
             level = max(0.0, self._burst - cost) / self._pace.rate
             self._pace.paid_until = max(self._pace.paid_until, until + level)
 
+    def drain(self, until: float) -> None:
+        """Let the flow run ahead no more at `until`: what it was allowed to is used up, as a refusal says."""
+        if self._pace is not None and self.tolerance < math.inf:
+            self._pace.paid_until = max(self._pace.paid_until, until + self.tolerance)
+
     def never(self, cost: float) -> bool:
         """Whether a call of this cost is larger than the whole limit, or than the bucket behind it.
 
