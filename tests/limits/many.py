@@ -28,19 +28,20 @@ class Towns(Town):
         trip: float = 0.001,
         deployments: Sequence[tuple[int, int]] = UNEQUAL,
         seed: int = 1,
+        parallel: int | None = None,
     ) -> None:
         super().__init__(rules, profile, deployments=deployments, seed=seed)
         self.settings = LimiterSettings(meters=MeterSettings(spread=SPREAD))
         self.store = MemoryStore(self.world, trip=trip)
-        self.limiters = [self._process(number, profile, deployments) for number in range(processes)]
+        self.limiters = [self._process(number, profile, deployments, parallel) for number in range(processes)]
         rest = (1 - skew) / max(1, processes - 1)
         self.weights = [skew if processes > 1 else 1.0, *[rest] * (processes - 1)]
         self.until = 0.0
 
-    def _process(self, number: int, profile: Profile, deployments: Sequence[tuple[int, int]]) -> SharedLimiter:
+    def _process(self, number: int, profile: Profile, deployments: Sequence[tuple[int, int]], parallel: int | None) -> SharedLimiter:
         limiter = SharedLimiter(self.store, settings=self.settings, random=random.Random(number))
         for at, (rpm, tpm) in enumerate(deployments):
-            limiter.add(f"d{at}", group="g", limits=limits_of(rpm=rpm, tpm=tpm), profile=profile)
+            limiter.add(f"d{at}", group="g", limits=limits_of(rpm=rpm, tpm=tpm, max_parallel_requests=parallel), profile=profile)
         return limiter
 
     def beat(self, until: float) -> None:
@@ -58,6 +59,18 @@ class Towns(Town):
 
     async def served_by(self, limiter: SharedLimiter, job: Job) -> None:
         await self.serve(job, limiter)
+
+    def store_goes(self) -> None:
+        self.store.away = True
+
+    def store_returns(self, *, forgets: bool) -> None:
+        self.store.away = False
+        if forgets:
+            self.store.books.clear()
+
+    def admitted(self, since: float, until: float) -> int:
+        """Calls that providers let in between two moments."""
+        return sum(count for provider in self.providers.values() for at, count, _ in provider.log if since <= at < until)
 
     def asked(self) -> int:
         """Questions to the store."""

@@ -1,7 +1,8 @@
 """One limit over many processes: the local limiter is the first gate, the shared books are the second.
 
 The local gate keeps queue, fairness and choice of deployment. What it lets through asks the store; a call that is refused there goes
-back to the front of its line, and the quota is held here until the moment the store named. Reasons: docs/shared-limits.md.
+back to the front of its line, and the quota is held here until the moment the store named.
+Reasons: docs/decisions/0014-one-limit-for-many-processes.md.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ class SharedLimiter(Limiter):
         self._places: dict[int, tuple[_Group, _Waiter]] = {}
         """Where those stood who were let through from the line and have not heard from the store."""
         self._confirmed: dict[int, list[_Held]] = {}
+        self._unsure: dict[int, Reservation] = {}
+        """Those that are let through here and have not heard from the store."""
         self._ids = count(1)
         self._begun = False
         """Whether we have reported: from the first call on."""
@@ -168,11 +171,14 @@ class SharedLimiter(Limiter):
             ask = structs.replace(ask, deadline=until if ask.deadline is None else min(until, ask.deadline), max_wait=None)
         while True:
             reservation = await super().reserve(ask, clock)
+            self._unsure[reservation.id] = reservation
             try:
                 refused = await self._confirm(ask, reservation, clock)
             except BaseException:
                 self.release(reservation, clock.now())
                 raise
+            finally:
+                self._unsure.pop(reservation.id, None)
             now = clock.now()
             if refused is None:
                 reservation.waited = now - began if ask.again else reservation.waited
@@ -466,13 +472,18 @@ class SharedLimiter(Limiter):
         for meter in quota.account.meters:
             whole = quota.scaled.setdefault(meter, meter.limit)
             if meter not in quota.seeds and meter.limit.window:
-                extra = share * _used_by_all(quota, meter, now) - meter.used
+                extra = share * _used_by_all(quota, meter, now) - (meter.used - self._unsure_of(meter))
                 quota.seeds[meter] = (meter._log.add(now, max(0.0, extra)), max(0.0, extra))
             amount = math.floor(whole.amount * share)
             meter.resize(structs.replace(whole, amount=max(1, amount)))
             if amount < 1:
                 quota.barred = True
                 quota.account.held_until = math.inf
+
+    def _unsure_of(self, meter: Meter) -> float:
+        """What stands on our books for calls that did not hear from the store: it goes back."""
+        taken = [taken for one in list(self._unsure.values()) for taken in (one.taken, *[taken for _, taken in one.scopes])]
+        return sum([hold.charged for one in taken for hold in one.holds if hold.meter is meter])
 
     def _recover(self, now: float, store_now: float) -> None:
         """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""
