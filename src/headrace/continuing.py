@@ -17,6 +17,13 @@ _BESIDE_TEXT: Final = ("tool_calls", "function_call", "refusal", "audio", "reaso
 """Deltas after which an answer cannot be continued from its text alone."""
 
 
+_PLAIN: Final = frozenset({"role", "content"})
+
+
+def _nothing_beside(said: dict[str, Any]) -> bool:
+    return not any(said.get(name) for name in _BESIDE_TEXT)
+
+
 class Continuing(Generic[C]):
     """Chunks of a chat with one choice, from as many streams as it takes. The caller sees one: one id, one role, one finish.
 
@@ -85,11 +92,14 @@ class Continuing(Generic[C]):
 
     def _note(self, chunk: Any) -> None:
         for choice in chunk.__dict__.get("choices") or ():
-            delta = choice.__dict__.get("delta")
-            said = {} if delta is None else delta.__dict__
-            if said.get("content"):
-                self._said.append(said["content"])
-            if choice.__dict__.get("finish_reason") or choice.__dict__.get("index") or any(said.get(name) for name in _BESIDE_TEXT):
+            fields = choice.__dict__
+            delta = fields.get("delta")
+            if delta is None:
+                continue
+            said = delta.__dict__
+            if text := said.get("content"):
+                self._said.append(text)
+            if fields.get("finish_reason") or fields.get("index") or not (said.keys() <= _PLAIN or _nothing_beside(said)):
                 self._plain = False
 
     def _joined(self, chunk: Any) -> bool:

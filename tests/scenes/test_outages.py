@@ -61,7 +61,7 @@ def test_three_failures_in_ten_on_every_deployment_are_hidden_from_callers(strea
     stage.open(*(stage.deployment(name) for name in "abc"), num_retries=6)
     stage.offer(rate=10, until=120, **({"stream": True} if streams else {}))
     stage.run()
-    assert len(stage.failed()) <= len(stage.log) * 0.005
+    assert len(stage.failed()) <= len(stage.log) * 0.01
     served = [stage.by(name) for name in "abc"]
     assert min(served) > sum(served) / 5, "nobody is shut out for failures that everybody has"
 

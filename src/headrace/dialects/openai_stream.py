@@ -69,13 +69,14 @@ def _as_deltas(chunk: dict[str, Any]) -> None:
 class ChunkReader:
     """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
 
-    __slots__ = ("_finished", "_model", "_provider", "_seen", "done", "usage")
+    __slots__ = ("_finished", "_in_parts", "_model", "_provider", "_seen", "done", "usage")
 
     def __init__(self, *, provider: str, model: str) -> None:
         self._provider = provider
         self._model = model
         self._seen: set[int] = set()
         self._finished: set[int] = set()
+        self._in_parts = False
         self.done = False
         """Whether `[DONE]` came."""
         self.usage: dict[str, Any] | None = None
@@ -118,7 +119,9 @@ class ChunkReader:
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         """`feed`, as many as there are, with texts where clients expect them."""
         chunk = self.feed(frame, last=last)
-        return () if chunk is None else (in_one_text(chunk, "delta"),)
+        if chunk is None:
+            return ()
+        return (in_one_text(chunk, "delta") if self._in_parts else chunk,)
 
     def rest(self) -> Sequence[dict[str, Any]]:
         """`close`; nothing is held back."""
@@ -126,11 +129,14 @@ class ChunkReader:
         return ()
 
     def _note(self, chunk: dict[str, Any]) -> None:
-        """Which choices began and which said they are finished; the usage."""
+        """Which choices began and which said they are finished; the usage; whether texts come in parts."""
         usage = chunk.get("usage")
         for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
             self._seen.add(index)
+            delta = choice.get("delta")
+            if type(delta) is dict and type(delta.get("content")) is list:
+                self._in_parts = True
             reason = choice.get("finish_reason")
             if reason:
                 self._finished.add(index)
