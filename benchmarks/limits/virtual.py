@@ -1,4 +1,4 @@
-"""The limiter against eleven kinds of enforcers, in virtual time: `python -m benchmarks.limits.virtual [--quick]`.
+"""`python -m benchmarks.limits.virtual`: the limiter against eleven ways of enforcing, floods, strangers and miscounts, in virtual time.
 
 Runs B1, B2 and B4 to B7 of the study the limiter was designed with. B3, many processes, is measured with the shared store.
 """
@@ -9,7 +9,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -37,24 +37,20 @@ class Row:
     passed: bool
 
 
-def table(count: int, *, told: bool) -> Iterator[Row]:
+def backlog(kind: str, count: int, *, told: bool) -> Row:
     """B1 with all of a provider's profile, B2 with no more than how it counts tokens."""
-    for kind, rules in KINDS.items():
-        town = Town(rules, known(kind) if told else told_nothing(kind))
-        town.backlog(count, small if kind in SHORT else mixed)
-        town.world.run()
-        refused, use = town.refused(), town.use()
-        late = sum(at > 60.0 for provider in town.providers.values() for at in provider.refused)
-        hours = len(UNEQUAL) * town.world.now() / 3600
-        least = USE.get(kind, EVEN)
-        figure = f"{len(town.waits)} done, {refused} 429s ({refused / hours:.1f}/h), {100 * use:.1f} % used"
-        done = len(town.waits) == count and use >= least
-        if told:
-            yield Row(f"B1 {kind}", figure, f"0 429s, {100 * least:.0f} %", done and refused == 0)
-        else:
-            target = f"<= 0.05 % 429s, none after a minute, {100 * (least - 0.01):.0f} %"
-            passed = len(town.waits) == count and use >= least - 0.01 and refused <= max(6, 0.0005 * count) and late == 0
-            yield Row(f"B2 {kind}", f"{figure}, {late} late", target, passed)
+    town = Town(KINDS[kind], known(kind) if told else told_nothing(kind))
+    town.backlog(count, small if kind in SHORT else mixed)
+    town.world.run()
+    refused, use, done = town.refused(), town.use(), len(town.waits)
+    least = USE.get(kind, EVEN)
+    if told:
+        passed = done == count and use >= least and refused == 0
+        return Row(f"B1 {kind}", f"{done} done, {refused} 429s, {use:.1%} used", f"0 429s, {least:.0%}", passed)
+    late = sum(at > 60.0 for provider in town.providers.values() for at in provider.refused)
+    passed = done == count and use >= least - 0.01 and refused <= 0.0005 * count and late == 0
+    figure = f"{done} done, {refused} 429s ({refused / count:.3%}), {late} of them after a minute, {use:.1%} used"
+    return Row(f"B2 {kind}, nothing told", figure, f"<= 0.05% 429s, none after a minute, {least - 0.01:.0%}", passed)
 
 
 def halved(count: int) -> Iterator[Row]:
@@ -212,8 +208,8 @@ def budget(calls: int) -> Iterator[Row]:
 def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
     count = 2500 if quick else 12_000
     return [
-        ("known", lambda: table(count, told=True)),
-        ("nothing told", lambda: table(count, told=False)),
+        ("known", lambda: (backlog(kind, count, told=True) for kind in KINDS)),
+        ("unknown", lambda: (backlog(kind, count, told=False) for kind in KINDS)),
         ("halved", lambda: halved(6000 if quick else 12_000)),
         ("flood", lambda: flooded(5 if quick else 10)),
         ("shares", lambda: shared(4 if quick else 10)),
@@ -224,19 +220,22 @@ def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of the calls")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.virtual", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of the calls; nothing is judged in the end")
     parser.add_argument("--only", help="runs to do, by a part of their names")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
+    chosen = [(name, rows) for name, rows in runs(given.quick) if given.only is None or given.only in name]
+    if not chosen:
+        parser.error(f"--only: no run is called so; there are {', '.join(name for name, _ in runs(given.quick))}")
     began, missed = time.perf_counter(), 0
     print(f"virtual time; {len(UNEQUAL)} deployments; travel times spread by {SPREAD:g} s")
-    for name, rows in runs(given.quick):
-        for row in rows() if given.only is None or given.only in name else ():
+    for _, rows in chosen:
+        for row in rows():
             missed += not row.passed
-            print(f"{'ok    ' if row.passed else 'MISSED'} {row.what:38} {row.figure:74} target {row.target}", flush=True)
+            print(f"{'ok    ' if row.passed else 'MISSED'} {row.what:44} {row.figure:66} target {row.target}", flush=True)
     print(f"{missed} missed, {time.perf_counter() - began:.0f} s")
-    return 1 if missed else 0
+    return 1 if missed and not given.quick else 0
 
 
 if __name__ == "__main__":

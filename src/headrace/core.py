@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
@@ -396,11 +396,17 @@ def _hidden(to: Destination, headers: Mapping[str, str]) -> Beside:
     return Beside({"custom_llm_provider": to.provider.name, "model": to.model, "api_base": to.base_url, "additional_headers": headers})
 
 
-async def fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
+Leaving: TypeAlias = Callable[[], object]
+"""Told when a request really leaves."""
+
+
+async def fetch(
+    ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None
+) -> JsonObject | BinaryResponse:
     """One attempt, answered whole. Raises HeadraceError."""
     if call.operation is EMBEDDINGS and requests_for(call, to.provider) > 1:
         return await _fetch_in_parts(ports, call, to, timeouts)
-    return await _fetch(ports, call, to, timeouts)
+    return await _fetch(ports, call, to, timeouts, leaving)
 
 
 def requests_for(call: Call, provider: Provider) -> int:
@@ -440,16 +446,25 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
     return whole  # type: ignore[no-any-return]
 
 
-async def _fetch(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject | BinaryResponse:
+async def _signed(
+    ports: Ports, call: Call, to: Destination, translation: Translation | Served | Formed | None, leaving: Leaving | None
+) -> HttpRequest:
+    request = write(call, to, translation)
+    if to.signer is not None:
+        request = await to.signer.sign(request, ports.clock)
+    return request if leaving is None else msgspec.structs.replace(request, leaving=leaving)
+
+
+async def _fetch(
+    ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None
+) -> JsonObject | BinaryResponse:
     await _with_media(ports, call, to)
     if call.operation is COUNT and not counts(to):
         here = counted_here(call.model, to.model, call.prompt, call.body)
         here._hidden_params = _hidden(to, {})
         return here
     translation = _translation(call, to)
-    request = write(call, to, translation)
-    if to.signer is not None:
-        request = await to.signer.sign(request, ports.clock)
+    request = await _signed(ports, call, to, translation, leaving)
     try:
         response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
@@ -482,13 +497,11 @@ async def _with_media(ports: Ports, call: Call, to: Destination) -> None:
         await fetch_media(ports, call)
 
 
-async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> Chunks[Any]:
+async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None) -> Chunks[Any]:
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
     await _with_media(ports, call, to)
     translation = _translation(call, to)
-    request = write(call, to, translation)
-    if to.signer is not None:
-        request = await to.signer.sign(request, ports.clock)
+    request = await _signed(ports, call, to, translation, leaving)
     try:
         http = await ports.transport.open(request, timeouts)
     except TransportError as error:

@@ -6,7 +6,7 @@ No sockets here. Transports (layer 3) make these real; dialects (layer 1) only r
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -80,6 +80,8 @@ class HttpRequest(Struct, frozen=True):
     """A body too large to hold, in place of `body`."""
     public: bool = False
     """Only to addresses of the public internet: for what somebody else has named."""
+    leaving: Callable[[], object] | None = None
+    """Told by the transport when it has a connection and sends: on a busy machine much later than when it was asked to."""
 
     def __repr__(self) -> str:
         size = len(self.body) if self.upload is None else self.upload.size

@@ -42,6 +42,17 @@ def test_a_request_is_written_and_its_response_read(driver: Driver) -> None:
 
 
 @both
+def test_a_request_tells_when_it_leaves(driver: Driver) -> None:
+    told: list[int] = []
+    with serving() as server:
+        driver.fetch(HttpRequest("GET", server.url, leaving=lambda: told.append(len(server.requests))))
+        assert told == [0]
+        with pytest.raises(TransportError):
+            driver.fetch(HttpRequest("GET", "http://127.0.0.1:9", leaving=lambda: told.append(-1)))
+    assert told == [0], "nothing leaves without a connection"
+
+
+@both
 def test_a_get_has_no_body(driver: Driver) -> None:
     with serving() as server:
         assert driver.fetch(HttpRequest("GET", server.url)).status == 200

@@ -22,6 +22,23 @@ def test_600_jobs_at_once_all_finish_and_no_provider_refuses_one(enforcer: str) 
     assert stage.idle()
 
 
+def test_calls_that_a_busy_machine_sends_late_are_counted_from_when_they_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 calls begun at once kept the loop busy for 1.4 s before the first of them left: ten seconds later eleven were refused."""
+    stage = Stage(provider("a", rpm=60, enforcer="sliding", windows=[10]))
+    start = stage.providers._start
+
+    async def busy(*arguments: object) -> object:
+        await stage.world.sleep(max(0.0, 1.5 - stage.world.now()))
+        return await start(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage.providers, "_start", busy)
+    stage.open(stage.deployment("a", rpm=60, profile={"windows": [10.0]}))
+    stage.send(60)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.rejected() == 0
+
+
 def test_retry_after_holds_every_queued_call() -> None:
     """One 429 that asks for seven seconds: nobody else is sent into it."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding"))

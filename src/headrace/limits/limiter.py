@@ -293,7 +293,7 @@ class Limiter:
             while True:
                 timeout = self._next_look(group, waiting, clock.now())
                 if waiting.granted is not None:
-                    self._leaves(waiting.granted, clock.now())
+                    self.leaves(waiting.granted, clock.now())
                     return waiting.granted
                 await waiter.wait(timeout)
                 self._look(group, waiting, clock.now())
@@ -301,8 +301,8 @@ class Limiter:
             self._leave(group, waiting, clock.now())
             raise
 
-    def _leaves(self, reservation: Reservation, now: float) -> None:
-        """Whoever was let through has woken up, on a busy thread much later: its provider will count it from now."""
+    def leaves(self, reservation: Reservation, now: float) -> None:
+        """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
         if now - reservation.taken.at > self.settings.drowsy:
             self._lock.post(lambda: reservation.ledger.account.delay(reservation.taken, now) if reservation.open else None)
 
@@ -560,7 +560,9 @@ class Limiter:
         before, group.wake_at = group.wake_at, math.inf
         if not group.line:
             return
-        ahead = self._ahead(group, now, self.settings.look_ahead)
+        ahead = self._ahead(group, now, 1)
+        if ahead and any(member.open_at(now, ahead[0].urgent) <= now for member in group.members):
+            ahead = self._ahead(group, now, self.settings.look_ahead)  # else nobody fits anywhere, and the first will do
         first = ahead[0] if ahead else group.line.first(1)[0]
         never = self._never(group, first)
         if never is not None:

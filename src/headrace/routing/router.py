@@ -405,7 +405,7 @@ class Router(Face, Speaking):
         try:
             timeouts = self._time_limits(call, member.deployment, trail.ends_at - lease.began)
             to = self._destination(call, member)
-            answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts)
+            answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts, lambda: self._leaving(ports, lease))
         except HeadraceError as error:
             self._settle_failed(ports, lease, error)
             raise
@@ -424,6 +424,9 @@ class Router(Face, Speaking):
             used = _used(hidden.usage, member.price)
             self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
+
+    def _leaving(self, ports: Ports, lease: _Attempt) -> None:
+        self._limiter.leaves(lease.reservation, ports.clock.now())
 
     def _destination(self, call: Call, member: _Member) -> Destination:
         """Where the attempt goes: the deployment's own place, unless the caller names another, or the model is a part of its name."""

@@ -352,6 +352,8 @@ class AsyncTransport:
                 connection.idle = False
             else:
                 connection, fresh = await self._connect(loop, origin, proxy, timeouts, total_at)
+            if request.leaving is not None:
+                request.leaving()
             exchange = connection.send(data, limit, timeouts, total_at, streaming)
             try:
                 if request.upload is not None:

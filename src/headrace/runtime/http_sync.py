@@ -202,6 +202,8 @@ class SyncTransport:
             fresh = connection is None
             if connection is None:
                 connection = self._connect(origin, proxy, timeouts.connect, deadlines.total)
+            if request.leaving is not None:
+                request.leaving()
             try:
                 exchange = connection.send(data, limit, deadlines)
                 if request.upload is not None:

@@ -168,6 +168,8 @@ class AsyncHttpx2Transport:
             built = self.client.build_request(
                 request.method, request.url, headers=_sent_headers(request), content=_async_content(request), timeout=_timeout(timeouts)
             )
+            if request.leaving is not None:
+                request.leaving()
             response = await self.client.send(built, stream=True, follow_redirects=False)
         loop = asyncio.get_running_loop()
 
@@ -204,5 +206,7 @@ class SyncHttpx2Transport:
             built = self.client.build_request(
                 request.method, request.url, headers=_sent_headers(request), content=_content(request), timeout=_timeout(timeouts)
             )
+            if request.leaving is not None:
+                request.leaving()
             response = self.client.send(built, stream=True, follow_redirects=False)
         return _SyncStream(response, response.iter_bytes(), response.close)

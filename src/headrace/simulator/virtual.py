@@ -75,6 +75,8 @@ class VirtualProviders:
         limit, fault = _first_limit(timeouts)
         deadline = world.now() + limit
         there, back = self.delay(), self.delay()
+        if request.leaving is not None:
+            request.leaving()
         if there >= limit:
             self._arrive_unwanted(request, there)
             await world.sleep(limit)

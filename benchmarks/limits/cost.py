@@ -1,0 +1,404 @@
+"""`python -m benchmarks.limits.cost`: what the limiter itself costs, in µs a call and in bytes for each one that waits.
+
+Every figure comes from a process of its own, in CPU time; the median of the rounds counts. `--quick` takes fewer calls and judges nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.common.measure import environment, table
+from headrace.bridge import complete
+from headrace.limits import Ask, Charge, Limiter, Used, limits_of
+from headrace.limits.profile import Profile
+from headrace.ports import Ports
+from headrace.routing.router import Router
+from headrace.runtime.clocks import AsyncClock
+from headrace.runtime.virtual import World
+from headrace.simulator.config import ProviderConfig, SimulatorConfig
+from headrace.simulator.virtual import VirtualProviders
+
+ROUNDS = 7
+PAIR_MOST, QUEUED_MOST, RECORD_MOST = 25.0, 60.0, 20.0
+"""µs."""
+WAITER_MOST = 2048.0
+"""Bytes, beyond the task that waits."""
+ASK = Ask("chat", Charge(input=800, max_output=200), tenant="anna")
+USED = Used(input=800, output=150)
+
+
+@dataclass
+class Row:
+    """One figure: µs, or bytes."""
+
+    what: str
+    figure: float
+    unit: str
+    most: float | None = None
+    """The target, where there is one."""
+    spread: float = 0.0
+    """Half the distance of the quartiles, as a share of the figure."""
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.most is None else "met" if self.figure <= self.most else "missed"
+
+
+def limiter(deployments: int, **limits: int) -> Limiter:
+    """One group on so many deployments, each with these limits."""
+    made = Limiter()
+    for number in range(deployments):
+        made.add(
+            f"d{number}",
+            group="chat",
+            limits=limits_of(**limits),
+            profile=Profile(accounting="settle"),
+        )
+    return made
+
+
+def rounds(run: Callable[[int], float], calls: int, count: int) -> tuple[float, float]:
+    """µs a call: the median of `count` rounds after one to warm up, and its spread. run: CPU seconds of so many calls."""
+    run(calls)
+    gc.collect()
+    figures = sorted(run(calls) / calls * 1e6 for _ in range(count))
+    middle = statistics.median(figures)
+    low, _, high = statistics.quantiles(figures, n=4, method="inclusive") if count > 1 else (middle, middle, middle)
+    return middle, (high - low) / 2 / middle
+
+
+# ---- with room for everybody
+
+
+def uncontended(deployments: int) -> Callable[[int], float]:
+    """Reserve and settle, one call after another, within limits that never bind: 32 calls are under way all the time."""
+    books, clock = (
+        limiter(deployments, rpm=100_000_000, tpm=2_000_000_000),
+        AsyncClock(),
+    )
+    under_way = [complete(books.reserve(ASK, clock)) for _ in range(32)]
+
+    def run(calls: int) -> float:
+        began = time.process_time()
+        for number in range(calls):
+            held = complete(books.reserve(ASK, clock))
+            position = number & 31
+            books.settle(under_way[position], used=USED, now=clock.now())
+            under_way[position] = held
+        return time.process_time() - began
+
+    return run
+
+
+def empty(calls: int) -> float:
+    """The same loop around a coroutine that does nothing."""
+
+    async def nothing() -> None: ...
+
+    began = time.process_time()
+    for _ in range(calls):
+        complete(nothing())
+    return time.process_time() - began
+
+
+# ---- with a line
+
+
+def contended(deployments: int, waiting: int, tenants: int) -> Callable[[int], float]:
+    """A line that stays `waiting` long: whenever a call ends one more joins. In virtual time, so that the limits do bind.
+
+    Counted: the CPU of joining, being matched, being woken and settling, and of the world that runs the tasks.
+    """
+    world, books = (
+        World(),
+        limiter(deployments, rpm=60_000, tpm=60_000_000, max_parallel_requests=50_000),
+    )
+    asks = [
+        Ask(
+            "chat",
+            Charge(input=600 + 40 * (number % 17), max_output=200),
+            tenant=f"t{number % tenants}",
+        )
+        for number in range(997)
+    ]
+    served = 0
+
+    async def call(number: int) -> None:
+        nonlocal served
+        held = await books.reserve(asks[number % 997], world)
+        served += 1
+        world.spawn(call(number + waiting))
+        await world.sleep(0.5)
+        books.settle(held, used=USED, now=world.now())
+
+    for number in range(waiting):
+        world.spawn(call(number))
+    world.run(until=1.0)
+
+    def run(calls: int) -> float:
+        goal, began = served + calls, time.process_time()
+        while served < goal:
+            world.run(until=world.now() + 0.05)
+        return (time.process_time() - began) * calls / (calls + served - goal)
+
+    return run
+
+
+def tasks_alone(calls: int) -> float:
+    """The world's share of that: the same tasks, which wait once to be woken and once for time to pass."""
+    world = World()
+
+    async def call() -> None:
+        waiter = world.waiter()
+        world.at(world.now(), waiter.wake)
+        await waiter.wait(None)
+        await world.sleep(0.5)
+
+    began = time.process_time()
+    for _ in range(calls):
+        world.spawn(call())
+    world.run()
+    return time.process_time() - began
+
+
+# ---- what is told
+
+
+class Timed(Router):
+    """A router that counts the CPU of its decision records: made before a call is sent, completed and told when it is over."""
+
+    spent = 0.0
+
+    def _record(self, *arguments: Any) -> Any:
+        return self._timed(super()._record, arguments)
+
+    def _over(self, *arguments: Any) -> Any:
+        return self._timed(super()._over, arguments)
+
+    def _timed(self, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        began = time.process_time()
+        try:
+            return method(*arguments)
+        finally:
+            self.spent += time.process_time() - began
+
+
+def recorded(level: int) -> Callable[[int], float]:
+    """The decision records of calls on three deployments, offered to the log, which takes `level` and above."""
+    logger = logging.getLogger("headrace")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    logger.setLevel(level)
+    world, names = World(), ("a", "b", "c")
+    providers = VirtualProviders(
+        world,
+        SimulatorConfig(providers=tuple(ProviderConfig(name=name) for name in names)),
+    )
+    entries = [
+        {
+            "model_name": "chat",
+            "litellm_params": {
+                "model": "openai/gpt-sim",
+                "api_key": "sk",
+                "base_url": providers.url(name),
+                "rpm": 10**6,
+            },
+        }
+        for name in names
+    ]
+    router = Timed(model_list=entries, worlds=OneWorld(world.ports(providers)))
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+
+    def run(calls: int) -> float:
+        router.spent = 0.0
+        for _ in range(calls):
+            world.complete(router.acompletion("chat", messages, max_tokens=5))
+        return router.spent
+
+    return run
+
+
+@dataclass(frozen=True)
+class OneWorld:
+    """The same ports for whoever asks."""
+
+    ports: Ports
+
+    def suspending(self) -> Ports:
+        return self.ports
+
+    blocking = suspending
+
+
+# ---- memory
+
+
+def memory(begin: Callable[[], Coroutine[Any, Any, Any]], waiting: int) -> float:
+    """Bytes for each of so many tasks that wait, by what the process grows."""
+
+    async def run() -> float:
+        tasks = [asyncio.create_task(begin()) for _ in range(1000)]
+        await asyncio.sleep(0)
+        before = resident()
+        tasks += [asyncio.create_task(begin()) for _ in range(waiting)]
+        await asyncio.sleep(0)
+        grown = resident() - before
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return grown / waiting
+
+    gc.disable()  # what it would free at some moment or other is not the question
+    return asyncio.run(run())
+
+
+def resident() -> int:
+    """Bytes of the process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def full() -> Callable[[], Coroutine[Any, Any, Any]]:
+    """A call that waits in the line of a full limiter."""
+    books, clock = limiter(3, rpm=60, tpm=60_000, max_parallel_requests=1), AsyncClock()
+    for _ in range(3):
+        complete(books.reserve(ASK, clock))
+    return lambda: books.reserve(ASK, clock)
+
+
+async def bare() -> None:
+    """A task that waits, and nothing else."""
+    await asyncio.get_running_loop().create_future()
+
+
+# ---- all of it
+
+SCENES: dict[str, Callable[[bool], tuple[float, float]]] = {
+    "loop": lambda quick: rounds(empty, *_size(quick)),
+    "pair-1": lambda quick: rounds(uncontended(1), *_size(quick)),
+    "pair-3": lambda quick: rounds(uncontended(3), *_size(quick)),
+    "tasks": lambda quick: rounds(tasks_alone, *_size(quick)),
+    "queued-1": lambda quick: rounds(contended(1, 10_000, 1), *_size(quick)),
+    "queued-3": lambda quick: rounds(contended(3, 10_000, 4), *_size(quick)),
+    "record": lambda quick: rounds(recorded(logging.WARNING), *_size(quick, 10)),
+    "record-log": lambda quick: rounds(recorded(logging.DEBUG), *_size(quick, 10)),
+    "waiter": lambda quick: (memory(full(), _many(quick)), 0.0),
+    "task": lambda quick: (memory(bare, _many(quick)), 0.0),
+}
+
+
+def _size(quick: bool, part: int = 1) -> tuple[int, int]:
+    """Calls a round, rounds. part: how many times fewer calls, where each takes long besides what is counted."""
+    return (500 // part, 3) if quick else (20_000 // part, ROUNDS)
+
+
+def _many(quick: bool) -> int:
+    return 5_000 if quick else 100_000
+
+
+def measured(quick: bool) -> list[Row]:
+    found = {scene: _apart(scene, quick) for scene in SCENES}
+    many = f"{_many(quick):,}"
+
+    def row(
+        what: str,
+        scene: str,
+        floor: str = "",
+        unit: str = "µs",
+        most: float | None = None,
+    ) -> Row:
+        figure, spread = found[scene]
+        return Row(what, figure - (found[floor][0] if floor else 0.0), unit, most, spread)
+
+    return [
+        row("an empty coroutine", "loop"),
+        row("reserve and settle, 1 deployment, no line", "pair-1", most=PAIR_MOST),
+        row("reserve and settle, 3 deployments, no line", "pair-3", most=PAIR_MOST),
+        row("the virtual world’s tasks alone", "tasks"),
+        row(
+            "reserve, wait and settle, 10,000 in line, 1 deployment, without them",
+            "queued-1",
+            "tasks",
+            most=QUEUED_MOST,
+        ),
+        row(
+            "reserve, wait and settle, 10,000 in line, 3 deployments, without them",
+            "queued-3",
+            "tasks",
+            most=QUEUED_MOST,
+        ),
+        row("decision record", "record", most=RECORD_MOST),
+        row("decision record, to a log at DEBUG", "record-log", most=RECORD_MOST),
+        row(f"a task that waits, one of {many}", "task", unit="bytes"),
+        row(
+            f"a call in line, one of {many}, beyond its task",
+            "waiter",
+            "task",
+            "bytes",
+            WAITER_MOST,
+        ),
+    ]
+
+
+def _apart(scene: str, quick: bool) -> tuple[float, float]:
+    """A scene in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.limits.cost",
+        "--scene",
+        scene,
+        *(["--quick"] if quick else []),
+    ]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{scene}: {done.stderr.strip()}")
+    figure, spread = json.loads(done.stdout)
+    return figure, spread
+
+
+def shown(rows: Sequence[Row], judged: bool) -> str:
+    body = [
+        (
+            row.what,
+            f"{row.figure:,.2f} {row.unit}" if row.figure < 100 else f"{row.figure:,.0f} {row.unit}",
+            f"{row.spread:.0%}" if row.spread else "–",
+            f"{row.most:,.0f} {row.unit}" if row.most else "–",
+            row.verdict if judged else "",
+        )
+        for row in rows
+    ]
+    return table([("the limiter’s own cost", "measured", "±", "at most", ""), *body])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.limits.cost",
+        description=(__doc__ or "").partition("\n")[0],
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer calls; nothing is judged")
+    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--scene", choices=SCENES, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.scene:
+        print(json.dumps(SCENES[given.scene](given.quick)))
+        return 0
+    rows = measured(given.quick)
+    print(json.dumps([asdict(row) for row in rows]) if given.json else shown(rows, not given.quick))
+    return 1 if not given.quick and any(row.verdict == "missed" for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
