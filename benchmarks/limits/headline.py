@@ -41,6 +41,8 @@ class Row:
     refused: int = 0
     seconds: float = 0.0
     use: float | None = None
+    lag: float = 0.0
+    """The longest that the client's event loop was late, in seconds."""
     failure: str = ""
 
 
@@ -61,7 +63,7 @@ def measure(kind: str, client: str, jobs: Sequence[Job]) -> Row:
             row.failure = (ran.stderr.strip().splitlines() or ["no word"])[-1][:120]
             return row
         told = json.loads(ran.stdout.strip().splitlines()[-1])
-        row.completed, row.seconds = told["completed"], told["seconds"]
+        row.completed, row.seconds, row.lag = told["completed"], told["seconds"], told["lag"]
         row.failure = ", ".join(f"{count} {name}" for name, count in told["failed"].items())
         row.refused, row.use = counted(address)
     return row
@@ -95,7 +97,17 @@ def counted(address: str) -> tuple[int, float | None]:
 
 
 def shown(rows: Sequence[Row], count: int, best: float) -> str:
-    head = ("enforcement", "client", "completed", "provider 429s", "use of the binding limit", "seconds", "of the optimum", "")
+    head = (
+        "enforcement",
+        "client",
+        "completed",
+        "provider 429s",
+        "use of the binding limit",
+        "seconds",
+        "of the optimum",
+        "longest lag",
+        "",
+    )
     body = [
         (
             row.kind,
@@ -105,6 +117,7 @@ def shown(rows: Sequence[Row], count: int, best: float) -> str:
             f"{row.use:.1%}" if row.use is not None else "–",
             f"{row.seconds:.1f}",
             f"{row.seconds / best:.3f}" if row.completed == count else "–",
+            f"{row.lag * 1000:.0f} ms",
             row.failure,
         )
         for row in rows

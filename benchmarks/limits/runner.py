@@ -150,9 +150,20 @@ async def run(call: Call, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         else:
             done.append(time.monotonic())
 
+    lags: list[float] = []
+    watch = asyncio.create_task(_lag(lags))
     began = time.monotonic()
     await asyncio.gather(*(one(job) for job in jobs))
-    return {"completed": len(done), "seconds": max(done, default=began) - began, "failed": dict(failed)}
+    watch.cancel()
+    return {"completed": len(done), "seconds": max(done, default=began) - began, "failed": dict(failed), "lag": max(lags, default=0.0)}
+
+
+async def _lag(found: list[float], step: float = 0.02) -> None:
+    """How much later than asked for the event loop came round."""
+    while True:
+        due = time.monotonic() + step
+        await asyncio.sleep(step)
+        found.append(time.monotonic() - due)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from tests.limits.town import KINDS, SPREAD, UNEQUAL, Job, Town, known, mixed, s
 
 from headrace.errors import HeadraceError
 from headrace.limits import Ask, Charge, Limit, Limiter, Priority, Unit, Used
+from headrace.limits.limit import NANO
 from headrace.runtime.virtual import World
 
 SHORT = ("tb1/reserve", "fix10/reserve", "fix1/reserve", "slide1/reserve")
@@ -176,33 +177,42 @@ def unequal(count: int) -> Iterator[Row]:
     yield Row("B5 unequal ratios", figure, "<= 1.06 x, 0 429s", took / best <= 1.06 and town.refused() == 0)
 
 
-def budget(calls: int) -> Iterator[Row]:
-    """Concurrent calls against one budget: it is never passed, and nobody is refused whom it could have paid."""
-    dollars, most = 10 * 10**9, 30_000_000
+def budget(calls: int, *, patient: bool) -> Row:
+    """Concurrent calls against one budget: it is never passed, and nobody is refused whom it could have paid.
+
+    patient: whether calls wait for money that others have set aside and may give back.
+    """
+    dollars, most = 10 * NANO, 30_000_000
     limiter, world, chance = Limiter(random=Random(1)), World(), Random(3)
     limiter.add("d", group="g", limits=(), profile=known("slide60/reserve"))
     limiter.add_scope("team", [Limit(Unit.MONEY, dollars, 30 * 86_400.0, "max_budget")])
-    spent = held_back = wrong = most_committed = 0
+    spent = set_aside = refused = committed = 0
+    rest = 0
+    """The most that was neither spent nor set aside when a call was refused."""
 
     async def call() -> None:
-        nonlocal spent, held_back, wrong, most_committed
+        nonlocal spent, set_aside, refused, rest, committed
         try:
-            held = await limiter.reserve(Ask("g", Charge(money=most), scopes=("team",), max_wait=0), world)
+            held = await limiter.reserve(Ask("g", Charge(money=most), scopes=("team",), max_wait=None if patient else 0), world)
         except HeadraceError:
-            wrong += spent + held_back + most <= dollars
+            refused, rest = refused + 1, max(rest, dollars - spent - set_aside)
             return
-        held_back += most
-        most_committed = max(most_committed, spent + held_back)
+        set_aside += most
+        committed = max(committed, spent + set_aside)
         await world.sleep(chance.uniform(0.2, 20))
         bill = chance.randint(most // 3, most)
-        held_back, spent = held_back - most, spent + bill
+        set_aside, spent = set_aside - most, spent + bill
         limiter.settle(held, used=Used(money=bill), now=world.now())
 
     for _ in range(calls):
         world.at(chance.uniform(0, 5), lambda: world.spawn(call()))
     world.run()
-    figure = f"${spent / 1e9:.3f} spent, ${most_committed / 1e9:.3f} committed at most of $10, {wrong} refused wrongly"
-    yield Row(f"{calls} concurrent calls, one budget", figure, "<= $10, 0 wrongly", most_committed <= dollars and wrong == 0)
+    most_held, least_short = f"${committed / NANO:.4f} at most with what was set aside", f"rest then <= ${rest / NANO:.4f}"
+    figure = f"${spent / NANO:.4f} spent, {most_held}, {refused} refused, {least_short}"
+    target = f"<= ${dollars / NANO:.0f}, rest < a call's ${most / NANO:.2f}"
+    return Row(
+        f"{calls} calls, {'waiting' if patient else 'not waiting'}, on one budget", figure, target, committed <= dollars and rest < most
+    )
 
 
 def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
@@ -216,7 +226,7 @@ def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
         ("unequal", lambda: unequal(1500 if quick else 3000)),
         ("foreign", lambda: foreign(4000 if quick else 10_000)),
         ("miscounted", lambda: miscounted(4000 if quick else 10_000)),
-        ("budget", lambda: budget(1000)),
+        ("budget", lambda: (budget(1000, patient=patient) for patient in (False, True))),
     ]
 
 

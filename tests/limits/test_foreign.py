@@ -57,3 +57,13 @@ def test_a_flow_that_is_alone_leaves_nothing_to_others(provider: str, burst: flo
 @pytest.mark.parametrize("provider", ["bucket", "sliding"])
 def test_others_on_a_provider_whose_burst_is_known_are_left_what_they_use(provider: str) -> None:
     assert 2 <= left_to_others(PROVIDERS[provider](600), 600, 8, 3, 60.0) <= 6
+
+
+def test_a_burst_that_leaves_the_provider_s_window_before_ours_does_not_make_it_a_bucket() -> None:
+    """One header showed more room than our books, and from then on all of the limit was left to others who used a fifth."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
+    seen, rate = Foreign(), 0.0
+    for look in range(60):
+        remaining = 300 if look == 20 else 0
+        rate = seen.observe(meter, 3.0 * look, (480.0, 480.0 + 24 * look), 600, remaining) or 0.0
+    assert 2.0 < rate < 4.0

@@ -191,3 +191,25 @@ def test_a_call_larger_than_a_limit_is_refused_by_the_name_of_the_limit() -> Non
     limiter.add("d", group="g", limits=[TPM], profile=Profile())
     with pytest.raises(NeverFits, match="tpm allows 1000"):
         world.complete(limiter.reserve(Ask("g", Charge(input=1_001)), world))
+
+
+def test_a_flow_is_kept_even_where_interactive_calls_come() -> None:
+    """A flood's burst came back each minute, and a light tenant found nothing free for eleven seconds after it."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
+    for _ in range(100):
+        meter.take(1, 1, 0.0)
+    assert meter.when(1, 0.0, urgent=False, whole=True) == 0.0
+    assert meter.when(1, 0.0, urgent=False, whole=False) == pytest.approx(8.0)
+    assert meter.when(1, 0.0, urgent=True) == 0.0
+
+
+def test_calls_that_leave_late_together_are_a_burst_when_they_leave() -> None:
+    """A bucket of five seconds was overfilled: what left two seconds late was taken to have drained meanwhile."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=5.0), MeterSettings())
+    holds = [meter.take(1, 1, 0.0) for _ in range(40)]
+    for hold in holds:
+        meter.delay(hold, 2.0)
+    assert meter.when(1, 2.0, urgent=False) == pytest.approx(2.0)
+    for _ in range(10):
+        meter.take(1, 1, 2.0)
+    assert meter.when(1, 2.0, urgent=False) > 2.0

@@ -86,8 +86,9 @@ class Account:
     def open_at(self, now: float, urgent: bool = False) -> float:
         """The moment before which no call at all passes; inf when one must end first."""
         at = self.held_until if self.held_until > now else now
+        whole = urgent or self.urgent_until <= now
         for meter in self.meters:
-            opens = meter.open_at(now, urgent)
+            opens = meter.open_at(now, urgent, whole)
             if opens > at:
                 at = opens
         return at

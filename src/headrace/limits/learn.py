@@ -29,6 +29,9 @@ REFILL: Final = 2.0
 DOUBTFUL: Final = 0.05
 """Share of a limit by which a header may differ from our books because of calls that are under way."""
 
+DOUBTS: Final = 3
+"""Headers in turn that have to speak against a window."""
+
 
 class LearnSettings(Struct, frozen=True):
     """How an account learns. Reasons: docs/limits.md."""
@@ -283,13 +286,15 @@ class Learner:
 class Foreign:
     """What others use of one limit, from the difference between what is remaining and what we have used."""
 
-    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_rate", "_remaining")
+    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_odd_for_window", "_rate", "_remaining")
 
     def __init__(self, *, small_bucket: bool = False) -> None:
         self._fits_window = not small_bucket
         """Whether the headers could be those of a sliding window: nobody else's use can leave more than our own does."""
         self._fits_bucket = True
         """Whether they could be those of a bucket, which never fills by leaps."""
+        self._odd_for_window = 0
+        """Views in turn that speak against a window."""
         self._at = -math.inf
         self._ever = 0.0
         self._remaining = 0.0
@@ -319,8 +324,13 @@ class Foreign:
         return self._with_noise(meter, window)
 
     def _doubt_shapes(self, limit: float, remaining: float, used: float, filled: float) -> None:
-        """Which ways of counting the headers rule out. filled: what a bucket that nobody else uses would hold by now."""
-        if remaining > limit - used + DOUBTFUL * limit:
+        """Which ways of counting the headers rule out. filled: what a bucket that nobody else uses would hold by now.
+
+        One view is not enough to rule out a window: a burst leaves the provider's a little sooner than ours, which is watched longer.
+        """
+        odd = remaining > limit - used + DOUBTFUL * limit
+        self._odd_for_window = self._odd_for_window + 1 if odd else 0
+        if self._odd_for_window >= DOUBTS:
             self._fits_window = False
         if self._at > -math.inf and remaining > filled + 2 * DOUBTFUL * limit:
             self._fits_bucket = False

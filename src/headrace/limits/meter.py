@@ -28,6 +28,8 @@ class MeterSettings(Struct, frozen=True):
     """The same where the provider is known to allow a burst: more brings calls in sooner after a quiet time and gains nothing else."""
     urgent_tolerance: float = 8.0
     """The same for interactive calls."""
+    even_tolerance: float = 2.0
+    """The same for others, where there have been interactive calls of late."""
     least_burst: float = 5.0
     """Calls that may go at once however low the limit is."""
     kept_for_urgent: float = 0.01
@@ -179,10 +181,10 @@ class Meter:
 
     # ---- when a call fits
 
-    def open_at(self, now: float, urgent: bool = False) -> float:
-        """The moment before which no call at all passes."""
+    def open_at(self, now: float, urgent: bool = False, whole: bool = True) -> float:
+        """The moment before which no call at all passes. urgent, whole: as `when` has them."""
         if self._pace is not None:
-            return self._pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent))
+            return self._pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent, whole))
         return math.inf if self.limit.unit is Unit.IN_FLIGHT and self.running >= self.room else now
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
@@ -195,7 +197,7 @@ class Meter:
         room = (self.room if whole else self.room_behind_urgent) - doubt
         at = self._log.when(cost, room if room > cost or cost > self.whole + EPSILON else cost, now)
         if self._pace is not None:
-            at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent)))
+            at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent, whole)))
         for log, amount, _ in self._shorter:
             at = max(at, log.when(cost, amount, now))
         return at
@@ -212,7 +214,7 @@ class Meter:
         if used + cost > (self.room if whole else self.room_behind_urgent) - doubt + EPSILON:
             return -1.0
         if self._pace is not None:
-            tolerance = self.tolerance if self._burst is None and not urgent else self._tolerance_for(cost, urgent)
+            tolerance = self.tolerance if self._burst is None and whole and not urgent else self._tolerance_for(cost, urgent, whole)
             if self._pace.paid_until - now > tolerance:
                 return -1.0
         for shorter, amount, _ in self._shorter:
@@ -220,9 +222,12 @@ class Meter:
                 return -1.0
         return used / self.room
 
-    def _tolerance_for(self, cost: float, urgent: bool) -> float:
-        """A bucket of known size must hold the whole call, wherever its travel time lets it arrive."""
-        tolerance = self.tolerance
+    def _tolerance_for(self, cost: float, urgent: bool, whole: bool = True) -> float:
+        """A bucket of known size must hold the whole call, wherever its travel time lets it arrive.
+
+        Where interactive calls come as well others keep a more even flow: a burst would come back each minute, with nothing free behind it.
+        """
+        tolerance = self.tolerance if whole else min(self.tolerance, self.settings.even_tolerance)
         if urgent and tolerance < self.settings.urgent_tolerance and tolerance >= self.settings.tolerance:
             tolerance = self.settings.urgent_tolerance
         if self._burst is None:
@@ -302,7 +307,7 @@ class Meter:
             log.correct(entry, -hold.charged)
         hold.entries = tuple([(log, log.add(now, hold.charged)) for log, _ in hold.entries])
         if self._pace is not None:
-            self._pace.paid_until = max(self._pace.paid_until, now + hold.expected / self._pace.rate)
+            self._pace.departs(now, hold.expected)
 
     def correct(self, hold: Hold, cost: float) -> None:
         """The call turned out to cost this much of what was charged on arrival."""

@@ -12,12 +12,14 @@ class Pace:
     and what passes in any w seconds is at most rate * (w + tolerance) plus one call.
     """
 
-    __slots__ = ("paid_until", "rate")
+    __slots__ = ("_departed", "paid_until", "rate")
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.paid_until = -math.inf
         """The moment at which everything let through so far will have been earned."""
+        self._departed = -math.inf
+        """The same for what left late, from when it left."""
 
     def when(self, now: float, tolerance: float) -> float:
         """The moment at which the next call may pass."""
@@ -32,3 +34,8 @@ class Pace:
     def correct(self, difference: float) -> None:
         """A call cost that much more than was added for it."""
         self.paid_until += difference / self.rate
+
+    def departs(self, now: float, cost: float) -> None:
+        """A call that was let through earlier leaves only now: several of them together are a burst now, whatever was earned meanwhile."""
+        self._departed = max(self._departed, now) + cost / self.rate
+        self.paid_until = max(self.paid_until, self._departed)
