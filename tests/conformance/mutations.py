@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from conformance.tongues import Body, Tongue
 from headrace.errors import HeadraceError, TruncatedStream
 from headrace.framing import EventStreamReader
 from headrace.types import Finished, StreamEvent, UsageReported
+from headrace.wire import Frame, Headers, HttpResponse
 
 UNKNOWN = {"fromTomorrow": [1, {"deep": "ü", "nothing": None}]}
 """What no dialect has today."""
@@ -182,3 +183,71 @@ def changed(body: Any, path: _Path) -> tuple[Body, Any]:
 
 def spelled(path: _Path) -> str:
     return ".".join(step if isinstance(step, str) else "[]" for step in path)
+
+
+# ---- what nobody should send -------------------------------------------------------------------------------------------------------
+
+WRONG: tuple[Any, ...] = (None, True, -1, 10**30, 1e300, "", "\ud800", [], {}, [None], {"type": None}, [[[[]]]], {"text": {"text": 1}})
+"""Values of every shape, of which nearly none fits anywhere."""
+
+
+def answer_spoiled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """With anything in any place an answer is read, or refused with an error of ours."""
+    dialect, target = tongue.dialect, tongue.target(exchange)
+    return spoiled(exchange, exchange.response_json, lambda body: dialect.read_response(raw(body), judge.ASKED, target))
+
+
+def request_spoiled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    return spoiled(exchange, tongue.asked(exchange), tongue.dialect.read_request)
+
+
+def stream_spoiled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """With anything in any place of one of its frames a stream is read, or refused with an error of ours."""
+    frames = tongue.dialect.framing().feed(tongue.data_of(exchange))
+    kept = [(at, body) for at, frame in enumerate(frames) if isinstance(body := _json(frame.data), dict)]
+    chosen = random.Random(exchange.id).sample(kept, min(3, len(kept)))
+    return [wrong for at, body in chosen for wrong in spoiled(exchange, body, lambda made, at=at: _fed(tongue, exchange, frames, at, made))]
+
+
+def _fed(tongue: Tongue, exchange: Exchange, frames: list[Frame], at: int, body: Any) -> None:
+    reader = tongue.dialect.read_stream(judge.ASKED, tongue.target(exchange))
+    for frame in [*frames[:at], Frame(json.dumps(body).encode(), frames[at].event), *frames[at + 1 :]]:
+        reader.feed(frame)
+    reader.close()
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def error_spoiled(tongue: Tongue, exchange: Exchange) -> list[str]:
+    dialect, target = tongue.dialect, tongue.target(exchange)
+    return spoiled(
+        exchange, exchange.response_json, lambda body: dialect.read_error(HttpResponse(429, Headers(), json.dumps(body).encode()), target)
+    )
+
+
+def spoiled(exchange: Exchange, body: Any, read: Callable[[Any], Any], count: int = 40) -> list[str]:
+    """What else than an error of headrace's `read` raises, for `body` with something else in one place, or without it."""
+    spots = [(path, step) for path, found in places(body) for step in (found if isinstance(found, dict) else range(min(3, len(found))))]
+    chance = random.Random(exchange.id)
+    wrong = []
+    for _ in range(min(count, len(spots))):
+        path, step = chance.choice(spots)
+        made, at = changed(body, path)
+        value = chance.choice(WRONG)
+        at[step] = value
+        try:
+            read(made)
+        except HeadraceError:
+            continue
+        except Exception as error:
+            wrong.append(f"{spelled((*path, step))} = {value!r:.40}: {error!r:.150}")
+    return wrong
+
+
+def raw(body: Any) -> HttpResponse:
+    return HttpResponse(200, Headers(), json.dumps(body).encode())

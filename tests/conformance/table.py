@@ -37,6 +37,10 @@ MUTATIONS = (
     Column("cuts", Tongue.is_stream, (mutations.cut_anywhere_sampled,)),
     Column("unknown", Tongue.is_answer, (mutations.answer_grown,)),
     Column("sent on", Tongue.is_request, (mutations.request_grown,)),
+    Column("spoiled", Tongue.is_answer, (mutations.answer_spoiled,)),
+    Column("spoiled", Tongue.is_request, (mutations.request_spoiled,)),
+    Column("spoiled", Tongue.is_stream, (mutations.stream_spoiled,)),
+    Column("spoiled", lambda tongue, it: tongue.is_error(it) and it.response_json is not None, (mutations.error_spoiled,)),
 )
 
 EVERY_CUT = Column("cuts", Tongue.is_stream, (mutations.cut_at_every_frame, mutations.cut_anywhere))

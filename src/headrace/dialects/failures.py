@@ -170,7 +170,12 @@ def _error_object(error: Mapping[str, Any]) -> Said:
         _code(error.get("param")),
         next((seconds(delay) for detail in details if isinstance(delay := detail.get("retryDelay"), str)), None),
         _status(error),
-        " ".join(_text(violation.get("quotaId")) for detail in details for violation in _list(detail.get("violations"))),
+        " ".join(
+            _text(violation.get("quotaId"))
+            for detail in details
+            for violation in _list(detail.get("violations"))
+            if isinstance(violation, Mapping)
+        ),
     )
 
 

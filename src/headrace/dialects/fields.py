@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from headrace.errors import BadRequestError
@@ -125,3 +126,11 @@ def flag(value: Json, field: str) -> bool | None:
 
 def optional(value: Json, field: str) -> str | None:
     return None if value is None else string(value, field)
+
+
+def json_text(value: Json, at: str = "what a tool takes or gives") -> str:
+    """`value` as JSON. Raises BadRequestError for a text that a program can hold and nobody can send on: half a character."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise bad(at, "JSON with whole characters only", value) from None

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from headrace.dialects.fields import bad, items, merged, obj, rest, string
+from headrace.dialects.fields import bad, items, json_text, merged, obj, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -148,7 +148,7 @@ def arguments_text(value: Json) -> str:
     """A call's input as JSON. A call without arguments has an empty object."""
     if value is None:
         return "{}"
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _read_result(source: Mapping[str, Json], at: str) -> Part | None:

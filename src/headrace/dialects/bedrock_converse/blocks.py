@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.bedrock_converse.media import read_media, write_audio, write_file, write_image, write_video
-from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
+from headrace.dialects.fields import items, json_text, merged, obj, optional, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -93,16 +93,8 @@ def wrapped_text(source: Mapping[str, Json]) -> str | None:
         case {"guardContent": {"text": {"text": str(text)}}}:
             return text
         case {"json": value}:
-            return msgspec.json.encode(value).decode()
+            return json_text(value)
     return None
-
-
-def json_text(value: Json, at: str) -> str:
-    """Raises BadRequestError for a text that JSON can spell and nobody can send on: half a character."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise bad(at, "JSON with whole characters only", value) from None
 
 
 def _is_text(value: Json) -> bool:

@@ -13,7 +13,7 @@ from headrace.dialects.base import Target
 from headrace.dialects.bedrock_converse import structured
 from headrace.dialects.bedrock_converse.blocks import CACHE, BlockWriter, cache_point, read_blocks
 from headrace.dialects.bedrock_converse.reasoning import read_fields, thinks, write_fields
-from headrace.dialects.fields import bad, items, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.fields import bad, items, json_text, merged, number, obj, optional, rest, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice, ToolResult
@@ -174,10 +174,10 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
         } if not structure and not more and not others and schema.keys() <= {"name", "description"}:
             try:
                 parsed = msgspec.json.decode(text)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
                 raise bad("outputConfig.textFormat.structure.jsonSchema.schema", "JSON in a string", text) from None
             name, description = schema.get("name"), schema.get("description")
-            kept = {} if _spelled(parsed) == text else {"jsonSchema": text}
+            kept = {} if json_text(parsed) == text else {"jsonSchema": text}
             return ResponseFormat(
                 type="json_schema",
                 name=optional(name, "outputConfig.textFormat.structure.jsonSchema.name") or "",
@@ -187,10 +187,6 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
             )
     extra["outputConfig"] = obj(value, "outputConfig")
     return None
-
-
-def _spelled(schema: Json) -> str:
-    return msgspec.json.encode(schema).decode()
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------
@@ -388,6 +384,6 @@ def _write_format(format_: ResponseFormat | None, kept: dict[str, Json]) -> dict
     if format_ is None or format_.type != "json_schema":
         return None
     text = format_.extra.get("jsonSchema")
-    schema = {"schema": text if isinstance(text, str) else _spelled(format_.schema if format_.schema is not None else {})}
+    schema = {"schema": text if isinstance(text, str) else json_text(format_.schema if format_.schema is not None else {})}
     schema |= {name: value for name, value in (("name", format_.name), ("description", format_.description)) if value}
     return {**kept, "textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}

@@ -35,7 +35,7 @@ class Cohere:
 
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
         body = _read_body(response, target)
-        if (word := body.get("finish_reason")) in responses.FAILED:
+        if isinstance(word := body.get("finish_reason"), str) and word in responses.FAILED:
             raise _inside({"message": f"the answer ended in {word}"}, target)
         try:
             return responses.read_response(body)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.call_ids import Turn, made_up
-from headrace.dialects.fields import merged, obj, rest
+from headrace.dialects.fields import json_text, merged, obj, rest
 from headrace.dialects.gemini import media
 from headrace.dialects.gemini.names import camel
 from headrace.errors import BadRequestError
@@ -145,7 +145,7 @@ def _read_call(source: Mapping[str, Json], calls: Turn) -> Part | None:
     extra = _nested(source, "functionCall", left, "thoughtSignature")
     if given is None:
         extra["args"] = None if "args" in inner else UNSET
-    arguments = msgspec.json.encode(given or {}).decode()
+    arguments = json_text(given or {})
     return ToolCall(
         id=calls.called(name, id_ or "", arguments), name=name, arguments=arguments, signature=_signature(source), extra=extra
     )  # fmt: skip
@@ -175,7 +175,7 @@ def _said(response: Mapping[str, Json]) -> tuple[str, str]:
         [(key, text)] = response.items()
         if key in _SAID and isinstance(text, str):
             return text, key
-    return msgspec.json.encode(response).decode(), ""
+    return json_text(response), ""
 
 
 _READERS: Final[Mapping[str, Callable[[Mapping[str, Json], Turn], Part | None]]] = {

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from headrace.dialects.call_ids import History, Turn, made_up
-from headrace.dialects.fields import bad, items, merged, obj, optional, rest, string
+from headrace.dialects.fields import bad, items, json_text, merged, obj, optional, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
@@ -86,7 +86,7 @@ def read_call(value: Json, at: str, calls: Turn) -> ToolCall:
     source = obj(value, at)
     function = obj(source.get("function"), f"{at}.function")
     given = function.get("arguments")
-    arguments = given if isinstance(given, str) else msgspec.json.encode({} if given is None else given).decode()
+    arguments = given if isinstance(given, str) else json_text({} if given is None else given)
     name = string(function.get("name"), f"{at}.function.name")
     extra = rest(source, frozenset({"id", "function"}))
     inner = rest(function, frozenset({"name", "arguments"}), {"arguments": {}})

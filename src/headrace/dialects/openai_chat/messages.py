@@ -8,7 +8,7 @@ from typing import Any, Final, cast, get_args
 import msgspec
 from msgspec import UNSET
 
-from headrace.dialects.fields import bad, common, items, merged, obj, optional, rest, string
+from headrace.dialects.fields import bad, common, items, json_text, merged, obj, optional, rest, string
 from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Role, Text, Thinking, ToolCall, ToolResult
 
@@ -117,7 +117,7 @@ def read_content(value: Json, at: str) -> tuple[Part, ...]:
     if isinstance(value, str):
         return (Text(text=value),)
     if isinstance(value, Mapping):
-        return (Text(text=msgspec.json.encode(value).decode()),)
+        return (Text(text=json_text(value)),)
     parts = tuple(_read_part(part, f"{at}[{index}]") for index, part in enumerate(items(value, at)))
     if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].extra:
         return (msgspec.structs.replace(parts[0], extra={"type": "text"}),)  # a list of one text stays a list
@@ -184,9 +184,13 @@ def _read_refusal(source: Mapping[str, Json]) -> Part | None:
 def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
     """Mistral's: `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`."""
     thinking = source.get("thinking")
-    if not isinstance(thinking, list) or not all(isinstance(item, Mapping) and set(item) == {"type", "text"} for item in thinking):
+    if not isinstance(thinking, list) or not all(map(_is_plain, thinking)):
         return None
     return Thinking(text="".join(item["text"] for item in thinking), extra=rest(source, frozenset({"thinking"})))
+
+
+def _is_plain(item: Json) -> bool:
+    return isinstance(item, Mapping) and set(item) == {"type", "text"} and isinstance(item["text"], str)
 
 
 _PARTS: Final[Mapping[str, Callable[[Mapping[str, Json]], Part | None]]] = {
@@ -226,10 +230,10 @@ def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking],
 
 def read_detail(detail: Mapping[str, Json], position: int) -> Thinking:
     """One of OpenRouter's `reasoning_details`, the only form with room for signatures."""
-    text = detail.get("text") or detail.get("summary") or ""
-    signature, data = detail.get("signature") or None, detail.get("data") or None
-    usual = {"type": _detail_type(data), "index": position}
-    return Thinking(text=text, signature=signature, data=data, extra=rest(detail, _DETAIL, usual))
+    told = {name: value for name in _DETAIL if isinstance(value := detail.get(name), str) and value}
+    usual = {"type": _detail_type(told.get("data")), "index": position}
+    extra = rest(detail, frozenset(told), usual)
+    return Thinking(text=told.get("text") or told.get("summary", ""), signature=told.get("signature"), data=told.get("data"), extra=extra)
 
 
 def _detail_type(data: str | None) -> str:
@@ -276,7 +280,7 @@ def _read_legacy(call: Mapping[str, Json], at: str) -> ToolCall:
 def arguments_text(value: Json) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else json_text(value)
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------

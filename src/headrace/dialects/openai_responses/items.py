@@ -49,7 +49,7 @@ def read_input(value: Json) -> tuple[Message, ...]:
 def _read_turn(item: Mapping[str, Json], at: str) -> Message | tuple[Part, ...]:
     """A turn of its own, or parts of the model's."""
     kind, role = item.get("type", "message"), item.get("role")
-    if kind == "message" and role in ROLES:
+    if kind == "message" and isinstance(role, str) and role in ROLES:
         content = read_content(item.get("content"), f"{at}.content")
         return Message(role=cast("Any", role), content=content, extra=_owned(rest(item, _MESSAGE | {"type"}, _MESSAGE_USUAL)))
     if isinstance(kind, str) and kind in _RESULTS:

@@ -78,7 +78,8 @@ def read_finish(body: Mapping[str, Json], *, called: bool) -> FinishReason | Non
 
 def read_logprobs(parts: list[Part]) -> Json:
     """Those of all texts, in the shape of Chat Completions."""
-    found = [probability for part in parts if isinstance(part, Text) for probability in own(part.extra).get("logprobs") or ()]
+    told = [own(part.extra).get("logprobs") for part in parts if isinstance(part, Text)]
+    found = [probability for each in told if isinstance(each, list) for probability in each]
     return {"content": found} if found else None
 
 
