@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from headrace.limits import LimiterSettings, Profile, limits_of
+from headrace.limits.books import MemoryStore
 from headrace.limits.meter import MeterSettings
 from headrace.limits.shared import SharedLimiter
-from headrace.limits.store import MemoryStore
 from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
 
 BEAT = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import uuid
 from collections.abc import Sequence
@@ -14,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.bridge import complete
+from headrace.limits.books import Books
 from headrace.limits.store import (
     EPOCH,
     MICRO,
     Answer,
     Argument,
-    Books,
     Claim,
     Correction,
     Message,
@@ -341,3 +342,12 @@ def test_shares_never_add_up_to_more_than_the_limit(epochs: Any, late: int) -> N
             views[process] = share_of(books.call("report", now + process, message.arguments))[0]
     alive = [share for process, share in views.items() if process < len(epochs[-1]) and process < len(epochs[-2])]
     assert sum(alive) <= 1 + 1e-9
+
+
+def test_the_script_uses_no_command_newer_than_redis_6_2(script: Script) -> None:
+    """By the servers' own documentation: each of these is as old as 2.6, and HSET takes several fields since 4.0."""
+    source = RedisStore(script.client)._source
+    assert set(re.findall(r"redis\.call\('(\w+)'", source)) <= {
+        "TIME", "HGET", "HMGET", "HGETALL", "HSET", "HDEL", "DEL", "PEXPIRE", "PTTL", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZREMRANGEBYSCORE",
+    }  # fmt: skip
+    assert script.client.info("server")["redis_version"]

@@ -1,4 +1,4 @@
--- The books of one quota account, moved in one step. headrace/limits/store.py has the same arithmetic, line for line, and says what it means.
+-- The books of one quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
 -- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account and one cluster slot.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK = 1e-6, 100

@@ -8,29 +8,40 @@ Reasons: docs/decisions/0014-one-limit-for-many-processes.md.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from headrace.errors import Failure, HeadraceError, Kind, NeverFits
-from headrace.fingerprint import fingerprint
-from headrace.limits.account import NOT_STARTED, Account, Taken
-from headrace.limits.guard import EPSILON, Entry
-from headrace.limits.limit import Limit, Unit, Used
+from headrace.limits.account import Account, Taken
+from headrace.limits.limit import Unit, Used
 from headrace.limits.limiter import Limiter, Reservation, _Group, _out_of_money, _Waiter
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
+from headrace.limits.quota import (
+    LONG_LEASE,
+    Held,
+    Quota,
+    Turn,
+    ending,
+    given_back,
+    owe,
+    pause_of,
+    standing,
+    tag_of,
+    term_of,
+    terms_of,
+    tolerance,
+    used_by_all,
+)
 from headrace.limits.scheduler import Ask, Member, label
 from headrace.limits.store import (
     MICRO,
     Answer,
     Claim,
-    Correction,
     Message,
-    Standing,
     Store,
     StoreLost,
     Term,
@@ -40,92 +51,23 @@ from headrace.limits.store import (
     reporting,
     resting,
     restoring,
-    settlement,
     share_of,
 )
 from headrace.limits.view import QuotaView
-from headrace.ports import Clock, Waiter
+from headrace.ports import Clock
 
 HORIZON: Final = 0.6
 """Seconds ahead that the store may promise room for."""
-EARLY: Final = 0.12
-"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
 LATE: Final = 0.1
 """Seconds by which a call may leave later than the shared books have it."""
 LEASE: Final = 30.0
 """Seconds after which what a killed process held in flight comes back."""
-LONG_LEASE: Final = 900.0
-"""The same where nothing limits what is in flight: then it only says which calls may still be settled."""
 MOST_ASKING: Final = 8
 """Questions about one quota under way at once; when one is refused, those behind it need not be asked."""
-LONGEST_PAUSE: Final = 60.0
-"""Seconds after which a process asks again however late its turn is: others may have given something back."""
 GRACE: Final = 3.0
 """Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile."""
 IDLE: Final = 60.0
 """Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
-
-
-class _Held(Struct, eq=False):
-    """What one call has on the shared books of one account."""
-
-    quota: _Quota
-    id: str
-    at: float
-    """In the store's microseconds."""
-    taken: Taken
-    terms: tuple[tuple[Hold, Term], ...]
-    stored: bool = True
-    """False for a call that went while the store was lost."""
-
-
-class _Quota:
-    """What a process knows of one account's shared books."""
-
-    __slots__ = (
-        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "resting", "scaled",
-        "seeds",
-        "seen", "share", "shut_until", "tag", "turn",
-    )  # fmt: skip
-
-    def __init__(self, account: Account, tag: str) -> None:
-        self.account = account
-        self.tag = tag
-        self.turn, self.fresh = 0.0, False
-        self.shut_until = -math.inf
-        """Nobody asks before."""
-        self.asking = 0
-        self.line: deque[_Turn] = deque()
-        self.asked_at = -math.inf
-        self.granted = 0.0
-        """Calls let through, those of the last seconds weighing most."""
-        self.held: dict[str, _Held] = {}
-        self.in_flight = 0
-        self.born = 0.0
-        self.seen: dict[str, tuple[float, float, float]] = {}
-        """By limit: when it was seen, what all had used then, seconds of debt."""
-        self.share: float | None = None
-        self.least: float | None = None
-        self.scaled: dict[Meter, Limit] = {}
-        """While only our share counts: what the limits really are."""
-        self.seeds: dict[Meter, tuple[Entry, float]] = {}
-        """What was put on our own books for others."""
-        self.resting: set[str] = set()
-        """Deployments that rest because some process said so."""
-        self.barred = False
-        """Whether our share is less than one call."""
-
-    def factor(self, meter: Meter) -> float:
-        """What the whole limit is of what counts here now."""
-        whole = self.scaled.get(meter)
-        return 1.0 if whole is None else whole.amount / meter.limit.amount
-
-
-class _Turn(Struct, eq=False):
-    """One that waits to ask."""
-
-    waiter: Waiter
-    called: bool = False
 
 
 class SharedLimiter(Limiter):
@@ -135,10 +77,10 @@ class SharedLimiter(Limiter):
         super().__init__(**options)
         self._store = store
         self._number = id(self)
-        self._quotas: dict[Account, _Quota] = {}
+        self._quotas: dict[Account, Quota] = {}
         self._places: dict[int, tuple[_Group, _Waiter]] = {}
         """Where those stood who were let through from the line and have not heard from the store."""
-        self._confirmed: dict[int, list[_Held]] = {}
+        self._confirmed: dict[int, list[Held]] = {}
         self._unsure: dict[int, Reservation] = {}
         """Those that are let through here and have not heard from the store."""
         self._ids = count(1)
@@ -200,7 +142,7 @@ class SharedLimiter(Limiter):
         self._places.pop(reservation.id, None)
         return None
 
-    async def _confirm_at(self, quota: _Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
+    async def _confirm_at(self, quota: Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
         if self._lost_at is not None:
             return self._by_share(quota, taken, reservation, id)
         began = clock.now()
@@ -214,13 +156,13 @@ class SharedLimiter(Limiter):
         answer, terms = asked
         if not self._same_books(quota, answer):
             if answer.granted:
-                self._store.post(_given_back(_Held(quota, id, answer.at, taken, terms)))
+                self._store.post(given_back(Held(quota, id, answer.at, taken, terms)))
             self._lose(clock.now())  # it has forgotten what was charged
             return ""
         self._heed(quota, answer, terms, ask, clock.now())
         if not answer.granted:
             return self._refused(quota, answer, terms, ask)
-        held = _Held(quota, id, answer.at, taken, terms)
+        held = Held(quota, id, answer.at, taken, terms)
         with self._lock:
             self._confirmed.setdefault(reservation.id, []).append(held)
             quota.held[id] = held
@@ -229,24 +171,24 @@ class SharedLimiter(Limiter):
         self._leaves_late(held, clock.now() - began - answer.start)
         return None
 
-    def _leaves_late(self, held: _Held, late: float) -> None:
+    def _leaves_late(self, held: Held, late: float) -> None:
         """On a busy machine the answer, or who waits for it, may come late: its provider will count the call from then."""
         if late > LATE:
             at, held.at = held.at, held.at + micros(late)
             self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, [term for _, term in held.terms]))
 
-    def _by_share(self, quota: _Quota, taken: Taken, reservation: Reservation, id: str) -> str | None:
+    def _by_share(self, quota: Quota, taken: Taken, reservation: Reservation, id: str) -> str | None:
         """Without the store our share decides; what was let through before it was all that counted goes back."""
         if self._lost_at is None or taken.at < self._lost_at:
             return ""
-        held = _Held(quota, id, 0.0, taken, tuple([(hold, _term(quota, hold)) for hold in taken.holds]), stored=False)
+        held = Held(quota, id, 0.0, taken, tuple([(hold, term_of(quota, hold)) for hold in taken.holds]), stored=False)
         with self._lock:
             self._confirmed.setdefault(reservation.id, []).append(held)
             quota.held[id] = held
             quota.granted += 1
         return None
 
-    def _refused(self, quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
+    def _refused(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
         meter = None if answer.binding is None else terms[answer.binding][0].meter
         if meter is not None and meter.limit.unit is Unit.MONEY and answer.in_flight == 0:
             raise _out_of_money(ask.group, meter, answer.turn)
@@ -268,7 +210,7 @@ class SharedLimiter(Limiter):
     # ---- a question
 
     async def _question(
-        self, quota: _Quota, taken: Taken, ask: Ask, id: str, clock: Clock
+        self, quota: Quota, taken: Taken, ask: Ask, id: str, clock: Clock
     ) -> tuple[Answer, tuple[tuple[Hold, Term], ...]] | None:
         """What the store says; None when it said to somebody else meanwhile that asking is in vain."""
         if not await self._may_ask(quota, clock):
@@ -278,7 +220,7 @@ class SharedLimiter(Limiter):
             if quota.shut_until > now:
                 return None
             with self._lock:
-                terms = tuple(_terms(quota, taken, ask, now))
+                terms = tuple(terms_of(quota, taken, ask, now))
                 line = self._groups[ask.group].line
             more = bool(line) or bool(quota.line)
             lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
@@ -293,13 +235,13 @@ class SharedLimiter(Limiter):
         finally:
             self._asked(quota, shut)
 
-    async def _may_ask(self, quota: _Quota, clock: Clock) -> bool:
+    async def _may_ask(self, quota: Quota, clock: Clock) -> bool:
         """Wait until few enough ask. False when it is in vain by then."""
         with self._lock:
             if quota.asking < (1 if quota.fresh else MOST_ASKING):
                 quota.asking += 1
                 return True
-            turn = _Turn(clock.waiter())
+            turn = Turn(clock.waiter())
             quota.line.append(turn)
         try:
             await turn.waiter.wait(None)
@@ -312,14 +254,14 @@ class SharedLimiter(Limiter):
             raise
         return turn.called
 
-    def _asked(self, quota: _Quota, shut: bool) -> None:
+    def _asked(self, quota: Quota, shut: bool) -> None:
         with self._lock:
             while shut and quota.line:
                 quota.line.pop().waiter.wake()  # the last first: each goes to the front of its line
             self._next_asks(quota)
 
     @staticmethod
-    def _next_asks(quota: _Quota) -> None:
+    def _next_asks(quota: Quota) -> None:
         if quota.line:
             turn = quota.line.popleft()
             turn.called = True
@@ -327,7 +269,7 @@ class SharedLimiter(Limiter):
         else:
             quota.asking -= 1
 
-    def _same_books(self, quota: _Quota, answer: Answer) -> bool:
+    def _same_books(self, quota: Quota, answer: Answer) -> bool:
         """False when these are other books than those we charged: they have forgotten what we did, unless it was nothing that counts."""
         if quota.born in (0.0, answer.born):
             quota.born = answer.born
@@ -337,7 +279,7 @@ class SharedLimiter(Limiter):
             return True
         return False
 
-    def _heed(self, quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
+    def _heed(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
         """Let our own books show what the shared ones do, and come again when it is our turn."""
         urgent = ask.priority <= Priority.INTERACTIVE
         with self._lock:
@@ -345,16 +287,16 @@ class SharedLimiter(Limiter):
             quota.granted += answer.granted
             for (hold, term), used, debt in zip(terms, answer.used, answer.debt, strict=True):
                 quota.seen[term.key] = (now, used, debt)
-                _owe(hold.meter, now + debt if term.rate else -math.inf)
+                owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
             if answer.turn > 0:
                 quota.turn, quota.fresh = answer.until, True
-                pause = _pause(quota, answer, terms)
+                pause = pause_of(quota, answer, terms)
                 until = now + pause
                 quota.shut_until = max(quota.shut_until, until)
                 quota.account.held_until = max(quota.account.held_until, until)
                 for hold, _ in terms:
-                    _owe(hold.meter, until + _tolerance(hold, urgent) - HORIZON)
+                    owe(hold.meter, until + tolerance(hold, urgent) - HORIZON)
 
     # ---- endings
 
@@ -370,7 +312,7 @@ class SharedLimiter(Limiter):
         for held in self._confirmed.pop(reservation.id, ()):
             held.quota.held.pop(held.id, None)
             if self._lost_at is None and held.at:
-                self._store.post(_settlement(held, used, sent, failure))
+                self._store.post(ending(held, used, sent, failure))
         account = reservation.ledger.account
         if failure is not None and failure.kind is Kind.RATE_LIMIT and sent and self._lost_at is None:
             wait = failure.retry_after if failure.retry_after is not None else min(60.0, account.held_until - now)
@@ -395,11 +337,11 @@ class SharedLimiter(Limiter):
         for quota, message in reports[:1] if self._lost_at is not None else reports:
             self._store.post(message, lambda reply, quota=quota: self._reported(quota, reply, now))  # type: ignore[misc]
 
-    def _lives(self, quota: _Quota, now: float) -> bool:
+    def _lives(self, quota: Quota, now: float) -> bool:
         """Whether a quota is of interest: it was asked for of late, or everything begins."""
         return bool(quota.held) or now - quota.asked_at < IDLE or quota.share is None
 
-    def _sign(self, quota: _Quota, now: float) -> Message:
+    def _sign(self, quota: Quota, now: float) -> Message:
         waiting = 0.0
         for group in self._groups.values():
             if group.line and any(member.account is quota.account for member in group.members):
@@ -409,7 +351,7 @@ class SharedLimiter(Limiter):
         limited = any(meter.limit.unit is Unit.IN_FLIGHT for meter in quota.account.meters)
         return reporting(quota.tag, self._process, demand, LEASE, list(quota.held) if limited else [])
 
-    def _reported(self, quota: _Quota, reply: list[str] | None, now: float) -> None:
+    def _reported(self, quota: Quota, reply: list[str] | None, now: float) -> None:
         if reply is None:
             if self._lost_at is None:
                 self._lose(now)
@@ -425,10 +367,10 @@ class SharedLimiter(Limiter):
                 quota.account.held_until = max(quota.account.held_until, now + held / MICRO)
             self._rest_as_told(quota, {tag: float(left) / MICRO for tag, left in zip(reply[7::2], reply[8::2], strict=True)}, now)
 
-    def _rest_as_told(self, quota: _Quota, rests: Mapping[str, float], now: float) -> None:
+    def _rest_as_told(self, quota: Quota, rests: Mapping[str, float], now: float) -> None:
         """What other processes found out about deployments holds here as well, until one of them finds that it works again."""
         for member in [member for member in self._members.values() if member.account is quota.account]:
-            left = rests.get(_tag(member.id))
+            left = rests.get(tag_of(member.id))
             if left is not None:
                 quota.resting.add(member.id)
                 super()._pause(member.id, now + left)
@@ -449,7 +391,7 @@ class SharedLimiter(Limiter):
         """What we found out about a deployment, for the other processes."""
         member = self._members.get(deployment)
         if member is not None and self._lost_at is None:
-            self._store.post(resting(self._quota(member.account).tag, _tag(deployment), seconds))
+            self._store.post(resting(self._quota(member.account).tag, tag_of(deployment), seconds))
 
     # ---- without the store
 
@@ -462,17 +404,17 @@ class SharedLimiter(Limiter):
             for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
                 self._shrink(self._quota(account), now)
 
-    def _share(self, quota: _Quota, now: float) -> float:
+    def _share(self, quota: Quota, now: float) -> float:
         if quota.share is None or quota.least is None:
             return 1 / (4 * (self._most_processes + 1))
         return quota.share if now - quota.asked_at < IDLE or quota.held else min(quota.share, quota.least)
 
-    def _shrink(self, quota: _Quota, now: float) -> None:
+    def _shrink(self, quota: Quota, now: float) -> None:
         share = self._share(quota, now)
         for meter in quota.account.meters:
             whole = quota.scaled.setdefault(meter, meter.limit)
             if meter not in quota.seeds and meter.limit.window:
-                extra = share * _used_by_all(quota, meter, now) - (meter.used - self._unsure_of(meter))
+                extra = share * used_by_all(quota, meter, now) - (meter.used - self._unsure_of(meter))
                 quota.seeds[meter] = (meter._log.add(now, max(0.0, extra)), max(0.0, extra))
             amount = math.floor(whole.amount * share)
             meter.resize(structs.replace(whole, amount=max(1, amount)))
@@ -501,15 +443,15 @@ class SharedLimiter(Limiter):
         for quota, message in messages:
             self._store.post(message, lambda reply, quota=quota: self._restored(quota, reply))  # type: ignore[misc]
 
-    def _restored(self, quota: _Quota, reply: list[str] | None) -> None:
+    def _restored(self, quota: Quota, reply: list[str] | None) -> None:
         if reply is not None:
             quota.born = float(reply[0])
 
-    def _restoring(self, quota: _Quota, lost_at: float, now: float) -> Message:
+    def _restoring(self, quota: Quota, lost_at: float, now: float) -> Message:
         standings = []
         for meter in quota.account.meters:
             if meter.limit.window:
-                standings.append(_standing(quota, meter, now))
+                standings.append(standing(quota, meter, now))
         return restoring(quota.tag, quota.born, (now - lost_at), LONG_LEASE, list(quota.held), standings)
 
     def _whole_again(self, now: float) -> None:
@@ -534,16 +476,11 @@ class SharedLimiter(Limiter):
         never = super()._never(group, waiting)
         return None if isinstance(never, NeverFits) and any(quota.scaled for quota in self._quotas.values()) else never
 
-    def _quota(self, account: Account) -> _Quota:
+    def _quota(self, account: Account) -> Quota:
         quota = self._quotas.get(account)
         if quota is None:
-            quota = self._quotas[account] = _Quota(account, _tag(account.name))
+            quota = self._quotas[account] = Quota(account, tag_of(account.name))
         return quota
-
-
-def _tag(name: str) -> str:
-    """An account's name in keys: nothing can be read from it."""
-    return fingerprint(name)
 
 
 def _refund(group: _Group, waiting: _Waiter) -> None:
@@ -552,121 +489,3 @@ def _refund(group: _Group, waiting: _Waiter) -> None:
     tenant = None if ranks is None else ranks.tenants.get(waiting.tenant)
     if ranks is not None and tenant is not None:
         ranks.move(waiting.tenant, tenant, tenant.turn - waiting.cost / waiting.weight)
-
-
-# ---- terms
-
-
-def _terms(quota: _Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hold, Term]]:
-    """What a call asks of each limit of an account, as its meters would decide it."""
-    account, urgent = quota.account, ask.priority <= Priority.INTERACTIVE
-    whole = urgent or account.urgent_until <= now
-    terms = []
-    for hold in taken.holds:
-        meter = hold.meter
-        term = _term(quota, hold)
-        if meter.limit.window:
-            room = (meter.room if whole else meter.room_behind_urgent) * quota.factor(meter) - _doubt(quota, meter, taken)
-            if room < term.cost <= term.room + EPSILON:
-                room = term.cost
-            term = structs.replace(term, room=room, tolerance=_tolerance(hold, urgent) if term.rate else 0.0)
-        terms.append((hold, term))
-        terms += [
-            (hold, Term(f"{_key(meter, window)}~", amount * quota.factor(meter), hold.charged, window, log.window))
-            for log, amount, window in meter._shorter
-        ]
-    return terms
-
-
-def _term(quota: _Quota, hold: Hold) -> Term:
-    meter = hold.meter
-    limit, factor = meter.limit, quota.factor(meter)
-    if not limit.window:
-        poll = min(1.0, max(0.02, quota.account.sizes.duration / (2 * max(1.0, meter.room * factor))))
-        return Term(_key(meter, 0.0), meter.room * factor, hold.charged, 0.0, tolerance=poll)
-    rate = meter._pace.rate * factor if meter._pace is not None else 0.0
-    return Term(_key(meter, limit.window), meter.room * factor, hold.charged, limit.window, meter._log.window, rate, 0.0, hold.expected)
-
-
-def _key(meter: Meter, window: float) -> str:
-    return f"{meter.limit.unit.value}/{window:g}"
-
-
-def _doubt(quota: _Quota, meter: Meter, taken: Taken) -> float:
-    """As `Account` has it, with the calls that all processes have under way."""
-    if not meter.doubted:
-        return 0.0
-    sizes = quota.account.sizes
-    doubt = sizes.doubt(taken.input) if meter.limit.unit is not Unit.OUTPUT else 0.0
-    running = max(quota.account.in_flight, quota.in_flight)
-    own = max(1, quota.account.in_flight)
-    return doubt + sizes.landing(own, meter.settings.spread) * running / own if meter.as_written else doubt
-
-
-def _tolerance(hold: Hold, urgent: bool) -> float:
-    return hold.meter._tolerance_for(hold.charged, urgent) if hold.meter._pace is not None else 0.0
-
-
-def _owe(meter: Meter, until: float) -> None:
-    """The flow has run ahead until then, ours and that of the others."""
-    if meter._pace is not None:
-        meter._pace.paid_until = max(meter._pace.paid_until, until)
-
-
-def _pause(quota: _Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -> float:
-    """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
-    if answer.binding is None and not answer.granted:
-        return answer.turn  # nothing of ours: a provider's word holds it shut
-    pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
-    meter = None if answer.binding is None else terms[answer.binding][0].meter
-    if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
-        pause = min(pause, max(0.1, quota.account.sizes.duration / 2))
-    return pause
-
-
-def _settlement(held: _Held, used: Used | None, sent: bool, failure: Failure | None) -> Message:
-    """What a call turned out to cost, against what the shared books were charged."""
-    refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
-    corrections = []
-    for hold, term in held.terms:
-        if not term.window:
-            continue
-        meter, written = hold.meter, 0.0
-        if meter.as_written and term.rate and not refused:
-            written = used.output if used is not None else max(held.taken.output, held.taken.written)
-        owed = hold.expected - term.expected if term.rate else 0.0
-        corrections.append(Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed))
-    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections)
-
-
-def _given_back(held: _Held) -> Message:
-    """A call that was let through there and does not go."""
-    back = [
-        Correction(term.key, term.window, term.span, term.rate, -term.cost, 0.0, -term.expected if term.rate else 0.0)
-        for _, term in held.terms
-        if term.window
-    ]
-    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, back)
-
-
-def _used_by_all(quota: _Quota, meter: Meter, now: float) -> float:
-    """What all processes may have on the books by now, by what we saw last."""
-    seen = quota.seen.get(_key(meter, meter.limit.window))
-    if seen is None:
-        return 0.0
-    at, used, debt = seen
-    ahead = max(0.0, meter.tolerance - debt) if meter._pace is not None else 0.0
-    age = now - at
-    return min(meter.room, used + (age + ahead) * meter.room / meter.limit.window) if age < meter.limit.window else 0.0
-
-
-def _standing(quota: _Quota, meter: Meter, now: float) -> Standing:
-    """What we charged one limit ourselves, without what stands there for others."""
-    seed, extra = quota.seeds.get(meter, (None, 0.0))
-    charges = [(now - entry.at, entry.cost - (extra if entry is seed else 0.0)) for entry in meter._log._entries]
-    rate = meter._pace.rate * quota.factor(meter) if meter._pace is not None else 0.0
-    debt = max(0.0, meter._pace.paid_until - now) if meter._pace is not None else 0.0
-    return Standing(
-        _key(meter, meter.limit.window), meter.limit.window, meter._log.window, rate, debt,
-        tuple([(max(0.0, age), cost) for age, cost in charges if cost > 0]),
-    )  # fmt: skip

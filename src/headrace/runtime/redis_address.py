@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from headrace.errors import ConfigurationError
 
-TIMEOUT: Final = 0.5
+TIMEOUT: Final = 1.0
 """Seconds in which the store must answer, or is taken for lost."""
 CONNECT: Final = 1.0
 """Seconds to connect."""

@@ -25,7 +25,7 @@ from headrace.runtime.redis_address import Address, address_of, client_at
 
 PREFIX: Final = "headrace:1"
 """Of every key: the number is that of their form."""
-PATIENCE: Final = 1.5
+PATIENCE: Final = 5.0
 """Seconds a question may take altogether, on a machine too busy to let the thread run."""
 BEAT: Final = 1.0
 """Seconds between signs of life."""

@@ -1,0 +1,318 @@
+"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. For virtual time, and for tests.
+
+Time is whole microseconds of the store's own clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from headrace.limits.store import Answer, Argument, Claim, Message, StoreLost, micros, read_answer
+from headrace.ports import Clock
+
+EPSILON: Final = 1e-6
+LONGEST_TURN: Final = 5_000_000.0
+
+
+class _Row:
+    """One limit's row in the books."""
+
+    __slots__ = ("new", "old", "paid", "slots", "sum")
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+        self.old = 0.0
+        self.new = -1.0
+        self.paid = 0.0
+        self.slots: dict[float, float] = {}
+
+
+class _Asked(Struct):
+    """One limit in a message, beside its row."""
+
+    row: _Row
+    span: float
+    slot: float
+    room: float = 0.0
+    cost: float = 0.0
+    rate: float = 0.0
+    tolerance: float = 0.0
+    expected: float = 0.0
+
+
+class Books:
+    """One account's books. Every call takes the time in microseconds and returns what the script would."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, _Row] = {}
+        self.flight: dict[str, float] = {}
+        self.members: dict[str, float] = {}
+        self.rests: dict[str, float] = {}
+        self.held = 0.0
+        self.turn = 0.0
+        self.born = 0.0
+
+    def call(self, operation: str, now: float, arguments: Sequence[Argument]) -> list[str]:
+        found: Callable[..., list[str]] = getattr(self, operation)
+        return found(now, list(arguments))
+
+    def _row(self, key: str) -> _Row:
+        return self.rows.setdefault(key, _Row())
+
+    # one limit
+
+    @staticmethod
+    def _forget(row: _Row, span: float, slot: float, now: float) -> None:
+        if span == 0:
+            return
+        last = min(math.floor((now - span) / slot) - 1, row.new)
+        while row.old <= last:
+            row.sum -= row.slots.pop(row.old, 0.0)
+            row.old += 1
+        if row.old > row.new:
+            row.sum = 0.0
+
+    @staticmethod
+    def _fits_at(asked: _Asked, now: float) -> float:
+        row = asked.row
+        excess = row.sum + asked.cost - asked.room
+        if excess <= EPSILON:
+            return now
+        if asked.cost <= asked.room + EPSILON:
+            for number in sorted(row.slots):
+                if row.old <= number <= row.new:
+                    excess -= row.slots[number]
+                    if excess <= EPSILON:
+                        return (number + 1) * asked.slot + asked.span
+        return now + asked.span
+
+    def _opens_at(self, asked: _Asked, in_flight: int, now: float) -> float:
+        if asked.span == 0:
+            return now + asked.tolerance if in_flight + asked.cost > asked.room + EPSILON else now
+        at = self._fits_at(asked, now)
+        if asked.rate > 0 and asked.row.paid - asked.tolerance > at:
+            at = asked.row.paid - asked.tolerance
+        return at
+
+    def _earliest(self, terms: Sequence[_Asked], in_flight: int, now: float) -> tuple[float, int, bool]:
+        at, binding, full = max(now, self.held), 0, False
+        for number, asked in enumerate(terms, 1):
+            opens = self._opens_at(asked, in_flight, now)
+            full = full or (asked.span == 0 and opens > now)
+            if opens > at:
+                at, binding = opens, number
+        return at, binding, full
+
+    @staticmethod
+    def _add(row: _Row, slot: float, at: float, cost: float) -> None:
+        number = float(math.floor(at / slot))
+        if row.old > row.new:
+            row.old = row.new = number
+        row.old, row.new = min(row.old, number), max(row.new, number)
+        row.slots[number] = row.slots.get(number, 0.0) + cost
+        row.sum += cost
+
+    @staticmethod
+    def _state(terms: Sequence[_Asked], reply: Sequence[float], now: float) -> list[str]:
+        numbers = [*reply, *[number for asked in terms for number in (asked.row.sum, asked.row.paid - now)]]
+        return [text(number) for number in numbers]
+
+    @staticmethod
+    def _step(terms: Sequence[_Asked], binding: int, quantum: float) -> float:
+        if not binding:
+            return quantum
+        asked = terms[binding - 1]
+        if asked.span == 0:
+            return asked.tolerance
+        rate = asked.rate if asked.rate > 0 else asked.room / asked.span
+        cost = asked.expected if asked.expected > 0 else asked.cost
+        return max(quantum, min(cost / rate, LONGEST_TURN))
+
+    # operations
+
+    def admit(self, now: float, arguments: list[Any]) -> list[str]:
+        id, _, lease, horizon, quantum, until, fresh, more, waits, *rest = arguments
+        terms = [
+            _Asked(self._row(key), span, slot, room, cost, rate, tolerance, expected)
+            for key, room, cost, span, slot, rate, tolerance, expected in batched(rest, 8)
+        ]
+        self.born = self.born or now
+        self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
+        if id in self.flight:
+            return self._state(terms, [1, now, 0, 0, 0, 0, self.born, len(self.flight), now], now)
+        for asked in terms:
+            self._forget(asked.row, asked.span, asked.slot, now)
+        at, binding, full = self._earliest(terms, len(self.flight), now)
+        mine = until > 0 and now <= until + horizon
+        others = self.turn > now and not (mine and self.turn <= until)
+        start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
+        stride = self._step(terms, binding, quantum)
+        if full or start > now + horizon:
+            return self._refuse(terms, now, at, start, stride, binding, kept=(mine and bool(fresh)) or not waits)
+        ahead = others and not mine
+        if ahead:
+            self.turn = math.ceil(max(self.turn, start + stride))
+        self._charge(terms, start)
+        self.flight[id] = start + lease
+        promise, ends = 0.0, 0.0
+        if more:
+            following, bound, filled = self._earliest(terms, len(self.flight), now)
+            if filled or following > now + horizon or ahead or (self.turn > now and mine and following > until and self.turn > until):
+                begins = max(following, self.turn)
+                self.turn = ends = math.ceil(begins + self._step(terms, bound, quantum))
+                promise, ends = begins - now, ends - now
+        return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, len(self.flight), now], now)
+
+    def _refuse(
+        self, terms: Sequence[_Asked], now: float, at: float, start: float, stride: float, binding: int, *, kept: bool
+    ) -> list[str]:
+        promise = start
+        if not kept:
+            promise = max(at, self.turn)
+            self.turn = math.ceil(promise + stride)
+        ends = math.ceil(promise + stride) - now
+        return self._state(terms, [0, 0, 0, promise - now, ends, binding, self.born, len(self.flight), now], now)
+
+    def _charge(self, terms: Sequence[_Asked], start: float) -> None:
+        for asked in terms:
+            if asked.span > 0:
+                self._add(asked.row, asked.slot, start, asked.cost)
+                if asked.rate > 0:
+                    asked.row.paid = max(asked.row.paid, start) + asked.expected / asked.rate
+
+    def settle(self, now: float, arguments: list[Any]) -> list[str]:
+        id, _, at, *rest = arguments
+        if self.flight.pop(id, None) is None:
+            return ["0"]
+        for key, span, slot, rate, difference, written, owed in batched(rest, 7):
+            row = self._row(key)
+            self._forget(row, span, slot, now)
+            if difference != 0 and row.old <= math.floor(at / slot) <= row.new:
+                self._add(row, slot, at, difference)
+            if written != 0:
+                self._add(row, slot, now, written)
+            if rate > 0:
+                row.paid += owed / rate
+        return ["1"]
+
+    def delay(self, now: float, arguments: list[Any]) -> list[str]:
+        id, _, at, to, *rest = arguments
+        if id not in self.flight:
+            return ["0"]
+        for key, span, slot, cost in batched(rest, 4):
+            row = self._row(key)
+            self._forget(row, span, slot, now)
+            if row.old <= math.floor(at / slot) <= row.new:
+                self._add(row, slot, at, -cost)
+                self._add(row, slot, to, cost)
+        return ["1"]
+
+    def hold(self, now: float, arguments: list[Any]) -> list[str]:
+        self.held = max(self.held, now + arguments[0])
+        return ["1"]
+
+    def rest(self, now: float, arguments: list[Any]) -> list[str]:
+        name, duration, _ = arguments
+        self.rests.pop(name, None)
+        if duration > 0:
+            self.rests[name] = now + duration
+        return ["1"]
+
+    def restore(self, now: float, arguments: list[Any]) -> list[str]:
+        _, lease, known, away, count, *rest = arguments
+        self.flight.update(dict.fromkeys(rest[:count], now + lease))
+        self.born = self.born or now
+        rest = rest[count:]
+        while rest:
+            key, span, slot, rate, debt, charges, *rest = rest
+            row = self._row(key)
+            self._forget(row, span, slot, now)
+            for age, cost in batched(rest[: 2 * charges], 2):
+                if age < span and (self.born != known or age <= away):
+                    self._add(row, slot, now - age, cost)
+            rest = rest[2 * charges :]
+            if rate > 0:
+                row.paid = max(row.paid, now + debt)
+        return [text(self.born)]
+
+    def report(self, now: float, arguments: list[Any]) -> list[str]:
+        name, demand, epoch, _, lease, *ids = arguments
+        current = math.floor(now / epoch)
+        self.members[f"d:{name}"], self.members[f"t:{name}"] = float(demand), now
+        if current > self.members.get("epoch", -1):
+            self._share_out(now, current, epoch)
+        self.flight.update(dict.fromkeys(ids, now + lease))
+        shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
+        rests = [part for name in sorted(self.rests) if self.rests[name] > now for part in (name, text(self.rests[name] - now))]
+        return [*shares, text(self.born), text(now), text(self.held - now), *rests]
+
+    def _share_out(self, now: float, current: int, epoch: float) -> None:
+        old = self.members
+        demands = {
+            key[2:]: demand for key, demand in sorted(old.items()) if key.startswith("d:") and now - old[f"t:{key[2:]}"] <= 3 * epoch
+        }
+        total = sum(demands.values())
+        least = total / (4 * len(demands)) if total > 0 else 1.0
+        weights = least
+        for demand in demands.values():
+            weights += max(demand, least)
+        self.members = {"epoch": current, "least": least / weights, "count": len(demands)}
+        for who, demand in demands.items():
+            self.members |= {f"d:{who}": demand, f"t:{who}": old[f"t:{who}"], f"s:{who}": max(demand, least) / weights}
+            if old.get("epoch") == current - 1 and f"s:{who}" in old:
+                self.members[f"p:{who}"] = old[f"s:{who}"]
+
+
+def text(number: float) -> str:
+    """As the script writes a number."""
+    return f"{number:.17g}"
+
+
+def batched(values: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
+    return [tuple(values[at : at + size]) for at in range(0, len(values), size)]
+
+
+class MemoryStore:
+    """A store within one process: for virtual time, and for what is tested in it.
+
+    clock: the store's own time. away: while True nothing is answered. trip: seconds that a question takes.
+    """
+
+    def __init__(self, clock: Clock, *, trip: float = 0.0, timeout: float = 0.1) -> None:
+        self.clock = clock
+        self.trip = trip
+        self.timeout = timeout
+        self.away = False
+        self.process = "virtual"
+        self.calls = self.asked = 0
+        """Messages so far, and those of them that asked for room."""
+        self.books: dict[str, Books] = {}
+
+    async def admit(self, claim: Claim, clock: Clock) -> Answer:
+        if self.away:
+            await clock.sleep(self.timeout)
+            raise StoreLost("the store is away")
+        self.asked += 1
+        if self.trip:
+            await clock.sleep(self.trip / 2)
+        answer = read_answer(self._call(claim.message()))
+        if self.trip:
+            await clock.sleep(self.trip / 2)
+        return answer
+
+    def post(self, message: Message, then: Callable[[list[str] | None], None] | None = None) -> None:
+        reply = None if self.away else self._call(message)
+        if then is not None:
+            then(reply)
+
+    def attach(self, beat: Callable[[float], None]) -> None:
+        """Whoever owns the virtual time calls it."""
+
+    def _call(self, message: Message) -> list[str]:
+        self.calls += 1
+        books = self.books.setdefault(message.account, Books())
+        return books.call(message.operation, float(micros(self.clock.now())), message.arguments)

@@ -1,0 +1,209 @@
+"""What a process knows of one account's shared books, and what it says of a call there: the local meters in the store's terms."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from headrace.errors import Failure
+from headrace.fingerprint import fingerprint
+from headrace.limits.account import NOT_STARTED, Account, Taken
+from headrace.limits.guard import EPSILON, Entry
+from headrace.limits.limit import Limit, Unit, Used
+from headrace.limits.meter import Hold, Meter
+from headrace.limits.queue import Priority
+from headrace.limits.scheduler import Ask
+from headrace.limits.store import Answer, Correction, Message, Standing, Term, settlement
+from headrace.ports import Waiter
+
+EARLY: Final = 0.12
+"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
+LONG_LEASE: Final = 900.0
+"""Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
+LONGEST_PAUSE: Final = 60.0
+"""Seconds after which a process asks again however late its turn is: others may have given something back."""
+
+
+class Held(Struct, eq=False):
+    """What one call has on the shared books of one account."""
+
+    quota: Quota
+    id: str
+    at: float
+    """In the store's microseconds."""
+    taken: Taken
+    terms: tuple[tuple[Hold, Term], ...]
+    stored: bool = True
+    """False for a call that went while the store was lost."""
+
+
+class Quota:
+    """What a process knows of one account's shared books."""
+
+    __slots__ = (
+        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "resting", "scaled",
+        "seeds", "seen", "share", "shut_until", "tag", "turn",
+    )  # fmt: skip
+
+    def __init__(self, account: Account, tag: str) -> None:
+        self.account = account
+        self.tag = tag
+        self.turn, self.fresh = 0.0, False
+        self.shut_until = -math.inf
+        """Nobody asks before."""
+        self.asking = 0
+        self.line: deque[Turn] = deque()
+        self.asked_at = -math.inf
+        self.granted = 0.0
+        """Calls let through, those of the last seconds weighing most."""
+        self.held: dict[str, Held] = {}
+        self.in_flight = 0
+        self.born = 0.0
+        self.seen: dict[str, tuple[float, float, float]] = {}
+        """By limit: when it was seen, what all had used then, seconds of debt."""
+        self.share: float | None = None
+        self.least: float | None = None
+        self.scaled: dict[Meter, Limit] = {}
+        """While only our share counts: what the limits really are."""
+        self.seeds: dict[Meter, tuple[Entry, float]] = {}
+        """What was put on our own books for others."""
+        self.resting: set[str] = set()
+        """Deployments that rest because some process said so."""
+        self.barred = False
+        """Whether our share is less than one call."""
+
+    def factor(self, meter: Meter) -> float:
+        """What the whole limit is of what counts here now."""
+        whole = self.scaled.get(meter)
+        return 1.0 if whole is None else whole.amount / meter.limit.amount
+
+
+class Turn(Struct, eq=False):
+    """One that waits to ask."""
+
+    waiter: Waiter
+    called: bool = False
+
+
+def tag_of(name: str) -> str:
+    """An account's name in keys: nothing can be read from it."""
+    return fingerprint(name)
+
+
+def terms_of(quota: Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hold, Term]]:
+    """What a call asks of each limit of an account, as its meters would decide it."""
+    account, urgent = quota.account, ask.priority <= Priority.INTERACTIVE
+    whole = urgent or account.urgent_until <= now
+    terms = []
+    for hold in taken.holds:
+        meter = hold.meter
+        term = term_of(quota, hold)
+        if meter.limit.window:
+            room = (meter.room if whole else meter.room_behind_urgent) * quota.factor(meter) - doubt(quota, meter, taken)
+            if room < term.cost <= term.room + EPSILON:
+                room = term.cost
+            term = structs.replace(term, room=room, tolerance=tolerance(hold, urgent) if term.rate else 0.0)
+        terms.append((hold, term))
+        terms += [
+            (hold, Term(f"{key_of(meter, window)}~", amount * quota.factor(meter), hold.charged, window, log.window))
+            for log, amount, window in meter._shorter
+        ]
+    return terms
+
+
+def term_of(quota: Quota, hold: Hold) -> Term:
+    meter = hold.meter
+    limit, factor = meter.limit, quota.factor(meter)
+    if not limit.window:
+        poll = min(1.0, max(0.02, quota.account.sizes.duration / (2 * max(1.0, meter.room * factor))))
+        return Term(key_of(meter, 0.0), meter.room * factor, hold.charged, 0.0, tolerance=poll)
+    rate = meter._pace.rate * factor if meter._pace is not None else 0.0
+    return Term(key_of(meter, limit.window), meter.room * factor, hold.charged, limit.window, meter._log.window, rate, 0.0, hold.expected)
+
+
+def key_of(meter: Meter, window: float) -> str:
+    return f"{meter.limit.unit.value}/{window:g}"
+
+
+def doubt(quota: Quota, meter: Meter, taken: Taken) -> float:
+    """As `Account` has it, with the calls that all processes have under way."""
+    if not meter.doubted:
+        return 0.0
+    sizes = quota.account.sizes
+    doubt = sizes.doubt(taken.input) if meter.limit.unit is not Unit.OUTPUT else 0.0
+    running = max(quota.account.in_flight, quota.in_flight)
+    own = max(1, quota.account.in_flight)
+    return doubt + sizes.landing(own, meter.settings.spread) * running / own if meter.as_written else doubt
+
+
+def tolerance(hold: Hold, urgent: bool) -> float:
+    return hold.meter._tolerance_for(hold.charged, urgent) if hold.meter._pace is not None else 0.0
+
+
+def owe(meter: Meter, until: float) -> None:
+    """The flow has run ahead until then, ours and that of the others."""
+    if meter._pace is not None:
+        meter._pace.paid_until = max(meter._pace.paid_until, until)
+
+
+def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -> float:
+    """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
+    if answer.binding is None and not answer.granted:
+        return answer.turn  # nothing of ours: a provider's word holds it shut
+    pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
+    meter = None if answer.binding is None else terms[answer.binding][0].meter
+    if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
+        pause = min(pause, max(0.1, quota.account.sizes.duration / 2))
+    return pause
+
+
+def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None) -> Message:
+    """What a call turned out to cost, against what the shared books were charged."""
+    refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
+    corrections = []
+    for hold, term in held.terms:
+        if not term.window:
+            continue
+        meter, written = hold.meter, 0.0
+        if meter.as_written and term.rate and not refused:
+            written = used.output if used is not None else max(held.taken.output, held.taken.written)
+        owed = hold.expected - term.expected if term.rate else 0.0
+        corrections.append(Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed))
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections)
+
+
+def given_back(held: Held) -> Message:
+    """A call that was let through there and does not go."""
+    back = [
+        Correction(term.key, term.window, term.span, term.rate, -term.cost, 0.0, -term.expected if term.rate else 0.0)
+        for _, term in held.terms
+        if term.window
+    ]
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, back)
+
+
+def used_by_all(quota: Quota, meter: Meter, now: float) -> float:
+    """What all processes may have on the books by now, by what we saw last."""
+    seen = quota.seen.get(key_of(meter, meter.limit.window))
+    if seen is None:
+        return 0.0
+    at, used, debt = seen
+    ahead = max(0.0, meter.tolerance - debt) if meter._pace is not None else 0.0
+    age = now - at
+    return min(meter.room, used + (age + ahead) * meter.room / meter.limit.window) if age < meter.limit.window else 0.0
+
+
+def standing(quota: Quota, meter: Meter, now: float) -> Standing:
+    """What we charged one limit ourselves, without what stands there for others."""
+    seed, extra = quota.seeds.get(meter, (None, 0.0))
+    charges = [(now - entry.at, entry.cost - (extra if entry is seed else 0.0)) for entry in meter._log._entries]
+    rate = meter._pace.rate * quota.factor(meter) if meter._pace is not None else 0.0
+    debt = max(0.0, meter._pace.paid_until - now) if meter._pace is not None else 0.0
+    return Standing(
+        key_of(meter, meter.limit.window), meter.limit.window, meter._log.window, rate, debt,
+        tuple([(max(0.0, age), cost) for age, cost in charges if cost > 0]),
+    )  # fmt: skip
