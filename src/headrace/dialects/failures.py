@@ -179,6 +179,10 @@ def _error_object(error: Mapping[str, Any]) -> Said:
     )
 
 
+def _violations(detail: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [violation for violation in _list(detail.get("violations")) if isinstance(violation, Mapping)]
+
+
 def _finest(error: Mapping[str, Any], details: list[Mapping[str, Any]]) -> str | None:
     """The code that says most: Google's reason, what Azure has inside, Google's status beside a number, the code."""
     inner = error.get("innererror")
