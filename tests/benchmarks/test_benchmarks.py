@@ -62,3 +62,10 @@ def test_peers_are_pinned_with_hashes() -> None:
         text = lock.read_text()
         assert text.count("--hash=sha256:") > text.count("==")
         assert "://" not in text, f"{lock.name} names a host"
+
+
+def test_what_dialects_cost_is_measured_for_each_of_them() -> None:
+    done = run("-m", "benchmarks.dialects", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "anthropic_messages" in done.stdout
+    assert "streams handed on over sockets" in done.stdout
