@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import multiprocessing
 import os
+import socket
 import statistics
 import sys
 from collections.abc import Callable
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import msgspec
@@ -100,7 +101,7 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
 # ---- over sockets: what a stream costs that is handed on, event by event ---------------------------------------------------------------
 
 
-async def source(data: bytes, place: str) -> None:
+async def source(data: bytes, listening: socket.socket) -> None:
     """The provider and the caller, in a process of their own: sends each event as soon as the one before has come out again."""
     end = b"\r\n\r\n" if b"\r\n" in data else b"\n\n"
     pieces = [piece + end for piece in data.split(end) if piece]
@@ -111,7 +112,7 @@ async def source(data: bytes, place: str) -> None:
             await reader.read(65536)  # it is out again: the next may come
         writer.close()
 
-    server = await asyncio.start_unix_server(serve, place)
+    server = await asyncio.start_unix_server(serve, sock=listening)
     async with server:
         await server.serve_forever()
 
@@ -132,12 +133,12 @@ def over_sockets(name: str, count: int, times: int, rounds: int) -> dict[str, fl
     """CPU µs for an event: bytes alone, the same dialect, and each other one; the ways take turns."""
     data, place = written(name, count), f"/tmp/headrace-dialects-{os.getpid()}-{name}"
     ways = {"bytes": lambda: lambda data: data, name: through(name, name), **{to: through(name, to) for to in CALLERS}}
-    process = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(source(data, place)), daemon=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(place)
+    listening.listen()
+    process = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(source(data, listening)), daemon=True)
     process.start()
     try:
-        waited = perf_counter()
-        while not os.path.exists(place) and perf_counter() - waited < 10:
-            pass
         readings: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(rounds):
             for way, begin in ways.items():
@@ -146,8 +147,8 @@ def over_sockets(name: str, count: int, times: int, rounds: int) -> dict[str, fl
     finally:
         process.terminate()
         process.join()
-        if os.path.exists(place):
-            os.unlink(place)
+        listening.close()
+        os.unlink(place)
 
 
 def main() -> int:
