@@ -58,10 +58,10 @@ class Scene:
 class Fleet:
     """The processes, each with its share of the jobs, and what they said."""
 
-    def __init__(self, folder: Path, address: str, store: str, jobs: int, **params: Any) -> None:
+    def __init__(self, folder: Path, address: str, store: str, jobs: int, rates: int, **params: Any) -> None:
         self.began = time.monotonic()
         self.told: list[dict[str, Any]] = []
-        places = [{"name": name, "rpm": rpm, "tpm": tpm, "base_url": f"{address}/{name}/v1"} for name, rpm, tpm in PLACES]
+        places = [{"name": name, "rpm": rates * rpm, "tpm": rates * tpm, "base_url": f"{address}/{name}/v1"} for name, rpm, tpm in PLACES]
         self.processes = []
         for number in range(PROCESSES):
             share = SKEW if number == 0 else (1 - SKEW) / (PROCESSES - 1)
@@ -135,12 +135,16 @@ class Watch:
         return count / (seconds * sum(rpm for _, rpm, _ in PLACES) / 60)
 
 
-def simulator(**more: Any) -> dict[str, Any]:
+def simulator(rates: int = 1, **more: Any) -> dict[str, Any]:
     common = {
         "ttft": {"median": 0.2, "sigma": 0.4}, "gap": {"median": 0.002, "sigma": 0.3}, "accounting": "reserve", "enforcer": "sliding",
         **more,
     }  # fmt: skip
-    return {"seed": 7, "port": 0, "providers": [{"name": name, "rpm": rpm, "tpm": tpm, **common} for name, rpm, tpm in PLACES]}
+    return {
+        "seed": 7,
+        "port": 0,
+        "providers": [{"name": name, "rpm": rates * rpm, "tpm": rates * tpm, **common} for name, rpm, tpm in PLACES],
+    }
 
 
 def steady(seconds: float) -> Scene:
@@ -171,7 +175,7 @@ def store_dies(seconds: float) -> Scene:
 
 
 def worker_dies(seconds: float) -> Scene:
-    """Calls in flight are limited; the process that holds most of them is killed."""
+    """Calls in flight are what binds; the process that holds most of them is killed."""
 
     def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
         fleet.wait(30)
@@ -184,7 +188,7 @@ def worker_dies(seconds: float) -> Scene:
         scene.note = f"{full:.1f} in flight before, as many again after {back:.1f} s"
         scene.missed += [] if back <= LEASE + 1 else [f"back after {back:.1f} s"]
 
-    return played("busiest process killed", seconds, course, max_parallel=12, ttft={"median": 2.0, "sigma": 0.3})
+    return played("busiest process killed", seconds, course, max_parallel=12, rates=10, ttft={"median": 2.0, "sigma": 0.3})
 
 
 def _full_again(watch: Watch, died: float, full: float) -> float:
@@ -224,17 +228,18 @@ def played(
     seconds: float,
     course: Callable[[Fleet, Watch, Store, Scene], None],
     max_parallel: int | None = None,
+    rates: int = 1,
     ttft: Any = None,
 ) -> Scene:
     """A scene from its beginning to its end."""
     scene = Scene(name)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        address = stack.enter_context(provider(simulator(**({"ttft": ttft} if ttft else {})), folder))
+        address = stack.enter_context(provider(simulator(rates, **({"ttft": ttft} if ttft else {})), folder))
         store = Store()
         stack.callback(store.stop)
         jobs = round(1.5 * seconds * sum(rpm for _, rpm, _ in PLACES) / 60)
-        fleet = Fleet(folder, address, f"redis://127.0.0.1:{store.port}/0", jobs, max_parallel=max_parallel)
+        fleet = Fleet(folder, address, f"redis://127.0.0.1:{store.port}/0", jobs, rates, max_parallel=max_parallel)
         stack.callback(fleet.kill)
         watch = Watch(address)
         fleet.go()
@@ -274,7 +279,7 @@ def shown(scenes: Sequence[Scene]) -> str:
 SCENES: dict[str, tuple[Callable[[float], Scene], float]] = {
     "steady": (steady, 240.0),
     "store": (store_dies, 240.0),
-    "worker": (worker_dies, 100.0),
+    "worker": (worker_dies, 75.0),
 }
 """Each with its seconds."""
 

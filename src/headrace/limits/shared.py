@@ -60,7 +60,7 @@ HORIZON: Final = 0.6
 """Seconds ahead that the store may promise room for."""
 LATE: Final = 0.1
 """Seconds by which a call may leave later than the shared books have it."""
-LEASE: Final = 30.0
+LEASE: Final = 15.0
 """Seconds after which what a killed process held in flight comes back."""
 MOST_ASKING: Final = 8
 """Questions about one quota under way at once; when one is refused, those behind it need not be asked."""
