@@ -71,27 +71,32 @@ CODES: Final[Mapping[str, Meaning]] = {
     "server_overloaded": (Kind.OVERLOADED, "capacity"),
     "insufficient_system_resource": (Kind.OVERLOADED, "capacity"),
     "timeout_error": (Kind.TIMEOUT, None),
-    # Azure (learn.microsoft.com/azure/foundry/openai/concepts/content-filter, read 2026-11)
+    # Azure's inner code, the only one of `InnerErrorCode` in its schema (github.com/api-evangelist/microsoft-azure, read 2026-11)
     "responsibleaipolicyviolation": (Kind.CONTENT_POLICY, None),
-    "contentfilter": (Kind.CONTENT_POLICY, None),
+    # learn.microsoft.com/answers/questions/1465775, read 2026-11: a model that has not the operation
     "operationnotsupported": (Kind.BAD_REQUEST, None),
+    # Azure as well; both from memory
+    "contentfilter": (Kind.CONTENT_POLICY, None),
     "nocapacity": (Kind.OVERLOADED, "capacity"),
-    # GitHub Models: a tier's own window, smaller than the model's
+    # GitHub Models: a tier's own window, smaller than the model's (github.com/eslint/tsc-meetings/pull/593 and
+    # github.com/github/gh-models/issues/65, read 2026-11)
     "tokens_limit_reached": (Kind.CONTEXT_WINDOW, None),
     "unknown_model": (Kind.NOT_FOUND, None),
-    # docs.databricks.com/api/workspace/servingendpoints, errors; read 2026-11
+    # docs.databricks.com/api/account/errors for the form; the codes in `ErrorCode` of databricks.github.io/sdk-js, read 2026-11,
+    # those of limits and outages from memory
     "request_limit_exceeded": (Kind.RATE_LIMIT, None),
     "resource_does_not_exist": (Kind.NOT_FOUND, None),
     "endpoint_not_found": (Kind.NOT_FOUND, None),
     "temporarily_unavailable": (Kind.OVERLOADED, "capacity"),
     "invalid_parameter_value": (Kind.BAD_REQUEST, None),
-    # cloud.ibm.com/apidocs/watsonx-ai, error codes; read 2026-11
+    # watsonx: the first as github.com/BerriAI/litellm/issues/9219 quotes it, the two of limits as programs on GitHub catch them (403 and
+    # 429; read 2026-11); the rest from memory
     "authentication_token_expired": (Kind.AUTHENTICATION, None),
+    "token_quota_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
+    "consumption_limit_reached": (Kind.RATE_LIMIT, None),
     "authentication_token_not_valid": (Kind.AUTHENTICATION, None),
     "authorization_rejected": (Kind.PERMISSION, None),
     "model_not_supported": (Kind.NOT_FOUND, None),
-    "token_quota_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
-    "consumption_limit_reached": (Kind.RATE_LIMIT, None),
     "invalid_input_argument": (Kind.BAD_REQUEST, None),
     "invalid_request_entity": (Kind.BAD_REQUEST, None),
 }

@@ -16,7 +16,8 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
     "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
-"""What Mistral's messages may have; for any other field it answers 422 (docs.mistral.ai/api, read 2026-11)."""
+"""What Mistral's messages have in the models of its own client, mistralai 3.7; for any other field it answers 422
+(github.com/Gage-Technologies/mistral-go/issues/3, github.com/BerriAI/litellm/issues/30835; read 2026-11)."""
 
 ID: Final = re.compile("[a-zA-Z0-9]{9}")
 

@@ -101,7 +101,8 @@ class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     checked: str
     """The day, as 2026-11-23; empty for a row registered at run time."""
     confidence: Literal["recorded", "documented", "litellm", "models.dev", "unchecked"]
-    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · as models.dev has it · from memory."""
+    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · as models.dev has it · from memory
+    or at second hand."""
 
 
 class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True, kw_only=True):
