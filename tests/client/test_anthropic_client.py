@@ -272,3 +272,23 @@ def test_a_router_moves_from_anthropic_to_another_dialect_and_back(client: Clien
     answer = client.call("completion", "m", [{"role": "user", "content": "hi"}], on=router)
     assert answer.choices[0].message.content == "hello"
     assert [seen.path for seen in upstream.seen] == ["/v1/messages", "/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [({"suffix": "."}, "suffix"), ({"echo": True}, "echo"), ({"best_of": 3}, "best_of"), ({"best_of": 3, "n": 1}, "best_of")],
+)
+def test_what_only_a_text_completion_can_be_asked_for_is_refused_by_name(client: Client, upstream: Upstream, given: Any, name: str) -> None:
+    with pytest.raises(headrace.UnsupportedParamsError, match=f"anthropic has no {name}"):
+        client.call("text_completion", MODEL, "Say hello", **given)
+    assert not upstream.seen
+    told = client.call("text_completion", MODEL, "Say hello", drop_params=True, **given)
+    assert told.choices[0].text == "hello"
+    assert name not in upstream.seen[0].body
+
+
+def test_a_text_completion_that_asks_for_nothing_unusual_is_a_chat(client: Client, upstream: Upstream) -> None:
+    client.call("text_completion", MODEL, "Say hello", suffix="", echo=False, best_of=1)
+    assert set(upstream.seen[0].body) == {"model", "max_tokens", "messages"}
+    client.call("text_completion", MODEL, "Say hello", suffix=".", allowed_openai_params=["suffix"])
+    assert upstream.seen[1].body["suffix"] == "."

@@ -83,7 +83,8 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
     if operation == "embeddings":
         return Translation(dialect, target, others.read_embedding_request(body), operation, added)
     request = requests.read_request(_as_chat(body) if operation == "completions" else body)
-    unsaid = [name for name in dialect.unsaid(request) if name not in allowed]
+    only_texts = _only_of_texts(body) if operation == "completions" else ()
+    unsaid = [name for name in (*only_texts, *dialect.unsaid(request)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
         raise UnsupportedParamsError(
             f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
@@ -115,6 +116,17 @@ def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
         raise BadRequestError("prompt: this provider completes one text at a time, give a string")
     rest = {name: value for name, value in body.items() if name not in ("prompt", "best_of", "echo", "suffix")}
     return {**rest, "messages": [{"role": "user", "content": prompt}]}
+
+
+def _only_of_texts(body: Mapping[str, Json]) -> list[str]:
+    """What no chat can be asked for, where it is. The best of as many as are wanted are all of them."""
+    best_of = body.get("best_of")
+    asked = {
+        "suffix": bool(body.get("suffix")),
+        "echo": bool(body.get("echo")),
+        "best_of": best_of is not None and best_of != (body.get("n") or 1),
+    }
+    return [name for name, given in asked.items() if given]
 
 
 def as_text(body: dict[str, Json]) -> dict[str, Json]:
