@@ -183,30 +183,71 @@ class Delta(_Said):
     tool_calls: list[ChatCompletionDeltaToolCall] | None = None
 
 
+class TopLogprob(JsonObject):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class ChatCompletionTokenLogprob(TopLogprob):
+    _parts = (("top_logprobs", TopLogprob.wrap, True),)
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(JsonObject):
+    """How likely each token was: natural logarithms. A provider may say it in another form, whose fields are attributes just so."""
+
+    _parts = (
+        ("content", ChatCompletionTokenLogprob.wrap, True),
+        ("refusal", ChatCompletionTokenLogprob.wrap, True),
+    )
+
+    content: list[ChatCompletionTokenLogprob] | None = None
+    refusal: list[ChatCompletionTokenLogprob] | None = None
+
+
+class Logprobs(JsonObject):
+    """The same of a text completion: lists side by side, one place a token."""
+
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+    text_offset: list[int] | None = None
+
+
 class Choices(JsonObject):
-    _parts = (("message", Message.wrap, False),)
+    _parts = (
+        ("message", Message.wrap, False),
+        ("logprobs", ChoiceLogprobs.wrap, False),
+    )
 
     index: int = 0
     finish_reason: str | None = None
     message: Message
-    if TYPE_CHECKING:
-        logprobs: Any
+    if TYPE_CHECKING:  # missing unless the provider sent them
+        logprobs: ChoiceLogprobs | None
 
 
 class StreamingChoices(JsonObject):
-    _parts = (("delta", Delta.wrap, False),)
+    _parts = (
+        ("delta", Delta.wrap, False),
+        ("logprobs", ChoiceLogprobs.wrap, False),
+    )
 
     index: int = 0
     finish_reason: str | None = None
-    logprobs: Any = None
+    logprobs: ChoiceLogprobs | None = None
     delta: Delta
 
 
 class TextChoices(JsonObject):
+    _parts = (("logprobs", Logprobs.wrap, False),)
+
     index: int = 0
     text: str = ""
     finish_reason: str | None = None
-    logprobs: Any = None
+    logprobs: Logprobs | None = None
 
 
 class TokensDetails(JsonObject):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import msgspec
 import pytest
 
-from headrace.objects import EmbeddingResponse, Message, ModelResponse, ModelResponseStream, Usage
+from headrace.objects import EmbeddingResponse, Message, ModelResponse, ModelResponseStream, TextCompletionResponse, Usage
 
 ANSWER = {
     "id": "chatcmpl-1",
@@ -118,3 +119,44 @@ def test_objects_are_written_as_json_where_a_body_holds_them() -> None:
     from headrace.calls import encode
 
     assert msgspec.json.decode(encode([answer().choices[0].message]))[0]["tool_calls"][0]["id"] == "call_1"
+
+
+TOLD = {
+    "content": [
+        {
+            "token": "Hi",
+            "logprob": -0.1,
+            "bytes": [72, 105],
+            "top_logprobs": [{"token": "Hi", "logprob": -0.1, "bytes": None}, {"token": "Ho", "logprob": -2.5, "rank": 2}],
+        }
+    ],
+    "refusal": None,
+    "invented_tomorrow": [1],
+}
+
+
+@pytest.mark.parametrize(("made", "choice"), [(ModelResponse, {"message": {}}), (ModelResponseStream, {"delta": {}})])
+def test_log_probabilities_are_read_by_attribute_and_lose_nothing(made: type[Any], choice: dict[str, Any]) -> None:
+    sent = {"choices": [{**choice, "logprobs": json.loads(json.dumps(TOLD))}]}
+    logprobs = made.wrap(sent).choices[0].logprobs
+    assert (logprobs.content[0].token, logprobs.content[0]["logprob"], logprobs.content[0].bytes) == ("Hi", -0.1, [72, 105])
+    assert [(top.token, top.logprob, top.bytes) for top in logprobs.content[0].top_logprobs] == [("Hi", -0.1, None), ("Ho", -2.5, None)]
+    assert logprobs.refusal is None
+    assert logprobs.model_dump() == TOLD
+
+
+def test_log_probabilities_are_absent_where_none_were_sent() -> None:
+    assert not hasattr(answer().choices[0], "logprobs")
+    nothing = ModelResponse.wrap({"choices": [{"message": {}, "logprobs": None}]}).choices[0]
+    assert nothing.logprobs is None
+    assert ModelResponseStream.wrap({"choices": [{"delta": {}}]}).choices[0].logprobs is None
+
+
+def test_log_probabilities_in_another_providers_form_are_attributes_too() -> None:
+    lists = {"tokens": ["Hi"], "token_logprobs": [-0.1], "top_logprobs": [{"Hi": -0.1}], "text_offset": [0]}
+    text = TextCompletionResponse.wrap({"choices": [{"text": "Hi", "logprobs": dict(lists)}]}).choices[0].logprobs
+    chat = ModelResponse.wrap({"choices": [{"message": {}, "logprobs": dict(lists)}]}).choices[0].logprobs
+    assert text is not None
+    assert (text.tokens, text.top_logprobs, text.text_offset) == (["Hi"], [{"Hi": -0.1}], [0])
+    assert (chat.tokens, chat.content) == (["Hi"], None)
+    assert text.model_dump() == chat.model_dump() == lists
