@@ -67,10 +67,22 @@ __all__ = [*sorted(_WHERE)]  # noqa: PLE0604 - names; the stub beside this file 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
-        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+        return _litellm(name)
     value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value
     return value
+
+
+def _litellm(name: str) -> Any:
+    """What only litellm has, for `import headrace as litellm`: never in the place of a module of ours."""
+    from importlib.util import find_spec
+
+    if not name.startswith("__") and find_spec(f"headrace.{name}") is None:
+        try:
+            return import_module("headrace.compat.litellm").offer(name)
+        except AttributeError as error:
+            raise AttributeError(f"module 'headrace' has no attribute {name!r} ({error})") from None
+    raise AttributeError(f"module 'headrace' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
@@ -96,6 +108,13 @@ def _shared(name: str) -> property:
 class _Face(ModuleType):
     settings = _shared("settings")
     providers = _shared("providers")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`litellm.drop_params = True`, for `import headrace as litellm`: settings are kept where calls look for them."""
+        if name in _WHERE or name.startswith("__") or isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+        else:
+            import_module("headrace.compat.litellm").accept(name, value)
 
 
 sys.modules[__name__].__class__ = _Face

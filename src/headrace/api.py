@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 from headrace.bridge import complete
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
 from headrace.core import direct
+from headrace.layers.around import around
 from headrace.limits.store import Store
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Worlds
@@ -89,7 +90,7 @@ async def suspending(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
     """One call of any operation, for whoever awaits it."""
-    answer = await direct(_worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
+    answer = await around(direct)(_worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
     return AsyncStream(answer) if stream else answer
 
 
@@ -97,7 +98,7 @@ def blocking(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
     """The same in the calling thread."""
-    answer = complete(direct(_worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
+    answer = complete(around(direct)(_worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
     return Stream(answer) if stream else answer
 
 

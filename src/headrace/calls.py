@@ -121,6 +121,8 @@ class CallOptions(CloudOptions, total=False):
     """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
     organization: str | None
     api_version: str | None
+    mock_response: Any
+    """Answers in the provider's place: a text, a mapping in OpenAI's form, or an exception to raise."""
     metadata: Mapping[str, Any] | None
     """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
 
@@ -232,10 +234,13 @@ _CONTROL: Final = frozenset(CallOptions.__annotations__) | ROUTING
 
 # What litellm keeps to itself: programs written for it pass these, providers refuse them.
 _NEVER_SENT: Final = frozenset({
-    "base_model", "cache", "caching", "deployment_id", "id", "input_cost_per_token", "litellm_call_id", "litellm_logging_obj",
-    "litellm_metadata", "litellm_params", "litellm_trace_id", "logger_fn", "model_info", "model_list", "modify_params", "no-log",
-    "output_cost_per_token", "retry_policy", "retry_strategy", "use_litellm_proxy", "verbose",
+    "base_model", "deployment_id", "enable_json_schema_validation", "id", "input_cost_per_token", "litellm_logging_obj", "litellm_params",
+    "litellm_trace_id", "model_info", "model_list", "modify_params", "output_cost_per_token", "retry_policy", "retry_strategy",
+    "shared_session", "use_litellm_proxy", "verbose",
 })  # fmt: skip
+
+_FOR_LAYERS: Final = frozenset({"cache", "caching", "litellm_call_id", "litellm_metadata", "logger_fn", "no-log"})
+"""What layers around a call may look at; never sent either."""
 
 
 class Call(Struct, eq=False):
@@ -295,7 +300,7 @@ def prepare(
     for name, value in options.items():
         if value is None or name in _NEVER_SENT:
             continue
-        if name in _CONTROL and not (name == "metadata" and operation.dialect != CHAT.dialect):
+        if name in _FOR_LAYERS or (name in _CONTROL and not (name == "metadata" and operation.dialect != CHAT.dialect)):
             control[name] = value
         else:
             body[name] = value

@@ -99,6 +99,8 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     key = control.get("api_key")
     provider, organization = control.get("custom_llm_provider"), control.get("organization")
     _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
+    if control.get("mock_response") is not None:
+        base_url, key = base_url or "http://mock.invalid/v1", key or "mock"
     headers = _merged(control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
     if to.provider.unspoken:
@@ -458,6 +460,7 @@ async def _signed(
 async def _fetch(
     ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None
 ) -> JsonObject | BinaryResponse:
+    ports, to = _mocked(ports, call, to)
     await _with_media(ports, call, to)
     if call.operation is COUNT and not counts(to):
         here = counted_here(call.model, to.model, call.prompt, call.body)
@@ -485,6 +488,17 @@ async def _fetch(
     return answer
 
 
+def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
+    """A world in which the caller's own `mock_response` answers, where he gave one."""
+    said = call.control.get("mock_response", to.options.get("mock_response"))
+    if said is None:
+        return ports, to
+    from headrace.mocking import MockTransport, plain_provider  # late: for tests and rehearsals
+
+    ports = msgspec.structs.replace(ports, transport=MockTransport(call, to.model, said))
+    return ports, msgspec.structs.replace(to, provider=plain_provider(to.provider), signer=None)
+
+
 def _own_body(response: HttpResponse, to: Destination) -> dict[str, Any]:
     """An answer in OpenAI's dialect as it came, with texts where clients expect them."""
     return in_one_text(read_body(response, provider=to.provider.name, model=to.model), "message")
@@ -499,6 +513,7 @@ async def _with_media(ports: Ports, call: Call, to: Destination) -> None:
 
 async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None) -> Chunks[Any]:
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
+    ports, to = _mocked(ports, call, to)
     await _with_media(ports, call, to)
     translation = _translation(call, to)
     request = await _signed(ports, call, to, translation, leaving)

@@ -202,7 +202,7 @@ class HeadraceError(Exception):
         self.num_retries = num_retries
 
     def _set(self, message: str, provider: str | None, model: str | None, response: Any, body: Any, failure: Failure | None) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)  # not super(): the OpenAI SDK's classes may stand behind ours (compat.litellm.openai_bases)
         self.failure = failure or Failure(
             type(self).kind, message, getattr(response, "status_code", None), provider or "", model or "", body=body
         )

@@ -30,6 +30,7 @@ from headrace.continuing import Continuing
 from headrace.core import Destination, bound, destination, fetch, open_stream, requests_for, retries_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
+from headrace.layers.around import around
 from headrace.limits import (
     Ask,
     Availability,
@@ -184,13 +185,15 @@ class Router(Face, Speaking):
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
-        answer = await self._call(self._worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
+        call = prepare(operation, model, prompt, stream, options, place)
+        answer = await around(self._call, routed=True)(self._worlds.suspending(), call)
         return AsyncStream(answer) if stream else answer
 
     def _blocking(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
-        answer = complete(self._call(self._worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
+        call = prepare(operation, model, prompt, stream, options, place)
+        answer = complete(around(self._call, routed=True)(self._worlds.blocking(), call))
         return Stream(answer) if stream else answer
 
     # ---- the way of a call -------------------------------------------------------------------------------------------
@@ -702,7 +705,7 @@ _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
 }  # fmt: skip
 """Options of a call that change where it goes."""
 
-_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media")
+_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response")
 
 
 def _custom(strategy: Any) -> Choose:

@@ -1,0 +1,238 @@
+"""Callbacks in litellm's three lists: objects with `log_*_event` methods and plain functions, told once about every call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from headrace.calls import Call
+from headrace.compat.litellm.logs import verbose_logger
+from headrace.compat.litellm.stand_in import setting
+from headrace.errors import ConfigurationError, HeadraceError
+from headrace.providers.catalog import resolve
+
+_CALL_TYPES: Final[Mapping[str, str]] = {
+    "chat": "completion", "completions": "text_completion", "embeddings": "embedding", "images": "image_generation",
+    "moderations": "moderation", "transcriptions": "transcription",
+}  # fmt: skip
+"""Operations by litellm's names, where they differ."""
+
+
+class CustomLogger:
+    """To be subclassed: hears of every call. Sync calls tell the plain methods, async ones those that begin with `async_`."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Options of litellm's integrations are taken and mean nothing here."""
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None: ...
+    def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    def log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+    async def async_log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
+
+
+class CustomBatchLogger(CustomLogger):
+    """A logger that gathers what it hears; the subclass says when it sends."""
+
+    def __init__(self, flush_lock: Any = None, batch_size: int | None = None, flush_interval: int | None = None, **_: Any) -> None:
+        super().__init__()
+        self.log_queue: list[Any] = []
+        self.flush_lock, self.batch_size, self.flush_interval = flush_lock, batch_size or 512, flush_interval or 5
+
+    async def flush_queue(self) -> None:
+        if self.log_queue:
+            await self.async_send_batch()
+            self.log_queue.clear()
+
+    async def async_send_batch(self) -> None: ...
+
+
+class CustomGuardrail(CustomLogger):
+    """The base class of guardrails, so that programs which have some import; they are run by LiteLLM's proxy alone."""
+
+    def __init__(self, guardrail_name: str | None = None, event_hook: Any = None, default_on: bool = False, **_: Any) -> None:
+        super().__init__()
+        self.guardrail_name, self.event_hook, self.default_on = guardrail_name, event_hook, default_on
+
+
+def log_guardrail_information(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+class Logging:
+    """What programs annotate a call's log with."""
+
+
+class Record:
+    """One call on its way: what every callback is told about it."""
+
+    def __init__(self, call: Call, blocking: bool) -> None:
+        self.blocking = blocking
+        self.started = datetime.now()
+        self.kwargs = _described(call, self.started)
+
+    def begin(self) -> None:
+        """Before the request is sent. Raises ConfigurationError for an integration that is only named."""
+        for listener in _listeners("input_callback"):
+            if hasattr(listener, "log_pre_api_call"):
+                self._tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
+            else:
+                self._tell(listener, self.kwargs)
+        _checked("success_callback"), _checked("failure_callback")
+
+    def succeeded(self, answer: Any, *, streamed: bool = False) -> None:
+        hidden = getattr(answer, "_hidden_params", None) or {}
+        self.kwargs |= {
+            "response_cost": hidden.get("response_cost"), "cache_hit": hidden.get("cache_hit"), "original_response": answer,
+        }  # fmt: skip
+        if streamed:
+            self.kwargs |= {"complete_streaming_response": answer, "async_complete_streaming_response": answer}
+        self._end("success", answer)
+
+    def failed(self, error: BaseException) -> None:
+        self.kwargs |= {"exception": error, "traceback_exception": "".join(traceback.format_exception(error)), "response_cost": 0.0}
+        self._end("failure", None)
+
+    def _end(self, outcome: str, answer: Any) -> None:
+        ended = datetime.now()
+        self.kwargs |= {"end_time": ended, "log_event_type": f"{outcome}ful_api_call" if outcome == "success" else "failed_api_call"}
+        self.kwargs["standard_logging_object"] = _payload(self.kwargs, outcome, answer, self.started, ended)
+        method = f"log_{outcome}_event" if self.blocking else f"async_log_{outcome}_event"
+        for listener in _listeners(f"{outcome}_callback"):
+            event = getattr(listener, method, None)
+            if event is not None:
+                self._tell(event, kwargs=self.kwargs, response_obj=answer, start_time=self.started, end_time=ended)
+            elif callable(listener):
+                self._tell(listener, self.kwargs, answer, self.started, ended)
+
+    def _tell(self, listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """A listener that fails is its own affair."""
+        if self.blocking and inspect.iscoroutinefunction(listener):
+            return
+        try:
+            said = listener(*args, **kwargs)
+        except Exception:
+            verbose_logger.exception("a callback failed")
+            return
+        if inspect.iscoroutine(said):
+            _in_background(said)
+
+
+_running: set[asyncio.Task[None]] = set()
+
+
+def _in_background(said: Coroutine[Any, Any, Any]) -> None:
+    async def watched() -> None:
+        try:
+            await said
+        except Exception:
+            verbose_logger.exception("a callback failed")
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # a stream dropped after its loop had ended
+        said.close()
+        return
+    task = loop.create_task(watched())
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+def anybody() -> bool:
+    """Whether anyone wants to hear."""
+    return any(setting(name) for name in ("callbacks", *_LISTS))
+
+
+_LISTS: Final = ("input_callback", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback")
+
+
+def _listeners(name: str) -> Iterator[Any]:
+    """Each once, however many lists it is in."""
+    told: list[Any] = []
+    for found in (*(setting("callbacks") or ()), *_checked(name), *(setting(f"_async_{name}") or ())):
+        if not any(found is other for other in told) and not isinstance(found, str):
+            told.append(found)
+            yield found
+
+
+def _checked(name: str) -> list[Any]:
+    for where in ("callbacks", name):
+        for found in setting(where) or ():
+            if isinstance(found, str):
+                raise ConfigurationError(
+                    f"litellm.{where} names the integration {found!r}, which is not part of headrace: give it the integration's own "
+                    "CustomLogger object or function, as its documentation shows for OpenTelemetry or for callbacks"
+                )
+    return list(setting(name) or ())
+
+
+def _described(call: Call, started: datetime) -> dict[str, Any]:
+    control = call.control
+    provider, model = _whose(call)
+    metadata = dict(control.get("metadata") or control.get("litellm_metadata") or {})
+    options = {name: value for name, value in call.body.items() if name != call.operation.prompt}
+    return {
+        "model": model,
+        "messages": call.prompt,
+        "input": call.prompt,
+        "optional_params": options,
+        "litellm_params": {"metadata": metadata, "api_base": control.get("base_url") or control.get("api_base")},
+        "metadata": metadata,
+        "custom_llm_provider": provider,
+        "stream": call.stream,
+        "user": call.body.get("user"),
+        "call_type": _CALL_TYPES.get(call.operation.name, call.operation.name),
+        "litellm_call_id": control.get("litellm_call_id") or str(uuid4()),
+        "start_time": started,
+        "additional_args": {},
+        "input_tokens": None,
+        **options,
+    }
+
+
+def _whose(call: Call) -> tuple[str, str]:
+    control = call.control
+    try:
+        found = resolve(
+            call.model,
+            custom_llm_provider=control.get("custom_llm_provider"),
+            base_url=control.get("base_url") or control.get("api_base"),
+        )
+    except HeadraceError:  # a Router's group
+        return "", call.model
+    return found.provider.name, found.model
+
+
+def _payload(kwargs: Mapping[str, Any], outcome: str, answer: Any, started: datetime, ended: datetime) -> dict[str, Any]:
+    usage = getattr(answer, "usage", None)
+    error = kwargs.get("exception")
+    return {
+        "id": getattr(answer, "id", None) or kwargs["litellm_call_id"],
+        "litellm_call_id": kwargs["litellm_call_id"],
+        "call_type": kwargs["call_type"],
+        "status": outcome,
+        "model": kwargs["model"],
+        "custom_llm_provider": kwargs["custom_llm_provider"],
+        "messages": kwargs["messages"],
+        "response": answer.model_dump() if hasattr(answer, "model_dump") else None,
+        "response_cost": kwargs.get("response_cost"),
+        "prompt_tokens": getattr(usage, "prompt_tokens", 0) or 0,
+        "completion_tokens": getattr(usage, "completion_tokens", 0) or 0,
+        "total_tokens": getattr(usage, "total_tokens", 0) or 0,
+        "startTime": started.timestamp(),
+        "endTime": ended.timestamp(),
+        "response_time": (ended - started).total_seconds(),
+        "metadata": kwargs["metadata"],
+        "model_parameters": kwargs["optional_params"],
+        "stream": kwargs["stream"],
+        "cache_hit": kwargs.get("cache_hit"),
+        "error_str": None if error is None else str(error),
+    }

@@ -1,0 +1,195 @@
+"""Where everything is that litellm's programs import: a table from name to object, and one of the paths it can be imported from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+import headrace
+from headrace import errors
+
+_HERE: Final = "headrace.compat.litellm"
+
+_RESPONSES: Final = ("responses", "get_responses", "delete_responses", "cancel_responses", "list_input_items")
+_CONTENT: Final = ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream")
+
+_OWN: Final[Mapping[str, tuple[str, ...]]] = {
+    f"{_HERE}.questions": (
+        "get_llm_provider", "get_supported_openai_params", "validate_environment", "check_valid_key", "get_model_cost_map", "model_cost",
+        "model_list", "provider_list", "models_by_provider", "all_embedding_models", "openai_compatible_providers", "get_valid_models",
+        "OPENAI_CHAT_COMPLETION_PARAMS", "exception_type", "get_secret_bool", "supports_function_calling", "supports_vision",
+        "supports_response_schema", "supports_reasoning", "supports_tool_choice", "supports_pdf_input", "supports_audio_input",
+        "supports_audio_output", "supports_prompt_caching", "supports_parallel_function_calling", "supports_system_messages",
+        "supports_web_search", "get_response_cost_from_hidden_params", "get_optional_params", "load_credentials_from_list",
+        "validate_and_fix_thinking_param", "responses_api_bridge_check", "ProviderConfigManager",
+    ),
+    f"{_HERE}.texts": (
+        "encode", "decode", "encoding", "create_pretrained_tokenizer", "create_tokenizer", "trim_messages", "function_to_dict",
+        "validate_schema", "safe_deep_copy",
+    ),
+    f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries"),
+    f"{_HERE}.callbacks": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
+    f"{_HERE}.caching": ("Cache", "DualCache", "InMemoryCache", "LiteLLMCacheType"),
+    f"{_HERE}.custom": ("CustomLLM", "CustomLLMError"),
+    f"{_HERE}.more_errors": (
+        "InvalidRequestError", "RouterRateLimitError", "JSONSchemaValidationError", "ImageFetchError", "MockException",
+        "MidStreamFallbackError", "GuardrailRaisedException", "ModelNotMappedError", "OpenAIError", "AzureOpenAIError",
+    ),
+    f"{_HERE}.logs": (
+        "verbose_logger", "verbose_proxy_logger", "verbose_router_logger", "_disable_debugging", "_turn_on_debug", "print_verbose",
+        "_turn_on_json", "executor",
+    ),
+    f"{_HERE}.values": (
+        "RetryPolicy", "AllowedFailsPolicy", "LlmProviders", "LlmProvidersSet", "CallTypes", "CallTypesLiteral", "GuardrailEventHooks",
+        "ResponsesAPIStreamEvents", "CostPerToken", "GenericLiteLLMParams", "LiteLLM_Params", "Deployment", "DeploymentTypedDict",
+        "ModelInfo", "LLMResponseTypes", "ModelResponseBase", "AllMessageValues", "OpenAIMessageContent", "ChatCompletionUserMessage",
+        "ChatCompletionSystemMessage", "ChatCompletionAssistantMessage", "ChatCompletionToolMessage", "ChatCompletionDeveloperMessage",
+        "ChatCompletionToolCallFunctionChunk", "ChatCompletionToolCallChunk", "ChatCompletionToolParam", "ResponseTextConfig",
+        "ChatCompletionToolParamFunctionChunk", "ChatCompletionTextObject", "ChatCompletionImageObject", "ChatCompletionAnnotation",
+        "ChatCompletionTokenLogprob", "ChatCompletionMessageParam", "ChatCompletionUserMessageParam", "ChatCompletionSystemMessageParam",
+        "ChatCompletionAssistantMessageParam", "ChatCompletionModality", "ChatCompletionAudioParam", "AnthropicThinkingParam",
+        "ChatCompletionPredictionContentParam", "OpenAIWebSearchOptions", "ResponseInputParam", "ChoiceLogprobs", "ServerToolUse",
+        "BaseLiteLLMOpenAIResponseObject", "UserAPIKeyAuth", "PartType", "ChatCompletionThinkingBlock", "CompletionTokensDetailsWrapper",
+        "ChatCompletionCachedContent", "PromptTokensDetailsWrapper", "StandardLoggingPayload", "OutputFunctionToolCall",
+        "ResponseFunctionToolCall", "OutputTextDeltaEvent", "RefusalDeltaEvent", "ReasoningSummaryTextDeltaEvent", "ErrorEvent",
+        "ResponseCompletedEvent", "ResponseIncompleteEvent", "ResponseFailedEvent", "MAX_CALLBACKS", "_FINISH_REASON_MAP", "version",
+        "SearchContextCostPerQuery", "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams",
+    ),
+}  # fmt: skip
+
+_SAME: Final[Mapping[str, tuple[str, str]]] = {
+    "CustomStreamWrapper": (f"{_HERE}.wrapper", "CustomStreamWrapper"),
+    "anthropic_messages": ("headrace.speaking", "aanthropic_messages"),  # there it is a coroutine function
+    "ResponseAPIUsage": ("headrace.served", "ResponseUsage"),
+    "ResponsesAPIStreamingIterator": ("headrace.streams", "AsyncStream"),
+    "SyncResponsesAPIStreamingIterator": ("headrace.streams", "Stream"),
+    "supports_temperature": (f"{_HERE}.questions", "supports_temperature"),
+}
+"""What has another name here."""
+
+_EXCEPTIONS: Final = {
+    name: ("headrace.errors", name)
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.HeadraceError)
+}
+
+_NOT_THEIRS: Final = frozenset({"install_as_litellm", "Settings", "settings", "providers", "register_provider", "Event", "Timeouts"})
+
+NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    **{name: ("headrace", name) for name in vars(headrace)["__all__"] if name not in _NOT_THEIRS},
+    **_EXCEPTIONS,
+    **{name: (home, name) for home, group in _OWN.items() for name in group},
+    **_SAME,
+}
+"""Every name, and the module and attribute that it is."""
+
+_ANY: Final = ("*",)
+
+PATHS: Final[Mapping[str, tuple[str, ...]]] = {
+    "litellm": _ANY,
+    "litellm.main": _ANY,
+    "litellm.utils": _ANY,
+    "litellm.types": (),
+    "litellm.types.utils": _ANY,
+    "litellm.types.router": _ANY,
+    "litellm.types.completion": _ANY,
+    "litellm.types.guardrails": ("GuardrailEventHooks",),
+    "litellm.types.caching": ("LiteLLMCacheType",),
+    "litellm.types.llms": (),
+    "litellm.types.llms.openai": _ANY,
+    "litellm.types.llms.base": ("BaseLiteLLMOpenAIResponseObject",),
+    "litellm.types.llms.vertex_ai": ("PartType",),
+    "litellm.types.responses": (),
+    "litellm.types.responses.main": ("OutputFunctionToolCall",),
+    "litellm.exceptions": (*_EXCEPTIONS, *_OWN[f"{_HERE}.more_errors"]),
+    "litellm.router": ("Router",),
+    "litellm.cost_calculator": ("completion_cost", "cost_per_token", "get_response_cost_from_hidden_params"),
+    "litellm.constants": ("MAX_CALLBACKS",),
+    "litellm._version": ("version",),
+    "litellm._logging": _OWN[f"{_HERE}.logs"],
+    "litellm.caching": _OWN[f"{_HERE}.caching"],
+    "litellm.caching.caching": _OWN[f"{_HERE}.caching"],
+    "litellm.caching.dual_cache": ("DualCache",),
+    "litellm.caching.in_memory_cache": ("InMemoryCache",),
+    "litellm.anthropic": (),
+    "litellm.anthropic.messages": ("create", "acreate"),
+    "litellm.anthropic_interface": (),
+    "litellm.anthropic_interface.messages": ("create", "acreate"),
+    "litellm.google_genai": _CONTENT,
+    "litellm.responses": (),
+    "litellm.responses.main": (*_RESPONSES, *(f"a{name}" for name in _RESPONSES), "ResponsesAPIResponse"),
+    "litellm.responses.streaming_iterator": ("ResponsesAPIStreamingIterator", "SyncResponsesAPIStreamingIterator"),
+    "litellm.integrations": (),
+    "litellm.integrations.custom_logger": ("CustomLogger",),
+    "litellm.integrations.custom_batch_logger": ("CustomBatchLogger",),
+    "litellm.integrations.custom_guardrail": ("CustomGuardrail", "log_guardrail_information"),
+    "litellm.llms": (),
+    "litellm.llms.custom_llm": ("CustomLLM", "CustomLLMError"),
+    "litellm.litellm_core_utils": (),
+    "litellm.litellm_core_utils.core_helpers": ("safe_deep_copy", "_FINISH_REASON_MAP"),
+    "litellm.litellm_core_utils.get_llm_provider_logic": ("get_llm_provider",),
+    "litellm.litellm_core_utils.get_model_cost_map": ("get_model_cost_map",),
+    "litellm.litellm_core_utils.get_supported_openai_params": ("get_supported_openai_params",),
+    "litellm.litellm_core_utils.json_validation_rule": ("validate_schema",),
+    "litellm.litellm_core_utils.litellm_logging": ("Logging",),
+    "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.litellm_core_utils.thread_pool_executor": ("executor",),
+    "litellm.litellm_core_utils.token_counter": ("token_counter",),
+    "litellm.proxy": (),
+    "litellm.proxy._types": ("UserAPIKeyAuth",),
+}
+"""Every path, and the names under it; `*` for all there are."""
+
+_AT: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
+    (path, name): ("headrace.speaking", ours)
+    for path in ("litellm.anthropic.messages", "litellm.anthropic_interface.messages")
+    for name, ours in (("create", "anthropic_messages"), ("acreate", "aanthropic_messages"))
+} | {("litellm", "openai"): ("openai", "")}
+"""What a name means at one path."""
+
+BOTH: Final = frozenset(("litellm", name) for name in ("responses",))
+"""Functions that have the name of a module below: importing that does not take their place."""
+
+_SHOWN_ERRORS: Final = frozenset({
+    "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
+    "BudgetExceededError", "ContentPolicyViolationError", "ContextWindowExceededError", "ImageFetchError", "InternalServerError",
+    "InvalidRequestError", "JSONSchemaValidationError", "NotFoundError", "OpenAIError", "RateLimitError", "RouterRateLimitError",
+    "ServiceUnavailableError", "UnprocessableEntityError", "UnsupportedParamsError",
+})  # fmt: skip
+"""Exceptions that `dir(litellm)` names: aider refuses to start when there are others."""
+
+
+def home_of(path: str, name: str) -> tuple[str, str] | None:
+    """The module and attribute that `path.name` is; the attribute is empty for the module itself."""
+    if found := _AT.get((path, name)):
+        return found
+    within = PATHS.get(path, ())
+    return NAMES.get(name) if name in within or within == _ANY else None
+
+
+def listed(path: str) -> frozenset[str]:
+    """What `dir` of a module tells."""
+    within = NAMES if PATHS[path] == _ANY else PATHS[path]
+    if path != "litellm":
+        return frozenset(within)
+    return frozenset(name for name in within if not name.endswith("Error") or name in _SHOWN_ERRORS)
+
+
+_INSTEAD: Final[Mapping[str, str]] = {
+    "ocr": "send the document to a chat model as a file part",
+    "aocr": "send the document to a chat model as a file part",
+    "proxy_server": "the gateway is headrace's own",
+    "create_assistants": "assistants are not offered; use responses",
+    "acreate_assistants": "assistants are not offered; use responses",
+    "get_assistants": "assistants are not offered; use responses",
+    "create_fine_tuning_job": "fine-tuning is not offered; use the provider's own SDK",
+    "video_generation": "videos are not offered; use the provider's own SDK",
+}
+
+
+def missing(path: str, name: str) -> str:
+    """What to say about a name that is not there."""
+    close = difflib.get_close_matches(name, NAMES, 1, 0.8)
+    instead = _INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else "use headrace's own API, or litellm itself")
+    return f"{path}.{name} is not part of what headrace offers in litellm's name: {instead}"

@@ -1,0 +1,206 @@
+"""What litellm's programs ask without calling: whose a model is, what it can do, what it takes, which keys are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from headrace.calls import CallOptions, ChatOptions, EmbeddingOptions
+from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
+from headrace.models.facts import catalogue
+from headrace.models.info import supports
+from headrace.providers.catalog import Provider, catalog, find_base_url, find_key, resolve
+
+OPENAI_CHAT_COMPLETION_PARAMS: Final = sorted(
+    set(ChatOptions.__annotations__) - set(CallOptions.__annotations__) | {"stream", "extra_headers"}
+)
+
+
+def get_llm_provider(
+    model: str, custom_llm_provider: str | None = None, api_base: str | None = None, api_key: str | None = None, litellm_params: Any = None
+) -> tuple[str, str, str | None, str | None]:
+    """(the provider's own name for the model, the provider, its key, its address). Raises BadRequestError for a name of nobody's."""
+    try:
+        found = resolve(model, custom_llm_provider=custom_llm_provider, base_url=api_base)
+    except BadRequestError as error:
+        raise BadRequestError(f"LLM Provider NOT provided. Pass model as 'provider/{model}'. {error.message}", model, "") from None
+    provider = found.provider
+    openai_like = provider.dialect == "openai_chat" and provider.name != "openai"
+    address = api_base or (find_base_url(provider, os.environ) or provider.base_url or None if openai_like else None)
+    return found.model, provider.name, api_key or (find_key(provider, os.environ) if openai_like else None), address
+
+
+def _provider(model: str, custom_llm_provider: str | None) -> Provider | None:
+    try:
+        return resolve(model, custom_llm_provider=custom_llm_provider).provider
+    except HeadraceError:
+        return None
+
+
+def get_supported_openai_params(
+    model: str, custom_llm_provider: str | None = None, request_type: str = "chat_completion", **_: Any
+) -> list[str] | None:
+    """Parameters in OpenAI's words that a model's provider is not known to refuse; None for a provider that nobody knows."""
+    provider = _provider(model, custom_llm_provider)
+    if provider is None:
+        return None
+    if request_type == "embeddings":
+        return sorted(set(EmbeddingOptions.__annotations__) - set(CallOptions.__annotations__))
+    refused = {name for quirk in provider.quirks if not quirk.models for name in (*quirk.refuse, *quirk.drop)}
+    if catalogue.find(model, provider.name) is not None and not supports("reasoning", model, custom_llm_provider):
+        refused |= {"reasoning_effort"}
+    offered = [*OPENAI_CHAT_COMPLETION_PARAMS, *(["thinking"] if provider.dialect == "anthropic_messages" else [])]
+    return [name for name in offered if name not in refused]
+
+
+def get_optional_params(model: str, custom_llm_provider: str | None = None, **options: Any) -> dict[str, Any]:
+    """The options that were given; what a provider makes of them is the dialect's affair, at the call."""
+    known = (*OPENAI_CHAT_COMPLETION_PARAMS, "thinking")
+    return {name: value for name, value in options.items() if value is not None and name in known}
+
+
+def _ability(name: str) -> Callable[..., bool]:
+    def ask(model: str, custom_llm_provider: str | None = None, **_: Any) -> bool:
+        return supports(name, model, custom_llm_provider)
+
+    ask.__name__ = ask.__qualname__ = f"supports_{name}"
+    ask.__doc__ = f"Whether a model is known for {name.replace('_', ' ')}. False for a model that nobody has described."
+    return ask
+
+
+supports_function_calling = _ability("function_calling")
+supports_vision = _ability("vision")
+supports_response_schema = _ability("response_schema")
+supports_reasoning = _ability("reasoning")
+supports_tool_choice = _ability("tool_choice")
+supports_pdf_input = _ability("pdf_input")
+supports_audio_input = _ability("audio_input")
+supports_audio_output = _ability("audio_output")
+supports_prompt_caching = _ability("prompt_caching")
+supports_parallel_function_calling = _ability("parallel_function_calling")
+supports_system_messages = _ability("system_messages")
+supports_web_search = _ability("web_search")
+
+
+def supports_temperature(model: str, custom_llm_provider: str | None = None) -> bool:
+    return "temperature" in (get_supported_openai_params(model, custom_llm_provider) or ())
+
+
+def validate_environment(
+    model: str | None = None, api_key: str | None = None, api_base: str | None = None, api_version: str | None = None
+) -> dict[str, Any]:
+    """Whether the key that a model needs is in the environment, and which variables would hold it."""
+    provider = _provider(model or "", None)
+    if provider is None or api_key or not provider.needs_key or find_key(provider, os.environ):
+        return {"keys_in_environment": provider is not None, "missing_keys": []}
+    return {"keys_in_environment": False, "missing_keys": list(provider.key_envs[:1])}
+
+
+def check_valid_key(model: str, api_key: str) -> bool:
+    """Whether a call with the key is let in: one is made."""
+    from headrace.api import completion  # late: the one question here that calls
+
+    try:
+        completion(model, [{"role": "user", "content": "Hey, how's it going?"}], api_key=api_key, max_tokens=10)
+    except AuthenticationError:
+        return False
+    except HeadraceError:
+        return True
+    return True
+
+
+def get_model_cost_map(url: str = "") -> dict[str, Any]:
+    """All that is known of models; nothing is fetched."""
+    return catalogue.table()
+
+
+def get_valid_models(check_provider_endpoint: bool = False, custom_llm_provider: str | None = None) -> list[str]:
+    """Models of the providers whose key is in the environment."""
+    known = [row.name for row in catalog() if row.needs_key and find_key(row, os.environ)]
+    return [name for house in known if custom_llm_provider in (None, house) for name in _by_provider().get(house, ())]
+
+
+def get_response_cost_from_hidden_params(hidden_params: Any) -> float | None:
+    cost: float | None = hidden_params.get("response_cost") if hasattr(hidden_params, "get") else None
+    return cost
+
+
+def get_secret_bool(secret_name: str, default_value: bool | None = None) -> bool | None:
+    value = os.environ.get(secret_name.removeprefix("os.environ/"), "").strip().lower()
+    return {"true": True, "false": False}.get(value, default_value)
+
+
+def load_credentials_from_list(kwargs: dict[str, Any]) -> None:
+    """Named credentials belong to LiteLLM's proxy; there are none to fill in."""
+
+
+def validate_and_fix_thinking_param(thinking: Any) -> Any:
+    """`thinking` with `budgetTokens` under its proper name."""
+    if not isinstance(thinking, Mapping) or "budgetTokens" not in thinking:
+        return thinking
+    return {"budget_tokens" if name == "budgetTokens" else name: value for name, value in thinking.items()}
+
+
+def responses_api_bridge_check(model: str, custom_llm_provider: str, **_: Any) -> tuple[dict[str, Any], str]:
+    """(facts, the provider's name for the model): no chat is sent as a response unless it is asked for."""
+    return dict(catalogue.find(model, custom_llm_provider) or {}), model
+
+
+class ProviderConfigManager:
+    """litellm's table of transformations; a dialect does their work here."""
+
+    @staticmethod
+    def get_provider_responses_api_config(provider: Any = None, model: str | None = None) -> None:
+        return None
+
+
+def exception_type(model: str = "", original_exception: Any = None, custom_llm_provider: str = "", *_: Any, **__: Any) -> Any:
+    """Raise an exception of anybody's as one of ours; its status decides."""
+    from headrace.dialects.failures import read_error  # late: for programs that sort exceptions of their own
+    from headrace.errors import APIConnectionError, error_of  # late as well
+    from headrace.wire import Headers, HttpResponse  # late as well
+
+    if isinstance(original_exception, HeadraceError):
+        raise original_exception
+    status = getattr(original_exception, "status_code", None)
+    if not isinstance(status, int):
+        raise APIConnectionError(str(original_exception), custom_llm_provider, model)
+    response = HttpResponse(status, Headers(), str(original_exception).encode())
+    raise error_of(read_error(response, provider=custom_llm_provider, model=model))
+
+
+def _by_provider() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, facts in catalogue.table().items():
+        found.setdefault(str(facts.get("litellm_provider") or ""), []).append(name)
+    return found
+
+
+def _embedders() -> list[str]:
+    return [name for name, facts in catalogue.table().items() if facts.get("mode") == "embedding"]
+
+
+def _houses() -> list[Any]:
+    from headrace.compat.litellm.values import LlmProviders  # late: an enumeration of all providers
+
+    return list(LlmProviders)
+
+
+_TABLES: Final[Mapping[str, Callable[[], Any]]] = {
+    "model_cost": lambda: catalogue.table(),
+    "model_list": lambda: [name for name in catalogue.table() if name != "sample_spec"],
+    "models_by_provider": _by_provider,
+    "all_embedding_models": _embedders,
+    "provider_list": _houses,
+    "openai_compatible_providers": lambda: [row.name for row in catalog() if row.dialect == "openai_chat" and row.name != "openai"],
+}
+
+
+def __getattr__(name: str) -> Sequence[Any] | Mapping[str, Any]:
+    """Tables are made when somebody asks."""
+    if name not in _TABLES:
+        raise AttributeError(name)
+    made: Any = _TABLES[name]()
+    globals()[name] = made
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,119 @@
+"""Texts as tokens and back, messages cut to fit, functions as tools: litellm's helpers around a call."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import msgspec
+
+from headrace.compat.litellm.more_errors import JSONSchemaValidationError
+from headrace.errors import ConfigurationError
+from headrace.models.counting import encoding_of, token_counter
+from headrace.models.info import find
+
+
+def _toktok() -> Any:
+    try:
+        import toktok  # type: ignore[import-untyped]  # late: an optional package with its vocabularies inside
+    except ImportError:
+        raise ConfigurationError('token ids need one more package: pip install "headrace[tokens]"') from None
+    return toktok
+
+
+def _theirs(package: str) -> Any:
+    """A package that the program brings along, as it would for litellm."""
+    try:
+        return import_module(package)
+    except ImportError:
+        raise ConfigurationError(f"this needs the package {package}: pip install {package}") from None
+
+
+class Encoding:
+    """Token ids of one vocabulary."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return list(_toktok().encode(text, self.name))
+
+    def decode(self, tokens: Sequence[int], **_: Any) -> str:
+        return str(_toktok().decode(list(tokens), self.name))
+
+
+encoding: Final = Encoding("cl100k_base")
+
+
+def _tokenizer(model: str, custom: Any) -> Any:
+    return custom["tokenizer"] if isinstance(custom, dict) else custom or Encoding(encoding_of(model))
+
+
+def encode(model: str = "", text: str = "", custom_tokenizer: Any = None) -> list[int]:
+    """Token ids of a text."""
+    found = _tokenizer(model, custom_tokenizer).encode(text)
+    return list(getattr(found, "ids", found))
+
+
+def decode(model: str = "", tokens: Sequence[int] = (), custom_tokenizer: Any = None) -> str:
+    """The text of token ids."""
+    return str(_tokenizer(model, custom_tokenizer).decode(list(tokens)))
+
+
+def create_pretrained_tokenizer(identifier: str, revision: str = "main", auth_token: str | None = None) -> dict[str, Any]:
+    """A tokenizer of Hugging Face's, for `custom_tokenizer`; needs the package `tokenizers`, and fetches with it."""
+    made = _theirs("tokenizers").Tokenizer.from_pretrained(identifier, revision=revision, token=auth_token)
+    return {"type": "huggingface_tokenizer", "tokenizer": made}
+
+
+def create_tokenizer(json: str) -> dict[str, Any]:
+    return {"type": "huggingface_tokenizer", "tokenizer": _theirs("tokenizers").Tokenizer.from_str(json)}
+
+
+def trim_messages(
+    messages: Sequence[Any], model: str | None = None, trim_ratio: float = 0.75, max_tokens: int | None = None, **_: Any
+) -> Any:
+    """The system's messages and the newest of the others, as many as fit into `max_tokens`, else into a share of the model's window."""
+    window = (find(model) or {}).get("max_input_tokens") if model and max_tokens is None else None
+    most = max_tokens if max_tokens is not None else int(window * trim_ratio) if window else None
+    if most is None:
+        return list(messages)
+    first = [message for message in messages if message.get("role") == "system"]
+    kept: list[Any] = []
+    for message in reversed([message for message in messages if message.get("role") != "system"]):
+        if kept and token_counter(model or "", messages=[*first, message, *kept]) > most:
+            break
+        kept.insert(0, message)
+    return [*first, *kept]
+
+
+_JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+
+
+def function_to_dict(function: Callable[..., Any]) -> dict[str, Any]:
+    """A Python function as a tool's description, from its signature and docstring."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    properties = {name: {"type": _JSON_TYPES.get(parameter.annotation, "string")} for name, parameter in parameters.items()}
+    required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"name": function.__name__, "description": inspect.getdoc(function) or "", "parameters": schema}
+
+
+def validate_schema(schema: Any, response: str) -> None:
+    """Raises JSONSchemaValidationError where `response` is not JSON of the schema; needs the package `jsonschema`."""
+    checker = _theirs("jsonschema")
+    try:
+        checker.validate(msgspec.json.decode(response), schema)
+    except (msgspec.DecodeError, checker.ValidationError):
+        raise JSONSchemaValidationError("", "", response, str(schema)) from None
+
+
+def safe_deep_copy(data: Any) -> Any:
+    """A copy as deep as it can be made."""
+    try:
+        return copy.deepcopy(data)
+    except Exception:  # locks, clients, streams
+        return copy.copy(data)

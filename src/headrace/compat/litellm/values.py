@@ -1,0 +1,151 @@
+"""Enumerations and plain values under litellm's names."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, Literal, TypeAlias
+
+from headrace.compat.litellm.stand_in import VERSION
+from headrace.objects import EmbeddingResponse, ImageResponse, JsonObject, ModelResponse, ModelResponseStream, TextCompletionResponse
+from headrace.providers.catalog import catalog
+from headrace.served import ResponseItem, ResponsesAPIStreamingResponse
+
+version: Final = VERSION
+MAX_CALLBACKS: Final = 100
+
+_FINISH_REASON_MAP: Final = {
+    "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls", "STOP": "stop", "MAX_TOKENS": "length",
+    "SAFETY": "content_filter", "content_filtered": "content_filter", "COMPLETE": "stop", "eos_token": "stop",
+}  # fmt: skip
+
+
+class _Text(str, enum.Enum):  # noqa: UP042  # litellm's are of this kind
+    """A text that is an enumeration's member."""
+
+
+LlmProviders = _Text("LlmProviders", {row.name.upper().replace("-", "_"): row.name for row in catalog()})  # type: ignore[call-overload]
+LlmProvidersSet: Final = {row.name for row in catalog()}
+
+_CALLS: Final = (
+    "completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding", "image_generation",
+    "aimage_generation", "moderation", "amoderation", "transcription", "atranscription", "speech", "aspeech", "rerank", "arerank",
+    "responses", "aresponses", "anthropic_messages", "generate_content", "agenerate_content", "image_edit", "aimage_edit",
+)  # fmt: skip
+CallTypes = _Text("CallTypes", {name: name for name in _CALLS})  # type: ignore[call-overload]
+CallTypesLiteral: TypeAlias = str
+
+
+class GuardrailEventHooks(_Text):
+    pre_call = "pre_call"
+    post_call = "post_call"
+    during_call = "during_call"
+    logging_only = "logging_only"
+    pre_mcp_call = "pre_mcp_call"
+    during_mcp_call = "during_mcp_call"
+
+
+_EVENTS: Final = (
+    "created", "in_progress", "queued", "completed", "failed", "incomplete", "output_item.added", "output_item.done", "content_part.added",
+    "content_part.done", "output_text.delta", "output_text.done", "output_text.annotation.added", "refusal.delta", "refusal.done",
+    "reasoning_summary_text.delta", "reasoning_summary_text.done", "reasoning_summary_part.added", "reasoning_text.delta",
+    "function_call_arguments.delta", "function_call_arguments.done",
+)  # fmt: skip
+ResponsesAPIStreamEvents = _Text(  # type: ignore[call-overload]
+    "ResponsesAPIStreamEvents",
+    {("RESPONSE_" if "." not in name and name != "queued" else "") + name.replace(".", "_").upper(): f"response.{name}" for name in _EVENTS}
+    | {"ERROR": "error"},
+)
+
+
+class _Event(type):
+    """Events are one class here; each of litellm's is told by its `type`."""
+
+    says: str
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, ResponsesAPIStreamingResponse) and instance.type == cls.says
+
+
+def _event(name: str, says: str) -> Any:
+    return _Event(name, (), {"says": says, "__module__": "litellm.types.llms.openai"})
+
+
+OutputTextDeltaEvent = _event("OutputTextDeltaEvent", "response.output_text.delta")
+RefusalDeltaEvent = _event("RefusalDeltaEvent", "response.refusal.delta")
+ReasoningSummaryTextDeltaEvent = _event("ReasoningSummaryTextDeltaEvent", "response.reasoning_summary_text.delta")
+ResponseCompletedEvent = _event("ResponseCompletedEvent", "response.completed")
+ResponseIncompleteEvent = _event("ResponseIncompleteEvent", "response.incomplete")
+ResponseFailedEvent = _event("ResponseFailedEvent", "response.failed")
+ErrorEvent = _event("ErrorEvent", "error")
+
+
+class _Call(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, ResponseItem) and instance.type == "function_call"
+
+
+class ResponseFunctionToolCall(metaclass=_Call):
+    """An item of Responses that calls a function."""
+
+
+OutputFunctionToolCall = ResponseFunctionToolCall
+
+
+class _Policy(JsonObject):
+    """Counts by kind of failure; what is not given reads as None."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return None
+
+
+class RetryPolicy(_Policy):
+    """`TimeoutErrorRetries=3`, …: for `Router(retry_policy=…)`."""
+
+
+class AllowedFailsPolicy(_Policy):
+    """`InternalServerErrorAllowedFails=5`, …: for `Router(allowed_fails_policy=…)`."""
+
+
+class GenericLiteLLMParams(_Policy):
+    """Options of a deployment; what is not given reads as None."""
+
+
+LiteLLM_Params = Deployment = GenericLiteLLMParams
+
+
+class ChoiceLogprobs(JsonObject):
+    _parts = (("content", JsonObject.wrap, True),)
+
+    content: Any = None
+
+
+class ServerToolUse(JsonObject):
+    web_search_requests: int | None = None
+
+
+class UserAPIKeyAuth(_Policy):
+    """Whose key LiteLLM's proxy was shown; for annotations."""
+
+
+BaseLiteLLMOpenAIResponseObject = JsonObject
+ModelResponseBase = JsonObject
+CompletionTokensDetailsWrapper = PromptTokensDetailsWrapper = JsonObject
+LLMResponseTypes: TypeAlias = ModelResponse | ModelResponseStream | EmbeddingResponse | TextCompletionResponse | ImageResponse
+ChatCompletionModality = Literal["text", "audio"]
+
+Mapping_: TypeAlias = dict[str, Any]
+"""litellm's typed dictionaries: dictionaries, which any of these names makes from keywords."""
+
+AllMessageValues = OpenAIMessageContent = ChatCompletionUserMessage = ChatCompletionSystemMessage = Mapping_
+ChatCompletionAssistantMessage = ChatCompletionToolMessage = ChatCompletionDeveloperMessage = Mapping_
+ChatCompletionToolCallFunctionChunk = ChatCompletionToolCallChunk = ChatCompletionToolParam = Mapping_
+ChatCompletionToolParamFunctionChunk = ChatCompletionTextObject = ChatCompletionImageObject = Mapping_
+ChatCompletionAnnotation = ChatCompletionMessageParam = ChatCompletionUserMessageParam = Mapping_
+ChatCompletionSystemMessageParam = ChatCompletionAssistantMessageParam = ChatCompletionAudioParam = Mapping_
+AnthropicThinkingParam = ChatCompletionPredictionContentParam = OpenAIWebSearchOptions = Mapping_
+ChatCompletionThinkingBlock = ChatCompletionCachedContent = StandardLoggingPayload = PartType = Mapping_
+DeploymentTypedDict = ModelInfo = CostPerToken = SearchContextCostPerQuery = LiteLLMParamsTypedDict = Mapping_
+ResponseTextConfig = ResponsesAPIOptionalRequestParams = ChatCompletionTokenLogprob = Mapping_
+ResponseInputParam: TypeAlias = str | list[Any]

@@ -1,0 +1,102 @@
+"""Layers stand around every call, direct or by a Router: each may watch it, change it, or answer in its place."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeAlias
+
+from headrace.calls import Call
+from headrace.models.prices import Beside
+from headrace.ports import Ports
+
+Handler: TypeAlias = Callable[[Ports, Call], Coroutine[Any, Any, Any]]
+"""Answers a call: with an object, or with a stream's chunks."""
+
+Layer: TypeAlias = Callable[[Ports, Call, Handler, bool], Coroutine[Any, Any, Any]]
+"""(ports, call, who answers, whether that is a Router) → the answer. Awaits nothing but its ports and who answers."""
+
+_layers: tuple[Layer, ...] = ()
+
+
+def install(layer: Layer) -> None:
+    """Put `layer` around every call from now on, inside those that are there. A second time changes nothing."""
+    global _layers
+    if layer not in _layers:
+        _layers = (*_layers, layer)
+
+
+def remove(layer: Layer) -> None:
+    global _layers
+    _layers = tuple(other for other in _layers if other is not layer)
+
+
+def around(handler: Handler, *, routed: bool = False) -> Handler:
+    """`handler` with all layers around it: itself where there are none."""
+    for layer in reversed(_layers):
+        handler = partial(_through, layer, handler, routed)
+    return handler
+
+
+def _through(layer: Layer, handler: Handler, routed: bool, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:
+    return layer(ports, call, handler, routed)
+
+
+OnOver: TypeAlias = Callable[[list[Any], BaseException | None], None]
+"""(all chunks that were handed out, what ended the stream): None for its proper end, GeneratorExit for a caller who left."""
+
+
+class Watched:
+    """A stream's chunks on their way to the caller; tells once how the stream ended."""
+
+    __slots__ = ("_chunks", "_on_over", "_seen", "_told", "ready")
+
+    def __init__(self, chunks: Any, on_over: OnOver) -> None:
+        self._chunks = chunks
+        self._on_over = on_over
+        self._seen: list[Any] = []
+        self._told = False
+        self.ready: deque[Any] = deque()
+
+    @property
+    def hidden(self) -> Beside:
+        return self._chunks.hidden  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._chunks.usage  # type: ignore[no-any-return]
+
+    @property
+    def count(self) -> int:
+        return self._chunks.count  # type: ignore[no-any-return]
+
+    @property
+    def over(self) -> bool:
+        return self._told
+
+    async def fill(self) -> bool:
+        """Wait until a chunk is ready. False at the proper end."""
+        try:
+            more = bool(self._chunks.ready) or await self._chunks.fill()
+        except BaseException as error:
+            self._tell(error)
+            raise
+        if not more:
+            self._tell(None)
+            return False
+        while self._chunks.ready:
+            chunk = self._chunks.ready.popleft()
+            self._seen.append(chunk)
+            self.ready.append(chunk)
+        return True
+
+    def close(self) -> None:
+        ended = self._chunks.over and not self._chunks.ready
+        self._chunks.close()
+        self._tell(None if ended else GeneratorExit())
+
+    def _tell(self, error: BaseException | None) -> None:
+        if not self._told:
+            self._told = True
+            self._on_over(self._seen, error)
