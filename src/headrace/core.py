@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Struct
 
 from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
 from headrace.counted import COUNT, counted_here
+from headrace.destinations import Destination, destination
 from headrace.dialects.base import FrameReader, Target
 from headrace.dialects.mistral import in_one_text
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import (
-    AuthenticationError,
     BadRequestError,
-    ConfigurationError,
     HeadraceError,
     Kind,
     error_of,
     failure_of,
 )
-from headrace.fingerprint import fingerprint
 from headrace.framing import SseReader
 from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
-from headrace.providers.auth import headers_for
 from headrace.providers.catalog import (
     Provider,
-    catalog,
-    find_base_url,
-    find_key,
-    missing_base_url,
-    missing_key,
-    placed,
-    resolve,
-    split_url,
 )
-from headrace.providers.hybrids import PLAIN, enveloped, filled, split_query
+from headrace.providers.hybrids import PLAIN, enveloped, filled
 from headrace.providers.quirks import apply
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
@@ -52,187 +39,8 @@ if TYPE_CHECKING:
     from headrace.dialects.forms import Formed
     from headrace.dialects.serve import Served
     from headrace.dialects.translate import Translation
-    from headrace.providers.cloud_auth import Signer
 
 OPENAI: Final = "openai_chat"
-
-
-class Destination(Struct, frozen=True, eq=False):
-    """Where an attempt goes: a provider's row, one of its models, an address and the headers that open it."""
-
-    provider: Provider
-    model: str
-    base_url: str
-    headers: HeaderPairs
-    defaults: Mapping[str, Json] = {}
-    """Body parameters that stand unless the caller gives his own."""
-    options: Mapping[str, Any] = {}
-    """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
-    account: str = ""
-    """Same account, same quota: derived from key, address and model."""
-    query: Mapping[str, str] = {}
-    """Of every request: what the address came with, and the version of the API."""
-    signer: Signer | None = None
-    """Signs every request with a cloud's credentials, where no key opens the way."""
-    deployment: str = ""
-    """The Router's, whose answers are kept there."""
-
-    def __repr__(self) -> str:
-        return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
-
-    @property
-    def credential(self) -> str:
-        """Same credential at the same place: whoever refuses one call for it refuses all."""
-        return f"{self.base_url}|{self.account.rpartition('|')[2]}"
-
-    @property
-    def host(self) -> str:
-        return split_url(self.base_url).netloc.rpartition("@")[2]
-
-
-def destination(model: str, control: Mapping[str, Any]) -> Destination:
-    """Resolve a model's name and its credentials: argument first, then the environment.
-
-    Raises BadRequestError for an unknown provider, AuthenticationError for a missing key, both naming the fix.
-    """
-    base_url = control.get("base_url") or control.get("api_base")
-    key = control.get("api_key")
-    provider, organization = control.get("custom_llm_provider"), control.get("organization")
-    _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
-    if control.get("mock_response") is not None:
-        base_url, key = base_url or "http://mock.invalid/v1", key or "mock"
-    headers = _merged(control.get("headers"), control.get("extra_headers"))
-    to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
-    if to.provider.unspoken:
-        raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)
-    if to.provider.auth.sign:
-        opened = _in_cloud(to, key, base_url, control)
-    else:
-        key = find_key(to.provider, os.environ) if key is None else key
-        opened = _opened(to, key, base_url or find_base_url(to.provider, os.environ), _versions(to.provider, control))
-    return _with_fields(opened, os.environ) if opened.provider.fields else opened
-
-
-def _texts(**named: Any) -> None:
-    """Raises ConfigurationError for what is given and no text."""
-    for name, value in named.items():
-        if value is not None and not isinstance(value, str):
-            raise ConfigurationError(f"{name} must be a string, got {shape(value)}")
-
-
-class _Versions(NamedTuple):
-    """Which version of its API a provider is asked for, as the caller says and as the environment does; empty for none."""
-
-    asked: str
-    usual: str
-
-    def of(self, provider: Provider, address: Mapping[str, str]) -> str:
-        """The one that holds: the caller's, the address's, the environment's, the row's."""
-        usual = self.usual if provider.version.env else ""
-        return self.asked or address.get(provider.version.query, "") or usual or provider.version.default
-
-
-def _versions(provider: Provider, control: Mapping[str, Any]) -> _Versions:
-    asked = control.get("api_version")
-    if asked is not None and not isinstance(asked, str):
-        raise ConfigurationError(f"api_version must be a string such as '2024-10-21', got {shape(asked)}")
-    return _Versions(asked or "", next((value for name in provider.version.env if (value := os.environ.get(name, "").strip())), ""))
-
-
-def _with_fields(to: Destination, environment: Mapping[str, str]) -> Destination:
-    found = {field: next(filter(None, map(environment.get, names.split(","))), "") for field, names in to.provider.fields.items()}
-    said = {field: value for field, value in found.items() if value}
-    return msgspec.structs.replace(to, defaults={**said, **to.defaults})
-
-
-def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Mapping[str, Any]) -> Destination:
-    """The way to a provider that takes a key, or a signature made with its cloud's credentials."""
-    from headrace.providers import cloud_auth  # late: only clouds need it
-
-    given = cloud_auth.given(to.provider, to.model, control, os.environ)
-    if key is None and not given.own:
-        key = find_key(to.provider, os.environ)
-    options, key = cloud_auth.exchanged(to.provider, given.options, key)
-    versions = _versions(to.provider, control)
-    base_url = base_url or find_base_url(to.provider, given.environment) or (to.provider.keyed_base_url if key else None)
-    if key or not (base_url or to.provider.base_url):
-        return _opened(to, key, base_url, versions)
-    signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, options, given.environment)
-    return _opened(to, None, base_url, versions, signer)
-
-
-def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
-    merged: dict[str, str] = {}
-    for given in headers:
-        if given is None:
-            continue
-        if not isinstance(given, Mapping):
-            raise BadRequestError(f"extra_headers must be a mapping of names to texts, got {shape(given)}")
-        merged |= {str(name): str(value) for name, value in given.items()}
-    return tuple(merged.items())
-
-
-class _Resolved(Struct, frozen=True, eq=False):
-    provider: Provider
-    model: str
-    explicit: bool
-    """Whether the caller named an address of his own: then a key is not insisted on."""
-    headers: HeaderPairs
-
-    def __repr__(self) -> str:
-        return f"<_Resolved {self.provider.name}/{self.model}>"
-
-
-@lru_cache(maxsize=1024)
-def _resolved(
-    model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs, revision: int
-) -> _Resolved:
-    """The way to a model's provider; `revision` is the catalogue's, so that a provider registered later is seen."""
-    _checked(base_url)
-    found = resolve(model, custom_llm_provider=provider, base_url=base_url)
-    if organization:
-        headers = (("openai-organization", organization), *headers)
-    return _Resolved(found.provider, found.model, base_url is not None, headers)
-
-
-@lru_cache(maxsize=1024)
-def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Versions, signer: Signer | None = None) -> Destination:
-    address = base_url or to.provider.base_url
-    if not address:
-        raise ConfigurationError(missing_base_url(to.provider))
-    _checked(address)
-    address, query = split_query(address)
-    address = to.provider.address(address)
-    provider, model = to.provider.variant(to.model, address, versions.of(to.provider, query))
-    address = provider.address(address)
-    if version := versions.of(provider, query):
-        query |= {provider.version.query: version}
-    if not key and provider.needs_key and not to.explicit and signer is None:
-        raise AuthenticationError(missing_key(provider), provider.name, model)
-    headers = (("content-type", "application/json"), *provider.headers.items(), *headers_for(provider, key), *to.headers)
-    account = f"{address}|{model}|{fingerprint(key or '') if signer is None else signer.identity}"
-    return Destination(placed(provider, address), model, address, _last_wins(headers), account=account, query=query, signer=signer)
-
-
-def _checked(base_url: str | None) -> None:
-    """Raises ConfigurationError for what cannot be an address."""
-    if base_url is None:
-        return
-    parts = split_url(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigurationError(
-            f"base_url must begin with http:// or https:// and name a host, got {shape(base_url)}; e.g. https://api.openai.com/v1"
-        )
-    try:
-        parts.port  # noqa: B018  # urllib looks at it only when asked
-    except ValueError:
-        raise ConfigurationError("base_url has a port that is no number from 0 to 65535; e.g. http://127.0.0.1:8000/v1") from None
-    if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
-        raise ConfigurationError("base_url holds spaces or characters that no address can carry: write them as %20 and the like")
-
-
-def _last_wins(pairs: HeaderPairs) -> HeaderPairs:
-    return tuple({name.lower(): (name.lower(), value) for name, value in pairs}.values())
 
 
 def write(call: Call, to: Destination, translation: Translation | Served | Formed | None = None) -> HttpRequest:

@@ -10,7 +10,8 @@ from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 import headrace
 from headrace.calls import CHAT as CHATTING
 from headrace.calls import prepare
-from headrace.core import _translation, destination, write
+from headrace.core import _translation, write
+from headrace.destinations import destination
 
 VERSION = "2025-04-01-preview"
 

@@ -9,7 +9,7 @@ import pytest
 from tests.client.upstream import Client, Reply, Seen, Upstream
 
 import headrace
-from headrace.core import destination
+from headrace.destinations import destination
 
 DOCUMENTS = ["Paris is in France", {"text": "Oslo is in Norway"}, {"city": "Rome"}]
 TEXTS = ["Paris is in France", "Oslo is in Norway", '{"city":"Rome"}']

@@ -60,7 +60,7 @@ def test_a_chat_is_asked_and_answered(client: Client, upstream: Upstream) -> Non
 
 
 def test_the_address_is_googles_and_the_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headrace.core import destination
+    from headrace.destinations import destination
 
     monkeypatch.setenv("GOOGLE_API_KEY", "from-the-environment")
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)

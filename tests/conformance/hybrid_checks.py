@@ -13,7 +13,8 @@ from conformance import anthropic_checks
 from conformance.checks import differences
 from conformance.corpus import Exchange, everything
 from headrace.calls import CHAT, EMBEDDINGS, prepare
-from headrace.core import Destination, _translation, destination, write
+from headrace.core import _translation, write
+from headrace.destinations import Destination, destination
 from headrace.dialects import load
 from headrace.dialects.base import Target
 from headrace.dialects.packing import PACKINGS

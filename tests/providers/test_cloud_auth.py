@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from headrace.bridge import complete
-from headrace.core import destination
+from headrace.destinations import destination
 from headrace.errors import AuthenticationError, ConfigurationError, HeadraceError, Kind, Timeout
 from headrace.providers import cloud_auth
 from headrace.providers.catalog import Auth, Evidence, Provider, catalog

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from headrace.core import destination
+from headrace.destinations import destination
 from headrace.dialects import NAMES
 from headrace.dialects.forms import form_of
 from headrace.errors import BadRequestError

@@ -18,7 +18,7 @@ from headrace.cli.options import dotenv, own_variables
 from headrace.cli.reach import list_models
 from headrace.cli.terminal import hide, note, pretty, say, write_json, write_table
 from headrace.config_file import read_file
-from headrace.core import Destination, destination
+from headrace.destinations import Destination, destination
 from headrace.errors import ConfigurationError, HeadraceError, NotFoundError
 from headrace.providers.catalog import Provider, find_key
 from headrace.routing.plan import Deployment, read_deployment

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import click
 
-from headrace import api, core
+from headrace import api, destinations
 from headrace.cli.terminal import hide
 from headrace.dotenv import parse
 from headrace.errors import ConfigurationError, HeadraceError
@@ -82,8 +82,8 @@ class Target:
     def embed(self, texts: Sequence[str]) -> EmbeddingResponse:
         return api.embedding(self.model, texts, **self.control, **self.parameters)
 
-    def destination(self) -> core.Destination:
-        return core.destination(self.model, self.control)
+    def destination(self) -> destinations.Destination:
+        return destinations.destination(self.model, self.control)
 
 
 def chat_target(*, model: str | None, base_url: str | None, timeout: float | None) -> Target:

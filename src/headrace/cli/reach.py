@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from headrace.bridge import complete
-from headrace.core import Destination, explain
+from headrace.core import explain
+from headrace.destinations import Destination
 from headrace.dialects.openai_chat import read_error
 from headrace.errors import APIResponseValidationError, HeadraceError, error_of
 from headrace.ports import Transport

@@ -27,7 +27,8 @@ from headrace.calls import (
     whole_number,
 )
 from headrace.continuing import Continuing
-from headrace.core import Destination, bound, destination, fetch, open_stream, requests_for, retries_of
+from headrace.core import bound, fetch, open_stream, requests_for, retries_of
+from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.layers.around import around
