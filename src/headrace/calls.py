@@ -79,6 +79,9 @@ class CloudOptions(TypedDict, total=False):
     """The token, or the path of the file that holds the current one."""
     aws_sts_endpoint: str | None
     aws_bedrock_runtime_endpoint: str | None
+    model_id: str | None
+    """What stands in Bedrock's address instead of the model's name, which then only tells the family: the ARN of an inference profile or
+    of provisioned throughput."""
     vertex_project: str | None
     vertex_location: str | None
     vertex_credentials: str | Mapping[str, Any] | None

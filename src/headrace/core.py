@@ -75,8 +75,8 @@ def _place(call: Call, to: Destination, operation: str) -> str:
     """
     own = to.provider.own_path(operation, stream=call.stream)
     if "://" in own:
-        return filled(own, to.model, call.place, keep="/") if to.base_url == to.provider.base_url else ""
-    return to.base_url + filled(own, to.model, call.place) if own else ""
+        return filled(own, to.place or to.model, call.place, keep="/") if to.base_url == to.provider.base_url else ""
+    return to.base_url + filled(own, to.place or to.model, call.place) if own else ""
 
 
 def _path(call: Call, to: Destination) -> str:
@@ -141,7 +141,7 @@ def _translation(call: Call, to: Destination) -> Translation | Served | Formed |
         raise BadRequestError(f"{to.provider.name} has no {call.operation.name.replace('_', ' ')}", to.model, to.provider.name)
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
     return translate(dialect, target, call.operation.name, plain(_body(call, to, control)), control)
 
 
@@ -155,7 +155,7 @@ def _served(call: Call, to: Destination) -> Served:
     spoken = caller if caller in to.provider.speaks else to.provider.dialect
     body: dict[str, Json] = {"model": to.model, **_standing(to.defaults, caller), **call.body}
     finish = partial(apply, to.provider, operation="chat", drop_params=bool(control.get("drop_params")))
-    target = Target(to.provider.name, to.model, to.base_url, to.headers)
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, place=to.place)
     return serve(caller, spoken, target, msgspec.json.decode(encode(body)), control, stream=call.stream, finish=finish)
 
 
@@ -187,7 +187,7 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
 
     control = {**to.options, **call.control} if to.options else call.control
     body = plain(_body(call, to, control)) | dict(_extra_body(control) or {})
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI)
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
     return Formed(form_of(call.operation.name, form), target, body, call.operation.name)
 
 

@@ -52,6 +52,8 @@ class Destination(Struct, frozen=True, eq=False):
     """Signs every request with a cloud's credentials, where no key opens the way."""
     deployment: str = ""
     """The Router's, whose answers are kept there."""
+    place: str = ""
+    """What stands in the address instead of the model's name, where that only tells the family."""
 
     def __repr__(self) -> str:
         return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
@@ -81,6 +83,8 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
     if to.provider.unspoken:
         raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)
+    if control.get("model_id") is not None and to.provider.auth.sign != "aws":
+        raise ConfigurationError(f"model_id is Bedrock's, and {to.provider.name} has no place for it: write {to.provider.name}/ and the id")
     if to.provider.auth.sign:
         opened = _in_cloud(to, key, base_url, control)
     else:
@@ -132,9 +136,9 @@ def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Map
     versions = _versions(to.provider, control)
     base_url = base_url or find_base_url(to.provider, given.environment) or (to.provider.keyed_base_url if key else None)
     if key or not (base_url or to.provider.base_url):
-        return _opened(to, key, base_url, versions)
+        return _opened(to, key, base_url, versions, place=given.place)
     signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, options, given.environment)
-    return _opened(to, None, base_url, versions, signer)
+    return _opened(to, None, base_url, versions, signer, given.place)
 
 
 def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
@@ -172,7 +176,9 @@ def _resolved(
 
 
 @lru_cache(maxsize=1024)
-def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Versions, signer: Signer | None = None) -> Destination:
+def _opened(
+    to: _Resolved, key: str | None, base_url: str | None, versions: _Versions, signer: Signer | None = None, place: str = ""
+) -> Destination:
     address = base_url or to.provider.base_url
     if not address:
         raise ConfigurationError(missing_base_url(to.provider))
@@ -186,8 +192,9 @@ def _opened(to: _Resolved, key: str | None, base_url: str | None, versions: _Ver
     if not key and provider.needs_key and not to.explicit and signer is None:
         raise AuthenticationError(missing_key(provider), provider.name, model)
     headers = (("content-type", "application/json"), *provider.headers.items(), *headers_for(provider, key), *to.headers)
-    account = f"{address}|{model}|{fingerprint(key or '') if signer is None else signer.identity}"
-    return Destination(placed(provider, address), model, address, _last_wins(headers), account=account, query=query, signer=signer)
+    account = f"{address}|{place or model}|{fingerprint(key or '') if signer is None else signer.identity}"
+    pairs = _last_wins(headers)
+    return Destination(placed(provider, address), model, address, pairs, account=account, query=query, signer=signer, place=place)
 
 
 def _checked(base_url: str | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.client.upstream import Client, Reply, Upstream
 
 import headrace
+from headrace.destinations import destination
 from headrace.dialects.bedrock_converse.eventstream import event, exception
 from headrace.providers import cloud_auth
 
@@ -236,3 +237,54 @@ def test_refused_credentials_are_looked_for_anew(client: Client, bedrock: Upstre
         else:
             assert client.chat(**options).choices[0].message.content == "hello"
     assert [seen.headers["authorization"].partition("Credential=")[2][:7] for seen in bedrock.seen] == ["AKIDOLD", "AKIDNEW"]
+
+
+PROFILE = "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/a1b2c3"
+PROFILE_PATH = "/model/arn%3Aaws%3Abedrock%3Aus-west-2%3A123456789012%3Aapplication-inference-profile%2Fa1b2c3"
+FAMILY = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+def test_a_model_id_stands_in_the_address_and_the_model_tells_the_family(client: Client, bedrock: Upstream) -> None:
+    told = client.chat("hi", model=FAMILY, model_id=PROFILE, reasoning_effort="low", api_key="k")
+    assert told.model == FAMILY.removeprefix("bedrock/")
+    [seen] = bedrock.seen
+    assert seen.path == f"{PROFILE_PATH}/converse"
+    assert seen.body["additionalModelRequestFields"]["thinking"]["type"] == "enabled"  # known of Claude, not of a profile
+    assert "model_id" not in str(seen.body)
+
+
+def test_a_model_id_stands_in_the_address_of_invoke_and_of_embeddings(client: Client, bedrock: Upstream) -> None:
+    bedrock.answer(Reply({"embedding": [0.5], "inputTextTokenCount": 1}))
+    client.call("embedding", "bedrock/amazon.titan-embed-text-v2:0", "hi", model_id=PROFILE, api_key="k")
+    bedrock.answer(Reply({"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}],
+                          "model": "c", "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}))  # fmt: skip
+    client.chat("hi", model=FAMILY.replace("/", "/invoke/"), model_id=PROFILE, api_key="k")
+    assert [seen.path for seen in bedrock.seen] == [f"{PROFILE_PATH}/invoke"] * 2
+
+
+def test_a_deployment_has_its_model_id_and_its_own_account(client: Client, bedrock: Upstream) -> None:
+    params = {"model": FAMILY, "base_url": bedrock.url, "api_key": "k"}
+    router = headrace.Router([{"model_name": "claude", "litellm_params": {**params, "model_id": PROFILE}}])
+    assert client.call("completion", "claude", [{"role": "user", "content": "hi"}], on=router).choices[0].message.content == "hello"
+    assert bedrock.seen[0].path == f"{PROFILE_PATH}/converse"
+    plain, profile = destination(FAMILY, params), destination(FAMILY, {**params, "model_id": PROFILE})
+    assert plain.account != profile.account
+
+
+def test_a_model_id_says_the_region() -> None:
+    to = destination(FAMILY, {"api_key": "k", "model_id": PROFILE})
+    assert to.base_url == "https://bedrock-runtime.us-west-2.amazonaws.com"
+    assert destination(FAMILY, {"api_key": "k", "model_id": PROFILE, "aws_region_name": "eu-west-1"}).base_url.count("eu-west-1") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "told"),
+    [
+        ("openai/gpt-5", "x", "model_id is Bedrock's, and openai has no place for it"),
+        (FAMILY, 3, "model_id must be a non-empty string, got the int 3"),
+    ],
+)
+def test_a_model_id_that_cannot_be_is_refused(client: Client, upstream: Upstream, model: str, given: Any, told: str) -> None:
+    with pytest.raises(headrace.ConfigurationError, match=told):
+        client.chat("hi", model=model, model_id=given, api_key="k")
+    assert not upstream.seen

@@ -253,7 +253,7 @@ def test_only_the_clouds_own_options_count() -> None:
     found = given(row(), "m", control, {"A": "b"})
     assert dict(found.options) == KEYS
     assert found.own
-    assert given(row("google"), "m", control, {}) == ((("vertex_project", "p"),), {"VERTEXAI_PROJECT": "p"}, False)
+    assert given(row("google"), "m", control, {}) == ((("vertex_project", "p"),), {"VERTEXAI_PROJECT": "p"}, False, "")
 
 
 def test_a_place_is_no_credential() -> None:

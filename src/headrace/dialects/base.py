@@ -30,6 +30,8 @@ class Target:
     source: str = ""
     """The dialect the request was read from, where it was another: then what `extra` says below the top level is written only where
     both dialects are known to share the word."""
+    place: str = ""
+    """What stands in the address instead of the model's name, where that only tells the family."""
 
 
 class FrameReader(Protocol):

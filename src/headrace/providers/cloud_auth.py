@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -147,6 +147,8 @@ class Given(NamedTuple):
     """The environment as the options change it: what names an address."""
     own: bool
     """Whether the options name credentials, so that a key in the environment is not meant."""
+    place: str = ""
+    """What stands in the address instead of the model's name; empty for the name itself."""
 
 
 _NAMES: Final = frozenset(CloudOptions.__annotations__)
@@ -189,17 +191,20 @@ def given(provider: Provider, model: str, control: Mapping[str, Any], environmen
     named = {name: control[name] for name in _NAMES & control.keys() if name.startswith(_PREFIXES[scheme])}
     named = {name: _checked(name, value) for name, value in named.items() if value is not None}
     found = {name: environment[variable] for name, variable in _FOUND.get(scheme, ()) if environment.get(variable)}
-    options = {**found, **named, **_place(scheme, model, named)}
+    place = "" if control.get("model_id") is None else _checked("model_id", control["model_id"])
+    options = {**found, **named, **_region_named(scheme, (place, model), named)}
     said = {_VARIABLES[name]: value for name, value in options.items() if name in _VARIABLES}
     if scheme == "google" and not any(environment.get(name) for name in PROJECT_VARIABLES):
         said = {PROJECT_VARIABLES[0]: _project(options.get("vertex_credentials") or environment.get(_GOOGLE_FILE)), **said}
     environment = {**environment, **said} if said else environment
-    return Given(tuple(sorted(options.items())), environment, bool(named.keys() - _PLACES))
+    return Given(tuple(sorted(options.items())), environment, bool(named.keys() - _PLACES), place)
 
 
-def _place(scheme: str, model: str, named: Mapping[str, Any]) -> dict[str, str]:
-    """The region that the model's name says, where no option does."""
-    region = region_of(model) if scheme == "aws" and "aws_region_name" not in named else ""
+def _region_named(scheme: str, ids: Sequence[str], named: Mapping[str, Any]) -> dict[str, str]:
+    """The region that the first of `ids` says, where no option does."""
+    if scheme != "aws" or "aws_region_name" in named:
+        return {}
+    region = next(filter(None, map(region_of, ids)), "")
     return {"aws_region_name": region} if region else {}
 
 

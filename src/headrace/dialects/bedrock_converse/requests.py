@@ -198,7 +198,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
     end = "converse-stream" if request.stream else "converse"
-    url = f"{target.base_url}/model/{quote(model_id(target.model), safe='')}/{end}"
+    url = f"{target.base_url}/model/{quote(target.place or model_id(target.model), safe='')}/{end}"
     return HttpRequest("POST", url, headers, msgspec.json.encode(write_body(request, target)))
 
 
