@@ -47,6 +47,7 @@ _HOME = {
     "headrace.providers.catalog": ("providers", "register_provider"),
     "headrace.rebuild": ("stream_chunk_builder",),
     "headrace.routing.events": ("Event",),
+    "headrace.runtime.caches": ("Cache",),
     "headrace.served": (
         "AnthropicMessage", "DeleteResponseResult", "GenerateContentResponse", "ResponseItemList", "ResponsesAPIResponse",
         "ResponsesAPIStreamingResponse",

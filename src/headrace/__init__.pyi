@@ -300,6 +300,9 @@ from headrace.rebuild import (
 from headrace.routing.events import (
     Event as Event,
 )
+from headrace.runtime.caches import (
+    Cache as Cache,
+)
 from headrace.served import (
     AnthropicMessage as AnthropicMessage,
 )

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 from headrace.bridge import complete
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
 from headrace.core import direct
-from headrace.layers.around import around
+from headrace.errors import ConfigurationError
+from headrace.layers.around import RouterLayer, around
 from headrace.limits.store import Store
 from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Worlds
@@ -108,6 +109,17 @@ def _store(**address: Any) -> Store:
     return redis_store(**address)
 
 
+def _cache(**arguments: Any) -> RouterLayer:
+    from headrace.runtime.caches import Cache  # late: who caches nothing needs no store
+
+    try:
+        return Cache(**arguments)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"cache_kwargs: {error}".replace("Cache.__init__() got an unexpected keyword argument", "there is no")
+        ) from None
+
+
 class Router(router.Router):
     """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
 
@@ -118,6 +130,7 @@ class Router(router.Router):
 
     worlds: ClassVar[Worlds] = _worlds
     stores: ClassVar[Callable[..., Store]] = staticmethod(_store)
+    caches: ClassVar[Callable[..., RouterLayer]] = staticmethod(_cache)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:

@@ -126,6 +126,10 @@ class CallOptions(CloudOptions, total=False):
     api_version: str | None
     mock_response: Any
     """Answers in the provider's place: a text, a mapping in OpenAI's form, or an exception to raise."""
+    cache: Mapping[str, Any] | None
+    """What a cache may do with this call: `no-cache`, `no-store`, `ttl`, `s-maxage` (both in seconds), `namespace`, `use-cache`."""
+    caching: bool | None
+    """False leaves the cache out of it."""
     metadata: Mapping[str, Any] | None
     """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
 
@@ -242,7 +246,7 @@ _NEVER_SENT: Final = frozenset({
     "shared_session", "use_litellm_proxy", "verbose",
 })  # fmt: skip
 
-_FOR_LAYERS: Final = frozenset({"cache", "caching", "litellm_call_id", "litellm_metadata", "logger_fn", "no-log"})
+_FOR_LAYERS: Final = frozenset({"litellm_call_id", "litellm_metadata", "logger_fn", "no-log"})
 """What layers around a call may look at; never sent either."""
 
 

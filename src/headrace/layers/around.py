@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from headrace.calls import Call
 from headrace.models.prices import Beside
@@ -16,6 +16,15 @@ Handler: TypeAlias = Callable[[Ports, Call], Coroutine[Any, Any, Any]]
 
 Layer: TypeAlias = Callable[[Ports, Call, Handler, bool], Coroutine[Any, Any, Any]]
 """(ports, call, who answers, whether that is a Router) → the answer. Awaits nothing but its ports and who answers."""
+
+
+class RouterLayer(Protocol):
+    """A layer of one Router's own, inside those that stand around every call."""
+
+    async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
+        """known_as: the one name of a call's model, whatever its aliases."""
+        ...
+
 
 _layers: tuple[Layer, ...] = ()
 

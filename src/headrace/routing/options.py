@@ -84,6 +84,14 @@ class RouterOptions(TypedDict, total=False):
     redis_port: int | str | None
     redis_password: str | None
     redis_db: int | str | None
+    cache: Any
+    """A `headrace.Cache`: whoever asks the same again is given the answer again."""
+    cache_responses: bool | None
+    """The same with a cache made here: in the store that `redis_url` names, else in memory."""
+    cache_kwargs: Mapping[str, Any] | None
+    """Arguments for that `headrace.Cache`."""
+    caching_groups: Sequence[Sequence[str]] | None
+    """Groups whose answers stand for each other's: `[("gpt", "gpt-cheap")]`."""
     set_verbose: bool | None
     debug_level: str | None
     on_event: Hook | None
@@ -115,6 +123,11 @@ class Settings(Struct, frozen=True):
     lenient: bool
     store: Mapping[str, Any]
     """Where limits are shared; empty when they are not."""
+    cache: Any
+    cache_arguments: Mapping[str, Any] | None
+    """For a cache to be made; None for none."""
+    cached_as: Mapping[str, str]
+    """Groups by another's name in the cache."""
     on_event: Hook | None
 
     def retries_for(self, group: str) -> RetryPolicy:
@@ -175,6 +188,9 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         any_tag=bool(options.get("tag_filtering_match_any", True)),
         lenient=bool(options.get("ignore_invalid_deployments")),
         store=_store(options),
+        cache=_cache(options),
+        cache_arguments=_cache_arguments(options),
+        cached_as=_cached_as(options.get("caching_groups", ())),
         on_event=_hook(options.get("on_event")),
     )
 
@@ -251,6 +267,32 @@ def _store(options: Mapping[str, Any]) -> dict[str, Any]:
             "a store that is shared needs redis_url or redis_host; redis_port, redis_password and redis_db add to them"
         )
     return found
+
+
+def _cache(options: Mapping[str, Any]) -> Any:
+    given = options.get("cache")
+    if given is not None and not callable(getattr(given, "answer", None)):
+        raise ConfigurationError(f"cache must be a headrace.Cache, got {shape(given)}")
+    return given
+
+
+def _cache_arguments(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """For the cache that `cache_responses` asks for, in the store that shares the limits unless told otherwise."""
+    if not options.get("cache_responses") or options.get("cache") is not None:
+        return None
+    given = _mapping("cache_kwargs", options.get("cache_kwargs", {}))
+    store = {} if "type" in given else _store(options)
+    return {**({"type": "redis"} | store if store else {}), **given}
+
+
+def _cached_as(groups: Any) -> dict[str, str]:
+    if (
+        not isinstance(groups, Sequence)
+        or isinstance(groups, str)
+        or any(not isinstance(some, Sequence | set | frozenset) or isinstance(some, str) for some in groups)
+    ):
+        raise ConfigurationError(f"caching_groups must be a list of tuples of group names, got {shape(groups)}")
+    return {str(name): min(map(str, some)) for some in groups for name in some}
 
 
 def _hook(given: Any) -> Hook | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias, Unpack
 
@@ -31,7 +31,7 @@ from headrace.core import bound, fetch, open_stream, requests_for, retries_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
-from headrace.layers.around import around
+from headrace.layers.around import Handler, RouterLayer, around
 from headrace.limits import (
     Ask,
     Availability,
@@ -149,6 +149,8 @@ class Router(Face, Speaking):
     worlds: ClassVar[Worlds]
     stores: ClassVar[Callable[..., Store]]
     """Opens the store at an address: `url`, `host`, `port`, `password`, `db`."""
+    caches: ClassVar[Callable[..., RouterLayer]]
+    """Makes the `headrace.Cache` of `cache_kwargs`."""
 
     def __init__(
         self,
@@ -181,21 +183,37 @@ class Router(Face, Speaking):
         """Groups with members whose price is known."""
         self._budgets: set[str] = set()
         """Scopes that count money."""
+        self._layers: tuple[RouterLayer, ...] = _layers(settings, type(self).caches)
+        """What stands around every call, the innermost first."""
         self.set_model_list(model_list)
 
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
         call = prepare(operation, model, prompt, stream, options, place)
-        answer = await around(self._call, routed=True)(self._worlds.suspending(), call)
+        answer = await around(self._answer, routed=True)(self._worlds.suspending(), call)
         return AsyncStream(answer) if stream else answer
 
     def _blocking(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
         call = prepare(operation, model, prompt, stream, options, place)
-        answer = complete(around(self._call, routed=True)(self._worlds.blocking(), call))
+        answer = complete(around(self._answer, routed=True)(self._worlds.blocking(), call))
         return Stream(answer) if stream else answer
+
+    # ---- what stands around a call -----------------------------------------------------------------------------------
+
+    def _answer(self, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:
+        """A call through all layers, the outermost first."""
+        handler: Handler = self._call
+        for layer in self._layers:
+            handler = partial(layer.answer, handler, self._known_as)
+        return handler(ports, call)
+
+    def _known_as(self, call: Call) -> str:
+        """What a call's model is known by in the cache: by one name, whatever its aliases."""
+        name = self._plan.aliases.get(call.model, call.model)
+        return self._settings.cached_as.get(name, name)
 
     # ---- the way of a call -------------------------------------------------------------------------------------------
 
@@ -691,6 +709,16 @@ class Router(Face, Speaking):
     def __repr__(self) -> str:
         groups = ", ".join(f"{name!r} {len(members)}" for name, members in self._plan.groups.items())
         return f"<Router {groups}>"
+
+
+def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
+    """The layers that the settings ask for, the innermost first."""
+    layers: list[RouterLayer] = []
+    if settings.cache is not None:
+        layers.append(settings.cache)
+    elif settings.cache_arguments is not None:
+        layers.append(caches(**{name: resolved(value, name, os.environ) for name, value in settings.cache_arguments.items()}))
+    return tuple(layers)
 
 
 def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable[..., Limiter]:

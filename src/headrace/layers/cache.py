@@ -1,0 +1,159 @@
+"""Answers given again: the same call within an answer's life costs nothing. A cache that fails costs nothing either: the call is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from headrace.calls import Call, shape
+from headrace.errors import BadRequestError
+from headrace.layers.around import Handler
+from headrace.layers.entries import Recorded, pack, unpack
+from headrace.layers.keys import REPEATABLE, call_key
+from headrace.ports import Ports
+from headrace.routing.events import warn
+
+LARGEST: Final = 8 * 1024 * 1024
+"""Bytes of one answer; a larger one is not kept."""
+REST: Final = 5.0
+"""Seconds for which a store that failed is left alone, so that a dead one does not hold up every call."""
+
+
+class Found(Struct, frozen=True):
+    value: bytes
+    age: float
+    """Seconds since it was kept."""
+
+
+class CacheStore(Protocol):
+    """Where answers are kept. May raise anything: the call is made all the same."""
+
+    async def get(self, ports: Ports, key: str) -> Found | None: ...
+    async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None: ...
+
+
+class Control(Struct, frozen=True):
+    """What one call says about the cache."""
+
+    reads: bool = True
+    writes: bool = True
+    ttl: float | None = None
+    """Seconds its answer is kept; None for the cache's own."""
+    oldest: float | None = None
+    """Seconds a kept answer may be old; None for its whole life."""
+    namespace: str | None = None
+
+
+_WORDS: Final = frozenset({"no-cache", "no-store", "ttl", "s-maxage", "s-max-age", "namespace", "use-cache"})
+
+
+def read_control(control: Mapping[str, Any], *, default_on: bool = True) -> Control:
+    """LiteLLM's words: `cache={…}` and `caching`. Raises BadRequestError that names what it does not understand."""
+    said = control.get("cache", {})
+    if not isinstance(said, Mapping):
+        raise BadRequestError(f"cache must be a mapping such as {{'no-cache': True}}, got {shape(said)}")
+    if unknown := sorted(map(str, said.keys() - _WORDS)):
+        raise BadRequestError(f"cache has no {unknown[0]!r}; known: {', '.join(sorted(_WORDS))}")
+    caching = control.get("caching")
+    on = caching if caching is not None else default_on or bool(said.get("use-cache"))
+    ttl = _seconds(said, "ttl")
+    namespace = said.get("namespace")
+    if namespace is not None and not isinstance(namespace, str):
+        raise BadRequestError(f"cache['namespace'] must be a text, got {shape(namespace)}")
+    return Control(
+        reads=bool(on) and not said.get("no-cache"),
+        writes=bool(on) and not said.get("no-store") and ttl != 0,
+        ttl=ttl,
+        oldest=_seconds(said, "s-maxage" if "s-maxage" in said else "s-max-age"),
+        namespace=namespace,
+    )
+
+
+def _seconds(said: Mapping[str, Any], name: str) -> float | None:
+    value = said.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise BadRequestError(f"cache[{name!r}] must be a number of seconds of at least 0, got {shape(value)}")
+    return float(value)
+
+
+class ResponseCache:
+    """Keeps answers in a store and gives them again. Not built directly: `headrace.Cache` chooses the store."""
+
+    def __init__(
+        self, store: CacheStore, *, ttl: float, namespace: str = "", default_on: bool = True, operations: frozenset[str] = REPEATABLE
+    ) -> None:
+        self._store = store
+        self._ttl = ttl
+        self._namespace = namespace
+        self._default_on = default_on
+        self._operations = operations
+        self._rests_until = 0.0
+        self._warned = False
+
+    async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
+        """The kept answer of the same call, else the handler's, which is kept.
+
+        known_as: what the model is known by here, aliases resolved.
+        """
+        control = read_control(call.control, default_on=self._default_on)
+        key = self._key(call, known_as(call), control)
+        if key is None:
+            return await handler(ports, call)
+        if control.reads and (kept := await self._find(ports, call, key, control)) is not None:
+            return kept
+        answer = await handler(ports, call)
+        return await self._kept(ports, call, key, control, answer) if control.writes else answer
+
+    def _key(self, call: Call, name: str, control: Control) -> str | None:
+        if call.operation.name not in self._operations or not (control.reads or control.writes):
+            return None
+        key = call_key(call, name)
+        namespace = self._namespace if control.namespace is None else control.namespace
+        return f"{namespace}:{key}" if key is not None and namespace else key
+
+    async def _find(self, ports: Ports, call: Call, key: str, control: Control) -> Any:
+        if self._resting(ports):
+            return None
+        try:
+            found = await self._store.get(ports, key)
+            if found is None or (control.oldest is not None and found.age > control.oldest):
+                return None
+            return unpack(found.value, call.operation, stream=call.stream, key=key)
+        except Exception as error:  # whatever a store raises, or holds: the call is made
+            self._failed(ports, error)
+            return None
+
+    async def _kept(self, ports: Ports, call: Call, key: str, control: Control, answer: Any) -> Any:
+        """The answer, kept; a stream is kept at its end."""
+        keep = partial(self._keep, ports, key, control.ttl)
+        hidden = answer.hidden if call.stream else answer._hidden_params
+        hidden["cache_hit"], hidden["cache_key"] = False, key
+        if call.stream:
+            return Recorded(answer, keep, LARGEST)
+        await keep(pack(answer))
+        return answer
+
+    async def _keep(self, ports: Ports, key: str, ttl: float | None, value: bytes) -> None:
+        if self._resting(ports) or len(value) > LARGEST:
+            return
+        try:
+            await self._store.set(ports, key, value, self._ttl if ttl is None else ttl)
+        except Exception as error:  # whatever a store raises: the answer is there
+            self._failed(ports, error)
+
+    def _resting(self, ports: Ports) -> bool:
+        return ports.clock.now() < self._rests_until
+
+    def _failed(self, ports: Ports, error: Exception) -> None:
+        self._rests_until = ports.clock.now() + REST
+        if not self._warned:
+            self._warned = True
+            warn(f"{self!r} does not work ({type(error).__name__}); calls are made without it")
+
+    def __repr__(self) -> str:
+        return f"<Cache {self._store!r}>"

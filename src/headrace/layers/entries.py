@@ -1,0 +1,149 @@
+"""Answers as they are kept: packed into bytes, and unpacked into objects that nobody else holds. A stream keeps its chunks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Generic
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import Operation, encode
+from headrace.models.prices import Beside
+from headrace.objects import JsonObject
+from headrace.streams import C
+
+_TOLD: Final = ("custom_llm_provider", "model", "model_id", "model_group")
+"""What is still true of an answer when it is given again."""
+
+
+class Entry(Struct, frozen=True):
+    """One answer: its body, or the chunks of its stream."""
+
+    beside: dict[str, Any]
+    usage: Any = None
+    body: msgspec.Raw = msgspec.Raw(b"null")
+    chunks: list[msgspec.Raw] = []
+
+
+_decoder: Final = msgspec.json.Decoder(Entry)
+
+
+def pack(answer: JsonObject) -> bytes:
+    hidden = answer._hidden_params
+    return encode(Entry(_told(hidden), _usage(hidden), msgspec.Raw(encode(answer.model_dump()))))
+
+
+def pack_chunks(chunks: Sequence[msgspec.Raw], hidden: Mapping[str, Any]) -> bytes:
+    return encode(Entry(_told(hidden), _usage(hidden), chunks=list(chunks)))
+
+
+def _told(hidden: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: hidden[name] for name in _TOLD if name in hidden}
+
+
+def _usage(hidden: Any) -> Any:
+    usage = getattr(hidden, "usage", None)
+    return usage.model_dump() if isinstance(usage, JsonObject) else usage
+
+
+def unpack(packed: bytes, operation: Operation, *, stream: bool, key: str) -> Any:
+    """The answer again, at no cost: an object, or a stream's chunks. Raises msgspec.DecodeError for what was not packed here."""
+    entry = _decoder.decode(packed)
+    hidden = Beside({**entry.beside, "additional_headers": {}, "api_base": None, "cache_hit": True, "cache_key": key, "response_cost": 0.0})
+    hidden.usage = entry.usage
+    if stream and operation.chunk is not None:
+        return Replayed(entry.chunks, operation.chunk.wrap, hidden)
+    answer = operation.response.wrap(msgspec.json.decode(entry.body, type=dict[str, Any]))
+    answer._hidden_params = hidden
+    return answer
+
+
+class Replayed(Generic[C]):
+    """A kept stream's chunks, handed out one by one as they were."""
+
+    __slots__ = ("_rest", "_wrap", "count", "hidden", "ready")
+
+    def __init__(self, chunks: Sequence[msgspec.Raw], wrap: Callable[[dict[str, Any]], C], hidden: Beside) -> None:
+        self._rest = deque(chunks)
+        self._wrap = wrap
+        self.hidden = hidden
+        self.ready: deque[C] = deque()
+        self.count = 0
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        usage: dict[str, Any] | None = self.hidden.usage
+        return usage
+
+    @property
+    def over(self) -> bool:
+        return not self._rest
+
+    async def fill(self) -> bool:
+        if not self.ready and self._rest:
+            chunk = self._wrap(msgspec.json.decode(self._rest.popleft()))
+            chunk._hidden_params = self.hidden
+            self.count += 1
+            self.ready.append(chunk)
+        return bool(self.ready)
+
+    def close(self) -> None:
+        self._rest.clear()
+        self.ready.clear()
+
+
+class Recorded(Generic[C]):
+    """A stream on its way to the caller, kept once it has come to its proper end; a cut or abandoned one is not."""
+
+    __slots__ = ("_chunks", "_keep", "_kept", "_left", "ready")
+
+    def __init__(self, chunks: Any, keep: Callable[[bytes], Awaitable[None]], largest: int) -> None:
+        """largest: bytes of chunks that are kept; a longer stream only passes through."""
+        self._chunks = chunks
+        self._keep: Callable[[bytes], Awaitable[None]] | None = keep
+        self._kept: list[msgspec.Raw] = []
+        self._left = largest
+        self.ready: deque[C] = deque()
+
+    @property
+    def hidden(self) -> Beside:
+        return self._chunks.hidden  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._chunks.usage  # type: ignore[no-any-return]
+
+    @property
+    def count(self) -> int:
+        return self._chunks.count  # type: ignore[no-any-return]
+
+    @property
+    def over(self) -> bool:
+        return bool(self._chunks.over)
+
+    async def fill(self) -> bool:
+        chunks = self._chunks
+        if chunks.ready or await chunks.fill():
+            while chunks.ready:
+                self._pass_on(chunks.ready.popleft())
+            return True
+        keep, self._keep = self._keep, None
+        if keep is not None:
+            await keep(pack_chunks(self._kept, self.hidden))
+        return False
+
+    def _pass_on(self, chunk: C) -> None:
+        if self._keep is not None:
+            written = encode(chunk.model_dump())  # now: what the caller does with the chunk is his own
+            self._left -= len(written)
+            self._kept.append(msgspec.Raw(written))
+            if self._left < 0:
+                self._keep = None
+                self._kept.clear()
+        self.ready.append(chunk)
+
+    def close(self) -> None:
+        self._keep = None
+        self._chunks.close()

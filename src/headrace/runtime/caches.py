@@ -1,0 +1,202 @@
+"""`headrace.Cache`: answers kept in memory, in a file, or in Valkey and Redis."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from headrace.calls import shape, whole_number
+from headrace.errors import ConfigurationError
+from headrace.layers.cache import CacheStore, Found, ResponseCache
+from headrace.layers.keys import REPEATABLE
+from headrace.layers.memory import MemoryStore
+from headrace.ports import Ports
+from headrace.runtime.aside import aside
+from headrace.runtime.redis_address import Address, address_of, client_at
+
+PREFIX: Final = "headrace:1:cache"
+"""Of every key: the number is that of their form."""
+PATIENCE: Final = 2.0
+"""Seconds a store may take."""
+DIRECTORY: Final = ".headrace_cache"
+
+
+class Cache(ResponseCache):
+    """Answers given again, for a Router: `Router(model_list, cache=Cache("disk", ttl=3600))`.
+
+    type: "local" (in memory), "disk" (one SQLite file) or "redis" (also Valkey). ttl: seconds an answer is kept.
+    max_entries, max_bytes: of "local"; max_bytes of "disk" as well. url, or host, port, password, db: of "redis".
+    namespace: callers with different ones share nothing. mode: "default_on", or "default_off" for calls that ask for it.
+    supported_call_types: LiteLLM's names of the calls that are kept. Raises ConfigurationError that names the argument.
+    """
+
+    def __init__(
+        self,
+        type: str = "local",
+        *,
+        ttl: float | None = None,
+        namespace: str | None = None,
+        mode: str = "default_on",
+        max_entries: int = 10_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        disk_cache_dir: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        password: str | None = None,
+        db: int | str | None = None,
+        default_in_memory_ttl: float | None = None,
+        default_in_redis_ttl: float | None = None,
+        supported_call_types: Sequence[str] | None = None,
+    ) -> None:
+        kind = str(getattr(type, "value", type))  # litellm's LiteLLMCacheType is an enumeration
+        entries = whole_number("max_entries", max_entries, least=1)
+        bound = whole_number("max_bytes", max_bytes, least=1)
+        makers: Mapping[str, Callable[[], CacheStore]] = {
+            "local": lambda: MemoryStore(max_entries=entries, max_bytes=bound),
+            "disk": lambda: DiskStore(disk_cache_dir or DIRECTORY, max_bytes=bound),
+            "redis": lambda: RedisCacheStore(address_of(url, host=host, port=port, password=password, db=db)),
+        }
+        if kind not in makers:
+            raise ConfigurationError(f"a cache's type must be one of {', '.join(makers)}; got {shape(type)}")
+        for life in (ttl, default_in_redis_ttl if kind == "redis" else default_in_memory_ttl, 600.0):
+            if life is not None:
+                break
+        if isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life < float("inf"):
+            raise ConfigurationError(f"ttl must be a positive number of seconds, got {shape(life)}")
+        mode = str(getattr(mode, "value", mode))
+        if mode not in ("default_on", "default_off"):
+            raise ConfigurationError(f"a cache's mode must be 'default_on' or 'default_off', got {shape(mode)}")
+        super().__init__(
+            makers[kind](),
+            ttl=float(life),
+            namespace=namespace or "",
+            default_on=mode == "default_on",
+            operations=_kept(supported_call_types),
+        )
+
+
+_CALLS: Final[Mapping[str, str]] = {
+    "completion": "chat", "text_completion": "completions", "embedding": "embeddings", "rerank": "rerank", "responses": "responses",
+    "moderation": "moderations", "anthropic_messages": "messages", "generate_content": "generate_content",
+}  # fmt: skip
+"""LiteLLM's names of calls, and our operations; with an `a` before them the same."""
+
+
+def _kept(names: Sequence[str] | None) -> frozenset[str]:
+    if names is None:
+        return REPEATABLE
+    calls = [name if name in _CALLS else str(name).removeprefix("a") for name in names]
+    for name, call in zip(names, calls, strict=True):
+        if call not in _CALLS:
+            raise ConfigurationError(f"supported_call_types has no {name!r} that could be kept; known: {', '.join(_CALLS)}")
+    return frozenset([_CALLS[call] for call in calls])
+
+
+class DiskStore:
+    """Answers in one SQLite file, shared by the processes of a machine; the oldest go first. Only its owner can read it."""
+
+    def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int) -> None:
+        self._directory = Path(directory)
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._writes = 0
+
+    async def get(self, ports: Ports, key: str) -> Found | None:
+        return await aside(ports, lambda: self._get(key), PATIENCE)
+
+    async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None:
+        await aside(ports, lambda: self._set(key, value, ttl), PATIENCE)
+
+    def _get(self, key: str) -> Found | None:
+        now = time.time()
+        with self._lock:
+            row = self._open().execute("SELECT value, since FROM answers WHERE key = ? AND until > ?", (key, now)).fetchone()
+        return None if row is None else Found(row[0], max(0.0, now - row[1]))
+
+    def _set(self, key: str, value: bytes, ttl: float) -> None:
+        now = time.time()
+        with self._lock:
+            connection = self._open()
+            connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, value, now, now + ttl))
+            self._writes += 1
+            if self._writes % 64 == 1:
+                self._tidy(connection, now)
+
+    def _tidy(self, connection: sqlite3.Connection, now: float) -> None:
+        """Take out what has expired, and the oldest of what is too much."""
+        connection.execute("DELETE FROM answers WHERE until <= ?", (now,))
+        connection.execute(
+            "DELETE FROM answers WHERE key IN (SELECT key FROM (SELECT key, sum(length(value)) OVER (ORDER BY since DESC, key) AS upto "
+            "FROM answers) WHERE upto > ?)",
+            (self._max_bytes,),
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        """The process's own connection: SQLite's do not survive a fork."""
+        if self._connection is None or self._pid != os.getpid():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self._directory / "answers.sqlite"
+            path.touch(mode=0o600)
+            connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")  # what a power cut takes is asked for again
+            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB, since REAL, until REAL)")
+            self._connection, self._pid = connection, os.getpid()
+        return self._connection
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<DiskStore {self._directory}>"
+
+
+class RedisCacheStore:
+    """Answers in Valkey or Redis, which lets them expire."""
+
+    def __init__(self, address: Address) -> None:
+        """Raises ConfigurationError for an address that cannot be one, or without redis-py; not for a server that is away."""
+        self._address = address
+        self._client: Any = None
+        try:
+            self._client = client_at(address)
+        except ConfigurationError:
+            raise
+        except Exception:  # a cluster's client connects when it is made: the next call tries again
+            self._client = None
+
+    async def get(self, ports: Ports, key: str) -> Found | None:
+        return await aside(ports, lambda: self._get(key), PATIENCE)
+
+    async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None:
+        text = f"{time.time()!r} {value.decode()}"
+        await aside(ports, lambda: self._there().set(f"{PREFIX}:{key}", text, px=max(1, int(ttl * 1000))), PATIENCE)
+
+    def _get(self, key: str) -> Found | None:
+        kept = self._there().get(f"{PREFIX}:{key}")
+        if kept is None:
+            return None
+        since, _, value = kept.partition(" ")
+        return Found(value.encode(), max(0.0, time.time() - float(since)))
+
+    def _there(self) -> Any:
+        if self._client is None:
+            self._client = client_at(self._address)
+        return self._client
+
+    def __repr__(self) -> str:
+        return f"<RedisCacheStore {self._address.place}>"
