@@ -26,11 +26,9 @@ from headrace.framing import SseReader
 from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
-from headrace.providers.catalog import (
-    Provider,
-)
 from headrace.providers.hybrids import PLAIN, enveloped, filled
 from headrace.providers.quirks import apply
+from headrace.providers.rows import Provider
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError

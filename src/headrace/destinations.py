@@ -15,18 +15,9 @@ from headrace.errors import AuthenticationError, BadRequestError, ConfigurationE
 from headrace.fingerprint import fingerprint
 from headrace.objects import Json
 from headrace.providers.auth import headers_for
-from headrace.providers.catalog import (
-    Provider,
-    catalog,
-    find_base_url,
-    find_key,
-    missing_base_url,
-    missing_key,
-    placed,
-    resolve,
-    split_url,
-)
+from headrace.providers.catalog import catalog, find_base_url, find_key, missing_base_url, missing_key, placed, resolve
 from headrace.providers.hybrids import split_query
+from headrace.providers.rows import Provider, split_url
 from headrace.wire import HeaderPairs
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from headrace import errors
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Call, encode, shape
 from headrace.errors import BadRequestError
 from headrace.models.counting import token_counter
-from headrace.providers.catalog import Provider
 from headrace.providers.hybrids import PLAIN
+from headrace.providers.rows import Provider
 from headrace.wire import DEFAULT_MAX_BODY, Headers, HttpRequest, HttpResponse, Timeouts
 
 

@@ -10,7 +10,8 @@ from typing import Any, Final, Generic, Self, TypeVar, overload
 
 from headrace.dotenv import parse
 from headrace.errors import BadRequestError, ConfigurationError
-from headrace.providers.catalog import find_base_url, find_key, resolve, split_url
+from headrace.providers.catalog import find_base_url, find_key, resolve
+from headrace.providers.rows import split_url
 
 T = TypeVar("T")
 

@@ -20,8 +20,9 @@ from headrace.bridge import complete
 from headrace.destinations import destination
 from headrace.errors import AuthenticationError, ConfigurationError, HeadraceError, Kind, Timeout
 from headrace.providers import cloud_auth
-from headrace.providers.catalog import Auth, Evidence, Provider, catalog
+from headrace.providers.catalog import catalog
 from headrace.providers.cloud_auth import EARLY, LATE, PAUSE, Aws, Bearer, Signer, entra, given, google, region_of, signer_for
+from headrace.providers.rows import Auth, Evidence, Provider
 from headrace.runtime.clocks import AsyncClock, BlockingClock
 from headrace.wire import HttpRequest
 

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from headrace.errors import UnsupportedParamsError
-from headrace.providers.catalog import Evidence, Provider, Quirk, resolve
+from headrace.providers.catalog import resolve
 from headrace.providers.quirks import apply
+from headrace.providers.rows import Evidence, Provider, Quirk
 
 
 def provider(**quirk: Any) -> Provider:

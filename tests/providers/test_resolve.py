@@ -7,7 +7,8 @@ import pytest
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.providers import catalog
 from headrace.providers.auth import headers_for
-from headrace.providers.catalog import Provider, find_base_url, find_key, placed, providers, register_provider, resolve
+from headrace.providers.catalog import find_base_url, find_key, placed, providers, register_provider, resolve
+from headrace.providers.rows import Provider
 
 SILICONFLOW = "https://api.siliconflow.cn/v1"
 ELSEWHERE = "https://llm.example.test/v1"

@@ -16,8 +16,9 @@ from headrace.dialects.forms import form_of
 from headrace.errors import BadRequestError
 from headrace.limits.profile import profiles
 from headrace.providers.auth import headers_for
-from headrace.providers.catalog import PATHS, Provider, catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
+from headrace.providers.catalog import catalog, find_base_url, find_key, missing_base_url, missing_key, shipped
 from headrace.providers.hybrids import filled
+from headrace.providers.rows import PATHS, Provider
 
 ROWS = [pytest.param(row, id=row.name) for row in shipped()]
 WITH_VARIANTS = [

@@ -20,7 +20,8 @@ from headrace.cli.terminal import hide, note, pretty, say, write_json, write_tab
 from headrace.config_file import read_file
 from headrace.destinations import Destination, destination
 from headrace.errors import ConfigurationError, HeadraceError, NotFoundError
-from headrace.providers.catalog import Provider, find_key
+from headrace.providers.catalog import find_key
+from headrace.providers.rows import Provider
 from headrace.routing.plan import Deployment, read_deployment
 from headrace.settings import Secret, settings
 

@@ -11,8 +11,9 @@ from rich.text import Text
 from headrace.cli.options import calling, chat_target
 from headrace.cli.reach import list_models
 from headrace.cli.terminal import pretty, say, write_json, write_table
-from headrace.providers.catalog import Provider, find_key
+from headrace.providers.catalog import find_key
 from headrace.providers.catalog import providers as all_providers
+from headrace.providers.rows import Provider
 
 
 @click.command(short_help="List the models a provider offers.")

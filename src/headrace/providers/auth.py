@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import ConfigurationError
-from headrace.providers.catalog import Provider
+from headrace.providers.rows import Provider
 from headrace.wire import HeaderPairs
 
 

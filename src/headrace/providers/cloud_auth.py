@@ -24,7 +24,8 @@ from headrace.errors import AuthenticationError, ConfigurationError, Failure, He
 from headrace.fingerprint import fingerprint
 from headrace.ports import Clock, Waiter
 from headrace.providers import exchange
-from headrace.providers.catalog import Provider, missing_key, split_url
+from headrace.providers.catalog import missing_key
+from headrace.providers.rows import Provider, split_url
 from headrace.wire import HttpRequest
 
 EARLY: Final = 900.0

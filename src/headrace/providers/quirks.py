@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from headrace.errors import UnsupportedParamsError
-from headrace.providers.catalog import Provider, Quirk
+from headrace.providers.rows import Provider, Quirk
 
 
 def apply(provider: Provider, body: dict[str, Any], *, operation: str, drop_params: bool = False) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headrace.providers.catalog import ANY_ADDRESS, Provider, shipped
+from headrace.providers.catalog import ANY_ADDRESS, shipped
+from headrace.providers.rows import Provider
 
 _HEAD = ("prefix", "offers", "address", "key", "known")
 

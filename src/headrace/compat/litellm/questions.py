@@ -10,7 +10,8 @@ from headrace.calls import CallOptions, ChatOptions, EmbeddingOptions
 from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
 from headrace.models.facts import catalogue
 from headrace.models.info import supports
-from headrace.providers.catalog import Provider, catalog, find_base_url, find_key, resolve
+from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
+from headrace.providers.rows import Provider
 
 OPENAI_CHAT_COMPLETION_PARAMS: Final = sorted(
     set(ChatOptions.__annotations__) - set(CallOptions.__annotations__) | {"stream", "extra_headers"}
