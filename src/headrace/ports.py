@@ -6,8 +6,8 @@ coroutine to its end in the caller's thread; virtual-time ports move a clock ins
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -67,6 +67,10 @@ class Clock(Protocol):
     def waiter(self) -> Waiter: ...
 
 
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], Callable[[], object]]
+"""Starts a coroutine beside its caller; what it returns cancels it, from any thread."""
+
+
 class Ports(Struct, frozen=True):
     """One world: asyncio, blocking or virtual."""
 
@@ -76,6 +80,8 @@ class Ports(Struct, frozen=True):
     """Numbers from [0, 1), for jitter."""
     blocking: bool = False
     """Whether nothing here ever suspends: then nothing else may, either."""
+    spawn: Spawn | None = None
+    """None where one task cannot start another."""
 
 
 class Worlds(Protocol):

@@ -92,6 +92,8 @@ class RouterOptions(TypedDict, total=False):
     """Arguments for that `headrace.Cache`."""
     caching_groups: Sequence[Sequence[str]] | None
     """Groups whose answers stand for each other's: `[("gpt", "gpt-cheap")]`."""
+    single_flight: bool | None
+    """Whether callers who ask the same at the same time share one call."""
     set_verbose: bool | None
     debug_level: str | None
     on_event: Hook | None
@@ -128,6 +130,7 @@ class Settings(Struct, frozen=True):
     """For a cache to be made; None for none."""
     cached_as: Mapping[str, str]
     """Groups by another's name in the cache."""
+    single_flight: bool
     on_event: Hook | None
 
     def retries_for(self, group: str) -> RetryPolicy:
@@ -191,6 +194,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         cache=_cache(options),
         cache_arguments=_cache_arguments(options),
         cached_as=_cached_as(options.get("caching_groups", ())),
+        single_flight=bool(options.get("single_flight")),
         on_event=_hook(options.get("on_event")),
     )
 

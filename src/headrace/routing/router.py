@@ -712,8 +712,12 @@ class Router(Face, Speaking):
 
 
 def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
-    """The layers that the settings ask for, the innermost first."""
+    """The layers that the settings ask for, the innermost first: callers share what no cache has."""
     layers: list[RouterLayer] = []
+    if settings.single_flight:
+        from headrace.layers.single_flight import SingleFlight  # late: who shares no calls does not pay for it
+
+        layers.append(SingleFlight())
     if settings.cache is not None:
         layers.append(settings.cache)
     elif settings.cache_arguments is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 
 class AsyncWaiter:
@@ -63,6 +65,24 @@ class AsyncClock:
 
     def waiter(self) -> AsyncWaiter:
         return AsyncWaiter()
+
+
+_spawned: set[asyncio.Task[None]] = set()
+"""The event loop itself holds its tasks only weakly."""
+
+
+def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+    """A task beside the running one: `ports.Spawn`."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(coroutine)
+    _spawned.add(task)
+    task.add_done_callback(_spawned.discard)
+
+    def cancel() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
 
 
 class BlockingWaiter:

@@ -137,7 +137,7 @@ class World:
         self._failed: dict[Task[Any], None] = {}
 
     def ports(self, transport: Transport) -> Ports:
-        return Ports(transport, self, self.random.random)
+        return Ports(transport, self, self.random.random, spawn=lambda coroutine: self.spawn(coroutine).cancel)
 
     # The clock
 

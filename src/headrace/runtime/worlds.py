@@ -6,19 +6,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from headrace.ports import Clock, Ports, Transport
+from headrace.ports import Clock, Ports, Spawn, Transport
 
 if TYPE_CHECKING:
     from headrace.runtime.http_settings import HttpSettings
 
 
 @cache
-def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
+def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
     # late: asyncio weighs more than all of headrace, and a blocking program never needs it
-    from headrace.runtime.clocks import AsyncClock
+    from headrace.runtime.clocks import AsyncClock, spawn
     from headrace.runtime.http_async import async_transport  # late as well
 
-    return async_transport, AsyncClock()
+    return async_transport, AsyncClock(), spawn
 
 
 @cache
@@ -47,8 +47,8 @@ class RealWorlds:
 
     def suspending(self) -> Ports:
         """Ports of the running event loop. Raises RuntimeError outside of one."""
-        transport, clock = _suspending()
-        return Ports(transport(self._settings), clock, _random())
+        transport, clock, spawn = _suspending()
+        return Ports(transport(self._settings), clock, _random(), spawn=spawn)
 
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
