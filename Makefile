@@ -6,7 +6,7 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite conformance test demo bench tables facts clean
+.PHONY: help setup lock check laws docs suite conformance dropin test demo bench tables facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
@@ -50,6 +50,9 @@ suite: setup
 
 conformance: setup  ## every dialect against recorded traffic, as a table
 	@$(RUN) tests.conformance
+
+dropin: setup  ## real programs written for litellm, over headrace, as a table
+	@$(RUN) tools.dropin
 
 test: check docs suite  ## check, documentation, the whole suite
 

@@ -138,3 +138,15 @@ class Router(router.Router):
         from headrace.settings import settings  # late: most programs never read a .env
 
         return cls(settings.model_list(), **options)
+
+    @classmethod
+    def from_config(cls, path: str, **options: Any) -> Self:
+        """A router as the `config.yaml` of LiteLLM's proxy says, with the files it includes; `options` win over it.
+
+        What only concerns a gateway is named in the log. Raises ConfigurationError that names the file and an unknown key.
+        """
+        from headrace.proxy_config import read_proxy_config, tell_left_out  # late: most programs have no such file
+
+        config = read_proxy_config(path)
+        tell_left_out(path, config)
+        return cls(config.model_list, **{**config.options, **options})

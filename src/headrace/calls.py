@@ -246,6 +246,9 @@ _NEVER_SENT: Final = frozenset({
     "shared_session", "use_litellm_proxy", "verbose",
 })  # fmt: skip
 
+_THEIRS: Final = ("_", "litellm_")
+"""How names begin that litellm's programs give to litellm alone."""
+
 _FOR_LAYERS: Final = frozenset({"litellm_call_id", "litellm_metadata", "logger_fn", "no-log"})
 """What layers around a call may look at; never sent either."""
 
@@ -309,7 +312,7 @@ def prepare(
             continue
         if name in _FOR_LAYERS or (name in _CONTROL and not (name == "metadata" and operation.dialect != CHAT.dialect)):
             control[name] = value
-        else:
+        elif not name.startswith(_THEIRS):
             body[name] = value
     if "request_timeout" in control:
         control.setdefault("timeout", control.pop("request_timeout"))

@@ -100,9 +100,33 @@ class JsonObject:
         copy.__dict__.update(update or {})
         return copy
 
+    @property
+    def model_extra(self) -> Mapping[str, Any]:
+        """What was sent beyond the fields that this class names, as pydantic's models have it."""
+        named = {name for cls in type(self).__mro__ for name in vars(cls).get("__annotations__", ())}
+        return {name: value for name, value in self.__dict__.items() if name not in named}
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        return set(self.__dict__)
+
     @classmethod
     def model_validate(cls, value: Mapping[str, Any] | JsonObject) -> Self:
         return cls.wrap(value.model_dump() if isinstance(value, JsonObject) else {**value})
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Mapping[str, Any]:
+        """A field of a pydantic model may be one of these: an object as it is, or the mapping it is made of."""
+        written = {"type": "function-plain", "function": cls.model_dump}
+        return {"type": "function-plain", "function": {"type": "no-info", "function": cls._checked}, "serialization": written}
+
+    @classmethod
+    def _checked(cls, value: Any) -> Self:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"must be a {cls.__name__} or a mapping, not a {type(value).__name__}")
+        return cls.model_validate(value)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self.__dict__ == other.__dict__ if isinstance(other, JsonObject) else NotImplemented

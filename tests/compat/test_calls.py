@@ -10,7 +10,7 @@ import pytest
 
 import headrace
 from conftest import Colour
-from headrace.compat.litellm import accept, caching, callbacks, stand_in
+from headrace.compat.litellm import accept, caching, listening, stand_in
 from headrace.layers import around
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -43,7 +43,7 @@ def call(colour: Colour, **options: Any) -> Any:
     return list(answer) if options.get("stream") else answer
 
 
-class Heard(callbacks.CustomLogger):
+class Heard(listening.CustomLogger):
     def __init__(self) -> None:
         super().__init__()
         self.events: list[tuple[str, Any, Any]] = []

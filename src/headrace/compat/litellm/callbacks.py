@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from headrace.calls import Call
+from headrace.compat.litellm import integrations
 from headrace.compat.litellm.logs import verbose_logger
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import ConfigurationError, HeadraceError
@@ -21,54 +22,6 @@ _CALL_TYPES: Final[Mapping[str, str]] = {
     "moderations": "moderation", "transcriptions": "transcription",
 }  # fmt: skip
 """Operations by litellm's names, where they differ."""
-
-
-class CustomLogger:
-    """To be subclassed: hears of every call. Sync calls tell the plain methods, async ones those that begin with `async_`."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Options of litellm's integrations are taken and mean nothing here."""
-
-    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None: ...
-    def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    def log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-    async def async_log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None: ...
-
-
-class CustomBatchLogger(CustomLogger):
-    """A logger that gathers what it hears; the subclass says when it sends."""
-
-    def __init__(self, flush_lock: Any = None, batch_size: int | None = None, flush_interval: int | None = None, **_: Any) -> None:
-        super().__init__()
-        self.log_queue: list[Any] = []
-        self.flush_lock, self.batch_size, self.flush_interval = flush_lock, batch_size or 512, flush_interval or 5
-
-    async def flush_queue(self) -> None:
-        if self.log_queue:
-            await self.async_send_batch()
-            self.log_queue.clear()
-
-    async def async_send_batch(self) -> None: ...
-
-
-class CustomGuardrail(CustomLogger):
-    """The base class of guardrails, so that programs which have some import; they are run by LiteLLM's proxy alone."""
-
-    def __init__(self, guardrail_name: str | None = None, event_hook: Any = None, default_on: bool = False, **_: Any) -> None:
-        super().__init__()
-        self.guardrail_name, self.event_hook, self.default_on = guardrail_name, event_hook, default_on
-
-
-def log_guardrail_information(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
-
-
-class Logging:
-    """What programs annotate a call's log with."""
 
 
 class Record:
@@ -157,21 +110,25 @@ _LISTS: Final = ("input_callback", "success_callback", "failure_callback", "_asy
 def _listeners(name: str) -> Iterator[Any]:
     """Each once, however many lists it is in."""
     told: list[Any] = []
-    for found in (*(setting("callbacks") or ()), *_checked(name), *(setting(f"_async_{name}") or ())):
-        if not any(found is other for other in told) and not isinstance(found, str):
+    for found in (*_checked("callbacks"), *_checked(name), *_checked(f"_async_{name}")):
+        if not any(found is other for other in told):
             told.append(found)
             yield found
 
 
 def _checked(name: str) -> list[Any]:
-    for where in ("callbacks", name):
-        for found in setting(where) or ():
-            if isinstance(found, str):
-                raise ConfigurationError(
-                    f"litellm.{where} names the integration {found!r}, which is not part of headrace: give it the integration's own "
-                    "CustomLogger object or function, as its documentation shows for OpenTelemetry or for callbacks"
-                )
-    return list(setting(name) or ())
+    """What a list holds, loggers in place of their names. Raises ConfigurationError for an integration that is not here."""
+    return [_logger(name, found) if isinstance(found, str) else found for found in setting(name) or ()]
+
+
+def _logger(where: str, name: str) -> Any:
+    logger = integrations.named(name)
+    if logger is None:
+        raise ConfigurationError(
+            f"litellm.{where} names the integration {name!r}, which is not part of headrace: give it the integration's own "
+            "CustomLogger object or function in place of its name"
+        )
+    return logger
 
 
 def _described(call: Call, started: datetime) -> dict[str, Any]:

@@ -29,7 +29,8 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "validate_schema", "safe_deep_copy",
     ),
     f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries"),
-    f"{_HERE}.callbacks": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
+    f"{_HERE}.integrations": ("MlflowLogger",),
+    f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
     f"{_HERE}.caching": ("Cache", "DualCache", "InMemoryCache", "LiteLLMCacheType"),
     f"{_HERE}.custom": ("CustomLLM", "CustomLLMError"),
     f"{_HERE}.more_errors": (
@@ -124,6 +125,7 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.integrations.custom_logger": ("CustomLogger",),
     "litellm.integrations.custom_batch_logger": ("CustomBatchLogger",),
     "litellm.integrations.custom_guardrail": ("CustomGuardrail", "log_guardrail_information"),
+    "litellm.integrations.mlflow": ("MlflowLogger",),
     "litellm.llms": (),
     "litellm.llms.custom_llm": ("CustomLLM", "CustomLLMError"),
     "litellm.litellm_core_utils": (),

@@ -16,14 +16,6 @@ from headrace.models.counting import encoding_of, token_counter
 from headrace.models.info import find
 
 
-def _toktok() -> Any:
-    try:
-        import toktok  # type: ignore[import-untyped]  # late: an optional package with its vocabularies inside
-    except ImportError:
-        raise ConfigurationError('token ids need one more package: pip install "headrace[tokens]"') from None
-    return toktok
-
-
 def _theirs(package: str) -> Any:
     """A package that the program brings along, as it would for litellm."""
     try:
@@ -33,16 +25,16 @@ def _theirs(package: str) -> Any:
 
 
 class Encoding:
-    """Token ids of one vocabulary."""
+    """Token ids of one vocabulary, by tiktoken, which the program brings along; counting (`token_counter`) needs no ids."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def encode(self, text: str, **_: Any) -> list[int]:
-        return list(_toktok().encode(text, self.name))
+        return list(_theirs("tiktoken").get_encoding(self.name).encode(text, disallowed_special=()))
 
     def decode(self, tokens: Sequence[int], **_: Any) -> str:
-        return str(_toktok().decode(list(tokens), self.name))
+        return str(_theirs("tiktoken").get_encoding(self.name).decode(list(tokens)))
 
 
 encoding: Final = Encoding("cl100k_base")

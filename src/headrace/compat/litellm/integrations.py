@@ -1,0 +1,53 @@
+"""Integrations that programs name by a text in `success_callback`, and the loggers that stand for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from headrace.compat.litellm.listening import CustomLogger
+
+
+class MlflowLogger(CustomLogger):
+    """Writes a trace of every call with the program's own `mlflow` (3 or newer)."""
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        outputs = response_obj.model_dump() if hasattr(response_obj, "model_dump") else response_obj
+        self._write(kwargs, {"outputs": outputs}, start_time, end_time)
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._write(kwargs, {"status": "ERROR", "outputs": {"error": str(kwargs.get("exception"))}}, start_time, end_time)
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        await asyncio.to_thread(self.log_success_event, kwargs, response_obj, start_time, end_time)
+
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        await asyncio.to_thread(self.log_failure_event, kwargs, response_obj, start_time, end_time)
+
+    def _write(self, kwargs: Mapping[str, Any], ended: Mapping[str, Any], start: datetime, end: datetime) -> None:
+        span = import_module("mlflow").start_span_no_context(
+            name=f"litellm-{kwargs['call_type']}",
+            span_type="CHAT_MODEL" if kwargs["call_type"] == "completion" else "LLM",
+            inputs={"messages": kwargs["messages"]},
+            attributes={"model": kwargs["model"], "custom_llm_provider": kwargs["custom_llm_provider"], **kwargs["optional_params"]},
+            start_time_ns=_nanoseconds(start),
+        )
+        span.end(**ended, end_time_ns=_nanoseconds(end))
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e9)
+
+
+_LOGGERS: Final[Mapping[str, type[CustomLogger]]] = {"mlflow": MlflowLogger}
+
+
+@cache
+def named(name: str) -> CustomLogger | None:
+    """The one logger of an integration; None for one that is not here."""
+    logger = _LOGGERS.get(name)
+    return None if logger is None else logger()

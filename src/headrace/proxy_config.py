@@ -1,0 +1,118 @@
+"""The `config.yaml` of LiteLLM's proxy, as far as it concerns calls: what a Router is built with."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from headrace.calls import shape
+from headrace.config_file import read_file
+from headrace.errors import ConfigurationError
+
+_FOR_CALLS: Final[Mapping[str, str]] = {
+    "num_retries": "num_retries", "request_timeout": "timeout", "allowed_fails": "allowed_fails", "cooldown_time": "cooldown_time",
+    "fallbacks": "fallbacks", "context_window_fallbacks": "context_window_fallbacks", "default_fallbacks": "default_fallbacks",
+    "content_policy_fallbacks": "content_policy_fallbacks",
+}  # fmt: skip
+"""Entries of `litellm_settings` that are a Router's parameters, and their names there."""
+
+_FOR_EVERY_CALL: Final = ("drop_params", "api_key", "api_base", "api_version", "headers", "organization")
+"""Entries that stand in for what a deployment leaves open."""
+
+_SECTIONS: Final = frozenset({
+    "model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables", "include",
+})  # fmt: skip
+
+_GATEWAYS: Final = frozenset({
+    "callback_settings", "credential_list", "guardrails", "policies", "policy_attachments", "prompts", "mcp_servers", "mcp_tools",
+    "search_tools", "sandbox_tools", "vector_store_registry", "agents", "agent_list", "files_settings", "finetune_settings",
+    "assistant_settings", "default_vertex_config", "pass_through_endpoints", "plugins", "worker_registry", "general_settings",
+})  # fmt: skip
+"""Sections of LiteLLM's that concern a gateway and no call."""
+
+_log: Final = logging.getLogger("headrace")
+
+
+class ProxyConfig(Struct, frozen=True):
+    """What a configuration says about calls."""
+
+    model_list: list[Any]
+    options: dict[str, Any]
+    """Parameters of a Router."""
+    left_out: tuple[str, ...]
+    """What it says besides, by its place: a gateway's affairs."""
+
+
+def read_proxy_config(path: str | Path, environment: MutableMapping[str, str] | None = None) -> ProxyConfig:
+    """A .yaml, .json or .toml file in LiteLLM's form, with the files it includes.
+
+    environment: where `environment_variables` are set, as LiteLLM does; the process's own unless given.
+    Raises ConfigurationError that names the file, and an unknown key.
+    """
+    path = Path(path)
+    environment = os.environ if environment is None else environment
+    content = _included(path, _mapping(read_file(path), str(path)), ())
+    if unknown := sorted(set(content) - _SECTIONS - _GATEWAYS):
+        raise ConfigurationError(f"{path}: unknown section {', '.join(map(repr, unknown))}; known: {', '.join(sorted(_SECTIONS))}")
+    for name, value in _mapping(content.get("environment_variables") or {}, f"{path}: environment_variables").items():
+        environment[name] = str(_resolved(value, environment))
+    settings = _mapping(content.get("litellm_settings") or {}, f"{path}: litellm_settings")
+    options = {_FOR_CALLS[name]: value for name, value in settings.items() if name in _FOR_CALLS}
+    standing = {name: value for name, value in settings.items() if name in _FOR_EVERY_CALL}
+    options |= {"default_litellm_params": standing} if standing else {}
+    options |= _mapping(content.get("router_settings") or {}, f"{path}: router_settings")
+    besides = [f"litellm_settings.{name}" for name in settings if name not in _FOR_CALLS and name not in _FOR_EVERY_CALL]
+    besides += [name for name in content if name in _GATEWAYS]
+    entries = content.get("model_list")
+    if not isinstance(entries, list) or not entries:
+        raise ConfigurationError(f"{path}: model_list must be a list of at least one deployment, got {shape(entries)}")
+    return ProxyConfig(entries, {name: _resolved(value, environment) for name, value in options.items()}, tuple(besides))
+
+
+def tell_left_out(path: str | Path, config: ProxyConfig) -> None:
+    """What the file says in vain is named in the log."""
+    if config.left_out:
+        _log.warning("%s: a Router makes nothing of %s", path, ", ".join(config.left_out))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where} must be a mapping, got {shape(value)}")
+    return dict(value)
+
+
+def _included(path: Path, content: dict[str, Any], above: tuple[Path, ...]) -> dict[str, Any]:
+    """`content` with what the files of `include` say: lists go on, mappings are joined, anything else gives way to the file itself."""
+    if path.resolve() in above:
+        raise ConfigurationError(f"{path}: the files include one another in a circle")
+    for name in content.pop("include", None) or ():
+        other = path.parent / str(name)
+        found = _included(other, _mapping(read_file(other), str(other)), (*above, path.resolve()))
+        for section, value in found.items():
+            content[section] = _joined(content.get(section), value)
+    return content
+
+
+def _joined(own: Any, other: Any) -> Any:
+    if isinstance(own, list) and isinstance(other, list):
+        return own + other
+    if isinstance(own, Mapping) and isinstance(other, Mapping):
+        return {**other, **own}
+    return other if own is None else own
+
+
+def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
+    """`os.environ/NAME` as the variable's value. A deployment's own are the Router's to read."""
+    if isinstance(value, str) and value.startswith("os.environ/"):
+        name = value.removeprefix("os.environ/")
+        if name not in environment:
+            raise ConfigurationError(f"the environment has no {name}, which the configuration names: set it")
+        return environment[name]
+    if isinstance(value, Mapping):
+        return {name: _resolved(inner, environment) for name, inner in value.items()}
+    return [_resolved(inner, environment) for inner in value] if isinstance(value, list) else value

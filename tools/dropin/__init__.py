@@ -1,0 +1,1 @@
+"""Real programs that were written for litellm, over headrace: `make dropin`."""
