@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from importlib import import_module
 from typing import Any, Final
 
 from headrace.compat.litellm.listening import CustomLogger
+from headrace.compat.litellm.theirs import theirs
 
 
 class MlflowLogger(CustomLogger):
@@ -29,7 +29,7 @@ class MlflowLogger(CustomLogger):
         await asyncio.to_thread(self.log_failure_event, kwargs, response_obj, start_time, end_time)
 
     def _write(self, kwargs: Mapping[str, Any], ended: Mapping[str, Any], start: datetime, end: datetime) -> None:
-        span = import_module("mlflow").start_span_no_context(
+        span = theirs("mlflow").start_span_no_context(
             name=f"litellm-{kwargs['call_type']}",
             span_type="CHAT_MODEL" if kwargs["call_type"] == "completion" else "LLM",
             inputs={"messages": kwargs["messages"]},

@@ -5,23 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any, Final
 
 import msgspec
 
 from headrace.compat.litellm.more_errors import JSONSchemaValidationError
-from headrace.errors import ConfigurationError
+from headrace.compat.litellm.theirs import theirs
 from headrace.models.counting import encoding_of, token_counter
 from headrace.models.info import find
-
-
-def _theirs(package: str) -> Any:
-    """A package that the program brings along, as it would for litellm."""
-    try:
-        return import_module(package)
-    except ImportError:
-        raise ConfigurationError(f"this needs the package {package}: pip install {package}") from None
 
 
 class Encoding:
@@ -31,10 +22,10 @@ class Encoding:
         self.name = name
 
     def encode(self, text: str, **_: Any) -> list[int]:
-        return list(_theirs("tiktoken").get_encoding(self.name).encode(text, disallowed_special=()))
+        return list(theirs("tiktoken").get_encoding(self.name).encode(text, disallowed_special=()))
 
     def decode(self, tokens: Sequence[int], **_: Any) -> str:
-        return str(_theirs("tiktoken").get_encoding(self.name).decode(list(tokens)))
+        return str(theirs("tiktoken").get_encoding(self.name).decode(list(tokens)))
 
 
 encoding: Final = Encoding("cl100k_base")
@@ -57,12 +48,12 @@ def decode(model: str = "", tokens: Sequence[int] = (), custom_tokenizer: Any = 
 
 def create_pretrained_tokenizer(identifier: str, revision: str = "main", auth_token: str | None = None) -> dict[str, Any]:
     """A tokenizer of Hugging Face's, for `custom_tokenizer`; needs the package `tokenizers`, and fetches with it."""
-    made = _theirs("tokenizers").Tokenizer.from_pretrained(identifier, revision=revision, token=auth_token)
+    made = theirs("tokenizers").Tokenizer.from_pretrained(identifier, revision=revision, token=auth_token)
     return {"type": "huggingface_tokenizer", "tokenizer": made}
 
 
 def create_tokenizer(json: str) -> dict[str, Any]:
-    return {"type": "huggingface_tokenizer", "tokenizer": _theirs("tokenizers").Tokenizer.from_str(json)}
+    return {"type": "huggingface_tokenizer", "tokenizer": theirs("tokenizers").Tokenizer.from_str(json)}
 
 
 def trim_messages(
@@ -96,7 +87,7 @@ def function_to_dict(function: Callable[..., Any]) -> dict[str, Any]:
 
 def validate_schema(schema: Any, response: str) -> None:
     """Raises JSONSchemaValidationError where `response` is not JSON of the schema; needs the package `jsonschema`."""
-    checker = _theirs("jsonschema")
+    checker = theirs("jsonschema")
     try:
         checker.validate(msgspec.json.decode(response), schema)
     except (msgspec.DecodeError, checker.ValidationError):
