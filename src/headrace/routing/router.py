@@ -183,7 +183,7 @@ class Router(Face, Speaking):
         """Groups with members whose price is known."""
         self._budgets: set[str] = set()
         """Scopes that count money."""
-        self._layers: tuple[RouterLayer, ...] = _layers(settings, type(self).caches)
+        self._layers: tuple[RouterLayer, ...] = _layers(settings, type(self))
         """What stands around every call, the innermost first."""
         self.set_model_list(model_list)
 
@@ -711,7 +711,7 @@ class Router(Face, Speaking):
         return f"<Router {groups}>"
 
 
-def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
+def _layers(settings: Settings, router: type[Router]) -> tuple[RouterLayer, ...]:
     """The layers that the settings ask for, the innermost first: callers share what no cache has."""
     layers: list[RouterLayer] = []
     if settings.single_flight:
@@ -721,7 +721,7 @@ def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[Rou
     if settings.cache is not None:
         layers.append(settings.cache)
     elif settings.cache_arguments is not None:
-        layers.append(caches(**{name: resolved(value, name, os.environ) for name, value in settings.cache_arguments.items()}))
+        layers.append(router.caches(**{name: resolved(value, name, os.environ) for name, value in settings.cache_arguments.items()}))
     return tuple(layers)
 
 
