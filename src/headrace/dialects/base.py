@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from headrace.errors import Failure
 from headrace.limits.view import QuotaView
@@ -19,19 +20,21 @@ from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent
 from headrace.wire import Frame, HeaderPairs, HttpRequest, HttpResponse
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a request goes: the provider's own name for the model, an address and the headers that open it."""
 
     provider: str
     model: str
     base_url: str = ""
-    headers: HeaderPairs = field(default=(), repr=False)
+    headers: HeaderPairs = ()
     source: str = ""
     """The dialect the request was read from, where it was another: then what `extra` says below the top level is written only where
     both dialects are known to share the word."""
     place: str = ""
     """What stands in the address instead of the model's name, where that only tells the family."""
+
+    def __repr__(self) -> str:
+        return f"<Target {self.provider}/{self.model}>"
 
 
 class FrameReader(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -179,7 +178,7 @@ def serve(
     return Served(
         caller=speaks,
         dialect=dialect,
-        target=target if same else replace(target, source=caller),
+        target=target if same else msgspec.structs.replace(target, source=caller),
         request=request,
         body={name: value for name, value in body.items() if name not in _NOT_SENT.get(caller, ())},
         operation=OPERATIONS.get(provider, provider),
