@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = Path(__file__).parent / "flows"
-LOCKS = ROOT / "locks" / "dropin"
+LOCKS = Path(__file__).parent / "locks"
 SECONDS = 300
 """For one flow, its imports included."""
 
@@ -22,7 +22,7 @@ SECONDS = 300
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.dropin", description=__doc__)
     parser.add_argument("names", nargs="*", help="dependents, by their distributions' names; all when left out")
-    parser.add_argument("--lock", action="store_true", help="resolve the newest versions into locks/dropin/ first")
+    parser.add_argument("--lock", action="store_true", help="resolve the newest versions into tools/dropin/locks/ first")
     given = parser.parse_args()
     known = sorted(path.stem for path in FLOWS.glob("*.py"))
     names = [name.replace("-", "_") for name in given.names] or known
