@@ -13,22 +13,35 @@ from typing import Any, NamedTuple
 from conformance import judge, sdk_types
 from conformance.corpus import Exchange
 from conformance.tongues import Tongue, reply
+from headrace.calls import encode
 from headrace.dialects import load
 from headrace.dialects.answers import answer_in_common, event_in_common
 from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
 from headrace.dialects.translate import in_one_text
 from headrace.errors import BadRequestError, HeadraceError
+from headrace.providers.catalog import catalog
+from headrace.providers.quirks import apply
 from headrace.types import Audio, ChatRequest, File, Image, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
-PROVIDERS = {
-    "openai_chat": ("openai", "gpt-5.2"),
-    "openai_responses": ("openai", "gpt-5.2"),
-    "anthropic_messages": ("anthropic", "claude-sonnet-4-6"),
-    "bedrock_converse": ("bedrock", "anthropic.claude-sonnet-4-6"),
-    "gemini": ("gemini", "gemini-3-flash"),
+
+class Callee(NamedTuple):
+    """Who is called: some dialects ask newer models otherwise than older ones, and Mistral asks in OpenAI's words, with its own."""
+
+    provider: str
+    model: str
+    dialect: str
+
+
+CALLEES = {
+    "openai_chat": Callee("openai", "gpt-5.2", "openai_chat"),
+    "openai_responses": Callee("openai", "gpt-5.2", "openai_responses"),
+    "anthropic_messages": Callee("anthropic", "claude-sonnet-4-6", "anthropic_messages"),
+    "bedrock_converse": Callee("bedrock", "anthropic.claude-sonnet-4-6", "bedrock_converse"),
+    "gemini": Callee("gemini", "gemini-3-flash", "gemini"),
+    "cohere": Callee("cohere", "command-a-03-2025", "cohere"),
+    "mistral": Callee("mistral", "mistral-large-latest", "openai_chat"),
 }
-"""Who is called in each dialect, and with which model: some dialects ask newer models otherwise than older ones."""
 
 
 BASE64 = str.maketrans("-_", "+/")
@@ -40,19 +53,21 @@ LOST: Mapping[str, str] = {
     r"lost (n|seed|stop|top_k|presence_penalty|frequency_penalty|response_format|tool_choice)$": "a parameter that `unsaid` names",
     r"gemini lost tool (web_|code_|file_search)": "a tool of the provider's own, said as Google's",
     r"bedrock_converse lost (tool|tool_choice)$": "no function may be called: Converse has no word for that but to leave them out",
-    r"openai_chat lost part ": "what a provider's own tools did, which `left_out` names",
+    r"(openai_chat|mistral) lost part ": "what a provider's own tools did, which `left_out` names",
     r"gemini lost part video_url": "a film is a file to Gemini",
     r"gemini bedrock_converse lost file": "a film is no document to Converse, but a film",
     r"openai_responses gemini lost system": "a system without a user is what a user says to Gemini",
     r"openai_responses gemini lost call": "a tool that takes bare text takes an object here",
+    r"cohere lost thinking": "to think as usual has no number in Cohere's words, and the hub no name without one",
+    r"cohere lost tool$": "Cohere cannot be told which tool to call: it gets no other than that",
     r"bedrock_converse lost temperature": "Claude thinks at no other temperature than its own",
 }  # fmt: skip
 """What does not come back from another dialect, and why that is right: source, target, and what is lost."""
 
 UNTYPED: Mapping[str, str] = {
-    r"^openai_chat \w+: .*(only in the original|Extra inputs are not permitted|ToolParam)": "what is known nowhere may be the provider's",
+    r"^openai_chat \w+: .*(only in the original|Extra inputs|ToolParam|Tool\.)": "what is known nowhere may be the provider's",
     r"^openai_chat openai_responses: .*(service_tier|stream|input\.(str|list|\w))": "a tier of the provider the recording was made with",
-    r"^openai_chat anthropic_messages: .*thinking\.": "thinking as another provider of OpenAI's dialect words it",
+    r"^openai_chat (anthropic_messages|cohere): .*thinking\.": "thinking as another provider of OpenAI's dialect words it",
 }  # fmt: skip
 """What an official client's types refuse in a request from OpenAI's dialect, where callers may say anything, and why it is sent."""
 
@@ -84,18 +99,30 @@ class Crossing(NamedTuple):
 
 
 def request(tongue: Tongue, exchange: Exchange, to: str) -> Crossing:
-    """The recorded request of `tongue` to a provider that speaks `to`."""
-    hub = tongue.dialect.read_request(tongue.asked(exchange) or {})
-    dialect, (provider, model) = load(to), PROVIDERS[to]
+    """The recorded request of `tongue` to `to`."""
+    asked, callee = tongue.asked(exchange) or {}, CALLEES[to]
+    hub, dialect = tongue.dialect.read_request(asked), load(callee.dialect)
     unsaid = dialect.unsaid(hub)
     try:
-        sent = dialect.write_request(hub, Target(provider, model, "https://api.example.com/v1", (), tongue.name))
+        if tongue.name == callee.dialect:
+            body = {**asked, "model": callee.model}
+        else:
+            target = Target(callee.provider, callee.model, "https://api.example.com/v1", (), tongue.name)
+            body = json.loads(dialect.write_request(hub, target).body)
     except BadRequestError as error:
         return Crossing([], refused=str(error), unsaid=unsaid)
-    body = json.loads(sent.body)
+    body, refused = quirky(callee.provider, body)
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.REQUESTS[to](body)]
-    again = dialect.read_request({"model": model, **body})
-    return Crossing(wrong, unsaid=unsaid, lost=tuple(sorted(lost(hub, again))))
+    again = dialect.read_request({"model": callee.model, **body})
+    return Crossing(wrong, unsaid=(*unsaid, *refused), lost=tuple(sorted(lost(hub, again))))
+
+
+def quirky(provider: str, body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body as the row of the provider has it, and the parameters that are refused by name."""
+    row = catalog().get(provider)
+    assert row is not None
+    refused = tuple(name for quirk in row.quirks for name in quirk.refuse if quirk.operation == "chat" and name in body)
+    return json.loads(encode(apply(row, body, operation="chat", drop_params=True))), refused
 
 
 def lost(hub: ChatRequest, again: ChatRequest) -> Iterator[str]:
@@ -153,6 +180,10 @@ def said_in(part: Part, message: Message, calls: dict[str, str]) -> Iterator[tup
         case Thinking():
             if part.signature or part.data:
                 yield "signed thinking", (part.signature or part.data or "")[-60:]
+        case Other(extra={"document_url": str(url)} | {"type": "file", "file_id": str(url)}):  # Mistral's
+            yield "file", url[-60:].translate(BASE64)
+        case Other(extra={"input_audio": str(data)}):
+            yield "audio", data[-60:].translate(BASE64)
         case Other():
             yield f"part {part.type}", json.dumps(dict(part.extra), sort_keys=True, default=str)
 
@@ -179,7 +210,7 @@ def answer(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     hub = in_one_text(hub) if to == "openai_chat" else hub
     body = judge.as_sent(dialect.write_response(answer_in_common(hub, to)))
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.ANSWERS[to](body)]
-    again = dialect.read_response(reply(body), judge.ASKED, Target(*PROVIDERS[to]))
+    again = dialect.read_response(reply(body), judge.ASKED, Target(*CALLEES[to][:2]))
     return wrong + [f"it lost its {what}" for what in sorted(differing(hub, again))]
 
 
@@ -191,7 +222,7 @@ def stream(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     shared = [event_in_common(event, to) for event in events]
     data = b"".join([writer.feed(event) for event in shared if event is not None]) + writer.close()
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.STREAMS[to](data)]
-    frames, reader = dialect.framing(), dialect.read_stream(judge.ASKED, Target(*PROVIDERS[to]))
+    frames, reader = dialect.framing(), dialect.read_stream(judge.ASKED, Target(*CALLEES[to][:2]))
     again = [event for frame in [*frames.feed(data), *frames.close()] for event in reader.feed(frame)] + reader.close()
     return wrong + [f"it lost its {what}" for what in sorted(differing(collect(events), collect(again)))]
 
@@ -241,7 +272,7 @@ def crossed(tongue: Tongue, to: str, share: tuple[int, int] = (0, 1)) -> Pair:
             note(pair, exchange, [f"{tongue.name} {to}: {problem}" for problem in crossing.wrong], UNTYPED)
             note(pair, exchange, [f"{tongue.name} {to} lost {name}" for name in crossing.lost if name not in crossing.unsaid], LOST)
         for name, concerns, check in (("answers", tongue.is_answer, answer), ("streams", tongue.is_stream, stream)):
-            if concerns(exchange):
+            if to in sdk_types.ANSWERS and concerns(exchange):
                 pair.said[name] += 1
                 found = tried(pair, exchange, lambda it, check=check: check(tongue, it, to)) or []
                 note(pair, exchange, [f"{name}: {problem}" for problem in found], INCOHERENT)

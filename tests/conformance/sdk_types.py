@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
@@ -142,6 +142,42 @@ def decoded(value: Any, shape: Any) -> Any:
     return value
 
 
+@cache
+def _cohere_request() -> type[BaseModel]:
+    """The body as the client's own method makes it of its arguments: their types, and no others."""
+    from cohere.v2.raw_client import RawV2Client
+
+    taken = get_type_hints(RawV2Client.chat, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (of, ... if name in ("model", "messages") else None) for name, of in taken.items() if name not in _NO_BODY
+    }
+    return create_model("V2Chat", __config__=ConfigDict(extra="forbid"), stream=(bool, False), **fields)
+
+
+_NO_BODY = ("request_options", "return")
+
+
+def cohere_request(body: Body) -> list[str]:
+    return by_model(_cohere_request(), body) or list(strangers(_cohere_request().model_validate(body)))
+
+
+def mistral_request(body: Body) -> list[str]:
+    from mistralai.client import models
+
+    return refused(TypeAdapter(models.ChatCompletionRequest), body, strictly=True)
+
+
+def strangers(value: Any, at: str = "") -> Iterator[str]:
+    """Fields that models which keep whatever they are given do not know."""
+    if isinstance(value, BaseModel):
+        yield from (f"{at}.{name}: Extra inputs are not permitted" for name in value.model_extra or ())
+        for name in value.model_fields_set - set(value.model_extra or ()):
+            yield from strangers(getattr(value, name), f"{at}.{name}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from strangers(inner, f"{at}[]")
+
+
 # ---- answers -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -255,7 +291,11 @@ REQUESTS: Mapping[str, Callable[[Body], list[str]]] = {
     "anthropic_messages": by_params("anthropic_messages"),
     "gemini": gemini_request,
     "bedrock_converse": converse_request,
+    "cohere": cohere_request,
+    "mistral": mistral_request,
 }
+"""By who is called; those who are called only have no answers and streams to write."""
+
 ANSWERS: Mapping[str, Callable[[Body], list[str]]] = {
     "openai_chat": by_answer("openai_chat"),
     "openai_responses": by_answer("openai_responses"),

@@ -56,13 +56,31 @@ def test_a_provider_that_knows_marks_of_caches_gets_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "provider"), [("openai_chat", "openai"), ("anthropic_messages", "anthropic"), ("bedrock_converse", "bedrock")]
-)
+    ("to", "provider"),
+    [
+        ("openai_chat", "openai"), ("anthropic_messages", "anthropic"), ("bedrock_converse", "bedrock"), ("cohere", "cohere"),
+        ("ollama", "ollama"),
+    ],
+)  # fmt: skip
 def test_geminis_settings_stay_with_gemini(to: str, provider: str) -> None:
     body = sent(GEMINI, "gemini", to, provider)
     assert "0.5" in json.dumps(body)
     assert "safetySettings" not in body
     assert "generationConfig" not in body
+
+
+def test_cohere_gets_no_document_of_anthropics_form_nor_a_conversation_kept_elsewhere() -> None:
+    document = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "x"}]}}
+    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Cohere's messages cannot hold document of another dialect"):
+        sent({**ANTHROPIC, "messages": [{"role": "user", "content": [document]}]}, "anthropic_messages", "cohere", "cohere")
+    with pytest.raises(BadRequestError, match="messages: Cohere wants at least one"):
+        sent({"model": "m", "prompt": {"id": "pmpt_1"}}, "openai_responses", "cohere", "cohere")
+
+
+def test_mistral_gets_no_tool_that_takes_bare_text() -> None:
+    body = {"model": "m", "input": "hi", "tools": [{"type": "custom", "name": "patch"}]}
+    with pytest.raises(BadRequestError, match=r"tools\[0\]: mistral has no tool that takes bare text: give a function"):
+        sent(body, "openai_responses", "openai_chat", "mistral")
 
 
 def test_what_is_left_out_is_named() -> None:

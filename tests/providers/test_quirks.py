@@ -117,3 +117,20 @@ def test_fields_that_mistral_refuses_are_left_out_and_thoughts_stand_before_what
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": [thought, {"type": "text", "text": "x"}], "prefix": True},
     ]
+
+
+def test_files_and_sound_reach_mistral_in_parts_of_its_own() -> None:
+    parts = [
+        {"type": "text", "text": "hi"},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_id": "f1"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ]
+    messages: Any = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": parts}]))
+    sent = apply(resolve("mistral/m").provider, {"model": "m", "messages": messages}, operation="chat")["messages"]
+    assert msgspec.json.decode(sent)[0]["content"] == [
+        parts[0],
+        {"type": "document_url", "document_url": "data:application/pdf;base64,AAAA", "document_name": "a.pdf"},
+        {"type": "file", "file_id": "f1"},
+        {"type": "input_audio", "input_audio": "AAAA"},
+    ]

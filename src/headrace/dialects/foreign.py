@@ -100,8 +100,8 @@ def _message(message: Message, own: str, at: str) -> Message:
 
 def _part(part: Part, own: str, at: str) -> Part:
     if isinstance(part, Other):
-        if own == "anthropic_messages":  # several dialects have blocks of one name and another form
-            raise BadRequestError(f"{at}: Anthropic's messages cannot hold {part.type} of another dialect: leave it out")
+        if own in _NAMED_ALIKE:
+            raise BadRequestError(f"{at}: {_NAMED_ALIKE[own]} messages cannot hold {part.type} of another dialect: leave it out")
         return part
     if isinstance(part, ToolResult):
         return msgspec.structs.replace(part, content=tuple([_part(inner, own, at) for inner in part.content]), extra=_marks(part.extra))
@@ -112,6 +112,9 @@ def _part(part: Part, own: str, at: str) -> Part:
         part = msgspec.structs.replace(part, data=part.data.translate(_BASE64))
     return msgspec.structs.replace(part, extra=_marks(part.extra)) if part.extra else part
 
+
+_NAMED_ALIKE: Final[Mapping[str, str]] = {"anthropic_messages": "Anthropic's", "cohere": "Cohere's"}
+"""Dialects with blocks of their own that others have by the same name and in another form."""
 
 _BASE64: Final = str.maketrans("-_", "+/")
 """Google takes, and its clients send, the alphabet for addresses; nobody else does."""

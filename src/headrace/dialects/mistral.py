@@ -1,4 +1,5 @@
-"""What Mistral says otherwise than OpenAI in the same dialect: no strange fields, ids of nine characters, thinking inside the content."""
+"""What Mistral says otherwise than OpenAI in the same dialect: no strange fields, ids of nine characters, thinking inside the content,
+files and sound in parts of its own."""
 
 from __future__ import annotations
 
@@ -25,13 +26,17 @@ ID: Final = re.compile("[a-zA-Z0-9]{9}")
 def messages(given: Json) -> Json:
     """A conversation as Mistral takes it: the same object where nothing is to be changed. It may have been encoded already."""
     encoded = isinstance(given, msgspec.Raw)
-    if encoded and not any(role in bytes(given) for role in (b'"assistant"', b'"tool"', b'"developer"', b'"name"')):
+    if encoded and not any(word in bytes(given) for word in _TELLING):
         return given
     known = msgspec.json.decode(given if encoded else msgspec.json.encode(given))
     written = [_message(message) for message in known] if isinstance(known, list) else known
     if written == known:
         return given
     return msgspec.Raw(msgspec.json.encode(written)) if encoded else written
+
+
+_TELLING: Final = (b'"assistant"', b'"tool"', b'"developer"', b'"name"', b'"file"', b'"input_audio"')
+"""A conversation without these words stays as it is."""
 
 
 def _message(message: Json) -> Json:
@@ -41,11 +46,26 @@ def _message(message: Json) -> Json:
         return message
     kept = {name: value for name, value in message.items() if name in FIELDS[role] and (value is not None or name == "content")}
     kept["role"] = role
+    if isinstance(content := kept.get("content"), list):
+        kept["content"] = [_part(part) for part in content]
     if role == "assistant":
         kept |= _thought(message)
     if isinstance(calls := kept.get("tool_calls"), list):
         kept["tool_calls"] = [_with_id(call, "id") for call in calls]
     return _with_id(kept, "tool_call_id")
+
+
+def _part(part: Json) -> Json:
+    """Files and sound, which OpenAI's chats nest and Mistral has flat; a document of its own kind."""
+    match part:
+        case {"type": "file", "file": {"file_data": str(data), **beside}}:
+            name = beside.get("filename")
+            return {"type": "document_url", "document_url": data, **({"document_name": name} if name else {})}
+        case {"type": "file", "file": {"file_id": str(id_)}}:
+            return {"type": "file", "file_id": id_}
+        case {"type": "input_audio", "input_audio": {"data": str(data)}}:
+            return {"type": "input_audio", "input_audio": data}
+    return part
 
 
 def _thought(message: Mapping[str, Json]) -> dict[str, Json]:

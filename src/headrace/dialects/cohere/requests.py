@@ -11,6 +11,7 @@ from msgspec import UNSET
 from headrace.dialects.base import Target
 from headrace.dialects.cohere.messages import read_message, write_message
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, string, whole
+from headrace.dialects.foreign import in_common
 from headrace.dialects.openai_chat.requests import read_tool, write_tool
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Json, ResponseFormat, Tool, ToolChoice
@@ -95,7 +96,7 @@ def _read_thinking(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's."""
-    body = write_body(request, target.model, foreign=bool(target.source))
+    body = write_body(in_common(request, target.source, "cohere"), target.model, foreign=bool(target.source))
     return posted(target, "chat", body)
 
 
@@ -124,6 +125,8 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "thinking": _write_thinking(request),
         "stream": request.stream or None,
     }
+    if foreign and not request.messages:
+        raise BadRequestError("messages: Cohere wants at least one: a prompt kept at a provider is not known to others", model)
     if foreign and any(tool.strict for tool in tools):
         extra.setdefault("strict_tools", True)
     if foreign and not tools:

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, string, whole
+from headrace.dialects.foreign import in_common
 from headrace.dialects.ollama.messages import read_messages, write_messages
 from headrace.dialects.openai_chat.requests import read_tool, write_tool
 from headrace.errors import BadRequestError
@@ -100,7 +101,8 @@ def _read_think(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's."""
-    return posted(target, "/api/chat", write_body(request, target.model, foreign=bool(target.source)))
+    body = write_body(in_common(request, target.source, "ollama"), target.model, foreign=bool(target.source))
+    return posted(target, "/api/chat", body)
 
 
 def posted(target: Target, path: str, body: Mapping[str, Json]) -> HttpRequest:
