@@ -51,7 +51,6 @@ def _variables(address: str) -> dict[str, str]:
     quiet = {
         "HOME": str(ROOT / ".peers" / "home"),
         "CREWAI_DISABLE_TELEMETRY": "true",
-        "OTEL_SDK_DISABLED": "true",
         "MEM0_TELEMETRY": "False",
     }
     return kept | own | quiet | {"MSWEA_SILENT_STARTUP": "1"}
