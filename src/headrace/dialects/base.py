@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -58,6 +58,31 @@ class StreamReader(Protocol):
         ...
 
 
+class StreamWatcher(Protocol):
+    """Looks at a stream that is handed on as it is, and agrees with the reader on its errors, its end and its usage."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """In OpenAI's form."""
+        ...
+
+    def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
+        """The event as it came; None for what holds none. Raises HeadraceError as the reader does."""
+        ...
+
+    def close(self) -> None:
+        """Raises TruncatedStream when the stream had not said that it was done."""
+        ...
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        """`feed`, as many as there are."""
+        ...
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        """`close`; nothing is held back."""
+        ...
+
+
 class StreamWriter(Protocol):
     """Writes one stream, framed: the bytes go to the caller as they are."""
 
@@ -102,3 +127,10 @@ class Dialect(Protocol):
     def write_response(self, response: ChatResponse) -> dict[str, Json]: ...
     def write_stream(self, request: ChatRequest) -> StreamWriter: ...
     def write_error(self, failure: Failure) -> HttpResponse: ...
+
+
+@runtime_checkable
+class Passable(Protocol):
+    """A dialect whose streams callers ask for in its own words, so that they may be handed on."""
+
+    def watch_stream(self, target: Target) -> StreamWatcher: ...

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from headrace.dialects import load
 from headrace.dialects.answers import answer_in_common, event_in_common
-from headrace.dialects.base import Dialect, StreamReader, StreamWriter, Target
+from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import UnsupportedParamsError
 from headrace.framing import SseReader
@@ -88,39 +88,11 @@ class Served(Struct, eq=False, kw_only=True):
     def used(self, body: Mapping[str, Json]) -> Any:
         return self.usage
 
-    def read_stream(self) -> Passed | Rewritten:
+    def read_stream(self) -> StreamWatcher | Rewritten:
+        if self.same and isinstance(self.dialect, Passable):
+            return self.dialect.watch_stream(self.target)
         reader = self.dialect.read_stream(self.request, self.target)
-        return Passed(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
-
-
-class Passed:
-    """A stream handed on event by event. The reader beside it sees errors, the proper end and the usage."""
-
-    __slots__ = ("_reader", "usage")
-
-    def __init__(self, reader: StreamReader) -> None:
-        self._reader = reader
-        self.usage: dict[str, Any] | None = None
-
-    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
-        self._note(self._reader.feed(frame, last=last))
-        data = frame.data.strip()
-        if not data or data[:6] == b"[DONE]":
-            return ()
-        try:
-            event = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            return ()  # cut: the reader says so in the end
-        return (event,) if isinstance(event, dict) else ()
-
-    def rest(self) -> Sequence[dict[str, Any]]:
-        self._note(self._reader.close())
-        return ()
-
-    def _note(self, events: Sequence[StreamEvent]) -> None:
-        for event in events:
-            if isinstance(event, UsageReported):
-                self.usage = write_usage(event.usage)
+        return Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
 
 
 class Rewritten:

@@ -11,6 +11,7 @@ import msgspec
 from headrace.dialects.anthropic_messages import requests, responses
 from headrace.dialects.anthropic_messages.failures import write_error_body
 from headrace.dialects.anthropic_messages.streams import Reader
+from headrace.dialects.anthropic_messages.watching import Watcher
 from headrace.dialects.anthropic_messages.writing import Writer
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.failures import read_error, read_error_inside
@@ -45,6 +46,9 @@ class AnthropicMessages:
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
+
+    def watch_stream(self, target: Target) -> Watcher:
+        return Watcher(target)
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)

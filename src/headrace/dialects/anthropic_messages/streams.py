@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from headrace.dialects.anthropic_messages.responses import ENDING, read_end, read_usage, text
+from headrace.dialects.anthropic_messages.watching import count
 from headrace.dialects.base import Target
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.fields import rest
@@ -119,7 +120,7 @@ class Reader:
                 yield Noted(extra={EVENTS: [event]})
 
     def _started(self, message: Mapping[str, Json]) -> Started:
-        self._count(message.get("usage"))
+        self._usage = count(self._usage, message.get("usage"))
         self._end = {name: message[name] for name in ENDING if message.get(name) is not None}
         extra = {
             name: value
@@ -127,11 +128,6 @@ class Reader:
             if name not in _STARTED and name not in ENDING and value is not None and _STARTED_USUAL.get(name) != value
         }
         return Started(id=text(message.get("id")), model=text(message.get("model")), extra=extra)
-
-    def _count(self, usage: Json) -> None:
-        """Later counts are the truer ones: what server tools read is in the last alone."""
-        if isinstance(usage, Mapping):
-            self._usage |= {name: value for name, value in usage.items() if value is not None or name not in self._usage}
 
     def _opened(self, index: int, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         yield from self._stopped(index)
@@ -168,7 +164,7 @@ class Reader:
     def _ending(self, event: Mapping[str, Json]) -> Iterator[StreamEvent]:
         delta = event.get("delta") or {}
         self._end |= {name: value for name, value in delta.items() if name in ENDING and (value is not None or name not in self._end)}
-        self._count(event.get("usage"))
+        self._usage = count(self._usage, event.get("usage"))
         yield from self._noted({name: value for name, value in delta.items() if name not in ENDING and name != "type"})
         yield from self._noted(rest(event, _DELTA))
 

@@ -13,6 +13,7 @@ from headrace.dialects.gemini import embeddings, requests, responses
 from headrace.dialects.gemini.failures import write_error
 from headrace.dialects.gemini.framing import GeminiReader
 from headrace.dialects.gemini.streams import Reader
+from headrace.dialects.gemini.watching import Watcher
 from headrace.dialects.gemini.writing import Writer
 from headrace.dialects.quota import read_quota
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, error_of
@@ -44,6 +45,9 @@ class Gemini:
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
+
+    def watch_stream(self, target: Target) -> Watcher:
+        return Watcher(target)
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)

@@ -33,7 +33,7 @@ _NAMES: Final[Mapping[str, str]] = {_snake(name): name for name in _CAMEL}
 
 def camel(source: Mapping[str, Json]) -> Mapping[str, Json]:
     """`source` with the names headrace knows in camelCase. What is inside its values stays as it is."""
-    if not any("_" in name for name in source):
+    if "_" not in "".join(source):
         return source
     return {_NAMES.get(name, name): value for name, value in source.items()}
 

@@ -47,6 +47,9 @@ class OpenAIChat:
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
 
+    def watch_stream(self, target: Target) -> ChunkReader:
+        return ChunkReader(provider=target.provider, model=target.model)
+
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
 

@@ -15,6 +15,7 @@ from headrace.dialects.openai_responses import requests, responses
 from headrace.dialects.openai_responses.requests import looks_like
 from headrace.dialects.openai_responses.stream_writing import Writer
 from headrace.dialects.openai_responses.streams import Reader
+from headrace.dialects.openai_responses.watching import Watcher
 from headrace.dialects.openai_stream import read_body
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind
@@ -51,6 +52,9 @@ class OpenAIResponses:
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
+
+    def watch_stream(self, target: Target) -> Watcher:
+        return Watcher(target)
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)

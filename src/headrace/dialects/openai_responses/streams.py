@@ -37,7 +37,8 @@ from headrace.wire import Frame
 
 _decode = msgspec.json.Decoder().decode
 
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+"""Events that hold the whole response and end its stream."""
 
 
 @dataclass(slots=True)
@@ -105,8 +106,8 @@ class Reader:
         if self._over:
             return
         if kind in ("error", "response.failed"):
-            raise self._error(event)
-        if kind in _ENDS:
+            raise error_of(read_error_inside(error_body(event), provider=self._target.provider, model=self._target.model))
+        if kind in ENDS:
             yield from self._end(obj(event.get("response"), "response"))
         elif kind in ("response.created", "response.in_progress", "response.queued"):
             yield from self._start(event.get("response"))
@@ -115,15 +116,6 @@ class Reader:
             yield from self._added(self._at(event), item) if kind.endswith("added") else self._done(self._at(event), item)
         elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
             yield from self._delta(kind, event)
-
-    def _error(self, event: Mapping[str, Json]) -> HeadraceError:
-        """An `error` event is the error itself; a failed response has it inside."""
-        response = event.get("response")
-        told = response.get("error") if isinstance(response, Mapping) else event.get("error")
-        if told is None:
-            told = {name: event.get(name) for name in ("message", "code", "param")}
-            told = told if any(told.values()) else "the response failed"
-        return error_of(read_error_inside({"error": told}, provider=self._target.provider, model=self._target.model))
 
     @staticmethod
     def _at(event: Mapping[str, Json]) -> int:
@@ -251,6 +243,16 @@ class Reader:
         if isinstance(response.get("usage"), Mapping):
             yield UsageReported(usage=read_usage(response["usage"]))
         self._over = True
+
+
+def error_body(event: Mapping[str, Json]) -> dict[str, Json]:
+    """An `error` event is the error itself; a failed response has it inside."""
+    response = event.get("response")
+    told = response.get("error") if isinstance(response, Mapping) else event.get("error")
+    if told is None:
+        told = {name: event.get(name) for name in ("message", "code", "param")}
+        told = told if any(told.values()) else "the response failed"
+    return {"error": told}
 
 
 def _first(kept: dict[str, Json], state: _Item, **common: Json) -> dict[str, Json]:

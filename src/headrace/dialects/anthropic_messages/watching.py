@@ -1,0 +1,44 @@
+"""Streams of Anthropic's Messages handed on as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.dialects.anthropic_messages.responses import read_usage
+from headrace.dialects.base import Target
+from headrace.dialects.openai_chat.responses import write_usage
+from headrace.dialects.watching import Watcher as Watching
+from headrace.types import Json
+from headrace.wire import Frame
+
+
+class Watcher(Watching):
+    """One message, complete when it says so."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._counts: dict[str, Json] = {}
+
+    def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
+        kind = event.get("type", "error" if "error" in event else frame.event)
+        match kind:
+            case "content_block_delta":
+                pass  # what nearly every event is
+            case "message_start":
+                self._counts = count(self._counts, event["message"].get("usage"))
+            case "message_delta":
+                self._counts = count(self._counts, event.get("usage"))
+            case "message_stop":
+                self._done = True
+                self.usage = write_usage(read_usage(self._counts)) if self._counts else None
+            case "error":
+                raise self._error(event)
+
+
+def count(counts: dict[str, Json], usage: Json) -> dict[str, Json]:
+    """`counts` with what is told now. Later counts are the truer ones: what server tools read is in the last alone."""
+    if not isinstance(usage, Mapping):
+        return counts
+    return counts | {name: value for name, value in usage.items() if value is not None or name not in counts}

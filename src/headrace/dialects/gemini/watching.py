@@ -1,0 +1,48 @@
+"""Gemini's streams handed on as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.dialects.base import Target
+from headrace.dialects.gemini.names import camel
+from headrace.dialects.gemini.responses import block_reason, read_usage
+from headrace.dialects.openai_chat.responses import write_usage
+from headrace.dialects.watching import Watcher as Watching
+from headrace.types import Json
+from headrace.wire import Frame
+
+
+class Watcher(Watching):
+    """One answer, whole when every candidate that began has said why it ended, or the prompt was refused."""
+
+    __slots__ = ("_blocked", "_counts", "_ended")
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._counts: dict[str, Json] = {}
+        self._ended: dict[int, bool] = {}
+        """The candidates that began, and whether they have ended."""
+        self._blocked = False
+
+    def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
+        if event.get("error"):
+            raise self._error(event)
+        chunk = camel(event)
+        usage: Any = chunk.get("usageMetadata")
+        if isinstance(usage, Mapping):
+            self._counts |= usage
+        self._blocked = self._blocked or block_reason(chunk) is not None
+        for place, candidate in enumerate(chunk.get("candidates") or ()):
+            candidate = camel(candidate)
+            index = candidate.get("index", place)
+            if not isinstance(index, int):
+                raise TypeError("a candidate's index is no number")
+            self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
+
+    def _complete(self) -> bool:
+        whole = all(self._ended.values()) and bool(self._ended or self._blocked)
+        if whole and self._counts:
+            self.usage = write_usage(read_usage(self._counts))
+        return whole

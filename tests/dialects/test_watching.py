@@ -1,0 +1,108 @@
+"""Streams handed on in their own dialect: what the watcher sees of them in passing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.dialects import load
+from headrace.dialects.base import Passable, StreamWatcher, Target
+from headrace.dialects.openai_chat.responses import write_usage
+from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
+from headrace.types import ChatRequest, Finished, Started, TextDelta, ToolCallDelta, Usage, UsageReported
+from headrace.wire import Frame
+
+WATCHED = ("openai_responses", "anthropic_messages", "gemini")
+TARGET = Target("provider", "model")
+ASKED = ChatRequest(model="model", messages=(), stream=True, include_usage=True)
+USAGE = Usage(input=12, output=7, total=19, cached=5)
+EVENTS = [
+    Started(id="id_1", model="model", created=1),
+    TextDelta(text="Hello [DONE] error"),
+    ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"error": 1}'),
+    Finished(finish="tool_calls"),
+    UsageReported(usage=USAGE),
+]
+
+
+def watcher_of(name: str) -> StreamWatcher:
+    dialect = load(name)
+    assert isinstance(dialect, Passable)
+    return dialect.watch_stream(TARGET)
+
+
+def written(name: str) -> bytes:
+    writer = load(name).write_stream(ASKED)
+    return b"".join([writer.feed(event) for event in EVENTS]) + writer.close()
+
+
+def fed(name: str, data: bytes, watcher: StreamWatcher) -> list[dict[str, Any]]:
+    frames = load(name).framing()
+    events = [watcher.feed(frame) for frame in frames.feed(data)]
+    events += [watcher.feed(frame, last=True) for frame in frames.close()]
+    watcher.close()
+    return [event for event in events if event is not None]
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_events_come_out_as_they_came_and_the_usage_with_the_end(name: str) -> None:
+    data, watcher = written(name), watcher_of(name)
+    sent = [json.loads(frame.data) for frame in load(name).framing().feed(data) if frame.data != b"[DONE]"]
+    assert fed(name, data, watcher) == sent
+    assert watcher.usage == write_usage(USAGE)
+
+
+@given(name=st.sampled_from(WATCHED), share=st.floats(0, 1))
+def test_a_stream_cut_anywhere_ends_for_the_watcher_as_for_the_reader(name: str, share: float) -> None:
+    data = written(name)
+    data = data[: round(len(data) * share)]
+    assert watched(name, data) == read(name, data)
+
+
+def watched(name: str, data: bytes) -> tuple[Kind | None, Any]:
+    watcher = watcher_of(name)
+    try:
+        fed(name, data, watcher)
+    except HeadraceError as error:
+        return error.failure.kind, watcher.usage
+    return None, watcher.usage
+
+
+def read(name: str, data: bytes) -> tuple[Kind | None, Any]:
+    dialect = load(name)
+    frames, reader, usage = dialect.framing(), dialect.read_stream(ASKED, TARGET), None
+    try:
+        events = [event for frame in frames.feed(data) for event in reader.feed(frame)]
+        events += [event for frame in frames.close() for event in reader.feed(frame, last=True)]
+        for event in [*events, *reader.close()]:
+            usage = write_usage(event.usage) if isinstance(event, UsageReported) else usage
+    except HeadraceError as error:
+        return error.failure.kind, usage
+    return None, usage
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "raised"),
+    [
+        ("anthropic_messages", {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, ServiceUnavailableError),
+        ("gemini", {"error": {"code": 503, "status": "UNAVAILABLE", "message": "busy"}}, ServiceUnavailableError),
+        (
+            "openai_responses",
+            {"type": "response.failed", "response": {"error": {"code": "server_error", "message": "x"}}},
+            InternalServerError,
+        ),
+    ],
+)
+def test_an_error_inside_a_stream_that_is_handed_on_is_raised(name: str, event: Any, raised: type[HeadraceError]) -> None:
+    with pytest.raises(raised):
+        watcher_of(name).feed(Frame(json.dumps(event).encode()))
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_a_stream_of_nothing_is_cut(name: str) -> None:
+    with pytest.raises(TruncatedStream):
+        watcher_of(name).close()
