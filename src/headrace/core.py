@@ -30,6 +30,7 @@ from headrace.providers.hybrids import PLAIN, enveloped, filled
 from headrace.providers.quirks import apply
 from headrace.providers.rows import Provider
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
+from headrace.routing.events import log_left_out
 from headrace.streams import Chunks
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
@@ -200,8 +201,19 @@ _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
 """What there is in other dialects than OpenAI's."""
 
 
-def _hidden(to: Destination, headers: Mapping[str, str]) -> Beside:
-    return Beside({"custom_llm_provider": to.provider.name, "model": to.model, "api_base": to.base_url, "additional_headers": headers})
+def _hidden(to: Destination, headers: Mapping[str, str], translation: Translation | Served | Formed | None = None) -> Beside:
+    known: dict[str, Any] = {
+        "custom_llm_provider": to.provider.name,
+        "model": to.model,
+        "api_base": to.base_url,
+        "additional_headers": headers,
+    }
+    left_out: tuple[str, ...] | None = getattr(translation, "left_out", None)  # other forms than a chat's have none
+    if left_out is not None:
+        known["left_out"] = list(left_out)
+        if left_out:
+            log_left_out(left_out, to.provider.name, to.model)
+    return Beside(known)
 
 
 Leaving: TypeAlias = Callable[[], object]
@@ -280,7 +292,7 @@ async def _fetch(
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
         _refuse(response, to, translation, request.headers)
-    hidden = _hidden(to, response.headers)
+    hidden = _hidden(to, response.headers, translation)
     if call.operation.reads == "bytes":
         return BinaryResponse(response.body, response.headers, hidden)
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
@@ -332,7 +344,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         _framing(to, translation),
         ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
         _wrapper(call.operation, _chunk_class(call), to),
-        _hidden(to, http.headers),
+        _hidden(to, http.headers, translation),
         lambda error: explain(error, to, streaming=True),
     )
     try:

@@ -408,3 +408,49 @@ def test_a_registered_provider_that_speaks_responses_is_not_translated(client: C
     assert upstream.seen[0].path == "/v1/responses"
     with pytest.raises(headrace.ConfigurationError, match="'klingon'"):
         headrace.register_provider("speaks-klingon", base_url=upstream.url, speaks=["klingon"])
+
+
+# ---- what could not be said --------------------------------------------------------------------------------------------------------
+
+
+SEARCHED: tuple[dict[str, Any], ...] = (
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {"type": "text", "text": "yes"},
+    ]},
+    {"role": "user", "content": "and then?"},
+)  # fmt: skip
+
+
+def test_an_answer_says_what_the_provider_was_not_told(client: Client, upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "headrace")
+    upstream.answer(Reply(CHAT))
+    answer = client.call("anthropic_messages", 9, [*SEARCHED], "groq/llama", service_tier="auto")
+    assert answer._hidden_params["left_out"] == ["service_tier", "messages[1].content[1]", "messages[1].content[0]"]
+    assert [record.getMessage() for record in caplog.records if "was not told" in record.getMessage()] == [
+        "groq/llama was not told service_tier, messages[1].content[1], messages[1].content[0]: its dialect has no word for it"
+    ]
+
+
+def test_a_stream_says_what_the_provider_was_not_told(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=sse(chunk("hi"), chunk(finish="stop"))))
+    told = client.call("responses", "hi", "groq/llama", store=True, stream=True)
+    assert [event._hidden_params["left_out"] for event in told] == [["store"]] * len(told)
+
+
+def test_nothing_is_left_out_where_the_provider_speaks_the_callers_words(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(CLAUDE))
+    assert "left_out" not in client.call("anthropic_messages", 9, [*SEARCHED], "anthropic/claude", metadata={"user_id": "u"})._hidden_params
+    upstream.answer(Reply(CHAT))
+    assert client.call("anthropic_messages", 9, [*SEARCHED[:1]], "openai/gpt-5")._hidden_params["left_out"] == []
+
+
+def test_a_chats_dropped_parameters_are_named_on_its_answer(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(CLAUDE))
+    said = [{"role": "user", "content": "hi"}]
+    answer = client.call("completion", "anthropic/claude", said, seed=3, drop_params=True)
+    assert answer._hidden_params["left_out"] == ["seed"]
+    answer = client.call("completion", "gpt", said, seed=3, drop_params=True, on=router_of(upstream, "anthropic/claude"))
+    assert answer._hidden_params["left_out"] == ["seed"]

@@ -8,9 +8,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from headrace.dialects import load
+from headrace.dialects import foreign, load
 from headrace.dialects.answers import answer_in_common, event_in_common
 from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
+from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import UnsupportedParamsError
 from headrace.framing import SseReader
@@ -53,6 +54,8 @@ class Served(Struct, eq=False, kw_only=True):
     same: bool
     """Whether both speak the same: then the body goes out as it is, and the answer comes in as it is."""
     added: Mapping[str, Json]
+    left_out: tuple[str, ...] | None = None
+    """What the provider is not told, by where it stands in the request: its dialect has no word for it. None: it is told all."""
     finish: Callable[[dict[str, Json]], dict[str, Json]]
     """What a provider of Chat Completions wants otherwise."""
     usage: dict[str, Any] | None = None
@@ -145,8 +148,11 @@ def serve(
     body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
     request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
     same = caller == provider
+    left_out: tuple[str, ...] | None = None
     if not same:
-        request = _sayable(request, caller, dialect, target, control)
+        dropped = _unsayable(request, caller, dialect, target, control)
+        left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
+        request = _sayable(request, caller)
     return Served(
         caller=speaks,
         dialect=dialect,
@@ -156,21 +162,31 @@ def serve(
         operation=OPERATIONS.get(provider, provider),
         same=same,
         added=control.get("extra_body") or {},
+        left_out=left_out,
         finish=finish,
     )
 
 
-def _sayable(request: ChatRequest, caller: str, dialect: Dialect, target: Target, control: Mapping[str, Any]) -> ChatRequest:
-    """`request` without what the provider cannot say, or a refusal that names it."""
+def _unsayable(request: ChatRequest, caller: str, dialect: Dialect, target: Target, control: Mapping[str, Any]) -> list[str]:
+    """What the provider cannot say, where the caller lets it be left out; else a refusal that names it."""
     allowed = control.get("allowed_openai_params") or ()
-    own = _own_words(request, caller)
-    unsaid = [name for name in (*dialect.unsaid(request), *own) if name not in allowed]
+    unsaid = [name for name in (*dialect.unsaid(request), *_own_words(request, caller)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
         raise UnsupportedParamsError(
             f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
             model=target.model,
             llm_provider=target.provider,
         )
+    return unsaid
+
+
+def _unheard(request: ChatRequest, provider: str, target: Target) -> Iterator[str]:
+    return openai_chat_foreign.unheard(request, target.provider) if provider == "openai_chat" else iter(())
+
+
+def _sayable(request: ChatRequest, caller: str) -> ChatRequest:
+    """`request` without the words and tools that only the caller's dialect has."""
+    own = _own_words(request, caller)
     tools = tuple(tool for tool in request.tools if tool.type in _EVERYWHERE)
     extra = {name: value for name, value in request.extra.items() if name not in own}
     return msgspec.structs.replace(request, tools=tools, extra=extra)

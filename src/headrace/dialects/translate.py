@@ -29,6 +29,8 @@ class Translation(Struct, frozen=True, eq=False):
     operation: str
     added: Mapping[str, Json] = {}
     """Fields of the provider's own, written last and as they are."""
+    left_out: tuple[str, ...] = ()
+    """Parameters the provider is not told, because its dialect has no word for them."""
     count: Count | None = None
     """How a count of tokens is asked for, where that is all that is wanted."""
 
@@ -91,7 +93,8 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
             model=target.model,
             llm_provider=target.provider,
         )
-    return Translation(dialect, target, request, operation, added, counts.COUNTS[dialect_name] if operation == "count_tokens" else None)
+    count = counts.COUNTS[dialect_name] if operation == "count_tokens" else None
+    return Translation(dialect, target, request, operation, added, tuple(unsaid), count)
 
 
 def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Json]:

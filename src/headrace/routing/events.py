@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -52,6 +52,12 @@ def log_settled(record: Mapping[str, Any], group: str, error: BaseException | No
         logger.debug(
             "%s by %s after %.3f s in line: %s", group, record["deployment"], record["waited"], outcome, extra={"headrace": dict(record)}
         )
+
+
+def log_left_out(names: Sequence[str], provider: str, model: str) -> None:
+    """What a translated request could not say, at level DEBUG of the same logger."""
+    if "logging" in sys.modules and (logger := _logger()).isEnabledFor(10):
+        logger.debug("%s/%s was not told %s: its dialect has no word for it", provider, model, ", ".join(names))
 
 
 def warn(message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
@@ -46,6 +46,18 @@ def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest
         response_format=None if request.response_format is None else structs.replace(request.response_format, extra={}),
         extra={**_only(request.extra, _TOP), **wordy} if provider in _OPENAIS else {},
     )
+
+
+def unheard(request: ChatRequest, provider: str) -> Iterator[str]:
+    """Where `spoken_here` leaves out what other providers of Chat Completions are told."""
+    if provider not in _OPENAIS:
+        yield from (name for name, value in request.extra.items() if name in _TOP and value not in (None, UNSET, "", [], {}))
+    if provider in _STRICT and request.top_k is not None:
+        yield "top_k"
+    if provider not in _THINKING_BACK:
+        for index, message in enumerate(request.messages):
+            thoughts = [at for at, part in enumerate(message.content) if isinstance(part, Thinking)]
+            yield from (f"messages[{index}].content[{at}]" for at in thoughts)
 
 
 def _only(extra: Extra, names: frozenset[str]) -> Extra:
