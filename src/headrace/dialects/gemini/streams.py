@@ -46,6 +46,9 @@ BLOCKS: Final = "content_blocks"
 _CHUNK: Final = frozenset({"candidates", "responseId", "modelVersion", "usageMetadata"})
 _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
 
+_CONTENT: Final = frozenset({"parts", "role"})
+_PLAIN: Final = frozenset({"text"})
+
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -106,9 +109,7 @@ class Reader:
         return APIResponseValidationError.of(failure)
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
-        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
-        self._noted |= news
+        news = {} if chunk.keys() <= _CHUNK else _news(chunk, _CHUNK, self._noted)
         if not self._started:
             self._started, self._id = True, text(chunk.get("responseId"))
             yield Started(id=self._id, model=text(chunk.get("modelVersion")), created=created(chunk.get("createTime")), extra=news)
@@ -136,6 +137,13 @@ class Reader:
             yield UsageReported(usage=read_usage(self._usage))
 
 
+def _news(source: Mapping[str, Json], known: frozenset[str], noted: dict[str, Json]) -> dict[str, Json]:
+    """Fields beside `known` that were not told yet, or told otherwise; `noted` has them then."""
+    news = {name: value for name, value in source.items() if name not in known and value is not None and noted.get(name) != value}
+    noted |= news
+    return news
+
+
 class _Candidate:
     """One candidate's parts, and what must be remembered between its pieces."""
 
@@ -157,17 +165,29 @@ class _Candidate:
 
     def events(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
         content = candidate.get("content") or {}
-        for part in read_parts([whole for raw in flat(content.get("parts")) for whole in self._whole(raw)], "parts", self._turn):
-            yield from self._part(as_answered(part))
-        beside = {name: value for name, value in content.items() if name not in ("parts", "role") and value is not None}
+        for part in self._parts(content.get("parts")):
+            yield from self._part(part)
+        beside = {} if content.keys() <= _CONTENT else {n: value for n, value in content.items() if n not in _CONTENT and value is not None}
         if content.get("role", "model") != "model":
             beside[ROLE] = content["role"]
         if beside:
             yield Noted(level="message", choice=self._index, extra=beside)
-        if logprobs := read_logprobs(candidate.get("logprobsResult")):
+        if (given := candidate.get("logprobsResult")) is not None and (logprobs := read_logprobs(given)):
             yield Logprobs(logprobs=logprobs, choice=self._index)
         yield from self._note(candidate)
         self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
+
+    def _parts(self, given: Json) -> list[Part]:
+        if (
+            type(given) is list
+            and len(given) == 1
+            and type(given[0]) is dict
+            and given[0].keys() == _PLAIN
+            and type(given[0]["text"]) is str
+        ):
+            return [Text(text=given[0]["text"])]  # what nearly every chunk has
+        whole = [whole for raw in flat(given) for whole in self._whole(raw)]
+        return [as_answered(part) for part in read_parts(whole, "parts", self._turn)]
 
     def _whole(self, raw: Json) -> list[Json]:
         """A part, unless it is a piece of a call; with the last piece the call."""
@@ -177,9 +197,9 @@ class _Candidate:
         return [] if made is None else [made]
 
     def _note(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        said = {name: value for name, value in candidate.items() if name not in _CANDIDATE and value is not None}
-        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
-        self._noted |= news
+        if candidate.keys() <= _CANDIDATE:
+            return
+        news = _news(candidate, _CANDIDATE, self._noted)
         self._sources |= {name: news[name] for name in ("groundingMetadata", "citationMetadata") if name in news}
         if news:
             yield Noted(level="choice", choice=self._index, extra=news)
