@@ -121,6 +121,9 @@ class SseReader:
 
 def _event(block: bytes) -> Frame | None:
     """One event from its lines; None when no line holds data or a name."""
+    first, _, second = block.partition(b"\n")
+    if first[:7] == b"event: " and second[:6] == b"data: " and b"\n" not in second:  # what nearly every named event looks like
+        return Frame(second[6:], first[7:].decode("utf-8", "replace"))
     data: list[bytes] = []
     event: str | None = None
     for line in block.split(b"\n"):

@@ -20,6 +20,7 @@ from headrace.types import (
     Part,
     Started,
     StreamEvent,
+    TextDelta,
     Thinking,
     ThinkingDelta,
     ToolCall,
@@ -52,6 +53,8 @@ def event_in_common(event: StreamEvent, own: str) -> StreamEvent | None:
         return event
     if isinstance(event, UsageReported):
         return UsageReported(usage=_usage(event.usage))
+    if type(event) is TextDelta and not event.extra:
+        return event  # what nearly every event is
     extra = _kept(event.extra, own) if not isinstance(event, Started) else {}
     if isinstance(event, Noted) and not extra:
         return None

@@ -89,9 +89,11 @@ class Reader:
         return events
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
-        news = {name: value for name, value in said.items() if self._noted.get(name) != value}
-        self._noted |= news
+        news: dict[str, Json] = {}
+        if not chunk.keys() <= _CHUNK:
+            said = {name: value for name, value in chunk.items() if name not in _CHUNK and value is not None}
+            news = {name: value for name, value in said.items() if self._noted.get(name) != value}
+            self._noted |= news
         if self._started:
             if news:
                 yield Noted(extra=news)
