@@ -19,29 +19,36 @@ class Count(Struct, frozen=True):
     suffix: str
     """What stands at the end of a chat's address, and is replaced by `place`."""
     place: str
-    body: Callable[[dict[str, Any]], dict[str, Any]]
-    """A chat's body → the question."""
+    body: Callable[[dict[str, Any], str], dict[str, Any]]
+    """A chat's body and address → the question."""
     field: str
     """Where the answer has the number."""
 
 
-_ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config")
+_ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config", "cache_control")
 """docs.claude.com/en/api/messages-count-tokens (read 2026-11)."""
 
 
-def _of_gemini(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
+def _of_gemini(body: dict[str, Any], address: str) -> dict[str, Any]:
+    """Vertex takes a chat's fields. Gemini's own API takes contents alone, or a whole request that names its model
+    (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4).
+    """
+    said = {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
+    if "/publishers/" in address or set(said) <= {"contents"}:
+        return said
+    model = address.rpartition("/models/")[2].partition(":")[0]
+    return {"generateContentRequest": {"model": f"models/{model}", **said}}
 
 
 COUNTS: Final[Mapping[str, Count]] = {
     "anthropic_messages": Count(
-        "/messages", "/messages/count_tokens", lambda body: {name: body[name] for name in _ANTHROPIC if name in body}, "input_tokens"
+        "/messages", "/messages/count_tokens", lambda body, _: {name: body[name] for name in _ANTHROPIC if name in body}, "input_tokens"
     ),
     "gemini": Count(":generateContent", ":countTokens", _of_gemini, "totalTokens"),
     "bedrock_converse": Count(
         "/converse",
         "/count-tokens",
-        lambda body: {"input": {"converse": {name: body[name] for name in ("messages", "system", "toolConfig") if name in body}}},
+        lambda body, _: {"input": {"converse": {name: body[name] for name in ("messages", "system", "toolConfig") if name in body}}},
         "inputTokens",
     ),
 }  # fmt: skip
@@ -50,7 +57,7 @@ COUNTS: Final[Mapping[str, Count]] = {
 def question(count: Count, chat: HttpRequest, url: str) -> HttpRequest:
     """The request that asks for a count. url: where the chat would have gone."""
     address, mark, query = url.partition("?")
-    body = msgspec.json.encode(count.body(msgspec.json.decode(chat.body)))
+    body = msgspec.json.encode(count.body(msgspec.json.decode(chat.body), address))
     return msgspec.structs.replace(chat, url=address.removesuffix(count.suffix) + count.place + mark + query, body=body)
 
 
