@@ -33,7 +33,7 @@ def _of_gemini(body: dict[str, Any], address: str) -> dict[str, Any]:
     """Vertex takes a chat's fields. Gemini's own API takes contents alone, or a whole request that names its model
     (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4).
     """
-    said = {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
+    said: dict[str, Any] = {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
     if "/publishers/" in address or set(said) <= {"contents"}:
         return said
     model = address.rpartition("/models/")[2].partition(":")[0]
