@@ -81,7 +81,7 @@ def halved(count: int) -> Iterator[Row]:
 
 
 def foreign(count: int) -> Iterator[Row]:
-    """B6: somebody else uses a fifth of the keys; headers tell."""
+    """B6: somebody else uses a fifth of the keys (where max_tokens count, up to a half); headers tell."""
     for kind in ("tb60/post", "slide60/reserve"):
         town = Town(KINDS[kind], known(kind), headers=True)
         town.stranger(2.8, 1500.0)
@@ -90,9 +90,9 @@ def foreign(count: int) -> Iterator[Row]:
         done = len(town.waits)
         town.world.close()
         share = town.refused() / max(1, done)
-        use = town.use() / 0.8
+        use = town.use()
         figure = f"{town.refused()} 429s in {done} ({100 * share:.2f} %), {100 * use:.1f} % of what was left"
-        yield Row(f"B6 a fifth used by others, {kind}", figure, "<= 0.2 % 429s, >= 90 %", share <= 0.002 and use >= 0.9)
+        yield Row(f"B6 others on the same keys, {kind}", figure, "<= 0.2 % 429s, >= 90 %", share <= 0.002 and use >= 0.9)
 
 
 def miscounted(count: int) -> Iterator[Row]:

@@ -213,3 +213,29 @@ def test_calls_that_leave_late_together_are_a_burst_when_they_leave() -> None:
     for _ in range(10):
         meter.take(1, 1, 2.0)
     assert meter.when(1, 2.0, urgent=False) > 2.0
+
+
+def test_a_call_that_departs_twice_late_is_charged_once() -> None:
+    """Woken late, and sent later still: the flow paid for each such call twice, and stood still for as long again."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
+    holds = [meter.take(1, 1, 0.0) for _ in range(300)]
+    for hold in holds:
+        meter.delay(hold, 1.0)
+    once = meter.open_at(1.0)
+    for hold in holds:
+        meter.delay(hold, 1.5)
+    assert meter.open_at(1.5) == pytest.approx(once, abs=0.6)
+
+
+def test_what_late_calls_gave_back_is_not_charged_again_by_the_next_late_one() -> None:
+    """Calls were expected to take all they reserved and took a tenth: each late one after them brought the whole debt back."""
+    meter = Meter(Limit(Unit.TOKENS, 60_000), Profile(accounting="settle", token_burst=60.0), MeterSettings())
+    for _ in range(10):
+        hold = meter.take(3_000, 3_000, 0.0)
+        meter.delay(hold, 1.0)
+        meter.end(hold)
+        meter.correct(hold, 300)
+        meter.repay(hold, 300)
+    meter.delay(meter.take(300, 300, 1.0), 1.1)
+    assert meter._pace is not None
+    assert meter._pace.paid_until == pytest.approx(1.0 + 11 * 0.3, abs=0.3)

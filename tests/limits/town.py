@@ -61,13 +61,16 @@ class Provider:
     enforcer: Enforcer
     log: list[tuple[float, int, float]] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    others: list[tuple[float, float]] = field(default_factory=list)
+    """What strangers were let in for: when, and their tokens."""
 
     def used(self, since: float, until: float) -> float:
-        """Share of the limit that binds, 1.0 for all of it."""
+        """Share of the limit that binds, of what strangers left of it: 1.0 for all."""
         minutes = (until - since) / 60
         requests = sum(count for at, count, _ in self.log if since <= at <= until)
         tokens = sum(cost for at, _, cost in self.log if since <= at <= until)
-        return max(requests / (self.rpm * minutes), tokens / (self.tpm * minutes))
+        theirs = [cost for at, cost in self.others if since <= at <= until]
+        return max(requests / (self.rpm * minutes - len(theirs)), tokens / (self.tpm * minutes - sum(theirs)))
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,8 @@ class Town:
             provider = self.providers[name]
             admitted = provider.enforcer.admit(self.world.now(), Cost(job.prompt, job.max_tokens))
             if isinstance(admitted, Admitted):
+                output = job.output if provider.enforcer.accounting != "reserve" else job.max_tokens
+                provider.others.append((self.world.now(), job.prompt + output))
                 await self.world.sleep(0.4 + job.output / 70)
                 provider.enforcer.produce(self.world.now(), admitted, job.output)
                 provider.enforcer.end(self.world.now(), admitted)

@@ -156,6 +156,7 @@ class Account:
 
     def delay(self, taken: Taken, now: float) -> None:
         """A call leaves later than it was let through."""
+        taken.left = now
         for hold in taken.holds:
             hold.meter.delay(hold, now)
 
@@ -216,12 +217,13 @@ class Account:
 class Taken:
     """What one call holds of one account."""
 
-    __slots__ = ("at", "charge", "holds", "input", "output", "written")
+    __slots__ = ("at", "charge", "holds", "input", "left", "output", "written")
 
     def __init__(self, charge: Charge, input: float, output: float, at: float, holds: list[Hold]) -> None:
         self.charge = charge
         self.holds = holds
-        self.at = at
+        self.at = self.left = at
+        """When it was let through, and when it went on its way, as far as we know."""
         self.input = input
         """The prompt, as the provider was expected to count it."""
         self.output = output

@@ -19,9 +19,10 @@ UNITS: Final = {"requests": Unit.REQUESTS, "tokens": Unit.TOKENS, "input": Unit.
 MINUTE: Final = 60.0
 SHORT_WINDOWS: Final = (10.0, 1.0)
 """Over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
-GRANULE: Final = {Unit.REQUESTS: 1.0}
-"""By how much use comes in lumps: for the noise of what others use. Tokens: a mean square over a mean."""
-GRANULE_OF_TOKENS: Final = 3000.0
+NOISE: Final = 1.5
+"""Standard deviations by which others are left more than they use on average: their calls come in lumps."""
+STALE: Final = 15.0
+"""Seconds by which what we know of a window is behind: the smoothing of some views, and a call's way."""
 
 REFILL: Final = 2.0
 """Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
@@ -286,7 +287,7 @@ class Learner:
 class Foreign:
     """What others use of one limit, from the difference between what is remaining and what we have used."""
 
-    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_odd_for_window", "_rate", "_remaining")
+    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_odd_for_window", "_rate", "_remaining", "_theirs", "_unrest")
 
     def __init__(self, *, small_bucket: bool = False) -> None:
         self._fits_window = not small_bucket
@@ -299,6 +300,10 @@ class Foreign:
         self._ever = 0.0
         self._remaining = 0.0
         self._rate = 0.0
+        self._theirs = 0.0
+        """What of the window others had by the last view."""
+        self._unrest = 0.0
+        """Variance that their use gains in a second, as it was seen."""
 
     def observe(self, meter: Meter, at: float, ours: tuple[float, float], limit: float, remaining: float) -> float | None:
         """Units a second to leave to others, None where nothing new was seen. at: when the request was sent.
@@ -314,9 +319,13 @@ class Foreign:
         """What is left of what the last view showed."""
         self._doubt_shapes(limit, remaining, used, level + since * limit / window)
         if not meter.known_bucket or self._fits_window:
-            self._rate += 0.15 * ((limit - remaining - used) / window - self._rate)
+            theirs = limit - remaining - used
+            self._surprised((theirs - self._theirs) ** 2 / 2, since)
+            self._rate += (0.4 if self._fits_window else 0.15) * (theirs / window - self._rate)
+            self._theirs = theirs
         elif self._fits_bucket and self._remaining + since * limit / window <= min(limit, meter.capacity):  # else it ran over
             drained = (level - remaining) / since + limit / window
+            self._surprised(((drained - self._rate) * since) ** 2, since)
             self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
         else:
             self._rate *= 0.9
@@ -335,7 +344,14 @@ class Foreign:
         if self._at > -math.inf and remaining > filled + 2 * DOUBTFUL * limit:
             self._fits_bucket = False
 
+    def _surprised(self, square: float, since: float) -> None:
+        """Their use was as far from what was expected, squared, after so many seconds. The first view surprises nobody."""
+        if since < math.inf:
+            self._unrest += 0.1 * (square / since - self._unrest)
+
     def _with_noise(self, meter: Meter, window: float) -> float:
+        """Their rate, and what it may be above it: as it was seen to vary, by single units at least, and at most as much again."""
         if self._rate < (0.01 if self._fits_window else 0.03) * meter.limit.amount / window:
             return 0.0
-        return self._rate + 1.5 * math.sqrt(self._rate * window * GRANULE.get(meter.limit.unit, GRANULE_OF_TOKENS)) / window
+        span = STALE if self._fits_window else window
+        return self._rate + min(self._rate, NOISE * math.sqrt(max(self._unrest, self._rate) * span) / window)

@@ -303,7 +303,7 @@ class Limiter:
 
     def leaves(self, reservation: Reservation, now: float) -> None:
         """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
-        if now - reservation.taken.at > self.settings.drowsy:
+        if now - reservation.taken.left > self.settings.drowsy:
             self._lock.post(lambda: reservation.ledger.account.delay(reservation.taken, now) if reservation.open else None)
 
     def _next_look(self, group: _Group, waiting: _Waiter, now: float) -> float | None:

@@ -45,7 +45,7 @@ PACED: Final = 60.0
 class Hold:
     """What one reservation holds of one meter."""
 
-    __slots__ = ("charged", "entries", "expected", "meter", "view")
+    __slots__ = ("charged", "entries", "expected", "late", "meter", "view")
 
     def __init__(
         self, meter: Meter, charged: float, expected: float, entries: tuple[tuple[SlidingLog, Entry], ...], view: tuple[float, float]
@@ -56,6 +56,8 @@ class Hold:
         self.entries = entries
         self.view = view
         """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
+        self.late = False
+        """Whether it left later than it was let through."""
 
 
 NO_ENTRIES: Final[tuple[tuple[SlidingLog, Entry], ...]] = ()
@@ -307,7 +309,8 @@ class Meter:
             log.correct(entry, -hold.charged)
         hold.entries = tuple([(log, log.add(now, hold.charged)) for log, _ in hold.entries])
         if self._pace is not None:
-            self._pace.departs(now, hold.expected)
+            self._pace.departs(now, hold.expected, again=hold.late)
+            hold.late = True
 
     def correct(self, hold: Hold, cost: float) -> None:
         """The call turned out to cost this much of what was charged on arrival."""
@@ -321,7 +324,7 @@ class Meter:
     def repay(self, hold: Hold, cost: float) -> None:
         """The flow was charged `expected` for a call that cost this much altogether."""
         if self._pace is not None:
-            self._pace.correct(cost - hold.expected)
+            self._pace.correct(cost - hold.expected, late=hold.late)
             hold.expected = cost
 
     def add_written(self, tokens: float, now: float) -> None:

@@ -31,11 +31,19 @@ class Pace:
         start = self.paid_until
         self.paid_until = (start if start > at else at) + cost / self.rate
 
-    def correct(self, difference: float) -> None:
-        """A call cost that much more than was added for it."""
+    def correct(self, difference: float, *, late: bool = False) -> None:
+        """A call cost that much more than was added for it. late: whether it departed later than it was let through."""
         self.paid_until += difference / self.rate
+        if late:
+            self._departed += difference / self.rate
 
-    def departs(self, now: float, cost: float) -> None:
-        """A call that was let through earlier leaves only now: several of them together are a burst now, whatever was earned meanwhile."""
-        self._departed = max(self._departed, now) + cost / self.rate
+    def departs(self, now: float, cost: float, *, again: bool = False) -> None:
+        """A call that was let through earlier leaves only now: several of them together are a burst now, whatever was earned meanwhile.
+
+        Its cost was added when it was let through: the flow moves only as far as all that left late would have brought it by themselves.
+        again: it has departed before, and after all did not go.
+        """
+        earned = cost / self.rate
+        before = self._departed - earned if again else self._departed
+        self._departed = max(before, now) + earned
         self.paid_until = max(self.paid_until, self._departed)
