@@ -321,7 +321,8 @@ class Foreign:
         if not meter.known_bucket or self._fits_window:
             theirs = limit - remaining - used
             self._surprised((theirs - self._theirs) ** 2 / 2, since)
-            self._rate += (0.4 if self._fits_window else 0.15) * (theirs / window - self._rate)
+            share = 0.4 if self._fits_window and since < math.inf else 0.15  # one view alone says little
+            self._rate += share * (theirs / window - self._rate)
             self._theirs = theirs
         elif self._fits_bucket and self._remaining + since * limit / window <= min(limit, meter.capacity):  # else it ran over
             drained = (level - remaining) / since + limit / window
