@@ -56,13 +56,14 @@ def test_seven_seconds_hold_every_call_of_every_deployment_on_the_account(shared
 
 
 def test_another_account_goes_on_while_one_is_shut() -> None:
-    stage = Stage(refusing("a", 10.0, 7.0), provider("b"))
+    refusal = {"kind": "status", "status": 429, "retry_after": 7.0, "since": 10.0, "until": 12.0}
+    stage = Stage(provider("a", faults=[refusal]), provider("b"))
     told = Told(stage)
     stage.open(stage.deployment("a", rpm=3000), stage.deployment("b", rpm=3000), on_event=told)
     stage.offer(rate=5, until=30)
     stage.run()
     assert stage.failed() == []
-    assert {deployment for when, deployment in told.sent if 10.8 < when < 17.0} == {"b"}
+    assert {deployment for when, deployment in told.sent if 12.5 < when < 17.0} == {"b"}
 
 
 def rejected_since(stage: Stage, moment: float) -> list[int]:

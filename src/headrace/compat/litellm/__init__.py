@@ -53,10 +53,12 @@ def accept(name: str, value: Any) -> None:
 
 
 def _live_there() -> None:
-    """Classes of answers say that they are litellm's: programs look (dspy reads its cache of nobody else's)."""
+    """Classes of answers say that they are litellm's, and are found there: programs look (dspy reads its cache of nobody else's), and
+    pickle does."""
     from headrace import objects, served  # late: with whoever takes the name
 
     for home, path in ((objects, "litellm.types.utils"), (served, "litellm.types.llms.openai")):
-        for value in vars(home).values():
+        for name, value in vars(home).items():
             if isinstance(value, type) and issubclass(value, JsonObject) and value.__module__ == home.__name__:
                 value.__module__ = path
+                setattr(stand_in.module(path), name, value)
