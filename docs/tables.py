@@ -41,7 +41,7 @@ REASONS: Mapping[str, str] = {
     "hypothesis": "properties instead of examples: byte splits, limiter histories, round trips",
     "pydantic": "tests that a pydantic class works as `response_format`",
     "openai": "its objects and exceptions are what ours are compared with; a peer in the benchmarks",
-    "uvicorn": "a real server to test the transport against",
+    "uvicorn": "the server under the gateway; a real one to test the transport against",
     "uvloop": "a second event loop under the transport's tests",
     "aiohttp": "another real server, and the floor in the benchmarks",
     "trustme": "certificate authorities made on the spot for TLS tests",

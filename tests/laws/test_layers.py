@@ -36,7 +36,7 @@ PACKAGES: dict[str, set[str]] = {
     "runtime": {"msgspec", "httptools", "httpx2", "redis"},
     "models": {"msgspec", "toktok"},
     "simulator": {"msgspec", "httptools"},
-    "cli": {"msgspec", "click", "rich"},
+    "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},
     "config_file": {"msgspec", "yaml"},
 }

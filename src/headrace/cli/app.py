@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "models": "headrace.cli.models",
     "providers": "headrace.cli.models",
     "simulate": "headrace.cli.simulate",
+    "serve": "headrace.cli.serve",
     "doctor": "headrace.cli.doctor",
     "plan": "headrace.cli.plan",
     "completion": "headrace.cli.completion",

@@ -201,6 +201,16 @@ class Router(Face, Speaking):
         answer = complete(around(self._answer, routed=True)(self._worlds.blocking(), call))
         return Stream(answer) if stream else answer
 
+    async def acall(
+        self, operation: Operation, model: str, prompt: Any, *, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
+        """One call of any operation: what the gateway makes of a request. options: of the call and of the body, as they were sent."""
+        return await self._suspending(operation, model, prompt, stream, options, place)
+
+    def serves(self, model: str) -> bool:
+        """Whether a group, an alias or a pattern answers to the name."""
+        return self._plan.group_of(model) is not None
+
     # ---- what stands around a call -----------------------------------------------------------------------------------
 
     def _answer(self, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:

@@ -1,0 +1,151 @@
+"""The front ends: how each kind of caller asks, is answered, and is told of a failure. What they mean is the dialects' to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Operation
+from headrace.dialects import load
+from headrace.errors import BadRequestError, Failure
+from headrace.objects import JsonObject
+from headrace.served import CONTENT, MESSAGES, RESPONSES
+from headrace.types import ChatRequest
+from headrace.wire import HttpResponse
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, JsonObject):
+        return value.__dict__
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+"""An answer as JSON, the provider's nulls included."""
+
+
+class Front(Struct, frozen=True, eq=False):
+    """One kind of caller."""
+
+    dialect: str
+    frame: Callable[[JsonObject], bytes]
+    """A chunk as it crosses the wire."""
+    alive: bytes
+    """What says that the call still waits, and nothing else."""
+    end: bytes = b""
+
+    def error(self, failure: Failure) -> HttpResponse:
+        return load(self.dialect).write_error(failure)
+
+    def broken(self, failure: Failure) -> bytes:
+        """The error in a stream that has begun."""
+        return load(self.dialect).write_stream(ChatRequest(model="", messages=())).fail(failure)
+
+
+def _bare(chunk: JsonObject) -> bytes:
+    return b"data: " + encode(chunk) + b"\n\n"
+
+
+def _named(chunk: JsonObject) -> bytes:
+    return b"event: " + str(chunk.get("type")).encode() + b"\ndata: " + encode(chunk) + b"\n\n"
+
+
+def _google(chunk: JsonObject) -> bytes:
+    return b"data: " + encode(chunk) + b"\r\n\r\n"
+
+
+OPENAI: Final = Front("openai_chat", _bare, b": waiting\n\n", b"data: [DONE]\n\n")
+RESPONDING: Final = Front("openai_responses", _named, b": waiting\n\n")
+ANTHROPIC: Final = Front("anthropic_messages", _named, b'event: ping\ndata: {"type": "ping"}\n\n')
+GOOGLE: Final = Front("gemini", _google, b"\r\n")
+
+
+class Wanted(Struct, frozen=True, eq=False):
+    """A call, ready for the Router."""
+
+    operation: Operation
+    model: str
+    prompt: Any
+    stream: bool
+    options: Mapping[str, Any]
+
+
+_NAMED: Final[tuple[Operation, ...]] = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
+
+
+def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wanted:
+    """The call that a body asks for. model: from the path, where it stands there. Raises BadRequestError that names the field."""
+    said = body.pop("model", None)
+    model = model or said
+    if not isinstance(model, str) or not model:
+        raise BadRequestError("model must be the name of a model, such as those that /v1/models lists")
+    if operation.prompt not in body:
+        hint = "; a body with `input` belongs to /v1/responses" if operation is CHAT and "input" in body else ""
+        raise BadRequestError(f"{operation.prompt} is missing{hint}", model)
+    stream = body.pop("stream", None)
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequestError("stream must be true or false", model)
+    if stream and operation.chunk is None:
+        raise BadRequestError(f"{operation.name} cannot be streamed: leave stream out", model)
+    return Wanted(operation, model, body.pop(operation.prompt), bool(stream), body)
+
+
+def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> Wanted:
+    """generateContent's call: whether it is streamed stands in the path."""
+    body.pop("stream", None)
+    return msgspec.structs.replace(wanted(CONTENT, body, model), stream=stream)
+
+
+# ---- counts of tokens ------------------------------------------------------------------------------------------------------------
+
+
+def chat_of(dialect: str, body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The prompt of another dialect's body as a chat in OpenAI's words. Raises BadRequestError."""
+    from headrace.dialects.base import Target  # late: few calls count
+    from headrace.dialects.openai_chat import dialect as chat  # late as well
+
+    request = load(dialect).read_request(body)
+    written: dict[str, Any] = msgspec.json.decode(chat.write_request(request, Target("openai", model, source=dialect)).body)
+    return {name: written[name] for name in ("messages", "tools", "tool_choice") if name in written}
+
+
+def anthropic_question(body: dict[str, Any], model: str) -> dict[str, Any]:
+    return chat_of("anthropic_messages", {"max_tokens": 1, **body}, model)
+
+
+def google_question(body: dict[str, Any], model: str) -> dict[str, Any]:
+    whole = body.get("generateContentRequest")
+    return chat_of("gemini", {"model": model, **(whole if isinstance(whole, dict) else body)}, model)
+
+
+# ---- Google's embeddings ---------------------------------------------------------------------------------------------------------
+
+_SAID: Final[Mapping[str, str]] = {"outputDimensionality": "dimensions", "taskType": "task_type", "title": "title"}
+
+
+def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> Wanted:
+    """Google's question for vectors, one or many, in OpenAI's words."""
+    questions = body.get("requests") if many else [body]
+    if not isinstance(questions, list) or not questions or not all(isinstance(one, dict) for one in questions):
+        raise BadRequestError("requests must be a list of at least one request", model)
+    options = [{_SAID[name]: one[name] for name in _SAID if name in one} for one in questions]
+    if any(other != options[0] for other in options):
+        raise BadRequestError("requests with different outputDimensionality, taskType or title must be sent one by one", model)
+    texts = [_text(one, f"requests[{number}]." if many else "") for number, one in enumerate(questions)]
+    return Wanted(EMBEDDINGS, model, texts if many else texts[0], False, options[0])
+
+
+def _text(question: Mapping[str, Any], at: str) -> str:
+    content = question.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        raise BadRequestError(f"{at}content must have parts with text")
+    return "".join(part["text"] for part in parts)
+
+
+def embedded(answer: Any, *, many: bool) -> dict[str, Any]:
+    vectors = [{"values": one.embedding} for one in answer.data]
+    return {"embeddings": vectors} if many else {"embedding": vectors[0]}

@@ -1,0 +1,90 @@
+"""A gateway on a real socket in front of strict simulated providers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+
+from headrace import Router
+from headrace.gateway.app import gateway
+from headrace.gateway.config import Settings
+from headrace.simulator.config import ProviderConfig, SimulatorConfig
+from headrace.simulator.server import Running, running
+
+KEY = "sk-of-the-gateway"
+
+
+@contextmanager
+def serving(router: Router, settings: Settings) -> Iterator[str]:
+    """The gateway's address while the block lasts."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        gateway(router, settings), log_config=None, access_log=False, lifespan="off", http="httptools", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def provider(name: str, **given: object) -> ProviderConfig:
+    return ProviderConfig(**{"name": name, "ttft": 0.0, "gap": 0.0, "output_tokens": 12.0, **given})
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Running]:
+    slow = provider("slow", gap=0.2, output_tokens=200.0)
+    late = provider("late", ttft=30.0)
+    with running(SimulatorConfig(port=0, providers=(provider("sim"), slow, late))) as base:
+        yield base
+
+
+def router_over(upstream: str) -> Router:
+    def entry(name: str, at: str, model: str = "openai/gpt-sim", **given: object) -> dict[str, object]:
+        params = {"model": model, "api_key": "sk-upstream", "base_url": f"{upstream}/{at}/v1", **given}
+        return {"model_name": name, "litellm_params": params}
+
+    return Router(
+        [
+            entry("gpt", "sim"),
+            entry("vectors", "sim", "openai/embed-sim"),
+            entry("slow", "slow"),
+            entry("late", "late"),
+            entry("narrow", "sim", rpm=1, api_key="sk-another-account"),
+            entry("unknown-there", "sim", "openai/no-such-model"),
+        ],
+        num_retries=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def base(upstream: Running) -> Iterator[str]:
+    with serving(router_over(upstream), Settings(key=KEY, keep_alive=0.2)) as address:
+        yield address
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], bool]:
+    """Whether something becomes true within a few seconds."""
+
+    def wait(true: Callable[[], bool]) -> bool:
+        for _ in range(500):
+            if true():
+                return True
+            time.sleep(0.01)
+        return False
+
+    return wait

@@ -1,0 +1,63 @@
+"""The official Anthropic client talks to the gateway, OpenAI's models behind it."""
+
+from __future__ import annotations
+
+import anthropic
+import pytest
+
+from gateway.conftest import KEY
+
+ASK = [{"role": "user", "content": "Name a river."}]
+
+
+@pytest.fixture
+def client(base: str) -> anthropic.Anthropic:
+    return anthropic.Anthropic(api_key=KEY, base_url=base, max_retries=0)
+
+
+def test_a_message_is_answered(client: anthropic.Anthropic) -> None:
+    answer = client.messages.create(model="gpt", max_tokens=20, messages=ASK, system="Be brief.")
+    assert answer.content[0].text
+    assert answer.usage.output_tokens > 0
+
+
+def test_a_streamed_message_comes_whole(client: anthropic.Anthropic) -> None:
+    with client.messages.stream(model="gpt", max_tokens=20, messages=ASK) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text
+    assert final.content[0].text == text
+    assert final.stop_reason in ("end_turn", "max_tokens")
+
+
+def test_a_tool_is_called(client: anthropic.Anthropic) -> None:
+    tool = {"name": "look", "input_schema": {"type": "object", "properties": {"where": {"type": "string"}}}}
+    answer = client.messages.create(model="gpt", max_tokens=50, messages=ASK, tools=[tool], tool_choice={"type": "any"})
+    assert [block.name for block in answer.content if block.type == "tool_use"] == ["look"]
+
+
+def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
+    few = client.messages.count_tokens(model="gpt", messages=ASK).input_tokens
+    many = client.messages.count_tokens(model="gpt", messages=[{"role": "user", "content": "Name a river. " * 50}]).input_tokens
+    assert 0 < few < many
+
+
+def test_models_are_listed_in_anthropics_form(client: anthropic.Anthropic) -> None:
+    assert "gpt" in [model.id for model in client.models.list()]
+
+
+def test_errors_are_anthropics(client: anthropic.Anthropic, base: str) -> None:
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.messages.create(model="nobody", max_tokens=20, messages=ASK)
+    assert caught.value.body["error"]["type"] == "not_found_error"
+    with pytest.raises(anthropic.AuthenticationError):
+        anthropic.Anthropic(api_key="sk-wrong", base_url=base, max_retries=0).messages.create(model="gpt", max_tokens=9, messages=ASK)
+
+
+def test_a_failure_after_the_first_sign_of_life_is_an_error_of_the_stream(client: anthropic.Anthropic) -> None:
+    with (
+        pytest.raises(anthropic.APIStatusError) as caught,
+        client.messages.stream(model="late", max_tokens=20, messages=ASK, extra_body={"timeout": 1}) as stream,
+    ):
+        list(stream)
+    assert caught.value.body["type"] == "error"

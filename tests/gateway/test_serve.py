@@ -1,0 +1,56 @@
+"""`headrace serve`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "EMBEDDING_", "HEADRACE_"))}
+
+
+def config(upstream: object, **general: Any) -> dict[str, Any]:
+    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream", "base_url": f"{upstream}/sim/v1"}
+    return {"model_list": [{"model_name": "gpt", "litellm_params": params}], "general_settings": general}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "headrace", "serve", "--port", "0", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_configuration_is_served_and_ctrl_c_ends_it(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config(upstream, master_key="sk-master")))
+    with start(tmp_path, "--config", "config.json") as program:
+        assert program.stdout is not None
+        address = program.stdout.readline().strip().rpartition(" ")[2]
+        asked = urllib.request.Request(f"{address}/v1/models", headers={"authorization": "Bearer sk-master"})
+        with urllib.request.urlopen(asked) as answer:
+            assert [model["id"] for model in json.load(answer)["data"]] == ["gpt"]
+        with urllib.request.urlopen(f"{address}/health/readiness") as answer:
+            assert json.load(answer) == {"status": "ready"}
+        program.send_signal(2)
+        assert program.wait(10) in (0, 130, -2)
+
+
+def test_other_machines_are_not_listened_to_without_a_key(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config(upstream)))
+    with start(tmp_path, "--config", "config.json", "--host", "0.0.0.0") as program:
+        said = program.communicate(timeout=20)[1]
+    assert program.returncode != 0
+    assert "master" in said
+
+
+@pytest.mark.parametrize("text", ["{", '{"model_list": []}'])
+def test_a_configuration_that_cannot_work_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with start(tmp_path, "--config", "config.json") as program:
+        said = program.communicate(timeout=20)[1]
+    assert program.returncode != 0
+    assert "Traceback" not in said
