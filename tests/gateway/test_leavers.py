@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.gateway.conftest import KEY
+from tests.gateway.conftest import KEY, router_over, serving
+
+from headrace.gateway.config import Settings
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -51,3 +53,18 @@ def test_who_leaves_ends_the_call_at_the_provider(
     with ask(base, path, body):
         assert eventually(lambda: running_at(upstream, name) == 1)
     assert eventually(lambda: running_at(upstream, name) == 0)
+
+
+def test_who_leaves_the_line_leaves_no_place_in_it(upstream: Any, eventually: Eventually) -> None:
+    router = router_over(upstream)
+
+    def waiting() -> int:
+        return int(router.snapshot()["queues"].get("narrow", 0))
+
+    with serving(router, Settings(key=KEY)) as base:
+        body = {**CHAT, "model": "narrow"}
+        calls = [ask(base, "/v1/chat/completions", body) for _ in range(12)]
+        assert eventually(lambda: waiting() > 0)
+        for call in calls:
+            call.close()
+        assert eventually(lambda: waiting() == 0)
