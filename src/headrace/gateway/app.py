@@ -15,8 +15,10 @@ from msgspec import Struct
 from headrace.api import Router
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
 from headrace.gateway import guard
+from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.fronts import Front, Wanted, encode
+from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, read_body, read_object, refusal
 from headrace.gateway.routes import Listed, Reply, front_of, route
 from headrace.streams import AsyncStream
@@ -24,17 +26,26 @@ from headrace.streams import AsyncStream
 log: Final = logging.getLogger("headrace.gateway")
 
 JSON: Final = "application/json"
+LEFT: Final = 499
+"""The status that a call is recorded with whose caller went away, as nginx logs it."""
 Pairs = list[tuple[str, str]]
 
 
-def gateway(router: Router, settings: Settings | None = None) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """An ASGI application over `router`, for uvicorn and its like; `headrace serve` is this behind a socket."""
-    return Gateway(router, settings or Settings())
+def gateway(
+    router: Router, settings: Settings | None = None, *, keys: Keys | None = None, ledger: Ledger | None = None
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """An ASGI application over `router`, for uvicorn and its like; `headrace serve` is this behind a socket.
+
+    keys: who may call besides the master key. ledger: where every call is recorded.
+    """
+    return Gateway(router, settings or Settings(), keys or NoKeys(), ledger or NoLedger())
 
 
 class Gateway(Struct, frozen=True, eq=False):
     router: Router
     settings: Settings
+    keys: Keys
+    ledger: Ledger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,11 +59,11 @@ class Gateway(Struct, frozen=True, eq=False):
         if asked.path.startswith("/health/"):
             await self._health(asked, answer)
             return
-        guard.admit(asked, self.settings.key, scope.get("client"))
+        caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"))
         found = route(asked)
         content = await read_body(receive, asked.headers, self.settings.max_body)
         reply = found(self.router, asked, read_object(content) if asked.method == "POST" and content else {})
-        await _attended(receive, self._answer(reply, answer))
+        await _attended(receive, self._answer(caller, asked, reply, answer))
 
     async def _health(self, asked: Asked, answer: _Answer) -> None:
         """Alive, and ready: there is somebody to send a call to. Told to everybody, for whoever watches over processes has no key."""
@@ -65,23 +76,40 @@ class Gateway(Struct, frozen=True, eq=False):
             case _:
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
-    async def _answer(self, reply: Reply, answer: _Answer) -> None:
+    async def _answer(self, caller: Caller, asked: Asked, reply: Reply, answer: _Answer) -> None:
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
-        elif isinstance(reply, Wanted):
-            await self._called(reply, answer, lambda made: made)
-        else:
-            await self._called(reply.wanted, answer, reply.finish, reply.place)
+            return
+        call, finish, place = (reply, _itself, None) if isinstance(reply, Wanted) else (reply.wanted, reply.finish, reply.place)
+        answer.entry = Entry(self.ledger, answer.id, asked.path, caller)
+        await self._called(caller, call, answer, finish, place)
 
-    async def _called(self, call: Wanted, answer: _Answer, finish: Callable[[Any], Any], place: Mapping[str, str] | None = None) -> None:
-        if not place and not self.router.serves(call.model):
-            raise refusal(404, Kind.NOT_FOUND, f"there is no model {call.model!r} here; /v1/models lists those there are", "model")
-        making = self.router.acall(call.operation, call.model, call.prompt, stream=call.stream, options=call.options, place=place or {})
+    async def _called(
+        self, caller: Caller, call: Wanted, answer: _Answer, finish: Callable[[Any], Any], place: Mapping[str, str] | None
+    ) -> None:
+        model = caller.meant(call.model)
+        answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
+        if not place:
+            self._check(caller, model)
+        options = {**call.options, **caller.options()}
+        making = self.router.acall(call.operation, model, call.prompt, stream=call.stream, options=options, place=place or {})
         if call.stream:
             await answer.streamed(making, self.settings.keep_alive)
             return
         made = await making
+        answer.entered.answered(made._hidden_params)
         await answer.whole(200, encode(finish(made)), _told(made._hidden_params))
+
+    def _check(self, caller: Caller, model: str) -> None:
+        """Raises refusals with status 403 and 404. What a caller may not call is not told to exist."""
+        deployment = self.router.get_deployment_by_model_group_name(model)
+        caller.check(model, None if deployment is None else deployment.group)
+        if deployment is None:
+            raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r} here; /v1/models lists those there are", "model")
+
+
+def _itself(made: Any) -> Any:
+    return made
 
 
 def _asked(scope: Scope) -> Asked:
@@ -113,8 +141,15 @@ class _Answer:
     def __init__(self, send: Send, front: Front, id: str) -> None:
         self._send = send
         self._front = front
-        self._id = id
+        self.id = id
+        self.entry: Entry | None = None
+        """The call that is answered, until it is in the ledger."""
         self._begun = False
+
+    @property
+    def entered(self) -> Entry:
+        assert self.entry is not None
+        return self.entry
 
     async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work`; what fails becomes an answer."""
@@ -125,23 +160,31 @@ class _Answer:
         except Left:
             raise
         except Exception:
-            log.exception("%s: a fault of the gateway's own", self._id)
-            await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self._id}", status=500))
+            log.exception("%s: a fault of the gateway's own", self.id)
+            await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
+        finally:
+            self._record(Outcome.LEFT, status=LEFT)  # unless it is in the ledger already
+
+    def _record(self, outcome: Outcome, failure: Failure | None = None, status: int = 200) -> None:
+        if self.entry is not None:
+            self.entry.close(outcome, failure, status)
 
     async def whole(self, status: int, body: bytes, told: Pairs | None = None) -> None:
         length = ("content-length", str(len(body)))
         await self._start(status, [("content-type", JSON), length, *(told or ())])
-        await self._send({"type": "http.response.body", "body": body})
+        await self._last(body)
 
     async def streamed(self, making: Awaitable[AsyncStream[Any]], every: float) -> None:
         """The stream from its first chunk to its end. While it is not there, `every` so many seconds a sign of life."""
         stream = await self._awaited(making, every)
         try:
+            self.entered.answered(stream._hidden_params)
             if not self._begun:
                 await self._open(_told(stream._hidden_params, streaming=True))
             async for chunk in stream:
+                self.entered.began_to_answer()
                 await self._piece(self._front.frame(chunk))
-            await self._send({"type": "http.response.body", "body": self._front.end})
+            await self._last(self._front.end)
         finally:
             await stream.aclose()
 
@@ -164,20 +207,26 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _failed(self, failure: Failure) -> None:
-        if self._begun:
-            await self._send({"type": "http.response.body", "body": self._front.broken(failure)})
-            return
         written = self._front.error(failure)
+        self._record(Outcome.FAILED, failure, written.status)
+        if self._begun:
+            await self._last(self._front.broken(failure))
+            return
         again = failure.retryable if failure.retryable is not None else POLICY[failure.kind].here or POLICY[failure.kind].elsewhere
         told = [*written.headers.items(), ("content-length", str(len(written.body))), ("x-should-retry", "true" if again else "false")]
         if failure.retry_after is not None and "retry-after" not in written.headers:
             told.append(("retry-after", str(max(1, round(failure.retry_after + 0.5)))))
         await self._start(written.status, told)
-        await self._send({"type": "http.response.body", "body": written.body})
+        await self._last(written.body)
+
+    async def _last(self, body: bytes) -> None:
+        """The end of an answer. Whoever has it finds the call in the ledger, whatever becomes of this process."""
+        self._record(Outcome.ANSWERED)
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: Pairs) -> None:
         self._begun = True
-        every = [*headers, ("x-request-id", self._id), ("request-id", self._id)]
+        every = [*headers, ("x-request-id", self.id), ("request-id", self.id)]
         pairs = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in every]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 

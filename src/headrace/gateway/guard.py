@@ -1,4 +1,4 @@
-"""Who may call: the master key, or, without one, programs on this machine alone."""
+"""Who may call: the master key, virtual keys, or, without a master key, programs on this machine alone."""
 
 from __future__ import annotations
 
@@ -8,30 +8,43 @@ from hmac import compare_digest
 from typing import Any, Final
 
 from headrace.errors import Kind
+from headrace.gateway.callers import ADMIN, Caller, Keys
 from headrace.gateway.requests import Asked, refusal
 
-_HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key")
-"""Where Anthropic's, Google's and Azure's clients put a key; OpenAI's is a bearer."""
+_HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key")
+"""Where Anthropic's, Google's, Azure's and LiteLLM's clients put a key; OpenAI's is a bearer."""
 
 
 def keys_of(asked: Asked) -> list[str]:
     """Every key the request shows."""
-    scheme, _, bearer = asked.headers.get("authorization", "").partition(" ")
-    shown = [bearer.strip() if scheme.lower() == "bearer" else "", *(asked.headers.get(name, "") for name in _HEADERS)]
-    return [key for key in (*shown, asked.query.get("key", "")) if key]
+    shown = [_bearer(asked.headers.get("authorization", "")), *(asked.headers.get(name, "") for name in _HEADERS)]
+    return [_bearer(key) or key for key in (*shown, asked.query.get("key", "")) if key]
 
 
-def admit(asked: Asked, key: str, client: Any) -> None:
-    """Raises AuthenticationError or PermissionDeniedError for who may not call. client: ASGI's `(host, port)`, None for a unix socket."""
-    if not key:
+def _bearer(value: str) -> str:
+    scheme, _, token = value.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+async def admit(asked: Asked, master: str, keys: Keys, client: Any) -> Caller:
+    """Who calls. Raises AuthenticationError or PermissionDeniedError for who may not.
+
+    client: ASGI's `(host, port)`, None for a unix socket.
+    """
+    shown = keys_of(asked)
+    if master and any(compare_digest(key.encode(), master.encode()) for key in shown):
+        return ADMIN
+    for key in shown:
+        caller = await keys.find(key)
+        if caller is not None:
+            return caller
+    if not master:
         if not _local(asked.headers, client):
             raise refusal(403, Kind.PERMISSION, "without a master key only programs on this machine may call")
-        return
-    shown = keys_of(asked)
+        return ADMIN
     if not shown:
         raise refusal(401, Kind.AUTHENTICATION, "no API key: send it as `Authorization: Bearer …`, x-api-key, x-goog-api-key or api-key")
-    if not any(compare_digest(one.encode(), key.encode()) for one in shown):
-        raise refusal(401, Kind.AUTHENTICATION, "the API key is not known here")
+    raise refusal(401, Kind.AUTHENTICATION, "the API key is not known here")
 
 
 def _local(headers: Mapping[str, str], client: Any) -> bool:

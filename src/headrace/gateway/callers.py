@@ -1,0 +1,93 @@
+"""Who calls: what a key, a team and a user may do together, ready for the hot path."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from headrace.errors import Kind
+from headrace.gateway.requests import refusal
+
+
+class Role(enum.Enum):
+    """What somebody may do besides calling models. The names are LiteLLM's."""
+
+    ADMIN = "proxy_admin"
+    VIEWER = "proxy_admin_viewer"
+    """Sees everything, changes nothing, calls no model."""
+    CALLER = "internal_user"
+    """Calls models, and sees what is its own."""
+
+
+class Caller(Struct, frozen=True, kw_only=True, eq=False):
+    """Whoever was let in."""
+
+    key: str = ""
+    """The id of its key; empty for the master key, and where no key is asked for."""
+    name: str = ""
+    """What its key is called."""
+    team: str = ""
+    user: str = ""
+    role: Role = Role.CALLER
+    models: tuple[tuple[str, ...], ...] = ()
+    """Names and patterns (`gpt-*`): of the key, of its team, of its user. A model must stand in each that is there."""
+    aliases: Mapping[str, str] = {}
+    """Names of its own for models."""
+    scopes: tuple[str, ...] = ()
+    """The limits it is under, as the limiter knows them."""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = {}
+
+    @property
+    def tenant(self) -> str:
+        """Who waits in turn with others: keys do."""
+        return self.key or self.user
+
+    def meant(self, model: str) -> str:
+        """What it calls `model`, as the gateway calls it."""
+        return self.aliases.get(model, model)
+
+    def may_call(self, model: str, group: str | None = None) -> bool:
+        """group: the model group behind the name, where it is an alias of one."""
+        return all(_listed(model, names) or (group is not None and _listed(group, names)) for names in self.models)
+
+    def check(self, model: str, group: str | None = None) -> None:
+        """Raises PermissionDeniedError."""
+        if self.role is Role.VIEWER:
+            raise refusal(403, Kind.PERMISSION, "this key is for looking only: it may call no model")
+        if not self.may_call(model, group):
+            raise refusal(403, Kind.PERMISSION, f"this key may not call {model!r}; /v1/models lists what it may", "model")
+
+    def options(self) -> dict[str, Any]:
+        """What the Router is told with each of its calls."""
+        told: dict[str, Any] = {"tenant": self.tenant} if self.tenant else {}
+        if self.scopes:
+            told["scopes"] = self.scopes
+        return told
+
+
+def _listed(model: str, names: tuple[str, ...]) -> bool:
+    return model in names or any("*" in name and fnmatchcase(model, name) for name in names)
+
+
+ADMIN: Final = Caller(name="master key", role=Role.ADMIN)
+"""The master key's, and everybody's on this machine where there is none."""
+
+
+class Keys(Protocol):
+    """Knows virtual keys."""
+
+    async def find(self, token: str) -> Caller | None:
+        """Whose key it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
+        ...
+
+
+class NoKeys:
+    """A gateway with a master key alone."""
+
+    async def find(self, token: str) -> Caller | None:
+        return None

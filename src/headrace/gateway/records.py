@@ -1,0 +1,178 @@
+"""What is remembered of a call: one `Record`, handed to the ledger before the last byte of its answer goes out."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from headrace.errors import Failure
+from headrace.gateway.callers import Caller
+from headrace.models.cost import Bill, Rates, bill_of
+from headrace.models.prices import Beside, rates_for
+
+
+class Outcome(enum.Enum):
+    """How a call ended."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    LEFT = "left"
+    """The caller went away: what was used is what had arrived by then."""
+
+
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call. Moments are seconds since 1970, money is in nano-dollars. No content."""
+
+    id: str
+    """The request id that the caller was told."""
+    began: float
+    ended: float
+    first: float | None = None
+    """When a stream's first chunk went out."""
+    key: str = ""
+    name: str = ""
+    """Of the key."""
+    team: str = ""
+    user: str = ""
+    customer: str = ""
+    """Whom the caller says it asks for (`user` of the body)."""
+    tags: tuple[str, ...] = ()
+    path: str = ""
+    operation: str = ""
+    model: str = ""
+    """As it was asked for."""
+    group: str = ""
+    deployment: str = ""
+    provider: str = ""
+    served: str = ""
+    """The model as the provider calls it."""
+    stream: bool = False
+    outcome: Outcome = Outcome.ANSWERED
+    status: int = 200
+    error: str = ""
+    """The kind of failure."""
+    usage: Mapping[str, float] = {}
+    """By class, as `headrace.models.cost.Bill` names them; classes of which nothing was used are left out."""
+    cost: int | None = None
+    """None where no price is known, or not what was used."""
+    waited: float = 0.0
+    """Seconds in line."""
+    attempts: int = 0
+    session: str = ""
+    metadata: Mapping[str, Any] = {}
+    """What the caller wants noted with it (`metadata.spend_logs_metadata`)."""
+    content: Mapping[str, Any] | None = None
+    """Question and answer, where the configuration asks for them."""
+
+
+class Ledger(Protocol):
+    """Where records go."""
+
+    def append(self, record: Record) -> None:
+        """Remember it. Awaits nothing: when this returns, the end of the process loses it no more."""
+        ...
+
+
+class NoLedger:
+    def append(self, record: Record) -> None:
+        pass
+
+
+class Entry:
+    """One call on its way into the ledger. Closed once; a second time changes nothing.
+
+    The application opens it when it knows the call, tells it of the answer (`answered`) and of a stream's first chunk (`began_to_answer`),
+    and closes it before it sends the last byte.
+    """
+
+    __slots__ = ("_hidden", "_ledger", "_open", "_told", "first")
+
+    def __init__(self, ledger: Ledger, id: str, path: str, caller: Caller) -> None:
+        self._ledger = ledger
+        self._open = True
+        self._hidden: Beside | None = None
+        self.first: float | None = None
+        self._told: dict[str, Any] = {
+            "id": id, "path": path, "began": time.time(), "tags": caller.tags,
+            "key": caller.key, "name": caller.name, "team": caller.team, "user": caller.user,
+        }  # fmt: skip
+
+    def asked(self, operation: str, model: str, *, stream: bool, options: Mapping[str, Any]) -> None:
+        """What the call is. options: those of the body, of which customer, tags, session and notes are remembered."""
+        self._told.update(operation=operation, model=model, stream=stream)
+        if isinstance(user := options.get("user"), str):
+            self._told["customer"] = user
+        said = options.get("metadata")
+        if isinstance(said, Mapping):
+            self._note(said)
+        if tags := _strings(options.get("tags")):
+            self._told["tags"] = (*self._told["tags"], *tags)
+
+    def _note(self, said: Mapping[str, Any]) -> None:
+        self._told["tags"] = (*self._told["tags"], *_strings(said.get("tags")))
+        if isinstance(session := said.get("session_id"), str):
+            self._told["session"] = session
+        if isinstance(notes := said.get("spend_logs_metadata"), Mapping):
+            self._told["metadata"] = notes
+        if isinstance(customer := said.get("user_id"), str):  # Anthropic's word for it
+            self._told["customer"] = customer
+
+    def answered(self, hidden: Any) -> None:
+        """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
+        self._hidden = hidden
+
+    def began_to_answer(self) -> None:
+        if self.first is None:
+            self.first = time.time()
+
+    def close(self, outcome: Outcome = Outcome.ANSWERED, failure: Failure | None = None, status: int = 200) -> None:
+        """Into the ledger with it. failure: what the caller was told; its kind is remembered, not its words."""
+        if not self._open:
+            return
+        self._open = False
+        told = self._told
+        if failure is not None:
+            told["error"] = failure.kind.value
+        if self._hidden is not None:
+            told.update(_of_answer(self._hidden))
+        self._ledger.append(Record(ended=time.time(), first=self.first, outcome=outcome, status=status, **told))
+
+    @property
+    def open(self) -> bool:
+        return self._open
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple([one for one in value if isinstance(one, str)]) if isinstance(value, list | tuple) else ()
+
+
+def _of_answer(hidden: Beside) -> dict[str, Any]:
+    """What an answer tells of its call."""
+    provider, served = hidden["custom_llm_provider"], hidden["model"]
+    told = {"group": hidden.get("model_group", ""), "deployment": hidden.get("model_id", ""), "provider": provider, "served": served}
+    how = hidden.get("headrace")
+    if how is not None:
+        told |= {"waited": how["waited"], "attempts": len(how["failed"]) + 1}
+    bill = bill_of(hidden.usage) if hidden.usage is not None else _counted(how)
+    if bill is None:
+        return told
+    rates = hidden.rates or _catalogued(hidden)
+    cost = None if rates is None else rates.of(bill)
+    return {**told, "usage": {name: count for name, count in asdict(bill).items() if count}, "cost": cost}
+
+
+def _counted(how: Mapping[str, Any] | None) -> Bill | None:
+    """What the Router counted of a call whose provider had no time to say what was used."""
+    used = how["settled"] if how is not None else None
+    return None if used is None else Bill(input=used.input - used.cached, cached=used.cached, output=used.output)
+
+
+def _catalogued(hidden: Beside) -> Rates | None:
+    usage = hidden.usage or {}
+    said = hidden.tier or usage.get("service_tier") or usage.get("speed")
+    return rates_for(hidden["model"], hidden["custom_llm_provider"], said if isinstance(said, str) else "")
