@@ -38,7 +38,7 @@ def install(layer: Layer) -> None:
 
 def remove(layer: Layer) -> None:
     global _layers
-    _layers = tuple(other for other in _layers if other is not layer)
+    _layers = tuple(other for other in _layers if other != layer)
 
 
 def around(handler: Handler, *, routed: bool = False) -> Handler:

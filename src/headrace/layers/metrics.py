@@ -1,0 +1,215 @@
+"""Prometheus metrics of all calls of a process, and of the Routers it is shown. Needs the extra `metrics`."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from headrace.calls import Call
+from headrace.layers import around
+from headrace.layers.around import Handler
+from headrace.layers.observing import Outcome, observe
+from headrace.ports import Ports
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Of what `Metrics.render` gives: Prometheus's text format."""
+
+LATENCIES: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+"""Seconds: upper bounds of the buckets of whole calls."""
+FIRST_TOKENS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
+WAITS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+MOST_MODELS: Final = 1000
+"""Different models that get series of their own; a caller who makes names up gets no more of them than that."""
+OTHER: Final = "other"
+
+_WHO: Final = ("operation", "model", "provider", "deployment")
+
+
+class Snapshots(Protocol):
+    """What of a Router is looked at when somebody scrapes."""
+
+    def snapshot(self) -> dict[str, Any]: ...
+
+
+class _Series(Struct, eq=False):
+    """The children of one model at one deployment: found once, then only counted up."""
+
+    input: Any
+    output: Any
+    cached: Any
+    reasoning: Any
+    cost: Any
+    seconds: Any
+    first: Any
+    waited: Any
+    outcomes: dict[str, Any] = {}
+    """Calls by what they came to."""
+
+
+class Metrics:
+    """Counts every call once `install()` has put it around them; `watch(router)` adds queues, headroom and cooldowns.
+
+        metrics = Metrics()
+        metrics.install()
+        metrics.watch(router)
+        text = metrics.render()                    # what Prometheus scrapes, of CONTENT_TYPE
+
+    registry: where the metrics live; one of their own when left out. Names begin with `prefix`.
+    Several worker processes are added up where PROMETHEUS_MULTIPROC_DIR is set, as prometheus_client has it.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, prefix: str = "headrace") -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._series: dict[tuple[str, ...], _Series] = {}
+        self._models: set[str] = set()
+        made: dict[str, Any] = {"registry": self.registry, "namespace": prefix}
+        self._calls = Counter("calls", "Calls by what they came to: ok, left, or the kind of failure.", (*_WHO, "outcome"), **made)
+        self._tokens = Counter("tokens", "Tokens used; cached and reasoning ones are part of input and output.", (*_WHO, "kind"), **made)
+        self._cost = Counter("cost_dollars", "What answers cost, where prices are known.", _WHO, **made)
+        self._seconds = Histogram("call_seconds", "Whole calls, their waiting and retries included.", _WHO, buckets=LATENCIES, **made)
+        self._first = Histogram("first_token_seconds", "To a stream's first chunk.", _WHO, buckets=FIRST_TOKENS, **made)
+        self._waited = Histogram("queue_wait_seconds", "In line for room under a limit.", _WHO, buckets=WAITS, **made)
+        self._routers = _Routers(prefix)
+        self.registry.register(self._routers)
+
+    def install(self) -> None:
+        """Count every call from now on, direct or by a Router. A second time changes nothing."""
+        around.install(self._layer)
+
+    def remove(self) -> None:
+        """Count no more."""
+        around.remove(self._layer)
+
+    def watch(self, router: Snapshots) -> None:
+        """Show the router's queues, limits and cooldowns as they are when somebody scrapes, as long as it lives."""
+        self._routers.add(router)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus's text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        from prometheus_client.multiprocess import MultiProcessCollector  # late: for servers with several workers
+
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
+        all_workers.register(self._routers)
+        return generate_latest(all_workers)
+
+    async def _layer(self, ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
+        return await observe(ports, call, handler, self._count)
+
+    def _count(self, outcome: Outcome) -> None:
+        series = self._of(outcome)
+        self._outcome(series, outcome)
+        series.seconds.observe(outcome.ended - outcome.began)
+        if outcome.first is not None:
+            series.first.observe(outcome.first - outcome.began)
+        record = outcome.hidden.get("headrace")
+        if record is not None:
+            series.waited.observe(record["waited"])
+        if outcome.hidden.get("cache_hit"):  # nobody worked, nobody is paid
+            return
+        if outcome.usage is not None:
+            _count_tokens(series, outcome.usage)
+        if cost := outcome.hidden.get("response_cost"):
+            series.cost.inc(cost)
+
+    def _outcome(self, series: _Series, outcome: Outcome) -> None:
+        word = "cached" if outcome.hidden.get("cache_hit") and outcome.error is None else outcome.word
+        child = series.outcomes.get(word)
+        if child is None:
+            child = series.outcomes[word] = self._calls.labels(*self._named(outcome), word)
+        child.inc()
+
+    def _of(self, outcome: Outcome) -> _Series:
+        who = self._named(outcome)
+        series = self._series.get(who)
+        if series is None:
+            series = self._series[who] = self._made(who)
+        return series
+
+    def _made(self, who: tuple[str, ...]) -> _Series:
+        input, output, cached, reasoning = [self._tokens.labels(*who, kind) for kind in ("input", "output", "cached_input", "reasoning")]
+        seconds, first, waited = [metric.labels(*who) for metric in (self._seconds, self._first, self._waited)]
+        return _Series(input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
+
+    def _named(self, outcome: Outcome) -> tuple[str, ...]:
+        """operation, model, provider, deployment."""
+        hidden, failure = outcome.hidden, getattr(outcome.error, "failure", None)
+        model: str = hidden.get("model_group") or outcome.call.model
+        if model not in self._models:
+            if len(self._models) >= MOST_MODELS:
+                model = OTHER
+            else:
+                self._models.add(model)
+        provider: str = hidden.get("custom_llm_provider") or getattr(failure, "provider", "") or ""
+        return outcome.call.operation.name, model, provider, hidden.get("model_id") or ""
+
+
+def _count_tokens(series: _Series, usage: Mapping[str, Any]) -> None:
+    series.input.inc(usage.get("prompt_tokens") or usage.get("input_tokens") or 0)
+    series.output.inc(usage.get("completion_tokens") or usage.get("output_tokens") or 0)
+    series.cached.inc(_detail(usage, "prompt_tokens_details", "cached_tokens"))
+    series.reasoning.inc(_detail(usage, "completion_tokens_details", "reasoning_tokens"))
+
+
+def _detail(usage: Mapping[str, Any], part: str, name: str) -> float:
+    details = usage.get(part)
+    return (details.get(name) if details is not None else 0) or 0
+
+
+class _Routers(Collector):
+    """Gauges read from Routers at the moment of a scrape."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._routers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, router: Snapshots) -> None:
+        self._routers.add(router)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return self._families().values()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families = self._families()
+        _read(families, [router.snapshot() for router in list(self._routers)])
+        yield from families.values()
+
+    def _families(self) -> dict[str, GaugeMetricFamily]:
+        def gauge(name: str, help: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"{self._prefix}_{name}", help, labels=labels)
+
+        return {
+            "depth": gauge("queue_depth", "Calls in line.", "model"),
+            "flying": gauge("in_flight", "Calls that a deployment is at.", "deployment"),
+            "limit": gauge("limit", "A limit's size.", "deployment", "limit"),
+            "headroom": gauge("limit_headroom", "What is left of a limit now, in its unit.", "deployment", "limit"),
+            "cooldown": gauge("cooldown_seconds", "For how long a deployment rests still; 0 while it serves.", "deployment"),
+        }
+
+
+def _read(families: Mapping[str, GaugeMetricFamily], snapshots: Sequence[Mapping[str, Any]]) -> None:
+    """Routers may have names in common, of which Prometheus takes each but once."""
+    waiting: dict[str, int] = {}
+    uses: dict[str, Mapping[str, Any]] = {}
+    for snapshot in snapshots:
+        uses |= {**snapshot["deployments"], **snapshot["scopes"]}
+        for group, depth in snapshot["queues"].items():
+            waiting[group] = waiting.get(group, 0) + depth
+    for group, depth in waiting.items():
+        families["depth"].add_metric([group], depth)
+    for id, use in uses.items():
+        families["flying"].add_metric([id], use["in_flight"])
+        families["cooldown"].add_metric([id], use.get("held", 0.0))
+        for name, limit in use["limits"].items():
+            families["limit"].add_metric([id, name], limit["limit"])
+            families["headroom"].add_metric([id, name], max(0.0, limit["limit"] - limit["used"]))

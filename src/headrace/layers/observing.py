@@ -1,0 +1,106 @@
+"""What a call came to, told once to whoever measures it: a whole answer, a stream's end, a failure, a caller who left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from headrace.calls import Call
+from headrace.errors import HeadraceError
+from headrace.layers.around import Handler
+from headrace.ports import Clock, Ports
+from headrace.routing.events import warn
+
+
+class Outcome(Struct, frozen=True):
+    """One call, over. Times in seconds of its clock."""
+
+    call: Call
+    began: float
+    first: float | None
+    """When a stream's first chunk was there; None for what is not streamed, or never began."""
+    ended: float
+    answer: Any = None
+    """The whole answer; None of a stream and of a failure."""
+    hidden: Mapping[str, Any] = {}
+    """What is known of it beside its answer: `_hidden_params`."""
+    usage: Mapping[str, Any] | None = None
+    """In OpenAI's form."""
+    error: BaseException | None = None
+    """GeneratorExit where the caller left a stream; a cancellation where he left before."""
+
+    @property
+    def word(self) -> str:
+        """`ok`, the kind of its failure, or `left`."""
+        if self.error is None:
+            return "ok"
+        if isinstance(self.error, HeadraceError):
+            return self.error.failure.kind.value
+        return "left" if not isinstance(self.error, Exception) else "error"
+
+
+Tell: TypeAlias = Callable[[Outcome], None]
+
+
+async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell) -> Any:
+    """The handler's answer; `tell` hears what became of the call, at a stream's end. What `tell` raises hurts no call."""
+    began = ports.clock.now()
+    try:
+        answer = await handler(ports, call)
+    except BaseException as error:
+        _told(tell, Outcome(call, began, None, ports.clock.now(), error=error))
+        raise
+    now = ports.clock.now()
+    if call.stream:
+        return Observed(answer, ports.clock, tell, call, began, now)
+    hidden = getattr(answer, "_hidden_params", None) or {}
+    _told(tell, Outcome(call, began, None, now, answer, hidden, getattr(hidden, "usage", None)))
+    return answer
+
+
+def _told(tell: Tell, outcome: Outcome) -> None:
+    try:
+        tell(outcome)
+    except Exception as error:  # whoever measures must not break what he measures
+        warn(f"{tell!r} failed ({type(error).__name__}: {error})")
+
+
+class Observed:
+    """A stream's chunks: handed on untouched, the end told once."""
+
+    __slots__ = ("_began", "_call", "_chunks", "_clock", "_first", "_tell", "ready")
+
+    def __init__(self, chunks: Any, clock: Clock, tell: Tell, call: Call, began: float, first: float) -> None:
+        self._chunks = chunks
+        self._clock = clock
+        self._tell: Tell | None = tell
+        self._call, self._began, self._first = call, began, first
+        self.ready = chunks.ready
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chunks, name)
+
+    async def fill(self) -> bool:
+        """Wait until a chunk is ready. False at the proper end."""
+        try:
+            more: bool = await self._chunks.fill()
+        except BaseException as error:
+            self._over(error)
+            raise
+        if not more:
+            self._over(None)
+        return more
+
+    def close(self) -> None:
+        ended = self._chunks.over and not self.ready
+        self._chunks.close()
+        self._over(None if ended else GeneratorExit())
+
+    def _over(self, error: BaseException | None) -> None:
+        tell, self._tell = self._tell, None
+        if tell is None:
+            return
+        hidden, usage = self._chunks.hidden, self._chunks.usage
+        _told(tell, Outcome(self._call, self._began, self._first, self._clock.now(), None, hidden, usage or hidden.usage, error))
