@@ -62,8 +62,9 @@ demo: setup  ## watch headrace do its job
 bench: setup  ## what can be measured, and how
 	@$(BIN)/python benchmarks/run.py
 
-tables: setup  ## rewrite the generated tables in docs/
+tables: setup  ## rewrite the generated tables in docs/ and the stubs of litellm's names
 	@$(BIN)/python docs/tables.py
+	@$(RUN) tools.litellm_stubs
 
 facts: setup  ## what models cost and can do, from the newest data
 	@$(RUN) tools.model_facts

@@ -59,6 +59,7 @@ REASONS: Mapping[str, str] = {
     "types-pyyaml": "types for the type checker",
     "ruff": "linter and formatter",
     "mypy": "type checker, strict",
+    "basedpyright": "pyright with its own Node, so that it runs without a network: programs as users write them, in its strictest mode",
     "hatchling": "builds the wheel",
     "editables": "lets the build backend install the tree in place",
     "sphinx": "builds this documentation",

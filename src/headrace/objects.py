@@ -440,8 +440,8 @@ class BinaryResponse:
 class Embedding(JsonObject):
     index: int = 0
     object: str = "embedding"
-    embedding: list[float] | str
-    """Numbers, or base64 of little-endian float32 when that was asked for."""
+    embedding: list[float]
+    """Numbers; a text, base64 of little-endian float32, for who asked for that: the OpenAI SDK has the same type for both."""
 
 
 class EmbeddingResponse(_Answer):

@@ -8,7 +8,7 @@ dialect's own events. All take the options of every call (`headrace.calls.CallOp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from headrace.api import blocking, suspending
 from headrace.served import (
@@ -19,14 +19,24 @@ from headrace.served import (
     RESPONSE_DELETE,
     RESPONSE_ITEMS,
     RESPONSES,
+    AnthropicMessage,
     DeleteResponseResult,
+    GenerateContentResponse,
     ResponseItemList,
     ResponsesAPIResponse,
+    ResponsesAPIStreamingResponse,
     content_options,
     response_options,
 )
+from headrace.streams import AsyncStream, Stream
 
 
+@overload
+def responses(
+    input: str | Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+) -> Stream[ResponsesAPIStreamingResponse]: ...
+@overload
+def responses(input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any) -> ResponsesAPIResponse: ...
 def responses(input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
     """An answer in the words of OpenAI's Responses: a `ResponsesAPIResponse`, with `stream=True` a `Stream` of its events.
 
@@ -35,6 +45,14 @@ def responses(input: str | Sequence[Any], model: str, *, stream: bool | None = N
     return blocking(RESPONSES, model, input, bool(stream), response_options(options))
 
 
+@overload
+async def aresponses(
+    input: str | Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+) -> AsyncStream[ResponsesAPIStreamingResponse]: ...
+@overload
+async def aresponses(
+    input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+) -> ResponsesAPIResponse: ...
 async def aresponses(input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
     return await suspending(RESPONSES, model, input, bool(stream), response_options(options))
 
@@ -88,6 +106,14 @@ async def alist_input_items(response_id: str, custom_llm_provider: str = "openai
     return answer
 
 
+@overload
+def anthropic_messages(
+    max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+) -> Stream[AnthropicMessage]: ...
+@overload
+def anthropic_messages(
+    max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+) -> AnthropicMessage: ...
 def anthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
     """An answer in the words of Anthropic's Messages: an `AnthropicMessage`, with `stream=True` a `Stream` of its events.
 
@@ -96,10 +122,26 @@ def anthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, 
     return blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
 
+@overload
+async def aanthropic_messages(
+    max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+) -> AsyncStream[AnthropicMessage]: ...
+@overload
+async def aanthropic_messages(
+    max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+) -> AnthropicMessage: ...
 async def aanthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
     return await suspending(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
 
+@overload
+def generate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[True], **options: Any
+) -> Stream[GenerateContentResponse]: ...
+@overload
+def generate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[False] | None = None, **options: Any
+) -> GenerateContentResponse: ...
 def generate_content(
     model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
 ) -> Any:
@@ -111,16 +153,28 @@ def generate_content(
     return blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
 
+@overload
+async def agenerate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[True], **options: Any
+) -> AsyncStream[GenerateContentResponse]: ...
+@overload
+async def agenerate_content(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[False] | None = None, **options: Any
+) -> GenerateContentResponse: ...
 async def agenerate_content(
     model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
 ) -> Any:
     return await suspending(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
 
-def generate_content_stream(model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+def generate_content_stream(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any
+) -> Stream[GenerateContentResponse]:
     """`generate_content` with `stream=True`."""
     return generate_content(model, contents, config, stream=True, **options)
 
 
-async def agenerate_content_stream(model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+async def agenerate_content_stream(
+    model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncStream[GenerateContentResponse]:
     return await agenerate_content(model, contents, config, stream=True, **options)

@@ -7,7 +7,7 @@ which deployment keeps it: what asks for it again, goes on from it, cancels or d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from headrace.errors import BadRequestError
 from headrace.served import (
@@ -18,13 +18,17 @@ from headrace.served import (
     RESPONSE_DELETE,
     RESPONSE_ITEMS,
     RESPONSES,
+    AnthropicMessage,
     DeleteResponseResult,
+    GenerateContentResponse,
     ResponseItemList,
     ResponsesAPIResponse,
+    ResponsesAPIStreamingResponse,
     content_options,
     read_id,
     response_options,
 )
+from headrace.streams import AsyncStream, Stream
 
 
 class Speaking:
@@ -33,6 +37,14 @@ class Speaking:
     _suspending: Any
     _blocking: Any
 
+    @overload
+    def responses(
+        self, input: str | Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+    ) -> Stream[ResponsesAPIStreamingResponse]: ...
+    @overload
+    def responses(
+        self, input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> ResponsesAPIResponse: ...
     def responses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
         """An answer in the words of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of its events.
 
@@ -40,6 +52,14 @@ class Speaking:
         """
         return self._blocking(RESPONSES, model, input, bool(stream), response_options(options))
 
+    @overload
+    async def aresponses(
+        self, input: str | Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[ResponsesAPIStreamingResponse]: ...
+    @overload
+    async def aresponses(
+        self, input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> ResponsesAPIResponse: ...
     async def aresponses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
         """`responses`, for whoever awaits it."""
         return await self._suspending(RESPONSES, model, input, bool(stream), response_options(options))
@@ -80,33 +100,69 @@ class Speaking:
         answer: ResponseItemList = await self._suspending(RESPONSE_ITEMS, **_kept(response_id, options))
         return answer
 
+    @overload
+    def anthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+    ) -> Stream[AnthropicMessage]: ...
+    @overload
+    def anthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> AnthropicMessage: ...
     def anthropic_messages(
         self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
     ) -> Any:
         """An answer in the words of Anthropic's Messages, from the group `model`; with `stream=True` a `Stream` of its events."""
         return self._blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
+    @overload
+    async def aanthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[AnthropicMessage]: ...
+    @overload
+    async def aanthropic_messages(
+        self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> AnthropicMessage: ...
     async def aanthropic_messages(
         self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
     ) -> Any:
         return await self._suspending(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
+    @overload
+    def generate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[True], **options: Any
+    ) -> Stream[GenerateContentResponse]: ...
+    @overload
+    def generate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[False] | None = None, **options: Any
+    ) -> GenerateContentResponse: ...
     def generate_content(
         self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
     ) -> Any:
         """An answer in the words of Gemini's generateContent, from the group `model`; with `stream=True` a `Stream` of its pieces."""
         return self._blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
+    @overload
+    async def agenerate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[GenerateContentResponse]: ...
+    @overload
+    async def agenerate_content(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: Literal[False] | None = None, **options: Any
+    ) -> GenerateContentResponse: ...
     async def agenerate_content(
         self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
     ) -> Any:
         return await self._suspending(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
-    def generate_content_stream(self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    def generate_content_stream(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> Stream[GenerateContentResponse]:
         """`generate_content` with `stream=True`."""
         return self.generate_content(model, contents, config, stream=True, **options)
 
-    async def agenerate_content_stream(self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    async def agenerate_content_stream(
+        self, model: str, contents: Any, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncStream[GenerateContentResponse]:
         return await self.agenerate_content(model, contents, config, stream=True, **options)
 
 
