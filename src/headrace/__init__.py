@@ -46,7 +46,7 @@ _HOME = {
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),
     "headrace.rebuild": ("stream_chunk_builder",),
-    "headrace.routing.events": ("Event",),
+    "headrace.routing.events": ("Event", "subscribe"),
     "headrace.runtime.caches": ("Cache",),
     "headrace.served": (
         "AnthropicMessage", "DeleteResponseResult", "GenerateContentResponse", "ResponseItemList", "ResponsesAPIResponse",

@@ -300,6 +300,9 @@ from headrace.rebuild import (
 from headrace.routing.events import (
     Event as Event,
 )
+from headrace.routing.events import (
+    subscribe as subscribe,
+)
 from headrace.runtime.caches import (
     Cache as Cache,
 )

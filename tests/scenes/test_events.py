@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from tests.scenes.stage import Stage, provider
 
-from headrace import Router
+from headrace import Router, subscribe
 from headrace.errors import ConfigurationError
 from headrace.limits import Used
 from headrace.routing.events import Event
@@ -40,6 +41,65 @@ def test_the_record_says_in_the_end_what_was_settled(stream: bool) -> None:
     settled = stage.log[0].record["settled"]
     assert isinstance(settled, Used)
     assert settled.output > 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_whoever_subscribes_can_put_the_steps_of_every_call_together(stream: bool) -> None:
+    """Of all Routers, until it is ended; each attempt by itself, with the provider's names and its record at the end."""
+    told: list[Event] = []
+    end = subscribe(told.append)
+    try:
+        stage = Stage(provider("a", faults=[{"kind": "status", "status": 500}]), provider("b", rpm=60))
+        stage.open(stage.deployment("a", order=1), stage.deployment("b", order=2, rpm=6))
+        stage.send(7, stream=stream)
+        stage.run()
+    finally:
+        end()
+    stage.send()
+    stage.run()
+    calls = {event.call: [] for event in told}
+    for event in told:
+        calls[event.call].append((event.attempt, event.kind))
+    assert len(calls) == 7
+    assert all(steps[-1] == (steps[-1][0], "settled") for steps in calls.values())
+    for steps in calls.values():
+        for attempt in {attempt for attempt, _ in steps}:
+            kinds = [kind for number, kind in steps if number == attempt]
+            assert [kind for kind in kinds if kind != "queued"] == ["sent", "settled"]
+    settled = [event for event in told if event.kind == "settled"]
+    assert {(event.provider, event.model, event.deployment) for event in settled} >= {("openai", "gpt-sim", "b")}
+    assert all(event.record is not None and event.record["deployment"] == event.deployment for event in settled)
+    assert all(event.at >= before.at for before, event in pairwise(told))
+
+
+def test_a_call_that_is_refused_in_line_is_told_of_with_its_error_and_its_wait() -> None:
+    told: list[Event] = []
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a", max_parallel_requests=1), on_event=told.append, num_retries=0)
+    stage.send()
+    stage.send(max_wait=0)
+    [given_up] = stage.send()
+    stage.at(0.1, given_up.cancel)
+    stage.run()
+    refused = [event for event in told if event.kind == "refused"]
+    assert [type(event.error).__name__ for event in refused] == ["QueueTimeout", "Cancelled"]
+    assert [event.waited for event in refused] == [0.0, pytest.approx(0.1)]
+    assert stage.idle()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_call_that_its_caller_leaves_is_not_told_of_as_a_success(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Symptom: the log said "ok" of calls that were cancelled."""
+    told: list[Event] = []
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a"), on_event=told.append)
+    with caplog.at_level(logging.DEBUG, logger="headrace"):
+        [task] = stage.send(stream=stream)
+        stage.at(0.3, task.cancel)
+        stage.run()
+    assert told[-1].kind == "settled"
+    assert told[-1].error is not None
+    assert not caplog.records[-1].getMessage().endswith("ok")
 
 
 def test_a_failed_attempt_is_told_with_its_error() -> None:

@@ -162,9 +162,9 @@ class Limiter:
         *,
         settings: LimiterSettings | None = None,
         random: random_module.Random | None = None,
-        on_queued: Callable[[Ask, Availability], None] | None = None,
+        on_queued: Callable[[Ask, float, Callable[[], Availability]], None] | None = None,
     ) -> None:
-        """on_queued: told of each call that has to wait, when it begins to."""
+        """on_queued: told of each call that has to wait, when it begins to, and how to find out what it has before it."""
         self.settings = settings or LimiterSettings()
         self._on_queued = on_queued
         self._random = random or random_module.Random()
@@ -281,15 +281,14 @@ class Limiter:
                 raise hopeless
             waiting.waiter = clock.waiter()
             group.waiters[waiting] = None
-            queued = None if self._on_queued is None else self._availability(group, waiting, now)
-        if self._on_queued is not None and queued is not None:
-            self._on_queued(ask, queued)
         return await self._wait(group, waiting, clock)
 
     async def _wait(self, group: _Group, waiting: _Waiter, clock: Clock) -> Reservation:
         waiter = waiting.waiter
         assert waiter is not None
         try:
+            if self._on_queued is not None:
+                self._on_queued(waiting.ask, waiting.since, lambda: self._place_of(group, waiting, waiting.since))
             while True:
                 timeout = self._next_look(group, waiting, clock.now())
                 if waiting.granted is not None:
@@ -674,6 +673,10 @@ class Limiter:
                 ask.tenant, ask.weight, int(ask.priority), 0.0,
                 ask=ask, scopes=self._scopes_of(ask), allowed=group.allowed(ask), since=now, until=math.inf,
             )  # fmt: skip
+            return self._availability(group, waiting, now)
+
+    def _place_of(self, group: _Group, waiting: _Waiter, now: float) -> Availability:
+        with self._lock:
             return self._availability(group, waiting, now)
 
     def _availability(self, group: _Group, waiting: _Waiter, now: float) -> Availability:

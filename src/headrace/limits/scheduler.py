@@ -45,6 +45,9 @@ class Ask(Struct, frozen=True):
     """Cost of a deployment for this call, lower is better; decides while limits leave a choice."""
     charges: Mapping[str, Charge] | None = None
     """Deployments where the call costs something else than `charge`."""
+    call: int = 0
+    attempt: int = 1
+    """By which whoever listens knows it."""
 
     def charge_at(self, deployment: str) -> Charge:
         return self.charge if self.charges is None else self.charges.get(deployment, self.charge)

@@ -13,33 +13,72 @@ from headrace.limits import Availability
 LOGGER: Final = "headrace"
 
 
-class Event(Struct, frozen=True, kw_only=True):
-    """One step of a call. Seconds throughout."""
+EventKind: TypeAlias = Literal["queued", "sent", "settled", "refused"]
 
-    kind: Literal["queued", "sent", "settled"]
-    """queued: it has to wait · sent: a deployment had room and it goes there · settled: it is over, well or badly."""
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One step of one attempt of a call. Seconds throughout.
+
+    An attempt is told of as `queued` (only when it has to wait), `sent`, `settled`, or in the place of the last two as `refused`.
+    All but `settled` come in the thread and the context of the caller; `settled` of a stream where the stream was ended.
+    """
+
+    kind: EventKind
+    """queued: it has to wait · sent: a deployment had room and it goes there · settled: it is over, well or badly ·
+    refused: it was not sent, because it could not be in time, or was given up."""
     group: str
+    call: int = 0
+    """The same in all events of one call, of no other call in this process."""
+    attempt: int = 1
+    """1 for the first try of a call."""
+    at: float = 0.0
+    """By the clock of the Router's world: only differences mean something."""
     tenant: str = ""
     deployment: str | None = None
+    provider: str = ""
+    """Of the deployment, as `headrace.Router` knows it: `openai`."""
+    model: str = ""
+    """What the provider calls it."""
     waited: float = 0.0
+    """In line, over all attempts so far."""
     availability: Availability | None = None
     """Of a queued call: its place, the wait to expect and the limit that decides it."""
     record: Mapping[str, Any] | None = None
-    """The decision record, as `response._hidden_params["headrace"]` has it."""
+    """Of a settled one: the decision record, as `response._hidden_params["headrace"]` has it."""
     error: BaseException | None = None
+    """Why it was refused, failed, or was left by its caller."""
 
 
 Hook: TypeAlias = Callable[[Event], object]
+"""Told of each event. It is called in the way of the call: it should be quick, and what it raises is logged and hurts no call."""
+
+_everywhere: tuple[Hook, ...] = ()
 
 
-def tell(hook: Hook | None, event: Event) -> None:
-    """Tell the hook. What it raises is logged and hurts no call."""
-    if hook is None:
-        return
-    try:
-        hook(event)
-    except Exception:
-        _logger().exception("on_event failed for %s", event.kind)
+def subscribe(hook: Hook) -> Callable[[], None]:
+    """Tell `hook` of the events of every Router in this process, besides each Router's own `on_event`. Returns what ends it."""
+    global _everywhere
+    _everywhere = (*_everywhere, hook)
+
+    def end() -> None:
+        global _everywhere
+        _everywhere = tuple([other for other in _everywhere if other is not hook])
+
+    return end
+
+
+def listening(own: Hook | None) -> bool:
+    """Whether anybody wants to be told of a Router whose `on_event` is `own`: an event that nobody hears need not be made."""
+    return own is not None or bool(_everywhere)
+
+
+def tell(own: Hook | None, event: Event) -> None:
+    """Tell all who listen."""
+    for hook in _everywhere if own is None else (own, *_everywhere):
+        try:
+            hook(event)
+        except Exception:
+            _logger().exception("on_event failed for %s", event.kind)
 
 
 def log_settled(record: Mapping[str, Any], group: str, error: BaseException | None) -> None:

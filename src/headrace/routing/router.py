@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar, Final, TypeAlias, Unpack
 
 import msgspec
@@ -54,7 +55,7 @@ from headrace.models.tokens import estimate_encoded
 from headrace.ports import Ports, Worlds
 from headrace.routing.affinity import Affinity, prefixes, session, session_of
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
-from headrace.routing.events import Event, log_settled, tell
+from headrace.routing.events import Event, EventKind, listening, log_settled, tell
 from headrace.routing.face import Face
 from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.filters import Wants, can_continue, fitting, wants_of
@@ -91,6 +92,7 @@ class _Attempt(Struct, eq=False):
     charge: Charge
     call: Call
     began: float
+    ask: Ask
     record: dict[str, Any] = msgspec.field(default_factory=dict)
     """How it came about, as its caller reads it."""
 
@@ -104,6 +106,8 @@ class _Trail(Struct, eq=False):
     """Groups that the caller wants asked before the configured ones."""
     ends_at: float
     """Clock seconds."""
+    number: int
+    """By which its events name the call."""
     bound: bool = False
     """Whether only one deployment can answer."""
     star: str = ""
@@ -136,6 +140,8 @@ class _Trail(Struct, eq=False):
         return group
 
 
+_NUMBERS: Final = count(1)
+
 Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
 """A strategy of the user's own: the id of the deployment it wants for a call to a group."""
 
@@ -164,7 +170,7 @@ class Router(Face, Speaking):
         self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
         make = Limiter if not settings.store else _sharing(type(self).stores, settings.store)
-        self._limiter = make(settings=queue, on_queued=self._queued if settings.on_event is not None else None)
+        self._limiter = make(settings=queue, on_queued=self._queued)
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
         self._custom: Choose | None = None
         parallel = settings.parallel
@@ -232,7 +238,8 @@ class Router(Face, Speaking):
         group = self._keeper(call) if call.deployment else plan.group_of(call.model)
         if group is None:
             raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
-        trail = _Trail([group], _names(call.control.get("fallbacks")), self._ends_at(ports, call), bound=bool(call.deployment))
+        given, ends_at = _names(call.control.get("fallbacks")), self._ends_at(ports, call)
+        trail = _Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
         if self._budget is not None:
             self._budget.called()
         while True:
@@ -335,22 +342,26 @@ class Router(Face, Speaking):
     async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: _Trail) -> _Attempt:
         while True:
             ask = await self._ask(ports, call, group, tried, trail)
-            reservation = await self._limiter.reserve(ask, ports.clock)
+            began = ports.clock.now()
+            try:
+                reservation = await self._limiter.reserve(ask, ports.clock)
+            except BaseException as error:
+                self._refused(ask, trail, error, began, ports.clock.now())
+                raise
             trail.waited += reservation.waited
             now = ports.clock.now()
             member = self._members.get(reservation.deployment)
             if member is not None:
                 self._sent(member, ask, trail, now)
-                return _Attempt(member, reservation, reservation.charge, call, now, self._record(member, reservation, ask, trail))
+                return _Attempt(member, reservation, reservation.charge, call, now, ask, self._record(member, reservation, ask, trail))
             self._limiter.release(reservation, now)  # the configuration was swapped in this very moment
 
     def _sent(self, member: _Member, ask: Ask, trail: _Trail, now: float) -> None:
         member.load.running += 1
         if member.health.on_trial(now) and len(self._served.get(ask.group, ())) > 1:
             self._limiter.pause(member.deployment.id, now + self._settings.cooldown.probe, now)  # one call finds out for all
-        if self._on_event is not None:
-            id = member.deployment.id
-            tell(self._on_event, Event(kind="sent", group=ask.group, tenant=ask.tenant, deployment=id, waited=trail.waited))
+        if listening(self._on_event):
+            tell(self._on_event, _event("sent", ask, now, member, waited=trail.waited))
 
     async def _ask(self, ports: Ports, call: Call, group: str, tried: set[str], trail: _Trail) -> Ask:
         now = ports.clock.now()
@@ -370,6 +381,8 @@ class Router(Face, Speaking):
             charges=self._own_charges(group, call, charge) if group in self._priced or call.operation is EMBEDDINGS else None,
             only=only,
             again=bool(trail.errors),
+            call=trail.number,
+            attempt=len(trail.errors) + 1,
             prefer=self._preference(ports, call, group, charge, now),
             deadline=None if (ends := min(given.pop("deadline", math.inf), trail.ends_at)) == math.inf else ends,
             **given,
@@ -441,8 +454,8 @@ class Router(Face, Speaking):
         except HeadraceError as error:
             self._settle_failed(ports, lease, error)
             raise
-        except BaseException:
-            self._settle(ports, lease, None, None)
+        except BaseException as error:
+            self._settle(ports, lease, None, None, error)
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
@@ -501,18 +514,21 @@ class Router(Face, Speaking):
 
     # ---- endings -----------------------------------------------------------------------------------------------------
 
-    def _settle(self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None) -> None:
+    def _settle(
+        self, ports: Ports, lease: _Attempt, used: Used | None, headers: Mapping[str, str] | None, left: BaseException | None = None
+    ) -> None:
+        """left: what the caller left with, before the end."""
         lease.member.load.running -= 1
-        view = read_quota(headers, family=lease.member.to.provider.quota) if headers else ()
-        self._limiter.settle(lease.reservation, used=used, view=view, now=ports.clock.now())
-        self._over(lease, used, None)
+        view, now = read_quota(headers, family=lease.member.to.provider.quota) if headers else (), ports.clock.now()
+        self._limiter.settle(lease.reservation, used=used, view=view, now=now)
+        self._over(lease, used, left, now)
 
     def _settle_failed(self, ports: Ports, lease: _Attempt, error: HeadraceError) -> None:
         member, failure, now = lease.member, error.failure, ports.clock.now()
         member.load.running -= 1
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self._limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
-        self._over(lease, None, error)
+        self._over(lease, None, error, now)
         if len(self._plan.groups.get(member.deployment.group, ())) > 1:
             for other in self._concerned(member, failure.kind):
                 rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
@@ -537,7 +553,7 @@ class Router(Face, Speaking):
             self._worked(ports, lease)
         counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
         used = _used(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
-        self._settle(ports, lease, used, chunks.hidden["additional_headers"])
+        self._settle(ports, lease, used, chunks.hidden["additional_headers"], error)
 
     def _record(self, member: _Member, reservation: Reservation, ask: Ask, trail: _Trail) -> dict[str, Any]:
         """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
@@ -553,19 +569,22 @@ class Router(Face, Speaking):
             "failed": [(error.failure.kind.value, error.model) for error in trail.errors],
         }
 
-    def _queued(self, ask: Ask, found: Availability) -> None:
-        tell(self._on_event, Event(kind="queued", group=ask.group, tenant=ask.tenant, availability=found))
+    def _queued(self, ask: Ask, now: float, look: Callable[[], Availability]) -> None:
+        if listening(self._on_event):
+            tell(self._on_event, _event("queued", ask, now, availability=look()))
 
-    def _over(self, lease: _Attempt, used: Used | None, error: HeadraceError | None) -> None:
+    def _refused(self, ask: Ask, trail: _Trail, error: BaseException, began: float, now: float) -> None:
+        trail.waited += now - began
+        if listening(self._on_event):
+            tell(self._on_event, _event("refused", ask, now, waited=trail.waited, error=error))
+
+    def _over(self, lease: _Attempt, used: Used | None, error: BaseException | None, now: float) -> None:
         """The call has ended: its record is complete."""
-        deployment, record = lease.member.deployment, lease.record
+        record = lease.record
         record["settled"] = used
-        log_settled(record, deployment.group, error)
-        if self._on_event is not None:
-            event = Event(
-                kind="settled", group=deployment.group, deployment=deployment.id, waited=record["waited"], record=record, error=error
-            )
-            tell(self._on_event, event)
+        log_settled(record, lease.ask.group, error)
+        if listening(self._on_event):
+            tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
 
     def set_custom_routing_strategy(self, custom: Any) -> None:
         """An object with litellm's `get_available_deployment` and `async_get_available_deployment`, each given `model`, `messages`, `input`
@@ -749,6 +768,13 @@ _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
 """Options of a call that change where it goes."""
 
 _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response")
+
+
+def _event(kind: EventKind, ask: Ask, now: float, member: _Member | None = None, **what: Any) -> Event:
+    """An event of the attempt that `ask` began, of the deployment it came to."""
+    if member is not None:
+        what |= {"deployment": member.deployment.id, "provider": member.to.provider.name, "model": member.to.model}
+    return Event(kind=kind, group=ask.group, call=ask.call, attempt=ask.attempt, at=now, tenant=ask.tenant, **what)
 
 
 def _custom(strategy: Any) -> Choose:
