@@ -48,6 +48,8 @@ REASONS: Mapping[str, str] = {
     "pydantic": "tests that a pydantic class works as `response_format`",
     "openai": "its objects and exceptions are what ours are compared with; a peer in the benchmarks",
     "uvicorn": "the server under the gateway; a real one to test the transport against",
+    "python-multipart": "reads forms with files while they arrive: Starlette's parser",
+    "websockets": "carries realtime sessions through the gateway, on both sides",
     "uvloop": "a second event loop under the transport's tests",
     "aiohttp": "another real server, and the floor in the benchmarks",
     "trustme": "certificate authorities made on the spot for TLS tests",

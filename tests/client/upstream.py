@@ -6,9 +6,10 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import headrace
@@ -127,6 +128,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
+
+
+@contextmanager
+def standing() -> Iterator[Upstream]:
+    """A provider while the block lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    made = Upstream(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    server.RequestHandlerClass = type("Handler", (Handler,), {"upstream": made})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.hold.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
 
 
 class Client:

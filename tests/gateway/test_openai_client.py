@@ -127,7 +127,7 @@ def test_where_a_call_goes_and_with_whose_key_is_not_the_callers_to_say(client: 
 
 def test_what_is_not_built_says_so(client: openai.OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
-        client.images.generate(prompt="a mill", model="gpt")
+        client.vector_stores.list()
     assert caught.value.status_code == 501
 
 

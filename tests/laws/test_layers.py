@@ -39,6 +39,7 @@ PACKAGES: dict[str, set[str]] = {
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},
+    "gateway": {"msgspec", "python_multipart"},
     "config_file": {"msgspec", "yaml"},
 }
 """Packages from elsewhere that a room may import."""

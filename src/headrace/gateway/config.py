@@ -24,6 +24,7 @@ _FOR_ROUTER: Final[Mapping[str, str]] = {
 """`litellm_settings` that are a Router's parameters, under its names."""
 
 MAX_BODY: Final = 32 << 20
+MAX_UPLOAD: Final = 512 << 20  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
 
 
 class Settings(Struct, frozen=True):
@@ -33,6 +34,8 @@ class Settings(Struct, frozen=True):
     """The master key; empty: only this machine may call."""
     max_body: int = MAX_BODY
     """Bytes."""
+    max_upload: int = MAX_UPLOAD
+    """The same for a form with files."""
     keep_alive: float = 10.0
     """Seconds that a stream's caller hears nothing before it is told that the call still waits."""
 

@@ -8,23 +8,15 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Operation
+from headrace.calls import EMBEDDINGS
 from headrace.dialects import load
 from headrace.errors import BadRequestError, Failure
+from headrace.gateway.asking import Wanted, encode, wanted
+from headrace.gateway.requests import Asked
 from headrace.objects import JsonObject
-from headrace.served import CONTENT, MESSAGES, RESPONSES
+from headrace.served import CONTENT
 from headrace.types import ChatRequest
 from headrace.wire import HttpResponse
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, JsonObject):
-        return value.__dict__
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-
-
-encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
-"""An answer as JSON, the provider's nulls included."""
 
 
 class Front(Struct, frozen=True, eq=False):
@@ -61,36 +53,32 @@ OPENAI: Final = Front("openai_chat", _bare, b": waiting\n\n", b"data: [DONE]\n\n
 RESPONDING: Final = Front("openai_responses", _named, b": waiting\n\n")
 ANTHROPIC: Final = Front("anthropic_messages", _named, b'event: ping\ndata: {"type": "ping"}\n\n')
 GOOGLE: Final = Front("gemini", _google, b"\r\n")
+COHERE: Final = Front("cohere", _named, b": waiting\n\n")
 
 
-class Wanted(Struct, frozen=True, eq=False):
-    """A call, ready for the Router."""
+def front_of(asked: Asked) -> Front:
+    """Who calls, by where and with what: also for what does not exist."""
+    path, headers = asked.path, asked.headers
+    if path.startswith(("/v1beta", "/v1alpha")) or "x-goog-api-key" in headers:
+        return GOOGLE
+    if "/messages" in path or "anthropic-version" in headers:
+        return ANTHROPIC
+    if path.startswith("/v2/"):
+        return COHERE
+    return RESPONDING if "/responses" in path else OPENAI
 
-    operation: Operation
-    model: str
-    prompt: Any
-    stream: bool
-    options: Mapping[str, Any]
 
+def as_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """A body for Chat Completions. One that is put in the words of Responses, as Cursor's agent does, is put in those of a chat."""
+    if "messages" in body or "input" not in body:
+        return body
+    from headrace.dialects.base import Target  # late: few callers do
+    from headrace.dialects.openai_chat import dialect as chat  # late as well
 
-_NAMED: Final[tuple[Operation, ...]] = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
-
-
-def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wanted:
-    """The call that a body asks for. model: from the path, where it stands there. Raises BadRequestError that names the field."""
-    said = body.pop("model", None)
-    model = model or said
-    if not isinstance(model, str) or not model:
-        raise BadRequestError("model must be the name of a model, such as those that /v1/models lists")
-    if operation.prompt not in body:
-        hint = "; a body with `input` belongs to /v1/responses" if operation is CHAT and "input" in body else ""
-        raise BadRequestError(f"{operation.prompt} is missing{hint}", model)
-    stream = body.pop("stream", None)
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequestError("stream must be true or false", model)
-    if stream and operation.chunk is None:
-        raise BadRequestError(f"{operation.name} cannot be streamed: leave stream out", model)
-    return Wanted(operation, model, body.pop(operation.prompt), bool(stream), body)
+    target = Target("openai", model or str(body.get("model") or "-"), source="openai_responses")
+    request = load("openai_responses").read_request({"model": target.model, **body})
+    said: dict[str, Any] = msgspec.json.decode(chat.write_request(request, target).body)
+    return {**said, **({"stream": body["stream"]} if "stream" in body else {})}
 
 
 def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> Wanted:

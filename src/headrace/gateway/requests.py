@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -47,22 +47,35 @@ def refusal(status: int, kind: Kind, message: str, param: str | None = None) -> 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
     """Raises Left, and a refusal with status 413 or 415."""
+    return b"".join([piece async for piece in pieces_of(receive, headers, most)])
+
+
+async def pieces_of(receive: Receive, headers: Mapping[str, str], most: int) -> AsyncIterator[bytes]:
+    """A body as it arrives. Raises Left, and a refusal with status 413 or 415."""
     if headers.get("content-encoding", "identity") != "identity":
         raise refusal(415, Kind.BAD_REQUEST, "content-encoding is not taken: send the body uncompressed")
     said = headers.get("content-length", "")
     if said.isdecimal() and int(said) > most:
         raise _too_large(most)
-    parts, size = [], 0
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Left
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        piece = message.get("body", b"")
+        size += len(piece)
         if size > most:
             raise _too_large(most)
+        yield piece
         if not message.get("more_body"):
-            return b"".join(parts)
+            return
+
+
+def must_be_json(headers: Mapping[str, str]) -> None:
+    """Raises a refusal with status 415. A body that does not say what it is is taken at its word."""
+    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise refusal(415, Kind.BAD_REQUEST, f"this takes JSON: send content-type application/json, not {kind!r}")
 
 
 def _too_large(most: int) -> HeadraceError:

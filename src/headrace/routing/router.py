@@ -208,10 +208,32 @@ class Router(Face, Speaking):
         return Stream(answer) if stream else answer
 
     async def acall(
-        self, operation: Operation, model: str, prompt: Any, *, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+        self,
+        operation: Operation,
+        model: str,
+        prompt: Any,
+        *,
+        stream: bool,
+        options: Mapping[str, Any],
+        place: Mapping[str, str] = EMPTY,
+        deployment: str = "",
     ) -> Any:
-        """One call of any operation: what the gateway makes of a request. options: of the call and of the body, as they were sent."""
-        return await self._suspending(operation, model, prompt, stream, options, place)
+        """One call of any operation: what the gateway makes of a request. options: of the call and of the body, as they were sent.
+
+        deployment: the id of the only one that can answer, for what a provider keeps; empty for any.
+        """
+        call = prepare(operation, model, prompt, stream, options, place)
+        call.deployment = deployment
+        answer = await around(self._answer, routed=True)(self._worlds.suspending(), call)
+        return AsyncStream(answer) if stream else answer
+
+    def offering(self, operation: Operation, model: str | None = None) -> list[str]:
+        """Ids of deployments whose provider is known to offer an operation, of one group or of all, each account once."""
+        found: dict[str, str] = {}
+        for member in [self._members[deployment.id] for deployment in self._serving(model)]:
+            if operation.name in member.to.provider.offered:
+                found.setdefault(member.to.credential, member.deployment.id)
+        return list(found.values())
 
     def serves(self, model: str) -> bool:
         """Whether a group, an alias or a pattern answers to the name."""
@@ -252,7 +274,7 @@ class Router(Face, Speaking):
         """The group of the deployment that keeps what the call asks for."""
         deployment = self._plan.deployments.get(call.deployment)
         if deployment is None:
-            raise BadRequestError("the response was made by a deployment that this Router no longer has", call.model)
+            raise BadRequestError("what is asked for is kept by a deployment that this Router no longer has", call.model)
         return deployment.group
 
     def _ends_at(self, ports: Ports, call: Call) -> float:

@@ -1,0 +1,180 @@
+"""What providers keep, asked for by ids that say which deployment keeps it: responses, files, batches."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from headrace.calls import Operation, shape
+from headrace.endpoints import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
+from headrace.errors import BadRequestError, Kind
+from headrace.gateway.asking import Finished, Here, Reply, Wanted
+from headrace.gateway.batches import with_models
+from headrace.gateway.requests import Asked, refusal
+from headrace.served import read_id
+
+Handler = Callable[..., Reply]
+
+NOBODY: Final = "-"
+"""A model's name where a deployment is named instead."""
+
+_OURS: Final = "headrace"
+
+
+def kept_response(operation: Operation) -> Handler:
+    """A response, by the id that it was given out with."""
+
+    def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+        if read_id(id) is None:
+            raise refusal(404, Kind.NOT_FOUND, f"no response {id!r} was given out here", "response_id")
+        return Finished(
+            Wanted(operation, NOBODY, None, False, _query(asked, "include", "limit", "order", "after", "before")), place={"id": id}
+        )
+
+    return make
+
+
+def keeper_of(place: Mapping[str, str]) -> str:
+    """The deployment that keeps the response of a path; empty where the path names none."""
+    found = read_id(place.get("id", ""))
+    return "" if found is None else found[0]
+
+
+def _query(asked: Asked, *names: str) -> dict[str, Any]:
+    found = {name: asked.query[name] for name in names if name in asked.query}
+    return {"extra_query": found} if found else {}
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------------------
+
+
+def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """A file is kept where its `model` is served; without one, by the first deployment whose provider keeps files."""
+    model = _model_of(asked, body)
+    file = body.pop("file", None)
+    if not isinstance(file, tuple):
+        raise BadRequestError("file must be a file of the form")
+    deployment = _keeper(here, FILES, model)
+    if body.get("purpose") == "batch":
+        file = with_models(file, here, deployment)
+    return _made(Wanted(FILES, NOBODY, file, False, body), deployment)
+
+
+def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    return _listed(here, asked, FILE_LIST, FILES, "purpose", "limit", "order")
+
+
+def kept_file(operation: Operation) -> Handler:
+    return partial(_kept, operation, "file")
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------------------
+
+
+def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """A batch is where its file is."""
+    deployment, file = _place("file", body.pop("input_file_id", None), "input_file_id")
+    return _made(Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
+
+
+def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    return _listed(here, asked, BATCH_LIST, BATCHES, "limit")
+
+
+def kept_batch(operation: Operation) -> Handler:
+    return partial(_kept, operation, "batch")
+
+
+# ---- what both have in common ----------------------------------------------------------------------------------------------------
+
+
+def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
+    """The model whose deployment is meant: of the body, of the query, or of a header. litellm's list of names gives its first."""
+    given = body.pop("model", None) or asked.query.get("model") or asked.headers.get("x-headrace-model")
+    names = body.pop("target_model_names", None) or asked.query.get("target_model_names")
+    if given is None and names is not None:
+        given = names[0] if isinstance(names, list) and names else str(names).partition(",")[0].strip()
+    if given is not None and not isinstance(given, str):
+        raise BadRequestError(f"model must be the name of a model, got {shape(given)}")
+    return given
+
+
+def _keeper(here: Here, operation: Operation, model: str | None) -> str:
+    if model is not None:
+        model = here.meant(model)
+    found = [id for id in here.router.offering(operation, model) if here.may_use(id)]
+    if not found:
+        whose = "here" if model is None else f"of those that serve {model!r}"
+        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} is known to keep {operation.name}")
+    return found[0]
+
+
+def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    deployment, own = _place(kind, id, f"{kind}_id")
+    return _made(Wanted(operation, NOBODY, None, False, {}), deployment, {"id": own})
+
+
+def _place(kind: str, id: Any, field: str) -> tuple[str, str]:
+    """The deployment, and the provider's own id. Raises a refusal for an id that was not given out here."""
+    found = _read(id) if isinstance(id, str) else None
+    if found is None:
+        named = repr(id) if isinstance(id, str) else shape(id)
+        raise refusal(404, Kind.NOT_FOUND, f"no {kind} {named} was given out here", field)
+    return found
+
+
+def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
+    """The list of one provider's account: that of `model`, or of the id to go on `after`, else the first that keeps such things."""
+    options = _query(asked, *names)
+    after = asked.query.get("after")
+    if after is None:
+        return _made(Wanted(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
+    deployment, own = _place(where.name, after, "after")
+    options = {"extra_query": {**options.get("extra_query", {}), "after": own}}
+    return _made(Wanted(operation, NOBODY, None, False, options), deployment)
+
+
+def _made(wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Reply:
+    return Finished(wanted, partial(_with_places, deployment=deployment), place or {}, deployment)
+
+
+_IDS: Final = ("id", "input_file_id", "output_file_id", "error_file_id", "first_id", "last_id")
+
+
+def _with_places(made: Any, *, deployment: str) -> Any:
+    """An answer whose ids say where what they name is kept. What is no object (a file's content) is as it is."""
+    fields = getattr(made, "__dict__", made)
+    return _marked(fields, deployment) if isinstance(fields, dict) else made
+
+
+def _marked(fields: Mapping[str, Any], deployment: str) -> dict[str, Any]:
+    said = dict(fields)
+    for name in _IDS:
+        if isinstance(own := said.get(name), str) and own:
+            said[name] = marked_id(deployment, own)
+    if isinstance(items := said.get("data"), list):
+        said["data"] = [
+            _marked(plain, deployment) if isinstance(plain := getattr(item, "__dict__", item), dict) else item for item in items
+        ]
+    return said
+
+
+def marked_id(deployment: str, own: str) -> str:
+    """An id of a provider's that says which deployment it is of, with the beginning that tells clients what it names."""
+    kind = own.partition("-")[0] if own.startswith("file-") else own.partition("_")[0]
+    sign = "-" if own.startswith("file-") else "_"
+    return f"{kind}{sign}" + urlsafe_b64encode(msgspec.json.encode([_OURS, deployment, own])).decode().rstrip("=")
+
+
+def _read(id: str) -> tuple[str, str] | None:
+    packed = id.removeprefix("file-") if id.startswith("file-") else id.partition("_")[2]
+    try:
+        ours, deployment, own = msgspec.json.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=tuple[str, str, str])
+    except (NotBase64, ValueError):
+        return None
+    return (deployment, own) if ours == _OURS else None

@@ -1,0 +1,40 @@
+"""The models there are, as each kind of caller lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.errors import Kind
+from headrace.gateway.asking import Here, Listed, Reply
+from headrace.gateway.fronts import ANTHROPIC, GOOGLE, Front, front_of
+from headrace.gateway.requests import Asked, refusal
+
+
+def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    return Listed(listed(front_of(asked), here.names()))
+
+
+def one_model(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
+    if model not in here.names():
+        raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r} here", "model")
+    return Listed(_told(front_of(asked), model))
+
+
+def listed(front: Front, names: Sequence[str]) -> dict[str, Any]:
+    told = [_told(front, name) for name in names]
+    if front is GOOGLE:
+        return {"models": told}
+    if front is ANTHROPIC:
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return {"data": told, "has_more": False, **ends}
+    return {"object": "list", "data": told}
+
+
+def _told(front: Front, name: str) -> dict[str, Any]:
+    if front is GOOGLE:
+        verbs = ["generateContent", "streamGenerateContent", "countTokens", "embedContent"]
+        return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": verbs}
+    if front is ANTHROPIC:
+        return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "headrace"}

@@ -1,0 +1,73 @@
+"""What is asked beside chats and vectors: pictures, sounds, moderation, ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from headrace.api import Router
+from headrace.calls import MODERATIONS, RERANK, Operation, shape
+from headrace.errors import BadRequestError, Kind
+from headrace.gateway.asking import Finished, Here, Plain, Reply, wanted
+from headrace.gateway.forms import flag
+from headrace.gateway.requests import Asked, refusal
+
+Handler = Callable[..., Reply]
+
+_AS_TEXT: Final = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
+
+
+def filed(operation: Operation) -> Handler:
+    """A call whose body is a form with files."""
+
+    def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+        flag(body, "stream")
+        for name in operation.files:
+            _must_be_files(body.get(name), name)
+        return wanted(operation, body, model)
+
+    return make
+
+
+def _must_be_files(given: Any, name: str) -> None:
+    for file in given if isinstance(given, list) else [given]:
+        if file is not None and not isinstance(file, tuple):
+            raise BadRequestError(f"{name} must be a file of the form: give its part a filename")
+
+
+def heard(operation: Operation) -> Handler:
+    """A transcription: JSON, or the text alone where that was asked for."""
+    make = filed(operation)
+
+    def asked_for(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+        kind = _AS_TEXT.get(str(body.get("response_format")))
+        reply = make(here, asked, body, model)
+        return reply if kind is None else Finished(reply, partial(_said, kind=kind))  # type: ignore[arg-type]  # `filed` makes a Wanted
+
+    return asked_for
+
+
+def _said(made: Any, *, kind: str) -> Plain:
+    return Plain(made.text.encode(), kind)
+
+
+def moderate(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    """OpenAI's clients may leave the model out: then the first that moderates is meant."""
+    if not model and not body.get("model"):
+        body["model"] = next((name for name in here.names() if _moderates(here.router, name)), None)
+        if body["model"] is None:
+            raise refusal(404, Kind.NOT_FOUND, "model is missing, and no model here is known to moderate: name one", "model")
+    return wanted(MODERATIONS, body, model)
+
+
+def _moderates(router: Router, name: str) -> bool:
+    found = router.get_deployment_by_model_group_name(name)
+    return found is not None and "moderation" in found.model
+
+
+def rank(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    documents = body.get("documents")
+    if not isinstance(documents, list) or not documents:
+        raise BadRequestError(f"documents must be a list of at least one document, got {shape(documents)}")
+    return wanted(RERANK, body, model)
