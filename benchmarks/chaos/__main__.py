@@ -1,0 +1,52 @@
+"""`python -m benchmarks.chaos`: 10,000 calls over real sockets while providers reset, cut off and hang and callers leave; and what is left.
+
+The exit status is 1 when anything is still held at the end, a call is not accounted for, or a stream that was cut off looked complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks.chaos.storm import Damage, Weather, storm
+from benchmarks.common.measure import table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--at-once", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", action="store_true", help="blocking calls in threads instead of awaited ones")
+    parser.add_argument("--quick", action="store_true", help="500 calls")
+    parser.add_argument("--resets", type=float, default=0.05, help="share of attempts")
+    parser.add_argument("--cuts", type=float, default=0.05, help="share of attempts")
+    parser.add_argument("--hangs", type=float, default=0.05, help="share of attempts")
+    parser.add_argument("--leavers", type=float, default=0.10, help="share of callers")
+    given = parser.parse_args(arguments)
+    weather = Weather(given.resets, given.cuts, given.hangs, given.leavers)
+    calls = 500 if given.quick else given.calls
+    damage = storm(calls, at_once=given.at_once, weather=weather, seed=given.seed, threads=given.threads)
+    print(report(damage))
+    return 0 if sound(damage, calls) else 1
+
+
+def sound(damage: Damage, calls: int) -> bool:
+    """Whether every call is accounted for and nothing is left of any."""
+    return damage.calls == calls and not any(damage.left.values()) and not damage.false_ends
+
+
+def report(damage: Damage) -> str:
+    outcomes = [["what became of the calls", "count", "share"]]
+    outcomes += [[name, f"{count:,}", f"{count / damage.calls:.1%}"] for name, count in damage.outcomes.most_common()]
+    faults = [["what the providers did", "count", "share"], ["requests", f"{damage.attempts:,}", ""]]
+    faults += [[name, f"{count:,}", f"{count / max(1, damage.attempts):.1%}"] for name, count in damage.faults.most_common()]
+    left = [["what is left", "count"], *([name, f"{count:,}"] for name, count in damage.left.items())]
+    left += [["streams cut off that looked complete", f"{damage.false_ends:,}"]]
+    summary = f"{damage.calls:,} calls in {damage.seconds:.0f} s"
+    return "\n\n".join([summary, *(table(rows) for rows in (outcomes, faults, left))])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

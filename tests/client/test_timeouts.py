@@ -1,0 +1,128 @@
+"""Each time limit of a Router ends what it is for, says which one it was, and leaves nothing held: connecting, the first token, the silence
+between chunks, one attempt, and the whole call over its place in line, its attempts and its stream."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
+
+import headrace
+from headrace import Timeouts
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address that takes no connection and refuses none: a listener whose queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        filling = [socket.socket() for _ in range(8)]
+        for sock in filling:
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        for sock in filling:
+            sock.close()
+
+
+def router(*addresses: str, **options: Any) -> headrace.Router:
+    """A deployment at each address; no further attempts unless told otherwise."""
+    entries = [
+        {
+            "model_name": "gpt",
+            "litellm_params": {"model": "openai/m", "api_key": "sk-test", "base_url": address},
+            "model_info": {"id": f"d{number}"},
+        }
+        for number, address in enumerate(addresses)
+    ]
+    return headrace.Router(entries, **{"num_retries": 0, **options})
+
+
+def idle(made: headrace.Router) -> bool:
+    snapshot = made.snapshot()
+    return not any(row["in_flight"] for row in snapshot["deployments"].values()) and not any(snapshot["queues"].values())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_connecting(client: Client, nowhere: str, stream: bool) -> None:
+    made = router(nowhere, timeout=Timeouts(connect=0.2, first_byte=30, total=60))
+    with pytest.raises(headrace.Timeout, match="connecting took too long"):
+        client.call("completion", "gpt", MESSAGES, on=made, stream=stream)
+    assert idle(made)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_the_first_token(client: Client, upstream: Upstream, stream: bool) -> None:
+    upstream.answer(Reply(CHAT, delay=20))
+    made = router(upstream.url, timeout=Timeouts(first_byte=0.2, total=60))
+    with pytest.raises(headrace.Timeout, match="no response in time"):
+        client.call("completion", "gpt", MESSAGES, on=made, stream=stream)
+    assert idle(made)
+
+
+def test_the_silence_between_two_chunks(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=[*sse(chunk("one ")), threading.Event(), *sse(chunk("two", "stop"))]))
+    made = router(upstream.url, timeout=Timeouts(first_byte=30, between_bytes=0.2))
+    with pytest.raises(headrace.Timeout, match="the response went silent") as caught:
+        client.call("completion", "gpt", MESSAGES, on=made, stream=True)
+    assert caught.value.received == "one "
+    assert idle(made)
+
+
+def test_a_stream_that_goes_on_is_not_ended_by_the_limit_of_its_silences(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=sse(*[chunk("word ")] * 12, chunk(None, "stop")), pause=0.05))
+    made = router(upstream.url, timeout=Timeouts(first_byte=30, between_bytes=0.5))
+    assert len(client.call("completion", "gpt", MESSAGES, on=made, stream=True)) == 13
+
+
+def test_a_stream_that_drips_for_ever_ends_with_the_whole_call(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=sse(*[chunk("word ")] * 5_000), pause=0.02))
+    made = router(upstream.url, timeout=Timeouts(first_byte=30, between_bytes=30))
+    with pytest.raises(headrace.Timeout, match="the call took too long") as caught:
+        client.call("completion", "gpt", MESSAGES, on=made, stream=True, total_timeout=0.4)
+    assert str(caught.value.received).startswith("word ")
+    assert upstream.left.wait(10), "the connection was closed"
+    assert idle(made)
+
+
+def test_attempts_elsewhere_share_the_time_of_the_whole_call(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(CHAT, delay=20))
+    made = router(*[upstream.url] * 4, num_retries=3, timeout=Timeouts(first_byte=0.3))
+    with pytest.raises(headrace.Timeout):
+        client.call("completion", "gpt", MESSAGES, on=made, total_timeout=0.5)
+    assert len(upstream.seen) < 4, "later attempts had what the first ones left"
+    assert idle(made)
+
+
+def test_the_place_in_line_counts_towards_the_whole_call(client: Client, upstream: Upstream) -> None:
+    entry = {"model": "openai/m", "api_key": "sk-test", "base_url": upstream.url, "rpm": 1}
+    made = headrace.Router([{"model_name": "gpt", "litellm_params": entry}])
+    client.call("completion", "gpt", MESSAGES, on=made)
+    with pytest.raises(headrace.QueueTimeout, match="rpm will have some in about"):
+        client.call("completion", "gpt", MESSAGES, on=made, total_timeout=0.2)
+    assert len(upstream.seen) == 1
+    assert idle(made)
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "expected"),
+    [
+        ({"timeout": 30, "stream_timeout": 0.2}, {}, "no response in time"),
+        ({"timeout": 30}, {"stream_timeout": 0.2}, "no response in time"),
+        ({"timeout": 0.2}, {}, "no response in time"),
+        ({"timeout": 30}, {"timeout": 0.2}, "no response in time"),
+    ],
+)
+def test_a_stream_has_its_own_limit_and_a_call_over_its_router(
+    client: Client, upstream: Upstream, options: dict[str, Any], call: dict[str, Any], expected: str
+) -> None:
+    upstream.answer(Reply(CHAT, delay=20))
+    with pytest.raises(headrace.Timeout, match=expected):
+        client.call("completion", "gpt", MESSAGES, on=router(upstream.url, **options), stream=True, **call)
