@@ -61,7 +61,7 @@ async def work(router: Any, count: int, done: dict[str, int]) -> None:
 
 async def main(plan: dict[str, Any]) -> None:
     router = Router(deployments(plan), redis_url=plan["store"], max_wait=3600.0)
-    counted = router._limiter._store = Counted(router._limiter._store)
+    counted = router._engine.limiter._store = Counted(router._engine.limiter._store)
     done = {"completed": 0, "failed": 0}
     loop, start, stop = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, start.set)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
-from headrace.bridge import complete
-from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, ChatOptions, EmbeddingOptions, Operation, TextOptions, prepare
-from headrace.core import direct
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, Operation
 from headrace.errors import ConfigurationError
-from headrace.layers.around import RouterLayer, around
-from headrace.limits.store import Store
-from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
 from headrace.ports import Worlds
 from headrace.routing import router
 from headrace.runtime.worlds import RealWorlds
-from headrace.streams import AsyncStream, Stream
+
+if TYPE_CHECKING:
+    from headrace.layers.around import RouterLayer
+    from headrace.limits.store import Store
+    from headrace.objects import EmbeddingResponse, ModelResponse, ModelResponseStream, TextCompletionResponse
+    from headrace.options import ChatOptions, EmbeddingOptions, TextOptions
+    from headrace.streams import AsyncStream, Stream
 
 _worlds = RealWorlds()
 
@@ -91,16 +92,18 @@ async def suspending(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
     """One call of any operation, for whoever awaits it."""
-    answer = await around(direct)(_worlds.suspending(), prepare(operation, model, prompt, stream, options, place))
-    return AsyncStream(answer) if stream else answer
+    from headrace import direct  # late: whoever only imports headrace does not wait for its dialects
+
+    return await direct.suspending(_worlds, operation, model, prompt, stream, options, place)
 
 
 def blocking(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
     """The same in the calling thread."""
-    answer = complete(around(direct)(_worlds.blocking(), prepare(operation, model, prompt, stream, options, place)))
-    return Stream(answer) if stream else answer
+    from headrace import direct  # late as well
+
+    return direct.blocking(_worlds, operation, model, prompt, stream, options, place)
 
 
 def _store(**address: Any) -> Store:

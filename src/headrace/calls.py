@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, Literal, TypedDict
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -63,181 +63,13 @@ TRANSCRIPTIONS: Final = Operation("transcriptions", "file", TranscriptionRespons
 TRANSLATIONS: Final = Operation("translations", "file", TranscriptionResponse, None, files=("file",), reads="text")
 
 
-class CloudOptions(TypedDict, total=False):
-    """Whose credentials sign a call to a cloud, in litellm's words; without any, each cloud's own library looks for them."""
+@cache
+def control_names() -> frozenset[str]:
+    """Names of options that are not the model's."""
+    from headrace.options import CallOptions, RoutingOptions  # late: types for editors, slow to make; an import need not wait for them
 
-    aws_access_key_id: str | None
-    aws_secret_access_key: str | None
-    aws_session_token: str | None
-    aws_region_name: str | None
-    aws_profile_name: str | None
-    aws_role_name: str | None
-    """A role's ARN, taken on with the credentials that are otherwise found."""
-    aws_session_name: str | None
-    aws_external_id: str | None
-    aws_web_identity_token: str | None
-    """The token, or the path of the file that holds the current one."""
-    aws_sts_endpoint: str | None
-    aws_bedrock_runtime_endpoint: str | None
-    model_id: str | None
-    """What stands in Bedrock's address instead of the model's name, which then only tells the family: the ARN of an inference profile or
-    of provisioned throughput."""
-    vertex_project: str | None
-    vertex_location: str | None
-    vertex_credentials: str | Mapping[str, Any] | None
-    """A service account's JSON, or its file's path."""
-    azure_ad_token: str | None
-    azure_ad_token_provider: Callable[[], str] | None
-    azure_scope: str | None
-    tenant_id: str | None
-    client_id: str | None
-    client_secret: str | None
+    return frozenset(CallOptions.__annotations__) | frozenset(RoutingOptions.__annotations__)
 
-
-class CallOptions(CloudOptions, total=False):
-    """What every call takes besides the model's own parameters. None anywhere means: not given."""
-
-    api_key: str | None
-    base_url: str | None
-    api_base: str | None
-    """The same as `base_url`, in litellm's word."""
-    custom_llm_provider: str | None
-    """The provider, when the model's name does not say it."""
-    timeout: float | Timeouts | Any | None
-    """Seconds for the whole call (for a stream: to the first token, and between tokens), or `Timeouts` for each phase."""
-    request_timeout: float | Timeouts | Any | None
-    """The same as `timeout`, in litellm's word; `timeout` wins."""
-    num_retries: int | None
-    max_retries: int | None
-    drop_params: bool | None
-    """Leave out what the provider is known to refuse, instead of raising UnsupportedParamsError."""
-    additional_drop_params: Sequence[str] | None
-    """Parameters to leave out whatever the provider takes."""
-    allowed_openai_params: Sequence[str] | None
-    """Parameters to send as they are although the provider's dialect is not known to have them."""
-    extra_headers: Mapping[str, str] | None
-    headers: Mapping[str, str] | None
-    extra_query: Mapping[str, str] | None
-    extra_body: Mapping[str, Any] | None
-    """Merged into the body last, sent as it is."""
-    fetch_media: bool | None
-    """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
-    organization: str | None
-    api_version: str | None
-    mock_response: Any
-    """Answers in the provider's place: a text, a mapping in OpenAI's form, or an exception to raise."""
-    cache: Mapping[str, Any] | None
-    """What a cache may do with this call: `no-cache`, `no-store`, `ttl`, `s-maxage` (both in seconds), `namespace`, `use-cache`."""
-    caching: bool | None
-    """False leaves the cache out of it."""
-    metadata: Mapping[str, Any] | None
-    """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
-
-
-class ChatOptions(CallOptions, total=False):
-    """Parameters of a chat completion, in OpenAI's words. Others are passed on as they are."""
-
-    temperature: float | None
-    top_p: float | None
-    n: int | None
-    stop: str | list[str] | None
-    max_tokens: int | None
-    max_completion_tokens: int | None
-    presence_penalty: float | None
-    frequency_penalty: float | None
-    logit_bias: Mapping[str, float] | None
-    logprobs: bool | None
-    top_logprobs: int | None
-    seed: int | None
-    user: str | None
-    tools: list[Any] | None
-    tool_choice: Any
-    parallel_tool_calls: bool | None
-    functions: list[Any] | None
-    function_call: Any
-    response_format: Any
-    """A mapping as OpenAI takes it, or a pydantic model class, which becomes a strict JSON schema."""
-    reasoning_effort: str | None
-    verbosity: str | None
-    modalities: list[str] | None
-    audio: Mapping[str, Any] | None
-    prediction: Mapping[str, Any] | None
-    service_tier: str | None
-    store: bool | None
-    stream_options: Mapping[str, Any] | None
-    web_search_options: Mapping[str, Any] | None
-    prompt_cache_key: str | None
-    safety_identifier: str | None
-
-
-class TextOptions(CallOptions, total=False):
-    """Parameters of a legacy text completion."""
-
-    suffix: str | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    n: int | None
-    logprobs: int | None
-    echo: bool | None
-    stop: str | list[str] | None
-    presence_penalty: float | None
-    frequency_penalty: float | None
-    best_of: int | None
-    logit_bias: Mapping[str, float] | None
-    seed: int | None
-    user: str | None
-    stream_options: Mapping[str, Any] | None
-
-
-class EmbeddingOptions(CallOptions, total=False):
-    """Parameters of an embedding call."""
-
-    dimensions: int | None
-    encoding_format: str | None
-    user: str | None
-
-
-class RoutingOptions(TypedDict, total=False):
-    """What a Router takes with a call besides."""
-
-    priority: int | None
-    """0 is served first; see `headrace.limits.Priority`."""
-    tenant: str | None
-    """Whose call it is: tenants share a busy channel evenly."""
-    scopes: list[str] | None
-    """Limits of one's own that apply to it besides those of the deployment: names given to `Router.add_scope`."""
-    max_wait: float | None
-    """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
-    deadline: float | None
-    """Seconds from now by which the call must have started; refused at once when it cannot."""
-    total_timeout: float | None
-    """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
-    tags: Sequence[str] | None
-    """Which deployments may serve it, where the Router goes by tags."""
-    allowed_model_region: str | None
-    """What the region of a deployment that may serve it begins with."""
-    session_id: str | None
-    """What calls of one conversation have in common, where the Router goes by sessions."""
-    fallbacks: list[str] | None
-    """Model groups to ask when this one cannot answer, before the router's own fallbacks."""
-    stream_timeout: float | None
-
-
-class RouterChatOptions(ChatOptions, RoutingOptions, total=False):
-    """Parameters of a chat completion through a Router."""
-
-
-class RouterTextOptions(TextOptions, RoutingOptions, total=False):
-    """Parameters of a text completion through a Router."""
-
-
-class RouterEmbeddingOptions(EmbeddingOptions, RoutingOptions, total=False):
-    """Parameters of an embedding call through a Router."""
-
-
-ROUTING: Final = frozenset(RoutingOptions.__annotations__)
-_CONTROL: Final = frozenset(CallOptions.__annotations__) | ROUTING
 
 # What litellm keeps to itself: programs written for it pass these, providers refuse them.
 _NEVER_SENT: Final = frozenset({
@@ -307,10 +139,11 @@ def prepare(
         raise BadRequestError(f"model must be a non-empty string such as 'openai/gpt-4o', got {shape(model)}")
     control: dict[str, Any] = {}
     body: dict[str, Json] = {}
+    ours = control_names()
     for name, value in options.items():
         if value is None or name in _NEVER_SENT:
             continue
-        if name in _FOR_LAYERS or (name in _CONTROL and not (name == "metadata" and operation.dialect != CHAT.dialect)):
+        if name in _FOR_LAYERS or (name in ours and not (name == "metadata" and operation.dialect != CHAT.dialect)):
             control[name] = value
         elif not name.startswith(_THEIRS):
             body[name] = value

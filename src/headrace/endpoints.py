@@ -1,6 +1,6 @@
 """What providers offer besides chat, text and embeddings: images, speech, moderation, reranking, files and batches.
 
-Each function has a blocking form and an `a…` form. They take OpenAI's parameters, and those of every call (`headrace.calls.CallOptions`).
+Each function has a blocking form and an `a…` form. They take OpenAI's parameters, and those of every call (`headrace.options.CallOptions`).
 """
 
 from __future__ import annotations

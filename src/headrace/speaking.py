@@ -2,7 +2,7 @@
 
 Each has a blocking form and an `a…` form, and works with every provider: where the provider speaks the same dialect, request and answer
 go through as they are; where it does not, they are translated, and what cannot be said is refused by its name. Streams hand out the
-dialect's own events. All take the options of every call (`headrace.calls.CallOptions`).
+dialect's own events. All take the options of every call (`headrace.options.CallOptions`).
 """
 
 from __future__ import annotations

@@ -226,5 +226,5 @@ def test_an_empty_model_list_is_refused() -> None:
 
 def test_no_repr_shows_a_key(upstream: Upstream) -> None:
     router = headrace.Router([entry(upstream, api_key="sk-very-secret-key")])
-    shown = repr(router) + repr(router.get_deployment(router.get_model_ids()[0])) + repr(router._members)
+    shown = repr(router) + repr(router.get_deployment(router.get_model_ids()[0])) + repr(router._fleet.members)
     assert "very-secret" not in shown

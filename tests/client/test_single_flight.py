@@ -35,7 +35,7 @@ def together(client: Client, router: headrace.Router, **options: Any) -> list[An
 
 
 def _waiting(router: headrace.Router) -> int:
-    return sum(len(flight.waiting) for flight in list(router._layers[0]._flights.values()))  # type: ignore[attr-defined]
+    return sum(len(flight.waiting) for flight in list(router._engine.layers[0]._flights.values()))  # type: ignore[attr-defined]
 
 
 def _blocking(router: headrace.Router, inside: threading.Barrier, options: dict[str, Any]) -> Any:

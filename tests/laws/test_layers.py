@@ -11,11 +11,13 @@ import pytest
 from laws.source import PACKAGE, Import, imports, modules, read
 
 LAYERS: dict[str, int] = {
-    "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "bridge": 0, "dotenv": 0,
+    "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "bridge": 0, "dotenv": 0, "options": 0,
     "dialects": 1, "providers": 1, "models": 1, "limits": 1, "routing": 1, "objects": 1, "calls": 1, "served": 1,
     "multipart": 1, "media": 1, "counted": 1,
     "client": 2, "core": 2, "destinations": 2, "streams": 2, "rebuild": 2, "fetching": 2, "continuing": 2, "layers": 2, "mocking": 2,
-    "routing.router": 2, "routing.face": 2, "routing.speaking": 2,
+    "direct": 2,
+    "routing.router": 2, "routing.face": 2, "routing.speaking": 2, "routing.engine": 2, "routing.fleet": 2, "routing.asking": 2,
+    "routing.trail": 2,
     "runtime": 3,
     "gateway": 4, "compat": 4, "cli": 4, "bulk": 4, "planner": 4, "simulator": 4, "settings": 4, "config_file": 4, "proxy_config": 4,
     "api": 4, "endpoints": 4, "speaking": 4, "__main__": 4,

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.errors import ConfigurationError
 from headrace.planner import Burst, Job, Load, read_jobs
-from headrace.routing.router import DEFAULT_MAX_OUTPUT
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 
 MESSAGES = [{"role": "user", "content": "Tell me of mills."}]
 

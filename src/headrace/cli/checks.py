@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from headrace.calls import whole_number
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.plan import LIMIT_NAMES, Deployment
-from headrace.routing.router import DEFAULT_MAX_OUTPUT
 
 Level = Literal["ok", "warning", "broken"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import CallOptions, RoutingOptions
 from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
+from headrace.options import CallOptions, RoutingOptions
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -14,7 +14,7 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 from headrace.limits import Priority
 from headrace.models.tokens import estimate_encoded
-from headrace.routing.router import DEFAULT_MAX_OUTPUT
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 
 MOST_MISTAKES: Final = 5
 """Bad lines that are told one by one."""

@@ -18,10 +18,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from headrace.calls import CloudOptions, shape
+from headrace.calls import shape
 from headrace.dialects.failures import mask
 from headrace.errors import AuthenticationError, ConfigurationError, Failure, HeadraceError, Kind, error_of
 from headrace.fingerprint import fingerprint
+from headrace.options import CloudOptions
 from headrace.ports import Clock, Waiter
 from headrace.providers import exchange
 from headrace.providers.catalog import missing_key

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from headrace.calls import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    EMPTY,
-    IMAGES,
-    MODERATIONS,
-    RERANK,
-    SPEECH,
-    TRANSCRIPTIONS,
-    Operation,
-    RouterChatOptions,
-    RouterEmbeddingOptions,
-    RouterTextOptions,
-)
-from headrace.objects import (
-    BinaryResponse,
-    EmbeddingResponse,
-    ImageResponse,
-    ModelResponse,
-    ModelResponseStream,
-    ModerationResponse,
-    RerankResponse,
-    TextCompletionResponse,
-    TranscriptionResponse,
-)
-from headrace.streams import AsyncStream, Stream
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, IMAGES, MODERATIONS, RERANK, SPEECH, TRANSCRIPTIONS, Operation
+
+if TYPE_CHECKING:
+    from headrace.objects import (
+        BinaryResponse,
+        EmbeddingResponse,
+        ImageResponse,
+        ModelResponse,
+        ModelResponseStream,
+        ModerationResponse,
+        RerankResponse,
+        TextCompletionResponse,
+        TranscriptionResponse,
+    )
+    from headrace.options import RouterChatOptions, RouterEmbeddingOptions, RouterTextOptions
+    from headrace.streams import AsyncStream, Stream
 
 
 class Face:

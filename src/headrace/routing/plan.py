@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from headrace.calls import CallOptions, shape, whole_number
+from headrace.calls import shape, whole_number
 from headrace.errors import ConfigurationError
 from headrace.limits import Limit, limits_of
 from headrace.limits.money import budget_of, price_of
 from headrace.models.cost import Rates, is_price, rates_of
 from headrace.models.info import find
+from headrace.options import CallOptions
 from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS, Fallbacks, check_fallbacks
 

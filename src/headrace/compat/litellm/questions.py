@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from headrace.calls import CallOptions, ChatOptions, EmbeddingOptions
 from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
 from headrace.models.facts import catalogue
 from headrace.models.info import supports
+from headrace.options import CallOptions, ChatOptions, EmbeddingOptions
 from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
 from headrace.providers.rows import Provider
 

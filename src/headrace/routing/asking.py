@@ -1,0 +1,183 @@
+"""What a call asks of the limiter: how much, for whom, by when, and which deployments it may and would rather go to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from headrace.calls import CHAT, EMBEDDINGS, Call, shape, whole_number
+from headrace.core import requests_for
+from headrace.errors import ConfigurationError
+from headrace.limits import Ask, Charge
+from headrace.limits.money import PROMPT_DOUBT
+from headrace.models.tokens import estimate_encoded
+from headrace.ports import Ports
+from headrace.routing.affinity import Affinity, prefixes, session, session_of
+from headrace.routing.filters import Wants, fitting, wants_of
+from headrace.routing.fleet import Fleet
+from headrace.routing.options import Settings, seconds
+from headrace.routing.scopes import scope_names, unpriced
+from headrace.routing.strategies import Prefer, View
+from headrace.routing.trail import Member, Trail
+
+DEFAULT_MAX_OUTPUT: Final = 1024
+"""Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
+
+Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
+"""A strategy of the user's own: the id of the deployment it wants for a call to a group."""
+
+
+class Asking:
+    """Turns calls into what the limiter is asked, by the configuration and by what was seen."""
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._affinity = Affinity(settings.affinity_seconds)
+        self._custom: Choose | None = None
+
+    async def ask(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Ask:
+        now = ports.clock.now()
+        charge = charge_of(call)
+        given = _routing(call.control, now, self._settings)
+        ends = min(given.pop("deadline", math.inf), trail.ends_at)
+        return Ask(
+            group,
+            charge,
+            charges=self._own_charges(group, call, charge) if group in self._fleet.priced or call.operation is EMBEDDINGS else None,
+            only=await self._only(ports, call, group, charge, tried, trail, given.get("scopes", ())),
+            again=bool(trail.errors),
+            call=trail.number,
+            attempt=len(trail.errors) + 1,
+            prefer=self._preference(ports, call, group, charge, now),
+            deadline=None if ends == math.inf else ends,
+            **given,
+        )
+
+    def remember(self, call: Call, member: Member, now: float) -> None:
+        """The conversation is where it was answered."""
+        keys = self._affine(call, member.deployment.group)
+        if keys:
+            self._affinity.remember(keys, member.deployment.id, now)
+
+    def use(self, strategy: Any) -> None:
+        """A strategy of the user's own, in litellm's form. Raises ConfigurationError."""
+        for name in ("get_available_deployment", "async_get_available_deployment"):
+            if not callable(getattr(strategy, name, None)):
+                raise ConfigurationError(f"a custom routing strategy needs a method {name}, got {shape(strategy)}")
+        self._custom = _custom(strategy)
+
+    # ---- where it may go ---------------------------------------------------------------------------------------------
+
+    async def _only(
+        self, ports: Ports, call: Call, group: str, charge: Charge, tried: set[str], trail: Trail, scopes: Sequence[str]
+    ) -> frozenset[str] | None:
+        """Deployments that are asked, None for all of the group."""
+        only = frozenset([call.deployment]) if call.deployment else self._eligible(group, call, charge, tried, ports.clock.now())
+        if trail.only is not None:
+            only = trail.only if only is None else (only & trail.only or trail.only)
+        elif self._custom is not None and not call.deployment:
+            wanted = await self._custom(ports, call, group)
+            only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
+        if self._fleet.budgets and not self._fleet.budgets.isdisjoint(scopes):
+            only = self._of_known_price(group, only)
+        return only
+
+    def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
+        """Deployments worth asking, None for all: for this call, not tried for it, not resting unless most are, first tier first."""
+        members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
+        if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
+            members = self._fitting(members, wants_of(call.control, charge.input))
+        elif len(members) == 1 or not (tried or group in fleet.tiered or any(member.health.until > now for member in members)):
+            return None
+        left = [member for member in members if member.deployment.id not in tried] or list(members)
+        awake = [member for member in left if not member.health.cooling(now)]
+        if not awake or len(awake) < settings.cooldown.panic * len(left):
+            awake = left
+        tier = min([member.deployment.order for member in awake])
+        return frozenset([member.deployment.id for member in awake if member.deployment.order == tier])
+
+    def _fitting(self, members: Sequence[Member], wants: Wants) -> Sequence[Member]:
+        settings = self._settings
+        deployments = [member.deployment for member in members]
+        found = fitting(deployments, wants, by_tags=settings.by_tags, any_tag=settings.any_tag, window=settings.checks_window)
+        return members if len(found) == len(members) else [member for member in members if member.deployment in found]
+
+    def _of_known_price(self, group: str, only: frozenset[str] | None) -> frozenset[str]:
+        """Where a call may go whose money is counted: what has no price would cost a budget nothing."""
+        offered = [member for member in self._fleet.served[group] if only is None or member.deployment.id in only]
+        known = frozenset([member.deployment.id for member in offered if member.price is not None])
+        if not known:
+            raise unpriced(group, {member.deployment.model for member in offered})
+        return known
+
+    # ---- where it would rather go, and what it takes there -----------------------------------------------------------
+
+    def _preference(self, ports: Ports, call: Call, group: str, charge: Charge, now: float) -> Prefer | None:
+        keys = self._affine(call, group)
+        served = self._affinity.find(keys, now) if keys else None
+        if served is not None:
+            return lambda deployment: 0.0 if deployment == served else 1.0
+        if self._settings.strategy is None:
+            return None
+        return self._settings.strategy(View(self._fleet.loads, ports.random, call.stream, charge.input, charge.max_output))
+
+    def _affine(self, call: Call, group: str) -> list[int]:
+        """What this call has in common with earlier ones, where the Router goes by that."""
+        match self._settings.affinity:
+            case "prefix" if call.operation is CHAT:
+                return prefixes(group, call.prompt)
+            case "session":
+                name = session_of(call.control)
+                return [] if name is None else session(group, name)
+        return []
+
+    def _own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
+        """What the call takes of deployments that differ: the most it can cost where prices are known, the requests it is sent in."""
+        own = {}
+        for member in self._fleet.served[group]:
+            price, requests = member.price, requests_for(call, member.to.provider)
+            if price is not None or requests > 1:
+                money = 0 if price is None else price.most(int(charge.input * PROMPT_DOUBT), charge.max_output)
+                own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
+        return own or None
+
+
+def charge_of(call: Call) -> Charge:
+    """What a call takes, as far as can be said before it is made."""
+    most = 0 if call.operation.chunk is None else call.max_output or DEFAULT_MAX_OUTPUT
+    return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
+
+
+def _routing(control: Mapping[str, Any], now: float, settings: Settings) -> dict[str, Any]:
+    """What a caller said about his call's place in the line, else what stands for all."""
+    given: dict[str, Any] = {"max_wait": settings.max_wait}
+    if "tenant" in control:
+        given["tenant"] = str(control["tenant"])
+    if "priority" in control or settings.priority is not None:
+        given["priority"] = whole_number("priority", control.get("priority", settings.priority))
+    if "deadline" in control:
+        given["deadline"] = now + seconds("deadline", control["deadline"])
+    if "max_wait" in control:
+        given["max_wait"] = seconds("max_wait", control["max_wait"])
+    if "scopes" in control:
+        given["scopes"] = scope_names(control["scopes"])
+    return given
+
+
+def _custom(strategy: Any) -> Choose:
+    async def choose(ports: Ports, call: Call, group: str) -> str | None:
+        asked = {"model": group, "request_kwargs": call.control}
+        asked |= {"messages": call.prompt} if call.operation is CHAT else {"input": call.prompt}
+        if ports.blocking:
+            found = strategy.get_available_deployment(**asked)
+        else:
+            found = await strategy.async_get_available_deployment(**asked)
+        if isinstance(found, Mapping):
+            found = (found.get("model_info") or {}).get("id")
+        return None if found is None else str(found)
+
+    return choose

@@ -1,0 +1,408 @@
+"""The loop behind a Router: `_in_group` is the whole story of a call: reserve, attempt, settle, decide."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+
+from headrace.bridge import complete
+from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, continued, prepare, shape, timeouts_of
+from headrace.continuing import Continuing
+from headrace.core import bound, fetch, open_stream, retries_of
+from headrace.destinations import Destination, destination
+from headrace.dialects.quota import read_quota
+from headrace.errors import POLICY, BadRequestError, Failure, HeadraceError, Kind
+from headrace.layers.around import Handler, RouterLayer, around
+from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Used
+from headrace.limits.store import Store
+from headrace.options import CloudOptions
+from headrace.ports import Ports, Worlds
+from headrace.routing.asking import Asking
+from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
+from headrace.routing.events import Event, EventKind, listening, log_settled, tell
+from headrace.routing.filters import can_continue
+from headrace.routing.fleet import Fleet
+from headrace.routing.health import failed, succeeded
+from headrace.routing.options import Settings, read_options, seconds
+from headrace.routing.plan import Deployment, resolved, star_of
+from headrace.routing.retries import RetryBudget
+from headrace.routing.scopes import scope_names
+from headrace.routing.trail import Attempt, Member, Trail, used_of
+from headrace.streams import AsyncStream, Chunks, Stream
+from headrace.wire import Timeouts
+
+
+class Engine:
+    """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        worlds: Worlds,
+        stores: Callable[..., Store],
+        caches: Callable[..., RouterLayer],
+    ) -> None:
+        """options: `RouterOptions`. stores: opens the store at an address. caches: makes the cache of `cache_kwargs`."""
+        self._worlds = worlds
+        self._settings = settings = read_options(options)
+        self._on_event = settings.on_event
+        queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
+        make = Limiter if not settings.store else _sharing(stores, settings.store)
+        self.limiter: Limiter = make(settings=queue, on_queued=self._queued)
+        self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        self.fleet = Fleet(settings, self.limiter)
+        self.asking = Asking(settings, self.fleet)
+        self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
+        """What stands around every call, the innermost first."""
+
+    async def suspending(
+        self,
+        operation: Operation,
+        model: str,
+        prompt: Any,
+        stream: bool,
+        options: Mapping[str, Any],
+        place: Mapping[str, str] = EMPTY,
+        deployment: str = "",
+    ) -> Any:
+        """One call of any operation, for whoever awaits it. deployment: the id of the only one that can answer; empty for any."""
+        call = prepare(operation, model, prompt, stream, options, place)
+        call.deployment = deployment
+        answer = await around(self._answer, routed=True)(self._worlds.suspending(), call)
+        return AsyncStream(answer) if stream else answer
+
+    def blocking(
+        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+    ) -> Any:
+        """The same in the calling thread."""
+        call = prepare(operation, model, prompt, stream, options, place)
+        answer = complete(around(self._answer, routed=True)(self._worlds.blocking(), call))
+        return Stream(answer) if stream else answer
+
+    # ---- what stands around a call -----------------------------------------------------------------------------------
+
+    def _answer(self, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:
+        """A call through all layers, the outermost first."""
+        handler: Handler = self._call
+        for layer in self.layers:
+            handler = partial(layer.answer, handler, self._known_as)
+        return handler(ports, call)
+
+    def _known_as(self, call: Call) -> str:
+        """What a call's model is known by in the cache: by one name, whatever its aliases."""
+        name = self.fleet.plan.aliases.get(call.model, call.model)
+        return self._settings.cached_as.get(name, name)
+
+    # ---- the way of a call -------------------------------------------------------------------------------------------
+
+    async def _call(self, ports: Ports, call: Call) -> Any:
+        plan, call = self.fleet.plan, bound(call)
+        group = self._keeper(call) if call.deployment else plan.group_of(call.model)
+        if group is None:
+            raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
+        given, ends_at = _names(call.control.get("fallbacks")), self._ends_at(ports, call)
+        trail = Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
+        if self._budget is not None:
+            self._budget.called()
+        while True:
+            answer = await self._in_group(ports, call, group, trail)
+            if answer is not None:
+                return self._lasting(ports, call, answer, trail) if call.stream else answer
+            group = trail.fall_back(plan)
+
+    def _keeper(self, call: Call) -> str:
+        """The group of the deployment that keeps what the call asks for."""
+        deployment = self.fleet.plan.deployments.get(call.deployment)
+        if deployment is None:
+            raise BadRequestError("what is asked for is kept by a deployment that this Router no longer has", call.model)
+        return deployment.group
+
+    def _ends_at(self, ports: Ports, call: Call) -> float:
+        """When the whole call must be over, its waiting and all its attempts included."""
+        total = call.control.get("total_timeout")
+        return math.inf if total is None else ports.clock.now() + seconds("total_timeout", total)
+
+    def _lasting(self, ports: Ports, call: Call, chunks: Chunks[Any], trail: Trail) -> Any:
+        """A stream that is continued elsewhere when it breaks off, if that makes sense for the call."""
+        if not self._settings.continues or call.operation is not CHAT or (call.body.get("n") or 1) != 1:
+            return chunks
+        return Continuing(chunks, lambda said, error: self._go_on(ports, call, said, error, trail))
+
+    async def _go_on(self, ports: Ports, call: Call, said: str, error: HeadraceError, trail: Trail) -> Chunks[Any] | None:
+        """The rest of an answer that broke off after `said`; None where nobody can go on from there."""
+        trail.errors.append(error)
+        if not POLICY[error.failure.kind].elsewhere or (self._budget is not None and not self._budget.take()):
+            return None
+        trail.retries += 1
+        trail.continued = len(said)
+        group, now = trail.asked[-1], ports.clock.now()
+        for name in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
+            able = [
+                member for member in self.fleet.served.get(name, ()) if can_continue(member.deployment) and not member.health.cooling(now)
+            ]
+            for mark in dict.fromkeys([member.to.provider.prefill for member in able]):
+                trail.only = frozenset([member.deployment.id for member in able if member.to.provider.prefill == mark])
+                answer: Chunks[Any] | None = await self._in_group(ports, continued(call, said, mark), name, trail)
+                if answer is not None:
+                    return answer
+        return None
+
+    async def _in_group(self, ports: Ports, call: Call, group: str, trail: Trail) -> Any:
+        """The answer; None when the next group should be asked, for the reason that ends `trail`."""
+        tried: set[str] = set()
+        attempt = 0
+        while True:
+            lease: Attempt | None = None
+            try:
+                lease = await self._reserve(ports, call, group, tried, trail)
+                answer = await self._attempt(ports, call, lease, trail)
+            except HeadraceError as error:
+                attempt += 1
+                trail.errors.append(error)
+                if lease is not None:
+                    tried.add(lease.member.deployment.id)
+                # Without a lease it was our own queue that refused, for every deployment it could have gone to.
+                others = lease is not None and not trail.bound and self._untried(group, tried, trail.only)
+                match self._next(ports, call, group, error.failure, attempt, others, trail):
+                    case NextDeployment():
+                        continue
+                    case RetryHere(after=pause):
+                        tried.clear()
+                        if pause > 0:
+                            await ports.clock.sleep(pause)
+                    case Fallback():
+                        return None
+                    case _:
+                        raise
+            else:
+                if trail.retries and self._budget is not None:
+                    self._budget.helped(trail.retries)
+                return answer
+
+    def _untried(self, group: str, tried: set[str], only: frozenset[str] | None) -> bool:
+        ids = {deployment.id for deployment in self.fleet.plan.groups.get(group, ())}
+        return bool((ids if only is None else ids & only) - tried)
+
+    def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail) -> Step:
+        policy = self._settings.retries_for(group)
+        behind = trail.behind(self.fleet.plan, group, failure.kind)
+        step = decide(
+            failure,
+            attempt,
+            others=others,
+            fallback=bool(behind),
+            policy=msgspec.structs.replace(policy, retries=retries_of(call.control, policy.retries)),
+            jitter=ports.random(),
+            queued=True,
+            time_left=trail.ends_at - ports.clock.now(),
+        )
+        if not isinstance(step, NextDeployment | RetryHere) or failure.kind is Kind.RATE_LIMIT:
+            return step
+        if self._budget is not None and not self._budget.take():
+            return Fallback() if behind else Fail()
+        trail.retries += 1
+        return step
+
+    # ---- one attempt -------------------------------------------------------------------------------------------------
+
+    async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt:
+        while True:
+            ask = await self.asking.ask(ports, call, group, tried, trail)
+            began = ports.clock.now()
+            try:
+                reservation = await self.limiter.reserve(ask, ports.clock)
+            except BaseException as error:
+                self._refused(ask, trail, error, began, ports.clock.now())
+                raise
+            trail.waited += reservation.waited
+            now = ports.clock.now()
+            member = self.fleet.members.get(reservation.deployment)
+            if member is not None:
+                self._sent(member, ask, trail, now)
+                return Attempt(member, reservation, reservation.charge, call, now, ask, trail.record(member, reservation, ask))
+            self.limiter.release(reservation, now)  # the configuration was swapped in this very moment
+
+    def _sent(self, member: Member, ask: Ask, trail: Trail, now: float) -> None:
+        member.load.running += 1
+        if member.health.on_trial(now) and len(self.fleet.served.get(ask.group, ())) > 1:
+            self.limiter.pause(member.deployment.id, now + self._settings.cooldown.probe, now)  # one call finds out for all
+        if listening(self._on_event):
+            tell(self._on_event, _event("sent", ask, now, member, waited=trail.waited))
+
+    async def _attempt(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
+        member = lease.member
+        try:
+            timeouts = self._time_limits(call, member.deployment, trail.ends_at - lease.began)
+            to = self._destination(call, member)
+            answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts, lambda: self._leaving(ports, lease))
+        except HeadraceError as error:
+            self._settle_failed(ports, lease, error)
+            raise
+        except BaseException as error:
+            self._settle(ports, lease, None, None, error)
+            raise
+        hidden = answer.hidden if call.stream else answer._hidden_params
+        hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
+        hidden["headrace"], hidden.rates = lease.record, member.price
+        if call.stream:
+            member.load.observe(ports.clock.now() - lease.began, stream=True)
+            answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
+        else:
+            member.load.observe(ports.clock.now() - lease.began, stream=False)
+            self._worked(ports, lease)
+            used = used_of(hidden.usage, member.price)
+            self._settle(ports, lease, used, hidden["additional_headers"])
+        return answer
+
+    def _leaving(self, ports: Ports, lease: Attempt) -> None:
+        self.limiter.leaves(lease.reservation, ports.clock.now())
+
+    def _destination(self, call: Call, member: Member) -> Destination:
+        """Where the attempt goes: the deployment's own place, unless the caller names another, or the model is a part of its name."""
+        deployment = member.deployment
+        if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
+            return member.to
+        model = deployment.model
+        if "*" in model:
+            name = self.fleet.plan.aliases.get(call.model, call.model)
+            model = model.replace("*", star_of(deployment.group, name) or name)
+        to = destination(model, {**deployment.control, **call.control})
+        return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options, deployment=deployment.id)
+
+    def _worked(self, ports: Ports, lease: Attempt) -> None:
+        """A success: whoever was on trial is trusted again, and the conversation is where it was answered."""
+        member, now = lease.member, ports.clock.now()
+        if member.health.rests:
+            self.limiter.resume(member.deployment.id, now)
+        succeeded(member.health)
+        self.asking.remember(lease.call, member, now)
+
+    def _time_limits(self, call: Call, deployment: Deployment, left: float) -> Timeouts:
+        limits = timeouts_of(self._time_limit(call, deployment), call.stream)
+        if left == math.inf or (limits.total is not None and limits.total <= left):
+            return limits
+        return msgspec.structs.replace(limits, total=max(left, 1e-3))
+
+    def _time_limit(self, call: Call, deployment: Deployment) -> Any:
+        for given in (call.control, deployment.control):
+            if call.stream and given.get("stream_timeout") is not None:
+                return given["stream_timeout"]
+            if given.get("timeout") is not None:
+                return given["timeout"]
+        settings = self._settings
+        if call.stream and settings.stream_timeout is not None:
+            return settings.stream_timeout
+        return DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
+
+    # ---- endings -----------------------------------------------------------------------------------------------------
+
+    def _settle(
+        self, ports: Ports, lease: Attempt, used: Used | None, headers: Mapping[str, str] | None, left: BaseException | None = None
+    ) -> None:
+        """left: what the caller left with, before the end."""
+        lease.member.load.running -= 1
+        view, now = read_quota(headers, family=lease.member.to.provider.quota) if headers else (), ports.clock.now()
+        self.limiter.settle(lease.reservation, used=used, view=view, now=now)
+        self._over(lease, used, left, now)
+
+    def _settle_failed(self, ports: Ports, lease: Attempt, error: HeadraceError) -> None:
+        member, failure, now = lease.member, error.failure, ports.clock.now()
+        member.load.running -= 1
+        view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
+        self.limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
+        self._over(lease, None, error, now)
+        if len(self.fleet.plan.groups.get(member.deployment.group, ())) > 1:
+            for other in self.fleet.concerned(member, failure.kind):
+                rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
+                if rest is not None:
+                    self.limiter.pause(other.deployment.id, now + rest, now)
+
+    def _stream_over(self, ports: Ports, lease: Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
+        if isinstance(error, HeadraceError):
+            self._settle_failed(ports, lease, error)
+            return
+        if error is None:
+            self._worked(ports, lease)
+        counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
+        used = used_of(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
+        self._settle(ports, lease, used, chunks.hidden["additional_headers"], error)
+
+    def _queued(self, ask: Ask, now: float, look: Callable[[], Availability]) -> None:
+        if listening(self._on_event):
+            tell(self._on_event, _event("queued", ask, now, availability=look()))
+
+    def _refused(self, ask: Ask, trail: Trail, error: BaseException, began: float, now: float) -> None:
+        trail.waited += now - began
+        if listening(self._on_event):
+            tell(self._on_event, _event("refused", ask, now, waited=trail.waited, error=error))
+
+    def _over(self, lease: Attempt, used: Used | None, error: BaseException | None, now: float) -> None:
+        """The call has ended: its record is complete."""
+        record = lease.record
+        record["settled"] = used
+        log_settled(record, lease.ask.group, error)
+        if listening(self._on_event):
+            tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
+
+    # ---- looking -----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        return self.limiter.snapshot(self._worlds.blocking().clock.now())
+
+    def peek(self, model: str, input: int, max_output: int, *, tenant: str, priority: int, scopes: Sequence[str]) -> Availability:
+        charge = Charge(input=input, max_output=max_output)
+        ask = Ask(self.fleet.plan.group_of(model) or model, charge, tenant=tenant, priority=priority, scopes=scope_names(scopes))
+        return self.limiter.peek(ask, self._worlds.blocking().clock.now())
+
+
+_NUMBERS: Final = count(1)
+
+
+def _event(kind: EventKind, ask: Ask, now: float, member: Member | None = None, **what: Any) -> Event:
+    """An event of the attempt that `ask` began, of the deployment it came to."""
+    if member is not None:
+        what |= {"deployment": member.deployment.id, "provider": member.to.provider.name, "model": member.to.model}
+    return Event(kind=kind, group=ask.group, call=ask.call, attempt=ask.attempt, at=now, tenant=ask.tenant, **what)
+
+
+def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
+    """The layers that the settings ask for, the innermost first: callers share what no cache has."""
+    layers: list[RouterLayer] = []
+    if settings.single_flight:
+        from headrace.layers.single_flight import SingleFlight  # late: who shares no calls does not pay for it
+
+        layers.append(SingleFlight())
+    if settings.cache is not None:
+        layers.append(settings.cache)
+    elif settings.cache_arguments is not None:
+        layers.append(caches(**{name: resolved(value, name, os.environ) for name, value in settings.cache_arguments.items()}))
+    return tuple(layers)
+
+
+def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable[..., Limiter]:
+    """A limiter that shares its limits through the store at that address."""
+    from headrace.limits.shared import SharedLimiter  # late: who shares no limits does not pay for it
+
+    address = {name: resolved(value, f"redis_{name}", os.environ) for name, value in given.items()}
+    return partial(SharedLimiter, stores(**address))
+
+
+_ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
+    "api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization",
+}  # fmt: skip
+"""Options of a call that change where it goes."""
+
+
+def _names(fallbacks: Any) -> Sequence[str]:
+    """Fallbacks given with one call: a list of group names."""
+    if fallbacks is None:
+        return ()
+    if not isinstance(fallbacks, Sequence) or isinstance(fallbacks, str) or not all(isinstance(name, str) for name in fallbacks):
+        raise BadRequestError(f"fallbacks must be a list of model group names, got {shape(fallbacks)}")
+    return fallbacks

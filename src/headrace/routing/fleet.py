@@ -1,0 +1,162 @@
+"""The deployments at work, and what is known of them: by id, by group, and what of a group needs a closer look before a call goes to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headrace.destinations import destination
+from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
+from headrace.limits import Limit, Limiter, Place, Profile, Unit, override, profile_of
+from headrace.models.cost import Rates
+from headrace.routing.fallbacks import NO_FALLBACKS
+from headrace.routing.options import Settings
+from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments
+from headrace.routing.scopes import limits_of_scope
+from headrace.routing.strategies import Load, lowest_cost
+from headrace.routing.trail import Member
+
+
+class Fleet:
+    """Owns the configuration: calls read it, `adopt` swaps it whole."""
+
+    def __init__(self, settings: Settings, limiter: Limiter) -> None:
+        self._settings = settings
+        self._limiter = limiter
+        parallel = settings.parallel
+        self._parallel = () if parallel is None else (Limit(Unit.IN_FLIGHT, parallel, 0.0, "default_max_parallel_requests"),)
+        self.members: dict[str, Member] = {}
+        self.plan = Plan({}, {}, {}, NO_FALLBACKS)
+        self.loads: dict[str, Load] = {}
+        self.served: dict[str, Sequence[Member]] = {}
+        """The members of each group."""
+        self.tiered: set[str] = set()
+        """Groups whose members are not all of one tier."""
+        self.particular: set[str] = set()
+        """Groups with members that are not for everybody."""
+        self.priced: set[str] = set()
+        """Groups with members whose price is known."""
+        self.budgets: set[str] = set()
+        """Scopes that count money."""
+
+    # ---- deployments -------------------------------------------------------------------------------------------------
+
+    def set(self, model_list: Sequence[Mapping[str, Any]]) -> None:
+        self._adopt(read_deployments(model_list, os.environ, lenient=self._settings.lenient))
+
+    def add(self, deployment: Mapping[str, Any]) -> Deployment:
+        added = read_deployment(deployment, "deployment", os.environ, taken=self.members)
+        self._adopt([*self.plan.deployments.values(), added])
+        return added
+
+    def upsert(self, deployment: Mapping[str, Any]) -> Deployment:
+        others = [other for other in self.plan.deployments.values() if other.id != own_id(deployment)]
+        put = read_deployment(deployment, "deployment", os.environ, taken=[other.id for other in others])
+        self._adopt([*others, put])
+        return put
+
+    def delete(self, id: str) -> Deployment | None:
+        gone = self.plan.deployments.get(id)
+        if gone is not None:
+            self._adopt([other for other in self.plan.deployments.values() if other.id != id])
+        return gone
+
+    def serving(self, model: str | None) -> Sequence[Deployment]:
+        """The deployments behind a group, an alias or a pattern; all of them for None."""
+        if model is None:
+            return tuple(self.plan.deployments.values())
+        return self.plan.groups.get(self.plan.group_of(model) or "", ())
+
+    def offering(self, operation: str, model: str | None) -> list[str]:
+        """Ids of those behind `model` whose provider is known to offer an operation, each account once."""
+        found: dict[str, str] = {}
+        for member in [self.members[deployment.id] for deployment in self.serving(model)]:
+            if operation in member.to.provider.offered:
+                found.setdefault(member.to.credential, member.deployment.id)
+        return list(found.values())
+
+    def concerned(self, member: Member, kind: Kind) -> list[Member]:
+        """Whom a failure tells of: the deployment alone, all with its key, or all that ask the same model at the same place."""
+        match POLICY[kind].cool:
+            case "key":
+                return [other for other in self.members.values() if other.to.credential == member.to.credential]
+            case "model":
+                place = (member.to.base_url, member.to.model)
+                return [other for other in self.members.values() if (other.to.base_url, other.to.model) == place]
+        return [member]
+
+    def _adopt(self, deployments: Sequence[Deployment]) -> None:
+        plan = make_plan(deployments, aliases=self._settings.aliases, fallbacks=self._settings.fallbacks)
+        members = {deployment.id: self._kept(deployment) or self._member(deployment) for deployment in deployments}
+        gone = [id for id, member in self.members.items() if members.get(id) is not member]
+        come = [self._place(member) for id, member in members.items() if self.members.get(id) is not member]
+        self._limiter.swap(gone, come)
+        self.members, self.plan = members, plan
+        self.loads = {id: member.load for id, member in members.items()}
+        self.served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
+        self.tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
+        self.particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
+        self._find_prices()
+
+    def _kept(self, deployment: Deployment) -> Member | None:
+        """The member at work for a deployment that is the same as before."""
+        known = self.members.get(deployment.id)
+        return known if known is not None and known.deployment.same(deployment) else None
+
+    def _member(self, deployment: Deployment) -> Member:
+        defaults = {**self._settings.defaults, **deployment.defaults}
+        options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
+        try:
+            # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
+            model = "openai/*" if deployment.model == "*" else deployment.model
+            to = destination(model, deployment.control)
+            to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
+        except HeadraceError as error:
+            raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
+        return Member(deployment, to, deployment.price, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
+
+    def _place(self, member: Member) -> Place:
+        deployment = member.deployment
+        return Place(
+            deployment.id,
+            (deployment.group,),
+            deployment.limits or self._parallel,
+            _profile(deployment, member.to.provider.profile),
+            deployment.quota_group or member.to.account,
+        )
+
+    # ---- prices and limits of one's own ------------------------------------------------------------------------------
+
+    def _rates(self, deployment: Deployment) -> Rates | None:
+        """Its prices: looked up only for a strategy that goes by them."""
+        return deployment.known_price if self._settings.strategy is lowest_cost else deployment.price
+
+    def _find_prices(self) -> None:
+        """Which deployments have a price. The catalogue is asked only where a budget has to know."""
+        for member in self.members.values() if self.budgets else ():
+            member.price = member.price or member.deployment.known_price
+        self.priced = {group for group, served in self.served.items() if any(member.price is not None for member in served)}
+
+    def add_scope(self, name: str, limits: Mapping[str, Any]) -> None:
+        found = limits_of_scope(name, limits)
+        self._limiter.add_scope(name, found)
+        self.budgets.discard(name)
+        if any(limit.unit is Unit.MONEY for limit in found):
+            self.budgets.add(name)
+            self._find_prices()
+
+    def remove_scope(self, name: str) -> None:
+        self.budgets.discard(name)
+        self._limiter.remove_scope(name)
+
+
+_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response")
+
+
+def _profile(deployment: Deployment, provider: str) -> Profile:
+    """How the deployment's provider accounts, in the configuration's words where it has some."""
+    given = deployment.profile
+    return override(profile_of(provider), given) if isinstance(given, Mapping) else profile_of(given or provider)

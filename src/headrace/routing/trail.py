@@ -1,0 +1,108 @@
+"""What a call goes through: the deployments at work, an attempt on one of them, and the trail of all its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import Call
+from headrace.destinations import Destination
+from headrace.errors import HeadraceError, Kind
+from headrace.limits import Ask, Charge, Reservation, Used
+from headrace.models.cost import Rates, bill_of
+from headrace.routing.health import Health
+from headrace.routing.plan import Deployment, Plan
+from headrace.routing.strategies import Load
+
+
+class Member(Struct, eq=False):
+    """A deployment at work."""
+
+    deployment: Deployment
+    to: Destination
+    price: Rates | None
+    """What it costs, as far as anybody has to know."""
+    health: Health = msgspec.field(default_factory=Health)
+    load: Load = msgspec.field(default_factory=Load)
+
+
+class Attempt(Struct, eq=False):
+    """One attempt under way, settled exactly once."""
+
+    member: Member
+    reservation: Reservation
+    charge: Charge
+    call: Call
+    began: float
+    ask: Ask
+    record: dict[str, Any] = msgspec.field(default_factory=dict)
+    """How it came about, as its caller reads it."""
+
+
+class Trail(Struct, eq=False):
+    """What a call has been through, and what stands before it."""
+
+    asked: list[str]
+    """Groups, in order."""
+    given: Sequence[str]
+    """Groups that the caller wants asked before the configured ones."""
+    ends_at: float
+    """Clock seconds."""
+    number: int
+    """By which its events name the call."""
+    bound: bool = False
+    """Whether only one deployment can answer."""
+    ahead: list[str] = []
+    """Groups that stood behind an earlier one and may still be asked, the next one first."""
+    errors: list[HeadraceError] = []
+    only: frozenset[str] | None = None
+    """Deployments that can go on from a begun answer, once there is one."""
+    continued: int | None = None
+    """Characters of the answer that another deployment had given."""
+    retries: int = 0
+    """Attempts beyond the first that count against the budget."""
+    waited: float = 0.0
+    """Seconds in line, over all its attempts."""
+
+    def behind(self, plan: Plan, group: str, kind: Kind) -> list[str]:
+        """Groups to ask after a failure of that kind in `group`, the next one first."""
+        if self.bound:
+            return []
+        names = (*self.given, *plan.fallbacks.behind(group, kind), *self.ahead)
+        groups = dict.fromkeys([plan.group_of(name) or name for name in names])
+        left = plan.fallbacks.most + 1 - len(self.asked)
+        return [name for name in groups if name not in self.asked][: max(0, left)]
+
+    def fall_back(self, plan: Plan) -> str:
+        """On to the next group."""
+        group, *self.ahead = self.behind(plan, self.asked[-1], self.errors[-1].failure.kind)
+        self.asked.append(group)
+        return group
+
+    def record(self, member: Member, reservation: Reservation, ask: Ask) -> dict[str, Any]:
+        """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
+        return {
+            "deployment": member.deployment.id,
+            "waited": self.waited,
+            "binding": reservation.binding,
+            "candidates": reservation.decided,
+            "scopes": ask.scopes,
+            "reserved": reservation.charge,
+            "settled": None,
+            "continued": self.continued,
+            "failed": [(error.failure.kind.value, error.model) for error in self.errors],
+        }
+
+
+def used_of(usage: Any, price: Rates | None) -> Used | None:
+    """What the provider says was used; None when it says nothing."""
+    if usage is None:
+        return None
+    money = 0 if price is None else price.of(bill_of(usage))
+    details = usage.get("prompt_tokens_details")
+    cached = (details.get("cached_tokens") if details is not None else 0) or 0
+    input = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+    return Used(input=input, output=usage.get("completion_tokens") or usage.get("output_tokens") or 0, cached=cached, money=money)
