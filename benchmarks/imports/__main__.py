@@ -38,6 +38,7 @@ class Import:
     statement: str
 
 
+DEPLOYMENT = {"model_name": "chat", "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "sk-none", "rpm": 10}}
 IMPORTS = (
     Import("nothing (floor)", "python", "pass"),
     Import("msgspec", "python", "import msgspec"),
@@ -46,6 +47,7 @@ IMPORTS = (
     Import("openai SDK", "openai", "from openai import OpenAI, AsyncOpenAI"),
     Import("LiteLLM", "litellm", "from litellm import Router, completion"),
     Import("headrace", "headrace", "from headrace import Router, completion"),
+    Import("headrace and a first Router", "headrace", f"from headrace import Router; Router(model_list=[{DEPLOYMENT}])"),
 )
 MOST_SECONDS, MOST_BYTES = 0.050, 20e6
 """The targets for headrace, over a bare Python."""

@@ -45,6 +45,15 @@ def test_nothing_heavy_is_loaded() -> None:
     assert not loaded(probe()) & HEAVY
 
 
+def test_what_only_a_call_needs_is_left_for_it() -> None:
+    """Router and completion are there before the limiter, the dialects and the catalogue are."""
+    there = set(map(str, probe()["modules"]))  # type: ignore[call-overload]
+    assert not [
+        name for name in there if name.startswith(("headrace.limits", "headrace.dialects", "headrace.providers", "headrace.models"))
+    ]
+    assert not there & {"headrace.core", "headrace.options", "headrace.routing.engine", "headrace.runtime.http_sync"}
+
+
 def test_only_msgspec_comes_from_elsewhere() -> None:
     # msgspec looks for typing_extensions where it happens to be installed; nobody needs it.
     assert loaded(probe()) - set(sys.stdlib_module_names) <= {"headrace", "msgspec", "typing_extensions"}

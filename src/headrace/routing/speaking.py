@@ -7,7 +7,7 @@ which deployment keeps it: what asks for it again, goes on from it, cancels or d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from headrace.errors import BadRequestError
 from headrace.served import (
@@ -18,17 +18,21 @@ from headrace.served import (
     RESPONSE_DELETE,
     RESPONSE_ITEMS,
     RESPONSES,
-    AnthropicMessage,
-    DeleteResponseResult,
-    GenerateContentResponse,
-    ResponseItemList,
-    ResponsesAPIResponse,
-    ResponsesAPIStreamingResponse,
     content_options,
     read_id,
     response_options,
 )
-from headrace.streams import AsyncStream, Stream
+
+if TYPE_CHECKING:
+    from headrace.served import (
+        AnthropicMessage,
+        DeleteResponseResult,
+        GenerateContentResponse,
+        ResponseItemList,
+        ResponsesAPIResponse,
+        ResponsesAPIStreamingResponse,
+    )
+    from headrace.streams import AsyncStream, Stream
 
 
 class Speaking:
