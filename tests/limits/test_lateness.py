@@ -27,7 +27,7 @@ def test_a_call_that_left_when_all_was_forgotten_counts_again() -> None:
     assert meter.when(1, 61.0) == 61.0
     meter.delay(hold, 61.0)
     assert meter.when(1, 62.0) == pytest.approx(121.5)
-    meter.correct(hold, 0)
+    meter.settle(hold, 0, 62.0)
     assert meter.when(1, 62.0) == 62.0
 
 

@@ -233,9 +233,7 @@ def test_what_late_calls_gave_back_is_not_charged_again_by_the_next_late_one() -
     for _ in range(10):
         hold = meter.take(3_000, 3_000, 0.0)
         meter.delay(hold, 1.0)
-        meter.end(hold)
-        meter.correct(hold, 300)
-        meter.repay(hold, 300)
+        meter.settle(hold, 300, 1.0)
     meter.delay(meter.take(300, 300, 1.0), 1.1)
     assert meter._pace is not None
     assert meter._pace.paid_until == pytest.approx(1.0 + 11 * 0.3, abs=0.3)

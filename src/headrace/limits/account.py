@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from headrace.errors import Failure, Kind
 from headrace.limits.limit import Charge, Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter, MeterSettings
@@ -99,10 +101,20 @@ class Account:
         binding = None
         whole = urgent or self.urgent_until <= now
         for meter, cost in zip(self.meters, costs[1], strict=False):
-            fits = meter.when(cost, now, self._doubt(meter, costs[0]), urgent, whole)
+            fits = meter.when(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole)
             if fits > at:
                 at, binding = fits, meter
         return at, binding
+
+    def has_room(self, costs: Costs, now: float, urgent: bool) -> bool:
+        """Whether a call surely fits now. False when it may not: `when` knows."""
+        if self.held_until > now:
+            return False
+        whole = urgent or self.urgent_until <= now
+        for meter, cost in zip(self.meters, costs[1], strict=False):
+            if meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole) < 0:
+                return False
+        return True
 
     def worth_if_room(self, costs: Costs, now: float, urgent: bool) -> tuple[float, float] | None:
         """What a call that surely fits now is charged in shadow prices, and how full the fullest limit is in steps coarse enough
@@ -118,13 +130,11 @@ class Account:
             if share > fullest:
                 fullest = share
             if share > SLACK:
-                price += min(1.0, share) ** SHARPNESS / meter.room * cost
+                price += (share if share < 1.0 else 1.0) ** SHARPNESS / meter.room * cost
         return price, round(fullest, 2)
 
     def _doubt(self, meter: Meter, input: float) -> float:
-        """Tokens that may be on the provider's books and are not on ours."""
-        if not meter.doubted:
-            return 0.0
+        """Tokens that may be on the books of a provider that has more on them than we."""
         doubt = self.sizes.doubt(input) if meter.limit.unit is not Unit.OUTPUT else 0.0
         return doubt + self.sizes.landing(self.in_flight, meter.settings.spread) if meter.as_written else doubt
 
@@ -148,11 +158,11 @@ class Account:
         if urgent:
             self.urgent_until = now + URGENT_MEMORY
         if not self.meters:
-            return Taken(charge, 0.0, 0.0, now, [])
+            return Taken(charge, 0.0, 0.0, now, now, [])
         input, output = costs[0], self.sizes.expected(charge)
         self.sizes.sent(input, output)
         holds = [meter.take(cost, meter.expected(charge, input, output), now) for meter, cost in zip(self.meters, costs[1], strict=False)]
-        return Taken(charge, input, output, now, holds)
+        return Taken(charge, input, output, now, now, holds)
 
     def delay(self, taken: Taken, now: float) -> None:
         """A call leaves later than it was let through."""
@@ -175,33 +185,42 @@ class Account:
         if not taken.holds:
             return
         self.sizes.ended(taken.input, taken.output)
+        if not sent:
+            for hold in taken.holds:
+                hold.meter.settle(hold, 0.0, now)
+        elif failure is not None and failure.kind in NOT_STARTED:
+            for hold in taken.holds:
+                hold.meter.settle(hold, hold.charged if self._counts_failed(hold.meter) else 0.0, now)
+        elif used is None:
+            for hold in taken.holds:
+                self._assume(hold, taken, now)
+        else:
+            self._charge(taken, used, now)
+            if failure is None:
+                self._learn(taken, used, now - taken.at)
+
+    def _counts_failed(self, meter: Meter) -> bool:
+        """Whether a call that was not let in counts there all the same."""
+        return meter.limit.unit is Unit.REQUESTS and self.profile.count_failed
+
+    @staticmethod
+    def _assume(hold: Hold, taken: Taken, now: float) -> None:
+        """A call that was served, or broke off, and nobody says what it used: it is taken to be as expected or reserved."""
+        output = max(taken.output, taken.written) if hold.meter.as_written else 0.0
+        hold.meter.settle(hold, hold.charged, now, output, max(0.0, output - taken.written))
+
+    def _charge(self, taken: Taken, used: Used, now: float) -> None:
+        """A call whose use was reported."""
+        charge = taken.charge
+        counted: float = used.input - used.cached if self.profile.cached_free else used.input
+        if not used.input:
+            counted = taken.input
         for hold in taken.holds:
-            hold.meter.end(hold)
-            if not sent:
-                _settle(hold, 0.0, 0.0, now)
-            elif failure is not None and failure.kind in NOT_STARTED:
-                self._refused(hold, now)
+            meter = hold.meter
+            if meter.as_written:
+                meter.settle(hold, meter.final(charge, counted, used), now, used.output, max(0.0, used.output - taken.written))
             else:
-                self._charge(hold, taken, used, now)
-        if sent and used is not None and failure is None:
-            self._learn(taken, used, now - taken.at)
-
-    def _refused(self, hold: Hold, now: float) -> None:
-        """The call was not let in. Its request may count all the same."""
-        counts = hold.meter.limit.unit is Unit.REQUESTS and self.profile.count_failed
-        _settle(hold, hold.charged if counts else 0.0, 0.0, now)
-
-    def _charge(self, hold: Hold, taken: Taken, used: Used | None, now: float) -> None:
-        """A call that was served, or broke off while it was. What nobody reported is taken to be as expected or reserved."""
-        meter = hold.meter
-        if used is None:
-            output = max(taken.output, taken.written) if meter.as_written else 0.0
-            _settle(hold, hold.charged, max(0.0, output - taken.written) if meter.as_written else 0.0, now, output)
-            return
-        counted = used.input - used.cached if self.profile.cached_free else used.input
-        cost = meter.final(taken.charge, counted if used.input else taken.input, used)
-        written = used.output if meter.as_written else 0.0
-        _settle(hold, cost, max(0.0, written - taken.written), now, written)
+                meter.settle(hold, meter.final(charge, counted, used), now)
 
     def _learn(self, taken: Taken, used: Used, seconds: float) -> None:
         """What the call turned out to be."""
@@ -214,28 +233,18 @@ class Account:
         return f"<Account {self.in_flight} in flight, {self.meters!r}>"
 
 
-class Taken:
+class Taken(Struct, eq=False):
     """What one call holds of one account."""
 
-    __slots__ = ("at", "charge", "holds", "input", "left", "output", "written")
-
-    def __init__(self, charge: Charge, input: float, output: float, at: float, holds: list[Hold]) -> None:
-        self.charge = charge
-        self.holds = holds
-        self.at = self.left = at
-        """When it was let through, and when it went on its way, as far as we know."""
-        self.input = input
-        """The prompt, as the provider was expected to count it."""
-        self.output = output
-        """What it was expected to write."""
-        self.written = 0.0
-        """Output reported so far."""
-
-
-def _settle(hold: Hold, cost: float, unreported: float, now: float, written: float = 0.0) -> None:
-    """The end of a hold. cost: of what was charged on arrival; written: output that counts besides, `unreported` of it new."""
-    meter = hold.meter
-    meter.correct(hold, cost)
-    meter.repay(hold, cost + written)
-    if unreported:
-        meter.add_written(unreported, now)
+    charge: Charge
+    input: float
+    """The prompt, as the provider was expected to count it."""
+    output: float
+    """What it was expected to write."""
+    at: float
+    """When it was let through."""
+    left: float
+    """When it went on its way, as far as we know."""
+    holds: list[Hold]
+    written: float = 0.0
+    """Output reported so far."""

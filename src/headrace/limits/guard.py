@@ -6,6 +6,8 @@ import math
 from collections import deque
 from typing import Final
 
+from msgspec import Struct
+
 SLOTS: Final = 4000
 """Into which a window is cut at most: calls closer together share one, so that a log stays small however many come. A slot counts until
 its last charge leaves the window: a call may wait a 4000th of the window longer than it had to, never shorter."""
@@ -13,18 +15,16 @@ EPSILON: Final = 1e-6
 """Units by which a sum may exceed a limit: rounding, never a whole one."""
 
 
-class Entry:
-    """One charge, or a slot of them. It counts until it is `gone`."""
+class Entry(Struct, eq=False):
+    """One charge, or a slot of them."""
 
-    __slots__ = ("at", "cost", "gone", "since")
-
-    def __init__(self, at: float, cost: float) -> None:
-        self.at = at
-        """Of the latest charge."""
-        self.since = at
-        """Of the first."""
-        self.cost = cost
-        self.gone = False
+    at: float
+    """Of the latest charge."""
+    cost: float
+    since: float
+    """Of the first."""
+    gone: bool = False
+    """Whether it has left the window: it counts until then."""
 
 
 class SlidingLog:
@@ -69,7 +69,7 @@ class SlidingLog:
             if at - last.since < self._grain:
                 last.at, last.cost = at, last.cost + cost
                 return last
-        entry = Entry(at, cost)
+        entry = Entry(at, cost, at)
         entries.append(entry)
         return entry
 

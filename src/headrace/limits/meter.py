@@ -42,22 +42,17 @@ PACED: Final = 60.0
 """Seconds of the longest window over which calls are spread: a day's allowance may be used in the morning."""
 
 
-class Hold:
+class Hold(Struct, eq=False):
     """What one reservation holds of one meter."""
 
-    __slots__ = ("charged", "entries", "expected", "late", "meter", "view")
-
-    def __init__(
-        self, meter: Meter, charged: float, expected: float, entries: tuple[tuple[SlidingLog, Entry], ...], view: tuple[float, float]
-    ) -> None:
-        self.meter = meter
-        self.charged = charged
-        self.expected = expected
-        self.entries = entries
-        self.view = view
-        """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
-        self.late = False
-        """Whether it left later than it was let through."""
+    meter: Meter
+    charged: float
+    expected: float
+    entries: tuple[tuple[SlidingLog, Entry], ...]
+    view: tuple[float, float]
+    """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
+    late: bool = False
+    """Whether it left later than it was let through."""
 
 
 NO_ENTRIES: Final[tuple[tuple[SlidingLog, Entry], ...]] = ()
@@ -67,8 +62,8 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival", "as_written", "doubted",
-        "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
+        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival", "as_written",
+        "counts_running", "doubted", "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
         "tolerance", "whole",
     )  # fmt: skip
 
@@ -80,6 +75,7 @@ class Meter:
         self.expected = expected(limit.unit, profile)
         self.final = in_the_end(limit.unit, profile)
         self.as_written = as_written(limit.unit, profile)
+        self.counts_running = limit.unit is Unit.IN_FLIGHT
         self.doubted = settings.paced and limit.unit in (Unit.TOKENS, Unit.INPUT, Unit.OUTPUT)
         """Whether the provider may have more on its books than we."""
         self.running = 0
@@ -185,23 +181,28 @@ class Meter:
 
     def open_at(self, now: float, urgent: bool = False, whole: bool = True) -> float:
         """The moment before which no call at all passes. urgent, whole: as `when` has them."""
-        if self._pace is not None:
-            return self._pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent, whole))
-        return math.inf if self.limit.unit is Unit.IN_FLIGHT and self.running >= self.room else now
+        pace = self._pace
+        if pace is None:
+            return math.inf if self.counts_running and self.running >= self.room else now
+        if pace.paid_until <= now:
+            return now
+        return pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent, whole))
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
         """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
 
         doubt: what may be on the provider's books that is not on ours; whole: whether what is kept for interactive calls may be used.
         """
-        if self.limit.unit is Unit.IN_FLIGHT:
+        if self.counts_running:
             return now if self.running + cost <= self.room + EPSILON else math.inf
         room = (self.room if whole else self.room_behind_urgent) - doubt
-        at = self._log.when(cost, room if room > cost or cost > self.whole + EPSILON else cost, now)
-        if self._pace is not None:
-            at = max(at, self._pace.when(now, self._tolerance_for(cost, urgent, whole)))
-        for log, amount, _ in self._shorter:
-            at = max(at, log.when(cost, amount, now))
+        log, pace, at = self._log, self._pace, now
+        if log.current(now) + cost > room + EPSILON:
+            at = log.when(cost, room if room > cost or cost > self.whole + EPSILON else cost, now)
+        if pace is not None and pace.paid_until > at:
+            at = pace.when(at, self._tolerance_for(cost, urgent, whole))
+        for shorter, amount, _ in self._shorter:
+            at = max(at, shorter.when(cost, amount, now))
         return at
 
     def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool, whole: bool) -> float:
@@ -209,15 +210,16 @@ class Meter:
 
         The same rules as there, in the one order that finds out soonest: this is asked of every limit of every deployment for every call.
         """
-        if self.limit.unit is Unit.IN_FLIGHT:
+        if self.counts_running:
             return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
         log = self._log
         used = log.current(now)
         if used + cost > (self.room if whole else self.room_behind_urgent) - doubt + EPSILON:
             return -1.0
-        if self._pace is not None:
+        pace = self._pace
+        if pace is not None and pace.paid_until > now:
             tolerance = self.tolerance if self._burst is None and whole and not urgent else self._tolerance_for(cost, urgent, whole)
-            if self._pace.paid_until - now > tolerance:
+            if pace.paid_until - now > tolerance:
                 return -1.0
         for shorter, amount, _ in self._shorter:
             if shorter.current(now) + cost > amount + EPSILON:
@@ -267,21 +269,19 @@ class Meter:
 
     def share(self, now: float) -> float:
         """The used part of the limit, 0 to 1 and a little."""
-        if self.limit.unit is Unit.IN_FLIGHT:
-            return self.running / self.room
-        return self._log.current(now) / self.room
+        return (self.running if self.counts_running else self._log.current(now)) / self.room
 
     @property
     def used(self) -> float:
         """What is on our books within the window."""
-        return self.running if self.limit.unit is Unit.IN_FLIGHT else self._log.used
+        return self.running if self.counts_running else self._log.used
 
     # ---- taking and giving back
 
     def take(self, cost: float, expected: float, now: float) -> Hold:
         """Charge a call. expected: what it will probably have cost in the end."""
         self.running += 1
-        if self.limit.unit is Unit.IN_FLIGHT:
+        if self.counts_running:
             return Hold(self, cost, expected, NO_ENTRIES, (0.0, 0.0))
         pace, log = self._pace, self._log
         entry = log.add(now, cost)
@@ -298,10 +298,22 @@ class Meter:
         )
         return Hold(self, cost, expected, entries, view)
 
-    def end(self, hold: Hold) -> None:
-        """The call is no longer in flight."""
+    def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
+        """The call is over. cost: what it turned out to cost of what was charged on arrival; written: output that counts besides,
+        `unreported` of it new."""
         self.running -= 1
-        self._open -= hold.charged
+        charged = hold.charged
+        self._open -= charged
+        if cost != charged:
+            hold.charged = cost
+            self._ever += cost - charged
+            for log, entry in hold.entries:
+                log.correct(entry, cost - charged)
+        if self._pace is not None:
+            self._pace.correct(cost + written - hold.expected, late=hold.late)
+            hold.expected = cost + written
+        if unreported:
+            self.add_written(unreported, now)
 
     def delay(self, hold: Hold, now: float) -> None:
         """The call leaves later than it was let through: its charge moves with it."""
@@ -311,21 +323,6 @@ class Meter:
         if self._pace is not None:
             self._pace.departs(now, hold.expected, again=hold.late)
             hold.late = True
-
-    def correct(self, hold: Hold, cost: float) -> None:
-        """The call turned out to cost this much of what was charged on arrival."""
-        difference = cost - hold.charged
-        if difference:
-            hold.charged = cost
-            self._ever += difference
-            for log, entry in hold.entries:
-                log.correct(entry, difference)
-
-    def repay(self, hold: Hold, cost: float) -> None:
-        """The flow was charged `expected` for a call that cost this much altogether."""
-        if self._pace is not None:
-            self._pace.correct(cost - hold.expected, late=hold.late)
-            hold.expected = cost
 
     def add_written(self, tokens: float, now: float) -> None:
         """Output that counts from the moment it was written."""

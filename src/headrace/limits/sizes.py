@@ -48,7 +48,9 @@ class Sizes:
         """Tokens a call will probably write."""
         if charge.expected_output is not None:
             return min(charge.expected_output, charge.max_output)
-        return charge.max_output / 3 if self._replies < SEEN else min(charge.max_output, self.written)
+        if self._replies < SEEN:
+            return charge.max_output / 3
+        return self.written if self.written < charge.max_output else charge.max_output
 
     def doubt(self, input: float) -> float:
         """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""
@@ -72,17 +74,18 @@ class Sizes:
 
     def ended(self, input: float, output: float) -> None:
         """The counterpart of `sent`, with the same values."""
-        self.unconfirmed = max(0.0, self.unconfirmed - input * input)
-        self.owed = max(0.0, self.owed - output)
+        unconfirmed, owed = self.unconfirmed - input * input, self.owed - output
+        self.unconfirmed = unconfirmed if unconfirmed > 0.0 else 0.0
+        self.owed = owed if owed > 0.0 else 0.0
 
     def learn_prompt(self, estimated: float, counted: float) -> None:
         ratio = min(4.0, max(0.25, counted / estimated))
         self.error += ERROR_SHARE * (abs(ratio / self.ratio - 1) * 1.25 - self.error)
-        self.ratio += max(1 / (self._replies + 8), 1 / MEMORY) * (ratio - self.ratio)
+        self.ratio += (ratio - self.ratio) / min(self._replies + 8, MEMORY)
 
     def learn_output(self, output: float, seconds: float) -> None:
         self._replies += 1
-        share = max(1 / self._replies, 1 / MEMORY)
+        share = 1 / min(self._replies, MEMORY)
         self.written += share * (output - self.written)
         self.square += share * (output * output - self.square)
         self.duration += max(share, 0.02) * (max(seconds, 0.0) - self.duration)
