@@ -15,8 +15,10 @@ from conformance.corpus import Exchange
 from conformance.tongues import Tongue, reply
 from headrace.calls import encode
 from headrace.dialects import load
-from headrace.dialects.answers import answer_in_common, event_in_common
+from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Target
+from headrace.dialects.citation_words import inner
+from headrace.dialects.citations import ANNOTATIONS, on_message
 from headrace.dialects.collect import collect
 from headrace.dialects.translate import in_one_text
 from headrace.errors import BadRequestError, HeadraceError
@@ -211,7 +213,7 @@ def answer(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     body = judge.as_sent(dialect.write_response(answer_in_common(hub, to)))
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.ANSWERS[to](body)]
     again = dialect.read_response(reply(body), judge.ASKED, Target(*CALLEES[to][:2]))
-    return wrong + [f"it lost its {what}" for what in sorted(differing(hub, again))]
+    return wrong + [f"it lost its {what}" for what in sorted(differing(hub, again, to))]
 
 
 def stream(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
@@ -219,23 +221,27 @@ def stream(tongue: Tongue, exchange: Exchange, to: str) -> list[str]:
     dialect = load(to)
     events = list(judge.events(tongue, exchange, [tongue.data_of(exchange)]))
     writer = dialect.write_stream(judge.ASKED)
-    shared = [event_in_common(event, to) for event in events]
-    data = b"".join([writer.feed(event) for event in shared if event is not None]) + writer.close()
+    common = InCommon(to)
+    data = b"".join([writer.feed(told) for event in events for told in common.feed(event)]) + writer.close()
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.STREAMS[to](data)]
     frames, reader = dialect.framing(), dialect.read_stream(judge.ASKED, Target(*CALLEES[to][:2]))
     again = [event for frame in [*frames.feed(data), *frames.close()] for event in reader.feed(frame)] + reader.close()
-    return wrong + [f"it lost its {what}" for what in sorted(differing(collect(events), collect(again)))]
+    return wrong + [f"it lost its {what}" for what in sorted(differing(collect(events), collect(again), to, streamed=True))]
 
 
-def differing(hub: Any, again: Any) -> Iterator[str]:
-    """What of the first choice differs between two answers, among what every dialect can say."""
+def differing(hub: Any, again: Any, to: str, *, streamed: bool = False) -> Iterator[str]:
+    """What of the first choice differs between two answers, among what `to` can say."""
     one, other = told(hub), told(again)
+    unplaced = {url for url, words in one["sources"] if streamed or not words} if to in UNPLACED else set()
+    for them in (one, other):
+        them["sources"] = sorted({(url, "" if url in unplaced else words) for url, words in them["sources"]})
+        them["thought"] = 0 if to in UNCOUNTED else them["thought"]
     yield from (name for name in one if one[name] != other[name])
 
 
 def told(hub: Any) -> dict[str, Any]:
     if not hub.choices:
-        return {"text": "", "calls": [], "finish": None, "usage": (0, 0)}
+        return {"text": "", "calls": [], "finish": None, "usage": (0, 0), "thought": 0, "sources": []}
     choice = hub.choices[0]
     texts = [part.text for part in choice.message.content if isinstance(part, Text | Refusal)]
     spoken = [part.transcript for part in choice.message.content if isinstance(part, Audio)]
@@ -244,7 +250,27 @@ def told(hub: Any) -> dict[str, Any]:
         "calls": [[call.name, arguments(call)] for call in choice.message.tool_calls],
         "finish": "stop" if choice.finish in ("pause", "error", "other") else choice.finish,
         "usage": (hub.usage.input, hub.usage.output) if hub.usage else (0, 0),
+        "cached": hub.usage.cached if hub.usage else 0,
+        "thought": hub.usage.reasoning if hub.usage else 0,
+        "thinking": choice.message.thinking.strip(),
+        "sources": sorted(addresses(choice.message, hub.extra)),
     }
+
+
+def addresses(message: Message, beside: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Addresses that are cited, and all the words each of them backs."""
+    whole, backed = on_message(message, beside), dict[str, set[int]]()
+    for one in (inner(annotation) for annotation in whole.extra.get(ANNOTATIONS) or ()):
+        if "://" in str(one.get("url")):
+            backed.setdefault(one["url"], set()).update(range(one.get("start_index", 0), min(one.get("end_index", 0), len(whole.text))))
+    return {(url, "".join(whole.text[place] for place in sorted(places))) for url, places in backed.items()}
+
+
+UNPLACED = frozenset({"anthropic_messages", "bedrock_converse"})
+"""Dialects in which a citation stands on a whole block: one of no words on more than it backs, and in a stream, where it was told behind
+its text, on a block that cannot be parted any more."""
+UNCOUNTED = frozenset({"bedrock_converse"})
+"""Dialects whose usage has no word for tokens of reasoning."""
 
 
 # ---- all of it ---------------------------------------------------------------------------------------------------------------------

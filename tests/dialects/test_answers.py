@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from headrace.dialects import load
-from headrace.dialects.answers import answer_in_common, event_in_common
+from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.types import ChatResponse, Choice, Message, Noted, Other, Started, Text, TextDelta, Thinking, ToolCall, Usage, UsageReported
 
 ANSWER = ChatResponse(
@@ -53,9 +53,10 @@ def test_callers_of_openais_dialect_get_all_there_is() -> None:
 
 
 def test_events_lose_the_same_and_those_that_say_nothing_else_go() -> None:
-    assert event_in_common(TextDelta(text="a", extra={"odd": 1}), "gemini") == TextDelta(text="a")
-    assert event_in_common(Started(id="a", extra={"odd": 1}), "gemini") == Started(id="a")
-    assert event_in_common(UsageReported(usage=Usage(input=1, extra={"odd": 1})), "gemini") == UsageReported(usage=Usage(input=1))
-    assert event_in_common(Noted(extra={"odd": 1}), "gemini") is None
+    gemini = InCommon("gemini")
+    assert list(gemini.feed(TextDelta(text="a", extra={"odd": 1}))) == [TextDelta(text="a")]
+    assert list(gemini.feed(Started(id="a", extra={"odd": 1}))) == [Started(id="a")]
+    assert list(gemini.feed(UsageReported(usage=Usage(input=1, extra={"odd": 1})))) == [UsageReported(usage=Usage(input=1))]
+    assert list(gemini.feed(Noted(extra={"odd": 1}))) == []
     noted = Noted(extra={"odd": 1})
-    assert event_in_common(noted, "openai_chat") is noted
+    assert list(InCommon("openai_chat").feed(noted)) == [noted]

@@ -36,7 +36,6 @@ from headrace.types import (
     Finished,
     Image,
     Message,
-    Noted,
     Other,
     Refusal,
     ResponseFormat,
@@ -507,15 +506,6 @@ def told_of(events: Iterable[StreamEvent]) -> list[dict[str, Any]]:
     writer = DIALECT.write_stream(ChatRequest(model="m", messages=(), stream=True))
     data = b"".join([writer.feed(event) for event in events]) + writer.close()
     return [json.loads(frame.data) for frame in SseReader().feed(data)]
-
-
-def test_citations_told_beside_a_chats_text_become_annotations() -> None:
-    cited = {"type": "url_citation", "url_citation": {"url": "https://example.com", "title": "E", "start_index": 0, "end_index": 2}}
-    told = told_of(
-        [Started(id="r", model="m"), TextDelta(text="hi"), Noted(level="message", extra={"annotations": [cited]}), Finished(finish="stop")]
-    )
-    assert "response.output_text.annotation.added" in [event["type"] for event in told]
-    assert told[-1]["response"]["output"][0]["content"][0]["annotations"][0]["url"] == "https://example.com"
 
 
 def test_reasoning_is_told_once_although_its_end_comes_late() -> None:

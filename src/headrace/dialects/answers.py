@@ -5,11 +5,13 @@ Callers of OpenAI's dialect are no matter of this module: their clients keep wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
 
+from headrace.dialects.citation_words import CITATIONS, WORDS
+from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, in_words_of
 from headrace.types import (
     ChatResponse,
     Choice,
@@ -30,27 +32,44 @@ from headrace.types import (
 
 _READ: Final[Mapping[str, frozenset[str]]] = {
     "openai_responses": frozenset({"annotations", "format", "id", "item", "content_blocks"}),
-    "anthropic_messages": frozenset({"stop_sequence"}),
+    "anthropic_messages": frozenset({"stop_sequence", CITATIONS}),
+    "bedrock_converse": frozenset({CITATIONS}),
+    "gemini": frozenset({ANNOTATIONS}),
 }
 """Words of others that a dialect reads: citations of Chat Completions, whose reasoning a part holds, what stopped the model."""
 
 
 def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
     """`answer` as a caller who speaks `own` can be told it. What the provider's own tools did is not said."""
-    if own == "openai_chat":
+    if own == CHAT:
         return answer
     return structs.replace(
         answer,
-        choices=tuple([_choice(choice, own) for choice in answer.choices]),
+        choices=tuple([_choice(choice, own, answer.extra) for choice in answer.choices]),
         usage=None if answer.usage is None else _usage(answer.usage),
         extra=_kept(answer.extra, own),
     )
 
 
-def event_in_common(event: StreamEvent, own: str) -> StreamEvent | None:
-    """The same of one event of a stream; None for one that says nothing any more."""
-    if own == "openai_chat":
-        return event
+class InCommon:
+    """The same for the events of a stream."""
+
+    __slots__ = ("_citing", "_own")
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._citing = Citing(own)
+
+    def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
+        """None of them says nothing."""
+        cited = self._citing.feed(event)
+        if self._own == CHAT:
+            return cited
+        return [told for one in cited if (told := _event(one, self._own)) is not None]
+
+
+def _event(event: StreamEvent, own: str) -> StreamEvent | None:
+    """None for one that says nothing any more."""
     if isinstance(event, UsageReported):
         return UsageReported(usage=_usage(event.usage))
     if type(event) is TextDelta and not event.extra:
@@ -63,14 +82,16 @@ def event_in_common(event: StreamEvent, own: str) -> StreamEvent | None:
     return structs.replace(event, extra=extra) if event.extra else event
 
 
-def _choice(choice: Choice, own: str) -> Choice:
-    message = choice.message
+def _choice(choice: Choice, own: str, beside: Extra) -> Choice:
+    message = in_words_of(own, choice.message, beside)
     parts = tuple([_part(part, own, index) for index, part in enumerate(message.content) if not isinstance(part, Other)])
     told = Message(role="assistant", content=parts, name=message.name, extra=_kept(message.extra, own))
     return structs.replace(choice, message=told, extra=_kept(choice.extra, own))
 
 
 def _part(part: Part, own: str, index: int) -> Part:
+    if isinstance(part, Thinking) and own in WORDS and part.text:
+        part = structs.replace(part, data=None)  # either is said there, not both
     if isinstance(part, Thinking) and own == "anthropic_messages" and part.data is None and part.signature is None:
         part = structs.replace(part, signature="")  # its clients insist on one
     if isinstance(part, ToolCall) and not part.id:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import foreign, load
-from headrace.dialects.answers import answer_in_common, event_in_common
+from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
@@ -101,10 +101,10 @@ class Served(Struct, eq=False, kw_only=True):
 class Rewritten:
     """A stream of one dialect's as the events of another's."""
 
-    __slots__ = ("_caller", "_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_common", "_frames", "_reader", "_writer", "usage")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str) -> None:
-        self._caller = caller
+        self._common = InCommon(caller)
         self._reader = reader
         self._writer = writer
         self._frames = SseReader()
@@ -121,8 +121,7 @@ class Rewritten:
         for event in events:
             if isinstance(event, UsageReported):
                 self.usage = write_usage(event.usage)
-            told = event_in_common(event, self._caller)
-            if told is not None:
+            for told in self._common.feed(event):
                 yield self._writer.feed(told)
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from headrace.dialects import counts, load
 from headrace.dialects.base import Dialect, StreamReader, Target
+from headrace.dialects.citation_words import CITATIONS
+from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
 from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat import others, requests, responses
@@ -167,9 +169,9 @@ def _in_one_text(message: Message) -> Message:
     said = Text(text="".join(part.text for part in texts), signature=next((part.signature for part in texts if part.signature), None))
     blocks = [dict(common(part.extra)) for part in message.content if isinstance(part, Other)]
     beside: dict[str, Json] = {"content_blocks": blocks} if blocks else {}
-    for name in ("citations", "annotations"):
-        cited = [citation for part in texts if isinstance(them := part.extra.get(name), list) for citation in them]
-        beside |= {name: cited} if cited else {}
+    beside |= for_chat(on_message(message, {}).extra.get(ANNOTATIONS) or ())
+    cited = [citation for part in texts if isinstance(them := part.extra.get(CITATIONS), list) for citation in them]
+    beside |= {CITATIONS: cited} if cited else {}
     first = texts[0] if texts else None
     parts = [said if part is first else part for part in message.content if part is first or not isinstance(part, Text | Other)]
     return msgspec.structs.replace(message, content=tuple(parts), extra={**message.extra, **beside})
@@ -181,11 +183,12 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_maker", "_operation", "_reader", "usage")
+    __slots__ = ("_citing", "_maker", "_operation", "_reader", "usage")
 
     def __init__(self, reader: StreamReader, request: ChatRequest, operation: str) -> None:
         self._reader = reader
         self._maker = ChunkMaker(request)
+        self._citing = Citing(CHAT)
         self._operation = operation
         self.usage: dict[str, Any] | None = None
 
@@ -200,9 +203,10 @@ class TranslatedChunks:
         for event in events:
             if isinstance(event, UsageReported):
                 self.usage = responses.write_usage(event.usage)
-            chunk = self._maker.feed(event)
-            if chunk is not None:
-                made.append(as_text(chunk) if self._operation == "completions" else chunk)
+            for told in self._citing.feed(event):
+                chunk = self._maker.feed(told)
+                if chunk is not None:
+                    made.append(as_text(chunk) if self._operation == "completions" else chunk)
         return made
 
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
+from headrace.dialects.citation_words import inner
 from headrace.dialects.gemini.media import data_url
 from headrace.dialects.gemini.names import camel
 from headrace.types import Json, Other, Part, Text
+
+SOURCES: Final = frozenset({"groundingMetadata", "citationMetadata"})
+"""Where a candidate names its sources."""
 
 _SOURCES: Final = ("web", "retrievedContext", "maps", "image")
 
@@ -56,6 +60,35 @@ def _cited(cited: Mapping[str, Json], said: str) -> list[Json]:
 
 def _annotation(span: tuple[int, int], source: Mapping[str, Json]) -> dict[str, Json]:
     return {"type": "url_citation", "url_citation": {"start_index": span[0], "end_index": span[1], **source}}
+
+
+def grounded(annotations: Json, said: str) -> dict[str, Json] | None:
+    """Annotations with places in all that was `said` as `groundingMetadata`; None for none."""
+    them = [one for one in _objects(annotations) if inner(one)]
+    chunks = {_key(inner(one)): _chunk(one) for one in them}
+    places = {key: index for index, key in enumerate(chunks)}
+    supports = [{"segment": _segment(inner(one), said), "groundingChunkIndices": [places[_key(inner(one))]]} for one in them]
+    return {"groundingChunks": list(chunks.values()), "groundingSupports": supports} if chunks else None
+
+
+def _key(source: Mapping[str, Json]) -> str:
+    return str(source.get("url") or source.get("file_id") or source.get("filename") or "")
+
+
+def _chunk(annotation: Mapping[str, Json]) -> dict[str, Json]:
+    """A page of the web, or a document of the caller's."""
+    source = inner(annotation)
+    if annotation.get("type") == "url_citation":
+        return {"web": {"uri": source.get("url"), "title": source.get("title") or ""}}
+    return {"retrievedContext": {"uri": source.get("file_id") or "", "title": source.get("filename") or ""}}
+
+
+def _segment(source: Mapping[str, Json], said: str) -> dict[str, Json]:
+    """Places in bytes of UTF-8, as Gemini counts."""
+    end = _place(source.get("end_index", source.get("index")))
+    start = _place(source.get("start_index", end))
+    first, last = (len(said[:place].encode("utf-8", "surrogatepass")) for place in (start, end))
+    return {"startIndex": first, "endIndex": last, "text": said[start:end]}
 
 
 def _span(segment: Mapping[str, Json], said: str) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from headrace.dialects.call_ids import Turn
+from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.fields import bad, items, merged, obj, rest, whole
 from headrace.dialects.gemini.names import camel, ours
-from headrace.dialects.gemini.notes import citations, images, read_logprobs, write_logprobs
+from headrace.dialects.gemini.notes import SOURCES, citations, grounded, images, read_logprobs, write_logprobs
 from headrace.dialects.gemini.parts import ROLE, read_parts, write_part
 from headrace.types import ChatResponse, Choice, Extra, FinishReason, Image, Json, Message, Other, Part, Usage
 
@@ -58,7 +59,7 @@ _CANDIDATE: Final = frozenset({"content", "finishReason", "index"})
 _CANDIDATE_USUAL: Final[Mapping[str, Json]] = {"content": UNSET, "index": 0}
 _CONTENT: Final = frozenset({"parts", "role"})
 
-NOTES: Final = ("annotations", "images")
+NOTES: Final = (ANNOTATIONS, "images")
 """Fields of a message that say in OpenAI's words what Gemini's own, kept beside them, say already."""
 
 
@@ -222,6 +223,8 @@ def write_choice(choice: Choice) -> dict[str, Json]:
         said["content"] = None  # it had none, or an empty one
     if choice.logprobs and "logprobsResult" not in extra:
         said["logprobsResult"] = write_logprobs(choice.logprobs)
+    if not extra.keys() & SOURCES:
+        said["groundingMetadata"] = grounded(choice.message.extra.get(ANNOTATIONS), choice.message.text)
     return merged({"content": {}, **write_finish(choice.finish, choice.native_finish), "index": 0}, extra, said)
 
 

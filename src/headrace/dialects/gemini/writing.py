@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.gemini.failures import write_error_body
 from headrace.dialects.gemini.names import ours
-from headrace.dialects.gemini.notes import write_logprobs
+from headrace.dialects.gemini.notes import SOURCES, grounded, write_logprobs
 from headrace.dialects.gemini.parts import ROLE, write_part
 from headrace.dialects.gemini.responses import NOTES, write_finish, write_usage
 from headrace.dialects.gemini.streams import BLOCKS
@@ -53,7 +54,10 @@ class Writer:
         self._calls: dict[tuple[int, int], ToolCall] = {}
         self._finished: list[Finished] = []
         self._usage: dict[str, Json] = {}
-        self._blocked = False
+        self._texts: dict[int, list[str]] = {}
+        self._cited: dict[int, list[Json]] = {}
+        """Annotations of each candidate, for its last chunk; None are told where it names its sources itself."""
+        self._grounded: set[int] = set()
 
     def feed(self, event: StreamEvent) -> bytes:
         match event:
@@ -98,17 +102,22 @@ class Writer:
         match event:
             case Noted(level="choice"):
                 extra = ours(event.extra)
+                if extra.keys() & SOURCES:
+                    self._grounded.add(event.choice)
                 return self._candidate(event.choice, [], extra) if extra else b""
             case Noted():
                 return self._noted(event)
             case Logprobs():
                 made = write_logprobs(event.logprobs)
                 return self._candidate(event.choice, [], {"logprobsResult": made}) if made else b""
+        if isinstance(event, TextDelta):
+            self._texts.setdefault(event.choice, []).append(event.text)
         part = _part(event)
         return b"" if part is None else self._candidate(event.choice, [part], {})
 
     def _noted(self, event: Noted) -> bytes:
         """Blocks that name a type are another dialect's."""
+        self._cited.setdefault(event.choice, []).extend(event.extra.get(ANNOTATIONS) or ())
         blocks = event.extra.get(BLOCKS)
         them = [block for block in blocks if isinstance(block, dict) and "type" not in block] if isinstance(blocks, list) else []
         extra = {name: value for name, value in ours(event.extra).items() if name not in NOTES}
@@ -137,6 +146,9 @@ class Writer:
 
     def _end(self, event: Finished) -> dict[str, Json]:
         end = {**write_finish(event.finish, event.native_finish), **ours(event.extra)}
+        if event.choice not in self._grounded and event.choice in self._cited:
+            made = grounded(self._cited[event.choice], "".join(self._texts.get(event.choice, ())))
+            end |= {"groundingMetadata": made} if made else {}
         return {"content": {"parts": [{"text": ""}], "role": "model"}, **end, "index": event.choice}
 
 

@@ -120,9 +120,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
     choice = response.choices[0] if response.choices else None
     mine = own(response.extra)
     writer = Items(answering=response.id.removeprefix("resp_") or "0")
-    output = (
-        [] if choice is None else list(writer.of_model(_sayable(choice.message, mine), "output", choice.message.extra.get("annotations")))
-    )
+    output = [] if choice is None else list(writer.of_model(_sayable(choice.message, mine), "output"))
     said: dict[str, Json] = {
         "id": response.id or None,
         "created_at": None if "created_at" in mine else response.created,

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
+from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.collect import collect
 from headrace.dialects.openai_chat.streams import write_error_body
 from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_from_chat, is_item, own
@@ -180,16 +181,13 @@ class Writer:
             if text:
                 part["text"] = str(part["text"]) + text
                 yield self._frame("response.output_text.delta", **open_.place(block), delta=text, logprobs=[])
-        if not kept and extra.get("annotations"):
-            yield from self._annotate(annotations_from_chat(extra["annotations"]))
+        if not kept and extra.get(ANNOTATIONS):
+            yield from self._annotate(block, annotations_from_chat(extra[ANNOTATIONS]))
 
-    def _annotate(self, annotations: list[Json]) -> Iterator[bytes]:
-        """Citations of a provider that tells them otherwise, on the text they were told with."""
+    def _annotate(self, block: int, annotations: list[Json]) -> Iterator[bytes]:
+        """Citations of a provider that tells them otherwise, on the text they were told with. Of one that was closed none can be told."""
         open_ = self._open.get(("message", 0))
-        if open_ is None or not open_.parts:
-            return
-        block = max(open_.parts)
-        if block == _REFUSAL:
+        if open_ is None or block not in open_.parts:
             return
         for one in annotations:
             told = open_.parts[block]["annotations"]
@@ -286,8 +284,6 @@ class Writer:
                 self._items.append(block)
                 yield self._frame("response.output_item.added", output_index=at, item=block)
                 yield self._frame("response.output_item.done", output_index=at, item=block)
-        if extra.get("annotations"):
-            yield from self._annotate(annotations_from_chat(extra["annotations"]))
 
     def _close_all(self, but: str = "") -> Iterator[bytes]:
         """Items that nothing more is said of, in their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from headrace.dialects.citations import ANNOTATIONS, on_texts
 from headrace.dialects.fields import OWN, common, merged
 from headrace.dialects.openai_responses.names import FORMAT, INSIDE, ITEM, annotations_from_chat, is_item, own
 from headrace.errors import BadRequestError
@@ -57,51 +58,47 @@ class Items:
 
     def _of_assistant(self, turn: Message, at: str) -> Iterator[dict[str, Json]]:
         """Items that its answer had given out beside the message stand between its reasoning and its texts."""
+        turn = on_texts(turn, {}) if self._foreign else turn
         beside = turn.extra.get("content_blocks") if self._foreign else None
         blocks = [dict(block) for block in beside if isinstance(block, Mapping) and is_item(block)] if isinstance(beside, list) else []
         thoughts = [part for part in turn.content if isinstance(part, Thinking)] if blocks else []
         yield from self.of_model(thoughts, at)
         yield from blocks
         spoken = [part for part in turn.content if not (blocks and isinstance(part, Thinking))]
-        yield from self.of_model(spoken, at, turn.extra.get("annotations") if self._foreign else None)
+        yield from self.of_model(spoken, at)
 
-    def of_model(self, parts: Sequence[Part], at: str, annotations: Json = None) -> Iterator[dict[str, Json]]:
-        """A model's turn. Texts and refusals that follow each other are one message, unless one of them begins an item of its own.
-
-        annotations: what Chat Completions said of the whole message; it goes to the first text.
-        """
+    def of_model(self, parts: Sequence[Part], at: str) -> Iterator[dict[str, Json]]:
+        """A model's turn. Texts and refusals that follow each other are one message, unless one of them begins an item of its own."""
         said: list[Part] = []
         for part in parts:
             if isinstance(part, Text | Refusal | Audio) or INSIDE in own(part.extra):
                 if self._foreign and not self._answering and not _words(part):
                     continue
                 if said and ITEM in own(part.extra):
-                    yield self._message(said, at, annotations)
-                    said, annotations = [], None
+                    yield self._message(said, at)
+                    said = []
                 said.append(part)
                 continue
             if said:
-                yield self._message(said, at, annotations)
-                said, annotations = [], None
+                yield self._message(said, at)
+                said = []
             yield from self._item(part, at)
         if said:
-            yield self._message(said, at, annotations)
+            yield self._message(said, at)
 
-    def _message(self, said: Sequence[Part], at: str, annotations: Json) -> dict[str, Json]:
+    def _message(self, said: Sequence[Part], at: str) -> dict[str, Json]:
         item = own(said[0].extra).get(ITEM)
         kept = item if isinstance(item, Mapping) else {}
         if kept.get("content") == "text" and len(said) == 1 and isinstance(said[0], Text):
             rest = {name: value for name, value in kept.items() if name != "content"}
             return merged(_MESSAGE_USUAL, rest, {"role": "assistant", "content": said[0].text})
-        if self._foreign and not self._answering and not kept and not annotations:
+        if self._foreign and not self._answering and not kept and not any(ANNOTATIONS in part.extra for part in said):
             return {
                 "type": "message",
                 "role": "assistant",
                 "content": "".join(_words(part) for part in said),
             }  # a list of parts wants an id as well
         content = [self._part(part, "output_text", at) for part in said]
-        if annotations and "text" in content[0]:
-            content[0]["annotations"] = annotations_from_chat(annotations)
         return merged({**self._marks("msg", kept), **_MESSAGE_USUAL}, kept, {"role": "assistant", "content": content})
 
     def _marks(self, prefix: str, kept: Extra) -> dict[str, Json]:
@@ -158,7 +155,8 @@ class Items:
         kept |= {} if self._foreign else {name: value for name, value in part.extra.items() if name in _SHARED}
         match part:
             case Text():
-                usual: dict[str, Json] = {"type": kind, **({"annotations": []} if kind == "output_text" else {})}
+                cited = annotations_from_chat(part.extra.get(ANNOTATIONS))
+                usual: dict[str, Json] = {"type": kind, **({"annotations": cited} if kind == "output_text" else {})}
                 return merged({} if "type" in kept else usual, kept, {}) | {"text": part.text}
             case Refusal():
                 return merged({"type": "refusal"}, kept, {}) | {"refusal": part.text}

@@ -1,0 +1,282 @@
+"""What an answer's texts are backed by, where every caller's dialect looks for it: `annotations`, in the words of Chat Completions.
+
+Readers keep citations in their provider's words and places: on a text (Anthropic, Bedrock, Responses), on the message with places in all
+of its text (Chat Completions, Cohere, Gemini), or on the response by numbers that the text names, `[2]` (Perplexity). On the way to a
+caller who speaks another dialect they are put on each text, with places within it, or on the message, with places in all of its text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from msgspec import structs
+
+from headrace.dialects.citation_words import CITATIONS, WORDS, annotation, inner, objects, of_web, word
+from headrace.types import Extra, Finished, Json, Message, Noted, Started, StreamEvent, Text, TextDelta, UsageReported
+
+ANNOTATIONS: Final = "annotations"
+
+CHAT: Final = "openai_chat"
+WHOLE: Final = frozenset({CHAT, "gemini"})
+"""Dialects whose callers look for them on the message; the others have them on each text."""
+
+_PLACES: Final = ("start_index", "end_index", "index")
+
+
+def shifted(annotation: Json, by: int) -> Json:
+    """With its places so many characters further on."""
+    said = inner(annotation)
+    moved = {name: max(0, place + by) for name in _PLACES if isinstance(place := said.get(name), int) and not isinstance(place, bool)}
+    return {**annotation, annotation["type"]: {**said, **moved}} if moved and by else annotation
+
+
+def for_chat(annotations: Sequence[Json]) -> dict[str, Json]:
+    """Fields of a message: Chat Completions' clients know annotations of one type, so what cites files stands beside them as it is."""
+    known = [one for one in annotations if one.get("type") == "url_citation"]
+    others = [{"type": one.get("type"), **inner(one)} for one in annotations if one not in known]
+    return {**({ANNOTATIONS: known} if known else {}), **({CITATIONS: others} if others else {})}
+
+
+def _of_text(extra: Extra, length: int) -> list[Json]:
+    """Those that stand on a text."""
+    told = extra.get(ANNOTATIONS)
+    if isinstance(told, list):
+        return list(told)
+    return [made for one in objects(extra.get(CITATIONS)) if (made := annotation(one, 0, length)) is not None]
+
+
+# ---- sources of a whole response ---------------------------------------------------------------------------------------------------
+
+_MARK: Final = re.compile(r"\[(\d{1,3})\]")
+
+
+def sources(extra: Extra) -> list[Mapping[str, Json]]:
+    """Addresses and titles that Perplexity numbers from 1: `search_results`, and `citations`, which are their bare addresses."""
+    found: list[Mapping[str, Json]] = [
+        {"url": one["url"], "title": word(one.get("title"))} for one in objects(extra.get("search_results")) if word(one.get("url"))
+    ]
+    bare = extra.get(CITATIONS)
+    return found or [{"url": one, "title": ""} for one in (bare if isinstance(bare, list) else ()) if isinstance(one, str)]
+
+
+def _marked(text: str, known: Sequence[Mapping[str, Json]]) -> list[Json]:
+    """`known` where `text` names their numbers, then those that it does not name, at its end."""
+    places = [(int(mark[1]) - 1, mark.start(), mark.end()) for mark in _MARK.finditer(text)]
+    named = [(number, start, end) for number, start, end in places if 0 <= number < len(known)]
+    seen = {number for number, _, _ in named}
+    named += [(number, len(text), len(text)) for number in range(len(known)) if number not in seen]
+    return [of_web(known[number]["url"], known[number]["title"], None, start, end) for number, start, end in named]
+
+
+# ---- an answer ---------------------------------------------------------------------------------------------------------------------
+
+
+def on_message(message: Message, beside: Extra) -> Message:
+    """`message` with all its citations in its `annotations`. beside: what the response says besides."""
+    found, at = list(_told(message)), 0
+    for part in message.content:
+        if isinstance(part, Text):
+            found += [shifted(one, at) for one in _of_text(part.extra, len(part.text))]
+            at += len(part.text)
+    found = found or _marked(message.text, sources(beside))
+    parts = tuple([structs.replace(part, extra=_without(part.extra)) if ANNOTATIONS in part.extra else part for part in message.content])
+    return structs.replace(message, content=parts, extra={**message.extra, ANNOTATIONS: found}) if found else message
+
+
+def _without(extra: Extra) -> dict[str, Json]:
+    return {name: value for name, value in extra.items() if name != ANNOTATIONS}
+
+
+def _bare(extra: Extra) -> dict[str, Json]:
+    """Without citations in words of the dialect they came from."""
+    return {name: value for name, value in extra.items() if name not in (ANNOTATIONS, CITATIONS)}
+
+
+def on_texts(message: Message, beside: Extra) -> Message:
+    """`message` with the citations of each text in that text's `annotations`."""
+    whole = list(_told(message))
+    if not whole and not any(ANNOTATIONS in part.extra or CITATIONS in part.extra for part in message.content):
+        whole = _marked(message.text, sources(beside))
+    parts, at = [], 0
+    last = max((index for index, part in enumerate(message.content) if isinstance(part, Text)), default=-1)
+    for index, part in enumerate(message.content):
+        if isinstance(part, Text):
+            end = at + len(part.text)
+            here = [one for one in whole if index == last or _place(one) < end]
+            whole = [one for one in whole if one not in here]
+            found = [*_of_text(part.extra, len(part.text)), *(shifted(one, -at) for one in here)]
+            part = (
+                structs.replace(part, extra={**_bare(part.extra), **({ANNOTATIONS: found} if found else {})})
+                if part.extra or found
+                else part
+            )
+            at = end
+        parts.append(part)
+    return structs.replace(message, content=tuple(parts), extra=_bare(message.extra))
+
+
+def in_words_of(dialect: str, message: Message, beside: Extra) -> Message:
+    """`message` with its citations where `dialect` has them, and in its words."""
+    if dialect in WHOLE:
+        return on_message(message, beside)
+    placed = on_texts(message, beside)
+    if dialect not in WORDS:
+        return placed
+    parts = [piece for part in placed.content for piece in (_pieces(part, dialect) if ANNOTATIONS in part.extra else (part,))]
+    return structs.replace(placed, content=tuple(parts))
+
+
+def _pieces(part: Any, dialect: str) -> Iterator[Text]:
+    """A text in pieces, each with the citations that back it: Anthropic and Bedrock know no places within a text."""
+    spans = [(*_span(inner(one), len(part.text)), WORDS[dialect](one)) for one in objects(part.extra[ANNOTATIONS])]
+    edges = sorted({0, len(part.text), *(edge for first, last, _ in spans if first < last for edge in (first, last))})
+    for start, end in list(pairwise(edges)) or [(0, 0)]:
+        cited = [one for first, last, one in spans if _backed(first, last, start, end)]
+        yield structs.replace(part, text=part.text[start:end], extra={**_bare(part.extra), **({CITATIONS: cited} if cited else {})})
+
+
+def _backed(first: int, last: int, start: int, end: int) -> bool:
+    """Whether a citation from `first` to `last` stands on the piece from `start` to `end`: one of no words on that before it."""
+    return first <= start < end <= last or (first == last and (start < first <= end or first == start == 0))
+
+
+def _span(said: Mapping[str, Json], length: int) -> tuple[int, int]:
+    end = said.get("end_index", said.get("index"))
+    end = max(0, min(end, length)) if isinstance(end, int) else length
+    start = said.get("start_index", end)
+    return (max(0, min(start, end)) if isinstance(start, int) else end), end
+
+
+def _told(message: Message) -> Sequence[Json]:
+    return objects(message.extra.get(ANNOTATIONS))
+
+
+def _place(annotation: Json) -> int:
+    """Where what it backs begins."""
+    said = inner(annotation)
+    place = said.get("start_index", said.get("index"))
+    return place if isinstance(place, int) else 0
+
+
+# ---- a stream ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Choice:
+    """One choice's texts as far as they came."""
+
+    __slots__ = ("at", "block", "cited", "held", "length", "starts", "texts")
+
+    def __init__(self) -> None:
+        self.block = -1
+        self.at = 0
+        """Characters before the block that is open."""
+        self.length = 0
+        """Of that block."""
+        self.starts: dict[int, tuple[int, int]] = {}
+        """Where each block began, and how long it is."""
+        self.held: list[Json] = []
+        """Citations of the open block: Anthropic tells them before the words they back."""
+        self.texts: list[str] = []
+        """What was said, where numbers in it may name sources."""
+        self.cited = False
+
+
+class Citing:
+    """The same for a stream's events: citations behind the text they back.
+
+    They come as a `TextDelta` of no text with `annotations` of places within its block, or with `citations` in the caller's own words;
+    where callers look for them on the message, as a `Noted` of the message with places in all of its text.
+    """
+
+    __slots__ = ("_caller", "_choices", "_sources", "_whole")
+
+    def __init__(self, caller: str) -> None:
+        self._caller = caller
+        self._whole = caller in WHOLE
+        self._choices: dict[int, _Choice] = {}
+        self._sources: list[Mapping[str, Json]] = []
+
+    def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
+        kind = type(event)
+        if kind is TextDelta:
+            choice = self._choices.get(event.choice)  # type: ignore[union-attr]
+            if choice is not None and not event.extra and event.block == choice.block and not self._sources:  # type: ignore[union-attr]
+                choice.length += len(event.text)  # type: ignore[union-attr]
+                return (event,)  # what nearly every event is
+            return tuple(self._text(event))  # type: ignore[arg-type]
+        if kind is UsageReported:
+            return (event,)
+        if isinstance(event, Started) or (isinstance(event, Noted) and event.level == "response"):
+            self._sources = sources(event.extra) or self._sources
+            return (event,)
+        return tuple(self._other(event))
+
+    def _choice(self, index: int) -> _Choice:
+        return self._choices.setdefault(index, _Choice())
+
+    def _text(self, event: TextDelta) -> Iterator[StreamEvent]:
+        choice = self._choice(event.choice)
+        if event.block != choice.block:
+            yield from self._flushed(event.choice, choice)
+            choice.starts[choice.block] = (choice.at, choice.length)
+            choice.block = event.block
+            choice.at, choice.length = choice.starts.get(event.block, (choice.at + choice.length, 0))
+        choice.length += len(event.text)
+        if self._sources:
+            choice.texts.append(event.text)
+        found = event.extra.get(ANNOTATIONS)
+        choice.held += objects(event.extra.get(CITATIONS)) if found is None else ()
+        rest = (_without if self._caller == CHAT else _bare)(event.extra)
+        if found is None:
+            yield structs.replace(event, extra=rest) if CITATIONS in event.extra else event
+            return
+        if event.text or event.signature or rest:
+            yield structs.replace(event, extra=rest)
+        yield from self._annotated(event.choice, choice, objects(found))
+
+    def _annotated(self, index: int, choice: _Choice, found: list[Json]) -> Iterator[StreamEvent]:
+        """found: with places within the open block."""
+        if not found:
+            return
+        choice.cited = True
+        if self._whole:
+            placed = [shifted(one, choice.at) for one in found]
+            yield Noted(level="message", choice=index, extra=for_chat(placed) if self._caller == CHAT else {ANNOTATIONS: placed})
+        else:
+            yield self._on_text(index, max(0, choice.block), found)
+
+    def _on_text(self, index: int, block: int, found: list[Json]) -> TextDelta:
+        words = WORDS.get(self._caller)
+        extra = {ANNOTATIONS: found} if words is None else {CITATIONS: [words(one) for one in found]}
+        return TextDelta(text="", choice=index, block=block, extra=extra)
+
+    def _flushed(self, index: int, choice: _Choice) -> Iterator[StreamEvent]:
+        held, choice.held = choice.held, []
+        made = [found for one in held if (found := annotation(one, 0, choice.length)) is not None]
+        if self._caller == CHAT:  # it was told them in their own words already
+            made = [one for one in made if one["type"] == "url_citation"]
+        yield from self._annotated(index, choice, made)
+
+    def _other(self, event: Any) -> Iterator[StreamEvent]:
+        choice = self._choice(event.choice)
+        yield from self._flushed(event.choice, choice)
+        if isinstance(event, Finished) and self._sources and not choice.cited:
+            marked = _marked("".join(choice.texts), self._sources)
+            yield from self._annotated(event.choice, choice, [shifted(one, -choice.at) for one in marked])
+        if not self._whole and isinstance(event, Noted) and (found := objects(event.extra.get(ANNOTATIONS))):
+            yield from self._spread(event.choice, choice, found)
+            event = structs.replace(event, extra=_without(event.extra))
+        choice.cited = choice.cited or ANNOTATIONS in event.extra
+        yield event
+
+    def _spread(self, index: int, choice: _Choice, found: list[Json]) -> Iterator[StreamEvent]:
+        """Citations with places in the whole text, each on the block it lies in."""
+        choice.cited = True
+        starts = {**choice.starts, choice.block: (choice.at, choice.length)}
+        blocks = sorted((at, block) for block, (at, _) in starts.items() if block >= 0) or [(0, 0)]
+        for one in found:
+            at, block = max((it for it in blocks if it[0] <= _place(one)), default=blocks[0])
+            yield self._on_text(index, block, [shifted(one, -at)])
