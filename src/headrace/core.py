@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from headrace.dialects.translate import Translation
 
 OPENAI: Final = "openai_chat"
+PYTHON: Final = "http://python.invalid/v1"
+"""The address of providers that are Python (`headrace.handlers`): nothing is sent there."""
 
 
 def write(call: Call, to: Destination, translation: Translation | Served | Formed | None = None) -> HttpRequest:
@@ -307,14 +309,27 @@ async def _fetch(
 
 
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
-    """A world in which the caller's own `mock_response` answers, where he gave one."""
+    """A world in which the caller's own `mock_response` answers, where he gave one, or the program's own object."""
     said = call.control.get("mock_response", to.options.get("mock_response"))
     if said is None:
-        return ports, to
+        return _own(ports, call, to)
     from headrace.mocking import MockTransport, plain_provider  # late: for tests and rehearsals
 
     ports = msgspec.structs.replace(ports, transport=MockTransport(call, to.model, said))
     return ports, msgspec.structs.replace(to, provider=plain_provider(to.provider), signer=None)
+
+
+def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
+    """A world in which a handler answers, where the provider is one."""
+    if to.provider.base_url != PYTHON:
+        return ports, to
+    from headrace.handlers import OwnTransport, answerer_of  # late: few programs have providers of their own
+
+    answerer = answerer_of(to.provider.name)
+    if answerer is None:
+        return ports, to
+    own = OwnTransport(answerer, call, to.provider.name, to.model, blocking=ports.blocking)
+    return msgspec.structs.replace(ports, transport=own), to
 
 
 def _own_body(response: HttpResponse, to: Destination) -> dict[str, Any]:

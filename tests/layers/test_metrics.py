@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +120,7 @@ def test_two_routers_with_deployments_of_one_name_are_shown_once(metrics: Metric
 
 def test_a_router_that_is_gone_is_not_kept_alive(metrics: Metrics) -> None:
     metrics.watch(router(rpm=5))
+    gc.collect()
     assert b'deployment="d"' not in metrics.render()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -42,9 +42,11 @@ class Outcome(Struct, frozen=True):
 
 
 Tell: TypeAlias = Callable[[Outcome], None]
+Look: TypeAlias = Callable[[Iterable[Any]], None]
+"""Shown a stream's new chunks before the caller takes them."""
 
 
-async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell) -> Any:
+async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell, look: Look | None = None) -> Any:
     """The handler's answer; `tell` hears what became of the call, at a stream's end. What `tell` raises hurts no call."""
     began = ports.clock.now()
     try:
@@ -54,7 +56,7 @@ async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell) -> Any
         raise
     now = ports.clock.now()
     if call.stream:
-        return Observed(answer, ports.clock, tell, call, began, now)
+        return Observed(answer, ports.clock, tell, look, call, began, now)
     hidden = getattr(answer, "_hidden_params", None) or {}
     _told(tell, Outcome(call, began, None, now, answer, hidden, getattr(hidden, "usage", None)))
     return answer
@@ -70,14 +72,16 @@ def _told(tell: Tell, outcome: Outcome) -> None:
 class Observed:
     """A stream's chunks: handed on untouched, the end told once."""
 
-    __slots__ = ("_began", "_call", "_chunks", "_clock", "_first", "_tell", "ready")
+    __slots__ = ("_began", "_call", "_chunks", "_clock", "_first", "_look", "_tell", "ready")
 
-    def __init__(self, chunks: Any, clock: Clock, tell: Tell, call: Call, began: float, first: float) -> None:
+    def __init__(self, chunks: Any, clock: Clock, tell: Tell, look: Look | None, call: Call, began: float, first: float) -> None:
         self._chunks = chunks
         self._clock = clock
         self._tell: Tell | None = tell
+        self._look = look
         self._call, self._began, self._first = call, began, first
         self.ready = chunks.ready
+        self._show()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._chunks, name)
@@ -89,9 +93,15 @@ class Observed:
         except BaseException as error:
             self._over(error)
             raise
-        if not more:
+        if more:
+            self._show()
+        else:
             self._over(None)
         return more
+
+    def _show(self) -> None:
+        if self._look is not None:
+            self._look(self.ready)
 
     def close(self) -> None:
         ended = self._chunks.over and not self.ready

@@ -1,0 +1,103 @@
+"""Providers that are Python: an object of the program's own answers in a provider's place, on the way that real ones take.
+
+Limits, retries, fallbacks, streams and layers see an answer in OpenAI's form like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeVar
+
+from headrace.calls import Call, encode
+from headrace.core import PYTHON
+from headrace.errors import APIConnectionError, HeadraceError
+from headrace.ports import HttpStream
+from headrace.providers.catalog import register_provider
+from headrace.wire import DEFAULT_MAX_BODY, Headers, HttpRequest, HttpResponse, Timeouts
+
+T = TypeVar("T")
+
+
+class Answerer(Protocol):
+    """Whole answers and chunks of streams as mappings in OpenAI's form. The async pair serves callers on an event loop."""
+
+    def whole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]: ...
+    async def awhole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]: ...
+    def chunks(self, call: Call, model: str, timeouts: Timeouts) -> Iterator[Mapping[str, Any]]: ...
+    def achunks(self, call: Call, model: str, timeouts: Timeouts) -> AsyncIterator[Mapping[str, Any]]: ...
+
+
+_answerers: Final[dict[str, Answerer]] = {}
+
+
+def register(name: str, answerer: Answerer) -> None:
+    """Make `name/model` callable, answered by `answerer`. Raises ConfigurationError for a name that cannot be a provider's."""
+    register_provider(name, base_url=PYTHON)
+    _answerers[name] = answerer
+
+
+def answerer_of(provider: str) -> Answerer | None:
+    return _answerers.get(provider) if _answerers else None
+
+
+class OwnTransport:
+    """The transport of one call that an answerer answers. Raises what the answerer raises, made one of ours."""
+
+    def __init__(self, answerer: Answerer, call: Call, provider: str, model: str, *, blocking: bool) -> None:
+        self._answerer, self._call, self._model = answerer, call, model
+        self._provider, self._blocking = provider, blocking
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        asked = (self._call, self._model, timeouts)
+        if self._blocking:
+            body = await self._ours(_at_once(lambda: self._answerer.whole(*asked)))
+        else:
+            body = await self._ours(self._answerer.awhole(*asked))
+        return HttpResponse(200, Headers.of({"content-type": "application/json"}), encode(body))
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> HttpStream:
+        asked = (self._call, self._model, timeouts)
+        chunks = _in_line(self._answerer.chunks(*asked)) if self._blocking else self._answerer.achunks(*asked)
+        return OwnStream(chunks, self._ours)
+
+    async def _ours(self, answering: Awaitable[T]) -> T:
+        try:
+            return await answering
+        except (HeadraceError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            said = f"the handler of {self._provider} raised {type(error).__name__}: {error}"
+            raise APIConnectionError(said, self._provider, self._model) from error
+
+
+async def _at_once(answer: Callable[[], T]) -> T:
+    return answer()
+
+
+async def _in_line(chunks: Iterator[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
+    for chunk in chunks:
+        yield chunk
+
+
+class OwnStream:
+    """An answerer's chunks as a provider's stream."""
+
+    status = 200
+
+    def __init__(self, chunks: AsyncIterator[Mapping[str, Any]], ours: Callable[[Awaitable[Any]], Awaitable[Any]]) -> None:
+        self.headers = Headers.of({"content-type": "text/event-stream"})
+        self._chunks = chunks
+        self._ours = ours
+        self._over = False
+
+    async def read(self) -> bytes:
+        if self._over:
+            return b""
+        try:
+            return b"data: %s\n\n" % encode(await self._ours(self._chunks.__anext__()))
+        except StopAsyncIteration:
+            self._over = True
+            return b"data: [DONE]\n\n"
+
+    def close(self) -> None:
+        self._over = True
