@@ -41,6 +41,7 @@ REASONS: Mapping[str, str] = {
     "phonenumbers": "tells a telephone number from a number, country by country",
     "python-stdnum": "checks the digits of cards, IBANs and national numbers",
     "opentelemetry-sdk": "a tracer whose spans can be read",
+    "jsonschema": "what programs bring to have answers held to a schema",
     "pytest": "runs the tests",
     "pytest-xdist": "runs them on every core",
     "pytest-timeout": "ends a test that hangs and shows where",

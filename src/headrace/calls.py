@@ -73,15 +73,17 @@ def control_names() -> frozenset[str]:
 
 # What litellm keeps to itself: programs written for it pass these, providers refuse them.
 _NEVER_SENT: Final = frozenset({
-    "base_model", "deployment_id", "enable_json_schema_validation", "id", "input_cost_per_token", "litellm_logging_obj", "litellm_params",
+    "base_model", "deployment_id", "id", "input_cost_per_token", "litellm_logging_obj", "litellm_params",
     "litellm_trace_id", "model_info", "model_list", "modify_params", "output_cost_per_token", "retry_policy", "retry_strategy",
-    "shared_session", "use_litellm_proxy", "verbose",
+    "shared_session", "verbose",
 })  # fmt: skip
 
 _THEIRS: Final = ("_", "litellm_")
 """How names begin that litellm's programs give to litellm alone."""
 
-_FOR_LAYERS: Final = frozenset({"litellm_call_id", "litellm_metadata", "logger_fn", "no-log"})
+_FOR_LAYERS: Final = frozenset({
+    "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "no-log", "use_litellm_proxy",
+})  # fmt: skip
 """What layers around a call may look at; never sent either."""
 
 

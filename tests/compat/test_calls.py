@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import headrace
 from conftest import Colour
-from headrace.compat.litellm import accept, caching, listening, stand_in
+from headrace.compat.litellm import accept, caching, callbacks, listening, stand_in
 from headrace.layers import around
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(autouse=True)
-def settings() -> Iterator[Any]:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module = stand_in.module("litellm")
-    before = dict(vars(module))
+    before, layers = dict(vars(module)), around._layers
+    monkeypatch.setattr(callbacks, "executor", pool := ThreadPoolExecutor(1))
     yield module
+    pool.shutdown()
     vars(module).clear()
     vars(module).update(before)
-    around._layers = ()
+    around._layers = layers
+
+
+def told() -> None:
+    """Every callback so far has been called: they are in one thread here."""
+    callbacks.executor.submit(int).result()
 
 
 def call(colour: Colour, **options: Any) -> Any:
@@ -38,9 +47,12 @@ def call(colour: Colour, **options: Any) -> Any:
         return answer
 
     if colour.is_async:
-        return asyncio.run(whole())
-    answer = function("openai/gpt-4o", MESSAGES, **options)
-    return list(answer) if options.get("stream") else answer
+        answer = asyncio.run(whole())
+    else:
+        answer = function("openai/gpt-4o", MESSAGES, **options)
+        answer = list(answer) if options.get("stream") else answer
+    told()
+    return answer
 
 
 class Heard(listening.CustomLogger):
@@ -90,11 +102,11 @@ def test_a_logger_hears_of_failures(colour: Colour) -> None:
 
 
 def test_functions_hear_of_a_call_before_and_after(colour: Colour) -> None:
-    told: list[Any] = []
-    accept("input_callback", [lambda kwargs: told.append(kwargs["messages"])])
-    accept("success_callback", [lambda kwargs, answer, start, end: told.append((answer.usage.total_tokens > 0, end >= start))])
+    heard: list[Any] = []
+    accept("input_callback", [lambda kwargs: heard.append(kwargs["messages"])])
+    accept("success_callback", [lambda kwargs, answer, start, end: heard.append((answer.usage.total_tokens > 0, end >= start))])
     call(colour, mock_response="Hi")
-    assert told == [MESSAGES, (True, True)]
+    assert heard == [MESSAGES, (True, True)]
 
 
 def test_a_callback_that_fails_disturbs_no_call(colour: Colour) -> None:
@@ -108,6 +120,7 @@ def test_a_stream_given_up_is_told_with_what_had_arrived() -> None:
     stream = headrace.completion("openai/gpt-4o", MESSAGES, mock_response="one two three", stream=True)
     next(stream), next(stream)
     stream.close()
+    told()
     ((_, _, answer),) = heard.events
     assert answer.choices[0].message.content == "one "
 
@@ -155,3 +168,37 @@ def test_a_cache_answers_what_was_asked_before(kind: str, tmp_path: Any) -> None
 def test_a_cache_that_is_not_here_is_refused_by_name() -> None:
     with pytest.raises(headrace.ConfigurationError, match="'redis'"):
         caching.Cache(type="redis")
+
+
+def test_a_slow_callback_holds_up_no_call(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, heard = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> None:
+        assert go_on.wait(10)
+        heard.set()
+
+    accept("success_callback", [slow])
+
+    async def whole() -> Any:
+        return await headrace.acompletion("openai/gpt-4o", MESSAGES, mock_response="Hi")
+
+    answer = asyncio.run(whole()) if colour.is_async else headrace.completion("openai/gpt-4o", MESSAGES, mock_response="Hi")
+    assert answer.choices[0].message.content == "Hi"
+    assert not heard.is_set()
+    go_on.set()
+    assert heard.wait(10)
+
+
+def test_a_call_that_is_not_to_be_logged_is_told_to_nobody(colour: Colour) -> None:
+    heard = Heard()
+    accept("callbacks", [heard])
+    call(colour, mock_response="Hi", **{"no-log": True})
+    assert heard.events == []
+
+
+def test_a_call_s_own_listener_hears_before_and_after() -> None:
+    heard: list[bool] = []
+    headrace.completion("openai/gpt-4o", MESSAGES, mock_response="Hi")
+    accept("callbacks", [])
+    call(Colour("sync"), mock_response="Hi", logger_fn=lambda details: heard.append("end_time" in details))
+    assert heard == [False, True]

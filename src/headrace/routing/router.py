@@ -30,6 +30,8 @@ class Router(Face, Speaking):
     """Opens the store at an address: `url`, `host`, `port`, `password`, `db`."""
     caches: ClassVar[Callable[..., RouterLayer]]
     """Makes the `headrace.Cache` of `cache_kwargs`."""
+    standing: ClassVar[Callable[[], Mapping[str, Any]]] = dict
+    """Options that hold for what a Router's maker leaves open."""
 
     def __init__(
         self,
@@ -41,6 +43,8 @@ class Router(Face, Speaking):
         from headrace.routing.engine import Engine  # late: whoever only imports a Router does not wait for its limiter and dialects
 
         own = type(self)
+        if standing := own.standing():
+            options = {**standing, **{name: value for name, value in options.items() if value is not None}}  # type: ignore[typeddict-item]
         self._engine = Engine(options, worlds or own.worlds, lambda **at: own.stores(**at), lambda **given: own.caches(**given))
         self._fleet = self._engine.fleet
         self.set_model_list(model_list)

@@ -1,45 +1,63 @@
-"""The transport port over httpx2: for HTTP/2, SOCKS proxies, or a client that a company already has. Extra: `headrace[httpx2]`."""
+"""The transport port over httpx2 or httpx: for HTTP/2, SOCKS proxies, or a client that a program already has. Extra: `headrace[httpx2]`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from headrace.errors import ConfigurationError
 from headrace.ports import HttpStream
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
-try:
+if TYPE_CHECKING:
     import httpx2
-except ImportError as error:
-    raise ImportError("the httpx2 transport needs httpx2: pip install 'headrace[httpx2]'") from error
 
 # httpx2's timeouts are per phase: there is no limit on a whole call, so a total is kept by shrinking the phases' limits.
-_FAULTS: Final[tuple[tuple[type[Exception], Fault, bool, bool], ...]] = (
-    #                            fault                        sent   received
-    (httpx2.ConnectTimeout,      Fault.CONNECT_TIMEOUT,       False, False),
-    (httpx2.PoolTimeout,         Fault.TOTAL_TIMEOUT,         False, False),
-    (httpx2.ReadTimeout,         Fault.FIRST_BYTE_TIMEOUT,    True,  False),
-    (httpx2.WriteTimeout,        Fault.TOTAL_TIMEOUT,         True,  False),
-    (httpx2.ProxyError,          Fault.PROXY,                 False, False),
-    (httpx2.ConnectError,        Fault.CONNECT,               False, False),
-    (httpx2.UnsupportedProtocol, Fault.CONNECT,               False, False),
-    (httpx2.RemoteProtocolError, Fault.PROTOCOL,              True,  False),
-    (httpx2.LocalProtocolError,  Fault.PROTOCOL,              False, False),
-    (httpx2.DecodingError,       Fault.PROTOCOL,              True,  True),
-    (httpx2.NetworkError,        Fault.CLOSED,                True,  False),
-    (httpx2.InvalidURL,          Fault.CONNECT,               False, False),
+_FAULTS: Final[tuple[tuple[str, Fault, bool, bool], ...]] = (
+    #                     fault                        sent   received
+    ("ConnectTimeout",      Fault.CONNECT_TIMEOUT,       False, False),
+    ("PoolTimeout",         Fault.TOTAL_TIMEOUT,         False, False),
+    ("ReadTimeout",         Fault.FIRST_BYTE_TIMEOUT,    True,  False),
+    ("WriteTimeout",        Fault.TOTAL_TIMEOUT,         True,  False),
+    ("ProxyError",          Fault.PROXY,                 False, False),
+    ("ConnectError",        Fault.CONNECT,               False, False),
+    ("UnsupportedProtocol", Fault.CONNECT,               False, False),
+    ("RemoteProtocolError", Fault.PROTOCOL,              True,  False),
+    ("LocalProtocolError",  Fault.PROTOCOL,              False, False),
+    ("DecodingError",       Fault.PROTOCOL,              True,  True),
+    ("NetworkError",        Fault.CLOSED,                True,  False),
+    ("InvalidURL",          Fault.CONNECT,               False, False),
 )  # fmt: skip
+"""Exceptions of httpx2 and of httpx, which have the same names."""
+
+
+def _library() -> Any:
+    try:
+        import httpx2  # late: whoever hands in a client has its library
+    except ImportError as error:
+        raise ImportError("the httpx2 transport needs httpx2: pip install 'headrace[httpx2]'") from error
+    return httpx2
+
+
+def _library_of(client: Any) -> Any:
+    """httpx2 or httpx, whichever a client is of, or is a subclass of. Raises ConfigurationError for another's."""
+    roots = [cls.__module__.partition(".")[0] for cls in type(client).__mro__]
+    found = next((root for root in roots if root in ("httpx2", "httpx")), None)
+    if found is None:
+        raise ConfigurationError(f"a client must be one of httpx2's or httpx's, got a {type(client).__name__}")
+    return sys.modules[found]
 
 
 @contextmanager
-def _faults(*, body: bool = False) -> Iterator[None]:
-    """httpx2's exceptions as ours. body: the response has begun."""
+def _faults(library: Any, *, body: bool = False) -> Iterator[None]:
+    """The library's exceptions as ours. body: the response has begun."""
     try:
         yield
     except Exception as error:
-        for kind, fault, sent, received in _FAULTS:
-            if isinstance(error, kind):
+        for name, fault, sent, received in _FAULTS:
+            if isinstance(error, getattr(library, name)):
                 raise TransportError(_refined(fault, error, body), str(error), sent=sent or body, received=received or body) from error
         raise
 
@@ -61,13 +79,13 @@ def _ours_only(request: HttpRequest) -> None:
         raise TransportError(Fault.CONNECT, "httpx2 cannot be kept on the public internet", sent=False)
 
 
-def _timeout(timeouts: Timeouts) -> Any:
+def _timeout(library: Any, timeouts: Timeouts) -> Any:
     def least(phase: float | None) -> float | None:
         given = [limit for limit in (phase, timeouts.total) if limit is not None]
         return min(given, default=None)
 
     read = least(timeouts.first_byte if timeouts.first_byte is not None else timeouts.between_bytes)
-    return httpx2.Timeout(connect=least(timeouts.connect), read=read, write=timeouts.total, pool=timeouts.total)
+    return library.Timeout(connect=least(timeouts.connect), read=read, write=timeouts.total, pool=timeouts.total)
 
 
 def _headers(response: Any) -> Headers:
@@ -77,7 +95,8 @@ def _headers(response: Any) -> Headers:
 class _Stream:
     """A response whose body is still arriving."""
 
-    def __init__(self, response: Any, pieces: Any, close: Callable[[], None]) -> None:
+    def __init__(self, library: Any, response: Any, pieces: Any, close: Callable[[], None]) -> None:
+        self._library = library
         self.status: int = response.status_code
         self.headers = _headers(response)
         self._pieces = pieces
@@ -96,7 +115,7 @@ class _Stream:
 class _AsyncStream(_Stream):
     async def read(self) -> bytes:
         pieces: AsyncIterator[bytes] = self._pieces
-        with _faults(body=True):
+        with _faults(self._library, body=True):
             async for piece in pieces:
                 if piece:
                     return piece
@@ -107,7 +126,7 @@ class _AsyncStream(_Stream):
 class _SyncStream(_Stream):
     async def read(self) -> bytes:
         pieces: Iterator[bytes] = self._pieces
-        with _faults(body=True):
+        with _faults(self._library, body=True):
             for piece in pieces:
                 if piece:
                     return piece
@@ -151,10 +170,11 @@ def _async_content(request: HttpRequest) -> Any:
 
 
 class AsyncHttpx2Transport:
-    """`httpx2.AsyncClient` behind the port. The client stays its owner's: closing it is his."""
+    """`httpx2.AsyncClient` behind the port, or httpx's. The client stays its owner's: closing it is his."""
 
     def __init__(self, client: httpx2.AsyncClient | None = None) -> None:
-        self.client = client or httpx2.AsyncClient()
+        self.client: Any = _library().AsyncClient() if client is None else client
+        self._library = _library_of(self.client)
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
         _ours_only(request)
@@ -164,9 +184,13 @@ class AsyncHttpx2Transport:
         _ours_only(request)
         import asyncio  # late: the module is also used without an event loop
 
-        with _faults():
+        with _faults(self._library):
             built = self.client.build_request(
-                request.method, request.url, headers=_sent_headers(request), content=_async_content(request), timeout=_timeout(timeouts)
+                request.method,
+                request.url,
+                headers=_sent_headers(request),
+                content=_async_content(request),
+                timeout=_timeout(self._library, timeouts),
             )
             if request.leaving is not None:
                 request.leaving()
@@ -183,7 +207,7 @@ class AsyncHttpx2Transport:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(end)
 
-        return _AsyncStream(response, response.aiter_bytes(), close)
+        return _AsyncStream(self._library, response, response.aiter_bytes(), close)
 
 
 _endings: set[Any] = set()
@@ -191,10 +215,11 @@ _endings: set[Any] = set()
 
 
 class SyncHttpx2Transport:
-    """`httpx2.Client` behind the port; its coroutines never suspend."""
+    """`httpx2.Client` behind the port, or httpx's; its coroutines never suspend."""
 
     def __init__(self, client: httpx2.Client | None = None) -> None:
-        self.client = client or httpx2.Client()
+        self.client: Any = _library().Client() if client is None else client
+        self._library = _library_of(self.client)
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
         _ours_only(request)
@@ -202,11 +227,15 @@ class SyncHttpx2Transport:
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> _SyncStream:
         _ours_only(request)
-        with _faults():
+        with _faults(self._library):
             built = self.client.build_request(
-                request.method, request.url, headers=_sent_headers(request), content=_content(request), timeout=_timeout(timeouts)
+                request.method,
+                request.url,
+                headers=_sent_headers(request),
+                content=_content(request),
+                timeout=_timeout(self._library, timeouts),
             )
             if request.leaving is not None:
                 request.leaving()
             response = self.client.send(built, stream=True, follow_redirects=False)
-        return _SyncStream(response, response.iter_bytes(), response.close)
+        return _SyncStream(self._library, response, response.iter_bytes(), response.close)

@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace.compat.litellm import openai_bases, stand_in
 from headrace.compat.litellm.calls import stand_around
+from headrace.compat.litellm.settings import for_routers
 from headrace.layers import around
 from headrace.objects import JsonObject
 
@@ -36,7 +37,10 @@ def install_as_litellm() -> None:
 
 def activate() -> None:
     """From now on litellm's settings and callbacks count for every call."""
+    from headrace.api import Router  # late: with whoever asks for litellm's ways
+
     around.install(stand_around)
+    Router.standing = staticmethod(for_routers)
 
 
 def offer(name: str) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
 import inspect
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 from headrace.calls import Call
 from headrace.compat.litellm import integrations
-from headrace.compat.litellm.logs import verbose_logger
+from headrace.compat.litellm.logs import executor, verbose_logger
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.providers.catalog import resolve
@@ -31,18 +34,22 @@ class Record:
         self.blocking = blocking
         self.started = datetime.now()
         self.kwargs = _described(call, self.started)
+        self._logger_fn = call.control.get("logger_fn")
 
     def begin(self) -> None:
-        """Before the request is sent. Raises ConfigurationError for an integration that is only named."""
+        """Before the request is sent, in its way. Raises ConfigurationError for an integration that is only named."""
         for listener in _listeners("input_callback"):
             if hasattr(listener, "log_pre_api_call"):
-                self._tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
-            else:
-                self._tell(listener, self.kwargs)
+                _tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
+            elif not inspect.iscoroutinefunction(listener):
+                _tell(listener, self.kwargs)
+        if self._logger_fn is not None:
+            _tell(self._logger_fn, self.kwargs)
         _checked("success_callback"), _checked("failure_callback")
 
     def succeeded(self, answer: Any, *, streamed: bool = False) -> None:
         hidden = getattr(answer, "_hidden_params", None) or {}
+        answer = _redacted(answer) if setting("turn_off_message_logging") else answer
         self.kwargs |= {
             "response_cost": hidden.get("response_cost"), "cache_hit": hidden.get("cache_hit"), "original_response": answer,
         }  # fmt: skip
@@ -55,28 +62,59 @@ class Record:
         self._end("failure", None)
 
     def _end(self, outcome: str, answer: Any) -> None:
+        """Tell all, beside the call: what is awaited on its loop, plain functions in a thread of the executor.
+
+        A failure in a thread is told before it is raised, as in litellm: programs look at what their callbacks noted.
+        """
         ended = datetime.now()
-        self.kwargs |= {"end_time": ended, "log_event_type": f"{outcome}ful_api_call" if outcome == "success" else "failed_api_call"}
+        self.kwargs |= {"end_time": ended, "log_event_type": "successful_api_call" if outcome == "success" else "failed_api_call"}
         self.kwargs["standard_logging_object"] = _payload(self.kwargs, outcome, answer, self.started, ended)
+        plain: list[Callable[[], Any]] = []
+        for told in self._told(outcome, answer, ended):
+            if not inspect.iscoroutinefunction(told.func):
+                plain.append(told)
+            elif not self.blocking:
+                _in_background(told())
+        if outcome == "failure" and self.blocking:
+            _one_by_one(plain)
+        elif plain:
+            _beside(plain)
+
+    def _told(self, outcome: str, answer: Any, ended: datetime) -> Iterator[partial[Any]]:
+        """Whom to call with what."""
         method = f"log_{outcome}_event" if self.blocking else f"async_log_{outcome}_event"
         for listener in _listeners(f"{outcome}_callback"):
-            event = getattr(listener, method, None)
+            event, kwargs = getattr(listener, method, None), self.kwargs
             if event is not None:
-                self._tell(event, kwargs=self.kwargs, response_obj=answer, start_time=self.started, end_time=ended)
+                yield partial(event, kwargs=kwargs, response_obj=answer, start_time=self.started, end_time=ended)
             elif callable(listener):
-                self._tell(listener, self.kwargs, answer, self.started, ended)
+                yield partial(listener, kwargs, answer, self.started, ended)
+        if self._logger_fn is not None:
+            yield partial(self._logger_fn, self.kwargs)
 
-    def _tell(self, listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """A listener that fails is its own affair."""
-        if self.blocking and inspect.iscoroutinefunction(listener):
-            return
-        try:
-            said = listener(*args, **kwargs)
-        except Exception:
-            verbose_logger.exception("a callback failed")
-            return
-        if inspect.iscoroutine(said):
-            _in_background(said)
+
+def _tell(listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """A listener that fails is its own affair."""
+    try:
+        said = listener(*args, **kwargs)
+        if inspect.iscoroutine(said):  # a plain function that gives one: nobody here can await it
+            said.close()
+    except Exception:
+        verbose_logger.exception("a callback failed")
+
+
+def _one_by_one(plain: Sequence[Callable[[], Any]]) -> None:
+    for told in plain:
+        _tell(told)
+
+
+def _beside(plain: Sequence[Callable[[], Any]]) -> None:
+    """Call them one after the other in a thread, so that a slow one holds up no call; in the caller's context."""
+    context = contextvars.copy_context()
+    try:
+        executor.submit(context.run, _one_by_one, plain)
+    except RuntimeError:  # the interpreter is about to end
+        _one_by_one(plain)
 
 
 _running: set[asyncio.Task[None]] = set()
@@ -99,9 +137,10 @@ def _in_background(said: Coroutine[Any, Any, Any]) -> None:
     task.add_done_callback(_running.discard)
 
 
-def anybody() -> bool:
-    """Whether anyone wants to hear."""
-    return any(setting(name) for name in ("callbacks", *_LISTS))
+def wanted(call: Call) -> bool:
+    """Whether anyone wants to hear of a call."""
+    control = call.control
+    return not control.get("no-log") and ("logger_fn" in control or any(setting(name) for name in ("callbacks", *_LISTS)))
 
 
 _LISTS: Final = ("input_callback", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback")
@@ -136,10 +175,11 @@ def _described(call: Call, started: datetime) -> dict[str, Any]:
     provider, model = _whose(call)
     metadata = dict(control.get("metadata") or control.get("litellm_metadata") or {})
     options = {name: value for name, value in call.body.items() if name != call.operation.prompt}
+    prompt = [{"role": "user", "content": REDACTED}] if setting("turn_off_message_logging") else call.prompt
     return {
         "model": model,
-        "messages": call.prompt,
-        "input": call.prompt,
+        "messages": prompt,
+        "input": prompt,
         "optional_params": options,
         "litellm_params": {"metadata": metadata, "api_base": control.get("base_url") or control.get("api_base")},
         "metadata": metadata,
@@ -153,6 +193,22 @@ def _described(call: Call, started: datetime) -> dict[str, Any]:
         "input_tokens": None,
         **options,
     }
+
+
+REDACTED: Final = "redacted-by-litellm"
+"""What stands in callbacks for what was said, with `litellm.turn_off_message_logging`; dashboards look for the text."""
+
+
+def _redacted(answer: Any) -> Any:
+    """The answer without what it says; its usage and ids stay."""
+    bare = copy.deepcopy(answer)
+    for choice in getattr(bare, "choices", None) or ():
+        message = getattr(choice, "message", None)
+        if message is not None:
+            choice.message = type(message)(role="assistant", content=REDACTED)
+        elif hasattr(choice, "text"):
+            choice.text = REDACTED
+    return bare
 
 
 def _whose(call: Call) -> tuple[str, str]:

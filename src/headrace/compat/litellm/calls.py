@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from headrace.calls import CHAT, COMPLETIONS, Call
 from headrace.compat.litellm import caching, callbacks
+from headrace.compat.litellm.logs import told_of
+from headrace.compat.litellm.network import by_their_client
+from headrace.compat.litellm.schemas import checked
+from headrace.compat.litellm.settings import applied
+from headrace.compat.litellm.spending import within_budget
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import HeadraceError
 from headrace.layers.around import Handler, Watched
 from headrace.ports import Ports
-from headrace.providers.catalog import resolve
 from headrace.rebuild import stream_chunk_builder
-
-_FOR_ALL: Final[Mapping[str, str]] = {"drop_params": "drop_params", "num_retries": "num_retries", "request_timeout": "timeout"}
-"""Settings for every call, and the option that each stands for."""
-
-_FOR_DIRECT: Final[Mapping[str, str]] = {
-    "api_key": "api_key", "api_version": "api_version", "organization": "organization", "vertex_project": "vertex_project",
-    "vertex_location": "vertex_location", "headers": "headers",
-}  # fmt: skip
-"""Settings for calls that name no deployment: a Router's have addresses and keys of their own."""
 
 
 async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
     """The layer (`headrace.layers.around`)."""
-    _fill(call, routed)
-    if callbacks.anybody():
+    call = applied(call, routed)
+    told_of(call)
+    ports = by_their_client(ports)
+    if setting("max_budget"):
+        handler = partial(within_budget, handler)
+    if callbacks.wanted(call):
         return await _told(ports, call, handler, routed)
     return await _answered(ports, call, handler, routed)
-
-
-def _fill(call: Call, routed: bool) -> None:
-    control = call.control
-    for name, option in _FOR_ALL.items() if routed else (*_FOR_ALL.items(), *_FOR_DIRECT.items()):
-        if value := setting(name):
-            control.setdefault(option, value)
-    if routed:
-        return
-    if (address := setting("api_base")) and not (control.get("base_url") or control.get("api_base")):
-        control["base_url"] = address
-    if "api_key" not in control and (key := _house_key(call)):
-        control["api_key"] = key
-
-
-def _house_key(call: Call) -> str | None:
-    """`litellm.openai_key` and its like."""
-    try:
-        house = resolve(call.model, custom_llm_provider=call.control.get("custom_llm_provider")).provider.name
-    except HeadraceError:
-        return None
-    key: str | None = setting(f"{house}_key")
-    return key
 
 
 async def _told(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
@@ -92,6 +68,8 @@ async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) ->
     if key is not None and (kept := caching.find(key, call)) is not None:
         return kept
     answer = await _asked(ports, call, handler, routed)
+    if call.operation is CHAT and not call.stream:
+        checked(call, answer)
     if key is not None and not call.stream:
         caching.keep(key, answer, call)
     return answer

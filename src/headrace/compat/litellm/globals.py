@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, Final
 
 _NONE: Callable[[], Any] = lambda: None  # noqa: E731  # a table of factories
@@ -17,6 +18,7 @@ _NOTHING: Final = (
     "api_base", "api_key", "api_version", "organization", "headers", "num_retries", "cache", "max_budget", "model_fallbacks",
     "openai_key", "anthropic_key", "azure_key", "cohere_key", "replicate_key", "huggingface_key", "openrouter_key", "groq_key",
     "vertex_project", "vertex_location", "client_session", "aclient_session", "default_fallbacks", "allowed_fails", "project",
+    "fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "budget_duration",
 )  # fmt: skip
 
 _OFF: Final = (
@@ -37,3 +39,54 @@ DEFAULTS: Final[dict[str, Callable[[], Any]]] = {
     "model_cost_map_url": lambda: "",
 }
 """What each is until somebody sets it, made anew for the module."""
+
+
+WITHOUT_EFFECT: Final[Mapping[str, str]] = {
+    "service_callback": "the services that litellm reports on there are none of here: see headrace.layers.metrics",
+    "log_raw_request_response": "log what leaves with a Tracing(content=True), or at the provider",
+    "use_client": "nothing is reported to anybody's servers",
+    "caching_with_models": "a cache always tells models apart",
+    "budget_duration": "litellm.max_budget holds for the process; a Router's max_budget and budget_duration have periods",
+    "project": "give organization, or the header openai-project in litellm.headers",
+    "credential_list": "give each deployment its own credentials",
+    "tag_budget_config": "give a Router scopes with max_budget (add_scope)",
+    "provider_budget_config": "give a Router scopes with max_budget (add_scope)",
+    "secret_manager_client": "fetch secrets before the Router is made",
+    "post_call_rules": "use a guardrail (headrace.layers.guardrails)",
+    "pre_call_rules": "use a guardrail (headrace.layers.guardrails)",
+    "default_in_memory_ttl": "give litellm.Cache its ttl",
+    "default_redis_ttl": "give litellm.Cache its ttl",
+}
+"""Settings of litellm's that mean nothing here, and what to use: whoever sets one is told so in the log, once."""
+
+QUIET: Final[Mapping[str, str]] = {
+    "telemetry": "there is none", "suppress_debug_info": "nothing is printed", "verbose": "see set_verbose", "disable_aiohttp_transport":
+    "the transport is headrace's own", "add_function_to_prompt": "tools go to every provider as tools",
+    "return_response_headers": "they are always there, in _response_headers", "REPEATED_STREAMING_CHUNK_LIMIT": "a model may repeat itself",
+    "model_cost_map_url": "prices come with headrace; nothing is fetched",
+}  # fmt: skip
+"""Settings that need no effect: what they ask for is so anyway, or nothing is lost without it."""
+
+
+@cache
+def _say(name: str) -> None:
+    from headrace.routing.events import warn  # late: settings are mostly of the other kind
+
+    warn(f"litellm.{name} has no effect in headrace: {WITHOUT_EFFECT[name]}")
+
+
+def _without_effect(name: str, value: Any) -> None:
+    _say(name)
+
+
+def _providers(entries: Any) -> None:
+    from headrace.compat.litellm.custom import register  # late: few programs have providers of their own
+
+    register(entries)
+
+
+SET: Final[Mapping[str, Callable[[Any], object]]] = {
+    **{name: partial(_without_effect, name) for name in WITHOUT_EFFECT},
+    "custom_provider_map": _providers,
+}
+"""What happens when a setting is set, besides that it is."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+
+from headrace.calls import Call
+from headrace.compat.litellm.stand_in import setting
 
 verbose_logger: Final = logging.getLogger("LiteLLM")
 verbose_router_logger: Final = logging.getLogger("LiteLLM Router")
 verbose_proxy_logger: Final = logging.getLogger("LiteLLM Proxy")
+_LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "ERROR": logging.ERROR}
 _ALL: Final = (verbose_logger, verbose_router_logger, verbose_proxy_logger)
 
 for _logger in _ALL:
     if not _logger.handlers:  # dspy and moesif look for one
         _logger.addHandler(logging.StreamHandler())
-        _logger.setLevel(logging.WARNING)
+        _logger.setLevel(_LEVELS.get(os.environ.get("LITELLM_LOG", "").upper(), logging.WARNING))
 
 executor: Final = ThreadPoolExecutor(max_workers=32, thread_name_prefix="litellm")
 """No thread starts before something is submitted."""
@@ -33,6 +38,15 @@ def _turn_on_debug() -> None:
 
 def _turn_on_json() -> None:
     """Nothing to do: the log is the program's own to format."""
+
+
+def told_of(call: Call) -> None:
+    """A line for each call at level DEBUG, which `litellm.set_verbose` and LITELLM_LOG=DEBUG ask for: its options, not what it says."""
+    if setting("set_verbose") and verbose_logger.level > logging.DEBUG:
+        _turn_on_debug()
+    if verbose_logger.isEnabledFor(logging.DEBUG):
+        options = sorted(name for name in call.body if name != call.operation.prompt)
+        verbose_logger.debug("%s %s%s", call.operation.name, call.model, f" with {', '.join(options)}" if options else "")
 
 
 def print_verbose(statement: Any, **_: Any) -> None:

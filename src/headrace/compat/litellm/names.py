@@ -75,7 +75,9 @@ _EXCEPTIONS: Final = {
     if isinstance(value, type) and issubclass(value, errors.HeadraceError)
 }
 
-_NOT_THEIRS: Final = frozenset({"install_as_litellm", "Settings", "settings", "providers", "register_provider", "Event", "Timeouts"})
+_NOT_THEIRS: Final = frozenset(
+    {"install_as_litellm", "Settings", "settings", "providers", "register_provider", "Event", "subscribe", "Timeouts"}
+)
 
 NAMES: Final[Mapping[str, tuple[str, str]]] = {
     **{name: ("headrace", name) for name in vars(headrace)["__all__"] if name not in _NOT_THEIRS},

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from headrace.compat.litellm import names
-from headrace.compat.litellm.globals import DEFAULTS
+from headrace.compat.litellm.globals import DEFAULTS, SET
 
 VERSION: Final = "1.106.2"
 """The release of litellm whose surface this is."""
@@ -35,6 +35,8 @@ class StandIn(ModuleType):
         if isinstance(value, StandIn) and (self.__name__, name) in names.BOTH:
             return
         super().__setattr__(name, value)
+        if self.__name__ == "litellm" and (meant := SET.get(name)) and value:
+            meant(value)
 
     def __dir__(self) -> Iterable[str]:
         known = names.listed(self.__name__)

@@ -1,0 +1,71 @@
+"""`litellm.modify_params`: chats changed so that a provider takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from headrace.calls import Call, encode
+from headrace.errors import HeadraceError
+from headrace.models.info import find
+from headrace.providers.catalog import resolve
+from headrace.providers.rows import Provider
+
+
+def provider_of(call: Call) -> Provider | None:
+    """Whose a call's model is; None for a Router's group, and for nobody's."""
+    try:
+        return resolve(call.model, custom_llm_provider=call.control.get("custom_llm_provider")).provider
+    except HeadraceError:
+        return None
+
+
+_PARTICULAR: Final = frozenset({"anthropic_messages", "bedrock_converse"})
+"""Dialects that refuse conversations which others take."""
+
+
+def modified(call: Call) -> Call:
+    """A chat made such that a provider takes it: no more output than the model can write, tools declared where their calls are in the
+    conversation, a user's message first."""
+    body: dict[str, Any] = {**call.body, **_fitting_output(call)}
+    provider = provider_of(call)
+    prompt = call.prompt
+    if provider is None or provider.dialect in _PARTICULAR:
+        if not body.get("tools") and any(_field(message, "tool_calls") or _field(message, "role") == "tool" for message in prompt):
+            body["tools"] = [_NO_TOOL]
+        prompt = _begun(prompt)
+    if prompt is not call.prompt:
+        body["messages"] = encoded = msgspec.Raw(encode(prompt))
+        return msgspec.structs.replace(call, body=body, prompt=prompt, encoded=encoded)
+    return msgspec.structs.replace(call, body=body)
+
+
+_NO_TOOL: Final = {
+    "type": "function",
+    "function": {
+        "name": "no_tool",
+        "description": "Stands for tools of earlier turns. Not to be called.",
+        "parameters": {"type": "object"},
+    },
+}
+
+
+def _fitting_output(call: Call) -> dict[str, int]:
+    most = (find(call.model) or {}).get("max_output_tokens")
+    names = ("max_tokens", "max_completion_tokens")
+    return {name: most for name in names if isinstance(most, int) and isinstance(asked := call.body.get(name), int) and asked > most}
+
+
+def _begun(messages: Any) -> Any:
+    """With a user's message before the assistant's first."""
+    at = next((at for at, message in enumerate(messages) if _field(message, "role") not in ("system", "developer")), None)
+    if at is not None and _field(messages[at], "role") == "user":
+        return messages
+    at = len(messages) if at is None else at
+    return [*messages[:at], {"role": "user", "content": "Continue."}, *messages[at:]]
+
+
+def _field(message: Any, name: str) -> Any:
+    return message.get(name) if isinstance(message, Mapping) else getattr(message, name, None)

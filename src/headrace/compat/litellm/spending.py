@@ -1,0 +1,36 @@
+"""`litellm.max_budget`: what a process may spend, in dollars; `litellm._current_cost` is what it has spent."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from headrace.calls import Call
+from headrace.compat.litellm import stand_in
+from headrace.compat.litellm.stand_in import setting
+from headrace.errors import BudgetExceededError
+from headrace.layers.around import Handler
+from headrace.layers.observing import Outcome, observe
+from headrace.ports import Ports
+
+_lock: Final = threading.Lock()
+
+
+async def within_budget(handler: Handler, ports: Ports, call: Call) -> Any:
+    """The handler's answer, its cost added. Raises BudgetExceededError once more than the budget is spent.
+
+    As in litellm a call is let through while anything is left, so calls at the same time may spend more together; a Router's
+    `max_budget` is exact.
+    """
+    spent, most = setting("_current_cost") or 0.0, float(setting("max_budget"))
+    if spent > most:
+        error = BudgetExceededError(f"{spent:.6f} dollars are spent of litellm.max_budget={most}", "", call.model)
+        error.current_cost, error.max_budget = spent, most  # type: ignore[attr-defined]  # litellm's fields
+        raise error
+    return await observe(ports, call, handler, _spent)
+
+
+def _spent(outcome: Outcome) -> None:
+    if cost := outcome.hidden.get("response_cost"):
+        with _lock:
+            stand_in.module("litellm")._current_cost = (setting("_current_cost") or 0.0) + cost
