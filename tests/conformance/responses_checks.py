@@ -15,11 +15,12 @@ from pydantic import BaseModel, ValidationError
 from conformance.checks import differences
 from conformance.corpus import Exchange, everything
 from headrace.dialects import load
+from headrace.dialects.answers import answer_in_common
 from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
 from headrace.dialects.fields import OWN
 from headrace.dialects.openai_responses import requests, responses
-from headrace.dialects.translate import translate
+from headrace.dialects.translate import in_one_text, translate
 from headrace.errors import BadRequestError, HeadraceError, Kind, TruncatedStream
 from headrace.framing import SseReader
 from headrace.types import (
@@ -312,8 +313,8 @@ def answer_for_sdk(exchange: Exchange) -> list[str]:
     """What a caller of Chat Completions was answered is, written in Responses, what the official client's types say."""
     hub = read(exchange.response_json)
     chat = load("openai_chat")
-    reply = HttpResponse(200, Headers(), json.dumps(chat.write_response(hub)).encode())
-    body = RESPONSES.write_response(chat.read_response(reply, ASKED, target(exchange)))
+    reply = HttpResponse(200, Headers(), json.dumps(chat.write_response(in_one_text(hub))).encode())
+    body = RESPONSES.write_response(answer_in_common(chat.read_response(reply, ASKED, target(exchange)), "openai_responses"))
     body["output"] = [item for item in body["output"] if item["type"] in ("message", "reasoning", "function_call", "custom_tool_call")]
     if problems := for_class(Response, as_sent(body)):
         return problems

@@ -201,6 +201,26 @@ def test_documents_without_an_address_are_told_as_files() -> None:
     assert "annotations" not in choice["message"], "clients of Chat Completions know annotations of the web only"
 
 
+def test_files_cited_beside_a_text_find_their_way_back() -> None:
+    cited = {"type": "file_citation", "file_id": "f_1", "filename": "rules.pdf", "index": 2}
+    part = {"type": "output_text", "text": "hi", "annotations": [cited]}
+    hub = answer(
+        "openai_responses", {"id": "r", "status": "completed", "output": [{"type": "message", "role": "assistant", "content": [part]}]}
+    )
+    [choice] = load("openai_chat").write_response(in_one_text(hub))["choices"]
+    again = load("openai_chat").read_request({"model": "m", "messages": [choice["message"]]})
+    target = Target("openai", "m", "https://e.com", (), "openai_chat")
+    [item] = json.loads(load("openai_responses").write_request(again, target).body)["input"]
+    assert item["content"][0]["annotations"] == [cited]
+
+
+def test_sources_without_a_title_or_a_place_get_what_clients_insist_on() -> None:
+    message = {"role": "assistant", "content": "hi", "annotations": [{"type": "url_citation", "url_citation": {"url": URL}}]}
+    hub = answer("openai_chat", {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
+    [item] = load("openai_responses").write_response(answer_in_common(hub, "openai_responses"))["output"]
+    assert item["content"][0]["annotations"] == [{"type": "url_citation", "url": URL, "title": "", "start_index": 0, "end_index": 2}]
+
+
 def test_where_sources_overlap_each_piece_has_those_that_back_it() -> None:
     def of(url: str, start: int, end: int) -> Json:
         return {"type": "url_citation", "url_citation": {"url": url, "title": "", "start_index": start, "end_index": end}}

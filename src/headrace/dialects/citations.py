@@ -40,11 +40,27 @@ def for_chat(annotations: Sequence[Json]) -> dict[str, Json]:
     return {**({ANNOTATIONS: known} if known else {}), **({CITATIONS: others} if others else {})}
 
 
+_FIELDS: Final[Mapping[str, Mapping[str, Json]]] = {
+    "url_citation": {"url": "", "title": "", "start_index": 0},
+    "file_citation": {"file_id": "", "filename": "", "index": 0},
+}
+"""What clients insist on, where a provider leaves it out (xAI)."""
+
+
+def _whole(annotation: Json, length: int) -> Json:
+    """With every field that its clients insist on; one without places is of all the text."""
+    said = inner(annotation)
+    kind = str(annotation.get("type"))
+    usual = {**_FIELDS.get(kind, {}), **({"end_index": length} if kind == "url_citation" else {})}
+    missing = {name: value for name, value in usual.items() if said.get(name) is None}
+    return {**annotation, kind: {**said, **missing}} if missing else annotation
+
+
 def _of_text(extra: Extra, length: int) -> list[Json]:
     """Those that stand on a text."""
     told = extra.get(ANNOTATIONS)
     if isinstance(told, list):
-        return list(told)
+        return [_whole(one, length) for one in objects(told) if inner(one)]
     return [made for one in objects(extra.get(CITATIONS)) if (made := annotation(one, 0, length)) is not None]
 
 
@@ -76,7 +92,7 @@ def _marked(text: str, known: Sequence[Mapping[str, Json]]) -> list[Json]:
 
 def on_message(message: Message, beside: Extra) -> Message:
     """`message` with all its citations in its `annotations`. beside: what the response says besides."""
-    found, at = list(_told(message)), 0
+    found, at = _told(message), 0
     for part in message.content:
         if isinstance(part, Text):
             found += [shifted(one, at) for one in _of_text(part.extra, len(part.text))]
@@ -97,7 +113,7 @@ def _bare(extra: Extra) -> dict[str, Json]:
 
 def on_texts(message: Message, beside: Extra) -> Message:
     """`message` with the citations of each text in that text's `annotations`."""
-    whole = list(_told(message))
+    whole = _told(message)
     if not whole and not any(ANNOTATIONS in part.extra or CITATIONS in part.extra for part in message.content):
         whole = _marked(message.text, sources(beside))
     parts, at = [], 0
@@ -150,8 +166,15 @@ def _span(said: Mapping[str, Json], length: int) -> tuple[int, int]:
     return (max(0, min(start, end)) if isinstance(start, int) else end), end
 
 
-def _told(message: Message) -> Sequence[Json]:
-    return objects(message.extra.get(ANNOTATIONS))
+_OF_FILES: Final = frozenset({"file_citation", "container_file_citation", "file_path"})
+
+
+def _told(message: Message) -> list[Json]:
+    """Those that were told beside the text; of files as `for_chat` has them."""
+    beside = [one for one in objects(message.extra.get(CITATIONS)) if one.get("type") in _OF_FILES]
+    of_files = [{"type": one["type"], one["type"]: {name: value for name, value in one.items() if name != "type"}} for one in beside]
+    length = len(message.text)
+    return [_whole(one, length) for one in (*objects(message.extra.get(ANNOTATIONS)), *of_files) if inner(one)]
 
 
 def _place(annotation: Json) -> int:
@@ -239,6 +262,7 @@ class Citing:
 
     def _annotated(self, index: int, choice: _Choice, found: list[Json]) -> Iterator[StreamEvent]:
         """found: with places within the open block."""
+        found = [_whole(one, choice.length) for one in found if inner(one)]
         if not found:
             return
         choice.cited = True
