@@ -515,6 +515,34 @@ def test_reasoning_is_told_once_although_its_end_comes_late() -> None:
     assert [item["type"] for item in told[-1]["response"]["output"]] == ["reasoning", "message"]
 
 
+SUMMARY = {"summary": [{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}]}
+CONTENT = {"summary": [], "content": [{"type": "reasoning_text", "text": "one"}, {"type": "reasoning_text", "text": "two"}]}
+
+
+@pytest.mark.parametrize(("kind", "place", "parts"), [
+    ("reasoning_summary_text", "summary_index", SUMMARY), ("reasoning_text", "content_index", CONTENT),
+])  # fmt: skip
+def test_reasoning_of_several_parts_is_told_in_several_parts(kind: str, place: str, parts: dict[str, Any]) -> None:
+    item = {"id": "rs_1", "type": "reasoning", **parts}
+    pieces = [("o", 0), ("ne", 0), ("t", 1), ("wo", 1)]
+    stream = [
+        added(0, {"id": "rs_1", "type": "reasoning", "summary": []}),
+        *(delta(kind, said, 0, **{place: at}) for said, at in pieces),
+        done(0, item),
+        {"type": "response.completed", "response": answer(item)},
+    ]
+    events = events_of(sse(*stream))
+    assert collect(events).choices[0].message.thinking == "one\n\ntwo" == parts_of(answer(item))[0].text
+    told = told_of(events)
+    for event in told[:-1]:
+        TypeAdapter(ResponseStreamEvent).validate_python(event)
+    assert [(event["delta"], event[place]) for event in told if event["type"] == f"response.{kind}.delta"] == pieces
+    assert [(event["text"], event[place]) for event in told if event["type"] == f"response.{kind}.done"] == [("one", 0), ("two", 1)]
+    begun, over = ([event[place] for event in told if event["type"].endswith(f"part.{end}")] for end in ("added", "done"))
+    assert begun == over == [0, 1]
+    assert told[-1]["response"]["output"] == [item]
+
+
 def test_a_failure_in_mid_stream_is_told_as_an_error_without_an_end() -> None:
     writer = DIALECT.write_stream(ChatRequest(model="m", messages=()))
     writer.feed(TextDelta(text="hi"))

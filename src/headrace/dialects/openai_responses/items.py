@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from msgspec import UNSET, structs
 
 from headrace.dialects.fields import OWN, bad, items, obj, optional, rest, string
-from headrace.dialects.openai_responses.names import FORMAT, INSIDE, ITEM, annotations_for_chat
+from headrace.dialects.openai_responses.names import FORMAT, GAP, INSIDE, ITEM, annotations_for_chat
 from headrace.types import Audio, Extra, File, Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 ROLES: Final = frozenset({"user", "system", "developer"})
@@ -127,7 +127,7 @@ def read_reasoning(item: Mapping[str, Json]) -> Thinking:
         extra["id"] = item["id"]
     if item.get("content") or len(texts(item.get("summary"))) > 1:
         extra[ITEM] = kept
-    return Thinking(text="\n\n".join(said), data=data, extra=extra)
+    return Thinking(text=GAP.join(said), data=data, extra=extra)
 
 
 def texts(parts: Json) -> list[str]:

@@ -17,6 +17,12 @@ INSIDE: Final = "inside"
 INSTRUCTIONS: Final = "instructions"
 """Marks the system message that stood in the field of that name."""
 
+PIECE: Final = "piece"
+"""Says of a piece of reasoning which part of its item it belongs to: `summary` or `content`, and its place there."""
+
+GAP: Final = "\n\n"
+"""What stands between the parts of reasoning where they are told as one text."""
+
 FORMAT: Final = "openai-responses-v1"
 """OpenRouter's word for whose reasoning a detail holds (openrouter.ai/docs, read 2026-11)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -11,7 +11,7 @@ from msgspec import UNSET
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.collect import collect
 from headrace.dialects.openai_chat.streams import write_error_body
-from headrace.dialects.openai_responses.names import FORMAT, ITEM, annotations_from_chat, is_item, own
+from headrace.dialects.openai_responses.names import FORMAT, GAP, ITEM, PIECE, annotations_from_chat, is_item, own
 from headrace.dialects.openai_responses.responses import write_response
 from headrace.errors import Failure
 from headrace.types import (
@@ -36,22 +36,44 @@ _LEGACY: Final = 1_000_000
 """Added to the index of OpenAI's older function call, which has none of its own."""
 
 
+class _Reasoned(NamedTuple):
+    """Words for one kind of reasoning's parts: their type, their events, and the field of their place."""
+
+    type: str
+    part: str
+    text: str
+    place: str
+
+
+_REASONED: Final[Mapping[str, _Reasoned]] = {
+    "summary": _Reasoned("summary_text", "response.reasoning_summary_part", "response.reasoning_summary_text", "summary_index"),
+    "content": _Reasoned("reasoning_text", "response.content_part", "response.reasoning_text", "content_index"),
+}
+
+
 class _Open:
     """An item on its way out."""
 
-    __slots__ = ("at", "extra", "item", "parts")
+    __slots__ = ("at", "extra", "item", "parts", "piece")
 
     def __init__(self, at: int, item: dict[str, Json]) -> None:
         self.at = at
         self.item = item
         self.parts: dict[int, dict[str, Json]] = {}
-        """Parts of a message by their block."""
+        """Parts of a message by their block; of reasoning one by one."""
+        self.piece = (_REASONED["summary"], 0)
+        """What kind of reasoning its last part is, and its place."""
         self.extra: dict[str, Json] = {}
         """What the item says besides, in the end."""
 
     @property
     def where(self) -> dict[str, Json]:
         return {"item_id": self.item["id"], "output_index": self.at}
+
+    @property
+    def reasoned(self) -> dict[str, Json]:
+        words, place = self.piece
+        return {**self.where, words.place: place}
 
     def place(self, block: int) -> dict[str, Json]:
         return {**self.where, "content_index": list(self.parts).index(block)}
@@ -227,25 +249,42 @@ class Writer:
             yield from self._add(key, "rs", kept.get("id") or event.extra.get("id"), type="reasoning", summary=[])
         open_ = self._open[key]
         if event.text:
-            yield from self._summary(open_, event.text)
-        open_.extra |= kept
+            yield from self._reasoned(open_, event.text, kept.get(PIECE))
+        open_.extra |= {name: value for name, value in kept.items() if name != PIECE}
         if event.data and (kept or event.extra.get("format") == FORMAT):
             open_.extra["encrypted_content"] = event.data
 
-    def _summary(self, open_: _Open, text: str) -> Iterator[bytes]:
-        where = {**open_.where, "summary_index": 0}
-        if not open_.parts:
-            open_.parts[0] = {"type": "summary_text", "text": ""}
-            yield self._frame("response.reasoning_summary_part.added", **where, part=open_.parts[0])
-        open_.parts[0]["text"] = str(open_.parts[0]["text"]) + text
-        yield self._frame("response.reasoning_summary_text.delta", **where, delta=text)
+    def _reasoned(self, open_: _Open, text: str, piece: Json) -> Iterator[bytes]:
+        """More of the part that is being told, or the beginning of `piece`: each part is over before the next begins."""
+        match piece:
+            case (str(field), int(place)):
+                yield from self._close_piece(open_)
+                text = text.removeprefix(GAP) if open_.parts else text
+            case _:
+                field, place = "summary", 0
+        if piece or not open_.parts:
+            open_.parts[len(open_.parts)] = {"type": _REASONED[field].type, "text": ""}
+            open_.piece = _REASONED[field], place
+            yield self._frame(f"{_REASONED[field].part}.added", **open_.reasoned, part=self._piece(open_))
+        words, _ = open_.piece
+        self._piece(open_)["text"] += text
+        yield self._frame(f"{words.text}.delta", **open_.reasoned, delta=text)
+
+    @staticmethod
+    def _piece(open_: _Open) -> dict[str, Json]:
+        return open_.parts[len(open_.parts) - 1]
+
+    def _close_piece(self, open_: _Open) -> Iterator[bytes]:
+        if open_.parts:
+            words, _ = open_.piece
+            yield self._frame(f"{words.text}.done", **open_.reasoned, text=self._piece(open_)["text"])
+            yield self._frame(f"{words.part}.done", **open_.reasoned, part=self._piece(open_))
 
     def _close_reasoning(self, open_: _Open) -> Iterator[bytes]:
-        where = {**open_.where, "summary_index": 0}
-        for part in open_.parts.values():
-            yield self._frame("response.reasoning_summary_text.done", **where, text=part["text"])
-            yield self._frame("response.reasoning_summary_part.done", **where, part=part)
-        open_.finish({"summary": list(open_.parts.values())})
+        yield from self._close_piece(open_)
+        told = open_.parts.values()
+        content = [part for part in told if part["type"] == "reasoning_text"]
+        open_.finish({"summary": [part for part in told if part not in content], **({"content": content} if content else {})})
 
     # ---- calls ------------------------------------------------------------------------------------------------------------------
 

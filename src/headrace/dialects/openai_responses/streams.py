@@ -12,7 +12,7 @@ from headrace.dialects.base import Target
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.fields import OWN, items, obj
 from headrace.dialects.openai_responses.items import read_item
-from headrace.dialects.openai_responses.names import FORMAT, ITEM, own
+from headrace.dialects.openai_responses.names import FORMAT, GAP, ITEM, PIECE, own
 from headrace.dialects.openai_responses.responses import kept, read_finish, read_usage
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -51,8 +51,8 @@ class _Item:
     """Its number among thoughts, or among calls."""
     id: str = ""
     """Told with its first delta."""
-    part: int = -1
-    """The part of a reasoning summary that is being told."""
+    part: tuple[str, Json] | None = None
+    """The part of reasoning that is being told."""
     told: bool = False
     """Whether it was begun, for a call: whether its id and name were said."""
     done: bool = False
@@ -171,21 +171,24 @@ class Reader:
                 state.said[part] = state.said.get(part, "") + text
                 yield RefusalDelta(text=text)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                yield self._thought(state, event, text)
+                yield self._thought(state, kind, event, text)
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" if state.told:
                 state.said[0] = state.said.get(0, "") + text
                 custom = kind.startswith("response.custom")
                 yield ToolCallDelta(index=state.block, arguments=text, kind=cast("Any", "custom" if custom else "function"))
 
-    def _thought(self, state: _Item, event: Mapping[str, Json], text: str) -> ThinkingDelta:
-        """Parts of one item's reasoning are set apart by an empty line, as they are when read whole."""
-        part = event.get("summary_index", event.get("content_index")) or 0
+    def _thought(self, state: _Item, kind: str, event: Mapping[str, Json], text: str) -> ThinkingDelta:
+        """An empty line stands between the parts of reasoning, as when it is read whole; the first piece of each says its place."""
         self._begin_thought(state)
-        if part > state.part >= 0:
-            text = "\n\n" + text
-        state.part = max(part, state.part)
+        field = "summary" if kind.startswith("response.reasoning_summary") else "content"
+        place = (field, event.get("summary_index", event.get("content_index")) or 0)
+        extra: dict[str, Json] = _first({"id": state.id}, state, id=state.id, format=FORMAT)
+        if place != state.part:
+            text = text if state.part is None else GAP + text
+            extra = {**extra, OWN: {**own(extra), PIECE: place}}
+            state.part = place
         state.said[0] = state.said.get(0, "") + text
-        return ThinkingDelta(text=text, block=state.block, extra=_first({"id": state.id}, state, id=state.id, format=FORMAT))
+        return ThinkingDelta(text=text, block=state.block, extra=extra)
 
     def _begin_thought(self, state: _Item) -> None:
         if not state.told:
