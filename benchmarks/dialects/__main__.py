@@ -8,9 +8,9 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from time import process_time
-from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from headrace.dialects import SERVED, load
 from headrace.dialects.answers import event_in_common
 from headrace.dialects.base import Passable, Target
 from headrace.dialects.collect import collect
+from headrace.passing import Passed
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, TextDelta, ToolCallDelta, Usage, UsageReported
 from headrace.wire import Headers, HttpResponse
 
@@ -76,9 +77,9 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
     source, target = load(name), load(to)
 
     def begin() -> Callable[[bytes], bytes]:
-        frames = source.framing()
-        watched = name == to and isinstance(source, Passable)
-        reader: Any = source.watch_stream(TARGET) if watched else source.read_stream(ASKED, TARGET)
+        if name == to and isinstance(source, Passable):
+            return handed_on(name, source)
+        frames, reader = source.framing(), source.read_stream(ASKED, TARGET)
 
         def passed(data: bytes) -> bytes:
             for frame in frames.feed(data):
@@ -94,6 +95,17 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
         return passed if name == to else translated
 
     return begin
+
+
+def handed_on(name: str, source: Passable) -> Callable[[bytes], bytes]:
+    """As `Router.araw` does it, and the gateway."""
+    passed, ready = Passed(source.watch_stream(TARGET), name), deque[bytes]()
+
+    def through(data: bytes) -> bytes:
+        passed.feed(data, ready)
+        return ready.popleft() if ready else b""
+
+    return through
 
 
 # ---- over sockets: what a stream costs that is handed on, event by event ---------------------------------------------------------------

@@ -104,6 +104,10 @@ class Call(Struct, eq=False):
     """What stands in the path: the id of a file, a batch, …"""
     deployment: str = ""
     """The one that keeps what the call asks for; empty for any."""
+    raw: bool = False
+    """Whether its caller takes bytes in his own dialect in place of objects. A layer that needs objects asks for them."""
+    lasts: bool = False
+    """Whether its stream is continued elsewhere should it break off: then what it says is noted."""
 
     @property
     def max_output(self) -> int | None:
@@ -119,12 +123,13 @@ _MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens
 
 
 def continued(call: Call, said: str, mark: str = "") -> Call:
-    """A chat whose answer began with `said` already: what is left of it is asked for. mark: a field that the message needs."""
+    """A chat whose answer began with `said` already: what is left of it is asked for, in objects. mark: a field that the message needs."""
     message = {"role": "assistant", "content": said, **({mark: True} if mark else {})}
     prompt = [*call.prompt, message]
     encoded = msgspec.Raw(encode(prompt))
     left = {name: max(1, most - len(said) // 4) for name in _MOST if isinstance(most := call.body.get(name), int)}
-    return msgspec.structs.replace(call, prompt=prompt, encoded=encoded, body={**call.body, **left, "messages": encoded})
+    body = {**call.body, **left, "messages": encoded}
+    return msgspec.structs.replace(call, prompt=prompt, encoded=encoded, body=body, raw=False, lasts=False)
 
 
 _MOST: Final = ("max_tokens", "max_completion_tokens")

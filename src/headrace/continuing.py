@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
+from headrace.dialects.openai_stream import Said
 from headrace.errors import HeadraceError
 from headrace.models.prices import Beside
 from headrace.streams import C, Chunks
 
 GoOn: TypeAlias = Callable[[str, HeadraceError], Awaitable[Chunks[C] | None]]
 """(what was said so far, what broke it off) → the stream that goes on from there; None where nobody can."""
-
-_BESIDE_TEXT: Final = ("tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning", "thinking_blocks", "images")
-"""Deltas after which an answer cannot be continued from its text alone."""
-
-
-_PLAIN: Final = frozenset({"role", "content"})
-
-
-def _nothing_beside(said: dict[str, Any]) -> bool:
-    return not any(said.get(name) for name in _BESIDE_TEXT)
 
 
 class Continuing(Generic[C]):
@@ -30,18 +21,19 @@ class Continuing(Generic[C]):
     An answer that was plain text so far can be continued. Any other ends with its error, which carries what was received.
     """
 
-    __slots__ = ("_chunks", "_first", "_go_on", "_plain", "_said", "_seam", "_when_over", "ready")
+    __slots__ = ("_chunks", "_go_on", "_joins", "_said", "_seam", "ready")
 
     def __init__(self, chunks: Chunks[C], go_on: GoOn[C]) -> None:
+        """chunks: a stream that notes what it says."""
         self._chunks = chunks
         self._go_on = go_on
-        self._first: Any = None
-        self._said: list[str] = []
-        self._plain = True
+        self._said = chunks.said or Said()
+        self._joins = False
+        """Whether another stream goes on by now, whose chunks must become the first's."""
         self._seam = ""
         """White space that the caller has and the next stream may say again."""
-        self.ready: deque[C] = deque()
-        self._pass_on()
+        self.ready: deque[C] = chunks.ready
+        """One for all streams: whoever stands around this one may hold it."""
 
     # what a `Stream` asks of its chunks
 
@@ -68,13 +60,14 @@ class Continuing(Generic[C]):
         """Wait until a chunk is ready. False at the proper end."""
         while not self.ready:
             try:
-                more = self._chunks.ready or await self._chunks.fill()
+                more = await self._chunks.fill()
             except HeadraceError as error:
                 await self._continue(error)
                 continue
             if not more:
                 return False
-            self._pass_on()
+            if self._joins:
+                self._pass_on()
         return True
 
     # one stream after the other
@@ -83,29 +76,13 @@ class Continuing(Generic[C]):
         ready = self._chunks.ready
         while ready:
             chunk = ready.popleft()
-            if self._first is None:
-                self._first = chunk
-            elif self._chunks.hidden is not self._first._hidden_params and not self._joined(chunk):
-                continue
-            self._note(chunk)
-            self.ready.append(chunk)
-
-    def _note(self, chunk: Any) -> None:
-        for choice in chunk.__dict__.get("choices") or ():
-            fields = choice.__dict__
-            delta = fields.get("delta")
-            if delta is None:
-                continue
-            said = delta.__dict__
-            if text := said.get("content"):
-                self._said.append(text)
-            if fields.get("finish_reason") or fields.get("index") or not (said.keys() <= _PLAIN or _nothing_beside(said)):
-                self._plain = False
+            if self._joined(chunk):
+                self.ready.append(chunk)
 
     def _joined(self, chunk: Any) -> bool:
         """Make a later stream's chunk one of the first's. False for one that says nothing new."""
-        fields, first = chunk.__dict__, self._first.__dict__
-        fields |= {name: first[name] for name in ("id", "created", "model") if name in first}
+        fields = chunk.__dict__
+        fields |= self._said.first or {}
         says = bool(fields.get("usage"))
         for choice in fields.get("choices") or ():
             delta = choice.__dict__.get("delta")
@@ -114,6 +91,7 @@ class Continuing(Generic[C]):
                 self._unsaid(delta.__dict__)
                 says = says or any(value not in (None, "", []) for value in delta.__dict__.values())
             says = says or bool(choice.__dict__.get("finish_reason"))
+        self._said.note(chunk.model_dump())
         return says
 
     def _unsaid(self, said: dict[str, Any]) -> None:
@@ -127,9 +105,9 @@ class Continuing(Generic[C]):
         self._seam = self._seam[len(again) :] if again and len(again) == len(text) else ""
 
     async def _continue(self, error: HeadraceError) -> None:
-        said = "".join(self._said)
+        said = "".join(self._said.texts)
         other = None
-        if self._plain and said.strip():
+        if self._said.plain and said.strip():
             try:
                 other = await self._go_on(said.rstrip(), error)
             except HeadraceError as later:
@@ -138,5 +116,5 @@ class Continuing(Generic[C]):
             error.received = said
             raise error
         self._seam = said[len(said.rstrip()) :]
-        self._chunks = other
+        self._chunks, self._joins = other, True
         self._pass_on()

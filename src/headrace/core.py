@@ -14,7 +14,7 @@ from headrace.counted import COUNT, counted_here
 from headrace.destinations import Destination, destination
 from headrace.dialects.base import FrameReader, Target
 from headrace.dialects.mistral import in_one_text
-from headrace.dialects.openai_stream import ChunkReader, read_body
+from headrace.dialects.openai_stream import ChunkReader, Said, one_text_of, read_body
 from headrace.errors import (
     BadRequestError,
     HeadraceError,
@@ -31,7 +31,7 @@ from headrace.providers.quirks import apply
 from headrace.providers.rows import Provider
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.routing.events import log_left_out
-from headrace.streams import Chunks
+from headrace.streams import Chunks, Objects, Source
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
 if TYPE_CHECKING:
@@ -303,6 +303,8 @@ async def _fetch(
         body = _own_body(response, to) if translation is None else translation.read(response)
     hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
+    if call.raw and (translation is None or getattr(translation, "same", False)) and _marker(call.operation, to) is None:
+        return BinaryResponse(response.body, response.headers, hidden)
     answer = _wrapper(call.operation, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
@@ -354,14 +356,10 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         http = await ports.transport.open(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
-    chunks: Chunks[Any] = Chunks(
-        http,
-        _framing(to, translation),
-        ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream(),
-        _wrapper(call.operation, _chunk_class(call), to),
-        _hidden(to, http.headers, translation),
-        lambda error: explain(error, to, streaming=True),
-    )
+    hidden = _hidden(to, http.headers, translation)
+    said = Said() if call.lasts else None
+    source = _source(call, to, translation, hidden, said)
+    chunks: Chunks[Any] = Chunks(http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw)
     try:
         if not 200 <= http.status < 300:
             _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation, request.headers)
@@ -375,6 +373,23 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     return chunks
 
 
+def _source(
+    call: Call, to: Destination, translation: Translation | Served | Formed | None, hidden: Beside, said: Said | None
+) -> Source[Any]:
+    """What makes of the stream's bytes what the caller takes."""
+    made = _chunk_class(call)
+    reader: Any = ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream()
+    if said is not None:
+        reader.said = said
+    frames = _framing(to, translation)
+    if not call.raw:
+        return Objects(frames, reader, _wrapper(call.operation, made, to), hidden)
+    from headrace.passing import bytes_of  # late: gateways take bytes
+
+    events = not to.provider.framing and hidden["additional_headers"].get("content-type", "").startswith("text/event-stream")
+    return bytes_of(frames, reader, call.operation.dialect, _rewriter(call.operation, to), events=events)
+
+
 def _framing(to: Destination, translation: Translation | Served | Formed | None) -> FrameReader:
     inner = SseReader() if translation is None else translation.dialect.framing()
     if not to.provider.framing:
@@ -386,11 +401,22 @@ def _framing(to: Destination, translation: Translation | Served | Formed | None)
 
 def _wrapper(operation: Operation, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:
     """What makes an object of a body. Of one that a deployment keeps, the ids say so."""
+    mark = _marker(operation, to)
+    return made.wrap if mark is None else lambda body: made.wrap(mark(body))
+
+
+def _marker(operation: Operation, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """What makes the ids of an answer say where it is kept; None for one that is not, or only in one place."""
     if not (operation.stored and to.deployment):
-        return made.wrap
+        return None
     from headrace.served import marked  # late: with the calls whose answers are kept
 
-    return lambda body: made.wrap(marked(body, to.deployment))
+    return lambda body: marked(body, to.deployment)
+
+
+def _rewriter(operation: Operation, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """What cannot stay as the provider sent it, although its caller takes bytes: ids, and a text in parts."""
+    return one_text_of if operation.dialect == OPENAI else _marker(operation, to)
 
 
 def _chunk_class(call: Call) -> type[JsonObject]:

@@ -17,7 +17,8 @@ class FrameTooLarge(APIResponseValidationError):
     """A frame that is larger than its reader accepts."""
 
 
-def _too_large(limit: int) -> HeadraceError:
+def too_large(limit: int) -> HeadraceError:
+    """What a reader raises at a frame of more than `limit` bytes."""
     return FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
 
 
@@ -32,13 +33,14 @@ class SseReader:
 
     __slots__ = ("_after_cr", "_begun", "_framed", "_limit", "_parts", "_size", "left_over")
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
+    def __init__(self, limit: int = MAX_FRAME, *, framed: bool = False) -> None:
+        """framed: whether frames came before, which somebody else has read."""
         self._parts: list[bytes] = []
         """Bytes of the frame that is still open, line endings unified; no two neighbours hold an empty line between them."""
         self._size = 0
         self._limit = limit
         self._begun = False
-        self._framed = False
+        self._framed = framed
         self._after_cr = False
         self.left_over = False
         """After `close`: whether text stood behind the last empty line, which a whole stream rarely has and a cut one nearly always."""
@@ -67,7 +69,7 @@ class SseReader:
         if tail:
             self._hold(tail)
         if len(text) > self._limit and max(map(len, blocks), default=0) > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         frames: list[Frame] = []
         for block in blocks:
             if block[:6] == b"data: " and b"\n" not in block:  # what nearly every event looks like
@@ -96,7 +98,7 @@ class SseReader:
         self._parts.append(data)
         self._size += len(data)
         if self._size > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
 
     def _first(self, data: bytes) -> bytes:
         """The stream's beginning without its byte-order mark; nothing while it may still be one."""
@@ -158,7 +160,7 @@ class JsonLinesReader:
         self._size = 0
         self._hold(lines.pop())
         if max(map(len, lines)) > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         return [Frame(stripped) for line in lines if (stripped := line.strip())]
 
     def close(self) -> list[Frame]:
@@ -173,7 +175,7 @@ class JsonLinesReader:
         self._parts.append(data)
         self._size += len(data)
         if self._size > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
 
 
 _PRELUDE: Final = struct.Struct(">III")
@@ -218,7 +220,7 @@ class EventStreamReader:
         if crc != zlib.crc32(buffer[:8]) or total < 16 + headers:
             raise _broken("its prelude's checksum is wrong")
         if total > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         if len(buffer) < total:
             return None
         message = bytes(buffer[:total])

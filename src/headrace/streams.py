@@ -9,13 +9,17 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from headrace.bridge import complete
 from headrace.dialects.base import FrameReader
+from headrace.dialects.openai_stream import Said
 from headrace.errors import HeadraceError
 from headrace.models.prices import Beside
 from headrace.objects import JsonObject
 from headrace.ports import HttpStream
 from headrace.wire import Frame, TransportError
 
-C = TypeVar("C", bound=JsonObject)
+C = TypeVar("C")
+"""What a caller takes piece by piece: an object, or bytes."""
+M = TypeVar("M")
+J = TypeVar("J", bound=JsonObject)
 
 
 class ChunkReader(Protocol):
@@ -29,35 +33,94 @@ class ChunkReader(Protocol):
         ...
 
 
+class Source(Protocol[M]):
+    """Makes of a stream's bytes what its caller takes: objects, or bytes again."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+    @property
+    def count(self) -> int:
+        """Pieces so far: about one token each."""
+        ...
+
+    def feed(self, data: bytes, ready: deque[M]) -> None:
+        """Puts into `ready` what has become whole. Raises HeadraceError, what came before it in `ready`."""
+        ...
+
+    def close(self, ready: deque[M]) -> None:
+        """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
+        ...
+
+
+class Objects(Generic[J]):
+    """Chunks as objects."""
+
+    __slots__ = ("_frames", "_hidden", "_reader", "_wrap", "count")
+
+    def __init__(self, frames: FrameReader, reader: ChunkReader, wrap: Callable[[dict[str, Any]], J], hidden: Beside) -> None:
+        self._frames = frames
+        self._reader = reader
+        self._wrap = wrap
+        self._hidden = hidden
+        self.count = 0
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._reader.usage
+
+    def feed(self, data: bytes, ready: deque[J]) -> None:
+        chunks = self._reader.chunks
+        for frame in self._frames.feed(data):
+            self._wrapped(chunks(frame), ready)
+
+    def close(self, ready: deque[J]) -> None:
+        for frame in self._frames.close():
+            self._wrapped(self._reader.chunks(frame, last=True), ready)
+        self._wrapped(self._reader.rest(), ready)
+
+    def _wrapped(self, chunks: Sequence[dict[str, Any]], ready: deque[J]) -> None:
+        for fields in chunks:
+            chunk = self._wrap(fields)
+            chunk._hidden_params = self._hidden
+            self.count += 1
+            ready.append(chunk)
+
+
 class Chunks(Generic[C]):
-    """The part of a stream that awaits: reads bytes, hands out chunks, reports its end exactly once.
+    """The part of a stream that awaits: reads bytes, hands out what is made of them, reports its end exactly once.
 
     on_end(stream, error): called when the stream ended properly (None), failed, or was given up (GeneratorExit).
     """
 
-    __slots__ = ("_ended", "_error", "_frames", "_http", "_on_end", "_reader", "_wrap", "count", "explain", "hidden", "ready")
+    __slots__ = ("_ended", "_error", "_http", "_on_end", "_source", "explain", "hidden", "raw", "ready", "said")
 
     def __init__(
         self,
         http: HttpStream,
-        frames: FrameReader,
-        reader: ChunkReader,
-        wrap: Callable[[dict[str, Any]], C],
+        source: Source[C],
         hidden: Beside,
         explain: Callable[[TransportError], HeadraceError],
+        said: Said | None = None,
+        *,
+        raw: bool = False,
     ) -> None:
         self._http = http
-        self._frames = frames
-        self._reader = reader
-        self._wrap = wrap
+        self._source = source
+        self.said = said
+        """What a chat has said so far, where that is noted."""
+        self.raw = raw
+        """Whether its pieces are bytes."""
         self.hidden = hidden
         self.explain = explain
         self.ready: deque[C] = deque()
-        self.count = 0
-        """Chunks handed to the queue so far: about one token each."""
         self._ended = False
         self._error: HeadraceError | None = None
         self._on_end: Callable[[Chunks[C], BaseException | None], None] | None = None
+
+    @property
+    def count(self) -> int:
+        """Pieces handed out or ready to be: about one token each."""
+        return self._source.count
 
     @property
     def over(self) -> bool:
@@ -66,7 +129,7 @@ class Chunks(Generic[C]):
     @property
     def usage(self) -> dict[str, Any] | None:
         """The usage the provider reported last; None until it did."""
-        return self._reader.usage
+        return self._source.usage
 
     def when_over(self, callback: Callable[[Chunks[C], BaseException | None], None]) -> None:
         """Call back when the stream is over, at once if it is already."""
@@ -89,10 +152,9 @@ class Chunks(Generic[C]):
         try:
             data = await self._http.read()
             if data:
-                self._take(self._frames.feed(data))
+                self._source.feed(data, self.ready)
                 return
-            self._take(self._frames.close(), last=True)
-            self._hand_out(self._reader.rest())
+            self._source.close(self.ready)
             self._end(None)
         except TransportError as error:
             self._fail(self.explain(error), error)
@@ -101,18 +163,6 @@ class Chunks(Generic[C]):
         except BaseException as error:  # a cancelled read leaves the response half-read: the connection must go
             self._end(error)
             raise
-
-    def _take(self, frames: list[Frame], *, last: bool = False) -> None:
-        chunks = self._reader.chunks
-        for frame in frames:
-            self._hand_out(chunks(frame, last=last))
-
-    def _hand_out(self, chunks: Sequence[dict[str, Any]]) -> None:
-        for fields in chunks:
-            chunk = self._wrap(fields)
-            chunk._hidden_params = self.hidden
-            self.count += 1
-            self.ready.append(chunk)
 
     def _fail(self, error: HeadraceError, cause: BaseException | None) -> None:
         error.__cause__ = cause

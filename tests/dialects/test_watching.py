@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from headrace.dialects import load
 from headrace.dialects.base import Passable, StreamWatcher, Target
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
+from headrace.passing import Passed
 from headrace.types import ChatRequest, Finished, Started, TextDelta, ToolCallDelta, Usage, UsageReported
 from headrace.wire import Frame
 
@@ -61,6 +63,78 @@ def test_a_stream_cut_anywhere_ends_for_the_watcher_as_for_the_reader(name: str,
     data = written(name)
     data = data[: round(len(data) * share)]
     assert watched(name, data) == read(name, data)
+
+
+ENDINGS = {"lf": b"\n", "crlf": b"\r\n"}
+
+
+@given(
+    name=st.sampled_from((*WATCHED, "openai_chat")),
+    share=st.floats(0, 1),
+    sizes=st.lists(st.integers(1, 300)),
+    ending=st.sampled_from(list(ENDINGS)),
+)
+def test_a_stream_handed_on_in_bytes_is_the_same_however_it_arrives_and_wherever_it_is_cut(
+    name: str, share: float, sizes: list[int], ending: str
+) -> None:
+    data = b"\xef\xbb\xbf: hello\n\n" + written(name).replace(b"\r\n", b"\n")
+    data = data.replace(b"\n", ENDINGS[ending])
+    data = data[: round(len(data) * share)]
+    pieces, kind, usage = passed(name, data, sizes)
+    assert (kind, usage) == read(name, data)
+    assert data.startswith(b"".join(pieces)) or (kind is None and not data.endswith(ENDINGS[ending] * 2))
+    assert all(piece.endswith((b"\n\n", b"\r\n\r\n")) for piece in pieces)
+    assert kind is not None or b"".join(pieces)[: len(data)] == data or not data.endswith(ENDINGS[ending] * 2)
+
+
+def passed(name: str, data: bytes, sizes: list[int]) -> tuple[list[bytes], Kind | None, Any]:
+    """The pieces that go out, of bytes that come in so."""
+    watcher, pieces = watcher_of(name), deque[bytes]()
+    handed_on = Passed(watcher, name)
+    try:
+        for size in [*sizes, len(data)]:
+            if data[:size]:
+                handed_on.feed(data[:size], pieces)
+            data = data[size:]
+        handed_on.close(pieces)
+    except HeadraceError as error:
+        return list(pieces), error.failure.kind, handed_on.usage
+    return list(pieces), None, handed_on.usage
+
+
+@pytest.mark.parametrize("name", [*WATCHED, "openai_chat"])
+def test_a_glance_tells_pieces_of_an_answer_from_what_must_be_looked_at(name: str) -> None:
+    """Nearly every event is a piece; broken ones, errors, ends and counts are not."""
+    writer, watcher = load(name).write_stream(ASKED), watcher_of(name)
+    many = [Started(id="id_1", model="model", created=1), *[TextDelta(text=f'{n} "error" "usage"') for n in range(50)]]
+    frames = load(name).framing().feed(b"".join([writer.feed(event) for event in many]))
+    glanced = 0
+    for frame in frames:
+        if watcher.glance(frame.data):
+            glanced += 1
+        else:
+            watcher.feed(frame)
+    assert glanced >= 49
+    for data in (b"", b"{", b"[DONE]", b'{"error": {"message": "no"}}', b'{"type": "error"}', *_telling(name)):
+        assert not watcher.glance(data), data
+
+
+def test_what_gemini_counts_in_the_middle_counts_at_the_end() -> None:
+    pieces = [{"candidates": [{"index": 0, "content": {"parts": [{"text": text}]}}]} for text in "abc"]
+    counted = {**pieces[1], "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}
+    end = {"candidates": [{"index": 0, "finishReason": "STOP"}]}
+    data = b"".join(b"data: " + json.dumps(piece).encode() + b"\n\n" for piece in (pieces[0], counted, pieces[2], end))
+    _, kind, usage = passed("gemini", data, [])
+    assert kind is None
+    assert usage is not None
+    assert usage["prompt_tokens"] == 3
+
+
+def _telling(name: str) -> list[bytes]:
+    """The events in which a stream ends or counts, as its writer writes them."""
+    data = written(name)
+    words = (b'finish_reason":"', b"response.completed", b"message_delta", b"message_stop", b"finishReason")
+    return [frame.data for frame in load(name).framing().feed(data) if any(word in frame.data for word in words)]
 
 
 def watched(name: str, data: bytes) -> tuple[Kind | None, Any]:

@@ -70,6 +70,10 @@ class StreamWatcher(Protocol):
         """The event as it came; None for what holds none. Raises HeadraceError as the reader does."""
         ...
 
+    def glance(self, data: bytes) -> bool:
+        """Whether an event is a sound one that says a piece of the answer and nothing else. It was seen then; any other is to be fed."""
+        ...
+
     def close(self) -> None:
         """Raises TruncatedStream when the stream had not said that it was done."""
         ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from headrace.dialects.mistral import in_one_text
 from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, TruncatedStream, error_of
@@ -55,6 +56,13 @@ def _inside(body: Any, **where: Any) -> Failure:
     return read_error_inside(body, **where)
 
 
+def one_text_of(chunk: dict[str, Any]) -> dict[str, Any]:
+    """A chunk with its texts where clients expect them; the same object where they are."""
+    choices = chunk.get("choices")
+    in_parts = any(type((choice.get("delta") or {}).get("content")) is list for choice in choices or ())
+    return in_one_text(dict(chunk), "delta") if in_parts else chunk
+
+
 def _as_deltas(chunk: dict[str, Any]) -> None:
     """A whole answer, from a server that did not stream it, as the one chunk of a stream."""
     if chunk.get("object") != "chat.completion":
@@ -66,10 +74,90 @@ def _as_deltas(chunk: dict[str, Any]) -> None:
             call.setdefault("index", index)
 
 
+BESIDE_TEXT: Final = ("tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning", "thinking_blocks", "images")
+"""Deltas after which an answer cannot be continued from its text alone."""
+
+_PLAIN: Final = frozenset({"role", "content"})
+
+
+class Said:
+    """What a streamed chat with one choice has said: enough for somebody else to go on from there."""
+
+    __slots__ = ("first", "plain", "texts")
+
+    def __init__(self) -> None:
+        self.first: dict[str, Any] | None = None
+        """Id, time and model of its first chunk."""
+        self.texts: list[str] = []
+        self.plain = True
+        """Whether it was text and nothing else, and has not ended."""
+
+    def note(self, chunk: Mapping[str, Any]) -> None:
+        """A chunk, before anybody makes objects of it."""
+        if self.first is None:
+            self.first = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta")
+            if type(delta) is not dict:
+                continue
+            if type(text := delta.get("content")) is str and text:
+                self.texts.append(text)
+            beside = not delta.keys() <= _PLAIN and any(delta.get(name) for name in BESIDE_TEXT)
+            if beside or choice.get("finish_reason") or choice.get("index"):
+                self.plain = False
+
+
+class _Delta(Struct, gc=False):
+    content: str | None = None
+
+
+class _Choice(Struct, gc=False):
+    delta: _Delta | None = None
+    index: int = 0
+    finish_reason: None = None
+
+
+class _Glimpse(Struct, gc=False):
+    """A chunk that says a piece of the answer. What is None here is looked at more closely where it is there."""
+
+    choices: list[_Choice]
+    usage: dict[str, Any] | None = None
+    error: None = None
+
+
+class _Text(_Delta, gc=False):
+    """`BESIDE_TEXT`, none of which may be there."""
+
+    tool_calls: None = None
+    function_call: None = None
+    refusal: None = None
+    audio: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    thinking_blocks: None = None
+    images: None = None
+
+
+class _TextChoice(_Choice, gc=False):
+    delta: _Text | None = None
+
+
+class _TextGlimpse(Struct, gc=False):
+    """A chunk that says a piece of text."""
+
+    choices: list[_TextChoice]
+    usage: dict[str, Any] | None = None
+    error: None = None
+
+
+_glimpse: Final[Callable[[bytes], _Glimpse]] = msgspec.json.Decoder(_Glimpse).decode
+_glimpse_of_text: Final[Callable[[bytes], _TextGlimpse]] = msgspec.json.Decoder(_TextGlimpse).decode
+
+
 class ChunkReader:
     """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
 
-    __slots__ = ("_finished", "_in_parts", "_model", "_provider", "_seen", "done", "usage")
+    __slots__ = ("_finished", "_in_parts", "_model", "_provider", "_seen", "done", "said", "usage")
 
     def __init__(self, *, provider: str, model: str) -> None:
         self._provider = provider
@@ -81,6 +169,8 @@ class ChunkReader:
         """Whether `[DONE]` came."""
         self.usage: dict[str, Any] | None = None
         """The last usage seen, wherever the provider puts it: those who send it often send it cumulative."""
+        self.said: Said | None = None
+        """Notes what the stream says, where somebody has asked for that."""
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
         """The chunk; None for `[DONE]` and for what holds nothing.
@@ -112,9 +202,26 @@ class ChunkReader:
             if last:
                 _as_deltas(chunk)
             self._note(chunk)
+            if self.said is not None:
+                self.said.note(chunk)
         except (AttributeError, TypeError):
             raise self._broken(frame) from None
         return chunk
+
+    def glance(self, data: bytes) -> bool:
+        """Whether a chunk is a sound one that says a piece of the answer and nothing else: as good as fed then, at a third of the cost."""
+        said = self.said
+        try:
+            chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
+        except (msgspec.DecodeError, RecursionError):
+            return False  # `feed` says what is wrong, if anything is
+        if len(chunk.choices) != 1 or (choice := chunk.choices[0]).index not in self._seen:
+            return False
+        if chunk.usage:
+            self.usage = chunk.usage
+        if said is not None and (delta := choice.delta) is not None and delta.content:
+            said.texts.append(delta.content)
+        return True
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         """`feed`, as many as there are, with texts where clients expect them."""

@@ -16,7 +16,7 @@ from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import ChunkMaker
-from headrace.dialects.openai_stream import read_body
+from headrace.dialects.openai_stream import Said, read_body
 from headrace.errors import BadRequestError, UnsupportedParamsError
 from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, Text, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
@@ -183,7 +183,7 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_citing", "_maker", "_operation", "_reader", "usage")
+    __slots__ = ("_citing", "_maker", "_operation", "_reader", "said", "usage")
 
     def __init__(self, reader: StreamReader, request: ChatRequest, operation: str) -> None:
         self._reader = reader
@@ -191,6 +191,8 @@ class TranslatedChunks:
         self._citing = Citing(CHAT)
         self._operation = operation
         self.usage: dict[str, Any] | None = None
+        self.said: Said | None = None
+        """Notes what the stream says, where somebody has asked for that."""
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         return self._made(self._reader.feed(frame, last=last))
@@ -206,6 +208,8 @@ class TranslatedChunks:
             for told in self._citing.feed(event):
                 chunk = self._maker.feed(told)
                 if chunk is not None:
+                    if self.said is not None:
+                        self.said.note(chunk)
                     made.append(as_text(chunk) if self._operation == "completions" else chunk)
         return made
 

@@ -18,7 +18,8 @@ _decode: Final = msgspec.json.Decoder().decode
 class Watcher:
     """Events as they came. It agrees with the dialect's reader on errors, end and usage, and builds nothing of the hub.
 
-    A dialect says in `_look` what an event tells, in `_complete` whether the end may come.
+    A dialect says in `_look` what an event tells, in `_glance` whether that is worth a look, in `_complete` whether the end may come.
+    What `_glance` decodes has only the fields that it needs: the others are checked to be JSON and passed over.
     """
 
     __slots__ = ("_done", "_target", "usage")
@@ -56,6 +57,13 @@ class Watcher:
                 raise self._bad(frame) from None
         return event
 
+    def glance(self, data: bytes) -> bool:
+        """Whether an event is a sound one that says a piece of the answer and nothing else: as good as fed then, at a third of the cost."""
+        try:
+            return self._glance(data)
+        except (msgspec.DecodeError, RecursionError):
+            return False  # `feed` says what is wrong, if anything is
+
     def close(self) -> None:
         """The bytes have ended. Raises TruncatedStream unless the stream had said so."""
         if not self._done and not self._complete():
@@ -71,6 +79,9 @@ class Watcher:
         """`close`; nothing is held back."""
         self.close()
         return ()
+
+    def _glance(self, data: bytes) -> bool:
+        raise NotImplementedError
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         raise NotImplementedError

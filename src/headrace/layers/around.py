@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
 from headrace.calls import Call
 from headrace.models.prices import Beside
 from headrace.ports import Ports
@@ -50,6 +52,12 @@ def around(handler: Handler, *, routed: bool = False) -> Handler:
 
 def _through(layer: Layer, handler: Handler, routed: bool, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:
     return layer(ports, call, handler, routed)
+
+
+def in_objects(call: Call) -> Call:
+    """The call as a layer makes it that looks at its answer: objects, also where its caller takes bytes. They are written as bytes
+    behind all layers."""
+    return msgspec.structs.replace(call, raw=False) if call.raw else call
 
 
 OnOver: TypeAlias = Callable[[list[Any], BaseException | None], None]

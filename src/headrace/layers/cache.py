@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import Call, shape
 from headrace.errors import BadRequestError
-from headrace.layers.around import Handler
+from headrace.layers.around import Handler, in_objects
 from headrace.layers.entries import Recorded, pack, unpack
 from headrace.layers.keys import REPEATABLE, call_key
 from headrace.ports import Ports
@@ -106,7 +106,7 @@ class ResponseCache:
             return await handler(ports, call)
         if control.reads and (kept := await self._find(ports, call, key, control)) is not None:
             return kept
-        answer = await handler(ports, call)
+        answer = await handler(ports, in_objects(call))
         return await self._kept(ports, call, key, control, answer) if control.writes else answer
 
     def _key(self, call: Call, name: str, control: Control) -> str | None:

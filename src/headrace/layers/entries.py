@@ -12,7 +12,7 @@ from msgspec import Struct
 from headrace.calls import Operation, encode
 from headrace.models.prices import Beside
 from headrace.objects import JsonObject
-from headrace.streams import C
+from headrace.streams import J
 
 _TOLD: Final = ("custom_llm_provider", "model", "model_id", "model_group")
 """What is still true of an answer when it is given again."""
@@ -60,16 +60,16 @@ def unpack(packed: bytes, operation: Operation, *, stream: bool, key: str) -> An
     return answer
 
 
-class Replayed(Generic[C]):
+class Replayed(Generic[J]):
     """A kept stream's chunks, handed out one by one as they were."""
 
     __slots__ = ("_rest", "_wrap", "count", "hidden", "ready")
 
-    def __init__(self, chunks: Sequence[msgspec.Raw], wrap: Callable[[dict[str, Any]], C], hidden: Beside) -> None:
+    def __init__(self, chunks: Sequence[msgspec.Raw], wrap: Callable[[dict[str, Any]], J], hidden: Beside) -> None:
         self._rest = deque(chunks)
         self._wrap = wrap
         self.hidden = hidden
-        self.ready: deque[C] = deque()
+        self.ready: deque[J] = deque()
         self.count = 0
 
     @property
@@ -94,7 +94,7 @@ class Replayed(Generic[C]):
         self.ready.clear()
 
 
-class Recorded(Generic[C]):
+class Recorded(Generic[J]):
     """A stream on its way to the caller, kept once it has come to its proper end; a cut or abandoned one is not."""
 
     __slots__ = ("_chunks", "_keep", "_kept", "_left", "ready")
@@ -105,7 +105,7 @@ class Recorded(Generic[C]):
         self._keep: Callable[[bytes], Awaitable[None]] | None = keep
         self._kept: list[msgspec.Raw] = []
         self._left = largest
-        self.ready: deque[C] = deque()
+        self.ready: deque[J] = deque()
 
     @property
     def hidden(self) -> Beside:
@@ -134,7 +134,7 @@ class Recorded(Generic[C]):
             await keep(pack_chunks(self._kept, self.hidden))
         return False
 
-    def _pass_on(self, chunk: C) -> None:
+    def _pass_on(self, chunk: J) -> None:
         if self._keep is not None:
             written = encode(chunk.model_dump())  # now: what the caller does with the chunk is his own
             self._left -= len(written)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from headrace.calls import Call
 from headrace.errors import BadRequestError
-from headrace.layers.around import Handler
+from headrace.layers.around import Handler, in_objects
 from headrace.layers.keys import call_key, digest
 from headrace.models.prices import Beside
 from headrace.ports import Ports, Waiter
@@ -46,7 +46,7 @@ class SingleFlight:
         if key is None:
             return await handler(ports, call)
         while True:
-            flight, leads = await self._fly_along(key, handler, ports, call)
+            flight, leads = await self._fly_along(key, handler, ports, in_objects(call))
             if flight.error is not None:
                 raise flight.error if leads else _again(flight.error)
             if flight.answer is not None:

@@ -21,6 +21,7 @@ from headrace.errors import POLICY, BadRequestError, Failure, HeadraceError, Kin
 from headrace.layers.around import Handler, RouterLayer, around
 from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Used
 from headrace.limits.store import Store
+from headrace.objects import BinaryResponse
 from headrace.options import CloudOptions
 from headrace.ports import Ports, Worlds
 from headrace.routing.asking import Asking
@@ -77,6 +78,27 @@ class Engine:
         answer = await around(self._answer, routed=True)(self._worlds.suspending(), call)
         return AsyncStream(answer) if stream else answer
 
+    async def in_bytes(
+        self,
+        operation: Operation,
+        model: str,
+        prompt: Any,
+        stream: bool,
+        options: Mapping[str, Any],
+        place: Mapping[str, str],
+        deployment: str,
+    ) -> AsyncStream[bytes] | BinaryResponse:
+        """The same for whoever takes bytes. Layers may have made objects of them on the way."""
+        from headrace.passing import Spelled, in_bytes  # late: gateways alone take bytes
+
+        call = prepare(operation, model, prompt, stream, options, place)
+        call.deployment, call.raw = deployment, True
+        answer: Any = await around(self._answer, routed=True)(self._worlds.suspending(), call)
+        if not stream:
+            return in_bytes(answer)
+        pieces: Any = answer if getattr(answer, "raw", False) else Spelled(answer, operation.dialect)
+        return AsyncStream(pieces)
+
     def blocking(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
@@ -110,10 +132,11 @@ class Engine:
         trail = Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
         if self._budget is not None:
             self._budget.called()
+        call.lasts = call.stream and self._lasts(call)
         while True:
             answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
-                return self._lasting(ports, call, answer, trail) if call.stream else answer
+                return self._lasting(ports, call, answer, trail) if call.lasts else answer
             group = trail.fall_back(plan)
 
     def _keeper(self, call: Call) -> str:
@@ -128,10 +151,11 @@ class Engine:
         total = call.control.get("total_timeout")
         return math.inf if total is None else ports.clock.now() + seconds("total_timeout", total)
 
+    def _lasts(self, call: Call) -> bool:
+        """Whether a stream is continued elsewhere when it breaks off."""
+        return self._settings.continues and call.operation is CHAT and (call.body.get("n") or 1) == 1
+
     def _lasting(self, ports: Ports, call: Call, chunks: Chunks[Any], trail: Trail) -> Any:
-        """A stream that is continued elsewhere when it breaks off, if that makes sense for the call."""
-        if not self._settings.continues or call.operation is not CHAT or (call.body.get("n") or 1) != 1:
-            return chunks
         return Continuing(chunks, lambda said, error: self._go_on(ports, call, said, error, trail))
 
     async def _go_on(self, ports: Ports, call: Call, said: str, error: HeadraceError, trail: Trail) -> Chunks[Any] | None:

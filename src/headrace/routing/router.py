@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
     from headrace.limits import Availability
     from headrace.limits.store import Store
+    from headrace.objects import BinaryResponse
     from headrace.ports import Worlds
     from headrace.routing.options import RouterOptions
     from headrace.routing.plan import Deployment
     from headrace.routing.scopes import ScopeLimits
+    from headrace.streams import AsyncStream
 
 
 class Router(Face, Speaking):
@@ -75,6 +77,30 @@ class Router(Face, Speaking):
         deployment: the id of the only one that can answer, for what a provider keeps; empty for any.
         """
         return await self._engine.suspending(operation, model, prompt, stream, options, place, deployment)
+
+    async def araw(
+        self,
+        operation: Operation,
+        model: str,
+        prompt: Any,
+        *,
+        stream: bool,
+        options: Mapping[str, Any],
+        place: Mapping[str, str] = EMPTY,
+        deployment: str = "",
+    ) -> AsyncStream[bytes] | BinaryResponse:
+        """`acall`, answered in bytes of the operation's own dialect, for whoever only hands them on.
+
+        Where the provider speaks that dialect they are the provider's own, byte for byte, whatever stands in them; else they are written
+        anew. Whole: a `BinaryResponse`, the body in `content`. Streamed: pieces that each hold whole server-sent events, the proper end
+        (`[DONE]`) among them. What is said of the call is said as ever: `_hidden_params` with deployment, headers and cost, `usage` once
+        the stream has told it. Raises HeadraceError as ever, in mid-stream too, for an error inside it and for one that was cut
+        (TruncatedStream): all events before it are handed out by then, and no part of one.
+
+        Not the provider's bytes: ids of responses that a deployment keeps, a text in parts (Mistral), the rest of a chat that another
+        deployment continued, and everything where a layer (a cache, a callback) has to have objects.
+        """
+        return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment)
 
     def offering(self, operation: Operation, model: str | None = None) -> list[str]:
         """Ids of deployments whose provider is known to offer an operation, of one group or of all, each account once."""

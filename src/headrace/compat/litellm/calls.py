@@ -16,7 +16,7 @@ from headrace.compat.litellm.settings import applied
 from headrace.compat.litellm.spending import within_budget
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import HeadraceError
-from headrace.layers.around import Handler, Watched
+from headrace.layers.around import Handler, Watched, in_objects
 from headrace.ports import Ports
 from headrace.rebuild import stream_chunk_builder
 
@@ -37,7 +37,7 @@ async def _told(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any
     record = callbacks.Record(call, ports.blocking)
     record.begin()
     try:
-        answer = await _answered(ports, call, handler, routed)
+        answer = await _answered(ports, in_objects(call), handler, routed)
     except Exception as error:
         record.failed(error)
         raise
@@ -65,8 +65,10 @@ def _last_response(chunks: list[Any]) -> Any:
 async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
     """By the cache, else by the model, else by the models named behind it."""
     key = caching.key_of(call)
-    if key is not None and (kept := caching.find(key, call)) is not None:
-        return kept
+    if key is not None:
+        if (kept := caching.find(key, call)) is not None:
+            return kept
+        call = in_objects(call)
     answer = await _asked(ports, call, handler, routed)
     if call.operation is CHAT and not call.stream:
         checked(call, answer)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.base import Target
@@ -10,6 +14,15 @@ from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
+
+_PIECES: Final = frozenset({"content_block_delta", "content_block_start", "content_block_stop", "ping"})
+
+
+class _Glimpse(Struct, gc=False):
+    type: str
+
+
+_glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
 class Watcher(Watching):
@@ -21,11 +34,12 @@ class Watcher(Watching):
         super().__init__(target)
         self._counts: dict[str, Json] = {}
 
+    def _glance(self, data: bytes) -> bool:
+        return _glimpse(data).type in _PIECES
+
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type", "error" if "error" in event else frame.event)
         match kind:
-            case "content_block_delta":
-                pass  # what nearly every event is
             case "message_start":
                 self._counts = count(self._counts, event["message"].get("usage"))
             case "message_delta":

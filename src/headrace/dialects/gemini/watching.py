@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
 
 from headrace.dialects.base import Target
 from headrace.dialects.gemini.names import camel
@@ -12,6 +15,26 @@ from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
+
+
+class _Candidate(Struct, gc=False):
+    index: int = 0
+    reason: Json = field(default=None, name="finishReason")
+    also: None = field(default=None, name="finish_reason")
+
+
+class _Glimpse(Struct, gc=False):
+    """What is None here is looked at more closely where it is there."""
+
+    candidates: list[_Candidate]
+    usage: dict[str, Any] | None = field(default=None, name="usageMetadata")
+    usage_also: None = field(default=None, name="usage_metadata")
+    feedback: None = field(default=None, name="promptFeedback")
+    feedback_also: None = field(default=None, name="prompt_feedback")
+    error: None = None
+
+
+_glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
 class Watcher(Watching):
@@ -25,6 +48,14 @@ class Watcher(Watching):
         self._ended: dict[int, bool] = {}
         """The candidates that began, and whether they have ended."""
         self._blocked = False
+
+    def _glance(self, data: bytes) -> bool:
+        chunk = _glimpse(data)
+        if len(chunk.candidates) != 1 or (candidate := chunk.candidates[0]).reason is not None or candidate.index not in self._ended:
+            return False
+        if chunk.usage is not None:
+            self._counts |= chunk.usage
+        return True
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         if event.get("error"):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from headrace.dialects.fields import obj
 from headrace.dialects.openai_chat.responses import write_usage
@@ -12,11 +16,25 @@ from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
 
+_TELLING: Final = ENDS | {"response.failed"}
+
+
+class _Glimpse(Struct, gc=False):
+    type: str
+    response: None = None
+
+
+_glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
+
 
 class Watcher(Watching):
     """One response, complete when an event says so and holds all of it."""
 
     __slots__ = ()
+
+    def _glance(self, data: bytes) -> bool:
+        kind = _glimpse(data).type
+        return kind[:9] == "response." and kind not in _TELLING
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type") or frame.event

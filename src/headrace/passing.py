@@ -1,0 +1,256 @@
+"""Answers as bytes in the caller's own dialect (`raw=True`): as they came where the provider speaks it too, else written anew.
+
+A stream that is handed on is looked at in passing: what goes wrong inside it, whether it was cut, what it used. Its pieces are whole
+events, so that what has to be said instead can always follow; an event of which a part has come is held back until it is whole.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from headrace.dialects.base import FrameReader, StreamWatcher
+from headrace.framing import MAX_FRAME, SseReader, too_large
+from headrace.models.prices import Beside
+from headrace.objects import BinaryResponse, JsonObject
+from headrace.streams import ChunkReader
+
+Rewrite: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""An event as its caller may have it: the same object where nothing is to be changed."""
+
+
+# ---- objects as bytes --------------------------------------------------------------------------------------------------------------
+
+
+def _fields(value: Any) -> Any:
+    if isinstance(value, JsonObject):
+        return value.__dict__
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+encode: Final = msgspec.json.Encoder(enc_hook=_fields).encode
+"""An answer as JSON, the provider's nulls included."""
+
+
+def _bare(event: Any) -> bytes:
+    return b"data: " + encode(event) + b"\n\n"
+
+
+def _named(event: Any) -> bytes:
+    return b"event: " + str(event.get("type")).encode() + b"\ndata: " + encode(event) + b"\n\n"
+
+
+_EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {"openai_responses": _named, "anthropic_messages": _named}
+"""Dialects whose events have names."""
+
+ENDS: Final[Mapping[str, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
+"""What closes a dialect's stream, where anything does."""
+
+
+def event_writer(dialect: str) -> Callable[[Any], bytes]:
+    """What writes an event of a dialect's streams, an object or its fields."""
+    return _EVENTS.get(dialect, _bare)
+
+
+def in_bytes(answer: JsonObject | BinaryResponse) -> BinaryResponse:
+    """A whole answer as its body."""
+    if isinstance(answer, BinaryResponse):
+        return answer
+    hidden = answer._hidden_params
+    return BinaryResponse(encode(answer), hidden.get("additional_headers", {}), hidden)
+
+
+class Spelled:
+    """A stream's chunks on their way to a caller who takes bytes, whether somebody made objects of them or not."""
+
+    __slots__ = ("_chunks", "_closing", "_owes_end", "_write", "ready")
+
+    def __init__(self, chunks: Any, dialect: str) -> None:
+        self._chunks = chunks
+        self._write = event_writer(dialect)
+        self._closing = ENDS.get(dialect, b"")
+        self._owes_end = False
+        self.ready: deque[bytes] = deque()
+
+    @property
+    def hidden(self) -> Beside:
+        return self._chunks.hidden  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._chunks.usage  # type: ignore[no-any-return]
+
+    @property
+    def count(self) -> int:
+        return self._chunks.count  # type: ignore[no-any-return]
+
+    @property
+    def over(self) -> bool:
+        return bool(self._chunks.over)
+
+    async def fill(self) -> bool:
+        """Wait until a piece is ready. False at the proper end."""
+        if self.ready:
+            return True
+        chunks = self._chunks
+        if chunks.ready or await chunks.fill():
+            while chunks.ready:
+                self.ready.append(self._spell(chunks.ready.popleft()))
+        elif self._owes_end:
+            self._owes_end = False
+            self.ready.append(self._closing)
+        return bool(self.ready)
+
+    def _spell(self, chunk: Any) -> bytes:
+        """Whoever passes bytes passes the end as well."""
+        made = type(chunk) is not bytes
+        self._owes_end = made and bool(self._closing)
+        return self._write(chunk) if made else chunk
+
+    def close(self) -> None:
+        self._chunks.close()
+
+
+class Written:
+    """A provider's stream, in whatever dialect, as the bytes of its caller's."""
+
+    __slots__ = ("_closing", "_frames", "_reader", "_rewrite", "_write", "count")
+
+    def __init__(self, frames: FrameReader, reader: ChunkReader, dialect: str, rewrite: Rewrite | None) -> None:
+        self._frames = frames
+        self._reader = reader
+        self._rewrite = rewrite
+        self._write = event_writer(dialect)
+        self._closing = ENDS.get(dialect, b"")
+        self.count = 0
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._reader.usage
+
+    def feed(self, data: bytes, ready: deque[Any]) -> None:
+        for frame in self._frames.feed(data):
+            self._append(self._reader.chunks(frame), ready)
+
+    def close(self, ready: deque[Any]) -> None:
+        for frame in self._frames.close():
+            self._append(self._reader.chunks(frame, last=True), ready)
+        self._append(self._reader.rest(), ready)
+        if self._closing:
+            ready.append(self._closing)
+
+    def _append(self, chunks: Any, ready: deque[Any]) -> None:
+        for chunk in chunks:
+            ready.append(self._write(chunk if self._rewrite is None else self._rewrite(chunk)))
+            self.count += 1
+
+
+# ---- bytes as they came ------------------------------------------------------------------------------------------------------------
+
+
+class Passed:
+    """Server-sent events handed on byte for byte, each piece the whole events of one read.
+
+    The watcher sees every event and raises what is wrong with it; what came before it goes out first. `rewrite` is for the few events
+    whose bytes cannot be the provider's.
+    """
+
+    __slots__ = ("_closing", "_framed", "_held", "_rewrite", "_watcher", "_write", "count")
+
+    def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
+        self._watcher = watcher
+        self._rewrite = rewrite
+        self._write = event_writer(dialect)
+        self._closing = ENDS.get(dialect, b"")
+        """What the caller waits for behind the last event, unless the provider sends it."""
+        self._framed = False
+        self._held = bytearray()
+        """Bytes behind the last empty line."""
+        self.count = 0
+        """Events so far: about one token each."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._watcher.usage
+
+    def feed(self, data: bytes, ready: deque[Any]) -> None:
+        """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
+        if self._held or (data[-2:] != b"\n\n" and data[-4:] != b"\r\n\r\n"):
+            data = self._whole(data)
+        if data:
+            self._pass_on(data, ready)
+
+    def close(self, ready: deque[Any]) -> None:
+        """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
+        reader = SseReader(framed=self._framed)
+        for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
+            for event in self._watcher.chunks(frame, last=True):
+                ready.append(self._write(event if self._rewrite is None else self._rewrite(event)))
+                self.count += 1
+        self._watcher.close()
+        if self._closing:
+            ready.append(self._closing)
+
+    def _whole(self, data: bytes) -> bytes:
+        """The events that are whole by now, with what was held of them; nothing while none is."""
+        held = self._held
+        start = max(0, len(held) - 3)
+        held += data
+        end = _behind_last_event(held, start)
+        if len(held) - end > MAX_FRAME:
+            raise too_large(MAX_FRAME)
+        whole = bytes(held[:end])
+        del held[:end]
+        return whole
+
+    def _pass_on(self, whole: bytes, ready: deque[Any]) -> None:
+        text = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
+        blocks = text[:-2].split(b"\n\n")
+        glance, seen, same = self._watcher.glance, 0, True
+        try:
+            for block in blocks:
+                if not glance(_data_of(block)):
+                    other = self._looked_at(block)
+                    if other is not block:
+                        blocks[seen], same = other, False
+                seen += 1
+        finally:
+            self._framed = True
+            self.count += seen
+            if seen:
+                ready.append(whole if same and seen == len(blocks) else b"\n\n".join(blocks[:seen]) + b"\n\n")
+
+    def _looked_at(self, block: bytes) -> bytes:
+        """An event that tells more than a piece of the answer, as it goes out."""
+        for frame in SseReader().feed(block + b"\n\n"):
+            if frame.data[:6] == b"[DONE]":
+                self._closing = b""
+            event = self._watcher.feed(frame)
+            if event is not None and self._rewrite is not None and (other := self._rewrite(event)) is not event:
+                return self._write(other)[:-2]
+        return block
+
+
+def _behind_last_event(held: bytearray, start: int) -> int:
+    """Where the last empty line ends that was not there before `start`; 0 where none is. Line ends are LF, CRLF or CR."""
+    found = held.rfind(b"\n\n", start) + 2
+    if b"\r" in held:
+        found = max(found, held.rfind(b"\n\r\n", start) + 3, held.rfind(b"\r\r", start) + 2)
+    return found if found > 2 else 0
+
+
+def _data_of(block: bytes) -> bytes:
+    """The data of an event in one of the two forms that nearly all have: alone, or behind a name. Else nothing."""
+    if block[:6] == b"data: ":
+        return block[6:] if b"\n" not in block else b""
+    name, _, line = block.partition(b"\n")
+    return line[6:] if name[:7] == b"event: " and name != b"event: error" and line[:6] == b"data: " and b"\n" not in line else b""
+
+
+def bytes_of(frames: FrameReader, reader: Any, dialect: str, rewrite: Rewrite | None, *, events: bool) -> Passed | Written:
+    """A stream's bytes for a caller of `dialect`. events: whether it comes as server-sent events."""
+    handed_on = events and hasattr(reader, "glance")
+    return Passed(reader, dialect, rewrite) if handed_on else Written(frames, reader, dialect, rewrite)
