@@ -68,8 +68,7 @@ class Clock(Protocol):
 
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], Callable[[], object]]
-"""Starts a coroutine beside its caller: a task on an event loop, a thread in the blocking world. What it returns cancels it, from any
-thread: at once where it waits for the transport, never where it waits for a clock in the blocking world."""
+"""Starts a coroutine beside its caller; what it returns cancels it, from any thread."""
 
 
 class Ports(Struct, frozen=True):
@@ -82,7 +81,7 @@ class Ports(Struct, frozen=True):
     blocking: bool = False
     """Whether nothing here ever suspends: then nothing else may, either."""
     spawn: Spawn | None = None
-    """None where nothing can run beside its caller."""
+    """None where one task cannot start another."""
 
 
 class Worlds(Protocol):

@@ -16,6 +16,7 @@ from headrace.gateway.app import gateway
 from headrace.gateway.callers import Keys
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Ledger
+from headrace.gateway.state import State
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import Running, running
 
@@ -23,11 +24,13 @@ KEY = "sk-of-the-gateway"
 
 
 @contextmanager
-def serving(router: Router, settings: Settings, *, keys: Keys | None = None, ledger: Ledger | None = None) -> Iterator[str]:
+def serving(
+    router: Router, settings: Settings, *, keys: Keys | None = None, ledger: Ledger | None = None, state: State | None = None
+) -> Iterator[str]:
     """The gateway's address while the block lasts."""
     listening = socket.create_server(("127.0.0.1", 0))
-    app = gateway(router, settings, keys=keys, ledger=ledger)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", http="httptools", timeout_graceful_shutdown=1)
+    app = gateway(router, settings, keys=keys, ledger=ledger, state=state)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

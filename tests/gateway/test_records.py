@@ -36,8 +36,11 @@ class OneKey:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
 
-    async def find(self, token: str) -> Caller | None:
+    def remembered(self, token: str) -> Caller | None:
         return self.caller if token == "sk-alice" else None
+
+    async def find(self, token: str) -> Caller | None:
+        return None
 
 
 def post(base: str, body: dict[str, Any], key: str = KEY, path: str = "/v1/chat/completions") -> tuple[int, bytes, Any]:

@@ -35,13 +35,13 @@ UPWARD: dict[tuple[str, str], str] = {
 
 PACKAGES: dict[str, set[str]] = {
     "": {"msgspec"},
-    "runtime": {"msgspec", "httptools", "httpx2", "redis"},
+    "runtime": {"msgspec", "httptools", "httpx2", "redis", "sqlalchemy", "alembic"},
     "models": {"msgspec", "toktok"},
     "layers": {"msgspec", "prometheus_client", "opentelemetry", "detect_secrets", "phonenumbers", "stdnum"},
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},
-    "gateway": {"msgspec", "python_multipart"},
+    "gateway": {"msgspec", "python_multipart", "sqlalchemy", "jwt", "pyarrow"},
     "config_file": {"msgspec", "yaml"},
 }
 """Packages from elsewhere that a room may import."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from headrace.api import Router
 from headrace.cli.options import dotenv
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import gateway
 from headrace.gateway.config import MASTER_KEY, check_address, read_config
+from headrace.gateway.state import State
 
+FROM_DOTENV = (MASTER_KEY, "DATABASE_URL", "HEADRACE_STATE")
+"""What of .env is the gateway's own."""
 GRACE = 30
 """Seconds that calls under way have to end in once the gateway is told to stop."""
 
@@ -33,9 +38,10 @@ def serve(config: Path | None, host: str, port: int) -> None:
         import uvicorn  # late: an optional package
     except ImportError:
         raise ConfigurationError('the gateway needs one more package: pip install "headrace[gateway]"') from None
-    environment = {**({MASTER_KEY: key} if (key := dotenv().get(MASTER_KEY)) else {}), **os.environ}
+    environment = {**{name: value for name, value in dotenv().items() if name in FROM_DOTENV}, **os.environ}
     made = read_config(config, environment)
     check_address(host, made.settings)
+    state = _state(made.router, environment)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
     with listening:
         at = f"[{host}]" if ":" in host else host
@@ -43,8 +49,16 @@ def serve(config: Path | None, host: str, port: int) -> None:
         for name in made.unused:
             print(f"{name} changes nothing here", file=sys.stderr)
         settings = uvicorn.Config(
-            gateway(made.router, made.settings),
-            log_config=None, access_log=False, lifespan="off", server_header=False, http="httptools", ws="none",
+            gateway(made.router, made.settings, state=state),
+            log_config=None, access_log=False, lifespan="on", server_header=False, http="httptools", ws="none",
             timeout_graceful_shutdown=GRACE, proxy_headers=False,
         )  # fmt: skip
         uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _state(router: Router, environment: Mapping[str, str]) -> State:
+    try:
+        from headrace.gateway.lasting import Lasting, where  # late: it brings SQLAlchemy
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None
+    return Lasting(router, where(environment))

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 from msgspec import Struct
 
 from headrace.api import Router
@@ -21,18 +22,28 @@ from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import front_of
 from headrace.gateway.kept import keeper_of
+from headrace.gateway.keys.failures import Failures
 from headrace.gateway.records import Entry, Ledger, NoLedger
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route
+from headrace.gateway.state import State
 
 
 def gateway(
-    router: Router, settings: Settings | None = None, *, keys: Keys | None = None, ledger: Ledger | None = None
+    router: Router,
+    settings: Settings | None = None,
+    *,
+    keys: Keys | None = None,
+    ledger: Ledger | None = None,
+    state: State | None = None,
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """An ASGI application over `router`, for uvicorn and its like; `headrace serve` is this behind a socket.
 
-    keys: who may call besides the master key. ledger: where every call is recorded.
+    keys: who may call besides the master key. ledger: where every call is recorded. state: both, and what administers them, from
+    the lifespan's beginning to its end.
     """
+    if state is not None:
+        return Gateway(router, settings or Settings(), state.keys, state.ledger, state)
     return Gateway(router, settings or Settings(), keys or NoKeys(), ledger or NoLedger())
 
 
@@ -41,8 +52,13 @@ class Gateway(Struct, frozen=True, eq=False):
     settings: Settings
     keys: Keys
     ledger: Ledger
+    state: State | None = None
+    failures: Failures = msgspec.field(default_factory=Failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
         asked = _asked(scope)
@@ -54,7 +70,11 @@ class Gateway(Struct, frozen=True, eq=False):
         if asked.path.startswith("/health/"):
             await self._health(asked, answer)
             return
-        caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"))
+        caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+        if self.state is not None and self.state.desk.serves(asked.path):
+            content = await read_body(receive, asked.headers, self.settings.max_body)
+            await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
+            return
         found = route(asked)
         with ReadForm() as form:
             body = await self._read(found.takes, asked, receive, form)
@@ -72,6 +92,21 @@ class Gateway(Struct, frozen=True, eq=False):
             return {}
         must_be_json(asked.headers)
         return read_object(content)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The lifespan: the state is opened before the first call, and closed after the last."""
+        await receive()
+        try:
+            if self.state is not None:
+                await self.state.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if self.state is not None:
+            await self.state.stop()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def _health(self, asked: Asked, answer: Answer) -> None:
         """Alive, and ready: there is somebody to send a call to. Told to everybody, for whoever watches over processes has no key."""

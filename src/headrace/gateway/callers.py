@@ -81,6 +81,10 @@ ADMIN: Final = Caller(name="master key", role=Role.ADMIN)
 class Keys(Protocol):
     """Knows virtual keys."""
 
+    def remembered(self, token: str) -> Caller | None:
+        """Whose key it is, as far as that is known without asking anybody."""
+        ...
+
     async def find(self, token: str) -> Caller | None:
         """Whose key it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
         ...
@@ -88,6 +92,9 @@ class Keys(Protocol):
 
 class NoKeys:
     """A gateway with a master key alone."""
+
+    def remembered(self, token: str) -> Caller | None:
+        return None
 
     async def find(self, token: str) -> Caller | None:
         return None

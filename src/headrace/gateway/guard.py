@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from typing import Any, Final
 
 from headrace.errors import Kind
 from headrace.gateway.callers import ADMIN, Caller, Keys
+from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
 
 _HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key")
@@ -26,25 +29,43 @@ def _bearer(value: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-async def admit(asked: Asked, master: str, keys: Keys, client: Any) -> Caller:
-    """Who calls. Raises AuthenticationError or PermissionDeniedError for who may not.
+async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Failures) -> Caller:
+    """Who calls. Raises AuthenticationError, PermissionDeniedError or RateLimitError for who may not.
 
-    client: ASGI's `(host, port)`, None for a unix socket.
+    client: ASGI's `(host, port)`, None for a unix socket. failures: who has shown wrong keys lately.
     """
     shown = keys_of(asked)
-    if master and any(compare_digest(key.encode(), master.encode()) for key in shown):
-        return ADMIN
     for key in shown:
-        caller = await keys.find(key)
-        if caller is not None:
+        if (caller := keys.remembered(key)) is not None:
             return caller
+    address = client[0] if client else ""
+    _not_too_often(address, failures)
+    caller = await _found(shown, master, keys)
+    if caller is not None:
+        return caller
     if not master:
         if not _local(asked.headers, client):
             raise refusal(403, Kind.PERMISSION, "without a master key only programs on this machine may call")
         return ADMIN
     if not shown:
         raise refusal(401, Kind.AUTHENTICATION, "no API key: send it as `Authorization: Bearer …`, x-api-key, x-goog-api-key or api-key")
+    failures.failed(address, time.monotonic())
     raise refusal(401, Kind.AUTHENTICATION, "the API key is not known here")
+
+
+async def _found(shown: Sequence[str], master: str, keys: Keys) -> Caller | None:
+    if master and any(compare_digest(key.encode(), master.encode()) for key in shown):
+        return ADMIN
+    for key in shown:
+        if (caller := await keys.find(key)) is not None:
+            return caller
+    return None
+
+
+def _not_too_often(address: str, failures: Failures) -> None:
+    wait = failures.wait(address, time.monotonic())
+    if wait > 0:
+        raise refusal(429, Kind.RATE_LIMIT, f"too many wrong keys came from this address: wait {math.ceil(wait)} s")
 
 
 def _local(headers: Mapping[str, str], client: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -14,6 +15,7 @@ from headrace.errors import Failure
 from headrace.gateway.callers import Caller
 from headrace.models.cost import Bill, Rates, bill_of
 from headrace.models.prices import Beside, rates_for
+from headrace.routing.events import Event
 
 
 class Outcome(enum.Enum):
@@ -97,6 +99,7 @@ class Entry:
         self._open = True
         self._hidden: Beside | None = None
         self.first: float | None = None
+        _present.set(self)
         self._told: dict[str, Any] = {
             "id": id, "path": path, "began": time.time(), "tags": caller.tags,
             "key": caller.key, "name": caller.name, "team": caller.team, "user": caller.user,
@@ -122,6 +125,13 @@ class Entry:
         if isinstance(customer := said.get("user_id"), str):  # Anthropic's word for it
             self._told["customer"] = customer
 
+    def sent(self, event: Event) -> None:
+        """Where an attempt goes: what is known of a call that fails, or whose caller leaves before it is answered."""
+        self._told.update(
+            group=event.group, deployment=event.deployment or "", provider=event.provider, served=event.model,
+            waited=event.waited, attempts=event.attempt,
+        )  # fmt: skip
+
     def answered(self, hidden: Any) -> None:
         """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
         self._hidden = hidden
@@ -145,6 +155,15 @@ class Entry:
     @property
     def open(self) -> bool:
         return self._open
+
+
+_present: Final[ContextVar[Entry | None]] = ContextVar("headrace.gateway.entry", default=None)
+
+
+def hear(event: Event) -> None:
+    """For `headrace.subscribe`: an attempt goes out in the context of the call that it is one of."""
+    if event.kind == "sent" and (entry := _present.get()) is not None:
+        entry.sent(event)
 
 
 def _strings(value: Any) -> tuple[str, ...]:

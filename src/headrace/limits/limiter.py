@@ -28,7 +28,7 @@ from headrace.errors import (
 )
 from headrace.limits.account import Account, Costs, Taken
 from headrace.limits.learn import LearnSettings
-from headrace.limits.limit import NANO, Charge, Limit, Used
+from headrace.limits.limit import NANO, Charge, Limit, Unit, Used
 from headrace.limits.meter import Meter, MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.queue import FairQueue, Priority
@@ -248,6 +248,15 @@ class Limiter:
                 known.configure(limits, OWN)
                 for group in self._groups.values():
                     self._look_again(group)
+
+    def charge_scope(self, scope: str, money: int, now: float) -> None:
+        """Count money that was spent without us. Raises ConfigurationError for an unknown scope."""
+        with self._lock:
+            if scope not in self._scopes:
+                raise ConfigurationError(f"there is no scope {scope!r}; add_scope comes first")
+            for meter in self._scopes[scope].meters:
+                if meter.limit.unit is Unit.MONEY:
+                    meter.add_written(money, now)
 
     def remove_scope(self, scope: str) -> None:
         """Forget limits of our own; calls that name them are refused from now on."""

@@ -166,6 +166,10 @@ class Router(Face, Speaking):
         """
         self._fleet.add_scope(name, limits)
 
+    def charge_scope(self, name: str, money: int) -> None:
+        """Nano-dollars that were spent elsewhere, or before this process began: they count against the scope's budget from now on."""
+        self._engine.charge_scope(name, money)
+
     def remove_scope(self, name: str) -> None:
         """Forget these limits; calls that name them are refused from now on."""
         self._fleet.remove_scope(name)

@@ -22,13 +22,12 @@ def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Sp
 
 
 @cache
-def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
+def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
     # late: importing headrace loads no socket module; calling it does
     from headrace.runtime.clocks import BlockingClock
-    from headrace.runtime.errands import spawn  # late as well
     from headrace.runtime.http_sync import sync_transport  # late as well
 
-    return sync_transport, BlockingClock(), spawn
+    return sync_transport, BlockingClock()
 
 
 @cache
@@ -53,5 +52,5 @@ class RealWorlds:
 
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
-        transport, clock, spawn = _blocking()
-        return Ports(transport(self._settings), clock, _random(), blocking=True, spawn=spawn)
+        transport, clock = _blocking()
+        return Ports(transport(self._settings), clock, _random(), blocking=True)

@@ -1,0 +1,97 @@
+"""What the desk's clerks work with: the holders' table, what was spent, and who must hear of a change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+from sqlalchemy import Connection, select, tuple_
+
+from headrace.api import Router
+from headrace.errors import HeadraceError
+from headrace.errors import Kind as Failing
+from headrace.gateway.callers import Caller, Role
+from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.keyring import Keyring
+from headrace.gateway.ledger.books import Books
+from headrace.gateway.requests import refusal
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_tables import spending
+
+Need: TypeAlias = Literal["admin", "look", "anyone"]
+"""Who may ask: administrators; whoever may see everything; everybody, for what is their own."""
+
+
+class Question(Struct, frozen=True, eq=False):
+    """What somebody asks at the desk."""
+
+    caller: Caller
+    body: Mapping[str, Any]
+    query: Mapping[str, str]
+    part: str = ""
+    """What stands in the path."""
+
+    @property
+    def sees_all(self) -> bool:
+        return self.caller.role in (Role.ADMIN, Role.VIEWER)
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The body, else what stands in the address."""
+        return self.body or self.query
+
+
+Answering: TypeAlias = Callable[[Question], Awaitable[Any]]
+
+
+class Route(Struct, frozen=True, eq=False):
+    methods: tuple[str, ...]
+    need: Need
+    answer: Answering
+
+
+class Counter:
+    def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books, clock: Callable[[], float] = time.time) -> None:
+        self.database = database
+        self.router = router
+        self.keys = keys
+        self.ledger = ledger
+        self.clock = clock
+
+    async def change(self, work: Callable[[Connection], Holder | None], missing: str) -> Holder:
+        """Do `work`, and let this process know at once. Raises a refusal with status 404 where there is nobody to change."""
+        holder = await self.database.write(work)
+        if holder is None:
+            raise not_found(missing)
+        self.keys.forget(holder.kind, holder.id)
+        return holder
+
+    async def spent(self, holders: Iterable[Holder]) -> dict[tuple[Kind, str], int]:
+        """Nano-dollars that each has spent in the present period of its budget, ever where it has none."""
+        await self.ledger.fold()
+        now = self.clock()
+        periods = {(one.kind.value, one.id, one.terms.period_at(now)[0]): (one.kind, one.id) for one in holders}
+        if not periods:
+            return {}
+        columns = (spending.c.kind, spending.c.id, spending.c.began)
+        asked = select(*columns, spending.c.cost).where(tuple_(*columns).in_(list(periods)))
+        rows = await self.database.read(lambda connection: connection.execute(asked).all())
+        found = {periods[kind, id, began]: cost for kind, id, began, cost in rows}
+        return {whose: found.get(whose, 0) for whose in periods.values()}
+
+    async def shown(self, holder: Holder, shape: Callable[[Holder, int, float], dict[str, Any]]) -> dict[str, Any]:
+        return (await self.all_shown([holder], shape))[0]
+
+    async def all_shown(self, holders: list[Holder], shape: Callable[[Holder, int, float], dict[str, Any]]) -> list[dict[str, Any]]:
+        spent = await self.spent(holders)
+        return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
+
+
+def not_found(what: str) -> HeadraceError:
+    return refusal(404, Failing.NOT_FOUND, f"there is no {what}")
+
+
+def forbidden(message: str) -> HeadraceError:
+    return refusal(403, Failing.PERMISSION, message)

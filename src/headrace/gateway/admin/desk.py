@@ -1,0 +1,87 @@
+"""The desk: who may ask what, and which clerk answers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+
+from headrace.api import Router
+from headrace.errors import BadRequestError, Kind
+from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
+from headrace.gateway.admin.key_desk import KeyDesk
+from headrace.gateway.admin.model_desk import ModelDesk
+from headrace.gateway.admin.people_desk import TeamDesk, UserDesk
+from headrace.gateway.admin.spend_desk import SpendDesk
+from headrace.gateway.callers import Caller, Role
+from headrace.gateway.keys.keyring import Keyring
+from headrace.gateway.ledger.books import Books
+from headrace.gateway.requests import Asked, refusal
+from headrace.runtime.sql import Database
+
+ROOMS: Final = ("/key/", "/team/", "/user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/")
+
+
+class AdminDesk:
+    """The gateway's `Desk`."""
+
+    def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books) -> None:
+        counter = Counter(database, router, keys, ledger)
+        key_desk = KeyDesk(counter)
+        self._models = ModelDesk(counter)
+        self._routes: dict[str, Route] = {
+            **key_desk.routes(),
+            **TeamDesk(counter).routes(),
+            **UserDesk(counter, key_desk).routes(),
+            **self._models.routes(),
+            **SpendDesk(counter).routes(),
+        }
+
+    async def start(self) -> None:
+        """Take in the deployments that were added at run time."""
+        await self._models.refresh()
+
+    async def watch(self) -> None:
+        await self._models.watch()
+
+    def serves(self, path: str) -> bool:
+        return path.startswith(ROOMS)
+
+    async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
+        """JSON. Raises refusals with status 400, 403, 404 and 405."""
+        route, part = self._find(asked.path)
+        if asked.method not in route.methods:
+            raise refusal(405, Kind.BAD_REQUEST, f"{asked.path} takes {', '.join(route.methods)}, not {asked.method}")
+        _check(caller, route.need)
+        return await route.answer(Question(caller, _object(content), asked.query, part))
+
+    def _find(self, path: str) -> tuple[Route, str]:
+        found = self._routes.get(path)
+        if found is not None:
+            return found, ""
+        head, _, rest = path.removeprefix("/").partition("/")
+        part, _, verb = rest.rpartition("/")
+        found = self._routes.get(f"/{head}/{{}}/{verb}")
+        if found is None or not part:
+            raise not_found(f"{path} here")
+        return found, unquote(part)
+
+
+def _check(caller: Caller, need: Need) -> None:
+    if need == "admin" and caller.role is not Role.ADMIN:
+        raise forbidden("this is for administrators: ask with the master key, or with a key whose user_role is proxy_admin")
+    if need == "look" and caller.role not in (Role.ADMIN, Role.VIEWER):
+        raise forbidden("this is for administrators, and for keys whose user_role is proxy_admin_viewer")
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    if not content:
+        return {}
+    try:
+        value = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequestError("the body must be a JSON object")
+    return value

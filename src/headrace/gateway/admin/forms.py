@@ -1,0 +1,201 @@
+"""Forms of the desk: LiteLLM's words for terms in, its shapes of keys, teams and users out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from headrace.calls import shape
+from headrace.errors import BadRequestError, ConfigurationError
+from headrace.gateway.callers import Role
+from headrace.gateway.keys.holders import Holder, Terms
+from headrace.limits.limit import NANO
+from headrace.limits.money import UNITS
+
+Read = Callable[[str, Any], Any]
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadRequestError(f"{name} must be a text, got {shape(value)}")
+    return value
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadRequestError(f"{name} must be a list of texts, got {shape(value)}")
+    return tuple(dict.fromkeys(value))
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequestError(f"{name} must be an object, got {shape(value)}")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise BadRequestError(f"{name} must be true or false, got {shape(value)}")
+    return value
+
+
+def amount(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return value
+
+
+def money(name: str, value: Any) -> int:
+    """Dollars as nano-dollars."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise BadRequestError(f"{name} must be a number of dollars above 0, got {value!r}")
+    return max(1, round(value * NANO))
+
+
+def duration(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[1-9]\d*(s|m|h|d|w|mo)", value):
+        raise BadRequestError(f"{name} must be like '30m', '24h', '30d' or '1mo', got {value!r}")
+    return value
+
+
+def seconds(name: str, value: Any) -> float:
+    count, unit = re.fullmatch(r"(\d+)(\w+)", duration(name, value)).groups()  # type: ignore[union-attr]
+    return int(count) * UNITS[unit]
+
+
+def role(name: str, value: Any) -> str:
+    if value not in [one.value for one in Role]:
+        raise BadRequestError(f"{name} must be one of {', '.join(one.value for one in Role)}, got {value!r}")
+    return str(value)
+
+
+def aliases(name: str, value: Any) -> dict[str, str]:
+    found = mapping(name, value)
+    if not all(isinstance(model, str) for model in found.values()):
+        raise BadRequestError(f"{name} must give a model's name for each alias")
+    return found
+
+
+TERMS: Final[Mapping[str, tuple[str, Read]]] = {
+    "models": ("models", texts),
+    "aliases": ("aliases", aliases),
+    "model_aliases": ("aliases", aliases),
+    "rpm_limit": ("rpm", amount),
+    "tpm_limit": ("tpm", amount),
+    "rpd_limit": ("rpd", amount),
+    "tpd_limit": ("tpd", amount),
+    "max_parallel_requests": ("max_parallel_requests", amount),
+    "max_budget": ("budget", money),
+    "budget_duration": ("budget_duration", duration),
+    "user_role": ("role", role),
+    "user_email": ("email", text),
+    "tags": ("tags", texts),
+    "metadata": ("metadata", mapping),
+}
+"""LiteLLM's words for terms, and ours."""
+
+_EMPTY: Final[tuple[Any, ...]] = (None, False, "", 0, [], {})
+
+
+def check_names(body: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises BadRequestError for a word that would change nothing. One that asks for nothing, as some scripts send, is let pass."""
+    allowed = frozenset(known)
+    unknown = [name for name, value in body.items() if name not in allowed and value not in _EMPTY and value != "default"]
+    if unknown:
+        raise BadRequestError(f"{unknown[0]} means nothing here; known are {', '.join(sorted(allowed))}")
+
+
+def terms_of(body: Mapping[str, Any], before: Terms, now: float) -> Terms:
+    """Terms with what a body says of them; null takes a term back. Raises BadRequestError that names the field."""
+    changed: dict[str, Any] = {}
+    for name, (field, read) in TERMS.items():
+        if name in body:
+            empty = msgspec.structs.asdict(Terms())[field]
+            changed[field] = empty if body[name] is None else read(name, body[name])
+    terms = msgspec.structs.replace(before, **changed)
+    if terms.budget is None and terms.budget_duration is not None and "budget_duration" not in body:
+        terms = msgspec.structs.replace(terms, budget_duration=None)
+    if terms.budget_duration != before.budget_duration:
+        terms = msgspec.structs.replace(terms, budget_since=now if terms.budget_duration else 0.0)
+    try:
+        terms.check("the body")
+    except ConfigurationError as error:
+        raise BadRequestError(error.failure.message) from None
+    return terms
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------------------
+
+
+def moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def dollars(nano: int) -> float:
+    return nano / NANO
+
+
+def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
+    """What keys, teams and users have in common."""
+    terms = holder.terms
+    ends = terms.period_at(now)[1] if terms.budget_duration else None
+    return {
+        "spend": dollars(spent),
+        "max_budget": None if terms.budget is None else dollars(terms.budget),
+        "budget_duration": terms.budget_duration,
+        "budget_reset_at": moment(ends),
+        "models": list(terms.models),
+        "tpm_limit": terms.tpm,
+        "rpm_limit": terms.rpm,
+        "tpd_limit": terms.tpd,
+        "rpd_limit": terms.rpd,
+        "max_parallel_requests": terms.max_parallel_requests,
+        "tags": list(terms.tags),
+        "metadata": dict(terms.metadata),
+        "blocked": holder.blocked,
+        "created_at": moment(holder.created),
+        "updated_at": moment(holder.updated),
+    }
+
+
+def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
+    """A key as it is shown: never the token."""
+    status = "revoked" if key.blocked else "expired" if key.expires is not None and key.expires <= now else "active"
+    return {
+        "token": key.hash,
+        "token_id": key.hash,
+        "key_name": key.hint,
+        "key_alias": key.name or None,
+        "user_id": key.user or None,
+        "team_id": key.team or None,
+        "aliases": dict(key.terms.aliases),
+        "expires": moment(key.expires),
+        "status": status,
+        **terms_shape(key, spent, now),
+    }
+
+
+def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
+    return {
+        "team_id": team.id,
+        "team_alias": team.name or None,
+        "members_with_roles": [{"user_id": member.user, "role": member.role} for member in team.terms.members],
+        "model_aliases": dict(team.terms.aliases),
+        **terms_shape(team, spent, now),
+    }
+
+
+def user_shape(user: Holder, spent: int, now: float) -> dict[str, Any]:
+    return {
+        "user_id": user.id,
+        "user_alias": user.name or None,
+        "user_email": user.terms.email or None,
+        "user_role": user.terms.role or Role.CALLER.value,
+        **terms_shape(user, spent, now),
+    }

@@ -1,0 +1,224 @@
+"""Virtual keys at the desk: made, shown, changed, rotated, blocked, deleted."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, seconds, terms_of, text, texts
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind, Terms
+from headrace.gateway.keys.tokens import PREFIX, SHORTEST, hash_of, hint_of, new_token
+
+OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend")
+"""Words of a key's form besides those of its terms."""
+PAGE: Final = 100
+
+
+def draft(body: Mapping[str, Any], now: float) -> tuple[Holder, str]:
+    """A new key, and its token: shown once and kept nowhere. Raises BadRequestError."""
+    check_names(body, (*TERMS, *OWN))
+    token = own_token(body["key"]) if body.get("key") else new_token()
+    key = Holder(
+        kind=Kind.KEY, id=f"key_{secrets.token_hex(8)}", terms=Terms(), created=now, updated=now, hash=hash_of(token), hint=hint_of(token)
+    )
+    return changed(key, body, now), token
+
+
+def own_token(value: Any) -> str:
+    """A token that somebody chose. Its value is never repeated."""
+    if not isinstance(value, str) or not value.startswith(PREFIX) or len(value) < SHORTEST:
+        raise BadRequestError(f"key must begin with {PREFIX} and have at least {SHORTEST} characters; leave it out to have one made")
+    return value
+
+
+def changed(key: Holder, body: Mapping[str, Any], now: float) -> Holder:
+    """A key with what a form says of it."""
+    said: dict[str, Any] = {"updated": now, "terms": terms_of(body, key.terms, now)}
+    for name, field in (("key_alias", "name"), ("user_id", "user"), ("team_id", "team")):
+        if name in body:
+            said[field] = text(name, body[name]) if body[name] else ""
+    if "blocked" in body:
+        said["blocked"] = bool(body["blocked"]) and flag("blocked", body["blocked"])
+    if "duration" in body:
+        said["expires"] = None if body["duration"] is None else now + seconds("duration", body["duration"])
+    if body.get("spend") is not None and key.revision:
+        said["terms"] = reset(said["terms"], body["spend"], now)
+    return replace(key, **said)
+
+
+def reset(terms: Terms, spend: Any, now: float) -> Terms:
+    """What was spent counts no more: another period begins."""
+    if spend != 0:
+        raise BadRequestError("spend can be set to 0 alone: what was spent is the ledger's to know")
+    return replace(terms, budget_since=now)
+
+
+class KeyDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/key/generate": Route(("POST",), "admin", self.generate),
+            "/key/update": Route(("POST",), "admin", self.update),
+            "/key/delete": Route(("POST",), "admin", self.delete),
+            "/key/info": Route(("GET",), "anyone", self.info),
+            "/key/list": Route(("GET",), "look", self.page),
+            "/key/regenerate": Route(("POST",), "admin", self.regenerate),
+            "/key/{}/regenerate": Route(("POST",), "admin", self.regenerate),
+            "/key/{}/reset_spend": Route(("POST",), "admin", self.reset_spend),
+            "/key/block": Route(("POST",), "admin", self.block),
+            "/key/unblock": Route(("POST",), "admin", self.unblock),
+        }
+
+    async def generate(self, question: Question) -> Any:
+        return await self.made(question.body)
+
+    async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A new key, with its token. Raises BadRequestError."""
+        key, token = draft(body, self._counter.clock())
+
+        def put(connection: Connection) -> Holder:
+            _check_alias(connection, key)
+            return table.put(connection, key)
+
+        try:
+            await self._counter.change(put, "key")
+        except IntegrityError:
+            raise BadRequestError("there is a key with that token already") from None
+        return await self._with_token(key, token)
+
+    async def _with_token(self, key: Holder, token: str) -> dict[str, Any]:
+        return {**await self._counter.shown(key, key_shape), "key": token}
+
+    async def update(self, question: Question) -> Any:
+        body = question.body
+        check_names(body, (*TERMS, *OWN))
+        hash = _named(body.get("key"))
+        key = await self._change(hash, lambda key: changed(key, body, self._counter.clock()))
+        return {"key": key.hash, **await self._counter.shown(key, key_shape)}
+
+    async def _change(self, hash: str, how: Callable[[Holder], Holder]) -> Holder:
+        def work(connection: Connection) -> Holder | None:
+            found = table.by_hash(connection, hash)
+            if found is None:
+                return None
+            key = table.change(connection, Kind.KEY, found.id, how)
+            if key is not None:
+                _check_alias(connection, key)
+            return key
+
+        return await self._counter.change(work, "such key")
+
+    async def delete(self, question: Question) -> Any:
+        names = texts("keys", question.body.get("keys") or [])
+        aliases = texts("key_aliases", question.body.get("key_aliases") or [])
+        if not names and not aliases:
+            raise BadRequestError("keys or key_aliases must name at least one key")
+        now = self._counter.clock()
+
+        def work(connection: Connection) -> list[Holder]:
+            hashes = [_named(name) for name in names]
+            found = [table.by_hash(connection, hash) for hash in hashes]
+            found += [table.by_name(connection, Kind.KEY, alias) for alias in aliases]
+            if None in found:
+                raise not_found(f"such key: {[*[hint_of(name) for name in names], *aliases][found.index(None)]}")
+            keys = [key for key in found if key is not None]
+            for key in keys:
+                table.remove(connection, key, now)
+            return keys
+
+        gone = await self._counter.database.write(work)
+        for key in gone:
+            self._counter.keys.forget(Kind.KEY, key.id)
+        return {"deleted_keys": [*names, *aliases]}
+
+    async def info(self, question: Question) -> Any:
+        """Of the key that is named, else of the one that asks."""
+        named = question.query.get("key")
+        own = question.caller.key
+        key = await self._counter.database.read(
+            lambda connection: table.by_hash(connection, _named(named)) if named else table.get(connection, Kind.KEY, own)
+        )
+        if key is None or not (question.sees_all or key.id == own):
+            raise not_found("such key")
+        return {"key": named or key.hash, "info": await self._counter.shown(key, key_shape)}
+
+    async def page(self, question: Question) -> Any:
+        query = question.query
+        names = {"user_id": "user", "team_id": "team", "key_alias": "name", "key_hash": "hash"}
+        where = {column: query[name] for name, column in names.items() if query.get(name)}
+        page, size = number_of(query, "page", 1), min(PAGE, number_of(query, "size", 10))
+        found = await self._counter.database.read(
+            lambda connection: (
+                table.listed(connection, Kind.KEY, where, first=(page - 1) * size, most=size),
+                table.count(connection, Kind.KEY, where),
+            )
+        )
+        keys, total = found
+        whole = query.get("return_full_object", "").lower() == "true"
+        shown: Sequence[Any] = await self._counter.all_shown(keys, key_shape) if whole else [key.hash for key in keys]
+        return {"keys": shown, "total_count": total, "current_page": page, "total_pages": math.ceil(total / size)}
+
+    async def regenerate(self, question: Question) -> Any:
+        """Another token for the same key. grace_period: how long the old one is good yet, at once not any more without it."""
+        body = question.body
+        check_names(body, (*TERMS, *OWN, "grace_period", "new_key"))
+        hash = _named(question.part or body.get("key"))
+        token = own_token(body["new_key"]) if body.get("new_key") else new_token()
+        grace = seconds("grace_period", body["grace_period"]) if body.get("grace_period") else 0.0
+        now = self._counter.clock()
+        form = {name: value for name, value in body.items() if name != "key"}
+        key = await self._change(hash, lambda key: rotated(changed(key, form, now), token, now, grace))
+        return await self._with_token(key, token)
+
+    async def reset_spend(self, question: Question) -> Any:
+        now = self._counter.clock()
+        spend = question.body.get("reset_to", 0)
+        key = await self._change(_named(question.part), lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
+        return {"key_hash": key.hash, **await self._counter.shown(key, key_shape)}
+
+    async def block(self, question: Question) -> Any:
+        return await self._blocked(question, True)
+
+    async def unblock(self, question: Question) -> Any:
+        return await self._blocked(question, False)
+
+    async def _blocked(self, question: Question, blocked: bool) -> Any:
+        now = self._counter.clock()
+        key = await self._change(_named(question.body.get("key")), lambda key: replace(key, blocked=blocked, updated=now))
+        return await self._counter.shown(key, key_shape)
+
+
+def rotated(key: Holder, token: str, now: float, grace: float) -> Holder:
+    """The key with another token. grace: seconds for which the old one is good yet."""
+    former = (key.hash, now + grace) if grace else (None, None)
+    return replace(key, hash=hash_of(token), hint=hint_of(token), former=former[0], former_until=former[1], updated=now)
+
+
+def _named(value: Any) -> str:
+    """The hash of a key, that is named by its token or by that hash."""
+    named = text("key", value)
+    return hash_of(named) if named.startswith(PREFIX) else named
+
+
+def _check_alias(connection: Connection, key: Holder) -> None:
+    other = table.by_name(connection, Kind.KEY, key.name) if key.name else None
+    if other is not None and other.id != key.id:
+        raise BadRequestError(f"key_alias {key.name!r} is another key's")
+
+
+def number_of(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not value.isdecimal() or int(value) < 1:
+        raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)

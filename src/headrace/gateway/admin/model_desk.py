@@ -1,0 +1,219 @@
+"""Models at the desk: which there are and what is known of them; deployments added at run time, for all processes and the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from headrace.errors import BadRequestError, ConfigurationError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import check_names, mapping, text
+from headrace.gateway.keys.table import next_revision, revision
+from headrace.models.info import find
+from headrace.routing.plan import Deployment
+from headrace.runtime.sql_tables import deployments
+
+log: Final = logging.getLogger("headrace.gateway")
+
+LOOK: Final = 2.0
+"""Seconds between looks at what other processes added."""
+WHAT: Final = "deployments"
+ENTRY: Final = ("model_name", "litellm_params", "model_info")
+FROM_ENVIRONMENT: Final = "os.environ/"
+SECRET: Final = re.compile(r"api_key|secret|password|credential|private_key|(access|session|ad|auth|bearer)_token$|^token$", re.I)
+"""Names of parameters whose values are never shown."""
+HIDDEN: Final = frozenset({"headers", "extra_headers"})
+
+_SUMS: Final = ("tpm", "rpm")
+_LARGEST: Final = ("max_input_tokens", "max_output_tokens", "input_cost_per_token", "output_cost_per_token")
+
+
+def secret(name: str) -> bool:
+    return name in HIDDEN or SECRET.search(name) is not None
+
+
+def checked(body: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a model_list. Raises BadRequestError: a secret is named there, not written: the database is no place for one."""
+    check_names(body, ENTRY)
+    params = mapping("litellm_params", body.get("litellm_params"))
+    for name, value in params.items():
+        if secret(name) and isinstance(value, str) and not value.startswith(FROM_ENVIRONMENT):
+            raise BadRequestError(f"litellm_params.{name} must name an environment variable of the gateway: {FROM_ENVIRONMENT}NAME")
+        if name in HIDDEN and value:
+            raise BadRequestError(f"litellm_params.{name} cannot be kept here: write it into the gateway's configuration")
+    info = mapping("model_info", body.get("model_info") or {})
+    name = text("model_name", body.get("model_name"))
+    return {"model_name": name, "litellm_params": params, "model_info": {**info, "id": str(info.get("id") or uuid.uuid4())}}
+
+
+class ModelDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._revision = 0
+        self._entries: dict[str, dict[str, Any]] = {}
+        """Those that stand in the database, by id."""
+
+    def routes(self) -> dict[str, Route]:
+        info = Route(("GET",), "anyone", self.info)
+        return {
+            "/model/new": Route(("POST",), "admin", self.new),
+            "/model/update": Route(("POST",), "admin", self.update),
+            "/model/delete": Route(("POST",), "admin", self.delete),
+            "/model/info": info,
+            "/v1/model/info": info,
+            "/model_group/info": Route(("GET",), "anyone", self.groups),
+        }
+
+    # ---- changes
+
+    async def new(self, question: Question) -> Any:
+        entry = checked(question.body)
+        id = entry["model_info"]["id"]
+        if id in self._counter.router.get_model_ids():
+            raise BadRequestError(f"model_info.id {id!r} is taken")
+        await self._put(id, entry)
+        return self._row(id, entry)
+
+    async def update(self, question: Question) -> Any:
+        """What is given counts; the rest stays."""
+        info = mapping("model_info", question.body.get("model_info") or {})
+        id = self._kept(info.get("id") or question.body.get("model_id"))
+        before = self._entries[id]
+        entry = checked({
+            "model_name": question.body.get("model_name") or before["model_name"],
+            "litellm_params": {**before["litellm_params"], **(question.body.get("litellm_params") or {})},
+            "model_info": {**before["model_info"], **info, "id": id},
+        })  # fmt: skip
+        await self._put(id, entry)
+        return self._row(id, entry)
+
+    async def delete(self, question: Question) -> Any:
+        id = self._kept(question.body.get("id"))
+        await self._counter.database.write(lambda connection: _written(connection, id, self._entries[id], deleted=True))
+        self._drop(id)
+        return {"message": f"Model: {id} deleted successfully"}
+
+    def _kept(self, id: Any) -> str:
+        named = text("id", id)
+        if named in self._entries:
+            return named
+        if named in self._counter.router.get_model_ids():
+            raise BadRequestError(f"deployment {named!r} stands in the gateway's configuration: change it there")
+        raise not_found(f"deployment {named!r}")
+
+    async def _put(self, id: str, entry: dict[str, Any]) -> None:
+        """At the Router first: what cannot work is not kept."""
+        try:
+            self._counter.router.upsert_deployment(entry)
+        except ConfigurationError as error:
+            raise BadRequestError(error.failure.message) from None
+        self._entries[id] = entry
+        await self._counter.database.write(lambda connection: _written(connection, id, entry))
+
+    def _drop(self, id: str) -> None:
+        self._counter.router.delete_deployment(id)
+        self._entries.pop(id, None)
+
+    def _row(self, id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model_id": id, **entry, "litellm_params": shown(entry["litellm_params"])}
+
+    # ---- what others change
+
+    async def watch(self) -> None:
+        """See what other processes add and delete, until cancelled; put back what a new configuration has swept away."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self.refresh()
+            except SQLAlchemyError as error:
+                log.warning("changes of models are not seen at present: the database does not answer (%s)", type(error).__name__)
+
+    async def refresh(self) -> None:
+        since = self._revision
+        if await self._counter.database.read(lambda connection: revision(connection, WHAT)) != since:
+            for id, entry, deleted, number in await self._counter.database.read(lambda connection: _changed(connection, since)):
+                self._revision = max(self._revision, number)
+                self._heed(id, msgspec.json.decode(entry), deleted)
+        there = frozenset(self._counter.router.get_model_ids())
+        for id, entry in [(id, entry) for id, entry in self._entries.items() if id not in there]:
+            self._heed(id, entry, False)
+
+    def _heed(self, id: str, entry: dict[str, Any], deleted: bool) -> None:
+        if deleted:
+            self._drop(id)
+            return
+        self._entries[id] = entry
+        try:
+            self._counter.router.upsert_deployment(entry)
+        except ConfigurationError as error:
+            log.error("deployment %s of the database cannot work here: %s", id, error)
+
+    # ---- looking
+
+    async def info(self, question: Question) -> Any:
+        """litellm_model_id: one deployment alone."""
+        wanted = question.query.get("litellm_model_id")
+        found = [one for one in self._seen(question) if not wanted or one.id == wanted]
+        if wanted and not found:
+            raise not_found(f"deployment {wanted!r}")
+        return {"data": [self._described(one) for one in found]}
+
+    def _seen(self, question: Question) -> list[Deployment]:
+        router = self._counter.router
+        found = [one for id in router.get_model_ids() if (one := router.get_deployment(id)) is not None]
+        return [one for one in found if question.sees_all or question.caller.may_call(one.group)]
+
+    def _described(self, deployment: Deployment) -> dict[str, Any]:
+        info = {"db_model": deployment.id in self._entries, **facts_of(deployment), **deployment.model_info}
+        return {"model_name": deployment.group, "litellm_params": shown(deployment.litellm_params), "model_info": info}
+
+    async def groups(self, question: Question) -> Any:
+        wanted = question.query.get("model_group")
+        groups: dict[str, list[Deployment]] = {}
+        for deployment in self._seen(question):
+            groups.setdefault(deployment.group, []).append(deployment)
+        return {"data": [_group(name, members) for name, members in groups.items() if not wanted or name == wanted]}
+
+
+def _group(name: str, members: Sequence[Deployment]) -> dict[str, Any]:
+    facts = [{**facts_of(one), **one.model_info} for one in members]
+    abilities = {key for fact in facts for key in fact if key.startswith("supports_")}
+    params = [one.litellm_params for one in members]
+    return {
+        "model_group": name,
+        "providers": sorted({one.model.partition("/")[0] for one in members}),
+        "mode": next((fact["mode"] for fact in facts if fact.get("mode")), None),
+        **{key: max((fact[key] for fact in facts if fact.get(key) is not None), default=None) for key in _LARGEST},
+        **{key: sum(one[key] for one in params if one.get(key)) or None for key in _SUMS},
+        **{key: any(fact.get(key) for fact in facts) for key in sorted(abilities)},
+    }
+
+
+def facts_of(deployment: Deployment) -> dict[str, Any]:
+    """What the catalogue knows of its model."""
+    facts = find(deployment.priced_as) or find(deployment.model)
+    return {} if facts is None else {"key": deployment.model, **facts}
+
+
+def shown(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters without secrets."""
+    return {name: value for name, value in params.items() if not secret(name)}
+
+
+def _written(connection: Connection, id: str, entry: Mapping[str, Any], *, deleted: bool = False) -> None:
+    row = {"entry": msgspec.json.encode(entry).decode(), "deleted": deleted, "revision": next_revision(connection, WHAT)}
+    if connection.execute(update(deployments).where(deployments.c.id == id).values(row)).rowcount == 0:
+        connection.execute(insert(deployments).values(id=id, **row))
+
+
+def _changed(connection: Connection, since: int) -> list[Any]:
+    columns = (deployments.c.id, deployments.c.entry, deployments.c.deleted, deployments.c.revision)
+    return list(connection.execute(select(*columns).where(deployments.c.revision > since).order_by(deployments.c.revision)))

@@ -1,0 +1,238 @@
+"""Teams and users at the desk."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, mapping, team_shape, terms_of, text, texts, user_shape
+from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
+
+TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
+USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")
+_ROLES: Final = ("user", "admin")
+
+
+def member_of(given: Any) -> Member:
+    """One of a team, as LiteLLM writes it: `{"role": "user", "user_id": "…"}`."""
+    said = mapping("member", given)
+    role = said.get("role", "user")
+    if role not in _ROLES:
+        raise BadRequestError(f"member.role must be user or admin, got {role!r}")
+    return Member(text("member.user_id", said.get("user_id")), role)
+
+
+class _People:
+    """What is done alike with teams and with users."""
+
+    def __init__(self, counter: Counter, kind: Kind, id: str, alias: str, shape: Callable[[Holder, int, float], dict[str, Any]]) -> None:
+        self.counter = counter
+        self.kind = kind
+        self.id = id
+        self.alias = alias
+        self.shape = shape
+
+    async def make(self, body: Mapping[str, Any], terms: Terms = Terms()) -> Holder:  # noqa: B008 - frozen
+        now = self.counter.clock()
+        id = text(self.id, body[self.id]) if body.get(self.id) else str(uuid.uuid4())
+        holder = self.changed(Holder(kind=self.kind, id=id, terms=terms, created=now, updated=now), body)
+
+        def put(connection: Connection) -> Holder:
+            if table.get(connection, self.kind, id) is not None:
+                raise BadRequestError(f"{self.id} {id!r} is taken")
+            return table.put(connection, holder)
+
+        return await self.counter.change(put, self.kind.value)
+
+    def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
+        now = self.counter.clock()
+        terms = terms_of(body, holder.terms, now)
+        if body.get("spend") is not None and holder.revision:
+            terms = reset(terms, body["spend"], now)
+        blocked = flag("blocked", body["blocked"]) if body.get("blocked") is not None else holder.blocked
+        return replace(holder, terms=terms, name=body.get(self.alias) or holder.name, blocked=blocked, updated=now)
+
+    async def change(self, id: Any, how: Callable[[Holder], Holder]) -> Holder:
+        named = text(self.id, id)
+        return await self.counter.change(lambda connection: table.change(connection, self.kind, named, how), f"{self.kind.value} {named!r}")
+
+    async def find(self, id: Any) -> Holder:
+        named = text(self.id, id)
+        holder = await self.counter.database.read(lambda connection: table.get(connection, self.kind, named))
+        if holder is None:
+            raise not_found(f"{self.kind.value} {named!r}")
+        return holder
+
+    async def remove(self, ids: tuple[str, ...]) -> list[Holder]:
+        """With the keys that are theirs: a key must not outlive whoever bears its limits."""
+        now = self.counter.clock()
+
+        def work(connection: Connection) -> list[Holder]:
+            found = []
+            for id in ids:
+                holder = table.get(connection, self.kind, id)
+                if holder is None:
+                    raise not_found(f"{self.kind.value} {id!r}")
+                found += [holder, *table.listed(connection, Kind.KEY, {self.kind.value: id})]
+            for holder in found:
+                table.remove(connection, holder, now)
+            return found
+
+        gone = await self.counter.database.write(work)
+        for holder in gone:
+            self.counter.keys.forget(holder.kind, holder.id)
+        return gone
+
+    async def keys_of(self, id: str) -> list[dict[str, Any]]:
+        keys = await self.counter.database.read(lambda connection: table.listed(connection, Kind.KEY, {self.kind.value: id}))
+        return await self.counter.all_shown(keys, key_shape)
+
+    async def all(self) -> list[Holder]:
+        return await self.counter.database.read(lambda connection: table.listed(connection, self.kind))
+
+
+class TeamDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._teams = _People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/team/new": Route(("POST",), "admin", self.new),
+            "/team/update": Route(("POST",), "admin", self.update),
+            "/team/delete": Route(("POST",), "admin", self.delete),
+            "/team/info": Route(("GET",), "anyone", self.info),
+            "/team/list": Route(("GET",), "look", self.page),
+            "/team/member_add": Route(("POST",), "admin", self.member_add),
+            "/team/member_delete": Route(("POST",), "admin", self.member_delete),
+            "/team/member_update": Route(("POST",), "admin", self.member_add),
+            "/team/block": Route(("POST",), "admin", self.block),
+            "/team/unblock": Route(("POST",), "admin", self.unblock),
+        }
+
+    async def _shown(self, team: Holder) -> dict[str, Any]:
+        return await self._counter.shown(team, team_shape)
+
+    async def new(self, question: Question) -> Any:
+        body = question.body
+        check_names(body, TEAM)
+        members = tuple([member_of(one) for one in body.get("members_with_roles") or ()])
+        return await self._shown(await self._teams.make(body, Terms(members=members)))
+
+    async def update(self, question: Question) -> Any:
+        check_names(question.body, TEAM)
+        team = await self._teams.change(question.body.get("team_id"), lambda team: self._teams.changed(team, question.body))
+        return {"team_id": team.id, "data": await self._shown(team)}
+
+    async def delete(self, question: Question) -> Any:
+        ids = texts("team_ids", question.body.get("team_ids"))
+        gone = await self._teams.remove(ids)
+        return {"deleted_teams": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
+
+    async def info(self, question: Question) -> Any:
+        id = question.query.get("team_id") or question.caller.team
+        if not question.sees_all and id != question.caller.team:
+            raise not_found(f"team {id!r}")
+        team = await self._teams.find(id)
+        keys = await self._teams.keys_of(team.id) if question.sees_all else []
+        return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": []}
+
+    async def page(self, question: Question) -> Any:
+        user = question.query.get("user_id")
+        teams = [team for team in await self._teams.all() if not user or any(member.user == user for member in team.terms.members)]
+        return await self._counter.all_shown(teams, team_shape)
+
+    async def member_add(self, question: Question) -> Any:
+        given = question.body.get("member")
+        added = [member_of(one) for one in (given if isinstance(given, list) else [given or dict(question.body)])]
+        return await self._members(question, frozenset(member.user for member in added), added)
+
+    async def member_delete(self, question: Question) -> Any:
+        return await self._members(question, frozenset([text("user_id", question.body.get("user_id"))]), [])
+
+    async def _members(self, question: Question, out: frozenset[str], come: list[Member]) -> Any:
+        def how(team: Holder) -> Holder:
+            stay = [member for member in team.terms.members if member.user not in out]
+            return replace(team, terms=replace(team.terms, members=(*stay, *come)), updated=self._counter.clock())
+
+        return await self._shown(await self._teams.change(question.body.get("team_id"), how))
+
+    async def block(self, question: Question) -> Any:
+        return await self._blocked(question, True)
+
+    async def unblock(self, question: Question) -> Any:
+        return await self._blocked(question, False)
+
+    async def _blocked(self, question: Question, blocked: bool) -> Any:
+        now = self._counter.clock()
+        return await self._shown(
+            await self._teams.change(question.body.get("team_id"), lambda team: replace(team, blocked=blocked, updated=now))
+        )
+
+
+class UserDesk:
+    def __init__(self, counter: Counter, keys: KeyDesk) -> None:
+        self._counter = counter
+        self._keys = keys
+        self._users = _People(counter, Kind.USER, "user_id", "user_alias", user_shape)
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/user/new": Route(("POST",), "admin", self.new),
+            "/user/update": Route(("POST",), "admin", self.update),
+            "/user/delete": Route(("POST",), "admin", self.delete),
+            "/user/info": Route(("GET",), "anyone", self.info),
+            "/user/list": Route(("GET",), "look", self.page),
+        }
+
+    async def new(self, question: Question) -> Any:
+        """A user and, unless `auto_create_key` is false, a key of its own: the user's terms bind the key as well."""
+        body = question.body
+        check_names(body, USER)
+        own = {name: value for name, value in body.items() if name not in ("key_alias", "duration")}
+        user = await self._users.make(own)
+        shown = await self._counter.shown(user, user_shape)
+        if body.get("auto_create_key") is False:
+            return {**shown, "key": None}
+        made = await self._keys.made({"user_id": user.id, **{name: body[name] for name in ("key_alias", "duration") if body.get(name)}})
+        return {**made, **shown}
+
+    async def update(self, question: Question) -> Any:
+        check_names(question.body, USER)
+        user = await self._users.change(question.body.get("user_id"), lambda user: self._users.changed(user, question.body))
+        return {"user_id": user.id, "data": await self._counter.shown(user, user_shape)}
+
+    async def delete(self, question: Question) -> Any:
+        ids = texts("user_ids", question.body.get("user_ids"))
+        gone = await self._users.remove(ids)
+        return {"deleted_users": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
+
+    async def info(self, question: Question) -> Any:
+        id = question.query.get("user_id") or question.caller.user
+        if not question.sees_all and id != question.caller.user:
+            raise not_found(f"user {id!r}")
+        user = await self._users.find(id)
+        teams = await self._counter.database.read(lambda connection: table.listed(connection, Kind.TEAM))
+        own = [team for team in teams if any(member.user == user.id for member in team.terms.members)]
+        return {
+            "user_id": user.id,
+            "user_info": await self._counter.shown(user, user_shape),
+            "keys": await self._users.keys_of(user.id),
+            "teams": await self._counter.all_shown(own, team_shape),
+        }
+
+    async def page(self, question: Question) -> Any:
+        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 25))
+        role = question.query.get("role")
+        users = [user for user in await self._users.all() if not role or user.terms.role == role]
+        shown = await self._counter.all_shown(users[(page - 1) * size : page * size], user_shape)
+        return {"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": math.ceil(len(users) / size)}

@@ -1,0 +1,296 @@
+"""Spending at the desk: calls as the ledger has them, and sums by key, user, team, model, tag and day. Dollars out."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Column, ColumnElement, Select, func, select
+
+from headrace.errors import BadRequestError, HeadraceError
+from headrace.gateway.admin.counter import Counter, Question, Route
+from headrace.gateway.admin.forms import dollars, key_shape, moment, text, user_shape
+from headrace.gateway.admin.key_desk import PAGE, number_of
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.tokens import PREFIX, hash_of
+from headrace.gateway.ledger.reading import DAY, day_of, sums
+from headrace.gateway.records import Outcome
+from headrace.models.info import completion_cost
+from headrace.runtime.sql_tables import calls
+
+MOST: Final = 10_000
+"""Calls in one answer."""
+
+Row = Mapping[str, Any]
+
+
+class SpendDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def routes(self) -> dict[str, Route]:
+        look = {
+            "/spend/keys": self.keys, "/spend/users": self.users, "/spend/tags": self.tags,
+            "/global/spend": self.all, "/global/spend/logs": self.days, "/global/spend/keys": self.dear_keys,
+            "/global/spend/models": self.models, "/global/spend/teams": self.teams, "/global/spend/tags": self.global_tags,
+            "/global/spend/provider": self.providers, "/global/spend/report": self.report, "/global/activity": self.activity,
+        }  # fmt: skip
+        return {
+            **{path: Route(("GET",), "look", answer) for path, answer in look.items()},
+            "/spend/logs": Route(("GET",), "anyone", self.logs),
+            "/spend/logs/v2": Route(("GET",), "anyone", self.pages),
+            "/spend/calculate": Route(("POST",), "anyone", self.calculate),
+        }
+
+    # ---- calls
+
+    async def logs(self, question: Question) -> Any:
+        """The newest calls; with a first and a last day what each day came to, unless `summarize` is false."""
+        where = await self._where(question)
+        dated = question.query.get("start_date") and question.query.get("end_date")
+        if dated and question.query.get("summarize", "true").lower() != "false":
+            return await self._by_day(where)
+        return await self._payloads(select(calls).where(*where).order_by(calls.c.began.desc()).limit(MOST))
+
+    async def pages(self, question: Question) -> Any:
+        where = await self._where(question)
+        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 50))
+        total = await self._scalar(select(func.count()).select_from(calls).where(*where))
+        chosen = select(calls).where(*where).order_by(calls.c.began.desc()).offset((page - 1) * size).limit(size)
+        data = await self._payloads(chosen)
+        return {"data": data, "total": total, "page": page, "page_size": size, "total_pages": math.ceil(total / size)}
+
+    async def _payloads(self, chosen: Select[Any]) -> list[dict[str, Any]]:
+        rows = await self._rows(chosen)
+        hashes = await self._hashes(rows)
+        return [payload(row, hashes) for row in rows]
+
+    async def _by_day(self, where: Sequence[ColumnElement[bool]]) -> list[dict[str, Any]]:
+        rows = await self._grouped([self._day.label("day"), calls.c.key, calls.c.user, calls.c.served], where)
+        hashes = await self._hashes(rows)
+        days: dict[int, dict[str, Any]] = {}
+        for row in rows:
+            day = days.setdefault(int(row["day"]), {"startTime": date_of(row["day"]), "spend": 0.0, "users": {}, "models": {}})
+            spend = dollars(row["cost"])
+            day["spend"] += spend
+            for kind, name in (("users", row["user"]), ("models", row["served"])):
+                day[kind][name] = day[kind].get(name, 0.0) + spend
+            if row["key"]:
+                hash = str(hashes.get(row["key"], row["key"]))
+                day[hash] = day.get(hash, 0.0) + spend
+        return [days[day] for day in sorted(days)]
+
+    # ---- sums
+
+    async def keys(self, question: Question) -> Any:
+        return await self._holders(Kind.KEY, question, key_shape)
+
+    async def users(self, question: Question) -> Any:
+        return await self._holders(Kind.USER, question, user_shape)
+
+    async def _holders(self, kind: Kind, question: Question, shape: Any) -> list[dict[str, Any]]:
+        wanted = question.query.get("user_id") if kind is Kind.USER else None
+        where = {"id": wanted} if wanted else {}
+        holders: list[Holder] = await self._counter.database.read(lambda connection: table.listed(connection, kind, where, most=MOST))
+        shown = await self._counter.all_shown(holders, shape)
+        return sorted(shown, key=lambda one: -one["spend"])
+
+    async def tags(self, question: Question) -> Any:
+        found = await self._tags(question)
+        return [{"individual_request_tag": tag, "log_count": count, "total_spend": dollars(cost)} for tag, (count, cost) in found]
+
+    async def global_tags(self, question: Question) -> Any:
+        found = await self._tags(question)
+        return {"spend_per_tag": [{"name": tag, "log_count": count, "spend": dollars(cost)} for tag, (count, cost) in found]}
+
+    async def _tags(self, question: Question) -> list[tuple[str, tuple[int, int]]]:
+        """Each tag with its calls and what they cost, the dearest first."""
+        found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for row in await self._grouped([calls.c.tags], [*await self._where(question), calls.c.tags != "[]"]):
+            for tag in msgspec.json.decode(row["tags"]):
+                found[tag][0] += row["calls"]
+                found[tag][1] += row["cost"]
+        return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
+
+    async def all(self, question: Question) -> Any:
+        total = await self._scalar(select(func.sum(calls.c.cost)).where(*await self._where(question)))
+        return {"spend": dollars(total), "max_budget": None}
+
+    async def days(self, question: Question) -> Any:
+        where = await self._where(question, days=30)
+        rows = await self._grouped([self._day.label("day")], where)
+        return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
+
+    async def activity(self, question: Question) -> Any:
+        rows = sorted(await self._grouped([self._day.label("day")], await self._where(question, days=30)), key=lambda row: row["day"])
+        daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
+        return {
+            "daily_data": daily,
+            "sum_api_requests": sum(day["api_requests"] for day in daily),
+            "sum_total_tokens": sum(day["total_tokens"] for day in daily),
+        }
+
+    async def dear_keys(self, question: Question) -> Any:
+        rows = await self._dearest([calls.c.key, calls.c.name], question)
+        hashes = await self._hashes(rows)
+        return [
+            {"api_key": hashes.get(row["key"], row["key"]), "key_alias": row["name"] or None, "total_spend": dollars(row["cost"])}
+            for row in rows
+        ]
+
+    async def models(self, question: Question) -> Any:
+        return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest([calls.c.served], question)]
+
+    async def providers(self, question: Question) -> Any:
+        return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest([calls.c.provider], question)]
+
+    async def _dearest(self, by: list[Column[Any]], question: Question) -> list[Row]:
+        rows = await self._grouped(list(by), await self._where(question, days=30))
+        return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
+
+    async def teams(self, question: Question) -> Any:
+        rows = await self._grouped([self._day.label("day"), calls.c.team], await self._where(question, days=30))
+        daily: dict[int, dict[str, Any]] = {}
+        total: dict[str, int] = defaultdict(int)
+        for row in sorted(rows, key=lambda row: row["day"]):
+            daily.setdefault(row["day"], {"date": date_of(row["day"])})[row["team"]] = dollars(row["cost"])
+            total[row["team"]] += row["cost"]
+        return {
+            "daily_spend": list(daily.values()),
+            "teams": sorted(total),
+            "total_spend_per_team": [{"team_id": team, "total_spend": dollars(cost)} for team, cost in sorted(total.items())],
+        }
+
+    async def report(self, question: Question) -> Any:
+        """By day and team (customer, api_key): what each model came to."""
+        by = question.query.get("group_by", "team")
+        columns = {"team": calls.c.team, "customer": calls.c.customer, "api_key": calls.c.key}
+        if by not in columns:
+            raise BadRequestError(f"group_by must be one of {', '.join(columns)}, got {by!r}")
+        rows = await self._grouped([self._day.label("day"), columns[by].label("who"), calls.c.served], await self._where(question, days=30))
+        days: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            days[row["day"]][row["who"]].append(
+                {"model": row["served"], "spend": dollars(row["cost"]), "total_tokens": row["tokens"], "requests": row["calls"]}
+            )
+        return [
+            {
+                "group_by_day": date_of(day),
+                f"{by}s": [
+                    {f"{by}_name": name, "total_spend": sum(model["spend"] for model in models), "metadata": models}
+                    for name, models in sorted(who.items())
+                ],
+            }
+            for day, who in sorted(days.items())
+        ]
+
+    # ---- a price without a call
+
+    async def calculate(self, question: Question) -> Any:
+        """Of `model` and `messages`, or of a `completion_response`."""
+        body = question.body
+        try:
+            if "completion_response" in body:
+                return {"cost": completion_cost(body["completion_response"])}
+            return {"cost": completion_cost(model=text("model", body.get("model")), messages=body.get("messages") or [])}
+        except HeadraceError as error:
+            raise BadRequestError(error.failure.message) from None
+
+    # ---- what they rest on
+
+    @property
+    def _day(self) -> ColumnElement[int]:
+        return day_of(calls.c.began, self._counter.database.sqlite)
+
+    async def _rows(self, chosen: Select[Any]) -> list[Row]:
+        await self._counter.ledger.fold()
+        return await self._counter.database.read(lambda connection: [dict(row) for row in connection.execute(chosen).mappings()])
+
+    async def _scalar(self, chosen: Select[Any]) -> int:
+        await self._counter.ledger.fold()
+        return int(await self._counter.database.read(lambda connection: connection.scalar(chosen) or 0))
+
+    async def _grouped(self, by: list[Any], where: Sequence[ColumnElement[bool]]) -> list[Row]:
+        return await self._rows(sums(by, where))
+
+    async def _hashes(self, rows: Sequence[Row]) -> dict[str, str]:
+        ids = {row["key"] for row in rows if row["key"]}
+        return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
+
+    async def _where(self, question: Question, days: int | None = None) -> list[ColumnElement[bool]]:
+        """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""
+        query, where = question.query, []
+        if not question.sees_all:
+            where.append(calls.c.key == question.caller.key if not question.caller.user else calls.c.user == question.caller.user)
+        if named := query.get("api_key"):
+            hash = hash_of(named) if named.startswith(PREFIX) else named
+            key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
+            where.append(calls.c.key == (named if key is None else key.id))
+        names = {"user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer", "model": "model"}
+        where += [calls.c[column] == query[name] for name, column in names.items() if query.get(name)]
+        if query.get("start_date"):
+            where.append(calls.c.began >= at(query["start_date"], "start_date"))
+        if query.get("end_date"):
+            where.append(calls.c.began < at(query["end_date"], "end_date", end=True))
+        if days is not None and not query.get("start_date"):
+            where.append(calls.c.began >= self._counter.clock() - days * DAY)
+        return where
+
+
+def payload(row: Row, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """A call in the shape of LiteLLM's spend logs."""
+    usage = msgspec.json.decode(row["usage"])
+    return {
+        "request_id": row["id"],
+        "call_type": row["operation"],
+        "api_key": hashes.get(row["key"], row["key"]),
+        "spend": dollars(row["cost"] or 0),
+        "total_tokens": row["input"] + row["output"],
+        "prompt_tokens": row["input"],
+        "completion_tokens": row["output"],
+        "startTime": moment(row["began"]),
+        "endTime": moment(row["ended"]),
+        "completionStartTime": moment(row["first"]),
+        "request_duration_ms": round((row["ended"] - row["began"]) * 1000),
+        "model": row["served"] or row["model"],
+        "model_group": row["group"] or row["model"],
+        "model_id": row["deployment"],
+        "custom_llm_provider": row["provider"],
+        "user": row["user"],
+        "team_id": row["team"] or None,
+        "end_user": row["customer"] or None,
+        "session_id": row["session"] or None,
+        "request_tags": msgspec.json.decode(row["tags"]),
+        "status": "success" if row["outcome"] == Outcome.ANSWERED.value else "failure",
+        "metadata": {
+            "user_api_key_alias": row["name"] or None,
+            "spend_logs_metadata": msgspec.json.decode(row["metadata"]),
+            "usage": usage,
+            "outcome": row["outcome"],
+            "http_status": row["status"],
+            "error": row["error"] or None,
+            "attempts": row["attempts"],
+            "queue_wait_ms": round(row["waited"] * 1000),
+            "path": row["path"],
+        },
+    }
+
+
+def date_of(day: int) -> str:
+    return datetime.fromtimestamp(int(day) * DAY, UTC).date().isoformat()
+
+
+def at(value: str, name: str, *, end: bool = False) -> float:
+    """A moment from `2026-11-28` (its end, where the end is meant), or from ISO 8601. Raises BadRequestError."""
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise BadRequestError(f"{name} must be a day like 2026-11-28, got {value!r}") from None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return (found + timedelta(days=1) if end and len(value) == len("2026-11-28") else found).timestamp()

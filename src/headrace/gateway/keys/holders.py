@@ -1,0 +1,123 @@
+"""Who is let in, and on what terms: keys, teams and users are kept alike."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import ConfigurationError
+from headrace.limits.limit import NANO, limits_of
+from headrace.limits.money import budget_of
+
+
+class Kind(enum.Enum):
+    KEY = "key"
+    TEAM = "team"
+    USER = "user"
+
+
+LIMITS: Final = ("rpm", "tpm", "rpd", "tpd", "max_parallel_requests")
+
+
+class Member(Struct, frozen=True):
+    """Of a team."""
+
+    user: str
+    role: str = "user"
+    """user or admin."""
+
+
+class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key, a team or a user may do."""
+
+    models: tuple[str, ...] = ()
+    """Names and patterns; empty for all."""
+    aliases: Mapping[str, str] = {}
+    rpm: int | None = None
+    tpm: int | None = None
+    rpd: int | None = None
+    tpd: int | None = None
+    max_parallel_requests: int | None = None
+    budget: int | None = None
+    """Nano-dollars in each period."""
+    budget_duration: str | None = None
+    """`30m`, `24h`, `7d`, `1mo` (30 days); None for ever."""
+    budget_since: float = 0.0
+    """Where the first period begins; seconds since 1970. 0 where all that was ever spent counts."""
+    role: str = ""
+    email: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = {}
+    members: tuple[Member, ...] = ()
+    """Of a team."""
+
+    def check(self, where: str) -> None:
+        """Raises ConfigurationError that names the field."""
+        named: dict[str, Any] = self.limits
+        limits_of(**named)
+        if self.budget is not None:
+            budget_of(self.budget / NANO, self.budget_duration, where)
+        elif self.budget_duration is not None:
+            raise ConfigurationError(f"{where}.budget_duration needs a max_budget beside it")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that there are, by their names at a Router."""
+        return {name: amount for name in LIMITS if (amount := getattr(self, name)) is not None}
+
+    @property
+    def period(self) -> float:
+        """Seconds in which the budget may be spent; inf for ever."""
+        if self.budget is None or self.budget_duration is None:
+            return math.inf
+        return budget_of(self.budget / NANO, self.budget_duration, "terms").window
+
+    def period_at(self, now: float) -> tuple[float, float]:
+        """Beginning and end of the budget's period: periods follow one another without a gap, whoever looks."""
+        length = self.period
+        if length == math.inf:
+            return (self.budget_since if now >= self.budget_since else 0.0), math.inf
+        began = self.budget_since + (now - self.budget_since) // length * length
+        return began, began + length
+
+
+class Holder(Struct, frozen=True, kw_only=True):
+    """A key, a team or a user."""
+
+    kind: Kind
+    id: str
+    terms: Terms
+    created: float
+    updated: float
+    name: str = ""
+    hash: str | None = None
+    """SHA-256 of a key's token. The token itself is nowhere."""
+    former: str | None = None
+    """The hash before the last rotation."""
+    former_until: float | None = None
+    hint: str = ""
+    """What may be shown of the token."""
+    team: str = ""
+    user: str = ""
+    blocked: bool = False
+    expires: float | None = None
+    deleted: bool = False
+    revision: int = 0
+
+    @property
+    def scope(self) -> str:
+        """What its limits are called at the limiter."""
+        return f"{self.kind.value}:{self.id}"
+
+    def row(self) -> dict[str, Any]:
+        row = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {**row, "kind": self.kind.value, "terms": msgspec.json.encode(self.terms).decode()}
+
+
+def of_row(row: Mapping[str, Any]) -> Holder:
+    return Holder(**{**row, "kind": Kind(row["kind"]), "terms": msgspec.json.decode(row["terms"], type=Terms)})

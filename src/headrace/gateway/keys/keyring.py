@@ -1,0 +1,253 @@
+"""Keys in memory: a call finds its caller without a question to the database, and a change is seen by every process within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from headrace.errors import Kind as Failing
+from headrace.gateway.callers import Caller, Role
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.tokens import PREFIX, hash_of
+from headrace.gateway.requests import refusal
+from headrace.limits.limit import NANO
+from headrace.routing.router import Router
+from headrace.runtime.sql import Database
+
+log: Final = logging.getLogger("headrace.gateway")
+
+LOOK: Final = 1.0
+"""Seconds between looks at what other processes changed."""
+MOST: Final = 100_000
+"""Keys that are kept in memory."""
+
+Period = tuple[Kind, str, float]
+"""Whose money, and when the budget's period began."""
+Spent = Callable[[Period], Awaitable[int]]
+"""Nano-dollars that were spent in a period, by everybody, as far as the ledger knows."""
+
+
+class _Known(Struct, eq=False):
+    """A key, with whom it belongs to."""
+
+    holders: tuple[Holder, ...]
+    """The key itself, its team and its user."""
+    caller: Caller
+    until: float
+    """When it has to be looked at again: a period ends, or the key."""
+
+
+class Keyring:
+    """Who is let in by which token. Limits become scopes of the Router, budgets one for each period."""
+
+    def __init__(self, database: Database, router: Router, spent: Spent, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._router = router
+        self._spent = spent
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        """By hash of the token."""
+        self._asking: dict[str, asyncio.Task[_Known | None]] = {}
+        self._placed: dict[str, Mapping[str, Any]] = {}
+        """Scopes at the Router, and their limits."""
+        self._periods: dict[tuple[Kind, str], tuple[str, ...]] = {}
+        """Scopes of the present period and of the one before, in which calls may still be on their way."""
+        self._revision = self._forgotten = 0
+
+    # ---- on a call's way
+
+    def remembered(self, token: str) -> Caller | None:
+        """Whose token it is, as far as that is known without asking anybody."""
+        hash = hash_of(token)
+        known = self._known.get(hash)
+        if known is None or known.until <= self._clock():
+            return None
+        self._known.move_to_end(hash)
+        return known.caller
+
+    async def find(self, token: str) -> Caller | None:
+        """Whose token it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
+        if not token.startswith(PREFIX):
+            return None
+        known = await self._asked(hash_of(token))
+        return None if known is None else known.caller
+
+    async def _asked(self, hash: str) -> _Known | None:
+        """From the database, once however many calls wait for it."""
+        task = self._asking.get(hash)
+        if task is None:
+            task = self._asking[hash] = asyncio.create_task(self._look_up(hash))
+            task.add_done_callback(lambda _: self._asking.pop(hash, None))
+        return await asyncio.shield(task)
+
+    async def _look_up(self, hash: str) -> _Known | None:
+        forgotten = self._forgotten
+        found = await self._database.read(lambda connection: _belonging(connection, hash))
+        self._known.pop(hash, None)
+        if not found:
+            return None
+        now = self._clock()
+        until = _valid_until(found, hash, now)
+        known = _Known(found, await self._caller(found, now), min(until, *[one.terms.period_at(now)[1] for one in found]))
+        if self._forgotten != forgotten:
+            return known  # somebody was changed meanwhile: good for this call alone
+        self._known[hash] = known
+        while len(self._known) > MOST:
+            self._known.popitem(last=False)
+        return known
+
+    async def caller_of(self, found: tuple[Holder, ...]) -> Caller:
+        """Who calls by other proof than a key of ours: the team and the user that a token of somebody else's names."""
+        for holder in found:
+            _check(holder)
+        return await self._caller(found, self._clock())
+
+    async def _caller(self, found: tuple[Holder, ...], now: float) -> Caller:
+        scopes = [scope for holder in found for scope in await self._scopes(holder, now)]
+        by_kind = {holder.kind: holder for holder in found}
+        key = by_kind.get(Kind.KEY)
+        own = found[0]
+        return Caller(
+            key="" if key is None else key.id,
+            name=own.name,
+            team=by_kind[Kind.TEAM].id if Kind.TEAM in by_kind else own.team,
+            user=by_kind[Kind.USER].id if Kind.USER in by_kind else own.user,
+            role=_role(found),
+            models=tuple([names for holder in found if (names := _names(holder))]),
+            aliases={alias: model for holder in reversed(found) for alias, model in holder.terms.aliases.items()},
+            scopes=tuple(scopes),
+            tags=tuple(dict.fromkeys([tag for holder in found for tag in holder.terms.tags])),
+            metadata=own.terms.metadata,
+        )
+
+    # ---- limits
+
+    async def _scopes(self, holder: Holder, now: float) -> list[str]:
+        """The scopes that hold somebody's limits, at the Router by the time this returns."""
+        scopes = []
+        if holder.terms.limits:
+            self._place(holder.scope, holder.terms.limits)
+            scopes.append(holder.scope)
+        if holder.terms.budget is not None:
+            began, _ = holder.terms.period_at(now)
+            scopes.append(await self._budget(holder, began))
+        return scopes
+
+    def _place(self, scope: str, limits: Mapping[str, Any]) -> None:
+        if self._placed.get(scope) != limits:
+            self._router.add_scope(scope, **limits)
+            self._placed[scope] = dict(limits)
+
+    async def _budget(self, holder: Holder, began: float) -> str:
+        """A scope of its own for each period, so that the next one begins with nothing spent; what is known to be spent is charged."""
+        scope = budget_scope(holder.kind, holder.id, began)
+        new = scope not in self._placed
+        before = await self._spent((holder.kind, holder.id, began)) if new else 0
+        if new and scope in self._placed:
+            return scope  # somebody else was faster
+        assert holder.terms.budget is not None
+        self._place(scope, {"max_budget": max(1, holder.terms.budget) / NANO})
+        if new:
+            self._begin(holder, scope, before)
+        return scope
+
+    def _begin(self, holder: Holder, scope: str, spent: int) -> None:
+        """A period begins here, so much of it spent already."""
+        if spent:
+            self._router.charge_scope(scope, spent)
+        *over, last = (*self._periods.get((holder.kind, holder.id), ()), scope)
+        for old in over[:-1]:
+            self._router.remove_scope(old)
+            del self._placed[old]
+        self._periods[holder.kind, holder.id] = (*over[-1:], last)
+
+    def spent_elsewhere(self, period: Period, cost: int) -> None:
+        """Other processes spent that much more in a period: it counts here as well."""
+        scope = budget_scope(*period)
+        if scope in self._placed:
+            self._router.charge_scope(scope, cost)
+
+    # ---- what others change
+
+    def forget(self, kind: Kind, id: str) -> None:
+        """Somebody has changed: look again at the next call."""
+        self._forgotten += 1
+        stale = [hash for hash, known in self._known.items() if any(one.kind is kind and one.id == id for one in known.holders)]
+        for hash in stale:
+            del self._known[hash]
+
+    async def watch(self) -> None:
+        """See what others change, until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except SQLAlchemyError as error:
+                log.warning("changes of keys are not seen at present: the database does not answer (%s)", type(error).__name__)
+            await asyncio.sleep(LOOK)
+
+    async def refresh(self) -> None:
+        revision = self._revision
+        if await self._database.read(lambda connection: table.revision(connection, table.WHAT)) == revision:
+            return
+        for kind, id, number in await self._database.read(lambda connection: table.changed(connection, revision)):
+            self._revision = max(self._revision, number)
+            self.forget(kind, id)
+
+
+def budget_scope(kind: Kind, id: str, began: float) -> str:
+    return f"{kind.value}:{id}:{began:.0f}"
+
+
+def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
+    """The key with that hash, its team and its user; nothing where there is no such key."""
+    key = table.by_hash(connection, hash)
+    if key is None:
+        return ()
+    others = ((Kind.TEAM, key.team), (Kind.USER, key.user))
+    found = [table.get(connection, kind, id) for kind, id in others if id]
+    return (key, *[holder for holder in found if holder is not None])
+
+
+def _valid_until(found: tuple[Holder, ...], hash: str, now: float) -> float:
+    """Raises a refusal."""
+    key = found[0]
+    ends = [moment for moment in (key.expires, key.former_until if hash == key.former else None) if moment is not None]
+    if ends and min(ends) <= now:
+        raise refusal(401, Failing.AUTHENTICATION, f"the API key {key.hint} has expired")
+    for holder in found:
+        _check(holder)
+    return min(ends, default=math.inf)
+
+
+def _check(holder: Holder) -> None:
+    if holder.blocked:
+        raise refusal(401, Failing.AUTHENTICATION, f"the {holder.kind.value} of this call is blocked")
+
+
+def _role(found: tuple[Holder, ...]) -> Role:
+    """What a key may do at most is what its user may: a key says so itself, or its user does."""
+    said = next((holder.terms.role for holder in found if holder.terms.role and holder.kind is not Kind.TEAM), "")
+    try:
+        return Role(said)
+    except ValueError:
+        return Role.CALLER
+
+
+EVERY_MODEL: Final = frozenset({"*", "all-proxy-models"})
+OF_THE_TEAM: Final = "all-team-models"
+
+
+def _names(holder: Holder) -> tuple[str, ...]:
+    """What of a holder's list restricts it: nothing where it names all."""
+    names = holder.terms.models
+    return () if any(name in EVERY_MODEL or name == OF_THE_TEAM for name in names) else names

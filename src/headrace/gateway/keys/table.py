@@ -1,0 +1,106 @@
+"""Holders in the database. Every change has a number, so that other processes see that there is something new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
+
+from headrace.gateway.keys.holders import Holder, Kind, of_row
+from headrace.runtime.sql_tables import holders, revisions
+
+WHAT: Final = "holders"
+
+Where: TypeAlias = Mapping[str, Any]
+"""Columns and what they must be."""
+NOWHERE: Final[Where] = {}
+
+
+def put(connection: Connection, holder: Holder) -> Holder:
+    """Keep a holder, new or changed."""
+    return _written(connection, holder, next_revision(connection, WHAT))
+
+
+def change(connection: Connection, kind: Kind, id: str, how: Callable[[Holder], Holder]) -> Holder | None:
+    """Change a holder; None where there is none. Who changes one at the same time waits, and sees what was changed."""
+    number = next_revision(connection, WHAT)
+    holder = get(connection, kind, id)
+    return None if holder is None else _written(connection, how(holder), number)
+
+
+def remove(connection: Connection, holder: Holder, now: float) -> None:
+    """Its hash goes at once. Its name stays for the ledger, and so that other processes learn of it."""
+    put(connection, msgspec.structs.replace(holder, deleted=True, hash=None, former=None, updated=now))
+
+
+def _written(connection: Connection, holder: Holder, number: int) -> Holder:
+    numbered = msgspec.structs.replace(holder, revision=number)
+    same = (holders.c.kind == holder.kind.value) & (holders.c.id == holder.id)
+    row = numbered.row()
+    if connection.execute(update(holders).where(same).values(row)).rowcount == 0:
+        connection.execute(insert(holders).values(row))
+    return numbered
+
+
+def next_revision(connection: Connection, what: str) -> int:
+    """One after the other: who changes something waits for whoever was before."""
+    up = update(revisions).where(revisions.c.what == what).values(revision=revisions.c.revision + 1)
+    if connection.execute(up).rowcount == 0:
+        connection.execute(insert(revisions).values(what=what, revision=1))
+    return revision(connection, what)
+
+
+def revision(connection: Connection, what: str) -> int:
+    return connection.scalar(select(revisions.c.revision).where(revisions.c.what == what)) or 0
+
+
+def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int]]:
+    """Kind, id and revision of whoever changed after that revision."""
+    found = connection.execute(select(holders.c.kind, holders.c.id, holders.c.revision).where(holders.c.revision > since))
+    return [(Kind(kind), id, number) for kind, id, number in found]
+
+
+def by_hash(connection: Connection, hash: str) -> Holder | None:
+    return _one(connection, _all().where(or_(holders.c.hash == hash, holders.c.former == hash)))
+
+
+def get(connection: Connection, kind: Kind, id: str) -> Holder | None:
+    return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.id == id))
+
+
+def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
+    return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.name == name))
+
+
+def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None) -> list[Holder]:
+    """In the order of their making."""
+    chosen = _all().where(holders.c.kind == kind.value, *[holders.c[name] == value for name, value in where.items()])
+    rows = connection.execute(chosen.order_by(holders.c.created, holders.c.id).offset(first).limit(most))
+    return [of_row(dict(row)) for row in rows.mappings()]
+
+
+def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
+    chosen = [holders.c.kind == kind.value, ~holders.c.deleted, *[holders.c[name] == value for name, value in where.items()]]
+    return connection.scalar(select(func.count()).select_from(holders).where(*chosen)) or 0
+
+
+def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The hash of each key that still has one."""
+    found = connection.execute(select(holders.c.id, holders.c.hash).where(holders.c.kind == Kind.KEY.value, holders.c.id.in_(list(ids))))
+    return {id: hash for id, hash in found if hash}
+
+
+def forget_deleted(connection: Connection, before: float) -> None:
+    """Drop what was deleted long enough ago for everybody to know."""
+    connection.execute(delete(holders).where(holders.c.deleted, holders.c.updated < before))
+
+
+def _all() -> Select[Any]:
+    return select(holders).where(~holders.c.deleted)
+
+
+def _one(connection: Connection, chosen: Select[Any]) -> Holder | None:
+    row = connection.execute(chosen).mappings().first()
+    return None if row is None else of_row(dict(row))

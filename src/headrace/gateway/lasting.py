@@ -1,0 +1,77 @@
+"""Keys and ledger in a database, for the time that a gateway runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from headrace.api import Router
+from headrace.gateway.admin.desk import AdminDesk
+from headrace.gateway.keys.keyring import Keyring
+from headrace.gateway.ledger.books import Books
+from headrace.gateway.records import hear
+from headrace.routing.events import subscribe
+from headrace.runtime.sql import Database
+
+STATE: Final = "HEADRACE_STATE"
+DATABASE: Final = "DATABASE_URL"
+FOLDER: Final = ".headrace"
+
+
+class Where(Struct, frozen=True):
+    """Where a gateway keeps what must last."""
+
+    database: str
+    """An address; it may hold a password."""
+    folder: Path
+    """Of the journals, and of the database where it is a file of our own choice."""
+    keep: float | None = None
+    """Seconds for which calls are remembered; None for ever."""
+
+    def __repr__(self) -> str:
+        return f"<Where in {self.folder}>"
+
+
+def where(environment: Mapping[str, str], database: str = "", keep: float | None = None) -> Where:
+    """From the configuration's word, else the environment's `DATABASE_URL`, else an SQLite file in the state's folder.
+
+    The folder is that of `HEADRACE_STATE`, else `.headrace` in the working directory.
+    """
+    folder = Path(environment.get(STATE) or FOLDER).expanduser()
+    return Where(database or environment.get(DATABASE) or f"sqlite:///{folder / 'headrace.db'}", folder, keep)
+
+
+class Lasting:
+    """The gateway's `State`. Raises ConfigurationError where database or journal cannot be opened."""
+
+    def __init__(self, router: Router, at: Where) -> None:
+        self._database = Database(at.database)
+        self.ledger = Books(self._database, at.folder / "journal", keep=at.keep)
+        self.keys = Keyring(self._database, router, self.ledger.spent)
+        self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
+        self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deaf: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Take over what a process before us left, and begin to fold and to look for changes."""
+        await self.ledger.adopt()
+        await self.desk.start()
+        self._deaf = subscribe(hear)
+        self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch())]
+
+    async def stop(self) -> None:
+        """Everything that was recorded is in the database when this returns."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._deaf is not None:
+            self._deaf()
+        await self.ledger.close()
+        self._database.close()

@@ -1,0 +1,205 @@
+"""The ledger of one process: its journal, and the task that folds it into the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from headrace.errors import ConfigurationError
+from headrace.gateway.keys.holders import Kind
+from headrace.gateway.ledger import folding
+from headrace.gateway.ledger.folding import Period
+from headrace.gateway.ledger.journal import Journal, orphans
+from headrace.gateway.records import Record
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_tables import calls, journals, spending
+
+log: Final = logging.getLogger("headrace.gateway")
+
+EVERY: Final = 0.25
+"""Seconds between foldings."""
+LONGEST: Final = 16 << 20
+"""Bytes after which a new journal is begun."""
+LOOK: Final = 2.0
+"""Seconds between looks at what other processes spent."""
+LATE: Final = 10.0
+"""Seconds by which the clocks of two machines may differ."""
+WAIT: Final = 1.0
+"""Seconds to wait where something went wrong."""
+CLEAN: Final = 3600.0
+"""Seconds between looks for rows that need not be kept any longer."""
+CLEANED: Final = 5000
+"""Rows deleted in one transaction."""
+
+
+class Books:
+    """A `Ledger` over a folder of journals and a database. `run` folds until it is cancelled; `close` folds the rest."""
+
+    def __init__(self, database: Database, folder: Path, *, keep: float | None = None, clock: Callable[[], float] = time.time) -> None:
+        """keep: seconds for which calls are remembered; None for ever. Raises ConfigurationError where nothing can be written."""
+        self._database = database
+        self._folder = folder
+        self._keep = keep
+        self._clock = clock
+        self._folding = asyncio.Lock()
+        self._reached = 0
+        """Bytes of the journal that are in the database, at least."""
+        self._unwritten: list[Record] = []
+        """What the disk did not take: it goes into the database as it is."""
+        self._seen: dict[Period, int] = {}
+        """What is known to be spent in the periods that are asked about."""
+        self.on_spent_elsewhere: Callable[[Period, int], None] | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._journal = Journal(folder)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the ledger's journal cannot be written: {error.filename}: {error.strerror}: set HEADRACE_STATE to a folder of its own"
+            ) from None
+
+    def append(self, record: Record) -> None:
+        """Remember a call: about 10 µs, and nothing is awaited. When this returns, the end of the process loses it no more."""
+        try:
+            self._journal.append(record)
+        except OSError as error:
+            log.error("the ledger's journal takes no more (%s): calls are kept in memory until the database has them", error)
+            self._unwritten.append(record)
+
+    # ---- folding
+
+    async def run(self) -> None:
+        """Fold, look at what others spent, delete what is too old; until cancelled."""
+        await self.adopt()
+        look = clean = -CLEAN
+        while True:
+            now = time.monotonic()
+            try:
+                await self.fold()
+                if now - look >= LOOK:
+                    look = now
+                    await self.look()
+                if now - clean >= CLEAN:
+                    clean = now
+                    await self.clean()
+            except SQLAlchemyError as error:
+                log.warning("the ledger waits in its journal: the database does not take it (%s)", type(error).__name__)
+                await asyncio.sleep(WAIT)
+            except Exception:
+                log.exception("the ledger waits in its journal: a fault of the gateway's own")
+                await asyncio.sleep(WAIT)
+            await asyncio.sleep(EVERY)
+
+    async def adopt(self) -> int:
+        """Fold what processes that have ended left behind; how many rows."""
+        rows = 0
+        async with self._folding:
+            for path in orphans(self._folder):
+                rows += await self._fold_all(path)
+                await self._drop(path)
+        return rows
+
+    async def fold(self) -> None:
+        """Bring into the database whatever was appended until now."""
+        async with self._folding:
+            await self._fold()
+
+    async def _fold(self) -> None:
+        if self._unwritten:
+            records = list(self._unwritten)
+            self._know(await self._database.write(lambda connection: folding.keep(connection, records)))
+            del self._unwritten[: len(records)]
+        if self._journal.size > self._reached:
+            await self._fold_all(self._journal.path)
+            self._reached = self._journal.size
+        if self._reached >= LONGEST:
+            old, self._journal, self._reached = self._journal, Journal(self._folder), 0
+            await self._fold_all(old.path)
+            old.close()
+            await self._drop(old.path)
+
+    async def _fold_all(self, path: Path) -> int:
+        rows = 0
+        while (step := await self._database.write(lambda connection: folding.fold(connection, path))).more:
+            rows += step.rows
+            self._know(step.spent)
+            if step.broken:
+                log.warning("%s: %d lines were not whole: their calls were never answered", path.name, step.broken)
+        return rows
+
+    async def _drop(self, path: Path) -> None:
+        await self._database.write(lambda connection: _dropped(connection, path))
+
+    # ---- what was spent
+
+    async def spent(self, period: Period) -> int:
+        """Nano-dollars spent in a period by everybody; what others add from now on is told to `on_spent_elsewhere`."""
+        async with self._folding:
+            await self._fold()
+            kind, id, began = period
+            chosen = select(spending.c.cost).where(spending.c.kind == kind.value, spending.c.id == id, spending.c.began == began)
+            cost = await self._database.read(lambda connection: connection.scalar(chosen))
+            self._seen[period] = cost or 0
+            return self._seen[period]
+
+    def _know(self, spent: Mapping[Period, int]) -> None:
+        """Our own spending stands in the database now: it is not others'."""
+        for period, cost in spent.items():
+            if period in self._seen:
+                self._seen[period] += cost
+
+    async def look(self) -> None:
+        """Find what others have spent since we looked."""
+        if not self._seen:
+            return
+        async with self._folding:
+            recent = select(spending.c.kind, spending.c.id, spending.c.began, spending.c.cost)
+            recent = recent.where(spending.c.touched >= self._clock() - LOOK - LATE)
+            rows = await self._database.read(lambda connection: connection.execute(recent).all())
+            for kind, id, began, cost in rows:
+                period = (Kind(kind), id, began)
+                more = cost - self._seen.get(period, cost)
+                if more > 0:
+                    if self.on_spent_elsewhere is not None:
+                        self.on_spent_elsewhere(period, more)
+                    self._seen[period] = cost
+
+    # ---- keeping
+
+    async def clean(self) -> int:
+        """Delete calls that need not be kept any longer, a few at a time; how many."""
+        if self._keep is None:
+            return 0
+        before, deleted = self._clock() - self._keep, 0
+        while gone := await self._database.write(lambda connection: forget(connection, before)):
+            deleted += gone
+        return deleted
+
+    async def close(self) -> None:
+        """Fold the rest, and leave no journal behind. Where the database is gone the journal stays for the next start."""
+        try:
+            await self.fold()
+        except SQLAlchemyError as error:
+            log.warning("the rest of the ledger stays in its journal (%s)", type(error).__name__)
+            self._journal.close()
+            return
+        self._journal.close()
+        await self._drop(self._journal.path)
+
+
+def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
+    """Delete the oldest calls of those that began before that moment; how many. What was spent stays known."""
+    old = select(calls.c.number).where(calls.c.began < before).order_by(calls.c.began).limit(most)
+    return connection.execute(delete(calls).where(calls.c.number.in_(old))).rowcount
+
+
+def _dropped(connection: Connection, path: Path) -> None:
+    """The file first: a file without its place in the table would be folded once more."""
+    path.unlink(missing_ok=True)
+    connection.execute(delete(journals).where(journals.c.name == path.name))

@@ -1,0 +1,151 @@
+"""From a journal into the database: the rows and the place reached in one transaction, so that no row is lost or comes twice."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headrace.gateway.keys.holders import Kind, Terms
+from headrace.gateway.ledger.journal import lines, unframed
+from headrace.gateway.records import Record
+from headrace.runtime.sql_tables import calls, holders, journals, spending
+
+Period = tuple[Kind, str, float]
+"""Whose money, and when the budget's period began."""
+
+BATCH: Final = 2 << 20
+"""Bytes of a journal in one transaction."""
+PROMPT: Final = ("input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input")
+ANSWER: Final = ("output", "reasoning", "audio_output", "image_output")
+_PLAIN: Final = tuple([
+    name for name in Record.__struct_fields__ if name not in ("tags", "outcome", "usage", "metadata", "content")
+])  # fmt: skip
+COLUMNS: Final = (*_PLAIN, "tags", "outcome", "input", "output", "usage", "metadata", "content")
+"""Of `calls`, in the order in which `row` has them."""
+_plain: Final = attrgetter(*_PLAIN)
+_decode_terms: Final = msgspec.json.Decoder(Terms).decode
+
+
+class Folded(Struct, frozen=True):
+    """What one step brought."""
+
+    more: bool
+    """Whether there was anything."""
+    rows: int = 0
+    broken: int = 0
+    """Lines that were not whole."""
+    spent: Mapping[Period, int] = {}
+    """Nano-dollars."""
+
+
+def fold(connection: Connection, path: Path) -> Folded:
+    """Bring the next lines of a journal into the database."""
+    reached = connection.scalar(select(journals.c.position).where(journals.c.name == path.name)) or 0
+    found, position = lines(path, reached, BATCH)
+    if position == reached:
+        return Folded(False)
+    read = [unframed(line) for line in found]
+    records = [record for record in read if record is not None]
+    spent = keep(connection, records)
+    _upsert(connection, journals, [{"name": path.name, "position": position}], ("name",), {"position": "="})
+    return Folded(True, len(records), len(read) - len(records), spent)
+
+
+def keep(connection: Connection, records: Sequence[Record]) -> Mapping[Period, int]:
+    """Write records into the ledger, and what they cost to whom."""
+    if not records:
+        return {}
+    _insert(connection, [row(record) for record in records])
+    spent = _spent(connection, records)
+    now = time.time()
+    # In one order everywhere: two processes that wait for each other's rows would wait for ever.
+    rows = [
+        {"kind": kind.value, "id": id, "began": began, "cost": spent[kind, id, began], "touched": now}
+        for kind, id, began in sorted(spent, key=lambda period: (period[0].value, period[1], period[2]))
+    ]
+    if rows:
+        _upsert(connection, spending, rows, ("kind", "id", "began"), {"cost": "+", "touched": "="})
+    return spent
+
+
+def row(record: Record) -> tuple[Any, ...]:
+    """A record as it stands in the table: the values of `COLUMNS`."""
+    usage = record.usage
+    return (
+        *_plain(record),
+        _json(record.tags) if record.tags else "[]",
+        record.outcome.value,
+        int(sum([usage.get(name, 0) for name in PROMPT])) if usage else 0,
+        int(sum([usage.get(name, 0) for name in ANSWER])) if usage else 0,
+        _json(usage) if usage else "{}",
+        _json(record.metadata) if record.metadata else "{}",
+        None if record.content is None else _json(record.content),
+    )
+
+
+def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    if connection.dialect.name == "sqlite":  # past what SQLAlchemy does for each row, which takes longer than SQLite itself
+        quote = connection.dialect.identifier_preparer.quote
+        names, marks = ", ".join(map(quote, COLUMNS)), ", ".join("?" * len(COLUMNS))
+        connection.exec_driver_sql(f"INSERT INTO calls ({names}) VALUES ({marks})", rows)
+    else:
+        connection.execute(insert(calls), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_Caller = tuple[str, str, str]
+"""Key, team and user."""
+
+
+def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
+    return [(kind, id) for kind, id in zip((Kind.KEY, Kind.TEAM, Kind.USER), caller, strict=True) if id]
+
+
+def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
+    """Money by holder and period: that in which the call began, whose budget it was let through by."""
+    paid: dict[_Caller, list[tuple[float, int]]] = defaultdict(list)
+    for record in records:
+        if record.cost:
+            paid[record.key, record.team, record.user].append((record.began, record.cost))
+    terms = _terms(connection, {holder for caller in paid for holder in _holders(caller)})
+    spent: dict[Period, int] = defaultdict(int)
+    for caller, costs in paid.items():
+        for kind, id in _holders(caller):
+            own = terms.get((kind, id))
+            if own is None or not (own.budget_duration or own.budget_since):
+                spent[kind, id, 0.0] += sum([cost for _, cost in costs])
+            else:
+                for began, cost in costs:
+                    spent[kind, id, own.period_at(began)[0]] += cost
+    return dict(spent)
+
+
+def _terms(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Terms]:
+    ids = defaultdict(set)
+    for kind, id in whose:
+        ids[kind].add(id)
+    found = {}
+    for kind, those in ids.items():
+        asked = select(holders.c.id, holders.c.terms).where(holders.c.kind == kind.value, holders.c.id.in_(sorted(those)))
+        found.update({(kind, id): _decode_terms(terms) for id, terms in connection.execute(asked)})
+    return found
+
+
+def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], key: Sequence[str], how: Mapping[str, str]) -> None:
+    """Insert, or change what is there. how: columns that take the new value (=), or have it added (+)."""
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    put = make(table)
+    changes = {name: put.excluded[name] if sign == "=" else table.c[name] + put.excluded[name] for name, sign in how.items()}
+    connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=changes), rows)

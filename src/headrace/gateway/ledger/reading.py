@@ -1,0 +1,35 @@
+"""Questions to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Integer, Select, cast, func, select
+
+from headrace.runtime.sql_tables import calls
+
+DAY: Final = 86_400
+
+
+def day_of(moment: ColumnElement[float], sqlite: bool) -> ColumnElement[int]:
+    """The number of the UTC day since 1970. SQLite cuts off where others round, and has no floor everywhere."""
+    days = moment / float(DAY)
+    return cast(days if sqlite else func.floor(days), Integer)
+
+
+def sums(by: Sequence[Any], where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group."""
+    tokens = {name: func.coalesce(func.sum(calls.c[name]), 0) for name in ("input", "output")}
+    return (
+        select(
+            *by,
+            func.count().label("calls"),
+            func.coalesce(func.sum(calls.c.cost), 0).label("cost"),
+            tokens["input"].label("input"),
+            tokens["output"].label("output"),
+            (tokens["input"] + tokens["output"]).label("tokens"),
+        )
+        .where(*where)
+        .group_by(*by)
+    )

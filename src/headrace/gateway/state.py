@@ -1,0 +1,34 @@
+"""What outlives a process: keys, the ledger, and the desk that administers both. The application knows only this much of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from headrace.gateway.callers import Caller, Keys
+from headrace.gateway.records import Ledger
+from headrace.gateway.requests import Asked
+
+
+class Desk(Protocol):
+    """Answers what administrators ask."""
+
+    def serves(self, path: str) -> bool:
+        """Whether a path is the desk's to answer."""
+        ...
+
+    async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
+        """JSON. Raises refusals."""
+        ...
+
+
+class State(Protocol):
+    """Opened before the first call and closed after the last."""
+
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def desk(self) -> Desk: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
