@@ -126,12 +126,30 @@ def test_a_pace_lets_any_size_through_and_makes_the_next_one_pay() -> None:
 )
 def test_what_a_call_costs_by_how_its_provider_counts(accounting: Any, estimate: Any, arrives: int, probably: int, ends: int) -> None:
     profile, charge = Profile(accounting=accounting, estimate=estimate), Charge(input=100, max_output=50)
-    assert on_arrival(Unit.TOKENS, profile)(charge, 100) == arrives
+    assert on_arrival(Unit.TOKENS, profile)(charge, 100, 50) == arrives
     assert expected(Unit.TOKENS, profile)(charge, 100, 7) == probably
     assert in_the_end(Unit.TOKENS, profile)(charge, 100, Used(input=100, output=20)) == ends
 
 
+@pytest.mark.parametrize(("accounting", "ends"), [("reserve", 120), ("settle", 120), ("post", 100)])
+def test_a_bound_that_nobody_stated_is_not_charged_for(accounting: Any, ends: int) -> None:
+    profile, charge = Profile(accounting=accounting), Charge(input=100, max_output=1024, stated=False)
+    assert expected(Unit.TOKENS, profile)(charge, 100, 7) == 107
+    assert in_the_end(Unit.TOKENS, profile)(charge, 100, Used(input=100, output=20)) == ends
+    assert in_the_end(Unit.OUTPUT, Profile(accounting="reserve"))(charge, 100, Used(input=100, output=20)) == 20
+
+
 # ---- sizes
+
+
+def test_what_a_call_without_a_bound_may_write_is_learned() -> None:
+    sizes, unstated = Sizes(), Charge(input=10, max_output=1024, stated=False)
+    assert sizes.most(1024) == 1024
+    for number in range(64):
+        sizes.learn_output(5000 if number % 2 else 3000, 1.0)
+    assert sizes.most(1024) == 5000
+    assert sizes.expected(unstated) == pytest.approx(4000)
+    assert sizes.expected(Charge(input=10, max_output=1024)) == 1024
 
 
 def test_how_a_provider_counts_prompts_is_learned() -> None:

@@ -26,9 +26,9 @@ def read(*rows: Any, **options: Any) -> list[Job]:
 @pytest.mark.parametrize(
     ("row", "job"),
     [
-        ({"model": "m", "input_tokens": 10, "output_tokens": 20}, Job(0.0, "m", 10, DEFAULT_MAX_OUTPUT, 20)),
+        ({"model": "m", "input_tokens": 10, "output_tokens": 20}, Job(0.0, "m", 10, DEFAULT_MAX_OUTPUT, 20, stated=False)),
         ({"model": "m", "input_tokens": 10, "output_tokens": 20, "max_tokens": 50, "at": 3.5}, Job(3.5, "m", 10, 50, 20)),
-        ({"model": "m", "input_tokens": 10, "tenant": "anna", "priority": 2}, Job(0.0, "m", 10, DEFAULT_MAX_OUTPUT, 300, "anna", 2)),
+        ({"model": "m", "input_tokens": 10, "tenant": "anna", "priority": 2}, Job(0.0, "m", 10, 1024, 300, "anna", 2, stated=False)),
         ({"model": "m", "input_tokens": 10, "max_tokens": 40}, Job(0.0, "m", 10, 40, 40)),
         ({"model": "m", "input_tokens": 10, "max_completion_tokens": 40, "n": 3}, Job(0.0, "m", 10, 120, 120)),
         ({"model": "m", "prompt": "x" * 398, "max_tokens": 9}, Job(0.0, "m", 101, 9, 9)),

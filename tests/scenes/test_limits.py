@@ -22,6 +22,29 @@ def test_600_jobs_at_once_all_finish_and_no_provider_refuses_one(enforcer: str) 
     assert stage.idle()
 
 
+@pytest.mark.parametrize("enforcer", ["bucket", "sliding", "fixed"])
+@pytest.mark.parametrize("accounting", ["settle", "post"])
+def test_short_answers_without_max_tokens_took_a_minute_and_a_half_instead_of_seconds(accounting: str, enforcer: str) -> None:
+    """120 calls of 40 tokens against 80,000 a minute went out one in 0.8 s, as if each had written the 1,024 that nobody had asked for."""
+    stage = Stage(provider("a", rpm=1000, tpm=80_000, accounting=accounting, enforcer=enforcer))
+    stage.open(stage.deployment("a", rpm=1000, tpm=80_000))
+    stage.send(120, max_tokens=None)
+    stage.run(until=12)
+    assert stage.idle()
+    assert stage.failed() == []
+    assert stage.rejected() == 0
+
+
+def test_a_provider_that_keeps_more_than_is_written_is_found_out() -> None:
+    """It counts 256 tokens for an answer without max_tokens, and 60 are written: some refusals tell, and everybody is served."""
+    stage = Stage(provider("a", rpm=1000, tpm=40_000, accounting="reserve", header_style="none"))
+    stage.open(stage.deployment("a", rpm=1000, tpm=40_000))
+    stage.send(300, max_tokens=None)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.rejected() <= 24
+
+
 def test_calls_that_a_busy_machine_sends_late_are_counted_from_when_they_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """600 calls begun at once kept the loop busy for 1.4 s before the first of them left: ten seconds later eleven were refused."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding", windows=[10]))

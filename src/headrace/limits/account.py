@@ -77,7 +77,8 @@ class Account:
     def costs(self, charge: Charge) -> Costs:
         counted = charge.input - charge.cached if self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
-        return input, tuple([meter.arrival(charge, input) for meter in self.meters])
+        most = charge.max_output if charge.stated else self.sizes.most(charge.max_output)
+        return input, tuple([meter.arrival(charge, input, most) for meter in self.meters])
 
     def current(self, costs: Costs) -> bool:
         """Whether `costs` were reckoned with the limits there are."""

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from headrace.limits.limit import Charge, Unit, Used
 from headrace.limits.profile import Profile
 
-OnArrival: TypeAlias = Callable[[Charge, float], float]
-"""(charge, input) → what must fit before it is sent."""
+OnArrival: TypeAlias = Callable[[Charge, float, float], float]
+"""(charge, input, the most it may write) → what must fit before it is sent."""
 Expected: TypeAlias = Callable[[Charge, float, float], float]
 """(charge, input, output) → what it will probably have cost."""
 InTheEnd: TypeAlias = Callable[[Charge, float, Used], float]
@@ -28,40 +28,47 @@ def on_arrival(unit: Unit, profile: Profile) -> OnArrival:
     later = profile.accounting == "post"
     match unit:
         case Unit.REQUESTS:
-            return lambda charge, input: charge.requests
+            return lambda charge, input, most: charge.requests
         case Unit.IN_FLIGHT:
-            return lambda charge, input: 1.0
+            return lambda charge, input, most: 1.0
         case Unit.MONEY:
-            return lambda charge, input: charge.money
+            return lambda charge, input, most: charge.money
         case Unit.INPUT:
-            return lambda charge, input: input
+            return lambda charge, input, most: input
         case Unit.OUTPUT:
-            return (lambda charge, input: 0.0) if later else (lambda charge, input: charge.max_output)
+            return (lambda charge, input, most: 0.0) if later else (lambda charge, input, most: most)
     if later or not profile.output_counts:
-        return lambda charge, input: input
+        return lambda charge, input, most: input
     if profile.estimate == "max":
-        return lambda charge, input: max(input, charge.max_output)
-    return lambda charge, input: input + charge.max_output
+        return lambda charge, input, most: max(input, most)
+    return lambda charge, input, most: input + most
 
 
 def expected(unit: Unit, profile: Profile) -> Expected:
-    weight, arrives = profile.output_weight, on_arrival(unit, profile)
     if unit is Unit.MONEY:
         return lambda charge, input, output: charge.money_expected or charge.money
-    if profile.accounting == "reserve" or unit not in (Unit.TOKENS, Unit.OUTPUT) or not profile.output_counts:
-        return lambda charge, input, output: arrives(charge, input)
-    if unit is Unit.OUTPUT:
-        return lambda charge, input, output: output * weight
-    return lambda charge, input, output: input + output * weight
+    arrives = on_arrival(unit, profile)
+    if unit not in (Unit.TOKENS, Unit.OUTPUT) or not profile.output_counts:
+        return lambda charge, input, output: arrives(charge, input, charge.max_output)
+    written = _written(unit, profile)
+    if profile.accounting != "reserve":
+        return lambda charge, input, output: written(input, output)
+    return lambda charge, input, output: arrives(charge, input, charge.max_output) if charge.stated else written(input, output)
 
 
 def in_the_end(unit: Unit, profile: Profile) -> InTheEnd:
-    weight = profile.output_weight
     if unit is Unit.MONEY:
         return lambda charge, input, used: used.money
-    if profile.accounting == "settle" and unit is Unit.OUTPUT:
-        return lambda charge, input, used: used.output * weight
-    if profile.accounting == "settle" and unit is Unit.TOKENS and profile.output_counts:
-        return lambda charge, input, used: input + used.output * weight
     arrives = on_arrival(unit, profile)
-    return lambda charge, input, used: arrives(charge, input)
+    if profile.accounting == "post" or unit not in (Unit.TOKENS, Unit.OUTPUT) or (unit is Unit.TOKENS and not profile.output_counts):
+        return lambda charge, input, used: arrives(charge, input, charge.max_output)
+    written = _written(unit, profile)
+    if profile.accounting == "settle":
+        return lambda charge, input, used: written(input, used.output)
+    return lambda charge, input, used: arrives(charge, input, charge.max_output) if charge.stated else written(input, used.output)
+
+
+def _written(unit: Unit, profile: Profile) -> Callable[[float, float], float]:
+    """(input, output) → what a call costs that is charged for what it wrote."""
+    weight = profile.output_weight
+    return (lambda input, output: output * weight) if unit is Unit.OUTPUT else (lambda input, output: input + output * weight)

@@ -113,7 +113,7 @@ class Learner:
         """A bucket of known size was fuller than ours, which begins to drain before the call has arrived: level the two."""
         unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
         meter = self._account.meter_of(unit, MINUTE) if failure.scope in (None, "tokens", "requests") else None
-        cost = 0.0 if meter is None else meter.arrival(taken.charge, taken.input)
+        cost = 0.0 if meter is None else meter.arrival(taken.charge, taken.input, taken.charge.max_output)
         if meter is None or not meter.explains(cost, now):
             return False
         meter.fill(cost, until)

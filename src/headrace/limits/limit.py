@@ -53,6 +53,8 @@ class Charge(Struct, frozen=True):
 
     input: int = 0
     max_output: int = 0
+    stated: bool = True
+    """Whether the caller said `max_output`. Else it is a guess, and no provider can have counted more than was written."""
     expected_output: float | None = None
     """What it will probably write; learned where it is None."""
     cached: int = 0

@@ -50,7 +50,11 @@ class Sizes:
             return min(charge.expected_output, charge.max_output)
         if self._replies < SEEN:
             return charge.max_output / 3
-        return self.written if self.written < charge.max_output else charge.max_output
+        return self.written if self.written < charge.max_output or not charge.stated else charge.max_output
+
+    def most(self, guess: float) -> float:
+        """Tokens that a call without a bound will write at most, but for one in two hundred; a guess until calls have shown it."""
+        return guess if self._replies < SEEN else self._rare
 
     def doubt(self, input: float) -> float:
         """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""

@@ -34,6 +34,8 @@ class Job(Struct, frozen=True, gc=False):
     """What it will write."""
     tenant: str = ""
     priority: int = Priority.NORMAL
+    stated: bool = True
+    """Whether whoever asks said `max_output`; else it is the Router's guess, and providers count what is written."""
 
 
 class Burst(Struct, frozen=True):
@@ -98,6 +100,7 @@ class Load(Struct, frozen=True):
                 most if self.output else 0,
                 min(output, most) if self.max_tokens else output,
                 chance.choices(names, parts)[0] if names else "",
+                stated=self.max_tokens is not None,
             )
 
     def _steady(self) -> Iterator[float]:
@@ -166,6 +169,7 @@ def read_job(row: Any, model: str | None = None, output: int = 300) -> Job:
         output=0 if not answers else written if written is not None else min(output, most or output),
         tenant=str(row.get("tenant") or ""),
         priority=priority if (priority := _count(row, "priority")) is not None else Priority.NORMAL,
+        stated=bool(most) or not answers,
     )
 
 

@@ -193,7 +193,7 @@ class Simulation:
 
     async def _serve(self, line: _Line, group: str, job: Job) -> None:
         """Wait for room, and go."""
-        charge = Charge(input=job.input, max_output=job.max_output)
+        charge = Charge(input=job.input, max_output=job.max_output, stated=job.stated)
         ask = Ask(group, charge, job.tenant, priority=job.priority, only=self._first_tier[group])
         try:
             held = await self.limiter.reserve(ask, self.world)
@@ -274,7 +274,7 @@ class _Sent:
     def arrive(self) -> None:
         run, job = self._run, self.job
         now = run.world.now()
-        verdict = run.accounts[self.held.deployment].enforcer.admit(now, Cost(job.input, job.max_output))
+        verdict = run.accounts[self.held.deployment].enforcer.admit(now, Cost(job.input, job.max_output if job.stated else job.output))
         if isinstance(verdict, Refused):
             self._refusal = verdict
             run.world.at(now + run.travel(), self.turned_away)

@@ -45,7 +45,8 @@ class Change(Struct, frozen=True, eq=False):
         most = self.max_tokens
         if most is None:
             return jobs
-        return (msgspec.structs.replace(job, max_output=min(job.max_output, most), output=min(job.output, most)) for job in jobs)
+        replace = msgspec.structs.replace
+        return (replace(job, max_output=min(job.max_output, most), output=min(job.output, most), stated=True) for job in jobs)
 
 
 def what_if(

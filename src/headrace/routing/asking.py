@@ -148,8 +148,11 @@ class Asking:
 
 def charge_of(call: Call) -> Charge:
     """What a call takes, as far as can be said before it is made."""
-    most = 0 if call.operation.chunk is None else call.max_output or DEFAULT_MAX_OUTPUT
-    return Charge(input=estimate_encoded(bytes(call.encoded), call.prompt), max_output=most)
+    input = estimate_encoded(bytes(call.encoded), call.prompt)
+    if call.operation.chunk is None:
+        return Charge(input=input)
+    most = call.max_output
+    return Charge(input=input, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
 
 
 def _routing(control: Mapping[str, Any], now: float, settings: Settings) -> dict[str, Any]:
