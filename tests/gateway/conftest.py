@@ -82,10 +82,10 @@ def base(upstream: Running) -> Iterator[str]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], bool]:
-    """Whether something becomes true within a few seconds."""
+    """Whether something becomes true within half a minute."""
 
     def wait(true: Callable[[], bool]) -> bool:
-        for _ in range(500):
+        for _ in range(3000):
             if true():
                 return True
             time.sleep(0.01)

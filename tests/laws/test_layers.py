@@ -41,7 +41,7 @@ PACKAGES: dict[str, set[str]] = {
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},
-    "gateway": {"msgspec", "python_multipart", "sqlalchemy", "jwt", "pyarrow"},
+    "gateway": {"msgspec", "python_multipart", "uvicorn", "websockets", "sqlalchemy", "jwt", "pyarrow"},
     "config_file": {"msgspec", "yaml"},
 }
 """Packages from elsewhere that a room may import."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ from headrace.cli.checks import Finding, check_accounts, check_limits, limits_gi
 from headrace.cli.options import dotenv, own_variables
 from headrace.cli.reach import list_models
 from headrace.cli.terminal import hide, note, pretty, say, write_json, write_table
-from headrace.config_file import read_file
 from headrace.destinations import Destination, destination
 from headrace.errors import ConfigurationError, HeadraceError, NotFoundError
+from headrace.gateway.config import examine
 from headrace.providers.catalog import find_key
 from headrace.providers.rows import Provider
 from headrace.routing.plan import Deployment, read_deployment
@@ -65,13 +65,11 @@ class Patient:
 )
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
 def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
-    """Examine the settings (environment and .env), or the model_list in CONFIG (.yaml, .json or .toml).
+    """Examine the settings (environment and .env), or CONFIG (.yaml, .json or .toml) as the gateway reads it.
 
     Exit code 1 when something is broken; warnings alone leave it 0.
     """
-    entries, findings = _read(config)
-    patients, unreadable = _admit(entries, "model_list" if config else "settings")
-    findings += unreadable
+    patients, findings = _of_file(Path(config)) if config is not None else _of_settings()
     for patient in patients:
         _open(patient)
     findings += check_accounts((patient.where, patient.to.account, patient.deployment) for patient in patients if patient.to)
@@ -90,26 +88,29 @@ def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_jso
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _read(config: str | None) -> tuple[Sequence[Any], list[Finding]]:
-    """The model_list to examine, and what kept us from having all of it."""
-    if config is not None:
-        return _model_list(Path(config)), []
+def _of_settings() -> tuple[list[Patient], list[Finding]]:
+    """The deployments of the environment and `.env`, and what keeps us from having them."""
     try:
-        return settings.model_list(), []
+        return _admit(settings.model_list(), "settings")
     except ConfigurationError as error:
         problems = str(error).split("\n- ")
         return [], [Finding("broken", "settings", problem) for problem in (problems[1:] or problems)]
 
 
-def _model_list(path: Path) -> Sequence[Any]:
+def _of_file(path: Path) -> tuple[list[Patient], list[Finding]]:
+    """The deployments that the gateway would serve, and everything that keeps it from it, by line."""
     try:
-        content = read_file(path)
+        examined = examine(path, {**dotenv(), **os.environ})
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    found = content.get("model_list") if isinstance(content, Mapping) else content
-    if not isinstance(found, list) or not found:
-        raise click.UsageError(f"{path} holds no model_list: expected a list of deployments, or a table with the key model_list")
-    return found
+    if not examined.deployments and len(examined.problems) == 1 and "model_list" in str(examined.problems[0]):
+        raise click.UsageError(str(examined.problems[0]))
+    patients: list[Patient] = []
+    for deployment in examined.deployments.values():
+        patients.append(Patient(_name(deployment, patients), deployment, dict(deployment.control)))
+    findings = [Finding("broken", problem.at or examined.name, problem.what) for problem in examined.problems]
+    findings += [Finding("warning", examined.name, f"{name} changes nothing here") for name in examined.config.unused]
+    return patients, findings
 
 
 def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Finding]]:

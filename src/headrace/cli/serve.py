@@ -5,29 +5,38 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Mapping
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.api import Router
 from headrace.cli.options import dotenv
 from headrace.errors import ConfigurationError
-from headrace.gateway.app import gateway
-from headrace.gateway.config import MASTER_KEY, check_address, read_config
-from headrace.gateway.state import State
+from headrace.gateway.config import Config, check_address, read_config
+from headrace.gateway.logs import set_up
 
-FROM_DOTENV = (MASTER_KEY, "DATABASE_URL", "HEADRACE_STATE")
-"""What of .env is the gateway's own."""
-GRACE = 30
-"""Seconds that calls under way have to end in once the gateway is told to stop."""
+if TYPE_CHECKING:
+    import uvicorn
 
 
 @click.command(short_help="Run the gateway: one address for OpenAI, Anthropic and Google clients.")
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="LiteLLM's config.yaml, or .json, .toml.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on; others need a master key.")
 @click.option("--port", type=click.IntRange(0, 65535), default=4000, show_default=True, metavar="N", help="Port to listen on; 0 for any.")
-def serve(config: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N", help="Processes; more share limits by redis_url."
+)
+@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Certificate, with its chain: serve HTTPS.")
+@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Its key; without it the same file.")
+@click.option("--tls-client-ca", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Whose clients alone are let in.")
+@click.option("--log", "log_form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log's lines.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
+@click.option("--access-log", is_flag=True, help="A line for every request that was answered.")
+def serve(
+    config: Path | None, host: str, port: int, workers: int, log_form: str, log_level: str, access_log: bool, **tls: str | None
+) -> None:
     """Serve until Ctrl-C. Without --config the models of the environment and .env are served. The first line printed is the address.
 
     \b
@@ -35,30 +44,73 @@ def serve(config: Path | None, host: str, port: int) -> None:
       OPENAI_BASE_URL=http://127.0.0.1:4000/v1 your-program
     """
     try:
-        import uvicorn  # late: an optional package
-    except ImportError:
-        raise ConfigurationError('the gateway needs one more package: pip install "headrace[gateway]"') from None
-    environment = {**{name: value for name, value in dotenv().items() if name in FROM_DOTENV}, **os.environ}
-    made = read_config(config, environment)
-    check_address(host, made.settings)
-    state = _state(made.router, environment)
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
-    with listening:
-        at = f"[{host}]" if ":" in host else host
-        print(f"headrace gateway: http://{at}:{listening.getsockname()[1]}", flush=True)
-        for name in made.unused:
-            print(f"{name} changes nothing here", file=sys.stderr)
-        settings = uvicorn.Config(
-            gateway(made.router, made.settings, state=state),
-            log_config=None, access_log=False, lifespan="on", server_header=False, http="httptools", ws="none",
-            timeout_graceful_shutdown=GRACE, proxy_headers=False,
-        )  # fmt: skip
-        uvicorn.Server(settings).run(sockets=[listening])
+        from headrace.gateway import worker  # late: optional packages
+    except ImportError as error:
+        raise ConfigurationError(f'the gateway needs one more package ({error.name}): pip install "headrace[gateway]"') from None
+    set_up(log_form, log_level, calls=access_log)
+    for name, value in dotenv().items():  # a configuration may name what stands there
+        os.environ.setdefault(name, value)
+    read = read_config(config, os.environ)
+    check_address(host, read.settings)
+    worker.check_workers(read, workers)
+    for name in read.unused:
+        print(f"{name} changes nothing here", file=sys.stderr)
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listening(host, port))
+        print(f"headrace gateway: {_address(listening, host, 'https' if tls['tls_cert'] else 'http')}", flush=True)
+        if workers > 1:
+            _hand_down(config, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
+            _many(_settings("headrace.gateway.worker:app", read, tls, workers), listening)
+        else:
+            _one(_settings(worker.made(config, read), read, tls, 1), listening)
 
 
-def _state(router: Router, environment: Mapping[str, str]) -> State:
+def _listening(host: str, port: int) -> socket.socket:
     try:
-        from headrace.gateway.lasting import Lasting, where  # late: it brings SQLAlchemy
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None
-    return Lasting(router, where(environment))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+
+
+def _address(listening: socket.socket, host: str, scheme: str) -> str:
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+
+def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) -> uvicorn.Config:
+    import ssl  # late: most of what starts here is behind a proxy
+
+    import uvicorn  # late: an optional package
+
+    from headrace.gateway.sockets import Connection  # late: as uvicorn
+
+    client_ca = tls["tls_client_ca"]
+    return uvicorn.Config(
+        app, factory=workers > 1, workers=workers, http=Connection, ws="websockets-sansio", lifespan="on", interface="asgi3",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=max(1, round(read.settings.drain)), timeout_keep_alive=75,
+        ssl_certfile=tls["tls_cert"], ssl_keyfile=tls["tls_key"], ssl_ca_certs=client_ca,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
+    )  # fmt: skip
+
+
+def _one(settings: uvicorn.Config, listening: socket.socket) -> None:
+    import uvicorn  # late: an optional package
+
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+def _many(settings: uvicorn.Config, listening: socket.socket) -> None:
+    from uvicorn.supervisors.multiprocess import Multiprocess  # late: an optional package
+
+    Multiprocess(settings, sockets=[listening]).run()
+
+
+def _hand_down(config: Path | None, log: str, stack: ExitStack) -> None:
+    """Tell the workers what to serve and how, by their environment; give their metrics a place to be added up in."""
+    from headrace.gateway import worker  # late: optional packages
+
+    os.environ[worker.LOG] = log
+    if config is not None:
+        os.environ[worker.CONFIG] = str(config.resolve())
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-metrics-"))

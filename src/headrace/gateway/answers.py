@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Final
 
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
 from headrace.gateway.asking import JSON
 from headrace.gateway.fronts import Front
+from headrace.gateway.logs import access
 from headrace.gateway.records import Entry, Outcome
 from headrace.gateway.requests import Left, Send
 from headrace.streams import AsyncStream
@@ -25,10 +27,14 @@ Pairs = list[tuple[str, str]]
 class Answer:
     """What goes back, once: whole, or as a stream; and every failure in the caller's dialect."""
 
-    def __init__(self, send: Send, front: Front, id: str) -> None:
+    def __init__(self, send: Send, front: Front, id: str, path: str = "") -> None:
         self._send = send
         self._front = front
         self.id = id
+        self._path = path
+        self._came = time.monotonic()
+        self.status = 0
+        """What was answered; 0 before that."""
         self.entry: Entry | None = None
         """The call that is answered, until it is in the ledger."""
         self._begun = False
@@ -51,6 +57,15 @@ class Answer:
             await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
         finally:
             self._record(Outcome.LEFT, status=LEFT)  # unless it is in the ledger already
+            if access.isEnabledFor(logging.INFO):
+                self._log()
+
+    def _log(self) -> None:
+        entry = self.entry
+        told = {"path": self._path, "status": self.status or LEFT, "seconds": round(time.monotonic() - self._came, 6)}
+        if entry is not None:
+            told |= {name: value for name in ("model", "key", "team", "user") if (value := entry.told(name))}
+        access.info("%s %s", self._path, told["status"], extra={"fields": told})
 
     def _record(self, outcome: Outcome, failure: Failure | None = None, status: int = 200) -> None:
         if self.entry is not None:
@@ -111,7 +126,7 @@ class Answer:
         await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: Pairs) -> None:
-        self._begun = True
+        self._begun, self.status = True, status
         every = [*headers, ("x-request-id", self.id), ("request-id", self.id)]
         pairs = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in every]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})

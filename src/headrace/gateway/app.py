@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,9 +23,11 @@ from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import front_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
+from headrace.gateway.logs import REQUEST
 from headrace.gateway.records import Entry, Ledger, NoLedger
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route
+from headrace.gateway.services import Service, lasting
 from headrace.gateway.state import State
 
 
@@ -36,7 +38,7 @@ def gateway(
     keys: Keys | None = None,
     ledger: Ledger | None = None,
     state: State | None = None,
-) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+) -> Gateway:
     """An ASGI application over `router`, for uvicorn and its like; `headrace serve` is this behind a socket.
 
     keys: who may call besides the master key. ledger: where every call is recorded. state: both, and what administers them, from
@@ -47,22 +49,29 @@ def gateway(
     return Gateway(router, settings or Settings(), keys or NoKeys(), ledger or NoLedger())
 
 
-class Gateway(Struct, frozen=True, eq=False):
+class Gateway(Struct, eq=False):
+    """The application. Its settings may be exchanged while it runs."""
+
     router: Router
     settings: Settings
     keys: Keys
     ledger: Ledger
     state: State | None = None
     failures: Failures = msgspec.field(default_factory=Failures)
+    services: list[Service] = []
+    """What runs beside the calls, started in order and stopped the other way round."""
+    metrics: Callable[[], bytes] | None = None
+    """What `/metrics` says."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await lasting([*([self.state] if self.state is not None else []), *self.services], receive, send)
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
         asked = _asked(scope)
-        answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}")
+        answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path)
+        REQUEST.set(answer.id)
         with suppress(Left):
             await answer.guarded(self._serve(asked, scope, receive, answer))
 
@@ -71,6 +80,10 @@ class Gateway(Struct, frozen=True, eq=False):
             await self._health(asked, answer)
             return
         caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+        if asked.path == "/metrics" and self.metrics is not None:
+            caller.check_sight()
+            await answer.whole(200, self.metrics(), kind=METRICS)
+            return
         if self.state is not None and self.state.desk.serves(asked.path):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
@@ -92,21 +105,6 @@ class Gateway(Struct, frozen=True, eq=False):
             return {}
         must_be_json(asked.headers)
         return read_object(content)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """The lifespan: the state is opened before the first call, and closed after the last."""
-        await receive()
-        try:
-            if self.state is not None:
-                await self.state.start()
-        except Exception as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        if self.state is not None:
-            await self.state.stop()
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _health(self, asked: Asked, answer: Answer) -> None:
         """Alive, and ready: there is somebody to send a call to. Told to everybody, for whoever watches over processes has no key."""
@@ -150,6 +148,10 @@ class Gateway(Struct, frozen=True, eq=False):
         if not here.may_use(keeper):
             raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
         return reply.wanted.model
+
+
+METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus's text format."""
 
 
 def _asked(scope: Scope) -> Asked:

@@ -62,6 +62,11 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
         if not self.may_call(model, group):
             raise refusal(403, Kind.PERMISSION, f"this key may not call {model!r}; /v1/models lists what it may", "model")
 
+    def check_sight(self) -> None:
+        """Raises PermissionDeniedError for who may not see what concerns everybody."""
+        if self.role is Role.CALLER:
+            raise refusal(403, Kind.PERMISSION, "this key is for calling models: what concerns everybody is for admins, and who may look")
+
     def options(self) -> dict[str, Any]:
         """What the Router is told with each of its calls."""
         told: dict[str, Any] = {"tenant": self.tenant} if self.tenant else {}

@@ -1,8 +1,9 @@
-"""From LiteLLM's config.yaml, or from nothing but the environment, to a Router and the gateway's own settings."""
+"""From a configuration file, or from nothing but the environment, to a Router and the gateway's own settings. All mistakes at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,93 +11,266 @@ from msgspec import Struct
 
 from headrace.api import Router
 from headrace.calls import shape
-from headrace.config_file import read_file
-from headrace.errors import ConfigurationError
+from headrace.destinations import destination
+from headrace.errors import ConfigurationError, HeadraceError
+from headrace.gateway.general import Settings, read_general
 from headrace.gateway.guard import is_loopback
+from headrace.gateway.secret_values import Secrets, Stamp, hook_of
+from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
+from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS
+from headrace.routing.options import read_options
+from headrace.routing.plan import Deployment, make_plan, read_deployment
+
+__all__ = ["CACHES", "MASTER_KEY", "Config", "Examined", "Mistakes", "Settings", "check_address", "examine", "read_config"]
 
 MASTER_KEY: Final = "HEADRACE_MASTER_KEY"
-_SECTIONS: Final = ("model_list", "router_settings", "litellm_settings", "general_settings")
-_FOR_ROUTER: Final[Mapping[str, str]] = {
-    "num_retries": "num_retries", "request_timeout": "timeout", "fallbacks": "fallbacks", "default_fallbacks": "default_fallbacks",
-    "context_window_fallbacks": "context_window_fallbacks", "content_policy_fallbacks": "content_policy_fallbacks",
-    "allowed_fails": "allowed_fails", "cooldown_time": "cooldown_time",
-}  # fmt: skip
-"""`litellm_settings` that are a Router's parameters, under its names."""
 
-MAX_BODY: Final = 32 << 20
-MAX_UPLOAD: Final = 512 << 20  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
+CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": "cache_kwargs"}
+"""More of `litellm_settings` that a Router has under its own names."""
 
 
-class Settings(Struct, frozen=True):
-    """The gateway's own."""
+class Mistakes(ConfigurationError):
+    """Everything that is wrong with a configuration."""
 
-    key: str = ""
-    """The master key; empty: only this machine may call."""
-    max_body: int = MAX_BODY
-    """Bytes."""
-    max_upload: int = MAX_UPLOAD
-    """The same for a form with files."""
-    keep_alive: float = 10.0
-    """Seconds that a stream's caller hears nothing before it is told that the call still waits."""
+    problems: Sequence[Problem] = ()
 
-    def __repr__(self) -> str:
-        return f"<Settings {'with' if self.key else 'without'} a key, bodies up to {self.max_body} bytes>"
+    @classmethod
+    def in_file(cls, name: str, problems: Sequence[Problem]) -> Mistakes:
+        if len(problems) == 1:
+            made = cls(str(problems[0]))
+        else:
+            made = cls(f"{name} has {len(problems)} mistakes:\n" + "\n".join(f"- {problem}" for problem in problems))
+        made.problems = tuple(problems)
+        return made
 
 
 class Config(Struct, frozen=True, eq=False):
-    router: Router
-    settings: Settings
+    """What a configuration says."""
+
+    model_list: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any] = {}
+    """Of the Router."""
+    settings: Settings = Settings()
     unused: tuple[str, ...] = ()
-    """Settings of the file that change nothing here."""
+    """What of it changes nothing here."""
+    files: Mapping[Path, Stamp] = {}
+    """The files it came from, those of its secrets among them, as they were before they were read."""
+
+    def router(self) -> Router:
+        """Raises ConfigurationError."""
+        return Router(list(self.model_list), **self.options)
 
 
-def read_config(path: Path | None, environment: Mapping[str, str]) -> Config:
-    """The configuration of a file; without one the models of the environment and `.env`. Raises ConfigurationError."""
+class Examined(Struct, eq=False):
+    """A configuration and what is wrong with it."""
+
+    config: Config
+    problems: list[Problem]
+    deployments: dict[int, Deployment]
+    """Those that can be read, by their position in the model_list."""
+    name: str
+
+
+def read_config(path: Path | None, environment: MutableMapping[str, str]) -> Config:
+    """The configuration of a file; without one the models of the environment and `.env`. Raises Mistakes, a ConfigurationError.
+
+    environment: where `environment_variables` are set, as LiteLLM does.
+    """
     if path is None:
-        return Config(Router.from_env(), Settings(key=environment.get(MASTER_KEY, "")))
-    content = read_file(path)
-    if not isinstance(content, Mapping):
-        raise ConfigurationError(f"{path} must hold a mapping with model_list, got {shape(content)}")
+        from headrace.settings import settings  # late: who has a file needs no .env
+
+        return Config(settings.model_list(), settings=Settings(key=environment.get(MASTER_KEY, "")))
+    examined = examine(path, environment)
+    if examined.problems:
+        raise Mistakes.in_file(str(path), examined.problems)
+    return examined.config
+
+
+def examine(path: Path, environment: MutableMapping[str, str]) -> Examined:
+    """Read everything there is to read and note every mistake. Raises ConfigurationError for a file that cannot be read at all."""
+    return _Reading(read_source(path), environment).all()
+
+
+class _Reading:
+    """One configuration, section after section."""
+
+    def __init__(self, source: Source, environment: MutableMapping[str, str]) -> None:
+        self._source = source
+        self._environment = environment
+        self._unused: list[str] = []
+        self._secrets = Secrets(environment)
+
+    def all(self) -> Examined:
+        self._sections()
+        self._variables()
+        settings = self._settings()
+        options = self._options()
+        entries, deployments = self._deployments()
+        if not self._source.problems:
+            self._together(deployments, options)
+        files = {**self._source.files, **self._secrets.files}
+        config = Config(entries, options, settings, tuple(self._unused), files)
+        return Examined(config, self._source.problems, deployments, self._source.name)
+
+    # ---- sections ----------------------------------------------------------------------------------------------------
+
+    def _sections(self) -> None:
+        for name in self._source.content:
+            if name in GATEWAYS - SECTIONS:
+                self._unused.append(str(name))
+            elif name not in SECTIONS:
+                self._source.problem(f"there is no section {name!r}{_near(str(name))}", (str(name),))
+
+    def _section(self, name: str) -> dict[str, Any]:
+        given = self._source.content.get(name) or {}
+        if isinstance(given, Mapping):
+            return {str(inner): value for inner, value in given.items()}
+        self._source.problem(f"{name} must be a mapping, got {shape(given)}", (name,))
+        return {}
+
+    def _named(self, value: Any, place: Place, *, environment: bool = True) -> Any:
+        """`value` with its secrets. None, and a note, for one that is not to be had."""
+        try:
+            return self._secrets.of(value, environment=environment)
+        except ConfigurationError as error:
+            self._source.problem(f"{_spelled(place)}: {error}", place)
+            return None
+
+    def _variables(self) -> None:
+        for name, value in self._section("environment_variables").items():
+            found = self._named(value, ("environment_variables", name))
+            if found is not None:
+                self._environment[name] = os.environ[name] = str(found)
+
+    # ---- the gateway's own -------------------------------------------------------------------------------------------
+
+    def _settings(self) -> Settings:
+        given = self._section("general_settings")
+        if given.get("secret_hook"):
+            self._try(lambda: setattr(self, "_secrets", Secrets(self._environment, hook_of(given["secret_hook"]))))
+        found = {name: self._named(value, ("general_settings", name)) for name, value in given.items()}
+        fields, idle = read_general(found, self._source.problem)
+        self._unused += idle
+        if "master_key" in given and not fields.get("key"):
+            if found["master_key"] is not None or given["master_key"] is None:
+                self._source.problem("general_settings.master_key must be a key, or say where one is: os.environ/NAME")
+        else:
+            fields.setdefault("key", self._environment.get(MASTER_KEY, ""))
+        return Settings(**fields)
+
+    def _try(self, act: Callable[[], Any], place: Place | None = None) -> Any:
+        """What `act` gives; None, and a note, where it raises."""
+        try:
+            return act()
+        except HeadraceError as error:
+            self._source.problem(str(error), place)
+            return None
+
+    # ---- the Router's ------------------------------------------------------------------------------------------------
+
+    def _options(self) -> dict[str, Any]:
+        library, own = self._section("litellm_settings"), self._section("router_settings")
+        names = {**FOR_CALLS, **CACHES}
+        options: dict[str, Any] = {}
+        for name, value in library.items():
+            if name in names:
+                self._option(options, names[name], value, ("litellm_settings", name))
+            elif name not in FOR_EVERY_CALL:
+                self._unused.append(f"litellm_settings.{name}")
+        standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
+        for name, value in own.items():
+            self._option(options, name, value, ("router_settings", name))
+        if standing:
+            options["default_litellm_params"] = {**standing, **(options.get("default_litellm_params") or {})}
+        return options
+
+    def _option(self, options: dict[str, Any], name: str, value: Any, place: Place) -> None:
+        value = self._named(value, place)
+        if value is None:
+            return
+        if not name.startswith(_TOGETHER):
+            try:
+                read_options({name: value})
+            except HeadraceError as error:
+                self._source.problem(f"{_spelled(place)}: {error}", place)
+                return
+        options[name] = value
+
+    # ---- deployments -------------------------------------------------------------------------------------------------
+
+    def _deployments(self) -> tuple[list[Any], dict[int, Deployment]]:
+        entries = self._source.content.get("model_list")
+        if not isinstance(entries, list) or not entries:
+            self._source.problem(f"model_list must be a list of at least one deployment, got {shape(entries)}", ("model_list",))
+            return [], {}
+        found: dict[int, Deployment] = {}
+        named = [self._named(entry, ("model_list", number), environment=False) for number, entry in enumerate(entries)]
+        for number, entry in enumerate(named):
+            if entry is not None and (deployment := self._deployment(number, entry, found)) is not None:
+                found[number] = deployment
+        return named, found
+
+    def _deployment(self, number: int, entry: Any, before: Mapping[int, Deployment]) -> Deployment | None:
+        """A deployment; None, with a note of each mistake, for one that is wrong: what is wrong is left out to see what else is."""
+        taken, wrong = [other.id for other in before.values()], False
+        while True:
+            try:
+                found = _deployment(f"model_list[{number}]", entry, self._environment, taken)
+            except HeadraceError as error:
+                self._source.problem(str(error))
+                wrong, left = True, without(entry, str(error))
+                if left is None:
+                    return None
+                entry = left
+            else:
+                return None if wrong else found
+
+    def _together(self, deployments: Mapping[int, Deployment], options: Mapping[str, Any]) -> None:
+        """What can only be said of the whole."""
+        settings = self._try(lambda: read_options(options), ("router_settings",))
+        if settings is not None:
+            self._try(lambda: make_plan(deployments.values(), aliases=settings.aliases, fallbacks=settings.fallbacks), ("router_settings",))
+
+
+def _deployment(where: str, entry: Any, environment: Mapping[str, str], taken: Sequence[str]) -> Deployment:
+    found = read_deployment(entry, where, environment, taken=taken)
     try:
-        return _read(content, environment)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        # Where the whole name is the caller's, nobody knows the provider yet.
+        destination("openai/*" if found.model == "*" else found.model, found.control)
+    except HeadraceError as error:
+        raise ConfigurationError(f"{where}.litellm_params.model: {error}") from error
+    return found
 
 
-def _read(content: Mapping[str, Any], environment: Mapping[str, str]) -> Config:
-    general, library = _section(content, "general_settings"), _section(content, "litellm_settings")
-    models = content.get("model_list")
-    if not isinstance(models, list) or not models:
-        raise ConfigurationError(f"model_list must be a list of at least one deployment, got {shape(models)}")
-    options = {theirs: library[name] for name, theirs in _FOR_ROUTER.items() if name in library} | _section(content, "router_settings")
-    if "drop_params" in library:
-        options["default_litellm_params"] = {"drop_params": library["drop_params"], **options.get("default_litellm_params", {})}
-    unused = [name for name in content if name not in _SECTIONS]
-    unused += [f"litellm_settings.{name}" for name in library if name not in _FOR_ROUTER and name != "drop_params"]
-    unused += [f"general_settings.{name}" for name in general if name != "master_key"]
-    return Config(Router(models, **options), Settings(key=_key(general, environment)), tuple(unused))
+def without(entry: Any, message: str) -> Any:
+    """An entry without the field that an error names first; None where nothing is left to be read without it."""
+    place = place_of(message)[2:]
+    if not place or place[-1] in ("model", "model_name", "litellm_params") or not isinstance(entry, Mapping) or place[0] not in entry:
+        return None
+    first, *rest = place
+    if not rest:
+        return {name: value for name, value in entry.items() if name != first}
+    inner = entry[first]
+    if not isinstance(inner, Mapping) or rest[0] not in inner:
+        return None
+    return {**entry, first: {name: value for name, value in inner.items() if name != rest[0]}}
 
 
-def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    given = content.get(name) or {}
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{name} must be a mapping, got {shape(given)}")
-    return dict(given)
+_TOGETHER: Final = ("redis_", "cache")
+"""How options begin that mean nothing without one another."""
 
 
-def _key(general: Mapping[str, Any], environment: Mapping[str, str]) -> str:
-    """The file's key, else the environment's. A key that is named and not there must not leave the door open."""
-    given = general.get("master_key")
-    if given is None:
-        return environment.get(MASTER_KEY, "")
-    if not isinstance(given, str) or not given:
-        raise ConfigurationError(f"general_settings.master_key must be a key or os.environ/NAME, got {shape(given)}")
-    name = given.removeprefix("os.environ/")
-    if name == given:
-        return given
-    if not environment.get(name):
-        raise ConfigurationError(f"general_settings.master_key: the environment variable {name} is not set")
-    return environment[name]
+def _spelled(place: Place) -> str:
+    first, *rest = place
+    return f"{first}" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
+
+
+def _near(name: str) -> str:
+    import difflib  # late: only for a message
+
+    every = sorted({*SECTIONS, "models", *SHORT})
+    close = difflib.get_close_matches(name, [*every, *GATEWAYS], 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(every)}"
 
 
 def check_address(host: str, settings: Settings) -> None:

@@ -132,6 +132,10 @@ class Entry:
             waited=event.waited, attempts=event.attempt,
         )  # fmt: skip
 
+    def told(self, name: str) -> Any:
+        """What is known of the call under a name of `Record`; None where nothing is."""
+        return self._told.get(name)
+
     def answered(self, hidden: Any) -> None:
         """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
         self._hidden = hidden

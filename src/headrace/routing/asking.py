@@ -39,6 +39,12 @@ class Asking:
         self._affinity = Affinity(settings.affinity_seconds)
         self._custom: Choose | None = None
 
+    def follow(self, settings: Settings) -> None:
+        """Go by other settings. What is remembered of conversations stays, unless it is to be remembered for another time."""
+        if settings.affinity_seconds != self._settings.affinity_seconds:
+            self._affinity = Affinity(settings.affinity_seconds)
+        self._settings = settings
+
     async def ask(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Ask:
         now = ports.clock.now()
         charge = charge_of(call)

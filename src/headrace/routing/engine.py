@@ -17,7 +17,7 @@ from headrace.continuing import Continuing
 from headrace.core import bound, fetch, open_stream, retries_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
-from headrace.errors import POLICY, BadRequestError, Failure, HeadraceError, Kind
+from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.layers.around import Handler, RouterLayer, around
 from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Used
 from headrace.limits.store import Store
@@ -59,8 +59,22 @@ class Engine:
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
         self.fleet = Fleet(settings, self.limiter)
         self.asking = Asking(settings, self.fleet)
+        self._caches = caches
         self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
         """What stands around every call, the innermost first."""
+
+    def use(self, options: Mapping[str, Any], model_list: Sequence[Mapping[str, Any]] | None) -> None:
+        """Go by other options from the next call on. Raises ConfigurationError before anything has changed."""
+        settings, before = read_options(options), self._settings
+        if (settings.store, settings.max_queue) != (before.store, before.max_queue):
+            raise ConfigurationError("redis_url and its like and max_queue cannot change while a Router runs: start it anew")
+        self.fleet.use(settings, model_list)
+        self.asking.follow(settings)
+        if any(getattr(settings, name) != getattr(before, name) for name in ("single_flight", "cache", "cache_arguments")):
+            self.layers = _layers(settings, self._caches)
+        if settings.retry_budget != before.retry_budget:
+            self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        self._settings, self._on_event = settings, settings.on_event
 
     async def suspending(
         self,

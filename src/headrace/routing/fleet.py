@@ -26,8 +26,7 @@ class Fleet:
     def __init__(self, settings: Settings, limiter: Limiter) -> None:
         self._settings = settings
         self._limiter = limiter
-        parallel = settings.parallel
-        self._parallel = () if parallel is None else (Limit(Unit.IN_FLIGHT, parallel, 0.0, "default_max_parallel_requests"),)
+        self._parallel = _parallel(settings)
         self.members: dict[str, Member] = {}
         self.plan = Plan({}, {}, {}, NO_FALLBACKS)
         self.loads: dict[str, Load] = {}
@@ -46,6 +45,16 @@ class Fleet:
 
     def set(self, model_list: Sequence[Mapping[str, Any]]) -> None:
         self._adopt(read_deployments(model_list, os.environ, lenient=self._settings.lenient))
+
+    def use(self, settings: Settings, model_list: Sequence[Mapping[str, Any]] | None) -> None:
+        """Go by other settings; model_list: other deployments, None for those there are. Raises before anything has changed."""
+        deployments: Sequence[Deployment] = list(self.plan.deployments.values())
+        if model_list is not None:
+            deployments = read_deployments(model_list, os.environ, lenient=settings.lenient)
+        make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks)
+        before, self._settings, self._parallel = self._settings, settings, _parallel(settings)
+        anew = [getattr(settings, name) != getattr(before, name) for name in ("defaults", "strategy", "parallel")]
+        self._adopt(deployments, anew=any(anew))
 
     def add(self, deployment: Mapping[str, Any]) -> Deployment:
         added = read_deployment(deployment, "deployment", os.environ, taken=self.members)
@@ -88,9 +97,9 @@ class Fleet:
                 return [other for other in self.members.values() if (other.to.base_url, other.to.model) == place]
         return [member]
 
-    def _adopt(self, deployments: Sequence[Deployment]) -> None:
+    def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False) -> None:
         plan = make_plan(deployments, aliases=self._settings.aliases, fallbacks=self._settings.fallbacks)
-        members = {deployment.id: self._kept(deployment) or self._member(deployment) for deployment in deployments}
+        members = {deployment.id: (None if anew else self._kept(deployment)) or self._member(deployment) for deployment in deployments}
         gone = [id for id, member in self.members.items() if members.get(id) is not member]
         come = [self._place(member) for id, member in members.items() if self.members.get(id) is not member]
         self._limiter.swap(gone, come)
@@ -154,6 +163,11 @@ class Fleet:
 
 
 _STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response")
+
+
+def _parallel(settings: Settings) -> tuple[Limit, ...]:
+    most = settings.parallel
+    return () if most is None else (Limit(Unit.IN_FLIGHT, most, 0.0, "default_max_parallel_requests"),)
 
 
 def _profile(deployment: Deployment, provider: str) -> Profile:

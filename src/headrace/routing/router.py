@@ -121,6 +121,14 @@ class Router(Face, Speaking):
         """Swap the whole configuration. Calls under way end where they are; queued ones see the new deployments."""
         self._fleet.set(model_list)
 
+    def set_options(self, model_list: Sequence[Mapping[str, Any]] | None = None, **options: Unpack[RouterOptions]) -> None:
+        """Other options, and where they are given other deployments, for the calls from now on; what is not given is as it is without.
+
+        Limits keep what was used, calls under way go on. Raises ConfigurationError, and changes nothing, for what cannot work, and for
+        another store or `max_queue`: a Router has the line and the store that it began with.
+        """
+        self._engine.use(options, model_list)
+
     def add_deployment(self, deployment: Mapping[str, Any]) -> Deployment:
         """Add one entry of a model_list. Raises ConfigurationError when it cannot work."""
         return self._fleet.add(deployment)

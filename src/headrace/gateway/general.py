@@ -1,0 +1,119 @@
+"""The gateway's own settings: their names in a configuration, what each takes, and what it means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from headrace.calls import shape, whole_number
+from headrace.errors import ConfigurationError
+
+MB: Final = 1 << 20
+MAX_BODY: Final = 32 * MB
+MAX_UPLOAD: Final = 512 * MB  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
+
+
+class Settings(Struct, frozen=True):
+    """The gateway's own."""
+
+    key: str = ""
+    """The master key; empty: only this machine may call."""
+    max_body: int = MAX_BODY
+    """Bytes."""
+    max_upload: int = MAX_UPLOAD
+    """The same for a form with files."""
+    max_headers: int = 64 << 10
+    """Bytes of a request's line and headers."""
+    keep_alive: float = 10.0
+    """Seconds that a stream's caller hears nothing before it is told that the call still waits."""
+    slow_client: float = 60.0
+    """Seconds that a request may pause while it arrives, and an answer while nobody takes it."""
+    drain: float = 30.0
+    """Seconds that calls under way have to end in once the gateway is told to stop."""
+    database: str = ""
+    """Where keys and calls are kept; empty for what the environment says. May hold a password."""
+    keep: float | None = None
+    """Seconds for which calls are remembered; None for ever."""
+    reload: float = 2.0
+    """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
+
+    def __repr__(self) -> str:
+        return f"<Settings {'with' if self.key else 'without'} a key, bodies up to {self.max_body} bytes>"
+
+
+class Key(Struct, frozen=True):
+    """One name under `general_settings`."""
+
+    field: str
+    """Of `Settings`."""
+    read: Callable[[str, Any], Any]
+    what: str
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{where} must be a text, got {shape(value)}")
+    return value
+
+
+def _bytes(where: str, value: Any) -> int:
+    return whole_number(where, value, least=1)
+
+
+def _megabytes(where: str, value: Any) -> int:
+    return int(_seconds(where, value, "megabytes") * MB) or 1
+
+
+def _seconds(where: str, value: Any, unit: str = "seconds") -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigurationError(f"{where} must be a number of {unit} of at least 0, got {shape(value)}")
+    return float(value)
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _period(where: str, value: Any) -> float:
+    text = value if isinstance(value, str) else ""
+    if not text[:-1].isdecimal() or text[-1] not in _UNITS:
+        raise ConfigurationError(f"{where} must be like '12h' or '90d', got {shape(value)}")
+    return float(int(text[:-1]) * _UNITS[text[-1]])
+
+
+GENERAL: Final[Mapping[str, Key]] = {
+    "master_key": Key("key", _text, "the key that may do everything; without it only programs on this machine may call"),
+    "max_body": Key("max_body", _bytes, "bytes of a request, 32 MB unless told otherwise"),
+    "max_request_size_mb": Key("max_body", _megabytes, "the same in megabytes, in LiteLLM's word"),
+    "max_upload": Key("max_upload", _bytes, "bytes of a form with files, 512 MB unless told otherwise"),
+    "max_headers": Key("max_headers", _bytes, "bytes of a request's line and headers, 64 kB unless told otherwise"),
+    "keep_alive": Key("keep_alive", _seconds, "seconds of silence after which a stream is given a sign of life, 10 unless told otherwise"),
+    "slow_client": Key(
+        "slow_client", _seconds, "seconds that a request may pause while it arrives, and an answer while it is not taken, 60"
+    ),
+    "drain": Key("drain", _seconds, "seconds that calls under way have to end in once the gateway is told to stop, 30"),
+    "reload": Key("reload", _seconds, "seconds between looks at the configuration's files, 2; 0 looks on SIGHUP alone"),
+    "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
+    "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
+    "secret_hook": Key("", _text, "`package.module:function`, which is given NAME for every value `secret://NAME` and gives the secret"),
+}
+"""Others of LiteLLM's change nothing here and are named when the gateway starts."""
+
+
+def read_general(given: Mapping[str, Any], wrong: Callable[[str], object]) -> tuple[dict[str, Any], list[str]]:
+    """Fields for `Settings`, and the names that change nothing. wrong: told of each mistake."""
+    fields: dict[str, Any] = {}
+    idle = []
+    for name, value in given.items():
+        key = GENERAL.get(name)
+        if key is None:
+            idle.append(f"general_settings.{name}")
+        elif value is not None:
+            try:
+                read = key.read(f"general_settings.{name}", value)
+                fields |= {key.field: read} if key.field else {}
+            except ConfigurationError as error:
+                wrong(str(error))
+    return fields, idle

@@ -1,0 +1,93 @@
+"""Secrets that a configuration names instead of holding: in the environment, in files, or wherever a function of one's own looks."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from headrace.errors import ConfigurationError
+
+ENVIRONMENT: Final = "os.environ/"
+FILE: Final = "file://"
+HOOK: Final = "secret://"
+
+Hook = Callable[[str], str]
+
+
+Stamp: TypeAlias = tuple[int, int, int] | None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells whether a file has changed. A link to another file counts: that is how Kubernetes exchanges them."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class Secrets:
+    """Puts values in the place of their names; remembers the files it read, whose change changes the configuration."""
+
+    def __init__(self, environment: Mapping[str, str], hook: Hook | None = None) -> None:
+        self._environment = environment
+        self._hook = hook
+        self.files: dict[Path, Stamp] = {}
+
+    def of(self, value: Any, *, environment: bool = True) -> Any:
+        """`value` with everything named in it. environment: whether `os.environ/NAME` is looked up as well.
+
+        Raises ConfigurationError that names the variable, the file or the secret, and never what it holds.
+        """
+        if isinstance(value, str):
+            return self._named(value, environment)
+        if isinstance(value, Mapping):
+            return {name: self.of(inner, environment=environment) for name, inner in value.items()}
+        return [self.of(inner, environment=environment) for inner in value] if isinstance(value, list) else value
+
+    def _named(self, value: str, environment: bool) -> str:
+        if value.startswith(FILE):
+            return self._read(Path(value.removeprefix(FILE)))
+        if value.startswith(HOOK):
+            return self._asked(value.removeprefix(HOOK))
+        if environment and value.startswith(ENVIRONMENT):
+            name = value.removeprefix(ENVIRONMENT)
+            if not self._environment.get(name):
+                raise ConfigurationError(f"the environment variable {name} is not set")
+            return self._environment[name]
+        return value
+
+    def _read(self, path: Path) -> str:
+        self.files[path] = stamp_of(path)
+        try:
+            found = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"the file {path} cannot be read ({getattr(error, 'strerror', None) or 'no text'})") from None
+        if not found:
+            raise ConfigurationError(f"the file {path} is empty")
+        return found
+
+    def _asked(self, name: str) -> str:
+        if self._hook is None:
+            raise ConfigurationError(f"{HOOK}{name} needs general_settings.secret_hook: the function that knows it, as package.module:name")
+        try:
+            found = self._hook(name)
+        except Exception as error:
+            raise ConfigurationError(f"the secret {name!r} was not found: secret_hook raised {type(error).__name__}") from error
+        if not isinstance(found, str) or not found:
+            raise ConfigurationError(f"the secret {name!r} was not found: secret_hook gave nothing")
+        return found
+
+
+def hook_of(named: Any) -> Hook:
+    """The function at `package.module:name`. Raises ConfigurationError."""
+    module, _, name = str(named).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"general_settings.secret_hook: there is no {named!r} ({type(error).__name__})") from None
+    if not callable(found):
+        raise ConfigurationError(f"general_settings.secret_hook: {named!r} is no function")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,34 @@
+"""What runs beside the calls, from the first to the last: ASGI's lifespan."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final, Protocol
+
+from headrace.gateway.requests import Receive, Send
+
+log: Final = logging.getLogger("headrace.gateway")
+
+
+class Service(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+async def lasting(services: Sequence[Service], receive: Receive, send: Send) -> None:
+    """Start the services, and stop them when the server ends: after the last call, for then uvicorn says so."""
+    async with AsyncExitStack() as stack:
+        await receive()
+        try:
+            for service in services:
+                await service.start()
+                stack.push_async_callback(service.stop)
+        except Exception as error:
+            log.exception("the gateway does not start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,64 @@
+"""From what the command line said to an application: in one process, or in each of several."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from headrace.errors import ConfigurationError
+from headrace.gateway.app import Gateway, gateway
+from headrace.gateway.config import Config, read_config
+from headrace.gateway.lasting import Lasting, where
+from headrace.gateway.logs import set_up
+from headrace.gateway.reload import Reloader
+
+CONFIG: Final = "HEADRACE_CONFIG"
+LOG: Final = "HEADRACE_LOG"
+"""What the parent tells its workers: the configuration's path; `format,level,calls`."""
+
+
+def app() -> Gateway:
+    """One worker's application, from the environment that its parent left it."""
+    form, level, calls = os.environ.get(LOG, "text,warning,").split(",")
+    set_up(form, level, calls=bool(calls))
+    path = Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None
+    return made(path, read_config(path, os.environ))
+
+
+def made(path: Path | None, config: Config) -> Gateway:
+    """The application that a configuration describes."""
+    router = config.router()
+    served = gateway(router, config.settings, state=Lasting(router, where(os.environ, config.settings.database, config.settings.keep)))
+    served.metrics = _metrics(served)
+    if path is not None:
+        served.services.append(Reloader(path, config, served))
+    return served
+
+
+def _metrics(served: Gateway) -> Any:
+    """What `/metrics` says, where prometheus-client is installed."""
+    try:
+        from headrace.layers.metrics import Metrics  # late: an optional package
+    except ImportError:
+        logging.getLogger("headrace.gateway").info('no /metrics: pip install "headrace[metrics]" for them')
+        return None
+    metrics = Metrics()
+    metrics.install()
+    metrics.watch(served.router)
+    return metrics.render
+
+
+def check_workers(config: Config, workers: int) -> None:
+    """Raises ConfigurationError where several processes would each take a limit for themselves."""
+    options = config.options
+    if workers == 1 or any(options.get(name) for name in ("redis_url", "redis_host")):
+        return
+    router = config.router()
+    limited = [id for id in router.get_model_ids() if (found := router.get_deployment(id)) is not None and found.limits]
+    if limited:
+        raise ConfigurationError(
+            f"{workers} workers would each take the limits of {len(limited)} deployments for themselves: share them by "
+            "router_settings.redis_url (Valkey or Redis), or serve with --workers 1"
+        )

@@ -1,0 +1,224 @@
+"""Configurations: what they may say, in which forms, and how they are told what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.errors import ConfigurationError
+from headrace.gateway.config import Config, Mistakes, check_address, read_config
+from headrace.gateway.general import Settings
+
+SECRET = "sk-very-secret-1234"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def write(text: str, name: str = "config.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def read(path: Path, **environment: str) -> Config:
+    return read_config(path, environment)
+
+
+def mistakes(path: Path, **environment: str) -> list[tuple[str, str]]:
+    """Line and message of each."""
+    with pytest.raises(Mistakes) as caught:
+        read_config(path, environment)
+    assert SECRET not in str(caught.value)
+    return [(problem.at.rpartition(":")[2], problem.what) for problem in caught.value.problems]
+
+
+LITELLM = """
+model_list:
+  - model_name: gpt
+    litellm_params:
+      model: openai/gpt-4o
+      api_key: os.environ/OPENAI_KEY
+      rpm: 60
+  - model_name: "claude-*"
+    litellm_params: {model: "anthropic/claude-*", api_key: sk-a}
+litellm_settings:
+  drop_params: true
+  num_retries: 3
+  request_timeout: 20
+  fallbacks: [{gpt: ["claude-*"]}]
+  success_callback: [langfuse]
+router_settings:
+  routing_strategy: simple-shuffle
+  redis_url: os.environ/REDIS
+general_settings:
+  master_key: os.environ/MASTER
+  max_request_size_mb: 2
+  alerting: [slack]
+environment_variables:
+  HEADRACE_TEST_REGION: here
+"""
+
+
+def test_litellms_configuration_is_read_whole(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_KEY", "sk-o")
+    monkeypatch.setenv("HEADRACE_TEST_REGION", "nowhere")
+    found = read(written(LITELLM), OPENAI_KEY="sk-o", MASTER=SECRET, REDIS="redis://127.0.0.1:1/0")
+    assert found.settings == Settings(key=SECRET, max_body=2 << 20)
+    assert found.options["num_retries"] == 3
+    assert found.options["timeout"] == 20
+    assert found.options["redis_url"] == "redis://127.0.0.1:1/0"
+    assert found.options["default_litellm_params"] == {"drop_params": True}
+    assert set(found.unused) == {"litellm_settings.success_callback", "general_settings.alerting"}
+    assert SECRET not in repr(found.settings)
+
+
+def test_our_own_form_says_the_same_in_fewer_words(written: Any) -> None:
+    short = """
+models:
+  gpt: openai/gpt-4o
+  fast:
+    - {model: groq/llama, api_key: k, rpm: 30, id: first}
+    - {model: openai/mini, api_key: k, info: {base_model: gpt-4o-mini}}
+router: {num_retries: 1}
+gateway: {master_key: sk-x, keep_alive: 5}
+"""
+    found = read(written(short.replace("gpt: openai/gpt-4o", "gpt: {model: openai/gpt-4o, api_key: k}")))
+    assert found.model_list == [
+        {"model_name": "gpt", "litellm_params": {"model": "openai/gpt-4o", "api_key": "k"}},
+        {"model_name": "fast", "litellm_params": {"model": "groq/llama", "api_key": "k", "rpm": 30}, "model_info": {"id": "first"}},
+        {"model_name": "fast", "litellm_params": {"model": "openai/mini", "api_key": "k"}, "model_info": {"base_model": "gpt-4o-mini"}},
+    ]  # fmt: skip
+    assert found.options == {"num_retries": 1}
+    assert found.settings == Settings(key="sk-x", keep_alive=5)
+
+
+def test_toml_and_json_say_it_as_well(written: Any) -> None:
+    toml = read(written('[models]\ngpt = { model = "openai/gpt-4o", api_key = "k" }\n[gateway]\nmaster_key = "sk-x"\n', "c.toml"))
+    given = {"models": {"gpt": {"model": "openai/gpt-4o", "api_key": "k"}}, "gateway": {"master_key": "sk-x"}}
+    other = read(written(json.dumps(given), "c.json"))
+    assert toml.model_list == other.model_list
+    assert toml.settings == other.settings
+
+
+BAD = """
+model_list:
+  - model_name: gpt
+    litellm_params:
+      model: openai/gpt-4o
+      api_key: sk-very-secret-1234
+      rpm: many
+      tpm: -3
+  - model_name: nowhere
+    litellm_params: {model: nowhere-at-all/llama}
+  - litellm_params: {model: openai/a, api_key: k}
+router_settings:
+  num_retries: -1
+  routing_strategi: x
+general_settings:
+  master_key: os.environ/NOT_THERE
+  max_body: big
+modellist: 3
+"""
+
+
+def test_every_mistake_is_told_at_once_by_its_line(written: Any) -> None:
+    found = mistakes(written(BAD))
+    assert [line for line, _ in found] == ["18", "16", "17", "13", "14", "7", "8", "10", "11"]
+    told = dict(found)
+    assert "did you mean 'model_list'" in told["18"]
+    assert told["16"] == "general_settings.master_key: the environment variable NOT_THERE is not set"
+    assert told["17"].startswith("general_settings.max_body must be a whole number")
+    assert told["13"].startswith("router_settings.num_retries:")
+    assert "did you mean 'routing_strategy'" in told["14"]
+    assert told["7"].startswith("model_list[0].litellm_params.rpm must be")
+    assert told["8"].startswith("model_list[0].litellm_params.tpm must be")
+    assert "nowhere-at-all" in told["10"]
+    assert told["11"].startswith("model_list[2].model_name")
+
+
+def test_mistakes_in_our_own_form_are_told_in_its_words(written: Any) -> None:
+    text = "models:\n  gpt:\n    - model: openai/gpt-4o\n      api_key: k\n      rpm: many\n  other: 3\nrouter:\n  num_retries: -1\n"
+    assert [(line, what[:24]) for line, what in mistakes(written(text))] == [
+        ("6", "models.other must be a m"), ("8", "router.num_retries: num_"), ("5", "models.gpt[0].rpm must b"),
+    ]  # fmt: skip
+
+
+def test_a_fallback_to_nobody_is_told(written: Any) -> None:
+    text = "models: {gpt: {model: openai/gpt-4o, api_key: k}}\nrouter:\n  fallbacks: [{gpt: [nobody]}]\n"
+    ((line, what),) = mistakes(written(text))
+    assert "nobody" in what
+    assert line == "2"
+
+
+def test_what_is_said_twice_is_told(written: Any) -> None:
+    text = "models: {gpt: {model: openai/gpt-4o, api_key: k}}\ngateway: {keep_alive: 1}\ngateway: {keep_alive: 2}\n"
+    assert mistakes(written(text)) == [("3", "gateway is said twice: the second hides the first")]
+
+
+MORE = """
+model_list:
+  - {{model_name: b, litellm_params: {{model: openai/b, api_key: k, rpm: {rpm}}}}}
+router_settings: {{num_retries: 5}}
+"""
+INCLUDING = """
+include: [more.yaml]
+model_list:
+  - {model_name: a, litellm_params: {model: openai/a, api_key: k}}
+router_settings: {num_retries: 1}
+"""
+
+
+def test_included_files_add_to_a_configuration_and_keep_their_lines(written: Any) -> None:
+    written(MORE.format(rpm="x"), "more.yaml")
+    path = written(INCLUDING)
+    with pytest.raises(Mistakes) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path.parent / 'more.yaml'}:3: model_list[1].litellm_params.rpm")
+    written(MORE.format(rpm=3), "more.yaml")
+    found = read(path)
+    assert [entry["model_name"] for entry in found.model_list] == ["a", "b"]
+    assert found.options["num_retries"] == 1
+    assert {file.name for file in found.files} == {"config.yaml", "more.yaml"}
+
+
+def test_files_that_include_one_another_are_refused(written: Any) -> None:
+    written("include: [config.yaml]\n", "more.yaml")
+    with pytest.raises(ConfigurationError, match="in a circle"):
+        read(written("include: [more.yaml]\n"))
+
+
+def test_secrets_come_from_files_and_from_a_function_of_ones_own(written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text(f"{SECRET}\n")
+    (tmp_path / "vault_of_mine.py").write_text("def look(name):\n    return {'provider': 'sk-from-vault'}[name]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = f"""
+models: {{gpt: {{model: openai/gpt-4o, api_key: "secret://provider"}}}}
+gateway: {{master_key: "file://{tmp_path}/key", secret_hook: "vault_of_mine:look"}}
+"""
+    found = read(written(text))
+    assert found.settings.key == SECRET
+    assert found.model_list[0]["litellm_params"]["api_key"] == "sk-from-vault"
+    assert tmp_path / "key" in found.files
+    assert mistakes(written(text.replace("secret://provider", "secret://nothing"))) == [
+        ("2", "models.gpt: the secret 'nothing' was not found: secret_hook raised KeyError")
+    ]
+    assert "cannot be read" in mistakes(written(text.replace("/key", "/no-key")))[0][1]
+    assert "needs gateway.secret_hook" in mistakes(written(text.replace("secret_hook", "other")))[0][1]
+
+
+@pytest.mark.parametrize("key", ["", "null", '""', "os.environ/NOT_THERE", "3"])
+def test_a_master_key_that_is_named_and_not_there_does_not_leave_the_door_open(written: Any, key: str) -> None:
+    text = f"models: {{gpt: {{model: openai/gpt-4o, api_key: k}}}}\ngeneral_settings: {{master_key: {key}}}\n"
+    assert "master_key" in mistakes(written(text))[0][1]
+
+
+def test_strangers_are_not_listened_to_without_a_key() -> None:
+    check_address("127.0.0.1", Settings())
+    check_address("0.0.0.0", Settings(key="sk-x"))
+    with pytest.raises(ConfigurationError, match="master key"):
+        check_address("0.0.0.0", Settings())

@@ -1,0 +1,243 @@
+"""`headrace serve` as it is run: reloaded, stopped in the middle of calls, with several workers, over TLS, watched and logged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+HERE = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "EMBEDDING_", "HEADRACE_", "PROMETHEUS_"))}
+KEY = "sk-master"
+Eventually = Callable[[Callable[[], bool]], bool]
+
+
+def config(upstream: object, *names: str, **general: Any) -> str:
+    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream"}
+    entries = [{"model_name": name, "litellm_params": {**params, "base_url": f"{upstream}/{name}/v1"}} for name in names]
+    return json.dumps({"model_list": entries, "general_settings": {"master_key": KEY, "reload": 0.1, **general}})
+
+
+class Served:
+    """A gateway in a process of its own."""
+
+    def __init__(self, program: subprocess.Popen[str]) -> None:
+        assert program.stdout is not None
+        self.program = program
+        line = program.stdout.readline().strip()
+        assert line, program.communicate()[1]
+        self.address = line.rpartition(" ")[2]
+        self.errors: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.program.stderr is not None
+        self.errors.extend(self.program.stderr)
+
+    def asked(self, path: str, body: Any = None, tls: ssl.SSLContext | None = None) -> urllib.request.Request | Any:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        return urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers), context=tls, timeout=50)
+
+    def models(self) -> list[str]:
+        with self.asked("/v1/models") as answer:
+            return [model["id"] for model in json.load(answer)["data"]]
+
+    def logged(self) -> list[str]:
+        self._reading.join(10)
+        return self.errors
+
+
+@contextmanager
+def serve(folder: Path, *arguments: str) -> Iterator[Served]:
+    command = [sys.executable, "-m", "headrace", "serve", "--port", "0", "--config", "config.json", *arguments]
+    program = subprocess.Popen(command, cwd=folder, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    served = Served(program)
+    try:
+        yield served
+    finally:
+        program.terminate()
+        program.wait(50)
+        served.logged()
+        for pipe in (program.stdout, program.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+CHAT = {"model": "sim", "messages": [{"role": "user", "content": "hi"}]}
+
+
+# ---- reloading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["changed", "told"])
+def test_a_configuration_that_changes_is_in_force_without_a_call_being_dropped(
+    tmp_path: Path, upstream: object, eventually: Eventually, how: str
+) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim", "slow", reload=0.1 if how == "changed" else 0))
+    with (
+        serve(tmp_path) as gateway,
+        gateway.asked("/v1/chat/completions", {**CHAT, "model": "slow", "stream": True, "max_tokens": 10}) as stream,
+    ):
+        assert stream.readline().startswith(b"data:")
+        (tmp_path / "config.json").write_text(config(upstream, "sim", "late", reload=0.1 if how == "changed" else 0))
+        if how == "told":
+            gateway.program.send_signal(signal.SIGHUP)
+        assert eventually(lambda: gateway.models() == ["sim", "late"])
+        assert stream.read().endswith(b"data: [DONE]\n\n")
+
+
+def test_a_configuration_that_became_wrong_changes_nothing_and_is_logged(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    with serve(tmp_path) as gateway:
+        (tmp_path / "config.json").write_text('{"model_list": 3, "general_settings": {"max_body": "x"}}')
+        assert eventually(lambda: any("max_body" in line for line in gateway.errors))
+        assert gateway.models() == ["sim"]
+
+
+# ---- stopping ------------------------------------------------------------------------------------------------------------
+
+
+def test_told_to_stop_it_ends_the_calls_under_way_first(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "slow"))
+    with serve(tmp_path) as gateway:
+        host, port = gateway.address.removeprefix("http://").split(":")
+        with gateway.asked("/v1/chat/completions", {**CHAT, "model": "slow", "stream": True, "max_tokens": 10}) as stream:
+            assert stream.readline().startswith(b"data:")
+            gateway.program.send_signal(signal.SIGTERM)
+
+            def refused() -> bool:
+                with socket.socket() as other:
+                    return other.connect_ex((host, int(port))) != 0
+
+            assert eventually(refused), "nobody new is let in"
+            assert stream.read().endswith(b"data: [DONE]\n\n")
+        assert gateway.program.wait(50) in (0, -signal.SIGTERM)
+
+
+# ---- several workers -----------------------------------------------------------------------------------------------------
+
+
+def test_several_workers_serve_one_address(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    with serve(tmp_path, "--workers", "2") as gateway:
+        for _ in range(8):
+            with gateway.asked("/v1/chat/completions", CHAT) as answer:
+                assert json.load(answer)["choices"]
+
+        def counted() -> bool:
+            with gateway.asked("/metrics") as answer:
+                found = [line for line in answer.read().decode().splitlines() if line.startswith("headrace_calls_total{")]
+            return sum(float(line.rpartition(" ")[2]) for line in found) == 8
+
+        assert eventually(counted), "whoever is scraped tells of all"
+
+
+def test_workers_that_would_each_take_a_limit_for_themselves_are_refused(tmp_path: Path, upstream: object) -> None:
+    given = json.loads(config(upstream, "sim"))
+    given["model_list"][0]["litellm_params"]["rpm"] = 60
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    command = [sys.executable, "-m", "headrace", "serve", "--port", "0", "--config", "config.json", "--workers", "2"]
+    done = subprocess.run(command, cwd=tmp_path, env=HERE, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert "redis_url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- TLS -----------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_served_over_tls_to_clients_with_a_certificate(tmp_path: Path, upstream: object) -> None:
+    ca = trustme.CA()
+    mine, theirs = ca.issue_cert("127.0.0.1"), ca.issue_cert("client@example.org")
+    mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    known, unknown = ssl.create_default_context(), ssl.create_default_context()
+    for context in (known, unknown):
+        ca.configure_trust(context)
+    theirs.configure_cert(known)
+    with serve(tmp_path, "--tls-cert", "server.pem", "--tls-client-ca", "ca.pem") as gateway:
+        assert gateway.address.startswith("https://127.0.0.1:")
+        with gateway.asked("/v1/chat/completions", CHAT, known) as answer:
+            assert json.load(answer)["choices"]
+        with pytest.raises((ssl.SSLError, urllib.error.URLError, ConnectionError)):
+            gateway.asked("/v1/chat/completions", CHAT, unknown)
+
+
+# ---- watching ------------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_for_who_may_see_what_concerns_everybody(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    with serve(tmp_path) as gateway:
+        with gateway.asked("/v1/chat/completions", CHAT) as answer:
+            answer.read()
+        with gateway.asked("/metrics") as answer:
+            assert answer.headers["content-type"].startswith("text/plain")
+            assert "headrace_calls_total{" in answer.read().decode()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{gateway.address}/metrics")
+        assert caught.value.code == 401
+        caught.value.close()
+
+
+def test_every_answer_is_a_line_of_json_with_the_id_that_its_caller_was_told(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    with serve(tmp_path, "--log", "json", "--access-log") as gateway:
+        with gateway.asked("/v1/chat/completions", CHAT) as answer:
+            answer.read()
+            id = answer.headers["x-request-id"]
+        time.sleep(0)
+    lines = [json.loads(line) for line in gateway.logged()]
+    (line,) = [line for line in lines if line["logger"] == "headrace.access"]
+    assert line["request_id"] == id
+    assert (line["path"], line["status"], line["model"]) == ("/v1/chat/completions", 200, "sim")
+    assert line["seconds"] >= 0
+    assert KEY not in json.dumps(lines)
+
+
+# ---- slow and large ------------------------------------------------------------------------------------------------------
+
+
+def exchange(address: str, *pieces: bytes) -> bytes:
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+        return answer
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"", HEAD, HEAD + b"content-length: 9\r\n\r\n{"], ids=["nothing", "half a head", "half a body"])
+def test_who_sends_too_slowly_is_let_go(tmp_path: Path, upstream: object, begun: bytes) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim", slow_client=0.2))
+    with serve(tmp_path) as gateway:
+        assert exchange(gateway.address, begun).startswith(b"HTTP/1.1 4")
+
+
+def test_a_head_that_does_not_end_is_refused(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "sim", max_headers=2000))
+    with serve(tmp_path) as gateway:
+        answer = exchange(gateway.address, b"GET /v1/models HTTP/1.1\r\n", b"x-long: " + b"a" * 4000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
