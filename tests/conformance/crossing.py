@@ -20,6 +20,8 @@ from headrace.dialects.base import Target
 from headrace.dialects.citation_words import inner
 from headrace.dialects.citations import ANNOTATIONS, on_message
 from headrace.dialects.collect import collect
+from headrace.dialects.foreign import left_out
+from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.translate import in_one_text
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.providers.catalog import catalog
@@ -52,10 +54,17 @@ BASE64 = str.maketrans("-_", "+/")
 LOST: Mapping[str, str] = {
     r"lost signed thinking": "a signature is worth nothing to another provider",
     r"(bedrock_converse|gemini|anthropic_messages) lost thinking": "no thinking where a turn called tools without it, no word for it",
-    r"lost (n|seed|stop|top_k|presence_penalty|frequency_penalty|response_format|tool_choice)$": "a parameter that `unsaid` names",
-    r"gemini lost tool (web_|code_|file_search)": "a tool of the provider's own, said as Google's",
+    r"(anthropic_messages|bedrock_converse|openai_responses) lost (presence|frequency)_penalty=0": "a penalty of nothing is none",
+    r"mistral lost seed": "Mistral's word for it is random_seed, which the row of the provider writes",
+    r"lost stop=blank": "a text of blanks stops nothing that a provider takes",
+    r"cohere lost tool_choice": "one tool is all that Cohere is told of, and that it must call one",
+    r"lost tool (web_|code_|google|urlC|codeE)": "a tool that providers run, in another house's words",
+    r"lost tool tool_search": "what finds tools is needless where all of them are known, which `left_out` names",
+    r"openai_responses \w+ lost part (configuration_update|additional_tools|tool_search_output)": "said as an effort and as tools",
+    r"anthropic_messages \w+ lost part (document|search_result|tool_reference|compaction)": "said as texts",
     r"bedrock_converse lost (tool|tool_choice)$": "no function may be called: Converse has no word for that but to leave them out",
-    r"(openai_chat|mistral) lost part ": "what a provider's own tools did, which `left_out` names",
+    r"lost part (\w+_call|server_tool_use|\w*_tool_result|mcp_tool_use|executableCode|codeExecutionResult|toolCall|toolResponse"
+    r"|tool_addition) named$": "what a provider's own tools did, which `left_out` names",
     r"gemini lost part video_url": "a film is a file to Gemini",
     r"gemini bedrock_converse lost file": "a film is no document to Converse, but a film",
     r"openai_responses gemini lost system": "a system without a user is what a user says to Gemini",
@@ -113,10 +122,17 @@ def request(tongue: Tongue, exchange: Exchange, to: str) -> Crossing:
             body = json.loads(dialect.write_request(hub, target).body)
     except BadRequestError as error:
         return Crossing([], refused=str(error), unsaid=unsaid)
+    left = [] if tongue.name == callee.dialect else [*left_out(hub, tongue.name, callee.dialect), *unheard(hub, callee)]
     body, refused = quirky(callee.provider, body)
     wrong = [f"{to}'s client: {problem}" for problem in sdk_types.REQUESTS[to](body)]
     again = dialect.read_request({"model": callee.model, **body})
-    return Crossing(wrong, unsaid=(*unsaid, *refused), lost=tuple(sorted(lost(hub, again))))
+    named = " named" if any(name.startswith("messages[") for name in left) else ""
+    gone = [name + (named if name.startswith("part ") else "") for name in sorted(lost(hub, again))]
+    return Crossing(wrong, unsaid=(*unsaid, *refused, *left), lost=tuple(gone))
+
+
+def unheard(hub: ChatRequest, callee: Callee) -> Iterator[str]:
+    return openai_chat_foreign.unheard(hub, callee.provider) if callee.dialect == "openai_chat" else iter(())
 
 
 def quirky(provider: str, body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -154,10 +170,10 @@ def said(hub: ChatRequest) -> Iterator[tuple[str, str]]:
         yield "tool_choice", f"{hub.tool_choice.mode} {hub.tool_choice.name}"
     for name in ("max_tokens", "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"):
         if getattr(hub, name) is not None:
-            yield name, str(float(getattr(hub, name)))
+            yield name if getattr(hub, name) or name in ("temperature", "top_p", "seed") else f"{name}=0", str(float(getattr(hub, name)))
     if (hub.n or 1) > 1:
         yield "n", str(hub.n)
-    yield from (("stop", stop) for stop in hub.stop)
+    yield from (("stop" if stop.strip() else "stop=blank", stop) for stop in hub.stop)
     if hub.effort not in (None, "none") or hub.thinking_budget:
         yield "thinking", ""
 
@@ -170,7 +186,7 @@ def said_in(part: Part, message: Message, calls: dict[str, str]) -> Iterator[tup
         case ToolCall():
             yield "call", f"{part.name} {arguments(part)}"
         case ToolResult():
-            text = "".join(inner.text for inner in part.content if isinstance(inner, Text))
+            text = "".join(inner.text if isinstance(inner, Text) else str(inner.extra.get("tool_name", "")) for inner in part.content)
             yield "result", f"{calls.get(part.call_id) or part.name} {normal(text)}"
             for inner in part.content:
                 if not isinstance(inner, Text):

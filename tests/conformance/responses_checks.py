@@ -193,15 +193,16 @@ def translated(exchange: Exchange) -> list[str]:
 
 
 def unsayable(hub: ChatRequest) -> list[Other]:
-    """Parts of what a caller said that Chat Completions has no word for: an image by its id, a file by its address."""
-    return [part for message in hub.messages if message.role != "assistant" for part in message.content if isinstance(part, Other)]
+    """Parts that Chat Completions has no word for: an image by its id, a file by its address, a conversation that OpenAI hid."""
+    others = [(message, part) for message in hub.messages for part in message.content if isinstance(part, Other)]
+    return [part for message, part in others if message.role != "assistant" or part.type in ("compaction", "item_reference")]
 
 
 def refused(chat: Any, hub: ChatRequest) -> list[str]:
     try:
         chat.write_request(structs.replace(hub, tools=()), Target("openai", "m", source="openai_responses"))
     except BadRequestError as error:
-        return [] if repr(unsayable(hub)[0].type) in str(error) else [f"refused without its name: {error}"]
+        return [] if unsayable(hub)[0].type in str(error) else [f"refused without its name: {error}"]
     return ["it was lost in silence"]
 
 

@@ -70,9 +70,9 @@ def test_geminis_settings_stay_with_gemini(to: str, provider: str) -> None:
 
 
 def test_cohere_gets_no_document_of_anthropics_form_nor_a_conversation_kept_elsewhere() -> None:
-    document = {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "x"}]}}
-    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Cohere's messages cannot hold document of another dialect"):
-        sent({**ANTHROPIC, "messages": [{"role": "user", "content": [document]}]}, "anthropic_messages", "cohere", "cohere")
+    upload = {"type": "container_upload", "file_id": "file_1"}
+    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Cohere's messages cannot hold container_upload of another"):
+        sent({**ANTHROPIC, "messages": [{"role": "user", "content": [upload]}]}, "anthropic_messages", "cohere", "cohere")
     with pytest.raises(BadRequestError, match="messages: Cohere wants at least one"):
         sent({"model": "m", "prompt": {"id": "pmpt_1"}}, "openai_responses", "cohere", "cohere")
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from headrace.dialects import own_tools
+from headrace.dialects.carrying import carried, left_behind
 from headrace.dialects.fields import OWN
 from headrace.errors import BadRequestError
 from headrace.types import Audio, ChatRequest, Extra, File, Image, Json, Message, Other, Part, Tool, ToolCall, ToolResult, Value
@@ -47,13 +49,15 @@ def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
     if source in ("", own):
         return request
     request = _with_ids(msgspec.structs.replace(request, extra=_speaking(request.extra)))
+    if source != "openai_chat":
+        request = carried(request)
     if not is_foreign(source, own):
         return request
     shared = _SHARED.get((source, own), frozenset())
     return msgspec.structs.replace(
         request,
         messages=tuple([_message(message, own, f"messages[{index}]") for index, message in enumerate(request.messages)]),
-        tools=tuple([_tool(tool, source, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]),
+        tools=tuple([_tool(tool, own, f"tools[{index}]") for index, tool in enumerate(request.tools)]),
         tool_choice=_bare(request.tool_choice),
         response_format=_bare(request.response_format),
         extra={name: value for name, value in request.extra.items() if name in shared},
@@ -62,23 +66,26 @@ def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
 
 def left_out(request: ChatRequest, source: str, own: str) -> tuple[str, ...]:
     """Where in the request `in_common` leaves something out: `generationConfig`, `messages[2].content[0].videoMetadata`."""
-    if not is_foreign(source, own):
+    if source in ("", "openai_chat", own):
         return ()
+    behind = list(left_behind(request))
+    if not is_foreign(source, own):
+        return tuple(behind)
     shared = _SHARED.get((source, own), frozenset())
-    return tuple(dict.fromkeys([*_names(request.extra, "", shared), *_below(request, own)]))
+    return tuple(dict.fromkeys([*_names(request.extra, "", shared), *behind, *_below(request, own)]))
 
 
 def _below(request: ChatRequest, own: str) -> Iterator[str]:
     for index, message in enumerate(request.messages):
         yield from _names(message.extra, f"messages[{index}].", _MARKS)
         for place, part in enumerate(message.content):
-            if isinstance(part, Other):  # what a provider's own tools did: chats have no place for it, the others refuse it
-                yield from [f"messages[{index}].content[{place}]"] if own == "openai_chat" and message.role == "assistant" else []
-            else:
+            if not isinstance(part, Other):
                 yield from _names(part.extra, f"messages[{index}].content[{place}].", _MARKS)
     for index, tool in enumerate(request.tools):
         if tool.type == "function":
             yield from _names(tool.extra, f"tools[{index}].", _MARKS)
+        else:
+            yield from (f"tools[{index}].{name}" for name in own_tools.unsaid(own, tool))
     for name, value in (("tool_choice", request.tool_choice), ("response_format", request.response_format)):
         if value is not None:
             yield from _names(value.extra, f"{name}.", frozenset())
@@ -120,20 +127,19 @@ _BASE64: Final = str.maketrans("-_", "+/")
 """Google takes, and its clients send, the alphabet for addresses; nobody else does."""
 
 
-_OWN_TOOLS: Final = frozenset({("anthropic_messages", "gemini"), ("openai_responses", "gemini")})
-"""Dialects, and those that say the tools of their providers in words of their own, or refuse them by themselves."""
-
-
-def _tool(tool: Tool, source: str, own: str, at: str) -> Tool:
-    """A function, a tool that takes bare text, as OpenAI's chats nest it, or one that the other side has as well."""
+def _tool(tool: Tool, own: str, at: str) -> Tool:
+    """A function, a tool that takes bare text, as OpenAI's chats nest it, or one that the other side runs as well."""
     if tool.type == "function":
         return msgspec.structs.replace(tool, extra=_marks(tool.extra))
     if tool.type == "custom" and "custom" not in tool.extra:
         inner = {name: value for name, value in tool.extra.items() if name != "type"}
         return msgspec.structs.replace(tool, extra={"custom": inner})
-    if tool.type != "custom" and (source, own) not in _OWN_TOOLS:
+    if tool.type == "custom":
+        return tool
+    said = own_tools.said_in(own, tool)
+    if said is None:
         raise BadRequestError(f"{at}: {own} has no tool of type {tool.type}: leave it out, or give a function")
-    return tool
+    return said
 
 
 def _with_ids(request: ChatRequest) -> ChatRequest:

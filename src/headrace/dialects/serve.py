@@ -13,9 +13,10 @@ from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
+from headrace.dialects.own_tools import has
 from headrace.errors import UnsupportedParamsError
 from headrace.framing import SseReader
-from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, UsageReported
+from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, Tool, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 OPERATIONS: Final[Mapping[str, str]] = {"openai_chat": "chat", "openai_responses": "responses"}
@@ -149,9 +150,9 @@ def serve(
     same = caller == provider
     left_out: tuple[str, ...] | None = None
     if not same:
-        dropped = _unsayable(request, caller, dialect, target, control)
+        dropped = _unsayable(request, caller, provider, target, control)
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
-        request = _sayable(request, caller)
+        request = _sayable(request, caller, provider)
     return Served(
         caller=speaks,
         dialect=dialect,
@@ -166,10 +167,10 @@ def serve(
     )
 
 
-def _unsayable(request: ChatRequest, caller: str, dialect: Dialect, target: Target, control: Mapping[str, Any]) -> list[str]:
+def _unsayable(request: ChatRequest, caller: str, provider: str, target: Target, control: Mapping[str, Any]) -> list[str]:
     """What the provider cannot say, where the caller lets it be left out; else a refusal that names it."""
     allowed = control.get("allowed_openai_params") or ()
-    unsaid = [name for name in (*dialect.unsaid(request), *_own_words(request, caller)) if name not in allowed]
+    unsaid = [name for name in (*load(provider).unsaid(request), *_own_words(request, caller, provider)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
         raise UnsupportedParamsError(
             f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
@@ -183,22 +184,25 @@ def _unheard(request: ChatRequest, provider: str, target: Target) -> Iterator[st
     return openai_chat_foreign.unheard(request, target.provider) if provider == "openai_chat" else iter(())
 
 
-def _sayable(request: ChatRequest, caller: str) -> ChatRequest:
+def _sayable(request: ChatRequest, caller: str, provider: str) -> ChatRequest:
     """`request` without the words and tools that only the caller's dialect has."""
-    own = _own_words(request, caller)
-    tools = tuple(tool for tool in request.tools if tool.type in _EVERYWHERE)
+    own = _own_words(request, caller, provider)
+    tools = tuple(tool for tool in request.tools if _is_known(tool, provider))
     extra = {name: value for name, value in request.extra.items() if name not in own}
     return msgspec.structs.replace(request, tools=tools, extra=extra)
 
 
-_EVERYWHERE: Final = ("function", "custom")
+def _is_known(tool: Tool, provider: str) -> bool:
+    return tool.type in ("function", "custom") or has(provider, tool)
 
 
-def _own_words(request: ChatRequest, caller: str) -> list[str]:
+def _own_words(request: ChatRequest, caller: str, provider: str) -> list[str]:
     """What only the caller's dialect knows: parameters that would be lost, and tools that its own providers run."""
     harmless = _HARMLESS.get(caller, frozenset())
     named = [name for name, value in request.extra.items() if name not in harmless and value not in (None, _NOTHING.get(name, _UNSAID))]
-    return named + [f"tool of type {kind!r}" for kind in dict.fromkeys(tool.type for tool in request.tools) if kind not in _EVERYWHERE]
+    return named + [
+        f"tool of type {kind!r}" for kind in dict.fromkeys(tool.type for tool in request.tools if not _is_known(tool, provider))
+    ]
 
 
 _UNSAID: Final = object()

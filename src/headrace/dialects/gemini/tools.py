@@ -11,6 +11,7 @@ from headrace.dialects.fields import items, merged, obj, optional, rest, string
 from headrace.dialects.gemini.models import version
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.schemas import reduced, standard
+from headrace.dialects.own_tools import said_in
 from headrace.errors import BadRequestError
 from headrace.types import Extra, Json, Tool, ToolChoice
 
@@ -18,18 +19,6 @@ _BESIDE: Final = "beside"
 """UNSET under this name: the tool stood in one entry with the tool before it."""
 
 _DECLARATION: Final = frozenset({"name", "description", "parametersJsonSchema", "parameters"})
-
-_COUNTERPARTS: Final[Mapping[str, str]] = {
-    "web_search": "googleSearch",
-    "web_search_preview": "googleSearch",
-    "google_search": "googleSearch",
-    "web_fetch": "urlContext",
-    "url_context": "urlContext",
-    "code_interpreter": "codeExecution",
-    "code_execution": "codeExecution",
-}
-"""Tools of other houses, whose types may end in a date, by Google's name for what does the same."""
-
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
@@ -132,10 +121,10 @@ def _written(tool: Tool, at: str, model: str, *, foreign: bool) -> tuple[str, Js
     said = camel(tool.extra).get(name)
     if name != "custom" and (name != tool.type or said is not None or name in _GOOGLES):
         return name, said or {}
-    counterpart = next((ours for theirs, ours in _COUNTERPARTS.items() if tool.type == theirs or tool.type.startswith(f"{theirs}_2")), None)
+    counterpart = said_in("gemini", tool)
     if counterpart is None:
         raise BadRequestError(f"{at}: Gemini has no tool of type {tool.type}: leave it out, or give one of Google's, such as googleSearch")
-    return counterpart, {}
+    return counterpart.type, {}
 
 
 _GOOGLES: Final = frozenset({

@@ -78,8 +78,6 @@ def _without(extra: Extra, name: str) -> dict[str, Json]:
 
 def _message(message: Message, provider: str, marks: frozenset[str], at: str) -> Message:
     parts = [part for part in message.content if not isinstance(part, Thinking) or provider in _THINKING_BACK]
-    if message.role == "assistant":  # what a provider's own tools did is no part of what was said
-        parts = [part for part in parts if not isinstance(part, Other)]
     extra = {"content": None} if message.role == "assistant" and not parts else {}
     return structs.replace(message, content=_parts(parts, provider, marks, at), extra={**_only(message.extra, marks), **extra})
 

@@ -31,7 +31,7 @@ LOGPROBS: Final = "message.output_text.logprobs"
 UNSAID: Final = ("n", "stop", "seed", "presence_penalty", "frequency_penalty", "top_k")
 """Parameters of the hub that Responses has not."""
 
-CHAT_ONLY: Final = frozenset({"logit_bias", "modalities", "audio", "prediction", "functions", "function_call", "web_search_options"})
+CHAT_ONLY: Final = frozenset({"logit_bias", "modalities", "audio", "prediction", "functions", "function_call"})
 """Parameters of OpenAI's Chat Completions that Responses has not."""
 
 
@@ -161,7 +161,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool = False) -> di
         "model": model or None,
         "input": Items(foreign=foreign).of_turns(turns) if turns else None,
         "instructions": instructions,
-        "tools": [_write_tool(tool, foreign=foreign) for tool in request.tools] or None,
+        "tools": [*(_write_tool(tool, foreign=foreign) for tool in request.tools), *_searching(request.extra, foreign=foreign)] or None,
         "tool_choice": None if request.tool_choice is None else _write_choice(request.tool_choice),
         "text": _write_text(request.response_format, extra),
         "reasoning": _write_reasoning(request, extra),
@@ -174,7 +174,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool = False) -> di
 
 def _own(extra: Extra) -> dict[str, Json]:
     """What a caller of Chat Completions said besides, in this dialect's words. Hints on streams and what it has not are left out."""
-    kept = {name: value for name, value in extra.items() if name not in CHAT_ONLY | {"stream_options", "verbosity"}}
+    kept = {name: value for name, value in extra.items() if name not in CHAT_ONLY | {"stream_options", "verbosity", "web_search_options"}}
     if isinstance(extra.get("verbosity"), str):
         text = kept.get("text")
         kept["text"] = {**(text if isinstance(text, Mapping) else {}), "verbosity": extra["verbosity"]}
@@ -206,6 +206,18 @@ def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
     if foreign:
         return merged({"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False}, {}, said)
     return merged({"type": "function"}, tool.extra, said)
+
+
+def _searching(extra: Extra, *, foreign: bool) -> list[dict[str, Json]]:
+    """Chat Completions' way to let the model search, as the tool it is here."""
+    options = extra.get("web_search_options") if foreign else None
+    if not isinstance(options, Mapping):
+        return []
+    place = options.get("user_location")
+    near = place.get("approximate") if isinstance(place, Mapping) else None
+    location = {"type": "approximate", **near} if isinstance(near, Mapping) else place
+    said = {"search_context_size": options.get("search_context_size"), "user_location": location}
+    return [{"type": "web_search", **{name: value for name, value in said.items() if value}}]
 
 
 def _write_choice(choice: ToolChoice) -> Json:

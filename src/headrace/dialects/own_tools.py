@@ -1,0 +1,87 @@
+"""Tools that providers run themselves and that several of them have: what one of them calls a tool, another may have by another name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from headrace.types import Json, Tool
+
+_DATE: Final = re.compile(r"_(20\d{6}|20\d\d_\d\d_\d\d)$")
+_KINDS: Final[Mapping[str, str]] = {
+    "web_search": "web_search",
+    "web_search_preview": "web_search",
+    "googleSearch": "web_search",
+    "google_search": "web_search",
+    "googleSearchRetrieval": "web_search",
+    "web_fetch": "web_fetch",
+    "urlContext": "web_fetch",
+    "url_context": "web_fetch",
+    "code_execution": "code",
+    "code_interpreter": "code",
+    "codeExecution": "code",
+    "tool_search": "tool_search",
+    "tool_search_tool_regex": "tool_search",
+    "tool_search_tool_bm25": "tool_search",
+}
+"""What they do, by their types; Anthropic's end in the date of their version."""
+
+# As the types of the official clients have them (openai, anthropic, google-genai), read 2026-11. Others that Anthropic runs want a beta
+# header, which the caller has not given.
+_TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, Json]]]] = {
+    "anthropic_messages": {"web_search": {"type": "web_search_20250305", "name": "web_search"}},
+    "openai_responses": {"web_search": {"type": "web_search"}, "code": {"type": "code_interpreter", "container": {"type": "auto"}}},
+    "gemini": {
+        "web_search": {"type": "googleSearch", "googleSearch": {}},
+        "web_fetch": {"type": "urlContext", "urlContext": {}},
+        "code": {"type": "codeExecution", "codeExecution": {}},
+    },
+}
+
+
+def kind_of(tool: Tool) -> str:
+    """What a tool of a provider's own does; "" for one that nobody else has."""
+    return _KINDS.get(_DATE.sub("", tool.type), "")
+
+
+def needless(tool: Tool) -> bool:
+    """Whether it only finds tools that everybody else is told of at once."""
+    return kind_of(tool) == "tool_search"
+
+
+def has(dialect: str, tool: Tool) -> bool:
+    """Whether `dialect` can say the tool, or need not."""
+    return needless(tool) or kind_of(tool) in _TARGETS.get(dialect, {})
+
+
+def said_in(dialect: str, tool: Tool) -> Tool | None:
+    """The tool as `dialect` has it; None for one it has not."""
+    usual = _TARGETS.get(dialect, {}).get(kind_of(tool))
+    if usual is None:
+        return None
+    words = {"type": usual["type"], **{name: value for name, value in usual.items() if name != "type"}, **_settings(dialect, tool)}
+    return Tool(type=words.pop("type"), extra=words)
+
+
+def unsaid(dialect: str, tool: Tool) -> Iterator[str]:
+    """Settings of a tool that `dialect` has, and cannot be told there."""
+    if tool.type in tool.extra or kind_of(tool) not in _TARGETS.get(dialect, {}):
+        return  # Gemini's tools hold their settings under their name
+    said = _settings(dialect, tool)
+    known = {"type", "name", "cache_control", *said, *(("allowed_domains",) if "filters" in said else ())}
+    yield from (name for name, value in tool.extra.items() if name not in known and value not in (None, [], {}, "", {"type": "auto"}))
+
+
+def _settings(dialect: str, tool: Tool) -> dict[str, Json]:
+    """Where to search, and whence."""
+    if kind_of(tool) != "web_search" or dialect == "gemini":
+        return {}
+    filters = tool.extra.get("filters")
+    allowed = tool.extra.get("allowed_domains") or (filters.get("allowed_domains") if isinstance(filters, Mapping) else None)
+    said: dict[str, Json] = {"user_location": tool.extra.get("user_location")}
+    if dialect == "openai_responses":
+        said |= {"filters": {"allowed_domains": allowed} if allowed else None}
+    else:
+        said |= {name: tool.extra.get(name) for name in ("blocked_domains", "max_uses")} | {"allowed_domains": allowed}
+    return {name: value for name, value in said.items() if value}
