@@ -76,6 +76,7 @@ class Storm:
             num_retries=3,
             cooldown_time=0.2,
             retry_budget=None,
+            hedge=0.1,
             on_event=self._note,
             worlds=RealWorlds(OWN),
         )

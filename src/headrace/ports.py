@@ -68,7 +68,8 @@ class Clock(Protocol):
 
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], Callable[[], object]]
-"""Starts a coroutine beside its caller; what it returns cancels it, from any thread."""
+"""Starts a coroutine beside its caller: a task on an event loop, a thread in the blocking world. What it returns cancels it, from any
+thread: at once where it waits for the transport, never where it waits for a clock in the blocking world."""
 
 
 class Ports(Struct, frozen=True):
@@ -81,7 +82,7 @@ class Ports(Struct, frozen=True):
     blocking: bool = False
     """Whether nothing here ever suspends: then nothing else may, either."""
     spawn: Spawn | None = None
-    """None where one task cannot start another."""
+    """None where nothing can run beside its caller."""
 
 
 class Worlds(Protocol):

@@ -73,7 +73,7 @@ class SingleFlight:
     async def _start(self, flight: _Flight, handler: Handler, ports: Ports, call: Call) -> None:
         """Begin the call: in a task of its own, which outlives whoever began it; in a plain thread, which nobody leaves, in that thread."""
         flown = self._fly(flight, handler, ports, call)
-        if ports.spawn is None:
+        if ports.blocking or ports.spawn is None:
             await flown
         else:
             flight.cancel = ports.spawn(flown)

@@ -19,7 +19,7 @@ from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.layers.around import Handler, RouterLayer, around
-from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Used
+from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Reservation, Used
 from headrace.limits.store import Store
 from headrace.objects import BinaryResponse
 from headrace.options import CloudOptions
@@ -30,6 +30,7 @@ from headrace.routing.events import Event, EventKind, listening, log_settled, te
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.health import failed, succeeded
+from headrace.routing.hedging import Hedging
 from headrace.routing.options import Settings, read_options, seconds
 from headrace.routing.plan import Deployment, resolved, star_of
 from headrace.routing.retries import RetryBudget
@@ -57,6 +58,7 @@ class Engine:
         make = Limiter if not settings.store else _sharing(stores, settings.store)
         self.limiter: Limiter = make(settings=queue, on_queued=self._queued)
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self.fleet = Fleet(settings, self.limiter)
         self.asking = Asking(settings, self.fleet)
         self._caches = caches
@@ -146,6 +148,8 @@ class Engine:
         trail = Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
         if self._budget is not None:
             self._budget.called()
+        if self._hedging is not None:
+            self._hedging.called()
         call.lasts = call.stream and self._lasts(call)
         while True:
             answer = await self._in_group(ports, call, group, trail)
@@ -199,7 +203,7 @@ class Engine:
             lease: Attempt | None = None
             try:
                 lease = await self._reserve(ports, call, group, tried, trail)
-                answer = await self._attempt(ports, call, lease, trail)
+                answer = await self._answered(ports, call, lease, group, tried, trail)
             except HeadraceError as error:
                 attempt += 1
                 trail.errors.append(error)
@@ -249,6 +253,36 @@ class Engine:
 
     # ---- one attempt -------------------------------------------------------------------------------------------------
 
+    async def _answered(self, ports: Ports, call: Call, lease: Attempt, group: str, tried: set[str], trail: Trail) -> Any:
+        """The answer of this attempt; where hedging is asked for, of a second one beside it should the first take unusually long."""
+        attempt = self._attempt(ports, call, lease, trail)
+        if self._hedging is None or not _repeatable(call) or trail.bound:
+            return await attempt
+
+        async def another() -> Coroutine[Any, Any, Any] | None:
+            tried.add(lease.member.deployment.id)
+            second = await self._beside(ports, call, group, tried, trail)
+            return None if second is None else self._attempt(ports, call, second, trail)
+
+        return await self._hedging.run(
+            ports, (group, call.stream), attempt, another, lambda answer: answer.close() if call.stream else None
+        )
+
+    async def _beside(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt | None:
+        """One more attempt, on a deployment that was not tried and has room at once; None where there is none."""
+        if not self._untried(group, tried, trail.only):
+            return None
+        ask = await self.asking.ask(ports, call, group, tried, trail)
+        try:
+            reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0, attempt=ask.attempt + 1), ports.clock)
+        except HeadraceError:
+            return None
+        lease = self._lease(ports, call, ask, reservation, trail)
+        if lease is not None:
+            tried.add(reservation.deployment)
+            lease.record["hedge"] = True
+        return lease
+
     async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt:
         while True:
             ask = await self.asking.ask(ports, call, group, tried, trail)
@@ -259,12 +293,19 @@ class Engine:
                 self._refused(ask, trail, error, began, ports.clock.now())
                 raise
             trail.waited += reservation.waited
-            now = ports.clock.now()
-            member = self.fleet.members.get(reservation.deployment)
-            if member is not None:
-                self._sent(member, ask, trail, now)
-                return Attempt(member, reservation, reservation.charge, call, now, ask, trail.record(member, reservation, ask))
-            self.limiter.release(reservation, now)  # the configuration was swapped in this very moment
+            lease = self._lease(ports, call, ask, reservation, trail)
+            if lease is not None:
+                return lease
+
+    def _lease(self, ports: Ports, call: Call, ask: Ask, reservation: Reservation, trail: Trail) -> Attempt | None:
+        """The attempt that has this room; None when the configuration was swapped in this very moment."""
+        now = ports.clock.now()
+        member = self.fleet.members.get(reservation.deployment)
+        if member is None:
+            self.limiter.release(reservation, now)
+            return None
+        self._sent(member, ask, trail, now)
+        return Attempt(member, reservation, reservation.charge, call, now, ask, trail.record(member, reservation, ask))
 
     def _sent(self, member: Member, ask: Ask, trail: Trail, now: float) -> None:
         member.load.running += 1
@@ -438,6 +479,12 @@ _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
     "api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization",
 }  # fmt: skip
 """Options of a call that change where it goes."""
+
+
+def _repeatable(call: Call) -> bool:
+    """Whether two providers may be asked the same at once: nothing is kept there, made ready there or sent from a file."""
+    operation = call.operation
+    return operation.named and not operation.stored and not operation.files
 
 
 def _names(fallbacks: Any) -> Sequence[str]:

@@ -93,6 +93,7 @@ class Trail(Struct, eq=False):
             "reserved": reservation.charge,
             "settled": None,
             "continued": self.continued,
+            "hedge": False,
             "failed": [(error.failure.kind.value, error.model) for error in self.errors],
         }
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from headrace.runtime.errands import errand_here
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
 from headrace.runtime.proxies import Proxy
@@ -58,6 +59,15 @@ class _Connection:
         self.idle_until = 0.0
         self.since = 0.0
         self.closed = False
+
+    def exchange(self, data: bytes, request: HttpRequest, limit: int, deadlines: _Deadlines, streaming: bool) -> Exchange:
+        """Send, and read until the response is whole, or its head for a stream. Raises TransportError."""
+        exchange = self.send(data, limit, deadlines)
+        if request.upload is not None:
+            self.upload(request.upload.pieces(), deadlines)
+        while not (exchange.begun if streaming else exchange.complete):
+            self.receive(exchange, deadlines)
+        return exchange
 
     def send(self, data: bytes, limit: int, deadlines: _Deadlines) -> Exchange:
         exchange = self.http.expect(limit)
@@ -147,14 +157,22 @@ class _SyncStream:
 
     async def read(self) -> bytes:
         exchange = self._exchange
-        while not exchange.parts and not exchange.complete:
-            if self._closed:
-                raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
-            self._connection.receive(exchange, self._deadlines)
+        errand = errand_here()
+        if errand is None:
+            self._receive(exchange)
+        else:
+            with errand.waiting_for(self._connection.sock):
+                self._receive(exchange)
         if exchange.complete and not self._ended:
             self._ended = True
             self._connection.end()
         return exchange.take()
+
+    def _receive(self, exchange: Exchange) -> None:
+        while not exchange.parts and not exchange.complete:
+            if self._closed:
+                raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
+            self._connection.receive(exchange, self._deadlines)
 
     def close(self) -> None:
         if not self._closed:
@@ -204,17 +222,18 @@ class SyncTransport:
                 connection = self._connect(origin, proxy, timeouts.connect, deadlines.total)
             if request.leaving is not None:
                 request.leaving()
+            errand = errand_here()
             try:
-                exchange = connection.send(data, limit, deadlines)
-                if request.upload is not None:
-                    connection.upload(request.upload.pieces(), deadlines)
-                while not (exchange.begun if streaming else exchange.complete):
-                    connection.receive(exchange, deadlines)
+                if errand is None:
+                    exchange = connection.exchange(data, request, limit, deadlines, streaming)
+                else:
+                    with errand.waiting_for(connection.sock):
+                        exchange = connection.exchange(data, request, limit, deadlines, streaming)
             except TransportError as error:
                 if fresh or error.received or error.fault is not Fault.CLOSED:
                     raise
                 continue
-            except BaseException:  # KeyboardInterrupt in the middle of a read: the connection is half-read
+            except BaseException:  # KeyboardInterrupt in the middle of a read, or called back: the connection is half-read
                 connection.close()
                 raise
             return connection, exchange, deadlines

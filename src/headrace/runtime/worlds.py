@@ -22,12 +22,13 @@ def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Sp
 
 
 @cache
-def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock]:
+def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
     # late: importing headrace loads no socket module; calling it does
     from headrace.runtime.clocks import BlockingClock
+    from headrace.runtime.errands import spawn  # late as well
     from headrace.runtime.http_sync import sync_transport  # late as well
 
-    return sync_transport, BlockingClock()
+    return sync_transport, BlockingClock(), spawn
 
 
 @cache
@@ -52,5 +53,5 @@ class RealWorlds:
 
     def blocking(self) -> Ports:
         """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
-        transport, clock = _blocking()
-        return Ports(transport(self._settings), clock, _random(), blocking=True)
+        transport, clock, spawn = _blocking()
+        return Ports(transport(self._settings), clock, _random(), blocking=True, spawn=spawn)

@@ -1,0 +1,80 @@
+"""What runs beside a blocking call: a coroutine over blocking ports in a thread of its own, which can be called back."""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from headrace.bridge import complete
+
+
+class CalledBack(BaseException):
+    """Raised in an errand's own thread where it uses a connection. Not an Exception, so that no handler takes it for a failure."""
+
+
+class Errand:
+    """One coroutine in its thread. A thread cannot be cancelled; the connection it waits for can be shut."""
+
+    __slots__ = ("_lock", "_socket", "called_back")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.called_back = False
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        _local.errand = self
+        with suppress(CalledBack):
+            complete(coroutine)
+
+    def call_back(self) -> None:
+        """End it where it waits for its connection, or as soon as it wants one."""
+        with self._lock:
+            self.called_back = True
+            if self._socket is not None:
+                _shut(self._socket)
+
+    @contextmanager
+    def waiting_for(self, sock: socket.socket) -> Iterator[None]:
+        """Around whatever waits for a connection: whoever is called back meanwhile, or was before, gets CalledBack."""
+        self._take(sock)
+        try:
+            yield
+        except Exception as error:
+            if self.called_back:
+                raise CalledBack from error
+            raise
+        finally:
+            self._take(None)
+
+    def _take(self, sock: socket.socket | None) -> None:
+        with self._lock:
+            if sock is not None and self.called_back:
+                raise CalledBack
+            self._socket = sock
+
+
+_local = threading.local()
+
+
+def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
+    """A thread beside the running one: `ports.Spawn`."""
+    errand = Errand()
+    run = contextvars.copy_context().run
+    threading.Thread(target=run, args=(errand.run, coroutine), name="headrace-errand", daemon=True).start()
+    return errand.call_back
+
+
+def errand_here() -> Errand | None:
+    """The errand whose thread this is."""
+    return getattr(_local, "errand", None)
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        # The plain socket's own: that of a TLS socket takes its state away from under whoever reads from it.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

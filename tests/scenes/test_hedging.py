@@ -1,0 +1,191 @@
+"""Hedging: a second attempt beside one that takes unusually long, within a budget. The shipped router in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scenes.stage import Stage, provider
+
+from headrace.errors import ConfigurationError, InternalServerError
+from headrace.ports import Ports, Transport
+from headrace.routing.hedging import ENOUGH, Hedging, Usual
+from headrace.runtime.virtual import World
+
+NO_TRANSPORT = cast("Transport", None)
+
+TAIL = ({"kind": "slow", "factor": 40.0, "probability": 0.03},)
+"""Three in a hundred answers take forty times as long."""
+
+
+def slowest(stage: Stage, share: float) -> float:
+    """Seconds within which that share of the calls was answered."""
+    times = sorted(served.done - served.sent for served in stage.log if served.done is not None)
+    return times[int(share * len(times))]
+
+
+def offered(hedge: float | None, faults: Any = TAIL, **options: Any) -> Stage:
+    stage = Stage(*(provider(name, faults=faults, output_tokens=10.0) for name in "abc"))
+    stage.open(*(stage.deployment(name) for name in "abc"), hedge=hedge)
+    stage.offer(rate=4, until=200, **options)
+    stage.run()
+    return stage
+
+
+def attempts(stage: Stage) -> int:
+    return sum(row["requests"] for row in stage.providers.stats().values())
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": True}], ids=["whole", "streamed"])
+def test_the_slowest_in_a_hundred_come_much_sooner_for_a_few_attempts_more(options: dict[str, Any]) -> None:
+    without, hedged = offered(None, **options), offered(0.1, **options)
+    assert hedged.failed() == []
+    assert slowest(hedged, 0.98) < slowest(without, 0.98) / 3
+    extra = attempts(hedged) - len(hedged.log)
+    assert 0 < extra <= 0.1 * len(hedged.log)
+    assert attempts(without) == len(without.log)
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": True}], ids=["whole", "streamed"])
+def test_whoever_loses_leaves_its_provider_and_holds_nothing(options: dict[str, Any]) -> None:
+    stage = offered(0.1, **options)
+    stats = stage.providers.stats().values()
+    extra = attempts(stage) - len(stage.log)
+    assert sum(row["left"] for row in stats) >= extra * 0.8, "the losers' connections were closed before they had answered"
+    assert stage.idle()
+    assert all(member.load.running == 0 for member in stage.router._fleet.members.values())
+
+
+def test_the_record_says_that_a_second_attempt_answered() -> None:
+    stage = offered(0.1)
+    told = [served.record["hedge"] for served in stage.log]
+    assert 0 < sum(told) <= attempts(stage) - len(stage.log)
+
+
+def test_when_all_become_slow_the_budget_holds() -> None:
+    """What is usual is learned anew; until then no more than the share are begun twice."""
+    late = ({"kind": "slow", "factor": 20.0, "since": 100.0},)
+    stage = offered(0.05, late)
+    assert stage.failed() == []
+    assert attempts(stage) - len(stage.log) <= 0.05 * len(stage.log)
+
+
+def test_nothing_is_begun_twice_without_room_elsewhere() -> None:
+    stage = Stage(*(provider(name, faults=TAIL) for name in "ab"))
+    stage.open(stage.deployment("a"), stage.deployment("b", rpm=1), hedge=0.5)
+    stage.offer(rate=2, until=120)
+    stage.run()
+    assert stage.failed() == []
+    assert attempts(stage) - len(stage.log) <= 2, "b has room for one call a minute"
+
+
+def test_a_group_of_one_is_not_hedged() -> None:
+    stage = Stage(provider("a", faults=TAIL))
+    stage.open(stage.deployment("a"), hedge=1.0)
+    stage.offer(rate=2, until=120)
+    stage.run()
+    assert attempts(stage) == len(stage.log)
+
+
+def test_a_second_attempt_that_fails_leaves_the_first_one_be() -> None:
+    stage = Stage(provider("a", faults=({"kind": "slow", "factor": 30.0, "since": 60.0},)), provider("b"))
+    stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, disable_cooldowns=True)
+    stage.offer(rate=1, until=59)
+    stage.run(until=59)
+    stage.providers.control(provider="b", dies={"kind": "status", "status": 500})
+    stage.send(model="gpt")
+    stage.at(60, lambda: stage.send(3))
+    stage.run()
+    assert stage.failed() == []
+    assert stage.idle()
+
+
+def test_when_both_fail_the_call_goes_on_as_any_other() -> None:
+    dying = ({"kind": "slow", "factor": 20.0, "since": 60.0, "until": 70.0},)
+    stage = Stage(*(provider(name, faults=dying) for name in "ab"))
+    stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, timeout=3, num_retries=0, disable_cooldowns=True)
+    stage.offer(rate=1, until=59)
+    stage.at(60.1, lambda: stage.send(1))
+    stage.run()
+    assert len(stage.failed()) == 1
+    assert stage.idle()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("after", [0.05, 0.6, 1.5, 3.0])
+def test_a_caller_who_leaves_ends_both(after: float, stream: bool) -> None:
+    stage = Stage(*(provider(name, faults=({"kind": "hang", "since": 60.0},)) for name in "ab"))
+    stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0)
+    stage.offer(rate=1, until=59, stream=stream)
+    stage.run(until=61)
+    tasks = stage.send(4, stream=stream)
+    stage.run(until=61 + after)
+    for task in tasks:
+        task.cancel()
+    stage.run()
+    assert [served.left for served in stage.log[-4:]] == [True] * 4
+    assert stage.idle()
+
+
+@given(share=st.floats(0.01, 1.0), asked=st.lists(st.booleans(), max_size=400))
+def test_second_attempts_are_never_more_than_their_share_of_the_calls(share: float, asked: list[bool]) -> None:
+    hedging, second = Hedging(share), 0
+    for calls, wants in enumerate(asked, 1):
+        hedging.called()
+        second += wants and hedging._take()
+        assert second <= share * calls + 1e-6
+
+
+def test_nobody_knows_what_is_usual_before_enough_was_seen() -> None:
+    usual = Usual()
+    for number in range(ENOUGH - 1):
+        usual.observe(float(number))
+    assert usual.longest is None
+    usual.observe(100.0)
+    assert usual.longest == 100.0
+    for _ in range(300):
+        usual.observe(1.0)
+    assert usual.longest == 1.0, "what was long ago is forgotten"
+
+
+@pytest.mark.parametrize(("given_as", "said"), [(1.5, "hedge must be a share from 0 to 1"), ("often", "hedge must be a share")])
+def test_a_wrong_share_is_refused_by_name(given_as: Any, said: str) -> None:
+    stage = Stage(provider("a"))
+    with pytest.raises(ConfigurationError, match=said):
+        stage.open(stage.deployment("a"), hedge=given_as)
+
+
+def test_a_refusal_is_no_reason_to_begin_twice() -> None:
+    stage = Stage(*(provider(name, faults=({"kind": "status", "status": 500},)) for name in "ab"))
+    stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, num_retries=0)
+    stage.send(30)
+    stage.run()
+    assert {type(served.error) for served in stage.failed()} == {InternalServerError}
+    assert attempts(stage) == 30
+
+
+def test_an_answer_that_comes_in_just_as_it_is_given_up_is_thrown_away() -> None:
+    """A stream would stay open: nobody holds it."""
+    world = World()
+    ports = Ports(
+        NO_TRANSPORT, world, world.random.random, spawn=lambda coroutine: (world.spawn(coroutine), int)[1]
+    )  # none can be cancelled
+    hedging, thrown_away = Hedging(1.0), []
+
+    async def attempt(seconds: float, answer: str) -> str:
+        await world.sleep(seconds)
+        return answer
+
+    async def another() -> Any:
+        return attempt(0.5, "second")
+
+    async def call(seconds: float) -> Any:
+        hedging.called()
+        return await hedging.run(ports, "gpt", attempt(seconds, "first"), another, thrown_away.append)
+
+    assert [world.complete(call(1.0)) for _ in range(ENOUGH)] == ["first"] * ENOUGH
+    assert world.complete(call(9.0)) == "second"
+    world.run()
+    assert thrown_away == ["first"]
