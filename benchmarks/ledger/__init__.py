@@ -1,0 +1,1 @@
+"""What the ledger costs, and what of it survives a killed gateway."""

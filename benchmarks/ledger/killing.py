@@ -1,0 +1,149 @@
+"""A gateway under load is killed with SIGKILL and started again: every call that was answered must stand in its ledger, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy import func, select
+
+from headrace.gateway.ledger.journal import SUFFIX
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_tables import calls, spending
+
+MASTER = "sk-of-the-master-of-the-mill"
+BODY = json.dumps({"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": False}).encode()
+STREAM = json.dumps({"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
+
+
+class Found(Struct, frozen=True):
+    """What the ledger says of the calls that were answered."""
+
+    answered: int
+    rows: int
+    """Of all calls: those that were answered, and those whose answer was on its way."""
+    lost: int
+    doubled: int
+    money_off: int
+    """Nano-dollars by which what was spent differs from the sum of the rows."""
+    restart: float
+    """Seconds from the start of the process to its first answer: the longest."""
+
+
+class Load:
+    """Callers that ask one after another, and remember the ids of whole answers."""
+
+    def __init__(self, base: str, key: str, callers: int) -> None:
+        self.answered: list[str] = []
+        self._base = base
+        self._key = key
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(number % 2 == 1,)) for number in range(callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self, stream: bool) -> None:
+        headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+        while not self._over.is_set():
+            asked = urllib.request.Request(f"{self._base}/v1/chat/completions", STREAM if stream else BODY, headers)
+            try:
+                with urllib.request.urlopen(asked, timeout=10) as answer:
+                    whole = answer.read()
+                    if not stream or whole.rstrip().endswith(b"[DONE]"):
+                        self.answered.append(answer.headers["x-request-id"])
+            except (OSError, urllib.error.URLError, ValueError):
+                time.sleep(0.005)  # it was killed
+            except Exception:
+                time.sleep(0.005)  # cut in the middle of its answer
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def started(folder: Path, config: Path, database: str) -> tuple[subprocess.Popen[str], str, float]:
+    """The process, its address, and the seconds until it answered."""
+    began = time.perf_counter()
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # a restart does not compile
+    environment = {**inherited, "HEADRACE_STATE": str(folder), "DATABASE_URL": database}
+    command = [sys.executable, "-m", "headrace", "serve", "--config", str(config), "--port", "0"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    base = process.stdout.readline().strip().rpartition(" ")[2]
+    while True:
+        try:
+            urllib.request.urlopen(f"{base}/health/liveliness", timeout=5).close()
+            return process, base, time.perf_counter() - began
+        except OSError:
+            time.sleep(0.005)
+
+
+def kill_often(
+    folder: Path, upstream: str, *, times: int, seconds: float, callers: int = 8, database: str = "", say: Callable[[str], None] = print
+) -> Found:
+    """Start, load and kill a gateway so many times; then start it once more, end it properly, and look."""
+    config = folder / "config.json"
+    config.write_text(json.dumps(_config(upstream)))
+    url = database or f"sqlite:///{folder / 'headrace.db'}"
+    answered: list[str] = []
+    key, longest = "", 0.0
+    for number in range(times):
+        process, base, took = started(folder, config, url)
+        longest = max(longest, took) if number else 0.0
+        key = key or _key(base)
+        load = Load(base, key, callers)
+        time.sleep(seconds * random.uniform(0.5, 1.5))
+        process.kill()
+        process.communicate()
+        load.stop()
+        answered += load.answered
+        say(f"{number + 1:3} killed after {len(load.answered)} answers, {len(list((folder / 'journal').glob('*' + SUFFIX)))} journals left")
+    process, _, took = started(folder, config, url)
+    process.terminate()
+    process.communicate(timeout=60)
+    return _found(url, answered, max(longest, took))
+
+
+def _found(url: str, answered: list[str], restart: float) -> Found:
+    database = Database(url)
+    with database.transaction() as connection:
+        rows = Counter(connection.scalars(select(calls.c.id)))
+        cost = connection.scalar(select(func.sum(calls.c.cost))) or 0
+        spent = connection.scalar(select(func.sum(spending.c.cost)).where(spending.c.kind == "key")) or 0
+    database.close()
+    return Found(
+        answered=len(answered),
+        rows=rows.total(),
+        lost=sum(id not in rows for id in answered),
+        doubled=sum(count > 1 for count in rows.values()),
+        money_off=abs(int(cost) - int(spent)),
+        restart=restart,
+    )
+
+
+def _config(upstream: str) -> dict[str, object]:
+    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream", "base_url": upstream}
+    info = {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
+    return {
+        "model_list": [{"model_name": "gpt", "litellm_params": params, "model_info": info}],
+        "general_settings": {"master_key": MASTER},
+    }
+
+
+def _key(base: str) -> str:
+    headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
+    asked = urllib.request.Request(f"{base}/key/generate", b'{"max_budget": 1000, "budget_duration": "30d"}', headers)
+    with urllib.request.urlopen(asked) as answer:
+        return str(json.load(answer)["key"])

@@ -1,0 +1,293 @@
+"""The ledger: nothing lost, nothing twice, whatever happens to the process or to its disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.ledger.killing import kill_often
+from sqlalchemy import func, select
+from tests.gateway.test_keys import at, server  # noqa: F401 - fixtures
+
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind, Terms
+from headrace.gateway.lasting import Where
+from headrace.gateway.ledger import folding
+from headrace.gateway.ledger.books import Books
+from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
+from headrace.gateway.records import Outcome, Record
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_tables import calls, journals, spending
+
+
+def record(number: int = 0, *, began: float = 1000.0, cost: int | None = 7, **more: Any) -> Record:
+    return Record(id=f"req_{number}", began=began, ended=began + 1, key="k", cost=cost, **more)
+
+
+class Opened:
+    """A database and books over it, one process's after another's."""
+
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        self.database = Database(where.database)
+
+    def books(self, **given: Any) -> Books:
+        return Books(self.database, self.where.folder / "journal", **given)
+
+    def ids(self) -> list[str]:
+        with self.database.transaction() as connection:
+            return list(connection.scalars(select(calls.c.id).order_by(calls.c.number)))
+
+    def spent(self, id: str = "k") -> int:
+        with self.database.transaction() as connection:
+            return int(connection.scalar(select(func.sum(spending.c.cost)).where(spending.c.id == id)) or 0)
+
+    def journals(self) -> list[str]:
+        with self.database.transaction() as connection:
+            return list(connection.scalars(select(journals.c.name)))
+
+
+def run(where: Where, work: Callable[[Opened], Awaitable[None]]) -> None:
+    opened = Opened(where)
+    try:
+        asyncio.run(work(opened))  # type: ignore[arg-type]
+    finally:
+        opened.database.close()
+
+
+def test_a_line_comes_back_as_the_record_it_was() -> None:
+    whole = record(
+        3, first=1000.5, tags=("a", "ü"), usage={"input": 3, "seconds": 1.5}, outcome=Outcome.LEFT, status=499, metadata={"n": [1, None]}
+    )
+    assert unframed(framed(whole).rstrip(b"\n")) == whole
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 40, -2])
+def test_a_torn_line_is_no_record(cut: int) -> None:
+    line = framed(record())[:-1]
+    assert unframed(line[:cut]) is None
+    assert unframed(line.replace(b"req_0", b"req_1")) is None
+
+
+def test_lines_are_whole_wherever_the_file_is_read_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    path.write_bytes(b"one\ntwo\n\nthree\ntor")
+    assert lines(path, 0, 5) == ([b"one"], 4)
+    assert lines(path, 4, 1000) == ([b"two", b"three"], 15)
+    assert lines(path, 15, 1000) == ([], 15)
+
+
+def test_what_was_appended_is_folded_once(at: Where) -> None:  # noqa: F811
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        for number in range(5):
+            books.append(record(number))
+        await books.fold()
+        books.append(record(5))
+        await books.fold()
+        await books.fold()
+        assert opened.ids() == [f"req_{number}" for number in range(6)]
+        assert opened.spent() == 42
+        await books.close()
+        assert list((opened.where.folder / "journal").iterdir()) == []
+        assert opened.journals() == []
+
+    run(at, work)
+
+
+def test_a_killed_process_s_journal_is_folded_by_the_next_from_where_it_ended(at: Where) -> None:  # noqa: F811
+    async def work(opened: Opened) -> None:
+        killed = opened.books()
+        killed.append(record(0))
+        await killed.fold()
+        killed.append(record(1))
+        os.write(killed._journal._file, b"12345678{torn")
+        os.close(killed._journal._file)  # as the end of a process does
+        books = opened.books()
+        assert await books.adopt() == 1
+        assert await books.adopt() == 0
+        assert (opened.ids(), opened.spent()) == (["req_0", "req_1"], 14)
+        await books.close()
+
+    run(at, work)
+
+
+def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert list(orphans(tmp_path)) == []
+    journal.close()
+    assert list(orphans(tmp_path)) == [journal.path]
+
+
+def test_a_fold_that_fails_leaves_nothing_and_is_done_again(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        books.append(record(0))
+        with monkeypatch.context() as broken:
+            broken.setattr(folding, "_spent", lambda connection, records: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await books.fold()
+        assert opened.ids() == []
+        await books.fold()
+        assert (opened.ids(), opened.spent()) == (["req_0"], 7)
+        await books.close()
+
+    run(at, work)
+
+
+def test_a_disk_that_is_full_loses_no_call(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    real = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if b"req_1" in data:
+            return real(file, data[:30])
+        if b"req_2" in data:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return real(file, data)
+
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            for number in range(4):
+                books.append(record(number))
+        await books.fold()
+        assert sorted(opened.ids()) == ["req_0", "req_1", "req_2", "req_3"]
+        await books.close()
+
+    run(at, work)
+
+
+def test_a_long_journal_is_followed_by_another(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("headrace.gateway.ledger.books.LONGEST", 100)
+
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        for number in range(6):
+            books.append(record(number))
+            await books.fold()
+        assert len(list((opened.where.folder / "journal").iterdir())) == 1
+        assert opened.ids() == [f"req_{number}" for number in range(6)]
+        await books.close()
+
+    run(at, work)
+
+
+def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Where) -> None:  # noqa: F811
+    async def work(opened: Opened) -> None:
+        books = opened.books(keep=100.0, clock=lambda: 5000.0)
+        for number, began in enumerate((1000.0, 4000.0, 4950.0)):
+            books.append(record(number, began=began))
+        await books.fold()
+        assert await books.clean() == 2
+        assert (opened.ids(), opened.spent()) == (["req_2"], 21)
+        await books.close()
+
+    run(at, work)
+
+
+def test_spending_is_counted_by_the_period_in_which_a_call_began(at: Where) -> None:  # noqa: F811
+    terms = Terms(budget=100, budget_duration="1h", budget_since=1000.0)
+
+    async def work(opened: Opened) -> None:
+        with opened.database.transaction() as connection:
+            table.put(connection, Holder(kind=Kind.KEY, id="k", terms=terms, created=0.0, updated=0.0))
+        books = opened.books()
+        for number, began in enumerate((1000.0, 4599.9, 4600.0)):
+            books.append(record(number, began=began))
+        assert await books.spent((Kind.KEY, "k", 1000.0)) == 14
+        assert await books.spent((Kind.KEY, "k", 4600.0)) == 7
+        await books.close()
+
+    run(at, work)
+
+
+def test_what_others_spend_is_told_once_and_our_own_is_not(at: Where) -> None:  # noqa: F811
+    async def work(opened: Opened) -> None:
+        books, others = opened.books(), opened.books()
+        told: list[int] = []
+        books.on_spent_elsewhere = lambda period, cost: told.append(cost)
+        others.append(record(0))
+        await others.fold()
+        assert await books.spent((Kind.KEY, "k", 0.0)) == 7
+        books.append(record(1))
+        others.append(record(2, cost=30))
+        await others.fold()
+        await books.fold()
+        await books.look()
+        await books.look()
+        assert told == [30]
+        await books.close()
+        await others.close()
+
+    run(at, work)
+
+
+def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:  # noqa: F811
+    from sqlalchemy import text
+
+    from headrace.errors import ConfigurationError
+
+    database = Database(at.database)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(ConfigurationError, match="newer"):
+        Database(at.database)
+
+
+def test_the_schema_is_what_its_migrations_make_of_it(at: Where) -> None:  # noqa: F811
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from headrace.runtime.sql_tables import metadata
+
+    database = Database(at.database)
+    with database.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("mysql://u:topsecret@h/d", "SQLite or PostgreSQL"),
+        ("no address: topsecret", "must be like"),
+        ("sqlite://", "a file"),
+        ("sqlite:////proc/none/h.db", "HEADRACE_STATE"),
+        ("postgresql://u:topsecret@127.0.0.1:1/none", "cannot be opened"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_without_its_password(given: str, said: str) -> None:
+    from headrace.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        Database(given)
+    assert "topsecret" not in str(refused.value)
+
+
+def test_addresses_made_for_litellm_s_client_are_understood() -> None:
+    from headrace.runtime.sql import address
+
+    assert (
+        str(address("postgres://u:p@h/d?schema=public&connection_limit=5&sslmode=require").query) == "immutabledict({'sslmode': 'require'})"
+    )
+
+
+@pytest.mark.timeout(240)
+def test_kill_9_under_load_loses_no_answered_call_and_doubles_none(tmp_path: Path, upstream: object) -> None:
+    found = kill_often(tmp_path, f"{upstream}/sim/v1", times=2, seconds=1.0, callers=4, say=lambda line: None)
+    assert found.answered > 0
+    assert (found.lost, found.doubled, found.money_off) == (0, 0, 0)
+
+
+def test_the_gateway_is_imported_without_a_database(tmp_path: Path) -> None:
+    code = "import sys, headrace.gateway.app; sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'alembic')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
