@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "providers": "headrace.cli.models",
     "simulate": "headrace.cli.simulate",
     "serve": "headrace.cli.serve",
+    "keys": "headrace.cli.keys",
+    "ledger": "headrace.cli.ledger",
     "doctor": "headrace.cli.doctor",
     "plan": "headrace.cli.plan",
     "completion": "headrace.cli.completion",

@@ -58,7 +58,7 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int = 200
     error: str = ""
     """The kind of failure."""
-    usage: Mapping[str, float] = {}
+    usage: Mapping[str, int | float] = {}
     """By class, as `headrace.models.cost.Bill` names them; classes of which nothing was used are left out."""
     cost: int | None = None
     """None where no price is known, or not what was used."""

@@ -68,6 +68,12 @@ class Database:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """The same beside whatever is being written."""
+        with self._reading.begin() as connection:
+            yield connection
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, in a transaction of its own; one at a time."""
         return await self._aside(self._writer, self._engine, work)

@@ -88,7 +88,7 @@ class KeyDesk:
         key, token = draft(body, self._counter.clock())
 
         def put(connection: Connection) -> Holder:
-            _check_alias(connection, key)
+            check_alias(connection, key)
             return table.put(connection, key)
 
         try:
@@ -114,7 +114,7 @@ class KeyDesk:
                 return None
             key = table.change(connection, Kind.KEY, found.id, how)
             if key is not None:
-                _check_alias(connection, key)
+                check_alias(connection, key)
             return key
 
         return await self._counter.change(work, "such key")
@@ -211,7 +211,7 @@ def _named(value: Any) -> str:
     return hash_of(named) if named.startswith(PREFIX) else named
 
 
-def _check_alias(connection: Connection, key: Holder) -> None:
+def check_alias(connection: Connection, key: Holder) -> None:
     other = table.by_name(connection, Kind.KEY, key.name) if key.name else None
     if other is not None and other.id != key.id:
         raise BadRequestError(f"key_alias {key.name!r} is another key's")

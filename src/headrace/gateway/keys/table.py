@@ -8,8 +8,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
+from headrace.errors import NotFoundError
 from headrace.gateway.keys.holders import Holder, Kind, of_row
-from headrace.runtime.sql_tables import holders, revisions
+from headrace.gateway.keys.tokens import PREFIX, hash_of
+from headrace.runtime.sql_tables import holders, revisions, spending
 
 WHAT: Final = "holders"
 
@@ -74,6 +76,17 @@ def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
     return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.name == name))
 
 
+def named(connection: Connection, name: str) -> Holder:
+    """A key by its alias, its id, its token or that token's hash. Raises NotFoundError, which repeats nothing that may be a token."""
+    if name.startswith(PREFIX):
+        found = by_hash(connection, hash_of(name))
+    else:
+        found = by_name(connection, Kind.KEY, name) or get(connection, Kind.KEY, name) or by_hash(connection, name)
+    if found is None:
+        raise NotFoundError("there is no such key" if name.startswith(PREFIX) else f"there is no key {name!r}")
+    return found
+
+
 def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None) -> list[Holder]:
     """In the order of their making."""
     chosen = _all().where(holders.c.kind == kind.value, *[holders.c[name] == value for name, value in where.items()])
@@ -84,6 +97,13 @@ def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first:
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
     chosen = [holders.c.kind == kind.value, ~holders.c.deleted, *[holders.c[name] == value for name, value in where.items()]]
     return connection.scalar(select(func.count()).select_from(holders).where(*chosen)) or 0
+
+
+def spent(connection: Connection, holder: Holder, now: float) -> int:
+    """Nano-dollars in the present period of its budget, ever where it has none."""
+    began = holder.terms.period_at(now)[0]
+    whose = (spending.c.kind == holder.kind.value, spending.c.id == holder.id, spending.c.began == began)
+    return connection.scalar(select(spending.c.cost).where(*whose)) or 0
 
 
 def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:

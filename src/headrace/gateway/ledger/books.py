@@ -16,10 +16,10 @@ from headrace.errors import ConfigurationError
 from headrace.gateway.keys.holders import Kind
 from headrace.gateway.ledger import folding
 from headrace.gateway.ledger.folding import Period
-from headrace.gateway.ledger.journal import Journal, orphans
+from headrace.gateway.ledger.journal import Journal
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_tables import calls, journals, spending
+from headrace.runtime.sql_tables import calls, spending
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -98,12 +98,8 @@ class Books:
 
     async def adopt(self) -> int:
         """Fold what processes that have ended left behind; how many rows."""
-        rows = 0
         async with self._folding:
-            for path in orphans(self._folder):
-                rows += await self._fold_all(path)
-                await self._drop(path)
-        return rows
+            return await asyncio.to_thread(folding.adopt, self._database, self._folder)
 
     async def fold(self) -> None:
         """Bring into the database whatever was appended until now."""
@@ -124,17 +120,13 @@ class Books:
             old.close()
             await self._drop(old.path)
 
-    async def _fold_all(self, path: Path) -> int:
-        rows = 0
+    async def _fold_all(self, path: Path) -> None:
         while (step := await self._database.write(lambda connection: folding.fold(connection, path))).more:
-            rows += step.rows
             self._know(step.spent)
-            if step.broken:
-                log.warning("%s: %d lines were not whole: their calls were never answered", path.name, step.broken)
-        return rows
+            folding.tell(path, step)
 
     async def _drop(self, path: Path) -> None:
-        await self._database.write(lambda connection: _dropped(connection, path))
+        await self._database.write(lambda connection: folding.drop(connection, path))
 
     # ---- what was spent
 
@@ -197,9 +189,3 @@ def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
     """Delete the oldest calls of those that began before that moment; how many. What was spent stays known."""
     old = select(calls.c.number).where(calls.c.began < before).order_by(calls.c.began).limit(most)
     return connection.execute(delete(calls).where(calls.c.number.in_(old))).rowcount
-
-
-def _dropped(connection: Connection, path: Path) -> None:
-    """The file first: a file without its place in the table would be folded once more."""
-    path.unlink(missing_ok=True)
-    connection.execute(delete(journals).where(journals.c.name == path.name))

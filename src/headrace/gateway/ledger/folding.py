@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +12,19 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.gateway.keys.holders import Kind, Terms
-from headrace.gateway.ledger.journal import lines, unframed
+from headrace.gateway.ledger.journal import lines, orphans, unframed
 from headrace.gateway.records import Record
+from headrace.runtime.sql import Database
 from headrace.runtime.sql_tables import calls, holders, journals, spending
 
 Period = tuple[Kind, str, float]
 """Whose money, and when the budget's period began."""
+
+log: Final = logging.getLogger("headrace.gateway")
 
 BATCH: Final = 2 << 20
 """Bytes of a journal in one transaction."""
@@ -58,6 +62,34 @@ def fold(connection: Connection, path: Path) -> Folded:
     spent = keep(connection, records)
     _upsert(connection, journals, [{"name": path.name, "position": position}], ("name",), {"position": "="})
     return Folded(True, len(records), len(read) - len(records), spent)
+
+
+def adopt(database: Database, folder: Path) -> int:
+    """Bring in what processes that have ended left in their journals; how many rows."""
+    rows = 0
+    for path in orphans(folder):
+        while (step := _step(database, path)).more:
+            rows += step.rows
+            tell(path, step)
+        with database.transaction() as connection:
+            drop(connection, path)
+    return rows
+
+
+def _step(database: Database, path: Path) -> Folded:
+    with database.transaction() as connection:
+        return fold(connection, path)
+
+
+def tell(path: Path, step: Folded) -> None:
+    if step.broken:
+        log.warning("%s: %d lines were not whole: their calls were never answered", path.name, step.broken)
+
+
+def drop(connection: Connection, path: Path) -> None:
+    """Done with a journal. The file goes first: a file without its place in the table would be folded once more."""
+    path.unlink(missing_ok=True)
+    connection.execute(delete(journals).where(journals.c.name == path.name))
 
 
 def keep(connection: Connection, records: Sequence[Record]) -> Mapping[Period, int]:

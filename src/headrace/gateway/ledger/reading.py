@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Integer, Select, cast, func, select
@@ -33,3 +34,16 @@ def sums(by: Sequence[Any], where: Sequence[ColumnElement[bool]]) -> Select[Any]
         .where(*where)
         .group_by(*by)
     )
+
+
+def between(since: float | None, until: float | None) -> list[ColumnElement[bool]]:
+    """Calls that began at `since` or later, and before `until`; seconds since 1970."""
+    found = [] if since is None else [calls.c.began >= since]
+    return found if until is None else [*found, calls.c.began < until]
+
+
+def during(first: str, last: str, provider: str | None = None) -> list[ColumnElement[bool]]:
+    """Calls of the UTC days from the first to the last, to one provider or to all."""
+    ends = [datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in (first, last)]
+    found = between(ends[0], ends[1] + DAY)
+    return found if provider is None else [*found, calls.c.provider == provider]

@@ -1,0 +1,145 @@
+"""`headrace keys`: virtual keys of the gateway, from the command line. A gateway that runs sees the change within a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.cli.lasting import database_option, opened
+from headrace.cli.terminal import note, pretty, say, write_json, write_table
+
+if TYPE_CHECKING:
+    from headrace.gateway.keys.holders import Holder
+
+NAMED = click.argument("key", metavar="KEY")
+GRACE = "How long the old token is good yet: 24h, 7d."
+
+
+@click.group(short_help="Make, list and end virtual keys of the gateway.")
+def keys() -> None:
+    """Virtual keys. KEY is a key's alias, its id, or the key itself."""
+
+
+@keys.command(short_help="Make a key; its token is shown once.")
+@click.option("--alias", "key_alias", metavar="NAME", help="What the key is called.")
+@click.option("--models", multiple=True, metavar="NAME", help="A model or pattern it may call; repeat for more. All without it.")
+@click.option("--team", "team_id", metavar="ID", help="The team it belongs to.")
+@click.option("--user", "user_id", metavar="ID", help="The user it belongs to.")
+@click.option("--rpm", "rpm_limit", type=int, metavar="N", help="Requests a minute.")
+@click.option("--tpm", "tpm_limit", type=int, metavar="N", help="Tokens a minute.")
+@click.option("--max-parallel", "max_parallel_requests", type=int, metavar="N", help="Calls in flight at once.")
+@click.option("--budget", "max_budget", type=float, metavar="DOLLARS", help="Dollars it may spend in each --budget-duration.")
+@click.option("--budget-duration", metavar="TIME", help="24h, 7d, 30d, 1mo; for ever without it.")
+@click.option("--duration", metavar="TIME", help="How long the key is good: 30d.")
+@click.option("--role", "user_role", metavar="ROLE", help="proxy_admin, proxy_admin_viewer or internal_user.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Remembered with each call; repeat for more.")
+@database_option
+def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...], **form: Any) -> None:
+    """The token is the one line on standard output, so that a script can keep it; nobody can show it again."""
+    with opened(database) as (found, _):
+        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring SQLAlchemy
+        from headrace.gateway.keys import table  # late as well
+
+        said = {name: value for name, value in {**form, "models": list(models), "tags": list(tags)}.items() if value not in (None, [])}
+        key, token = draft(said, time.time())
+        with found.transaction() as connection:
+            check_alias(connection, key)
+            table.put(connection, key)
+    say(token)
+    note(f"{key.id}: kept is its hash alone; write the token down")
+
+
+@keys.command("list", short_help="List the keys.")
+@click.option("--json", "as_json", is_flag=True, help="Everything that is known of them, as JSON.")
+@database_option
+def list_keys(database: str | None, as_json: bool) -> None:
+    """Alias, id, the token's end, team, user, state, spending of the present period, budget."""
+    with opened(database) as (found, _):
+        from headrace.gateway.admin.forms import key_shape  # late: it brings SQLAlchemy
+        from headrace.gateway.keys import table  # late as well
+        from headrace.gateway.keys.holders import Kind  # late as well
+
+        now = time.time()
+        with found.reading() as connection:
+            all_keys = table.listed(connection, Kind.KEY)
+            shown = [{"id": key.id, **key_shape(key, table.spent(connection, key, now), now)} for key in all_keys]
+    if as_json:
+        write_json(shown)
+        return
+    write_table(("alias", "id", "key", "team", "user", "state", "spent", "budget"), [_row(key) for key in shown], right=("spent", "budget"))
+
+
+def _row(key: dict[str, Any]) -> tuple[Any, ...]:
+    budget = (
+        "" if key["max_budget"] is None else f"${key['max_budget']:g}" + (f"/{key['budget_duration']}" if key["budget_duration"] else "")
+    )
+    names = [key[name] or "" for name in ("key_alias", "id", "key_name", "team_id", "user_id", "status")]
+    return (*names, f"${key['spend']:.6f}", budget)
+
+
+@keys.command(short_help="Another token for the same key.")
+@NAMED
+@click.option("--grace", metavar="TIME", help=GRACE)
+@database_option
+def rotate(database: str | None, key: str, grace: str | None) -> None:
+    """The new token is the one line on standard output."""
+    from headrace.gateway.admin.forms import seconds  # late: it brings SQLAlchemy
+    from headrace.gateway.admin.key_desk import rotated  # late as well
+    from headrace.gateway.keys.tokens import new_token  # late as well
+
+    token, wait = new_token(), seconds("--grace", grace) if grace else 0.0
+    changed = _change(database, key, lambda held: rotated(held, token, time.time(), wait))
+    say(token)
+    if changed.former_until is not None:
+        note(f"the old token is good until {datetime.fromtimestamp(changed.former_until, UTC):%Y-%m-%d %H:%M} UTC")
+
+
+@keys.command(short_help="Let a key call no more, until it is enabled.")
+@NAMED
+@database_option
+def disable(database: str | None, key: str) -> None:
+    """What it is and has spent stays."""
+    _block(database, key, True)
+
+
+@keys.command(short_help="Let a disabled key call again.")
+@NAMED
+@database_option
+def enable(database: str | None, key: str) -> None:
+    """The same token is good again."""
+    _block(database, key, False)
+
+
+@keys.command(short_help="End a key for good.")
+@NAMED
+@database_option
+def delete(database: str | None, key: str) -> None:
+    """Its calls stay in the ledger."""
+    with opened(database) as (found, _), found.transaction() as connection:
+        from headrace.gateway.keys import table  # late: it brings SQLAlchemy
+
+        table.remove(connection, table.named(connection, key), time.time())
+    if pretty():
+        say("deleted")
+
+
+def _block(database: str | None, key: str, blocked: bool) -> None:
+    from msgspec.structs import replace  # late, with those that need it
+
+    changed = _change(database, key, lambda held: replace(held, blocked=blocked, updated=time.time()))
+    if pretty():
+        say(f"{changed.name or changed.id} is {'disabled' if blocked else 'enabled'}")
+
+
+def _change(database: str | None, key: str, how: Callable[[Holder], Holder]) -> Holder:
+    with opened(database) as (found, _), found.transaction() as connection:
+        from headrace.gateway.keys import table  # late: it brings SQLAlchemy
+
+        held = table.named(connection, key)
+        changed = table.change(connection, held.kind, held.id, how)
+        assert changed is not None
+        return changed

@@ -1,0 +1,84 @@
+"""The ledger for other programs: CSV, and Parquet with pyarrow. One row a call, each class of usage a column, money whole."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, select
+
+from headrace.errors import ConfigurationError
+from headrace.models.cost import FIELDS
+from headrace.runtime.sql_tables import calls
+
+_TEXTS: Final = (
+    "id", "key", "name", "team", "user", "customer", "path", "operation", "model", "group", "deployment", "provider", "served", "outcome",
+    "error", "session", "metadata", "tags",
+)  # fmt: skip
+COLUMNS: Final = (
+    "id", "began", "ended", "first", "key", "name", "team", "user", "customer", "tags", "path", "operation", "model", "group", "deployment",
+    "provider", "served", "stream", "outcome", "status", "error", *FIELDS, "cost_nano_dollars", "waited", "attempts", "session", "metadata",
+)  # fmt: skip
+BATCH: Final = 5_000
+
+
+def rows(connection: Connection, where: Sequence[ColumnElement[bool]]) -> Iterator[dict[str, Any]]:
+    """Calls in the order in which they came into the ledger; moments as seconds since 1970."""
+    chosen = select(calls).where(*where).order_by(calls.c.number).execution_options(yield_per=BATCH)
+    for row in connection.execute(chosen).mappings():
+        usage = msgspec.json.decode(row["usage"])
+        whole = {**row, "cost_nano_dollars": row["cost"], **{name: usage.get(name, 0) for name in FIELDS}}
+        yield {name: whole[name] for name in COLUMNS}
+
+
+def write_csv(found: Iterator[dict[str, Any]], file: TextIO) -> int:
+    """How many rows. Moments in ISO 8601."""
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    count = 0
+    for row in found:
+        moments = {name: _iso(row[name]) for name in ("began", "ended", "first")}
+        writer.writerow({**row, **moments, "stream": str(row["stream"]).lower()})
+        count += 1
+    return count
+
+
+def _iso(moment: float | None) -> str:
+    return "" if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> int:
+    """How many rows. Raises ConfigurationError without pyarrow."""
+    try:
+        import pyarrow  # type: ignore[import-untyped]  # late: a large package that few need
+        import pyarrow.parquet  # type: ignore[import-untyped]  # late as well
+    except ImportError:
+        raise ConfigurationError('Parquet needs one more package: pip install "headrace[parquet]"') from None
+    schema = pyarrow.schema([(name, _type(pyarrow, name)) for name in COLUMNS])
+    count = 0
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(found, BATCH)):
+            for row in batch:
+                row |= {name: _moment(row[name]) for name in ("began", "ended", "first")}
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+            count += len(batch)
+    return count
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _type(pyarrow: Any, name: str) -> Any:
+    if name in ("began", "ended", "first"):
+        return pyarrow.timestamp("us", "UTC")
+    if name in _TEXTS:
+        return pyarrow.string()
+    if name == "stream":
+        return pyarrow.bool_()
+    return pyarrow.float64() if name in ("waited", "seconds") else pyarrow.int64()
