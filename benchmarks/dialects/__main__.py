@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.common.measure import table
 from headrace.dialects import SERVED, load
-from headrace.dialects.answers import event_in_common
+from headrace.dialects.answers import InCommon
 from headrace.dialects.base import Passable, Target
 from headrace.dialects.collect import collect
 from headrace.passing import Passed
@@ -86,11 +86,11 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
                 reader.feed(frame)
             return data
 
-        writer = target.write_stream(ASKED)
+        writer, common = target.write_stream(ASKED), InCommon(to)
 
         def translated(data: bytes) -> bytes:
-            told = [event_in_common(event, to) for frame in frames.feed(data) for event in reader.feed(frame)]
-            return b"".join([writer.feed(event) for event in told if event is not None])
+            read = [event for frame in frames.feed(data) for event in reader.feed(frame)]
+            return b"".join([writer.feed(told) for event in read for told in common.feed(event)])
 
         return passed if name == to else translated
 

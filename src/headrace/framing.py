@@ -22,7 +22,7 @@ def too_large(limit: int) -> HeadraceError:
     return FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
 
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 
 
 class SseReader:
@@ -74,7 +74,7 @@ class SseReader:
         for block in blocks:
             if block[:6] == b"data: " and b"\n" not in block:  # what nearly every event looks like
                 frames.append(Frame(block[6:]))
-            elif (frame := _event(block)) is not None:
+            elif (frame := event_of(block)) is not None:
                 frames.append(frame)
         if frames:
             self._framed = True
@@ -91,7 +91,7 @@ class SseReader:
         self.left_over = bool(tail.strip(b"\n"))
         if not self._framed and tail.lstrip()[:1] == b"{":
             return [Frame(tail.strip())]
-        frame = _event(tail)
+        frame = event_of(tail)
         return [] if frame is None else [frame]
 
     def _hold(self, data: bytes) -> None:
@@ -105,12 +105,12 @@ class SseReader:
         text = b"".join(self._parts) + data
         self._parts = []
         self._size = 0
-        if len(text) < 3 and _BOM.startswith(text):
+        if len(text) < 3 and BOM.startswith(text):
             if text:
                 self._hold(text)
             return b""
         self._begun = True
-        return text.removeprefix(_BOM)
+        return text.removeprefix(BOM)
 
     def _one_line_ending(self, data: bytes) -> bytes:
         """CRLF and CR as LF; an LF that follows a CR of the bytes before is the same line's end."""
@@ -121,8 +121,8 @@ class SseReader:
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _event(block: bytes) -> Frame | None:
-    """One event from its lines; None when no line holds data or a name."""
+def event_of(block: bytes) -> Frame | None:
+    """One event from its lines, which end in LF; None when no line holds data or a name."""
     first, _, second = block.partition(b"\n")
     if first[:7] == b"event: " and second[:6] == b"data: " and b"\n" not in second:  # what nearly every named event looks like
         return Frame(second[6:], first[7:].decode("utf-8", "replace"))

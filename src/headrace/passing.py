@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
-from headrace.framing import MAX_FRAME, SseReader, too_large
+from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader
@@ -158,15 +158,15 @@ class Passed:
     whose bytes cannot be the provider's.
     """
 
-    __slots__ = ("_closing", "_framed", "_held", "_rewrite", "_watcher", "_write", "count")
+    __slots__ = ("_closing", "_glance", "_held", "_rewrite", "_watcher", "_write", "count")
 
     def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
         self._watcher = watcher
+        self._glance = watcher.glance
         self._rewrite = rewrite
         self._write = event_writer(dialect)
         self._closing = ENDS.get(dialect, b"")
         """What the caller waits for behind the last event, unless the provider sends it."""
-        self._framed = False
         self._held = bytearray()
         """Bytes behind the last empty line."""
         self.count = 0
@@ -178,14 +178,19 @@ class Passed:
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
-        if self._held or (data[-2:] != b"\n\n" and data[-4:] != b"\r\n\r\n"):
-            data = self._whole(data)
-        if data:
-            self._pass_on(data, ready)
+        if not self._held and (data.find(b"\n\n") == len(data) - 2 or data.find(b"\r\n\r\n") == len(data) - 4):
+            # One event, as nearly every read has. Behind JSON there may be white space.
+            start = 6 if data[:6] == b"data: " else data.find(b"\ndata: ") + 7
+            if self._glance(data[start:]) and data[:12] != b"event: error":
+                self.count += 1
+                ready.append(data)
+                return
+        if whole := self._whole(data):
+            self._pass_on(whole, ready)
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
-        reader = SseReader(framed=self._framed)
+        reader = SseReader(framed=self.count > 0)
         for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
             for event in self._watcher.chunks(frame, last=True):
                 ready.append(self._write(event if self._rewrite is None else self._rewrite(event)))
@@ -197,6 +202,8 @@ class Passed:
     def _whole(self, data: bytes) -> bytes:
         """The events that are whole by now, with what was held of them; nothing while none is."""
         held = self._held
+        if not held and data[-2:] == b"\n\n":
+            return data
         start = max(0, len(held) - 3)
         held += data
         end = _behind_last_event(held, start)
@@ -209,28 +216,30 @@ class Passed:
     def _pass_on(self, whole: bytes, ready: deque[Any]) -> None:
         text = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
         blocks = text[:-2].split(b"\n\n")
-        glance, seen, same = self._watcher.glance, 0, True
+        seen, same = 0, True
         try:
             for block in blocks:
-                if not glance(_data_of(block)):
+                if not self._glance(_data_of(block)):
                     other = self._looked_at(block)
                     if other is not block:
                         blocks[seen], same = other, False
                 seen += 1
         finally:
-            self._framed = True
             self.count += seen
             if seen:
                 ready.append(whole if same and seen == len(blocks) else b"\n\n".join(blocks[:seen]) + b"\n\n")
 
     def _looked_at(self, block: bytes) -> bytes:
         """An event that tells more than a piece of the answer, as it goes out."""
-        for frame in SseReader().feed(block + b"\n\n"):
-            if frame.data[:6] == b"[DONE]":
-                self._closing = b""
-            event = self._watcher.feed(frame)
-            if event is not None and self._rewrite is not None and (other := self._rewrite(event)) is not event:
-                return self._write(other)[:-2]
+        frame = event_of(block.removeprefix(BOM))
+        if frame is None:
+            self.count -= 1  # a comment
+            return block
+        if frame.data[:6] == b"[DONE]":
+            self._closing = b""
+        event = self._watcher.feed(frame)
+        if event is not None and self._rewrite is not None and (other := self._rewrite(event)) is not event:
+            return self._write(other)[:-2]
         return block
 
 

@@ -120,7 +120,7 @@ class _Choice(Struct, gc=False):
 class _Glimpse(Struct, gc=False):
     """A chunk that says a piece of the answer. What is None here is looked at more closely where it is there."""
 
-    choices: list[_Choice]
+    choices: tuple[_Choice]
     usage: dict[str, Any] | None = None
     error: None = None
 
@@ -145,7 +145,7 @@ class _TextChoice(_Choice, gc=False):
 class _TextGlimpse(Struct, gc=False):
     """A chunk that says a piece of text."""
 
-    choices: list[_TextChoice]
+    choices: tuple[_TextChoice]
     usage: dict[str, Any] | None = None
     error: None = None
 
@@ -215,7 +215,8 @@ class ChunkReader:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
         except (msgspec.DecodeError, RecursionError):
             return False  # `feed` says what is wrong, if anything is
-        if len(chunk.choices) != 1 or (choice := chunk.choices[0]).index not in self._seen:
+        choice = chunk.choices[0]
+        if choice.index not in self._seen:
             return False
         if chunk.usage:
             self.usage = chunk.usage

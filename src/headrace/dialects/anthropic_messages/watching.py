@@ -11,6 +11,7 @@ from msgspec import Struct
 from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.base import Target
 from headrace.dialects.openai_chat.responses import write_usage
+from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
@@ -34,8 +35,11 @@ class Watcher(Watching):
         super().__init__(target)
         self._counts: dict[str, Json] = {}
 
-    def _glance(self, data: bytes) -> bool:
-        return _glimpse(data).type in _PIECES
+    def glance(self, data: bytes) -> bool:
+        try:
+            return _glimpse(data).type in _PIECES
+        except UNSOUND:
+            return False
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type", "error" if "error" in event else frame.event)

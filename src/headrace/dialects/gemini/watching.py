@@ -12,6 +12,7 @@ from headrace.dialects.base import Target
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.responses import block_reason, read_usage
 from headrace.dialects.openai_chat.responses import write_usage
+from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
@@ -26,7 +27,7 @@ class _Candidate(Struct, gc=False):
 class _Glimpse(Struct, gc=False):
     """What is None here is looked at more closely where it is there."""
 
-    candidates: list[_Candidate]
+    candidates: tuple[_Candidate]
     usage: dict[str, Any] | None = field(default=None, name="usageMetadata")
     usage_also: None = field(default=None, name="usage_metadata")
     feedback: None = field(default=None, name="promptFeedback")
@@ -49,9 +50,13 @@ class Watcher(Watching):
         """The candidates that began, and whether they have ended."""
         self._blocked = False
 
-    def _glance(self, data: bytes) -> bool:
-        chunk = _glimpse(data)
-        if len(chunk.candidates) != 1 or (candidate := chunk.candidates[0]).reason is not None or candidate.index not in self._ended:
+    def glance(self, data: bytes) -> bool:
+        try:
+            chunk = _glimpse(data)
+        except UNSOUND:
+            return False
+        candidate = chunk.candidates[0]
+        if candidate.reason is not None or candidate.index not in self._ended:
             return False
         if chunk.usage is not None:
             self._counts |= chunk.usage

@@ -12,11 +12,12 @@ from headrace.dialects.fields import obj
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.openai_responses.responses import read_usage
 from headrace.dialects.openai_responses.streams import ENDS, error_body
+from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
 from headrace.types import Json
 from headrace.wire import Frame
 
-_TELLING: Final = ENDS | {"response.failed"}
+_TELLING: Final = ENDS | {"response.failed", "error", ""}
 
 
 class _Glimpse(Struct, gc=False):
@@ -32,9 +33,11 @@ class Watcher(Watching):
 
     __slots__ = ()
 
-    def _glance(self, data: bytes) -> bool:
-        kind = _glimpse(data).type
-        return kind[:9] == "response." and kind not in _TELLING
+    def glance(self, data: bytes) -> bool:
+        try:
+            return _glimpse(data).type not in _TELLING
+        except UNSOUND:
+            return False
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type") or frame.event
