@@ -9,7 +9,7 @@ Fields that the OpenAI SDK and litellm always have read as None when absent; opt
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Any
 Wrap: TypeAlias = Callable[[dict[str, Any]], "JsonObject"]
+
+_new: Final = object.__new__
 
 
 class JsonObject:
@@ -31,25 +33,26 @@ class JsonObject:
     _hidden_params: dict[str, Any]
 
     def __init__(self, **fields: Any) -> None:
-        self._adopt(fields)
+        self.__dict__ = self.wrap(fields).__dict__
 
     @classmethod
     def wrap(cls, fields: dict[str, Any]) -> Self:
         """`fields` itself becomes the object's state; objects inside it are wrapped in place."""
-        self = cls.__new__(cls)
-        self._adopt(fields)
-        return self
-
-    def _adopt(self, fields: dict[str, Any]) -> None:
-        for name, wrap, many in self._parts:
-            if (value := fields.get(name)) is None:
+        self = _new(cls)
+        for name, wrap, many in cls._parts:
+            if name not in fields:
                 continue
-            if many:
-                if type(value) is list:
+            value = fields[name]
+            if not many:
+                if type(value) is dict:
+                    fields[name] = wrap(value)
+            elif type(value) is list:
+                if len(value) == 1 and type(value[0]) is dict:  # as nearly every answer and every chunk has one choice
+                    fields[name] = [wrap(value[0])]
+                else:
                     fields[name] = [wrap(item) if type(item) is dict else item for item in value]
-            elif type(value) is dict:
-                fields[name] = wrap(value)
         self.__dict__ = fields
+        return self
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -187,11 +190,16 @@ class _Said(JsonObject):
         thinking_blocks: list[Any] | None
         provider_specific_fields: dict[str, Any] | None
 
-    def _adopt(self, fields: dict[str, Any]) -> None:
-        super()._adopt(fields)
+    @classmethod
+    def wrap(cls, fields: dict[str, Any]) -> Self:
         # Groq, Cerebras, OpenRouter, vLLM and Ollama say `reasoning` where DeepSeek and litellm say `reasoning_content`.
         if "reasoning" in fields and "reasoning_content" not in fields:
             fields["reasoning_content"] = fields["reasoning"]
+        if "tool_calls" in fields:
+            return super().wrap(fields)
+        self = _new(cls)
+        self.__dict__ = fields
+        return self
 
 
 class Message(_Said):
@@ -370,10 +378,11 @@ class RerankResponse(_Answer):
     meta: Any = None
     usage: Usage | None = None
 
-    def _adopt(self, fields: dict[str, Any]) -> None:
+    @classmethod
+    def wrap(cls, fields: dict[str, Any]) -> Self:
         if "results" not in fields and "data" in fields:  # Voyage's word
             fields["results"] = fields.pop("data")
-        super()._adopt(fields)
+        return super().wrap(fields)
 
 
 class ImageObject(JsonObject):

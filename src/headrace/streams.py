@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -69,19 +70,18 @@ class Objects(Generic[J]):
         return self._reader.usage
 
     def feed(self, data: bytes, ready: deque[J]) -> None:
-        chunks = self._reader.chunks
-        for frame in self._frames.feed(data):
-            self._wrapped(chunks(frame), ready)
+        self._hand_out(chain.from_iterable(map(self._reader.chunks, self._frames.feed(data))), ready)
 
     def close(self, ready: deque[J]) -> None:
         for frame in self._frames.close():
-            self._wrapped(self._reader.chunks(frame, last=True), ready)
-        self._wrapped(self._reader.rest(), ready)
+            self._hand_out(self._reader.chunks(frame, last=True), ready)
+        self._hand_out(self._reader.rest(), ready)
 
-    def _wrapped(self, chunks: Sequence[dict[str, Any]], ready: deque[J]) -> None:
+    def _hand_out(self, chunks: Iterable[dict[str, Any]], ready: deque[J]) -> None:
+        wrap, hidden = self._wrap, self._hidden
         for fields in chunks:
-            chunk = self._wrap(fields)
-            chunk._hidden_params = self._hidden
+            chunk = wrap(fields)
+            chunk._hidden_params = hidden
             self.count += 1
             ready.append(chunk)
 

@@ -97,14 +97,16 @@ class Said:
         if self.first is None:
             self.first = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
         for choice in chunk.get("choices") or ():
-            delta = choice.get("delta")
-            if type(delta) is not dict:
-                continue
-            if type(text := delta.get("content")) is str and text:
-                self.texts.append(text)
-            beside = not delta.keys() <= _PLAIN and any(delta.get(name) for name in BESIDE_TEXT)
-            if beside or choice.get("finish_reason") or choice.get("index"):
-                self.plain = False
+            if type(delta := choice.get("delta")) is dict:
+                self.note_piece(delta)
+                if choice.get("finish_reason") or choice.get("index"):
+                    self.plain = False
+
+    def note_piece(self, delta: Mapping[str, Any]) -> None:
+        if type(text := delta.get("content")) is str and text:
+            self.texts.append(text)
+        if not delta.keys() <= _PLAIN and any(delta.get(name) for name in BESIDE_TEXT):
+            self.plain = False
 
 
 class _Delta(Struct, gc=False):
@@ -192,6 +194,8 @@ class ChunkReader:
             raise self._broken(frame) from None
         if type(chunk) is not dict:
             raise self._broken(frame)
+        if self._is_piece(chunk) and frame.event is None:
+            return chunk
         if chunk.get("error"):
             raise self._error(chunk)
         if frame.event == "error":
@@ -235,6 +239,21 @@ class ChunkReader:
         """`close`; nothing is held back."""
         self.close()
         return ()
+
+    def _is_piece(self, chunk: dict[str, Any]) -> bool:
+        """Whether a chunk says a piece of the answer and nothing else, as nearly every one does. It was noted then."""
+        try:
+            (choice,) = chunk["choices"]
+            delta = choice["delta"]
+            if choice["finish_reason"] is not None or choice["index"] not in self._seen or type(delta.get("content")) is list:
+                return False
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False
+        if chunk.get("usage") or chunk.get("error"):
+            return False
+        if self.said is not None:
+            self.said.note_piece(delta)
+        return True
 
     def _note(self, chunk: dict[str, Any]) -> None:
         """Which choices began and which said they are finished; the usage; whether texts come in parts."""
