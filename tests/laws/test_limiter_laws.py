@@ -191,7 +191,7 @@ def test_a_call_that_one_scope_holds_back_takes_nothing_anywhere(shut: str, othe
 
 def books(limiter: Limiter, now: float) -> tuple[Any, ...]:
     shown = limiter.snapshot(now)["deployments"]
-    scopes = {name: [meter.share(now) for meter in account.meters] for name, account in limiter._scopes.items()}
+    scopes = {name: [meter.share(now) for meter in account.meters] for name, account in limiter._roster.scopes.items()}
     return {name: one["limits"] for name, one in shown.items()}, scopes, {name: one["in_flight"] for name, one in shown.items()}
 
 
@@ -229,6 +229,16 @@ def test_nobody_waits_while_a_deployment_has_room(callers: list[Call], profile: 
     crowd = Crowd(limiter)
     crowd.come(callers)
     assert watched(crowd, 300.0) == []
+
+
+def test_what_was_kept_for_interactive_calls_is_let_out_once_none_has_come_for_a_minute() -> None:
+    """Symptom: a call waited on for the room that was kept free, though nothing was to be kept any more."""
+    crowd = Crowd(limiter_of(RPM, TPM, deployments=2))
+    crowd.come([Call(0.0, prompt=number, most=0, output=0, priority=0, lasts=0.0) for number in range(8)])
+    crowd.come([Call(44.0, prompt=number, most=0, output=0, priority=0, lasts=0.0) for number in range(2)])
+    crowd.come([Call(99.5, most=372, output=0, lasts=0.0), Call(103.75, prompt=102, most=122, output=0, priority=0, lasts=0.0)])
+    crowd.come([Call(103.75, prompt=0, most=0, output=0, lasts=0.0)])
+    assert watched(crowd, 150.0) == []
 
 
 @pytest.mark.parametrize("blocked", [30, 200])
@@ -636,7 +646,7 @@ def test_a_call_that_waits_is_refused_by_name_once_its_limit_can_no_longer_hold_
 def test_what_others_use_for_a_while_refuses_no_large_call() -> None:
     """Symptom: half of the limit was in use by somebody else, and a call of 60 % of it was told that it could never fit."""
     limiter = limiter_of(Limit(Unit.TOKENS, 1_000, 60.0, "tpm"))
-    [meter] = limiter._members["d0"].account.meters
+    [meter] = limiter._roster.members["d0"].account.meters
     meter.share_with(8.0)
     crowd = Crowd(limiter)
     crowd.come([Call(0.0, prompt=600, most=0), Call(1.0, prompt=601, most=0)])

@@ -1,10 +1,13 @@
 """Limits as a scheduler: every limit respected, every token of it used, nobody refused who could have waited."""
 
+from headrace.limits.ask import Ask, Availability, Candidate
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
-from headrace.limits.limiter import Availability, Limiter, LimiterSettings, Place, Reservation
+from headrace.limits.limiter import Limiter
+from headrace.limits.members import Reservation
 from headrace.limits.profile import Profile, override, profile_of
 from headrace.limits.queue import Priority
-from headrace.limits.scheduler import Ask, Candidate
+from headrace.limits.roster import Place
+from headrace.limits.usher import LimiterSettings
 from headrace.limits.view import QuotaView
 
 __all__ = [

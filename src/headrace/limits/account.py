@@ -34,13 +34,25 @@ URGENT_MEMORY: Final = 60.0
 class Account:
     """One quota. Deployments that share a key, an address and a model share it."""
 
-    __slots__ = ("deployments", "held_until", "in_flight", "meters", "name", "profile", "settings", "sizes", "urgent_until")
+    __slots__ = (
+        "_parallel",
+        "deployments",
+        "has_budget",
+        "held_until",
+        "in_flight",
+        "meters",
+        "name",
+        "profile",
+        "settings",
+        "sizes",
+        "urgent_until",
+    )
 
     def __init__(self, name: str, limits: Sequence[Limit], profile: Profile, settings: MeterSettings) -> None:
         self.name = name
         self.profile = profile
         self.settings = settings
-        self.meters = [Meter(limit, profile, settings) for limit in limits]
+        self._keep([Meter(limit, profile, settings) for limit in limits])
         self.in_flight = 0
         self.deployments: set[str] = set()
         self.sizes = Sizes()
@@ -61,16 +73,22 @@ class Account:
             elif meter.limit != limit:
                 meter.resize(limit)
             meters.append(meter)
-        self.meters, self.profile = meters, profile
+        self.profile = profile
+        self._keep(meters)
 
     def join(self, limits: Sequence[Limit]) -> None:
         """Another deployment brings its limits: the lower amount counts where two speak of the same."""
         for limit in limits:
             meter = self.meter_of(limit.unit, limit.window)
             if meter is None:
-                self.meters = [*self.meters, Meter(limit, self.profile, self.settings)]
+                self._keep([*self.meters, Meter(limit, self.profile, self.settings)])
             elif limit.amount < meter.limit.amount:
                 meter.resize(limit)
+
+    def _keep(self, meters: list[Meter]) -> None:
+        self.meters = meters
+        self.has_budget = any(meter.limit.unit is Unit.MONEY for meter in meters)
+        self._parallel = [meter for meter in meters if meter.counts_running]
 
     # ---- what a call costs
 
@@ -88,8 +106,14 @@ class Account:
 
     def open_at(self, now: float, urgent: bool = False) -> float:
         """The moment before which no call at all passes; inf when one must end first."""
-        at = self.held_until if self.held_until > now else now
         whole = urgent or self.urgent_until <= now
+        at = self._open_at(now, urgent, whole)
+        if not whole and at > self.urgent_until:  # by then nothing is kept for interactive calls any more
+            at = max(self.urgent_until, self._open_at(now, urgent, True))
+        return at
+
+    def _open_at(self, now: float, urgent: bool, whole: bool) -> float:
+        at = self.held_until if self.held_until > now else now
         for meter in self.meters:
             opens = meter.open_at(now, urgent, whole)
             if opens > at:
@@ -98,9 +122,16 @@ class Account:
 
     def when(self, costs: Costs, now: float, urgent: bool) -> tuple[float, Meter | None]:
         """The moment at which a call fits, and the limit that decides it."""
+        whole = urgent or self.urgent_until <= now
+        at, binding = self._when(costs, now, urgent, whole)
+        if not whole and at > self.urgent_until:
+            freed, bound = self._when(costs, now, urgent, True)
+            at, binding = (freed, bound) if freed > self.urgent_until else (self.urgent_until, binding)
+        return at, binding
+
+    def _when(self, costs: Costs, now: float, urgent: bool, whole: bool) -> tuple[float, Meter | None]:
         at = self.held_until if self.held_until > now else now
         binding = None
-        whole = urgent or self.urgent_until <= now
         for meter, cost in zip(self.meters, costs[1], strict=False):
             fits = meter.when(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole)
             if fits > at:
@@ -108,7 +139,7 @@ class Account:
         return at, binding
 
     def has_room(self, costs: Costs, now: float, urgent: bool) -> bool:
-        """Whether a call surely fits now. False when it may not: `when` knows."""
+        """Whether a call fits now."""
         if self.held_until > now:
             return False
         whole = urgent or self.urgent_until <= now
@@ -118,8 +149,8 @@ class Account:
         return True
 
     def worth_if_room(self, costs: Costs, now: float, urgent: bool) -> tuple[float, float] | None:
-        """What a call that surely fits now is charged in shadow prices, and how full the fullest limit is in steps coarse enough
-        for ties. None when it may not fit: `when` knows."""
+        """What a call that fits now is charged in shadow prices, and how full the fullest limit is in steps coarse enough for ties.
+        None when it does not fit."""
         if self.held_until > now:
             return None
         whole = urgent or self.urgent_until <= now
@@ -141,15 +172,24 @@ class Account:
 
     def never(self, costs: Costs) -> tuple[Meter, float] | None:
         """The limit that a call is larger than and what it costs there, if there is one."""
-        return next(((meter, cost) for meter, cost in zip(self.meters, costs[1], strict=False) if meter.never(cost)), None)
+        for meter, cost in zip(self.meters, costs[1], strict=False):
+            if meter.never(cost):
+                return meter, cost
+        return None
 
     def spent(self, costs: Costs, now: float) -> Meter | None:
         """The budget that has no money left for a call, if there is one."""
         return next((meter for meter, cost in zip(self.meters, costs[1], strict=False) if meter.spent(cost, now)), None)
 
-    @property
-    def has_budget(self) -> bool:
-        return any(meter.limit.unit is Unit.MONEY for meter in self.meters)
+    def spend(self, money: int, now: float) -> None:
+        """Nano-dollars that were spent by none of our calls."""
+        for meter in self.meters:
+            if meter.limit.unit is Unit.MONEY:
+                meter.add_written(money, now)
+
+    def was_full(self) -> bool:
+        """Whether a call that has just ended made room for one that could not have run beside it."""
+        return bool(self._parallel) and any(meter.running + 1 >= meter.room for meter in self._parallel)
 
     # ---- taking and giving back
 

@@ -206,15 +206,15 @@ class Meter:
         return at
 
     def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool, whole: bool) -> float:
-        """The used part of the limit when a call surely fits now; below 0 when it may not: then `when` knows.
+        """The used part of the limit when a call fits now; below 0 when it does not.
 
-        The same rules as there, in the one order that finds out soonest: this is asked of every limit of every deployment for every call.
+        The rules of `when`, in the order that finds out soonest: this is asked of every limit of every deployment for every call.
         """
         if self.counts_running:
             return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
-        log = self._log
-        used = log.current(now)
-        if used + cost > (self.room if whole else self.room_behind_urgent) - doubt + EPSILON:
+        used = self._log.current(now)
+        room = (self.room if whole else self.room_behind_urgent) - doubt
+        if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > self.whole + EPSILON):
             return -1.0
         pace = self._pace
         if pace is not None and pace.paid_until > now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -104,14 +105,22 @@ class FairQueue(Generic[P]):
     however many wait.
     """
 
-    __slots__ = ("_back", "_classes", "_front", "_length")
+    __slots__ = ("_back", "_classes", "_front", "length")
 
     def __init__(self) -> None:
         self._classes: dict[int, _Class[P]] = {}
-        self._length = self._front = self._back = 0
+        self.length = self._front = self._back = 0
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
+
+    @property
+    def first_class(self) -> int:
+        """The highest class in which somebody waits, by its number; a lower one than any when nobody does."""
+        for rank, ranks in self._classes.items():
+            if ranks.tenants:
+                return rank
+        return sys.maxsize
 
     def push(self, place: P, *, first: bool = False) -> None:
         """Join the line: at the end of its tenant's, or at the front."""
@@ -128,14 +137,14 @@ class FairQueue(Generic[P]):
             self._back += 1
         place.number = self._front if first else self._back
         tenant.enter(place, first)
-        self._length += 1
+        self.length += 1
 
     def leave(self, place: P) -> None:
         """Give a place up. Idempotent."""
         if place.gone:
             return
         place.gone = True
-        self._length -= 1
+        self.length -= 1
         ranks = self._classes[place.priority]
         tenant = ranks.tenants[place.tenant]
         tenant.exit(place)
@@ -149,6 +158,13 @@ class FairQueue(Generic[P]):
         ranks.present = max(ranks.present, tenant.turn)
         ranks.move(place.tenant, tenant, tenant.turn + place.cost / place.weight)
         self.leave(place)
+
+    def refund(self, place: P) -> None:
+        """Somebody was served in vain: his tenant's turn goes back."""
+        ranks = self._classes.get(place.priority)
+        tenant = None if ranks is None else ranks.tenants.get(place.tenant)
+        if ranks is not None and tenant is not None:
+            ranks.move(place.tenant, tenant, tenant.turn - place.cost / place.weight)
 
     def first(self, count: int, shut: Shut[P] | None = None) -> list[P]:
         """The next `count` places in the order in which they should be served, but for those who are shut out."""

@@ -12,11 +12,11 @@ from msgspec import Struct, structs
 from headrace.errors import Failure
 from headrace.fingerprint import fingerprint
 from headrace.limits.account import NOT_STARTED, Account, Taken
+from headrace.limits.ask import Ask
 from headrace.limits.guard import EPSILON, Entry
 from headrace.limits.limit import Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
-from headrace.limits.scheduler import Ask
 from headrace.limits.store import Answer, Correction, Message, Standing, Term, settlement
 from headrace.ports import Waiter
 

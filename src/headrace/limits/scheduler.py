@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from operator import mul
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from headrace.limits.account import SHARPNESS, Account, Costs
-from headrace.limits.learn import Learner, LearnSettings
-from headrace.limits.limit import Charge, Unit
+from headrace.limits.ask import URGENT, Ask, Candidate
+from headrace.limits.limit import Unit
+from headrace.limits.members import Group, Member, Waiting
 from headrace.limits.meter import Meter
-from headrace.limits.queue import FairQueue, P, Place, Priority
+from headrace.limits.queue import FairQueue, P
 
 NEGLIGIBLE: Final = 1e-6
 """A price this low is none: what one call in a thousand costs of a limit that is half used."""
@@ -21,131 +22,14 @@ ALIKE: Final = 0.01
 """Share by which prices may differ and still count as equal, so that preferences decide."""
 
 
-class Ask(Struct, frozen=True):
-    """A call that wants to be sent."""
-
-    group: str
-    charge: Charge
-    tenant: str = ""
-    weight: float = 1.0
-    priority: int = Priority.NORMAL
-    deadline: float | None = None
-    """Clock seconds by which it must have started."""
-    max_wait: float | None = None
-    """Seconds it may wait; 0 to fail at once."""
-    avoid: frozenset[str] = frozenset()
-    """Deployments it goes to only when there is no other."""
-    only: frozenset[str] | None = None
-    """Deployments it may go to; None for all of the group."""
-    scopes: tuple[str, ...] = ()
-    """Limits of our own that apply as well."""
-    again: bool = False
-    """Whether it waited once already and was sent in vain: then it goes to the front of its tenant's line."""
-    prefer: Callable[[str], float] | None = None
-    """Cost of a deployment for this call, lower is better; decides while limits leave a choice."""
-    charges: Mapping[str, Charge] | None = None
-    """Deployments where the call costs something else than `charge`."""
-    call: int = 0
-    attempt: int = 1
-    """By which whoever listens knows it."""
-
-    def charge_at(self, deployment: str) -> Charge:
-        return self.charge if self.charges is None else self.charges.get(deployment, self.charge)
-
-
-class Candidate(Struct, frozen=True):
-    """A deployment that was looked at and not taken."""
-
-    deployment: str
-    wait: float
-    """Seconds until the call would have fitted; 0 when it did, and another was better; inf when a call had to end first."""
-    binding: str | None
-    """The limit that stood in the way."""
-
-
-class Ledger:
-    """An account, what it learns, and the groups that wait for its room."""
-
-    __slots__ = ("account", "groups", "learner")
-
-    def __init__(self, account: Account, settings: LearnSettings) -> None:
-        self.account = account
-        self.learner = Learner(account, settings)
-        self.groups: dict[str, Group] = {}
-
-
-class Member:
-    """One deployment as the scheduler sees it."""
-
-    __slots__ = ("account", "groups", "id", "ledger", "passed", "paused_until")
-
-    def __init__(self, id: str, ledger: Ledger, groups: Sequence[str]) -> None:
-        self.id = id
-        self.ledger = ledger
-        self.account = ledger.account
-        self.groups = tuple(groups)
-        self.paused_until = -math.inf
-        self.passed = Candidate(id, 0.0, None)
-        """What is said of it when it had room, and another was better."""
-
-    def open_at(self, now: float, urgent: bool = False) -> float:
-        at = self.account.open_at(now, urgent)
-        return at if at > self.paused_until else self.paused_until
-
+# ---- when
 
 Scopes: TypeAlias = Sequence[Account]
 
 
-class Waiting(Place, eq=False, kw_only=True):
-    """A call in the line."""
-
-    ask: Ask
-    scopes: tuple[Account, ...]
-    allowed: frozenset[str] | None
-    """Where it may go; None for anywhere."""
-    costs: dict[Account, Costs] | None = None
-    """Reckoned when it comes into view."""
-
-    @property
-    def urgent(self) -> bool:
-        return self.priority <= Priority.INTERACTIVE
-
-    def may(self, member: Member) -> bool:
-        return self.allowed is None or member.id in self.allowed
-
-    def costs_at(self, member: Member) -> Costs:
-        account = member.account
-        if self.costs is None or self.ask.charges is not None:
-            self.costs = {}
-        found = self.costs.get(account)
-        if found is None or len(found[1]) != len(account.meters):
-            found = self.costs[account] = account.costs(self.ask.charge_at(member.id))
-        return found
-
-
-class Group:
-    """The deployments that serve one model name."""
-
-    __slots__ = ("members", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.members: list[Member] = []
-
-    def allowed(self, ask: Ask) -> frozenset[str] | None:
-        """The deployments a call may go to: those of `only`, without those to avoid unless none would be left."""
-        if ask.only is None and not ask.avoid:
-            return None
-        ids = [member.id for member in self.members if ask.only is None or member.id in ask.only]
-        return frozenset([id for id in ids if id not in ask.avoid] or ids)
-
-
-# ---- when
-
-
 def earliest(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float) -> tuple[float, Meter | None]:
     """The moment at which a call fits into everything that applies, and the limit that decides it."""
-    urgent = ask.priority <= Priority.INTERACTIVE
+    urgent = ask.priority <= URGENT
     at, binding = member.account.when(costs, now, urgent)
     if member.paused_until > at:
         at, binding = member.paused_until, None
@@ -184,6 +68,24 @@ def label(meter: Meter | None) -> str | None:
     return None if meter is None else meter.limit.label
 
 
+def fits(member: Member, waiting: Waiting, now: float) -> bool:
+    """Whether a call may go there now."""
+    if not waiting.scopes:
+        return member.paused_until <= now and member.account.has_room(waiting.costs_at(member), now, waiting.urgent)
+    return earliest(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)[0] <= now
+
+
+def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
+    """What is said of a deployment that was not taken."""
+    if not waiting.may(member):
+        return Candidate(member.id, math.inf, None)
+    costs = waiting.costs_at(member)
+    if member.paused_until <= now and not waiting.scopes and member.account.has_room(costs, now, waiting.urgent):
+        return member.passed
+    at, binding = earliest(member, costs, waiting.ask, waiting.scopes, now)
+    return Candidate(member.id, at - now, label(binding))
+
+
 # ---- what it is worth
 
 
@@ -204,6 +106,41 @@ def headroom(member: Member, now: float) -> tuple[float, int]:
     return max([round(meter.share(now), 2) for meter in account.meters], default=0.0), account.in_flight
 
 
+class Rooms:
+    """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
+
+    __slots__ = ("_prices", "_urgent", "group", "now", "open")
+
+    def __init__(self, group: Group, now: float) -> None:
+        self.group = group
+        self.now = now
+        self.open: list[Member] = []
+        """Those that let somebody pass."""
+        self._prices: dict[Account, tuple[float, ...]] = {}
+        self._urgent: bool | None = None
+
+    def look(self, urgent: bool) -> bool:
+        """Whether any is open to a call that is as urgent."""
+        if urgent is not self._urgent:
+            self._urgent = urgent
+            self.open = [member for member in self.group.members if member.open_at(self.now, urgent) <= self.now]
+        return bool(self.open)
+
+    def taken(self, account: Account) -> None:
+        """A call was let in there."""
+        self._prices.pop(account, None)
+        if account.open_at(self.now, bool(self._urgent)) > self.now:
+            self.open = [member for member in self.open if member.account is not account]
+
+    def score(self, member: Member, waiting: Waiting) -> float:
+        """What the call costs there."""
+        account = member.account
+        known = self._prices.get(account)
+        if known is None:
+            known = self._prices[account] = prices(account, self.now)
+        return score(known, waiting.costs_at(member))
+
+
 # ---- who
 
 
@@ -213,38 +150,34 @@ class Match(Struct):
     position: int
     member: Member
     regret: float
+    scores: dict[Member, float]
 
 
-def pick(
-    ahead: Sequence[Waiting],
-    group: Group,
-    open_now: Sequence[Member],
-    priced: Mapping[Member, Sequence[float]],
-    now: float,
-    *,
-    behind: float,
-    most_bypassed: int,
-) -> Match | None:
+def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed: int) -> Match | None:
     """The pair that loses least: large calls go where tokens are to spare, small ones where requests are.
 
     A pair's loss is what the deployment costs above the cheapest for that call, and `behind` for each one it passes. A first
     one that was passed too often has the deployment that opens to it first for itself.
     """
     best: Match | None = None
-    kept = _kept(ahead[0], group, now) if ahead and ahead[0].bypassed >= most_bypassed else None
+    group, now, alone = rooms.group, rooms.now, len(rooms.group.members) == 1
+    kept = _kept(ahead[0], group, now) if ahead[0].bypassed >= most_bypassed else None
     for position, waiting in enumerate(ahead):
         if best is not None and behind * position >= best.regret:
             break
-        scores = {member: score(priced[member], waiting.costs_at(member)) for member in group.members if waiting.may(member)}
+        scores = {member: 0.0 if alone else rooms.score(member, waiting) for member in group.members if waiting.may(member)}
+        offered = [member for member in rooms.open if member in scores and not (position and member is kept)]
+        offered.sort(key=scores.__getitem__)
         least = min(scores.values(), default=0.0) + NEGLIGIBLE
-        for member in open_now:
-            if member not in scores or (position and member is kept):
-                continue
+        for member in offered:
             regret = (scores[member] + NEGLIGIBLE - least) / least + behind * position
-            if (best is None or regret < best.regret) and fits(member, waiting, now):
-                best = Match(position, member, regret)
-    if best is not None and len(open_now) > 1:
-        best.member = _among_equals(best, ahead[best.position], open_now, priced, now, kept)
+            if best is not None and regret >= best.regret:
+                break
+            if fits(member, waiting, now):
+                best = Match(position, member, regret, scores)
+                break
+    if best is not None and len(rooms.open) > 1:
+        best.member = _among_equals(best, ahead[best.position], rooms, kept)
     return best
 
 
@@ -254,30 +187,18 @@ def _kept(first: Waiting, group: Group, now: float) -> Member | None:
     return member if at - now <= KEPT_FOR else None
 
 
-def fits(member: Member, waiting: Waiting, now: float) -> bool:
-    return earliest(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)[0] <= now
-
-
-def _among_equals(
-    best: Match, waiting: Waiting, open_now: Sequence[Member], priced: Mapping[Member, Sequence[float]], now: float, kept: Member | None
-) -> Member:
+def _among_equals(best: Match, waiting: Waiting, rooms: Rooms, kept: Member | None) -> Member:
     """Of the deployments that cost a call the same, the preferred one, else the one with most room left."""
-    price = score(priced[best.member], waiting.costs_at(best.member)) * (1 + ALIKE) + NEGLIGIBLE
-    equal = [
-        member
-        for member in open_now
-        if member is best.member
-        or (
-            waiting.may(member)
-            and (best.position == 0 or member is not kept)
-            and score(priced[member], waiting.costs_at(member)) <= price
-            and fits(member, waiting, now)
-        )
-    ]
+    price, scores = best.scores[best.member] * (1 + ALIKE) + NEGLIGIBLE, best.scores
+    equal = [member for member in rooms.open if member in scores and scores[member] <= price and (best.position == 0 or member is not kept)]
     if len(equal) == 1:
         return best.member
     prefer = waiting.ask.prefer
-    return min(equal, key=lambda member: headroom(member, now)) if prefer is None else min(equal, key=lambda member: prefer(member.id))
+    if prefer is not None:
+        equal.sort(key=lambda member: prefer(member.id))
+    else:
+        equal.sort(key=lambda member: headroom(member, rooms.now))
+    return next((member for member in equal if member is best.member or fits(member, waiting, rooms.now)), best.member)
 
 
 # ---- how long
@@ -289,21 +210,28 @@ LOOK_AGAIN: Final = 0.05
 """Seconds until the line is looked at again when all of it seems to fit and yet waits."""
 
 
-def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> tuple[float, Meter | None]:
-    """The next moment at which one of those ahead may fit somewhere, and the limit that the first one waits for.
+def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> float:
+    """The next moment at which one of those ahead may fit somewhere.
 
-    A deployment that lets nobody pass is asked once, not for each of them. Those who fit already and yet were not served are passed
-    over: they wait for the first one's deployment, or were passed too often, and looking again at once would find them as they are.
+    A deployment that lets nobody pass is asked once, not for each of them, and for calls that cost the same once. Those who fit already
+    and yet were not served are passed over: they wait for the first one's deployment, or were passed too often, and looking again at
+    once would find them as they are.
     """
-    first, binding, _ = soonest(group, ahead[0], now)
-    openings = [first]
+    openings = []
     for member in group.members:
         opens = member.open_at(now, ahead[0].urgent)
         if opens > now:
             openings.append(opens)
-        else:
-            openings += [earliest(member, each.costs_at(member), each.ask, each.scopes, now)[0] for each in ahead if each.may(member)]
-    return min((at for at in openings if at > now), default=now + LOOK_AGAIN), binding
+            continue
+        asked: set[object] = set()
+        for each in ahead:
+            if each.may(member):
+                costs = each.costs_at(member)
+                alike: object = each if each.scopes else (costs[1], each.ask.priority)
+                if alike not in asked:
+                    asked.add(alike)
+                    openings.append(earliest(member, costs, each.ask, each.scopes, now)[0])
+    return min((at for at in openings if at > now), default=now + LOOK_AGAIN)
 
 
 def flow(group: Group, allowed: frozenset[str] | None) -> tuple[float, float]:

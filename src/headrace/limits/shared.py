@@ -16,8 +16,10 @@ from msgspec import structs
 
 from headrace.errors import Failure, HeadraceError, Kind, NeverFits
 from headrace.limits.account import Account, Taken
+from headrace.limits.ask import Ask
 from headrace.limits.limit import Unit, Used
-from headrace.limits.limiter import Limiter, Reservation, _Group, _out_of_money, _Waiter
+from headrace.limits.limiter import Limiter
+from headrace.limits.members import Member, Reservation, Waiting
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
 from headrace.limits.quota import (
@@ -36,7 +38,8 @@ from headrace.limits.quota import (
     tolerance,
     used_by_all,
 )
-from headrace.limits.scheduler import Ask, Member, label
+from headrace.limits.refusals import out_of_money
+from headrace.limits.scheduler import label
 from headrace.limits.store import (
     MICRO,
     Answer,
@@ -53,6 +56,7 @@ from headrace.limits.store import (
     restoring,
     share_of,
 )
+from headrace.limits.usher import Usher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
 
@@ -70,16 +74,38 @@ IDLE: Final = 60.0
 """Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
 
 
+class SharedUsher(Usher):
+    """Remembers whom it let in from the line, for as long as the store may still send him back."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.places: dict[int, Waiting] = {}
+        """Where those stood who were let through from the line and have not heard from the store."""
+        self.by_share = False
+        """Whether limits are our share of what they really are."""
+
+    def serve(self, waiting: Waiting, member: Member, now: float) -> None:
+        super().serve(waiting, member, now)
+        if waiting.granted is not None:
+            self.places[waiting.granted.id] = waiting
+
+    def never(self, waiting: Waiting) -> HeadraceError | None:
+        """While only our share counts, a call that is larger than it waits for the store."""
+        error = super().never(waiting)
+        return None if self.by_share and isinstance(error, NeverFits) else error
+
+
 class SharedLimiter(Limiter):
     """A limiter whose limits hold for all processes that use the same store."""
+
+    ushers = SharedUsher
+    _usher: SharedUsher
 
     def __init__(self, store: Store, **options: Any) -> None:
         super().__init__(**options)
         self._store = store
         self._number = id(self)
         self._quotas: dict[Account, Quota] = {}
-        self._places: dict[int, tuple[_Group, _Waiter]] = {}
-        """Where those stood who were let through from the line and have not heard from the store."""
         self._confirmed: dict[int, list[Held]] = {}
         self._unsure: dict[int, Reservation] = {}
         """Those that are let through here and have not heard from the store."""
@@ -139,7 +165,7 @@ class SharedLimiter(Limiter):
             refused = await self._confirm_at(quota, taken, ask, reservation, id, clock) if account.meters else None
             if refused is not None:
                 return refused
-        self._places.pop(reservation.id, None)
+        self._usher.places.pop(reservation.id, None)
         return None
 
     async def _confirm_at(self, quota: Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
@@ -191,21 +217,16 @@ class SharedLimiter(Limiter):
     def _refused(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
         meter = None if answer.binding is None else terms[answer.binding][0].meter
         if meter is not None and meter.limit.unit is Unit.MONEY and answer.in_flight == 0:
-            raise _out_of_money(ask.group, meter, answer.turn)
+            raise out_of_money(ask.group, meter, answer.turn)
         return label(meter) or ""
 
     def _put_back(self, reservation: Reservation, now: float) -> None:
         """A call that was refused gives back what it took here, its tenant's turn included."""
         with self._lock:
-            place = self._places.pop(reservation.id, None)
+            place = self._usher.places.pop(reservation.id, None)
             if place is not None:
-                _refund(*place)
+                place.group.line.refund(place)
         self.release(reservation, now)
-
-    def _serve(self, group: _Group, waiting: _Waiter, member: Member, now: float) -> None:
-        super()._serve(group, waiting, member, now)
-        if waiting.granted is not None:
-            self._places[waiting.granted.id] = (group, waiting)
 
     # ---- a question
 
@@ -221,7 +242,7 @@ class SharedLimiter(Limiter):
                 return None
             with self._lock:
                 terms = tuple(terms_of(quota, taken, ask, now))
-                line = self._groups[ask.group].line
+                line = self._roster.groups[ask.group].line
             more = bool(line) or bool(quota.line)
             lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
             left = math.inf if ask.deadline is None else ask.deadline - now
@@ -305,7 +326,7 @@ class SharedLimiter(Limiter):
     ) -> None:
         if not reservation.open:
             return
-        self._places.pop(reservation.id, None)
+        self._usher.places.pop(reservation.id, None)
         if self._lost_at is None:  # what others use is on the shared books already
             view = [structs.replace(one, remaining=None) for one in view]
         super()._settle(reservation, used, now, sent, failure, view)
@@ -331,7 +352,7 @@ class SharedLimiter(Limiter):
 
     def _report(self, now: float) -> None:
         with self._lock:
-            for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
+            for account in self._roster.accounts():
                 self._quota(account)
             reports = [(quota, self._sign(quota, now)) for quota in self._quotas.values() if self._lives(quota, now)]
         for quota, message in reports[:1] if self._lost_at is not None else reports:
@@ -343,7 +364,7 @@ class SharedLimiter(Limiter):
 
     def _sign(self, quota: Quota, now: float) -> Message:
         waiting = 0.0
-        for group in self._groups.values():
+        for group in self._roster.groups.values():
             if group.line and any(member.account is quota.account for member in group.members):
                 waiting += len(group.line) / len(group.members)
         demand = quota.granted + waiting + len(quota.line)
@@ -369,7 +390,7 @@ class SharedLimiter(Limiter):
 
     def _rest_as_told(self, quota: Quota, rests: Mapping[str, float], now: float) -> None:
         """What other processes found out about deployments holds here as well, until one of them finds that it works again."""
-        for member in [member for member in self._members.values() if member.account is quota.account]:
+        for member in [member for member in self._roster.members.values() if member.account is quota.account]:
             left = rests.get(tag_of(member.id))
             if left is not None:
                 quota.resting.add(member.id)
@@ -389,7 +410,7 @@ class SharedLimiter(Limiter):
 
     def _tell_of(self, deployment: str, seconds: float) -> None:
         """What we found out about a deployment, for the other processes."""
-        member = self._members.get(deployment)
+        member = self._roster.members.get(deployment)
         if member is not None and self._lost_at is None:
             self._store.post(resting(self._quota(member.account).tag, tag_of(deployment), seconds))
 
@@ -401,8 +422,9 @@ class SharedLimiter(Limiter):
             if self._lost_at is not None:
                 return
             self._lost_at = now
-            for account in [*(ledger.account for ledger in self._ledgers.values()), *self._scopes.values()]:
+            for account in self._roster.accounts():
                 self._shrink(self._quota(account), now)
+            self._usher.by_share = True
 
     def _share(self, quota: Quota, now: float) -> float:
         if quota.share is None or quota.least is None:
@@ -464,28 +486,16 @@ class SharedLimiter(Limiter):
                 for meter, (entry, extra) in quota.seeds.items():
                     meter._log.correct(entry, -extra)
                 quota.scaled, quota.seeds = {}, {}
+                self._usher.by_share = False
                 if quota.barred:
                     quota.barred, quota.account.held_until = False, now
             if quotas:
-                for group in self._groups.values():
+                for group in self._roster.groups.values():
                     if group.line:
-                        self._match(group, now)
-
-    def _never(self, group: _Group, waiting: _Waiter) -> HeadraceError | None:
-        """While only our share counts, a call that is larger than it waits for the store."""
-        never = super()._never(group, waiting)
-        return None if isinstance(never, NeverFits) and any(quota.scaled for quota in self._quotas.values()) else never
+                        self._usher.match(group, now)
 
     def _quota(self, account: Account) -> Quota:
         quota = self._quotas.get(account)
         if quota is None:
             quota = self._quotas[account] = Quota(account, tag_of(account.name))
         return quota
-
-
-def _refund(group: _Group, waiting: _Waiter) -> None:
-    """Its tenant was not served after all."""
-    ranks = group.line._classes.get(waiting.priority)
-    tenant = None if ranks is None else ranks.tenants.get(waiting.tenant)
-    if ranks is not None and tenant is not None:
-        ranks.move(waiting.tenant, tenant, tenant.turn - waiting.cost / waiting.weight)

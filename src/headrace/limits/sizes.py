@@ -83,16 +83,18 @@ class Sizes:
         self.owed = owed if owed > 0.0 else 0.0
 
     def learn_prompt(self, estimated: float, counted: float) -> None:
-        ratio = min(4.0, max(0.25, counted / estimated))
+        ratio, replies = counted / estimated, self._replies + 8
+        if not 0.25 <= ratio <= 4.0:
+            ratio = min(4.0, max(0.25, ratio))
         self.error += ERROR_SHARE * (abs(ratio / self.ratio - 1) * 1.25 - self.error)
-        self.ratio += (ratio - self.ratio) / min(self._replies + 8, MEMORY)
+        self.ratio += (ratio - self.ratio) / (replies if replies < MEMORY else MEMORY)
 
     def learn_output(self, output: float, seconds: float) -> None:
-        self._replies += 1
-        share = 1 / min(self._replies, MEMORY)
+        replies = self._replies = self._replies + 1
+        share = 1 / (replies if replies < MEMORY else MEMORY)
         self.written += share * (output - self.written)
         self.square += share * (output * output - self.square)
-        self.duration += max(share, 0.02) * (max(seconds, 0.0) - self.duration)
+        self.duration += (share if share > 0.02 else 0.02) * ((seconds if seconds > 0.0 else 0.0) - self.duration)
         self._outputs.append(output)
-        if self._replies % 64 == SEEN:
+        if replies % 64 == SEEN:
             self._rare = sorted(self._outputs)[int(0.995 * len(self._outputs))]

@@ -1,0 +1,138 @@
+"""Who takes part: accounts, the deployments that draw on them, the groups these serve, and the calls that wait for a group."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from headrace.errors import HeadraceError
+from headrace.limits.account import Account, Costs, Taken
+from headrace.limits.ask import Ask, Candidate
+from headrace.limits.learn import Learner, LearnSettings
+from headrace.limits.limit import Charge
+from headrace.limits.queue import FairQueue, Place
+from headrace.ports import Waiter
+
+
+class Ledger:
+    """An account, what it learns, and the groups that wait for its room."""
+
+    __slots__ = ("account", "groups", "learner")
+
+    def __init__(self, account: Account, settings: LearnSettings) -> None:
+        self.account = account
+        self.learner = Learner(account, settings)
+        self.groups: dict[str, Group] = {}
+
+
+class Member:
+    """One deployment as the scheduler sees it."""
+
+    __slots__ = ("account", "groups", "id", "ledger", "passed", "paused_until")
+
+    def __init__(self, id: str, ledger: Ledger, groups: Sequence[str]) -> None:
+        self.id = id
+        self.ledger = ledger
+        self.account = ledger.account
+        self.groups = tuple(groups)
+        self.paused_until = -math.inf
+        self.passed = Candidate(id, 0.0, None)
+        """What is said of it when it had room, and another was better."""
+
+    def open_at(self, now: float, urgent: bool = False) -> float:
+        at = self.account.open_at(now, urgent)
+        return at if at > self.paused_until else self.paused_until
+
+
+class Reservation(Struct, eq=False):
+    """Room held for one call until it is settled."""
+
+    id: int
+    deployment: str
+    charge: Charge
+    waited: float
+    """Seconds."""
+    binding: str | None
+    """The limit it waited for."""
+    decided: tuple[Candidate, ...]
+    """The other deployments, and why not."""
+    ledger: Ledger
+    taken: Taken
+    scopes: tuple[tuple[Account, Taken], ...] = ()
+    open: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Reservation {self.id} {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"
+
+
+class Waiting(Place, eq=False, kw_only=True):
+    """A call in the line, and how to reach it."""
+
+    ask: Ask
+    group: Group
+    scopes: tuple[Account, ...]
+    allowed: frozenset[str] | None
+    """Where it may go; None for anywhere."""
+    since: float
+    until: float
+    """The moment by which it must have started; inf for never."""
+    urgent: bool
+    costs: dict[Account, Costs] | None = None
+    """Reckoned when it comes into view."""
+    waiter: Waiter | None = None
+    granted: Reservation | None = None
+    refused: HeadraceError | None = None
+    binding: str | None = None
+
+    def may(self, member: Member) -> bool:
+        return self.allowed is None or member.id in self.allowed
+
+    def costs_at(self, member: Member) -> Costs:
+        account, known = member.account, self.costs
+        if known is None or self.ask.charges is not None:
+            known = self.costs = {}
+        found = known.get(account)
+        if found is None or len(found[1]) != len(account.meters):
+            found = known[account] = account.costs(self.ask.charge_at(member.id))
+        return found
+
+    def wake(self) -> None:
+        if self.waiter is not None:
+            self.waiter.wake()
+
+
+class Group:
+    """The deployments that serve one model name, the line before them, and the one in it who keeps the time for all."""
+
+    __slots__ = ("binding", "closed_until", "keeper", "line", "looked_at", "members", "name", "opens_at", "waiters", "wake_at")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: list[Member] = []
+        self.line: FairQueue[Waiting] = FairQueue()
+        self.waiters: OrderedDict[Waiting, None] = OrderedDict()
+        """Those who really wait, the newest last: he keeps the time longest."""
+        self.keeper: Waiting | None = None
+        self.wake_at = math.inf
+        """When the line is to be looked at again."""
+        self.opens_at = math.inf
+        """When the first of those can go who could not, whatever room there was."""
+        self.looked_at = -math.inf
+        self.closed_until = -math.inf
+        """The moment before which no deployment lets anybody pass who is not urgent, as far as that is known."""
+        self.binding: str | None = None
+        """The limit that the first in line waited for then."""
+
+    def allowed(self, ask: Ask) -> frozenset[str] | None:
+        """The deployments a call may go to: those of `only`, without those to avoid unless none would be left."""
+        if ask.only is None and not ask.avoid:
+            return None
+        ids = [member.id for member in self.members if ask.only is None or member.id in ask.only]
+        return frozenset([id for id in ids if id not in ask.avoid] or ids)
+
+    def wake_keeper(self) -> None:
+        if self.keeper is not None:
+            self.keeper.wake()

@@ -1,0 +1,141 @@
+"""What there is: deployments and their accounts, the groups they serve, limits of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from headrace.errors import ConfigurationError
+from headrace.limits.account import Account
+from headrace.limits.ask import Ask
+from headrace.limits.learn import LearnSettings
+from headrace.limits.limit import Charge, Limit
+from headrace.limits.members import Group, Ledger, Member
+from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.profile import Profile
+from headrace.limits.refusals import nobody
+
+OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
+EXACT: Final = MeterSettings(spread=0.0, short_spread=0.0, kept_for_urgent=0.0, paced=False)
+"""We are the ones who count."""
+
+
+class Place(Struct, frozen=True):
+    """A deployment as it is added: the groups it serves, and the limits of its account."""
+
+    deployment: str
+    groups: Sequence[str]
+    limits: Sequence[Limit]
+    profile: Profile
+    account: str | None = None
+
+    def never(self, charge: Charge) -> tuple[Meter, float] | None:
+        """The limit that such a call is larger than and what it costs there, if there is one."""
+        account = Account(self.deployment, self.limits, self.profile, MeterSettings())
+        return account.never(account.costs(charge))
+
+
+class Roster:
+    """The one who knows them all by name. Its caller holds the lock."""
+
+    def __init__(self, meters: MeterSettings, learn: LearnSettings) -> None:
+        self._meters = meters
+        self._learn = learn
+        self.groups: dict[str, Group] = {}
+        self.members: dict[str, Member] = {}
+        self.ledgers: dict[str, Ledger] = {}
+        self.scopes: dict[str, Account] = {}
+
+    def group(self, name: str) -> Group:
+        """Raises BadRequestError when no deployment serves it."""
+        group = self.groups.get(name)
+        if group is None or not group.members:
+            raise nobody(name)
+        return group
+
+    def scope(self, name: str) -> Account:
+        """Raises ConfigurationError for a scope that was never added."""
+        account = self.scopes.get(name)
+        if account is None:
+            raise ConfigurationError(f"scopes: there is no {name!r}; add_scope comes first. A limit that is not there would be no limit")
+        return account
+
+    def scopes_of(self, ask: Ask) -> tuple[Account, ...]:
+        return tuple([self.scope(name) for name in ask.scopes])
+
+    def accounts(self) -> Iterator[Account]:
+        """Of deployments, and of our own."""
+        for ledger in self.ledgers.values():
+            yield ledger.account
+        yield from self.scopes.values()
+
+    def swap(self, gone: Iterable[str], come: Iterable[Place]) -> list[Group]:
+        """Remove and add; the groups for which something changed."""
+        changed: dict[str, None] = {}
+        for deployment in gone:
+            changed |= dict.fromkeys(self._withdraw(deployment))
+        for place in come:
+            self._settle_in(place)
+            changed |= dict.fromkeys(place.groups)
+        return [self.groups[name] for name in changed]
+
+    def _withdraw(self, deployment: str) -> Sequence[str]:
+        member = self.members.pop(deployment, None)
+        if member is None:
+            return ()
+        for name in member.groups:
+            self.groups[name].members.remove(member)
+        return member.groups
+
+    def _settle_in(self, place: Place) -> None:
+        if place.deployment in self.members:
+            raise ConfigurationError(f"deployment {place.deployment!r} is there already: remove it first")
+        ledger = self._ledger(place.account or place.deployment, place.limits, place.profile)
+        member = self.members[place.deployment] = Member(place.deployment, ledger, tuple(place.groups))
+        for name in place.groups:
+            found = self.groups.setdefault(name, Group(name))
+            found.members.append(member)
+            ledger.groups[name] = found
+
+    def _ledger(self, name: str, limits: Sequence[Limit], profile: Profile) -> Ledger:
+        ledger = self.ledgers.get(name)
+        if ledger is None:
+            account = Account(name, limits, profile, self._meters)
+            ledger = self.ledgers[name] = Ledger(account, self._learn)
+        elif any(member.ledger is ledger for member in self.members.values()):
+            ledger.account.join(limits)
+        else:
+            ledger.account.configure(limits, profile)  # it was left, and its books are still open
+        return ledger
+
+    def add_scope(self, name: str, limits: Sequence[Limit]) -> bool:
+        """Limits of our own, or other ones from now on. Whether they were known before."""
+        known = self.scopes.get(name)
+        if known is None:
+            self.scopes[name] = Account(name, limits, OWN, EXACT)
+        else:
+            known.configure(limits, OWN)
+        return known is not None
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Every deployment's and scope's use of its limits and every group's queue, as plain values."""
+        deployments = {
+            member.id: {"held": max(0.0, max(member.account.held_until, member.paused_until) - now), **_use(member.account, now)}
+            for member in self.members.values()
+        }
+        return {
+            "deployments": deployments,
+            "scopes": {name: _use(account, now) for name, account in self.scopes.items()},
+            "queues": {name: len(group.line) for name, group in self.groups.items()},
+        }
+
+
+def _use(account: Account, now: float) -> dict[str, Any]:
+    return {"in_flight": account.in_flight, "limits": {meter.limit.label: _gauge(meter, now) for meter in account.meters}}
+
+
+def _gauge(meter: Meter, now: float) -> dict[str, float]:
+    share = meter.share(now)
+    return {"limit": meter.room, "used": share * meter.room, "share": share}

@@ -1,0 +1,318 @@
+"""Who lets calls in: those that come while nobody waits, and those in line, matched with the deployments that have room.
+
+State: each group's line, when to look at it again, and which of the waiting keeps that time. Its caller holds the lock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from headrace.errors import HeadraceError
+from headrace.limits.account import Account, Costs
+from headrace.limits.ask import URGENT, Ask, Candidate
+from headrace.limits.learn import LearnSettings
+from headrace.limits.members import Group, Member, Reservation, Waiting
+from headrace.limits.meter import MeterSettings
+from headrace.limits.refusals import broke, never, nobody
+from headrace.limits.scheduler import (
+    ALIKE,
+    NEGLIGIBLE,
+    Rooms,
+    earliest,
+    headroom,
+    label,
+    next_opening,
+    passed_over,
+    pick,
+    prices,
+    score,
+    shut_until,
+    soonest,
+)
+
+
+class LimiterSettings(Struct, frozen=True):
+    """Parameters of the scheduler. Reasons: docs/limits.md."""
+
+    look_ahead: int = 24
+    """Waiting calls that are matched with deployments at once."""
+    most_bypassed: int = 64
+    """Times a call may be passed by ones that fit; then a deployment is kept for it."""
+    behind: float = 0.02
+    """Share of its price that a call may lose for each place it would have to be let pass."""
+    max_queue: int = 1_000_000
+    """Waiting calls per model group."""
+    call_cost: float = 600.0
+    """Tokens that a call counts in its tenant's turn besides its own."""
+    drowsy: float = 0.02
+    """Seconds that may pass before a call that was let through is on its way; later, its charge moves with it."""
+    nap: float = 0.005
+    """Seconds between two looks at a line that is longer than `look_ahead`: what opens meanwhile is served together."""
+    meters: MeterSettings = MeterSettings()
+    learn: LearnSettings = LearnSettings()
+
+
+SOON: Final = 1e-4
+"""Seconds after which a short line is looked at again at the earliest."""
+MANY: Final = 8
+"""Deployments beyond which the better of two at random is good enough."""
+NOBODY_ELSE: Final[tuple[Candidate, ...]] = ()
+
+_Fitting: TypeAlias = tuple[Member, Costs, tuple[float, float]]
+"""A deployment with room for a call, what the call costs there, and what it is worth."""
+
+
+T = TypeVar("T")
+
+
+class Chance(Protocol):
+    """What of `random.Random` is needed here."""
+
+    def random(self) -> float: ...
+    def sample(self, population: Sequence[T], k: int) -> list[T]: ...
+
+
+class Usher:
+    """One for all groups of a limiter."""
+
+    def __init__(self, settings: LimiterSettings, random: Chance) -> None:
+        self._settings = settings
+        self._random = random
+        self._count = 0
+
+    # ---- without waiting
+
+    def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
+        """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left."""
+        allowed = group.allowed(ask)
+        fitting: list[_Fitting] = []
+        others: list[Candidate] = []
+        for member in group.members:
+            if allowed is not None and member.id not in allowed:
+                continue
+            costs = member.account.costs(ask.charge if ask.charges is None else ask.charge_at(member.id))
+            found = self._room(member, costs, ask, scopes, now)
+            if isinstance(found, Candidate):
+                others.append(found)
+            else:
+                fitting.append((member, costs, found))
+        if not fitting:
+            return None
+        member, costs, _ = self._cheapest(fitting, ask) if len(fitting) > 1 else fitting[0]
+        if len(fitting) > 1:
+            others = [*[other.passed for other, _, _ in fitting if other is not member], *others]
+        return self._grant(member, ask, costs, scopes, 0.0, None, tuple(others) if others else NOBODY_ELSE, now)
+
+    def _room(self, member: Member, costs: Costs, ask: Ask, scopes: tuple[Account, ...], now: float) -> tuple[float, float] | Candidate:
+        """What the call is worth there, as `Account.worth_if_room` says it, or why it has to wait."""
+        if not scopes and member.paused_until <= now:
+            worth = member.account.worth_if_room(costs, now, ask.priority <= URGENT)
+            if worth is not None:
+                return worth
+        at, binding = earliest(member, costs, ask, scopes, now)
+        if at > now:
+            return Candidate(member.id, at - now, label(binding))
+        return score(prices(member.account, now), costs), headroom(member, now)[0]
+
+    def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
+        if len(fitting) > MANY and ask.prefer is None:
+            fitting = self._random.sample(fitting, 2)
+        least = min([price for _, _, (price, _) in fitting]) * (1 + ALIKE) + NEGLIGIBLE
+        equal = [fitted for fitted in fitting if fitted[2][0] <= least]
+        if ask.prefer is not None:
+            prefer = ask.prefer
+            return min(equal, key=lambda fitted: prefer(fitted[0].id))
+        draw = self._random.random
+        return equal[min([(full, member.account.in_flight, draw(), at) for at, (member, _, (_, full)) in enumerate(equal)])[3]]
+
+    def _grant(
+        self,
+        member: Member,
+        ask: Ask,
+        costs: Costs,
+        scopes: tuple[Account, ...],
+        waited: float,
+        binding: str | None,
+        decided: tuple[Candidate, ...],
+        now: float,
+    ) -> Reservation:
+        """Take every limit that applies, all together."""
+        charge = ask.charge if ask.charges is None else ask.charge_at(member.id)
+        urgent = ask.priority <= URGENT
+        taken = member.account.take(charge, costs, now, urgent)
+        also = tuple([(scope, scope.take(charge, scope.costs(charge), now, urgent)) for scope in scopes]) if scopes else ()
+        self._count += 1
+        return Reservation(self._count, member.id, charge, waited, binding, decided, member.ledger, taken, also)
+
+    # ---- the line
+
+    def join(self, waiting: Waiting, now: float) -> None:
+        """Somebody joins the line. Nothing changes for the others, so look at the rooms only when one would take him."""
+        group = waiting.group
+        group.line.push(waiting, first=waiting.ask.again)
+        if group.line.length > 1 and group.closed_until > now and not waiting.urgent:
+            waiting.binding = group.binding
+            return
+        at, binding, _ = soonest(group, waiting, now)
+        if at <= now or group.line.length == 1:
+            self.match(group, now)
+            return
+        waiting.binding = label(binding)
+        self._look_by(group, at)
+
+    def leave(self, waiting: Waiting, now: float) -> None:
+        """Somebody gives up his place: whoever stood behind him may be smaller."""
+        group = waiting.group
+        group.line.leave(waiting)
+        self._stop_waiting(waiting)
+        if group.line.length:
+            self.look(group, now)
+
+    def refuse(self, waiting: Waiting, error: HeadraceError) -> None:
+        waiting.group.line.leave(waiting)
+        waiting.refused = error
+        self._tell(waiting)
+
+    def refuse_the_broke(self, group: Group, now: float) -> None:
+        """Money that was set aside is spent now: whom is there none left for? Those come into view whom others made room for."""
+        settings = self._settings
+        while refused := [
+            (waiting, error)
+            for waiting in group.line.first(settings.look_ahead)
+            if (error := broke(group, waiting, now, settings.call_cost)) is not None
+        ]:
+            for waiting, error in refused:
+                self.refuse(waiting, error)
+
+    def look_again(self, group: Group) -> None:
+        """The deployments are others now, or their limits: where may those go who wait?"""
+        for waiting in list(group.line.all()):
+            waiting.allowed = group.allowed(waiting.ask)
+            if not group.members or waiting.allowed == frozenset():
+                self.refuse(waiting, nobody(group.name))
+        group.wake_at = group.closed_until = -math.inf
+        group.wake_keeper()
+
+    def _tell(self, waiting: Waiting) -> None:
+        self._stop_waiting(waiting)
+        waiting.wake()
+
+    def _stop_waiting(self, waiting: Waiting) -> None:
+        group = waiting.group
+        group.waiters.pop(waiting, None)
+        if group.keeper is waiting:
+            self._hand_over(group)
+
+    @staticmethod
+    def _hand_over(group: Group) -> None:
+        """Give the keeping of time to another waiter: the newest, who keeps it longest."""
+        group.keeper = next(reversed(group.waiters), None)
+        group.wake_keeper()
+
+    # ---- when to look
+
+    def look(self, group: Group, now: float, *, at_once: bool = False) -> None:
+        """Something has changed: look at the line now, or when its nap is over."""
+        wakes_at = group.looked_at + self._nap(group)
+        if at_once or now >= wakes_at:
+            self.match(group, now)
+        else:
+            self._look_by(group, wakes_at)
+
+    def room_came(self, group: Group, account: Account, now: float) -> None:
+        """A call has ended there and gave back what it did not use. A place among calls in flight is worth a look at once."""
+        if group.closed_until > now:
+            opens = account.open_at(now, group.line.first_class <= URGENT)
+            if opens > now:
+                group.closed_until = min(group.closed_until, opens)
+                self._look_by(group, opens)
+                return
+        self.look(group, now, at_once=account.was_full())
+
+    def _nap(self, group: Group) -> float:
+        return self._settings.nap if group.line.length > self._settings.look_ahead else 0.0
+
+    def _look_by(self, group: Group, at: float) -> None:
+        """Look at the line then at the latest. Who keeps the time is told if he would come much later."""
+        if at < group.wake_at:
+            late, group.wake_at = group.wake_at - at, at
+            if late > self._nap(group):
+                group.wake_keeper()
+
+    def _plan_next(self, group: Group, now: float, ahead: list[Waiting]) -> None:
+        """When to look again. Who keeps the time is told if that is sooner than he thought."""
+        before, group.wake_at, group.looked_at, group.closed_until = group.wake_at, math.inf, now, -math.inf
+        if not group.line.length:
+            return
+        first = ahead[0] if ahead else group.line.first(1)[0]
+        error = self.never(first)
+        if error is not None:
+            self.refuse(first, error)
+            self._plan_next(group, now, ahead[1:] or self._ahead(group, now, self._settings.look_ahead))
+            return
+        if first.binding is None:
+            first.binding = label(soonest(group, first, now)[1])
+        group.binding = first.binding
+        at = self._next_opening(ahead, group, now) if ahead else math.inf
+        group.wake_at = max(min(at, group.opens_at), now + (self._nap(group) or SOON))
+        if group.keeper is None:
+            self._hand_over(group)
+        elif group.wake_at < before:
+            group.wake_keeper()
+
+    @staticmethod
+    def _next_opening(ahead: list[Waiting], group: Group, now: float) -> float:
+        at = min([member.open_at(now, ahead[0].urgent) for member in group.members])
+        if at <= now:
+            return next_opening(ahead, group, now)
+        group.closed_until = at  # nobody fits anywhere
+        return at
+
+    # ---- matching those who wait with those who have room
+
+    def match(self, group: Group, now: float) -> None:
+        """Serve everybody who can be served now, and find out when to look again."""
+        settings, rooms = self._settings, Rooms(group, now)
+        ahead: list[Waiting] = []
+        while group.line.length and rooms.look(group.line.first_class <= URGENT):
+            if len(ahead) <= settings.look_ahead // 2:
+                ahead = self._ahead(group, now, settings.look_ahead)
+            found = pick(ahead, rooms, behind=settings.behind, most_bypassed=settings.most_bypassed) if ahead else None
+            if found is None:
+                break
+            for waiting in ahead[: found.position]:
+                waiting.bypassed += 1
+            self.serve(ahead.pop(found.position), found.member, now)
+            rooms.taken(found.member.account)
+        self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
+
+    def _ahead(self, group: Group, now: float, count: int) -> list[Waiting]:
+        """The next in line, but for those who could not go wherever there is room: whose scopes are shut, or all their deployments.
+
+        They hold nobody up; the moment at which the first of them can go is kept in `opens_at`.
+        """
+        group.opens_at = math.inf
+
+        def shut(waiting: Waiting) -> bool:
+            at = shut_until(group, waiting, now)
+            if at > now:
+                group.opens_at = min(group.opens_at, at)
+            return at > now
+
+        return group.line.first(count, shut)
+
+    def serve(self, waiting: Waiting, member: Member, now: float) -> None:
+        group = waiting.group
+        group.line.serve(waiting)
+        decided = tuple([passed_over(other, waiting, now) for other in group.members if other is not member])
+        costs, waited = waiting.costs_at(member), now - waiting.since
+        waiting.granted = self._grant(member, waiting.ask, costs, waiting.scopes, waited, waiting.binding, decided, now)
+        self._tell(waiting)
+
+    def never(self, waiting: Waiting) -> HeadraceError | None:
+        """Why a call can never be let in, if that is so."""
+        return never(waiting.group, waiting)
