@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import headrace
 from benchmarks.common.measure import environment, table
 from headrace.bridge import complete
 from headrace.limits import Ask, Charge, Limiter, Used, limits_of
@@ -177,31 +178,30 @@ def tasks_alone(calls: int) -> float:
 # ---- what is told
 
 
-class Timed:
-    """Counts the CPU of a router's decision records: made before a call is sent, completed and told when it is over."""
+class Kept:
+    """What a method was called with last."""
 
-    def __init__(self, router: Router) -> None:
-        self.spent = 0.0
-        Trail.record = self._timed(Trail.record)  # type: ignore[method-assign]
-        router._engine._over = self._timed(router._engine._over)  # type: ignore[method-assign]
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+        self.arguments: tuple[Any, ...] = ()
 
-    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
-            began = time.process_time()
-            try:
-                return method(*arguments)
-            finally:
-                self.spent += time.process_time() - began
+    def __call__(self, *arguments: Any) -> Any:
+        self.arguments = arguments
+        return self.method(*arguments)
 
-        return timed
+    def again(self) -> None:
+        self.method(*self.arguments)
 
 
-def recorded(level: int) -> Callable[[int], float]:
-    """The decision records of calls on three deployments, offered to the log, which takes `level` and above."""
+def told(level: int, hooked: bool = False) -> Callable[[int], float]:
+    """The decision record of a call on three deployments: made when it is sent, completed and told when it is over, to the log, which
+    takes `level` and above, and to a hook if there is one. One real call, of which this part is done again and again."""
     logger = logging.getLogger("headrace")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     logger.setLevel(level)
+    if hooked:
+        headrace.subscribe(lambda event: None)
     world, names = World(), ("a", "b", "c")
     providers = VirtualProviders(
         world,
@@ -220,14 +220,20 @@ def recorded(level: int) -> Callable[[int], float]:
         for name in names
     ]
     router = Router(model_list=entries, worlds=OneWorld(world.ports(providers)))
-    timed = Timed(router)
+    engine = router._engine
+    sent, over, made = Kept(engine._sent), Kept(engine._over), Kept(Trail.record)
+    engine._sent, engine._over = sent, over  # type: ignore[method-assign]
+    Trail.record = lambda *arguments: made(*arguments)  # type: ignore[method-assign]
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    world.complete(router.acompletion("chat", messages, max_tokens=5))
 
     def run(calls: int) -> float:
-        timed.spent = 0.0
+        began = time.process_time()
         for _ in range(calls):
-            world.complete(router.acompletion("chat", messages, max_tokens=5))
-        return timed.spent
+            sent.again()
+            made.again()
+            over.again()
+        return time.process_time() - began
 
     return run
 
@@ -294,16 +300,17 @@ SCENES: dict[str, Callable[[bool], tuple[float, float]]] = {
     "tasks": lambda quick: rounds(tasks_alone, *_size(quick)),
     "queued-1": lambda quick: rounds(contended(1, 10_000, 1), *_size(quick)),
     "queued-3": lambda quick: rounds(contended(3, 10_000, 4), *_size(quick)),
-    "record": lambda quick: rounds(recorded(logging.WARNING), *_size(quick, 10)),
-    "record-log": lambda quick: rounds(recorded(logging.DEBUG), *_size(quick, 10)),
+    "record": lambda quick: rounds(told(logging.WARNING), *_size(quick)),
+    "record-log": lambda quick: rounds(told(logging.DEBUG), *_size(quick)),
+    "record-hook": lambda quick: rounds(told(logging.WARNING, hooked=True), *_size(quick)),
     "waiter": lambda quick: (memory(full(), _many(quick)), 0.0),
     "task": lambda quick: (memory(bare, _many(quick)), 0.0),
 }
 
 
-def _size(quick: bool, part: int = 1) -> tuple[int, int]:
-    """Calls a round, rounds. part: how many times fewer calls, where each takes long besides what is counted."""
-    return (500 // part, 3) if quick else (20_000 // part, ROUNDS)
+def _size(quick: bool) -> tuple[int, int]:
+    """Calls a round, rounds."""
+    return (500, 3) if quick else (20_000, ROUNDS)
 
 
 def _many(quick: bool) -> int:
@@ -343,6 +350,7 @@ def measured(quick: bool) -> list[Row]:
         ),
         row("decision record", "record", most=RECORD_MOST),
         row("decision record, to a log at DEBUG", "record-log", most=RECORD_MOST),
+        row("decision record, as events to a hook", "record-hook", most=RECORD_MOST),
         row(f"a task that waits, one of {many}", "task", unit="bytes"),
         row(
             f"a call in line, one of {many}, beyond its task",
