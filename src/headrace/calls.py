@@ -112,10 +112,15 @@ class Call(Struct, eq=False):
     @property
     def max_output(self) -> int | None:
         """The most tokens the caller lets the model write, where the caller said so."""
-        said = self.body.get("generationConfig")
-        inner = said.get("maxOutputTokens") if isinstance(said, Mapping) else None
-        most = inner or next((self.body[name] for name in _MOST_OUTPUT if self.body.get(name)), None)
-        return most * (self.body.get("n") or 1) if isinstance(most, int) else None
+        return most_output(self.body)
+
+
+def most_output(body: Mapping[str, Any]) -> int | None:
+    """The most tokens that a body lets the model write, in whatever dialect's word; None where it does not say."""
+    said = body.get("generationConfig")
+    inner = said.get("maxOutputTokens") if isinstance(said, Mapping) else None
+    most = inner or next((body[name] for name in _MOST_OUTPUT if body.get(name)), None)
+    return most * (body.get("n") or 1) if isinstance(most, int) else None
 
 
 _MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")

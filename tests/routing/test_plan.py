@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from headrace import Router
 from headrace.errors import ConfigurationError
 from headrace.limits import override, profile_of
 from headrace.routing.plan import make_plan, read_deployment, read_deployments, star_of
@@ -159,3 +161,17 @@ def test_facts_of_a_profile_may_be_overridden() -> None:
 def test_a_profile_that_contradicts_itself_is_refused_by_name(facts: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         override(profile_of("openai"), facts)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"tpm": 1}, "tpm is smaller than one request: the smallest takes 2 tokens, and 1 are allowed at once"),
+        ({"windows": [{"unit": "tokens", "amount": 1, "window": 10}]}, "tokens/10s is smaller than one request"),
+        ({"tpm": 600, "profile": {"token_burst": 0.1}}, "tpm is smaller than one request: the smallest takes 2 tokens, and 1 are allowed"),
+    ],
+)
+def test_a_limit_smaller_than_any_request_is_refused_at_construction(limits: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        Router([entry(params=limits)])
+    Router([entry(params={"tpm": 2})])

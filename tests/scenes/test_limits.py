@@ -132,3 +132,21 @@ def test_waiting_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stage.run()
     assert stage.failed() == []
     assert woken < 600 * 10
+
+
+def test_a_call_without_max_tokens_reserves_what_its_deployment_lets_it_write() -> None:
+    """Symptom: a deployment with its own max_tokens of 100 reserved 1,024 for each call, and calls were told that they could never fit."""
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a", tpm=600, max_tokens=100))
+    stage.send(max_tokens=None)
+    stage.run()
+    assert stage.failed() == []
+    assert stage.log[0].record["reserved"].max_output == 100
+
+
+def test_the_callers_max_tokens_stand_above_the_deployments() -> None:
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a", tpm=600, max_tokens=100))
+    stage.send(max_tokens=200)
+    stage.run()
+    assert stage.log[0].record["reserved"].max_output == 200

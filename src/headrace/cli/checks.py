@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from headrace.calls import whole_number
+from headrace.calls import most_output, whole_number
+from headrace.limits import Charge, Place
+from headrace.limits.meter import Meter
 from headrace.routing.asking import DEFAULT_MAX_OUTPUT
+from headrace.routing.fleet import accounting_of
 from headrace.routing.plan import LIMIT_NAMES, Deployment
 
 Level = Literal["ok", "warning", "broken"]
@@ -16,7 +19,8 @@ Level = Literal["ok", "warning", "broken"]
 SMALLEST_PROMPT: Final = 16
 """Tokens that even a very short prompt costs."""
 
-TOKEN_LIMITS: Final = ("tpm", "tpd", "otpm")
+SMALLEST_ANSWER: Final = 16
+"""Tokens of a very short answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,9 @@ def limits_given(deployment: Deployment) -> dict[str, int]:
     return {name: whole_number(name, value) for name, value in found.items() if value is not None}
 
 
-def check_limits(deployment: Deployment, where: str) -> list[Finding]:
-    """Limits that are missing, or smaller than one request."""
-    limits = limits_given(deployment)
-    return [*_unlimited(limits, where), *_too_small(deployment, limits, where)]
+def check_limits(deployment: Deployment, profile: str, where: str) -> list[Finding]:
+    """Limits that are missing, or smaller than one request as its provider counts it. profile: of its provider."""
+    return [*_unlimited(limits_given(deployment), where), *_too_small(deployment, profile, where)]
 
 
 def _unlimited(limits: Mapping[str, int], where: str) -> list[Finding]:
@@ -52,26 +55,25 @@ def _unlimited(limits: Mapping[str, int], where: str) -> list[Finding]:
     return [Finding("warning", where, f"no {missing}: headrace cannot keep a limit it is not told, so the provider's 429s will be felt")]
 
 
-def _too_small(deployment: Deployment, limits: Mapping[str, int], where: str) -> list[Finding]:
-    findings = []
-    given = deployment.defaults.get("max_completion_tokens") or deployment.defaults.get("max_tokens")
-    answer = given if isinstance(given, int) else DEFAULT_MAX_OUTPUT
-    for name in TOKEN_LIMITS:
-        limit = limits.get(name)
-        need = answer + (0 if name == "otpm" else SMALLEST_PROMPT)
-        if limit is None or limit >= need:
-            continue
-        if given is not None or limit < 2 * SMALLEST_PROMPT:
-            findings.append(Finding("broken", where, f"{name} {limit} is smaller than one request ({need} tokens): no call can ever go"))
-        else:
-            findings.append(
-                Finding(
-                    "warning",
-                    where,
-                    f"{name} {limit} is smaller than a call without max_tokens ({need} tokens): such calls never fit; set max_tokens",
-                )
-            )
-    return findings
+def _too_small(deployment: Deployment, profile: str, where: str) -> list[Finding]:
+    own = most_output(deployment.defaults)
+    place = Place(deployment.id, (), deployment.limits, accounting_of(deployment, profile))
+    smallest = place.never(Charge(input=SMALLEST_PROMPT, max_output=own or SMALLEST_ANSWER))
+    if smallest is not None:
+        return [Finding("broken", where, f"{_limit(*smallest)} is smaller than one request ({smallest[1]:.0f}): no call can ever go")]
+    usual = place.never(Charge(input=SMALLEST_PROMPT, max_output=own or DEFAULT_MAX_OUTPUT))
+    if usual is None:
+        return []
+    what = f"{_limit(*usual)} is smaller than a call without max_tokens ({usual[1]:.0f}): such calls never fit; set max_tokens"
+    return [Finding("warning", where, what)]
+
+
+def _limit(meter: Meter, cost: float) -> str:
+    """The limit by its name, and where its bucket is smaller than it is, how much that holds."""
+    limit = meter.limit
+    if meter.capacity < limit.amount and cost <= limit.amount:
+        return f"{limit.label} {limit.amount}, of which {meter.capacity:g} may come at once,"
+    return f"{limit.label} {limit.amount}"
 
 
 def check_accounts(accounts: Iterable[tuple[str, str, Deployment]]) -> list[Finding]:

@@ -147,11 +147,11 @@ def _open(patient: Patient) -> None:
     deployment = patient.deployment
     patient.control |= own_variables(deployment.model, patient.control)
     hide(patient.control.get("api_key"))
-    patient.findings += check_limits(deployment, patient.where)
     try:
         patient.to = destination(deployment.model, patient.control)
     except HeadraceError as error:
         patient.find("broken", str(error))
+    patient.findings += check_limits(deployment, patient.to.provider.profile if patient.to else "", patient.where)
 
 
 def _reach(patient: Patient, timeout: float, call: bool) -> None:

@@ -53,7 +53,7 @@ class Asking:
         return Ask(
             group,
             charge,
-            charges=self._own_charges(group, call, charge) if group in self._fleet.priced or call.operation is EMBEDDINGS else None,
+            charges=self._own_charges(group, call, charge) if self._differs(group, call) else None,
             only=await self._only(ports, call, group, charge, tried, trail, given.get("scopes", ())),
             again=bool(trail.errors),
             call=trail.number,
@@ -141,14 +141,22 @@ class Asking:
                 return [] if name is None else session(group, name)
         return []
 
+    def _differs(self, group: str, call: Call) -> bool:
+        """Whether a call may take something else of one deployment than of another."""
+        fleet = self._fleet
+        return group in fleet.priced or group in fleet.capped or call.operation is EMBEDDINGS
+
     def _own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
-        """What the call takes of deployments that differ: the most it can cost where prices are known, the requests it is sent in."""
+        """What the call takes of deployments that differ: the most they let it write, and what that can cost where prices are known;
+        the requests it is sent in."""
         own = {}
+        silent = call.operation.chunk is not None and call.max_output is None
         for member in self._fleet.served[group]:
             price, requests = member.price, requests_for(call, member.to.provider)
-            if price is not None or requests > 1:
-                money = 0 if price is None else price.most(int(charge.input * PROMPT_DOUBT), charge.max_output)
-                own[member.deployment.id] = msgspec.structs.replace(charge, money=money, requests=requests)
+            most = member.most_output if silent and member.most_output else charge.max_output
+            if price is not None or requests > 1 or most != charge.max_output:
+                money = 0 if price is None else price.most(int(charge.input * PROMPT_DOUBT), most)
+                own[member.deployment.id] = msgspec.structs.replace(charge, max_output=most, money=money, requests=requests)
         return own or None
 
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.calls import most_output
 from headrace.destinations import destination
 from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
-from headrace.limits import Limit, Limiter, Place, Profile, Unit, override, profile_of
+from headrace.limits import Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
+from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
 from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.options import Settings
@@ -38,6 +40,8 @@ class Fleet:
         """Groups with members that are not for everybody."""
         self.priced: set[str] = set()
         """Groups with members whose price is known."""
+        self.capped: set[str] = set()
+        """Groups with members that limit answers by themselves."""
         self.budgets: set[str] = set()
         """Scopes that count money."""
 
@@ -108,6 +112,7 @@ class Fleet:
         self.served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self.tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
         self.particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
+        self.capped = {group for group, served in self.served.items() if any(member.most_output for member in served)}
         self._find_prices()
 
     def _kept(self, deployment: Deployment) -> Member | None:
@@ -125,17 +130,23 @@ class Fleet:
             to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
-        return Member(deployment, to, deployment.price, load=Load(weight=deployment.weight, rates=self._rates(deployment)))
+        return Member(
+            deployment, to, deployment.price, most_output(defaults), load=Load(weight=deployment.weight, rates=self._rates(deployment))
+        )
 
     def _place(self, member: Member) -> Place:
         deployment = member.deployment
-        return Place(
+        place = Place(
             deployment.id,
             (deployment.group,),
             deployment.limits or self._parallel,
-            _profile(deployment, member.to.provider.profile),
+            accounting_of(deployment, member.to.provider.profile),
             deployment.quota_group or member.to.account,
         )
+        blocked = place.never(Charge(input=1, max_output=1))
+        if blocked is not None:
+            raise _too_small(deployment, *blocked)
+        return place
 
     # ---- prices and limits of one's own ------------------------------------------------------------------------------
 
@@ -170,7 +181,15 @@ def _parallel(settings: Settings) -> tuple[Limit, ...]:
     return () if most is None else (Limit(Unit.IN_FLIGHT, most, 0.0, "default_max_parallel_requests"),)
 
 
-def _profile(deployment: Deployment, provider: str) -> Profile:
+def _too_small(deployment: Deployment, meter: Meter, cost: float) -> ConfigurationError:
+    limit = meter.limit
+    return ConfigurationError(
+        f"deployment {deployment.group!r} ({deployment.model}): {limit.label} is smaller than one request: the smallest takes "
+        f"{cost:.0f} {limit.unit.value}, and {min(limit.amount, meter.capacity):g} are allowed at once. Raise it, or leave it out"
+    )
+
+
+def accounting_of(deployment: Deployment, provider: str) -> Profile:
     """How the deployment's provider accounts, in the configuration's words where it has some."""
     given = deployment.profile
     return override(profile_of(provider), given) if isinstance(given, Mapping) else profile_of(given or provider)

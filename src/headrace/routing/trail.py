@@ -25,6 +25,8 @@ class Member(Struct, eq=False):
     to: Destination
     price: Rates | None
     """What it costs, as far as anybody has to know."""
+    most_output: int | None = None
+    """What its own `max_tokens` lets the model write where the caller gives none."""
     health: Health = msgspec.field(default_factory=Health)
     load: Load = msgspec.field(default_factory=Load)
 
