@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,12 +17,14 @@ from headrace import Router
 from headrace.gateway.app import gateway
 from headrace.gateway.callers import Keys
 from headrace.gateway.config import Settings
+from headrace.gateway.lasting import Where
 from headrace.gateway.records import Ledger
 from headrace.gateway.state import State
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import Running, running
 
 KEY = "sk-of-the-gateway"
+CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 @contextmanager
@@ -92,3 +96,31 @@ def eventually() -> Callable[[Callable[[], bool]], bool]:
         return False
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL server's address."""
+    from tests.gateway.lasting import postgres
+
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def at(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+    """An empty database of each kind, and a folder for journals."""
+    from tests.gateway.lasting import new_database
+
+    if request.param == "sqlite":
+        return Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)
+    return Where(new_database(request.getfixturevalue("server")), tmp_path)
+
+
+@pytest.fixture(name="gateway")
+def gateway_with_keys(upstream: object, at: Where) -> Iterator[Any]:
+    """A gateway with keys and ledger, over priced models."""
+    from tests.gateway.lasting import Gateway, kept, priced
+
+    with kept(priced(upstream), at) as (base, state):
+        yield Gateway(base, state)

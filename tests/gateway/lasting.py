@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+import urllib.error
+import urllib.request
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlalchemy import create_engine, text
-from tests.gateway.conftest import KEY, serving
+from tests.gateway.conftest import CHAT, KEY, serving
 
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.lasting import Lasting, Where
-
-BACKENDS = ("sqlite", "postgresql")
 
 
 @contextmanager
@@ -54,3 +56,40 @@ def kept(router: Router, at: Where, settings: Settings | None = None) -> Iterato
     state = Lasting(router, at)
     with serving(router, settings or Settings(key=KEY, keep_alive=0.2), state=state) as base:
         yield base, state
+
+
+def priced(upstream: object) -> Router:
+    """Two dollars for a million tokens in, ten for a million out."""
+    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream", "base_url": f"{upstream}/sim/v1"}
+    info = {"id": "first", "input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
+    slow = {**params, "base_url": f"{upstream}/slow/v1"}
+    return Router(
+        [
+            {"model_name": "gpt", "litellm_params": params, "model_info": info},
+            {"model_name": "slow", "litellm_params": slow, "model_info": {**info, "id": "second"}},
+        ],
+        num_retries=0,
+    )
+
+
+class Gateway(NamedTuple):
+    base: str
+    state: Lasting
+
+    def ask(self, path: str, body: Any = None, key: str = KEY, status: int = 200) -> Any:
+        """The answer, which must have that status."""
+        content = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(self.base + path, content, {"authorization": f"Bearer {key}", "content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(asked) as answer:
+                code, said = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            code, said = error.code, error.read()
+        assert code == status, said
+        return json.loads(said)
+
+    def key(self, **form: Any) -> str:
+        return str(self.ask("/key/generate", form)["key"])
+
+    def chat(self, key: str, status: int = 200, **more: Any) -> Any:
+        return self.ask("/v1/chat/completions", {**CHAT, "model": "gpt", **more}, key, status)

@@ -7,62 +7,19 @@ import logging
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from sqlalchemy import text
-from tests.gateway.conftest import KEY
-from tests.gateway.lasting import BACKENDS, kept, new_database, postgres
-from tests.gateway.test_records import CHAT, priced
+from tests.gateway.conftest import CHAT, KEY
+from tests.gateway.lasting import Gateway, kept, priced
 
-from headrace.gateway.lasting import Lasting, Where
+from headrace.gateway.lasting import Where
 from headrace.runtime.sql import Database
 
 Eventually = Callable[[Callable[[], bool]], bool]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=BACKENDS)
-def at(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
-    if request.param == "sqlite":
-        return Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)
-    return Where(new_database(request.getfixturevalue("server")), tmp_path)
-
-
-class Gateway(NamedTuple):
-    base: str
-    state: Lasting
-
-    def ask(self, path: str, body: Any = None, key: str = KEY, status: int = 200) -> Any:
-        """The answer, which must have that status."""
-        content = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(self.base + path, content, {"authorization": f"Bearer {key}", "content-type": "application/json"})
-        try:
-            with urllib.request.urlopen(asked) as answer:
-                code, said = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            code, said = error.code, error.read()
-        assert code == status, said
-        return json.loads(said)
-
-    def key(self, **form: Any) -> str:
-        return str(self.ask("/key/generate", form)["key"])
-
-    def chat(self, key: str, status: int = 200, **more: Any) -> Any:
-        return self.ask("/v1/chat/completions", {**CHAT, "model": "gpt", **more}, key, status)
-
-
-@pytest.fixture
-def gateway(upstream: object, at: Where) -> Iterator[Gateway]:
-    with kept(priced(upstream), at) as (base, state):
-        yield Gateway(base, state)
 
 
 def test_a_key_calls_until_it_is_deleted(gateway: Gateway) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from benchmarks.ledger.killing import kill_often
 from sqlalchemy import func, select
-from tests.gateway.test_keys import at, server  # noqa: F401 - fixtures
 
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -84,7 +83,7 @@ def test_lines_are_whole_wherever_the_file_is_read_from(tmp_path: Path) -> None:
     assert lines(path, 15, 1000) == ([], 15)
 
 
-def test_what_was_appended_is_folded_once(at: Where) -> None:  # noqa: F811
+def test_what_was_appended_is_folded_once(at: Where) -> None:
     async def work(opened: Opened) -> None:
         books = opened.books()
         for number in range(5):
@@ -102,7 +101,7 @@ def test_what_was_appended_is_folded_once(at: Where) -> None:  # noqa: F811
     run(at, work)
 
 
-def test_a_killed_process_s_journal_is_folded_by_the_next_from_where_it_ended(at: Where) -> None:  # noqa: F811
+def test_a_killed_process_s_journal_is_folded_by_the_next_from_where_it_ended(at: Where) -> None:
     async def work(opened: Opened) -> None:
         killed = opened.books()
         killed.append(record(0))
@@ -126,7 +125,7 @@ def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
     assert list(orphans(tmp_path)) == [journal.path]
 
 
-def test_a_fold_that_fails_leaves_nothing_and_is_done_again(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_fold_that_fails_leaves_nothing_and_is_done_again(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(opened: Opened) -> None:
         books = opened.books()
         books.append(record(0))
@@ -142,7 +141,7 @@ def test_a_fold_that_fails_leaves_nothing_and_is_done_again(at: Where, monkeypat
     run(at, work)
 
 
-def test_a_disk_that_is_full_loses_no_call(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_disk_that_is_full_loses_no_call(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
 
     def full(file: int, data: bytes) -> int:
@@ -165,7 +164,7 @@ def test_a_disk_that_is_full_loses_no_call(at: Where, monkeypatch: pytest.Monkey
     run(at, work)
 
 
-def test_a_long_journal_is_followed_by_another(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_long_journal_is_followed_by_another(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.gateway.ledger.books.LONGEST", 100)
 
     async def work(opened: Opened) -> None:
@@ -180,7 +179,7 @@ def test_a_long_journal_is_followed_by_another(at: Where, monkeypatch: pytest.Mo
     run(at, work)
 
 
-def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Where) -> None:  # noqa: F811
+def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Where) -> None:
     async def work(opened: Opened) -> None:
         books = opened.books(keep=100.0, clock=lambda: 5000.0)
         for number, began in enumerate((1000.0, 4000.0, 4950.0)):
@@ -193,7 +192,7 @@ def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Wher
     run(at, work)
 
 
-def test_spending_is_counted_by_the_period_in_which_a_call_began(at: Where) -> None:  # noqa: F811
+def test_spending_is_counted_by_the_period_in_which_a_call_began(at: Where) -> None:
     terms = Terms(budget=100, budget_duration="1h", budget_since=1000.0)
 
     async def work(opened: Opened) -> None:
@@ -209,7 +208,7 @@ def test_spending_is_counted_by_the_period_in_which_a_call_began(at: Where) -> N
     run(at, work)
 
 
-def test_what_others_spend_is_told_once_and_our_own_is_not(at: Where) -> None:  # noqa: F811
+def test_what_others_spend_is_told_once_and_our_own_is_not(at: Where) -> None:
     async def work(opened: Opened) -> None:
         books, others = opened.books(), opened.books()
         told: list[int] = []
@@ -230,7 +229,7 @@ def test_what_others_spend_is_told_once_and_our_own_is_not(at: Where) -> None:  
     run(at, work)
 
 
-def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:  # noqa: F811
+def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:
     from sqlalchemy import text
 
     from headrace.errors import ConfigurationError
@@ -243,7 +242,7 @@ def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:  # noqa: F81
         Database(at.database)
 
 
-def test_the_schema_is_what_its_migrations_make_of_it(at: Where) -> None:  # noqa: F811
+def test_the_schema_is_what_its_migrations_make_of_it(at: Where) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.gateway.conftest import KEY, router_over, serving
+from tests.gateway.conftest import CHAT, KEY, router_over, serving
+from tests.gateway.lasting import priced
 from tests.gateway.test_leavers import ask
 
-from headrace import Router
 from headrace.errors import Kind
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
 
 Eventually = Callable[[Callable[[], bool]], bool]
-CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 class Kept:
@@ -51,20 +50,6 @@ def post(base: str, body: dict[str, Any], key: str = KEY, path: str = "/v1/chat/
             return answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read(), error.headers
-
-
-def priced(upstream: object) -> Router:
-    """Two dollars for a million tokens in, ten for a million out."""
-    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream", "base_url": f"{upstream}/sim/v1"}
-    info = {"id": "first", "input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
-    slow = {**params, "base_url": f"{upstream}/slow/v1"}
-    return Router(
-        [
-            {"model_name": "gpt", "litellm_params": params, "model_info": info},
-            {"model_name": "slow", "litellm_params": slow, "model_info": {**info, "id": "second"}},
-        ],
-        num_retries=0,
-    )
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -212,8 +212,8 @@ def _named(value: Any) -> str:
 
 
 def check_alias(connection: Connection, key: Holder) -> None:
-    other = table.by_name(connection, Kind.KEY, key.name) if key.name else None
-    if other is not None and other.id != key.id:
+    """Raises BadRequestError."""
+    if key.name and table.is_taken(connection, key):
         raise BadRequestError(f"key_alias {key.name!r} is another key's")
 
 

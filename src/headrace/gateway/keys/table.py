@@ -76,6 +76,12 @@ def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
     return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.name == name))
 
 
+def is_taken(connection: Connection, holder: Holder) -> bool:
+    """Whether another of its kind has its name."""
+    same = (holders.c.kind == holder.kind.value, holders.c.name == holder.name, holders.c.id != holder.id)
+    return _one(connection, _all().where(*same)) is not None
+
+
 def named(connection: Connection, name: str) -> Holder:
     """A key by its alias, its id, its token or that token's hash. Raises NotFoundError, which repeats nothing that may be a token."""
     if name.startswith(PREFIX):

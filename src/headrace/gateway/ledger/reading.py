@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, cast, func, select
 
 from headrace.runtime.sql_tables import calls
 
@@ -21,15 +21,16 @@ def day_of(moment: ColumnElement[float], sqlite: bool) -> ColumnElement[int]:
 
 def sums(by: Sequence[Any], where: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group."""
-    tokens = {name: func.coalesce(func.sum(calls.c[name]), 0) for name in ("input", "output")}
+    # PostgreSQL's sum of whole numbers is a decimal one.
+    cost, input, output = (cast(func.coalesce(func.sum(calls.c[name]), 0), BigInteger) for name in ("cost", "input", "output"))
     return (
         select(
             *by,
             func.count().label("calls"),
-            func.coalesce(func.sum(calls.c.cost), 0).label("cost"),
-            tokens["input"].label("input"),
-            tokens["output"].label("output"),
-            (tokens["input"] + tokens["output"]).label("tokens"),
+            cost.label("cost"),
+            input.label("input"),
+            output.label("output"),
+            (input + output).label("tokens"),
         )
         .where(*where)
         .group_by(*by)
