@@ -71,7 +71,7 @@ def test_a_prompt_goes_where_the_window_is_large_enough() -> None:
 
 def test_what_a_call_wants_is_read_from_its_options_and_its_metadata() -> None:
     control = {"metadata": {"tags": ["a"], "user_api_key_team_id": "t"}, "allowed_model_region": "eu"}
-    assert wants_of(control, 7) == Wants(frozenset(["a"]), "t", "eu", 7)
+    assert wants_of(control, 7) == Wants(frozenset(["a"]), team="t", region="eu", tokens=7)
     assert wants_of({"tags": ["b"], "metadata": {"tags": ["a"]}}, 0).tags == {"b"}
     with pytest.raises(BadRequestError, match="tags must be a list"):
         wants_of({"tags": "paid"}, 0)

@@ -36,9 +36,9 @@ def test_the_fastest_is_taken_until_it_is_crowded_and_the_untried_first() -> Non
 
 
 def test_latency_follows_what_is_seen() -> None:
-    load = Load()
+    load = Load(share=0.5)
     for seconds in (2.0, 1.0):
-        load.observe(seconds, stream=False, share=0.5)
+        load.observe(seconds, stream=False)
     assert load.latency == 1.5
     load.observe(4.0, stream=False)
     assert load.latency == 4.0, "a slower answer counts at once"

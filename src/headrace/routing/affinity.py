@@ -52,5 +52,13 @@ def session_of(control: Mapping[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
+def caller_of(control: Mapping[str, Any]) -> str | None:
+    """Whose call it is: the key that litellm's proxy found, else the tenant."""
+    metadata = control.get("metadata")
+    beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    found = beside.get("user_api_key_hash") or beside.get("user_api_key") or control.get("tenant")
+    return None if found is None else str(found)
+
+
 def session(group: str, name: str) -> list[int]:
     return [hash((group, "session", name))]

@@ -15,7 +15,7 @@ from headrace.limits import Ask, Charge
 from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.tokens import estimate_encoded
 from headrace.ports import Ports
-from headrace.routing.affinity import Affinity, prefixes, session, session_of
+from headrace.routing.affinity import Affinity, caller_of, prefixes, session, session_of
 from headrace.routing.filters import Wants, fitting, wants_of
 from headrace.routing.fleet import Fleet
 from headrace.routing.options import Settings, seconds
@@ -63,9 +63,9 @@ class Asking:
             **given,
         )
 
-    def remember(self, call: Call, member: Member, now: float) -> None:
+    def remember(self, call: Call, group: str, member: Member, now: float) -> None:
         """The conversation is where it was answered."""
-        keys = self._affine(call, member.deployment.group)
+        keys = self._affine(call, group)
         if keys:
             self._affinity.remember(keys, member.deployment.id, now)
 
@@ -96,15 +96,16 @@ class Asking:
         """Deployments worth asking, None for all: for this call, not tried for it, not resting unless most are, first tier first."""
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
-            members = self._fitting(members, wants_of(call.control, charge.input))
+            members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
         elif len(members) == 1 or not (tried or group in fleet.tiered or any(member.health.until > now for member in members)):
             return None
         left = [member for member in members if member.deployment.id not in tried] or list(members)
         awake = [member for member in left if not member.health.cooling(now)]
         if not awake or len(awake) < settings.cooldown.panic * len(left):
             awake = left
-        tier = min([member.deployment.order for member in awake])
-        return frozenset([member.deployment.id for member in awake if member.deployment.order == tier])
+        tiers = [fleet.plan.tier(group, member.deployment) for member in awake]
+        first = min(tiers)
+        return frozenset([member.deployment.id for member, tier in zip(awake, tiers, strict=True) if tier == first])
 
     def _fitting(self, members: Sequence[Member], wants: Wants) -> Sequence[Member]:
         settings = self._settings
@@ -127,17 +128,22 @@ class Asking:
         served = self._affinity.find(keys, now) if keys else None
         if served is not None:
             return lambda deployment: 0.0 if deployment == served else 1.0
-        if self._settings.strategy is None:
+        strategy = self._settings.ways.of(group).strategy
+        if strategy is None:
             return None
-        return self._settings.strategy(View(self._fleet.loads, ports.random, call.stream, charge.input, charge.max_output))
+        ids = self._fleet.ids[group]
+        return strategy(View(self._fleet.loads, ports.random, call.stream, charge.input, charge.max_output, ids, now))
 
     def _affine(self, call: Call, group: str) -> list[int]:
         """What this call has in common with earlier ones, where the Router goes by that."""
-        match self._settings.affinity:
+        match self._settings.ways.of(group).affinity:
             case "prefix" if call.operation is CHAT:
                 return prefixes(group, call.prompt)
             case "session":
                 name = session_of(call.control)
+                return [] if name is None else session(group, name)
+            case "caller":
+                name = caller_of(call.control)
                 return [] if name is None else session(group, name)
         return []
 

@@ -14,7 +14,7 @@ import msgspec
 from headrace.bridge import complete
 from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, continued, prepare, shape, timeouts_of
 from headrace.continuing import Continuing
-from headrace.core import bound, fetch, open_stream, retries_of
+from headrace.core import bound, direct, fetch, open_stream, retries_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
@@ -26,7 +26,7 @@ from headrace.options import CloudOptions
 from headrace.ports import Ports, Worlds
 from headrace.routing.asking import Asking
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
-from headrace.routing.events import Event, EventKind, listening, log_settled, tell
+from headrace.routing.events import Event, EventKind, be_verbose, listening, log_settled, tell
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.health import failed, succeeded
@@ -64,6 +64,9 @@ class Engine:
         self._caches = caches
         self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
         """What stands around every call, the innermost first."""
+        self.router: Any = None
+        """Whose engine it is, for functions of the user's own that ask."""
+        self._listen(settings.log_level)
 
     def use(self, options: Mapping[str, Any], model_list: Sequence[Mapping[str, Any]] | None) -> None:
         """Go by other options from the next call on. Raises ConfigurationError before anything has changed."""
@@ -76,7 +79,16 @@ class Engine:
             self.layers = _layers(settings, self._caches)
         if settings.retry_budget != before.retry_budget:
             self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        if settings.hedge != before.hedge:
+            self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self._settings, self._on_event = settings, settings.on_event
+        self._listen(settings.log_level)
+
+    def _listen(self, level: str | None) -> None:
+        """At which level the log tells of every call."""
+        self._log_level = 10 if level is None else 20
+        if level is not None:
+            be_verbose(level)
 
     async def suspending(
         self,
@@ -142,6 +154,8 @@ class Engine:
     async def _call(self, ports: Ports, call: Call) -> Any:
         plan, call = self.fleet.plan, bound(call)
         group = self._keeper(call) if call.deployment else plan.group_of(call.model)
+        if group is None and self._settings.passes_through:
+            return await direct(ports, call)
         if group is None:
             raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
         given, ends_at = _names(call.control.get("fallbacks")), self._ends_at(ports, call)
@@ -155,7 +169,24 @@ class Engine:
             answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
                 return self._lasting(ports, call, answer, trail) if call.lasts else answer
-            group = trail.fall_back(plan)
+            group = await self._fall_back(call, trail)
+
+    async def _fall_back(self, call: Call, trail: Trail) -> str:
+        """The next group that the call may go to. Raises its last error where there is none."""
+        plan, error = self.fleet.plan, trail.errors[-1]
+        while behind := trail.behind(plan, trail.asked[-1], error.failure.kind):
+            if await self._may_go(call, behind[0]):
+                return trail.fall_back(plan)
+            trail.refused.add(behind[0])
+        raise error
+
+    async def _may_go(self, call: Call, group: str) -> bool:
+        """Whether the user's own checks let a call fall back to that group."""
+        for check in self._settings.may_fall_back:
+            allowed: Any = check(model=group, request_kwargs=call.control, llm_router=self.router)
+            if not (await allowed if hasattr(allowed, "__await__") else allowed):
+                return False
+        return True
 
     def _keeper(self, call: Call) -> str:
         """The group of the deployment that keeps what the call asks for."""
@@ -185,6 +216,8 @@ class Engine:
         trail.continued = len(said)
         group, now = trail.asked[-1], ports.clock.now()
         for name in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
+            if name != group and not await self._may_go(call, name):
+                continue
             able = [
                 member for member in self.fleet.served.get(name, ()) if can_continue(member.deployment) and not member.health.cooling(now)
             ]
@@ -211,7 +244,8 @@ class Engine:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
                 others = lease is not None and not trail.bound and self._untried(group, tried, trail.only)
-                match self._next(ports, call, group, error.failure, attempt, others, trail):
+                own = None if lease is None else lease.member.deployment.retries
+                match self._next(ports, call, group, error.failure, attempt, others, trail, own):
                     case NextDeployment():
                         continue
                     case RetryHere(after=pause):
@@ -231,7 +265,10 @@ class Engine:
         ids = {deployment.id for deployment in self.fleet.plan.groups.get(group, ())}
         return bool((ids if only is None else ids & only) - tried)
 
-    def _next(self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail) -> Step:
+    def _next(
+        self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail, own: int | None
+    ) -> Step:
+        """own: the attempts that the deployment which failed would have."""
         policy = self._settings.retries_for(group)
         behind = trail.behind(self.fleet.plan, group, failure.kind)
         step = decide(
@@ -239,7 +276,7 @@ class Engine:
             attempt,
             others=others,
             fallback=bool(behind),
-            policy=msgspec.structs.replace(policy, retries=retries_of(call.control, policy.retries)),
+            policy=msgspec.structs.replace(policy, retries=retries_of(call.control, policy.retries if own is None else own)),
             jitter=ports.random(),
             queued=True,
             time_left=trail.ends_at - ports.clock.now(),
@@ -324,16 +361,18 @@ class Engine:
             self._settle_failed(ports, lease, error)
             raise
         except BaseException as error:
+            member.load.at_least(ports.clock.now() - lease.began, call.stream)
             self._settle(ports, lease, None, None, error)
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
         hidden["headrace"], hidden.rates = lease.record, member.price
+        now = ports.clock.now()
         if call.stream:
-            member.load.observe(ports.clock.now() - lease.began, stream=True)
+            member.load.observe(now - lease.began, stream=True, now=now)
             answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
         else:
-            member.load.observe(ports.clock.now() - lease.began, stream=False)
+            member.load.observe(now - lease.began, stream=False, now=now)
             self._worked(ports, lease)
             used = used_of(hidden.usage, member.price)
             self._settle(ports, lease, used, hidden["additional_headers"])
@@ -360,7 +399,7 @@ class Engine:
         if member.health.rests:
             self.limiter.resume(member.deployment.id, now)
         succeeded(member.health)
-        self.asking.remember(lease.call, member, now)
+        self.asking.remember(lease.call, lease.ask.group, member, now)
 
     def _time_limits(self, call: Call, deployment: Deployment, left: float) -> Timeouts:
         limits = timeouts_of(self._time_limit(call, deployment), call.stream)
@@ -369,7 +408,9 @@ class Engine:
         return msgspec.structs.replace(limits, total=max(left, 1e-3))
 
     def _time_limit(self, call: Call, deployment: Deployment) -> Any:
-        for given in (call.control, deployment.control):
+        tier = call.body.get("service_tier")
+        by_tier = deployment.tier_timeouts[call.stream].get(str(tier)) if tier is not None else None
+        for given in (call.control, {"timeout": by_tier}, deployment.control):
             if call.stream and given.get("stream_timeout") is not None:
                 return given["stream_timeout"]
             if given.get("timeout") is not None:
@@ -396,7 +437,7 @@ class Engine:
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self.limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
         self._over(lease, None, error, now)
-        if len(self.fleet.plan.groups.get(member.deployment.group, ())) > 1:
+        if len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
             for other in self.fleet.concerned(member, failure.kind):
                 rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
                 if rest is not None:
@@ -425,7 +466,7 @@ class Engine:
         """The call has ended: its record is complete."""
         record = lease.record
         record["settled"] = used
-        log_settled(record, lease.ask.group, error)
+        log_settled(record, lease.ask.group, error, level=self._log_level)
         if listening(self._on_event):
             tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
 

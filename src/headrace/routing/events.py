@@ -83,16 +83,28 @@ def tell(own: Hook | None, event: Event) -> None:
             _logger().exception("on_event failed for %s", event.kind)
 
 
-def log_settled(record: Mapping[str, Any], group: str, error: BaseException | None) -> None:
-    """The decision record at level DEBUG of the logger `headrace`, for programs that log at all."""
+def be_verbose(level: str) -> None:
+    """Let the logger `headrace` tell from that level on: to the program's handlers, else to standard error."""
+    import logging  # late as well
+
+    logger = _logger()
+    logger.setLevel(level)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+
+
+def log_settled(record: Mapping[str, Any], group: str, error: BaseException | None, *, level: int = 10) -> None:
+    """The decision record in the logger `headrace`, at DEBUG unless told otherwise, for programs that log at all."""
     if "logging" not in sys.modules:
         return
     logger = _logger()
-    if logger.isEnabledFor(DEBUG):
+    if logger.isEnabledFor(level):
         outcome = "ok" if error is None else type(error).__name__
         told = (group, record["deployment"], record["waited"], outcome)
-        # Made here rather than by logger.debug, which would walk the stack to find this line: a third of what it costs.
-        logger.handle(logger.makeRecord(LOGGER, DEBUG, __file__, 0, SETTLED, told, None, "log_settled", {"headrace": dict(record)}))
+        # Made here rather than by logger.log, which would walk the stack to find this line: a third of what it costs.
+        logger.handle(logger.makeRecord(LOGGER, level, __file__, 0, SETTLED, told, None, "log_settled", {"headrace": dict(record)}))
 
 
 def log_left_out(names: Sequence[str], provider: str, model: str) -> None:

@@ -17,6 +17,12 @@ class Wants(Struct, frozen=True):
     """What a call asks of whoever serves it."""
 
     tags: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
+    """Tags that a deployment must have (`&tag`)."""
+    unwanted: frozenset[str] = frozenset()
+    """Tags that it must not have (`!tag`)."""
+    agent: str = ""
+    """The caller's `User-Agent: …`, where metadata tell it."""
     team: str | None = None
     region: str | None = None
     """litellm's `allowed_model_region`: what a region's name begins with."""
@@ -24,20 +30,33 @@ class Wants(Struct, frozen=True):
     """Of its prompt, as estimated."""
 
 
-def wants_of(control: Mapping[str, Any], tokens: int) -> Wants:
-    """From a call's options, and from its metadata as litellm's proxy fills it in."""
+def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants:
+    """From a call's options, and from its metadata as litellm's proxy fills it in. prefix: what its tags may begin with."""
     metadata = control.get("metadata")
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     tags = control.get("tags") or beside.get("tags") or ()
     if not isinstance(tags, Sequence) or isinstance(tags, str):
         raise BadRequestError("tags must be a list of texts")
-    return Wants(frozenset(map(str, tags)), beside.get("user_api_key_team_id"), control.get("allowed_model_region"), tokens)
+    named = [str(tag).removeprefix(prefix) for tag in tags]
+    return Wants(
+        frozenset([tag for tag in named if not tag.startswith(("&", "!"))]),
+        _marked(named, "&"),
+        _marked(named, "!"),
+        f"User-Agent: {beside['user_agent']}" if beside.get("user_agent") else "",
+        beside.get("user_api_key_team_id"),
+        control.get("allowed_model_region"),
+        tokens,
+    )
+
+
+def _marked(tags: Sequence[str], mark: str) -> frozenset[str]:
+    return frozenset([tag[1:] for tag in tags if tag.startswith(mark) and len(tag) > 1])
 
 
 def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_tag: bool, window: bool) -> Sequence[Deployment]:
     """Deployments that may serve the call. Raises BadRequestError that says why none may; ContextWindowExceededError for a prompt that no
     window holds."""
-    found = [member for member in members if _team(member, wants) and _region(member, wants)]
+    found = [member for member in members if not member.blocked and _team(member, wants) and _region(member, wants)]
     found = _tagged(found, wants, any_tag) if by_tags else found
     if not found:
         raise BadRequestError(f"no deployment of {members[0].group!r} is for {_said(wants)}")
@@ -45,14 +64,22 @@ def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_t
 
 
 def _tagged(members: Sequence[Deployment], wants: Wants, any_tag: bool) -> list[Deployment]:
-    """Those with the call's tags, else those for everybody: tagged "default", or, for a call without tags, not at all."""
+    """Those with the call's tags or for its caller's program, else those for everybody: tagged "default", or, for a call without tags, not
+    at all; where all are tagged, any of them."""
 
-    def matches(tags: frozenset[str]) -> bool:
-        return bool(wants.tags & tags) if any_tag else wants.tags <= tags
+    def matches(member: Deployment) -> bool:
+        if wants.tags and (wants.tags & member.tags if any_tag else wants.tags <= member.tags):
+            return True
+        strict = not any_tag and member.tags
+        return not strict and bool(wants.agent) and any(pattern.search(wants.agent) for pattern in member.patterns)
 
-    found = [member for member in members if wants.tags and matches(member.tags)]
+    members = [member for member in members if wants.needed <= member.tags and not wants.unwanted & member.tags]
+    found = [member for member in members if matches(member)]
     found = found or [member for member in members if "default" in member.tags]
-    return found or [member for member in members if not wants.tags and not member.tags]
+    if found or wants.tags:
+        return found
+    untagged = [member for member in members if not (member.tags or member.patterns)]
+    return members if wants.needed or wants.unwanted else untagged or members
 
 
 def _large_enough(members: Sequence[Deployment], tokens: int) -> list[Deployment]:
@@ -91,7 +118,8 @@ def _region(deployment: Deployment, wants: Wants) -> bool:
 
 
 def _said(wants: Wants) -> str:
-    said = [f"tags {', '.join(sorted(wants.tags))}" if wants.tags else "calls without tags"]
+    tags = [*sorted(wants.tags), *(f"&{tag}" for tag in sorted(wants.needed)), *(f"!{tag}" for tag in sorted(wants.unwanted))]
+    said = [f"tags {', '.join(tags)}" if tags else "calls without tags"]
     said += [f"team {wants.team}"] if wants.team else []
     said += [f"region {wants.region}"] if wants.region else []
     return ", ".join(said)

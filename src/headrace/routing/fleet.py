@@ -18,7 +18,7 @@ from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.options import Settings
 from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments
 from headrace.routing.scopes import limits_of_scope
-from headrace.routing.strategies import Load, lowest_cost
+from headrace.routing.strategies import SHARE, Latency, Load, lowest_cost
 from headrace.routing.trail import Member
 
 
@@ -34,6 +34,8 @@ class Fleet:
         self.loads: dict[str, Load] = {}
         self.served: dict[str, Sequence[Member]] = {}
         """The members of each group."""
+        self.ids: dict[str, Sequence[str]] = {}
+        """Their ids."""
         self.tiered: set[str] = set()
         """Groups whose members are not all of one tier."""
         self.particular: set[str] = set()
@@ -55,9 +57,9 @@ class Fleet:
         deployments: Sequence[Deployment] = list(self.plan.deployments.values())
         if model_list is not None:
             deployments = read_deployments(model_list, os.environ, lenient=settings.lenient)
-        make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks)
+        make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
         before, self._settings, self._parallel = self._settings, settings, _parallel(settings)
-        anew = [getattr(settings, name) != getattr(before, name) for name in ("defaults", "strategy", "parallel")]
+        anew = [getattr(settings, name) != getattr(before, name) for name in ("defaults", "ways", "parallel")]
         self._adopt(deployments, anew=any(anew))
 
     def add(self, deployment: Mapping[str, Any]) -> Deployment:
@@ -102,7 +104,8 @@ class Fleet:
         return [member]
 
     def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False) -> None:
-        plan = make_plan(deployments, aliases=self._settings.aliases, fallbacks=self._settings.fallbacks)
+        settings = self._settings
+        plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
         members = {deployment.id: (None if anew else self._kept(deployment)) or self._member(deployment) for deployment in deployments}
         gone = [id for id, member in self.members.items() if members.get(id) is not member]
         come = [self._place(member) for id, member in members.items() if self.members.get(id) is not member]
@@ -110,8 +113,9 @@ class Fleet:
         self.members, self.plan = members, plan
         self.loads = {id: member.load for id, member in members.items()}
         self.served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
-        self.tiered = {group for group, served in plan.groups.items() if len({deployment.order for deployment in served}) > 1}
-        self.particular = {group for group, served in plan.groups.items() if any(one.team for one in served)}
+        self.ids = {group: [deployment.id for deployment in served] for group, served in plan.groups.items()}
+        self.tiered = {group for group, served in plan.groups.items() if len({plan.tier(group, one) for one in served}) > 1}
+        self.particular = {group for group, served in plan.groups.items() if any(one.team or one.blocked for one in served)}
         self.capped = {group for group, served in self.served.items() if any(member.most_output for member in served)}
         self._find_prices()
 
@@ -130,15 +134,16 @@ class Fleet:
             to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
-        return Member(
-            deployment, to, deployment.price, most_output(defaults), load=Load(weight=deployment.weight, rates=self._rates(deployment))
-        )
+        strategy = self._settings.ways.of(deployment.group).strategy
+        share = strategy.share if isinstance(strategy, Latency) else SHARE
+        load = Load(deployment.weight, rates=self._rates(deployment), share=share)
+        return Member(deployment, to, deployment.price, most_output(defaults), load=load)
 
     def _place(self, member: Member) -> Place:
         deployment = member.deployment
         place = Place(
             deployment.id,
-            (deployment.group,),
+            (deployment.group, *[name for name, group in self._settings.ways.joint.items() if deployment.group in group.models]),
             deployment.limits or self._parallel,
             accounting_of(deployment, member.to.provider.profile),
             deployment.quota_group or member.to.account,
@@ -152,7 +157,7 @@ class Fleet:
 
     def _rates(self, deployment: Deployment) -> Rates | None:
         """Its prices: looked up only for a strategy that goes by them."""
-        return deployment.known_price if self._settings.strategy is lowest_cost else deployment.price
+        return deployment.known_price if self._settings.ways.uses(lowest_cost) else deployment.price
 
     def _find_prices(self) -> None:
         """Which deployments have a price. The catalogue is asked only where a budget has to know."""

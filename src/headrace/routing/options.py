@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +15,10 @@ from headrace.routing.events import Hook
 from headrace.routing.fallbacks import Fallbacks, read_fallbacks
 from headrace.routing.health import CooldownPolicy
 from headrace.routing.retries import by_kind, read_retries
-from headrace.routing.strategies import STRATEGIES, Strategy
+from headrace.routing.theirs import check_router
+from headrace.routing.ways import Ways, read_ways
+
+Check: TypeAlias = Callable[..., Awaitable[bool]]
 
 HEDGED: Final = 0.05
 """The share of calls that `hedge=True` may begin a second time."""
@@ -54,6 +57,10 @@ class RouterOptions(TypedDict, total=False):
     routing_strategy: Any
     """A strategy's name, or a function from a `View` to a cost for each deployment."""
     routing_strategy_args: Mapping[str, Any] | None
+    """Of "latency-based-routing": `lowest_latency_buffer`, a share; `ttl`, seconds; `max_latency_list_size`, answers."""
+    routing_groups: Sequence[Any] | None
+    """Groups of groups, each under one name with a strategy of its own: `{"group_name": "fast", "models": ["a", "b"], "routing_strategy":
+    "latency-based-routing"}`; with "priority" and `model_priorities` the lowest number is asked first."""
     cooldown_time: float | None
     """Seconds a failing deployment rests at first."""
     allowed_fails: int | None
@@ -76,10 +83,15 @@ class RouterOptions(TypedDict, total=False):
     """Ask no deployment whose window is known to be too small for the prompt."""
     enable_tag_filtering: bool | None
     tag_filtering_match_any: bool | None
+    tag_routing_prefix: str | None
+    """What a call's tags may begin with; it is taken off."""
     ignore_invalid_deployments: bool | None
     """Leave out deployments that cannot work, with a warning, instead of raising."""
     optional_pre_call_checks: Sequence[str] | None
-    """litellm's: "prompt_caching" and "session_affinity" choose first whoever served a conversation before."""
+    """litellm's: "prompt_caching", "session_affinity" and "deployment_affinity" choose first whoever served a conversation, a session or a
+    caller before."""
+    model_group_affinity_config: Mapping[str, Sequence[str]] | None
+    """The same for single groups."""
     deployment_affinity_ttl_seconds: float | None
     """Seconds for which that is remembered."""
     redis_url: str | None
@@ -101,7 +113,16 @@ class RouterOptions(TypedDict, total=False):
     single_flight: bool | None
     """Whether callers who ask the same at the same time share one call."""
     set_verbose: bool | None
+    """Whether the log `headrace` tells of every call, at `debug_level`: "INFO" or "DEBUG"."""
     debug_level: str | None
+    enable_weighted_failover: bool | None
+    """Whether others of the group are asked before other groups are: they always are."""
+    fallback_access_check: Check | None
+    """An async function of `model`, `request_kwargs` and `llm_router`: whether a call may fall back to that group."""
+    fallback_budget_check: Check | None
+    """The same; both must agree."""
+    router_general_settings: Any
+    """litellm's: `pass_through_all_models` asks providers for models that no group serves."""
     on_event: Hook | None
 
 
@@ -114,7 +135,10 @@ class Settings(Struct, frozen=True):
     hedge: float | None
     cooldown: CooldownPolicy
     fallbacks: Fallbacks
-    strategy: Strategy | None
+    ways: Ways
+    may_fall_back: tuple[Check, ...]
+    passes_through: bool
+    tag_prefix: str
     timeout: Any
     stream_timeout: float | None
     max_wait: float | None
@@ -123,7 +147,6 @@ class Settings(Struct, frozen=True):
     parallel: int | None
     aliases: Any
     defaults: Mapping[str, Any]
-    affinity: Literal["prefix", "session"] | None
     affinity_seconds: float
     continues: bool
     checks_window: bool
@@ -139,30 +162,16 @@ class Settings(Struct, frozen=True):
     """Groups by another's name in the cache."""
     single_flight: bool
     on_event: Hook | None
+    log_level: str | None
 
     def retries_for(self, group: str) -> RetryPolicy:
         return self.group_retries.get(group, self.retries)
 
 
-_ELSEWHERE: Final[Mapping[str, str]] = {
-    "assistants_config": "threads and assistants are not offered; use responses",
-    "search_tools": "search is not offered; give the model a web search tool",
-    "plugins": "give routing_strategy a function instead",
-    "alerting_config": "give on_event a function, or read the log and the metrics",
-    "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
-    "lar1": "there is no automatic choice of models; give routing_strategy a function",
-    "guardrail_list": "give guardrails",
-}
-"""litellm's parameters for what is not here, and what to use instead."""
-
-_IDLE: Final = frozenset({"client_ttl", "polling_interval", "router_general_settings"})
-"""litellm's parameters for what needs no setting here: connections are kept as long as they are good, nobody polls."""
-
-
 def read_options(given: Mapping[str, Any]) -> Settings:
     """Check every parameter. Raises ConfigurationError that names it, the value's shape and the fix."""
     options = {name: value for name, value in given.items() if value is not None}
-    _known(options)
+    check_router(options, RouterOptions.__annotations__)
     retries = RetryPolicy(
         retries=whole_number("num_retries", options.get("num_retries", 2)),
         retry_after_min=seconds("retry_after", options.get("retry_after", 0)),
@@ -182,7 +191,10 @@ def read_options(given: Mapping[str, Any]) -> Settings:
             default=options.get("default_fallbacks"),
             most=whole_number("max_fallbacks", options.get("max_fallbacks", 5)),
         ),
-        strategy=_strategy(options.get("routing_strategy", "headroom")),
+        ways=read_ways(options),
+        may_fall_back=_checks(options),
+        passes_through=_passes_through(options.get("router_general_settings")),
+        tag_prefix=_text("tag_routing_prefix", options.get("tag_routing_prefix", "")),
         timeout=options.get("timeout"),
         stream_timeout=options.get("stream_timeout"),
         max_wait=seconds("max_wait", options["max_wait"]) if "max_wait" in options else None,
@@ -191,7 +203,6 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         parallel=_parallel(options),
         aliases=options.get("model_group_alias"),
         defaults=_mapping("default_litellm_params", options.get("default_litellm_params", {})),
-        affinity=_affinity(options),
         affinity_seconds=seconds("deployment_affinity_ttl_seconds", options.get("deployment_affinity_ttl_seconds", 3600)),
         continues=bool(options.get("stream_failover", True)),
         checks_window=bool(options.get("enable_pre_call_checks")),
@@ -204,42 +215,8 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         cached_as=_cached_as(options.get("caching_groups", ())),
         single_flight=bool(options.get("single_flight")),
         on_event=_hook(options.get("on_event")),
+        log_level=_log_level(options),
     )
-
-
-_CHECKS: Final[Mapping[str, Literal["prefix", "session"] | None]] = {
-    "prompt_caching": "prefix", "session_affinity": "session", "deployment_affinity": "session", "responses_api_deployment_check": None,
-    "enforce_model_rate_limits": None, "router_budget_limiting": None,
-}  # fmt: skip
-"""litellm's checks, and the affinity that each means; None for what is done in any case."""
-
-
-def _affinity(options: Mapping[str, Any]) -> Literal["prefix", "session"] | None:
-    checks = options.get("optional_pre_call_checks", ())
-    for check in checks:
-        if check not in _CHECKS:
-            raise ConfigurationError(f"optional_pre_call_checks has no {check!r}; known: {', '.join(_CHECKS)}")
-    wanted = [_CHECKS[check] for check in checks]
-    strategy = options.get("routing_strategy")
-    if "prefix" in wanted or strategy == "prefix-affinity":
-        return "prefix"
-    return "session" if "session" in wanted or strategy == "session-affinity" else None
-
-
-def _known(options: Mapping[str, Any]) -> None:
-    for name, value in options.items():
-        if name in RouterOptions.__annotations__ or name in _IDLE or not value:
-            continue
-        if name in _ELSEWHERE:
-            raise ConfigurationError(f"Router has no {name}: {_ELSEWHERE[name]}")
-        close = _close(name)
-        raise ConfigurationError(f"Router has no parameter {name!r}{f'; did you mean {close!r}?' if close else ''}")
-
-
-def _close(name: str) -> str | None:
-    import difflib  # late: only for a message
-
-    return next(iter(difflib.get_close_matches(name, RouterOptions.__annotations__, 1)), None)
 
 
 def _cooldown(options: Mapping[str, Any]) -> CooldownPolicy:
@@ -254,14 +231,35 @@ def _cooldown(options: Mapping[str, Any]) -> CooldownPolicy:
     return msgspec.structs.replace(policy, by_kind=counts)
 
 
-def _strategy(given: Any) -> Strategy | None:
-    given = getattr(given, "value", given)  # litellm's RoutingStrategy is an enumeration
-    if callable(given):
-        return given  # type: ignore[no-any-return]
-    if not isinstance(given, str) or given not in STRATEGIES:
-        known = ", ".join(repr(name) for name in STRATEGIES)
-        raise ConfigurationError(f"routing_strategy must be one of {known}, or a function of a View, got {shape(given)}")
-    return STRATEGIES[given]
+def _checks(options: Mapping[str, Any]) -> tuple[Check, ...]:
+    given = {name: options[name] for name in ("fallback_access_check", "fallback_budget_check") if name in options}
+    for name, check in given.items():
+        if not callable(check):
+            raise ConfigurationError(f"{name} must be an async function of model, request_kwargs and llm_router, got {shape(check)}")
+    return tuple(given.values())
+
+
+def _passes_through(given: Any) -> bool:
+    """litellm's RouterGeneralSettings. `async_only_mode` asks for nothing: no client is made before it is needed."""
+    dump = getattr(given, "model_dump", None)
+    fields = _mapping("router_general_settings", dump() if dump is not None else {} if given is None else given)
+    if unknown := set(fields) - {"async_only_mode", "pass_through_all_models"}:
+        raise ConfigurationError(f"router_general_settings has no {min(unknown)!r}; known: async_only_mode, pass_through_all_models")
+    return bool(fields.get("pass_through_all_models"))
+
+
+def _text(name: str, given: Any) -> str:
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{name} must be a text, got {shape(given)}")
+    return given
+
+
+def _log_level(options: Mapping[str, Any]) -> str | None:
+    """The level at which calls are told of, where that is asked for."""
+    level = _text("debug_level", options.get("debug_level", "INFO")).upper()
+    if level not in ("INFO", "DEBUG"):
+        raise ConfigurationError(f"debug_level must be 'INFO' or 'DEBUG', got {shape(options.get('debug_level'))}")
+    return level if options.get("set_verbose") else None
 
 
 def _parallel(options: Mapping[str, Any]) -> int | None:

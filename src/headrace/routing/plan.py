@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from headrace.models.info import find
 from headrace.options import CallOptions
 from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS, Fallbacks, check_fallbacks
+from headrace.routing.theirs import check_deployment
+from headrace.routing.ways import Joint
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")
 
@@ -34,14 +37,17 @@ _OWN: Final = frozenset(LIMIT_NAMES) | {
     "max_budget",
     "budget_duration",
     "max_input_tokens",
+    "tag_regex",
+    "num_retries",
+    "max_retries",
+    "timeout_by_service_tier",
+    "stream_timeout_by_service_tier",
 }
 """litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
 
 _CALL: Final = frozenset(CallOptions.__annotations__)
 
-_FACTS: Final = frozenset({
-    "base_model", "litellm_credential_name", "region_name", "tags", "use_in_pass_through",
-})  # fmt: skip
+_FACTS: Final = frozenset({"base_model", "region_name", "tags", "use_in_pass_through"})
 """litellm_params that say something about a deployment and are never sent."""
 
 
@@ -68,6 +74,14 @@ class Deployment(Struct, frozen=True, eq=False):
     cooldown: float | None
     """Seconds it rests after a failure, where it has its own opinion."""
     tags: frozenset[str]
+    patterns: tuple[re.Pattern[str], ...]
+    """Of a caller's `User-Agent: …`, which it serves as if he had named its tags."""
+    blocked: bool
+    """Whether it serves nobody for now."""
+    retries: int | None
+    """Further attempts after a failure here, where it has its own opinion."""
+    tier_timeouts: Mapping[bool, Mapping[str, float]]
+    """Seconds by a call's `service_tier`, for streams (True) and whole answers."""
     team: str | None
     """The only team it serves."""
     region: str | None
@@ -120,6 +134,13 @@ class Plan(Struct, frozen=True):
 
     patterns: tuple[str, ...] = ()
     """Groups whose name has a `*`, the most exact first."""
+    tiers: Mapping[str, Mapping[str, int]] = {}
+    """Of groups of groups that are asked in order: each group's tier."""
+
+    def tier(self, group: str, deployment: Deployment) -> int:
+        """Lower is tried first."""
+        tiers = self.tiers.get(group)
+        return deployment.order if tiers is None else tiers[deployment.group]
 
     def group_of(self, model: str) -> str | None:
         """The group a caller means: its name, an alias of it, or a pattern that it fits."""
@@ -166,6 +187,7 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
     entry = _mapping(entry, where)
     params = {name: resolved(value, f"{where}.litellm_params.{name}", environment) for name, value in _params(entry, where).items()}
     info = _mapping(entry.get("model_info") or {}, f"{where}.model_info")
+    check_deployment(params, info, where, _CALL)
     group = _text(entry, "model_name", where)
     model = _text(params, "model", f"{where}.litellm_params")
     limits = {name: value for name in LIMIT_NAMES if (value := _limit(name, entry, params, where)) is not None}
@@ -178,7 +200,7 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
         id=_identity(info, group, params, taken, where),
         group=group,
         model=model,
-        control={name: value for name, value in params.items() if name in _CALL or name == "stream_timeout"},
+        control={name: value for name, value in params.items() if (name in _CALL and name not in _OWN) or name == "stream_timeout"},
         defaults={name: value for name, value in params.items() if name not in _OWN | _CALL | _FACTS and not is_price(name)},
         limits=(*limits_of(windows=_windows(entry, params, where), **limits), *budget),
         weight=_weight(params, limits, where),
@@ -187,6 +209,10 @@ def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, t
         priced_as=priced_as,
         cooldown=_seconds(params.get("cooldown_time"), f"{where}.litellm_params.cooldown_time"),
         tags=_tags(params.get("tags"), f"{where}.litellm_params.tags"),
+        patterns=_patterns(params.get("tag_regex"), f"{where}.litellm_params.tag_regex"),
+        blocked=bool(info.get("blocked")),
+        retries=_retries(params, where),
+        tier_timeouts={stream: _tier_timeouts(params, name, where) for stream, name in _BY_TIER.items()},
         team=info.get("team_id"),
         region=params.get("region_name") or params.get("aws_region_name") or params.get("vertex_location"),
         window=_window(info, params, model),
@@ -252,6 +278,30 @@ def _tags(value: Any, where: str) -> frozenset[str]:
     if value is not None and (not isinstance(value, Sequence) or isinstance(value, str)):
         raise ConfigurationError(f"{where} must be a list of texts, got {shape(value)}")
     return frozenset(map(str, value or ()))
+
+
+def _patterns(value: Any, where: str) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple([re.compile(pattern) for pattern in sorted(_tags(value, where))])
+    except re.error as error:
+        raise ConfigurationError(f"{where} must be a list of regular expressions; one of them is none: {error}") from None
+
+
+def _retries(params: Mapping[str, Any], where: str) -> int | None:
+    name = "num_retries" if params.get("num_retries") is not None else "max_retries"
+    return None if params.get(name) is None else whole_number(f"{where}.litellm_params.{name}", params[name])
+
+
+_BY_TIER: Final = {False: "timeout_by_service_tier", True: "stream_timeout_by_service_tier"}
+
+
+def _tier_timeouts(params: Mapping[str, Any], name: str, where: str) -> dict[str, float]:
+    found = {}
+    for tier, given in _mapping(params.get(name) or {}, f"{where}.litellm_params.{name}").items():
+        seconds = _seconds(given, f"{where}.litellm_params.{name}[{tier!r}]")
+        if seconds:
+            found[str(tier)] = seconds
+    return found
 
 
 def _window(info: Mapping[str, Any], params: Mapping[str, Any], model: str) -> int | None:
@@ -333,12 +383,17 @@ def own_id(entry: Any) -> str | None:
     return None if given is None else str(given)
 
 
-def make_plan(deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS) -> Plan:
-    """Group the deployments and check that aliases and fallbacks name groups, and that every walk ends."""
+def make_plan(
+    deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS, joint: Mapping[str, Joint] | None = None
+) -> Plan:
+    """Group the deployments and check that aliases, fallbacks and groups of groups name groups, and that every walk ends."""
     by_id = {deployment.id: deployment for deployment in deployments}
     groups: dict[str, list[Deployment]] = {}
     for deployment in by_id.values():
         groups.setdefault(deployment.group, []).append(deployment)
+    patterns = sorted((name for name in groups if "*" in name), key=len, reverse=True)
+    joint = joint or {}
+    groups |= _joined(joint, groups)
     given = _mapping(aliases or {}, "model_group_alias")
     plan = Plan(
         by_id,
@@ -346,10 +401,22 @@ def make_plan(deployments: Iterable[Deployment], *, aliases: Any = None, fallbac
         {str(alias): _alias(target, alias) for alias, target in given.items()},
         fallbacks,
         frozenset(str(alias) for alias, target in given.items() if isinstance(target, Mapping) and target.get("hidden")),
-        tuple(sorted((name for name in groups if "*" in name), key=len, reverse=True)),
+        tuple(patterns),
+        {name: group.tiers for name, group in joint.items() if group.tiers},
     )
     _check(plan)
     return plan
+
+
+def _joined(joint: Mapping[str, Joint], groups: Mapping[str, list[Deployment]]) -> dict[str, list[Deployment]]:
+    """The deployments of each group of groups."""
+    for name, group in joint.items():
+        if name in groups:
+            raise ConfigurationError(f"routing_groups: {name!r} is the name of a model group as well; give the routing group another")
+        for model in group.models:
+            if model not in groups:
+                raise ConfigurationError(f"routing_groups: {name!r} names {model!r}, which no deployment serves; known: {_list(groups)}")
+    return {name: [one for model in group.models for one in groups[model]] for name, group in joint.items()}
 
 
 def _alias(target: Any, alias: str) -> str:

@@ -48,6 +48,7 @@ class Router(Face, Speaking):
         if standing := own.standing():
             options = {**standing, **{name: value for name, value in options.items() if value is not None}}  # type: ignore[typeddict-item]
         self._engine = Engine(options, worlds or own.worlds, lambda **at: own.stores(**at), lambda **given: own.caches(**given))
+        self._engine.router = self
         self._fleet = self._engine.fleet
         self.set_model_list(model_list)
 

@@ -6,7 +6,7 @@ A strategy is asked among deployments that have room now; the limiter keeps the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -15,6 +15,9 @@ from headrace.models.cost import Rates
 
 Prefer: TypeAlias = Callable[[str], float]
 """Deployment id → cost."""
+
+
+SHARE: Final = 0.3
 
 
 class Load(Struct, eq=False):
@@ -28,12 +31,24 @@ class Load(Struct, eq=False):
     """Seconds to the first chunk of a stream, likewise."""
     rates: Rates | None = None
     """What it costs, where that is known."""
+    seen: float = 0.0
+    """Clock seconds of the latest answer."""
+    share: float = SHARE
+    """Of the newest answer in the averages."""
 
-    def observe(self, seconds: float, stream: bool, share: float = 0.3) -> None:
+    def observe(self, seconds: float, stream: bool, now: float = 0.0) -> None:
+        self.seen = now
         if stream:
-            self.first = _smoothed(self.first, seconds, share)
+            self.first = _smoothed(self.first, seconds, self.share)
         else:
-            self.latency = _smoothed(self.latency, seconds, share)
+            self.latency = _smoothed(self.latency, seconds, self.share)
+
+    def at_least(self, seconds: float, stream: bool) -> None:
+        """An attempt was given up after that time: its answer would have taken longer."""
+        if stream:
+            self.first = max(self.first or 0.0, seconds)
+        else:
+            self.latency = max(self.latency or 0.0, seconds)
 
 
 def _smoothed(known: float | None, seconds: float, share: float) -> float:
@@ -53,6 +68,10 @@ class View(Struct, frozen=True):
     """Tokens of its prompt, as estimated."""
     output: int = 0
     """Tokens its answer may have."""
+    group: Sequence[str] = ()
+    """Deployments of the group that is asked."""
+    now: float = 0.0
+    """Clock seconds."""
 
 
 Strategy: TypeAlias = Callable[[View], Prefer]
@@ -74,15 +93,43 @@ def least_busy(view: View) -> Prefer:
     return lambda deployment: (view.loads[deployment].running + view.random()) / max(view.loads[deployment].weight, 1e-9)
 
 
-def lowest_latency(view: View) -> Prefer:
-    """Smoothed latency times the calls in flight (peak EWMA); an untried deployment is tried first."""
+class Latency(Struct, frozen=True):
+    """Smoothed latency times the calls in flight (peak EWMA); an untried deployment is tried first. Its fields are litellm's
+    `routing_strategy_args`."""
 
-    def cost(deployment: str) -> float:
+    lowest_latency_buffer: float = 0.0
+    """The share by which a deployment may be slower than the fastest of its group and still count as equal to it."""
+    ttl: float = 3600.0
+    """Seconds after which what was seen of a deployment is forgotten."""
+    max_latency_list_size: float = 0
+    """Answers that count: an average over about so many; 0 leaves it at six."""
+
+    def __call__(self, view: View) -> Prefer:
+        equal = self._least(view) * (1 + self.lowest_latency_buffer) if self.lowest_latency_buffer else -1.0
+
+        def cost(deployment: str) -> float:
+            seconds = self._seconds(view, deployment)
+            return view.random() * 1e-6 + (0.0 if seconds <= equal else seconds)
+
+        return cost
+
+    def _least(self, view: View) -> float:
+        return min([self._seconds(view, deployment) for deployment in view.group], default=0.0)
+
+    def _seconds(self, view: View, deployment: str) -> float:
         load = view.loads[deployment]
+        if view.now - load.seen > self.ttl:
+            return 0.0
         seconds = load.first if view.stream and load.first is not None else load.latency
-        return (seconds or 0.0) * (load.running + 1) + view.random() * 1e-6
+        return (seconds or 0.0) * (load.running + 1)
 
-    return cost
+    @property
+    def share(self) -> float:
+        """Of the newest answer in the average."""
+        return 2 / (self.max_latency_list_size + 1) if self.max_latency_list_size else SHARE
+
+
+lowest_latency: Final = Latency()
 
 
 def lowest_cost(view: View) -> Prefer:
@@ -108,3 +155,6 @@ STRATEGIES: Final[Mapping[str, Strategy | None]] = {
 }
 """By name; litellm's spellings included. None leaves the choice to the limiter; those called affinity go first where a conversation was
 served before."""
+
+LATENCY: Final = frozenset({"latency-based-routing"})
+"""Strategies that take litellm's arguments for latency."""

@@ -59,6 +59,8 @@ class Trail(Struct, eq=False):
     """Whether only one deployment can answer."""
     ahead: list[str] = []
     """Groups that stood behind an earlier one and may still be asked, the next one first."""
+    refused: set[str] = set()
+    """Groups that it may not fall back to."""
     errors: list[HeadraceError] = []
     only: frozenset[str] | None = None
     """Deployments that can go on from a begun answer, once there is one."""
@@ -76,7 +78,7 @@ class Trail(Struct, eq=False):
         names = (*self.given, *plan.fallbacks.behind(group, kind), *self.ahead)
         groups = dict.fromkeys([plan.group_of(name) or name for name in names])
         left = plan.fallbacks.most + 1 - len(self.asked)
-        return [name for name in groups if name not in self.asked][: max(0, left)]
+        return [name for name in groups if name not in self.asked and name not in self.refused][: max(0, left)]
 
     def fall_back(self, plan: Plan) -> str:
         """On to the next group."""

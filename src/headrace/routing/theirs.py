@@ -1,0 +1,93 @@
+"""litellm's parameters that mean nothing here: each is refused by its name, with what to use in its place. None is taken and ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from headrace.errors import ConfigurationError
+
+ROUTERS: Final[Mapping[str, str]] = {
+    "assistants_config": "threads and assistants are not offered; use responses",
+    "search_tools": "search is not offered; give the model a web search tool",
+    "plugins": "give routing_strategy a function instead",
+    "alerting_config": "give on_event a function, or read the log and the metrics",
+    "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
+    "lar1": "there is no automatic choice of models; give routing_strategy a function",
+    "guardrail_list": "guardrails stand around calls, not in the Router; see headrace.layers",
+    "client_ttl": "leave it out; connections are kept as long as they are good",
+    "polling_interval": "leave it out; whoever waits is woken, nobody polls",
+}
+"""Of a Router."""
+
+SAME: Final[Mapping[str, tuple[Any, ...]]] = {"client_ttl": (3600,), "polling_interval": (0.003,)}
+"""litellm's own defaults of some of them: whoever writes them out asks for nothing."""
+
+DEPLOYMENTS: Final[Mapping[str, str]] = {
+    "litellm_credential_name": "give the deployment its api_key (os.environ/NAME stands for a variable)",
+    "default_api_key_tpm_limit": "limit keys by Router.add_scope and scopes, or in the gateway",
+    "default_api_key_rpm_limit": "limit keys by Router.add_scope and scopes, or in the gateway",
+    "configurable_clientside_auth_params": "leave it out; a call may always bring its own api_key and base_url",
+    "provider_affinity_header": "use optional_pre_call_checks=['session_affinity'] and session_id",
+    "use_litellm_proxy": "name the proxy as any other address: model 'openai/…' with its base_url",
+    "use_chat_completions_api": "leave it out; name the model 'openai/…', which is asked by Chat Completions",
+    "merge_reasoning_content_in_choices": "read reasoning_content, which stands beside content",
+    "keepalive_seconds": "keep-alives are the gateway's, and always on",
+    "allow_client_keepalive_override": "keep-alives are the gateway's, and always on",
+    "max_file_size_mb": "sizes are bounded by the gateway's own settings",
+    "use_xai_oauth": "give the deployment its api_key",
+    "fireworks_forward_user_id": "give `user` with the call",
+    "vector_store_id": "vector stores are not offered",
+}
+"""Of a deployment's `litellm_params`."""
+
+_FAMILIES: Final[Mapping[str, str]] = {
+    "auto_router_": "there is no automatic choice of models; give routing_strategy a function",
+    "complexity_router_": "there is no automatic choice of models; give routing_strategy a function",
+    "adaptive_router_": "there is no automatic choice of models; give routing_strategy a function",
+    "quality_router_": "there is no automatic choice of models; give routing_strategy a function",
+    "milvus_": "vector stores are not offered",
+    "valkey_": "limits and answers are shared by the Router's own redis_url and cache",
+}
+
+_CLOUDS: Final = ("aws_", "azure_", "vertex_")
+"""How the names of clouds' credentials begin: one that is not known must not go to the provider as a field of the body."""
+
+INFO: Final[Mapping[str, str]] = {
+    "access_windows": "hours of access are not kept; add and delete the deployment when they change",
+    "team_public_model_name": "make it the deployment's model_name, with team_id beside it",
+    "internal_router_model": "there is no automatic choice of models",
+    "allow_fail_open": "tags are always kept; tag a deployment 'default' to serve whoever has none",
+    "enable_tag_filtering": "give it to the Router, for all groups",
+}
+"""Of a deployment's `model_info`, among much that is only a note to oneself."""
+
+
+def check_router(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises ConfigurationError for the first parameter that a Router has not, and says what to use or what was probably meant."""
+    known = frozenset(known)
+    for name, value in options.items():
+        if name in known or (name in ROUTERS and (not value or value in SAME.get(name, ()))):
+            continue
+        if name in ROUTERS:
+            raise ConfigurationError(f"Router has no {name}: {ROUTERS[name]}")
+        raise ConfigurationError(f"Router has no parameter {name!r}{_meant(name, known)}")
+
+
+def check_deployment(params: Mapping[str, Any], info: Mapping[str, Any], where: str, known: Iterable[str]) -> None:
+    """The same for an entry of a model_list."""
+    for name in [name for name, value in params.items() if value]:
+        family = next((begins for begins in _FAMILIES if name.startswith(begins)), None)
+        if name in DEPLOYMENTS or family is not None:
+            raise ConfigurationError(f"{where}.litellm_params.{name} is not offered: {DEPLOYMENTS.get(name) or _FAMILIES[family or '']}")
+        if name.startswith(_CLOUDS) and name not in known:
+            raise ConfigurationError(f"{where}.litellm_params.{name} is no credential that is known here{_meant(name, known)}")
+    for name in [name for name, value in info.items() if value and name in INFO]:
+        raise ConfigurationError(f"{where}.model_info.{name} is not offered: {INFO[name]}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    import difflib  # late: only for a message
+
+    close = next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+    return f"; did you mean {close!r}?" if close else ""
