@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from conformance import judge
+from conformance.checks import differences
 from conformance.corpus import Exchange
 from conformance.tongues import Body, Tongue
 from headrace.errors import HeadraceError, TruncatedStream
 from headrace.framing import EventStreamReader
-from headrace.types import Finished, StreamEvent, UsageReported
+from headrace.types import Finished, Noted, Started, StreamEvent, UsageReported
 from headrace.wire import Frame, Headers, HttpResponse
 
 UNKNOWN = {"fromTomorrow": [1, {"deep": "ü", "nothing": None}]}
@@ -183,6 +187,85 @@ def changed(body: Any, path: _Path) -> tuple[Body, Any]:
 
 def spelled(path: _Path) -> str:
     return ".".join(step if isinstance(step, str) else "[]" for step in path)
+
+
+ABSENT = object()
+"""A value that is left out."""
+
+
+def answer_altered(tongue: Tongue, exchange: Exchange, count: int = 12) -> list[str]:
+    """With a value missing, null, a number in a text or a word nobody knows yet, an answer is refused, or read and written again.
+
+    What is missing may get the value that everybody means by that; a number comes as a number; nothing else changes anywhere.
+    """
+    chance = random.Random(exchange.id)
+    spots = list(leaves(exchange.response_json))
+    wrong = []
+    for path, value in chance.sample(spots, min(count, len(spots))):
+        for made, expected in altered(exchange.response_json, path, value):
+            wrong += [f"{spelled(path)} as {made!r:.20}: {problem}" for problem in _unlike(tongue, exchange, path, made, expected)]
+    return wrong
+
+
+def leaves(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
+    """Every value below `value` with the way to it; of long lists the first items."""
+    for step, inner in value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ():
+        yield (*path, step), inner
+        yield from leaves(inner, (*path, step))
+
+
+def altered(body: Any, path: _Path, value: Any) -> Iterator[tuple[Any, Any]]:
+    """Values that could stand there, each with what should be written for it; `None` beside it where anything may."""
+    yield from ([(ABSENT, None)] if isinstance(path[-1], str) else [])
+    yield None, None
+    if isinstance(value, str) and path[-1] != "role":  # an answer is the assistant's
+        yield "from_tomorrow", "from_tomorrow"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value), str(value)
+
+
+DECIDED = {
+    ("cohere", "finish_reason"): "where there are calls they decide: the word would reach callers of Chat Completions as it is",
+    ("openai_chat", "prompt_cache_hit_tokens"): "DeepSeek's word for a count is said as OpenAI's",
+}
+"""What does not come back as it came, and why."""
+
+
+def _unlike(tongue: Tongue, exchange: Exchange, path: _Path, made: Any, expected: Any) -> list[str]:
+    """What else than `expected` is written, and what changes elsewhere."""
+    body, at = changed(exchange.response_json, path[:-1])
+    if made is ABSENT:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = made
+    dialect, target = tongue.dialect, tongue.target(exchange)
+    try:
+        hub = dialect.read_response(raw(body), judge.ASKED, target)
+    except HeadraceError:
+        return []
+    place = "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in path)
+    found = differences(tongue.meant(body)[0], judge.as_sent(dialect.write_response(hub)))
+    if (tongue.name, path[-1]) in DECIDED:
+        return []
+    if expected is None:
+        return [problem for problem in found if not place.startswith(re.split(r":? ", problem)[0])]
+    return [problem for problem in found if problem != f"{place}: {str(made)[:60]!r} became {str(made)[:60]!r}"]  # the number itself
+
+
+def stream_grown(tongue: Tongue, exchange: Exchange) -> list[str]:
+    """An event nobody knows yet, between any two of a stream, changes nothing of what the others say."""
+    frames = tongue.dialect.framing().feed(tongue.data_of(exchange))
+    strange = Frame(json.dumps({"type": "from_tomorrow", **UNKNOWN}).encode(), "from_tomorrow")
+    places = random.Random(exchange.id).sample(range(1, max(2, len(frames))), min(5, max(1, len(frames) - 1)))
+    whole = _told(tongue, exchange, frames)
+    return [f"before frame {at}" for at in places if _told(tongue, exchange, [*frames[:at], strange, *frames[at:]]) != whole]
+
+
+def _told(tongue: Tongue, exchange: Exchange, frames: list[Frame]) -> list[StreamEvent]:
+    reader = tongue.dialect.read_stream(judge.ASKED, tongue.target(exchange))
+    events = [event for frame in frames for event in reader.feed(frame)] + reader.close()
+    bare = [msgspec.structs.replace(event, extra={}) if isinstance(event, Started) else event for event in events]
+    return [event for event in bare if not isinstance(event, Noted)]
 
 
 # ---- what nobody should send -------------------------------------------------------------------------------------------------------

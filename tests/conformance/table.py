@@ -36,6 +36,8 @@ MUTATIONS = (
     Column("pieces", Tongue.is_stream, (mutations.in_pieces, mutations.respelled)),
     Column("cuts", Tongue.is_stream, (mutations.cut_anywhere_sampled,)),
     Column("unknown", Tongue.is_answer, (mutations.answer_grown,)),
+    Column("unknown", Tongue.is_stream, (mutations.stream_grown,)),
+    Column("altered", Tongue.is_answer, (mutations.answer_altered,)),
     Column("sent on", Tongue.is_request, (mutations.request_grown,)),
     Column("spoiled", Tongue.is_answer, (mutations.answer_spoiled,)),
     Column("spoiled", Tongue.is_request, (mutations.request_spoiled,)),

@@ -208,7 +208,7 @@ def test_a_stream_is_read_back_as_it_was_meant(events: list[StreamEvent]) -> Non
     [
         b"data: [1]\n\n",
         b"data: {broken}\n\n",
-        b'data: {"type": "new-event"}\n\n',
+        b'data: {"type": 7}\n\n',
         b'data: {"type": "content-delta", "delta": {"message": {"content": {"text": 1}}}}\n\n',
         b'data: {"type": "tool-call-start", "index": 0, "delta": {"message": {}}}\n\n',
     ],
@@ -216,6 +216,14 @@ def test_a_stream_is_read_back_as_it_was_meant(events: list[StreamEvent]) -> Non
 def test_a_broken_event_is_a_bad_response(data: bytes) -> None:
     with pytest.raises(APIResponseValidationError, match="cohere"):
         read(data)
+
+
+def test_an_event_from_tomorrow_is_kept_and_breaks_nothing() -> None:
+    strange = {"type": "from-tomorrow", "said": 1}
+    data = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in (
+        {"type": "message-start", "id": "a"}, strange, {"type": "message-end", "delta": {"finish_reason": "COMPLETE"}},
+    ))  # fmt: skip
+    assert read(data) == [Started(id="a"), Noted(extra={"events": [strange]}), Finished(finish="stop")]
 
 
 def test_what_is_written_ends_in_an_error_when_it_fails() -> None:

@@ -118,6 +118,19 @@ def whole(value: Json, field: str) -> int | None:
     return value
 
 
+_MOST: Final = 2**63
+"""More tokens than this nobody counts: some say so for "unlimited"."""
+
+
+def count(value: Json) -> int:
+    """How many, where a provider says how many: a number, also one that came as a text. Nothing else counts, nor less than none."""
+    if isinstance(value, str):
+        value = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 < value < _MOST else 0
+
+
 def flag(value: Json, field: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise bad(field, "true or false", value)

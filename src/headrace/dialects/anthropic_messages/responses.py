@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from headrace.dialects.anthropic_messages.blocks import read_block, write_block
-from headrace.dialects.fields import bad, items, merged, rest
+from headrace.dialects.fields import bad, count, items, merged, rest
 from headrace.types import Audio, ChatResponse, Choice, Extra, FinishReason, Json, Message, Part, Usage
 
 STOPS: Final[Mapping[str, FinishReason]] = {
@@ -94,7 +95,7 @@ def read_end(source: Mapping[str, Json], *, called: bool) -> tuple[FinishReason 
     finish = STOPS.get(word, "other") if isinstance(word, str) else "other"
     if called and finish in ("stop", "other"):
         finish = "tool_calls"
-    if finish == "other":
+    if not (isinstance(word, str) and word in STOPS):
         extra["stop_reason"] = word
     native = word if isinstance(word, str) and word != _WORDS[finish] else None
     return finish, native, extra
@@ -111,19 +112,15 @@ _USAGE_USUAL: Final[Mapping[str, Json]] = {
 def read_usage(source: Mapping[str, Json]) -> Usage:
     """Token counts in OpenAI's meaning: Anthropic's `input_tokens` are those that no cache held."""
     fresh, made, hit, written = (
-        _count(source.get(name)) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+        count(source.get(name)) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
     )
     details = source.get("output_tokens_details")
-    thought = _count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
+    thought = count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     extra = rest(source, _USAGE, _USAGE_USUAL)
     if isinstance(details, Mapping) and (left := {name: n for name, n in details.items() if name != "thinking_tokens" or not thought}):
         extra["output_tokens_details"] = left
     given = fresh + made + hit
     return Usage(input=given, output=written, total=given + written, cached=hit, cache_write=made, reasoning=thought, extra=extra)
-
-
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------
@@ -160,7 +157,7 @@ def call_id(response_id: str, index: int) -> str:
 def write_end(finish: FinishReason | None, native: str | None, extra: Extra) -> dict[str, Json]:
     """The fields about the end: the provider's word where Anthropic has it, else Anthropic's own."""
     extra = {name: value for name, value in extra.items() if name in ENDING}
-    if finish is None or (finish == "other" and "stop_reason" in extra):
+    if finish is None or (finish == "other" and "stop_reason" in extra) or extra.get("stop_reason", UNSET) not in (None, UNSET):
         return merged(_END_USUAL, extra, {})
     return merged(_END_USUAL, extra, {"stop_reason": native if native in STOPS else _WORDS[finish]})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headrace.dialects.bedrock_converse.blocks import BlockWriter, read_blocks
-from headrace.dialects.fields import bad, merged, obj, rest
+from headrace.dialects.fields import bad, count, merged, obj, rest
 from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Other, Usage
 
 FINISHES: Final[Mapping[str, FinishReason]] = {
@@ -71,7 +71,7 @@ def _read_choice(source: Mapping[str, Json], word: Json) -> Choice:
         message=message,
         finish=finish,
         native_finish=own_word(word, finish),
-        extra={"stopReason": word} if finish in (None, "other") and word is not None else {},
+        extra={} if word is None or (isinstance(word, str) and word in FINISHES) else {"stopReason": word},
     )
 
 
@@ -125,19 +125,15 @@ _USAGE_USUAL: Final[Mapping[str, Json]] = {"inputTokens": 0, "outputTokens": 0, 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
     """Converse counts what was read from and written to a cache beside `inputTokens`; the hub counts it in."""
-    counts = {name: _count(source.get(word)) for name, word in _COUNTED.items()}
-    given, written, total = (_count(source.get(name)) for name in _USAGE_USUAL)
+    counts = {name: count(source.get(word)) for name, word in _COUNTED.items()}
+    given, written, total = (count(source.get(name)) for name in _USAGE_USUAL)
     whole = given + sum(counts.values())
     return Usage(input=whole, output=written, total=total or whole + written, extra=_usage_extra(source), **counts)
 
 
 def _usage_extra(source: Mapping[str, Json]) -> dict[str, Json]:
-    known = frozenset(name for name in (*_COUNTED.values(), *_USAGE_USUAL) if _count(source.get(name)))
+    known = frozenset(name for name in (*_COUNTED.values(), *_USAGE_USUAL) if count(source.get(name)))
     return rest(source, known, _USAGE_USUAL)
-
-
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**63 else 0
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from headrace.dialects.bedrock_converse import errors
 from headrace.dialects.bedrock_converse.blocks import CITED, unwrapped, wrap
 from headrace.dialects.bedrock_converse.eventstream import event as written
 from headrace.dialects.bedrock_converse.eventstream import exception
-from headrace.dialects.bedrock_converse.responses import finish_of, finish_word, own_word, read_usage, write_usage
+from headrace.dialects.bedrock_converse.responses import FINISHES, finish_of, finish_word, own_word, read_usage, write_usage
 from headrace.dialects.bedrock_converse.structured import Answers
 from headrace.dialects.fields import bad, obj
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
@@ -176,7 +176,7 @@ class Reader:
         finish = finish_of(word, called=self._calls > 0) or "stop"
         if not self._finished:
             self._finished = True
-            kept = {"stopReason": word} if finish == "other" else {}
+            kept = {} if word is None or (isinstance(word, str) and word in FINISHES) else {"stopReason": word}
             yield Finished(finish=finish, native_finish=own_word(word, finish), extra=kept)
         yield from self._report_if_known()
 

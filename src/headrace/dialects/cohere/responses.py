@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.dialects.cohere.messages import ANNOTATIONS, read_assistant, read_content, write_assistant
-from headrace.dialects.fields import merged, obj, rest
+from headrace.dialects.fields import count, merged, obj, rest
 from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Text, Usage
 
 FINISHES: Final[Mapping[str, FinishReason]] = {
@@ -105,10 +105,10 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     """Tokens of the whole prompt, template included, as litellm counts too. What is paid for is in `extra["billed_units"]`."""
     tokens = source.get("tokens")
     tokens = tokens if isinstance(tokens, Mapping) else {}
-    given, written = _count(tokens.get("input_tokens")), _count(tokens.get("output_tokens"))
-    cached = _count(source.get("cached_tokens"))
+    given, written = count(tokens.get("input_tokens")), count(tokens.get("output_tokens"))
+    cached = count(source.get("cached_tokens"))
     extra = rest(source, frozenset({"tokens", "cached_tokens"}))
-    if kept := {name: value for name, value in tokens.items() if not (name in _TOKENS and _count(value))}:
+    if kept := {name: value for name, value in tokens.items() if not (name in _TOKENS and count(value))}:
         extra["tokens"] = kept
     if "cached_tokens" in source and (not cached or cached > given):
         extra["cached_tokens"] = source["cached_tokens"]
@@ -117,16 +117,12 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
         output=written,
         total=given + written,
         cached=min(cached, given),
-        reasoning=_count(tokens.get("reasoning_tokens")),
+        reasoning=count(tokens.get("reasoning_tokens")),
         extra=extra,
     )
 
 
 _TOKENS: Final = {"input_tokens": "input", "output_tokens": "output", "reasoning_tokens": "reasoning"}
-
-
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
@@ -147,8 +143,8 @@ def annotated(citations: Json) -> dict[str, Json]:
         {
             "type": "url_citation",
             "url_citation": {
-                "start_index": _count(citation.get("start")),
-                "end_index": _count(citation.get("end")),
+                "start_index": count(citation.get("start")),
+                "end_index": count(citation.get("end")),
                 "title": _word(document.get("title")),
                 "url": _word(document.get("url")) or _word(source.get("url")) or f"source:{_word(source.get('id'))}",
             },

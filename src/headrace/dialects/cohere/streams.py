@@ -39,6 +39,9 @@ from headrace.types import (
 )
 from headrace.wire import Frame
 
+EVENTS: Final = "events"
+"""Under this name a response's leftovers hold events that nobody knows yet."""
+
 
 class Reader:
     """Cohere's events as the hub's. A stream is whole once `message-end` came."""
@@ -77,9 +80,12 @@ class Reader:
         kind = event.get("type")
         if kind is None and (event.get("message") or event.get("error")):
             raise self._failed(event)
-        read = self._readers.get(kind) if isinstance(kind, str) else None
-        if read is None:
-            raise BadRequestError("type must be one of Cohere's events")
+        if not isinstance(kind, str):
+            raise BadRequestError("type must be a string")
+        read = self._readers.get(kind)
+        if read is None:  # one that Cohere has since
+            yield Noted(extra={EVENTS: [dict(event)]})
+            return
         delta = event.get("delta")
         yield from read(self, event, delta if isinstance(delta, Mapping) else {})
 

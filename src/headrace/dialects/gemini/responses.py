@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from headrace.dialects.call_ids import Turn
 from headrace.dialects.citations import ANNOTATIONS
-from headrace.dialects.fields import bad, items, merged, obj, rest, whole
+from headrace.dialects.fields import bad, count, items, merged, obj, rest, whole
 from headrace.dialects.gemini.names import camel, ours
 from headrace.dialects.gemini.notes import SOURCES, citations, grounded, images, read_logprobs, write_logprobs
 from headrace.dialects.gemini.parts import ROLE, read_parts, write_part
@@ -170,10 +170,10 @@ _SOMETIMES: Final = ("cachedContentTokenCount", "thoughtsTokenCount")
 def read_usage(source: Mapping[str, Json]) -> Usage:
     """Token counts in OpenAI's meaning: Gemini counts thoughts beside the answer, and what tools fed in beside the prompt."""
     given, answered, total, cached, thought = (
-        _count(source.get(name))
+        count(source.get(name))
         for name in ("promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount")
     )
-    fed = _count(source.get("toolUsePromptTokenCount"))
+    fed = count(source.get("toolUsePromptTokenCount"))
     extra = rest(source, _USAGE, _USAGE_USUAL)
     extra |= {name: 0 for name in _SOMETIMES if source.get(name) == 0}
     return Usage(
@@ -188,14 +188,10 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     )
 
 
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _of_sound(details: Json) -> int:
     """Tokens of sound among the details by modality."""
     them = [detail for detail in details if isinstance(detail, Mapping)] if isinstance(details, list) else []
-    return sum(_count(detail.get("tokenCount")) for detail in them if detail.get("modality") == "AUDIO")
+    return sum(count(detail.get("tokenCount")) for detail in them if detail.get("modality") == "AUDIO")
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------
@@ -247,7 +243,7 @@ def write_finish(finish: FinishReason | None, native: str | None) -> dict[str, J
 def write_usage(usage: Usage) -> dict[str, Json]:
     """Counts in Gemini's meaning."""
     extra = ours(usage.extra)
-    fed = _count(extra.get("toolUsePromptTokenCount"))
+    fed = count(extra.get("toolUsePromptTokenCount"))
     said: dict[str, Any] = {
         "promptTokenCount": max(0, usage.input - fed) or None,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning) or None,

@@ -9,7 +9,7 @@ from typing import Final
 
 from headrace.dialects.base import Target
 from headrace.dialects.call_ids import Turn
-from headrace.dialects.fields import items, merged, obj, rest
+from headrace.dialects.fields import count, items, merged, obj, rest
 from headrace.dialects.ollama.messages import read_assistant, write_assistant
 from headrace.dialects.ollama.requests import checked_texts, foreign_extra, posted
 from headrace.dialects.vectors import PACKED, vector
@@ -95,16 +95,12 @@ def read_usage(body: Mapping[str, Json]) -> Usage | None:
     """`prompt_eval_count` may be missing where the prompt was in the cache."""
     if not any(name in body for name in COUNTS):
         return None
-    given, written = (_count(body.get(name)) for name in COUNTS)
+    given, written = (count(body.get(name)) for name in COUNTS)
     return Usage(input=given, output=written, total=given + written)
 
 
-def _count(value: Json) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
 def kept_counts(body: Mapping[str, Json]) -> dict[str, Json]:
-    return {name: body[name] for name in COUNTS if name in body and not _count(body[name])}
+    return {name: body[name] for name in COUNTS if name in body and not count(body[name])}
 
 
 def write_usage(usage: Usage | None) -> dict[str, Json]:

@@ -246,7 +246,7 @@ def read_call(value: Json, at: str) -> ToolCall:
     kind = "function" if isinstance(source.get("function"), Mapping) or "custom" not in source else "custom"
     inner = obj(source.get(kind), f"{at}.{kind}")
     body = "input" if kind == "custom" else "arguments"
-    extra = rest(source, frozenset({"id", "type", "function", "custom", "extra_content"}), _CALL[kind])
+    extra = rest(source, frozenset({"id", "function", "custom", "extra_content"}), _CALL[kind])
     unknown = rest(inner, frozenset({"name", body}), _CALLED[kind])
     if unknown:
         extra[kind] = unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace.dialects.fields import listed, merged, obj, rest
+from headrace.dialects.fields import count, listed, merged, obj, rest
 from headrace.dialects.openai_chat.messages import read_assistant, write_assistant
 from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Usage
 
@@ -69,7 +69,7 @@ def _read_choice(value: Json, at: str) -> Choice:
     extra = rest(choice, _CHOICE, {"finish_reason": None})
     called = bool(message.tool_calls)
     finish = finish_of(word, called=called) or ("tool_calls" if called else None)  # Snowflake names no reason beside calls
-    if finish == "other":
+    if is_unknown(word):
         extra["finish_reason"] = word
     return Choice(
         index=choice.get("index") or 0,
@@ -87,6 +87,11 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
         return None
     finish = FINISHES.get(word, "other") if isinstance(word, str) else "other"
     return "tool_calls" if called and finish in ("stop", "other") else finish
+
+
+def is_unknown(word: Json) -> bool:
+    """Whether it is a word for the end that nobody uses yet: `extra` keeps it."""
+    return bool(word) and not (isinstance(word, str) and word in FINISHES)
 
 
 def own_word(word: Json, finish: FinishReason | None) -> str | None:
@@ -115,7 +120,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 def _write_choice(choice: Choice) -> dict[str, Json]:
     message: Message = choice.message
     said = {"index": choice.index, "message": write_assistant(message), "logprobs": choice.logprobs}
-    if "finish_reason" not in choice.extra or choice.finish != "other":
+    if not is_unknown(choice.extra.get("finish_reason")):
         said["finish_reason"] = finish_word(choice.finish, choice.native_finish)
     return merged({"finish_reason": None}, choice.extra, said)
 
@@ -133,13 +138,13 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     own for cache hits, Moonshot one beside the counts. What was told otherwise is kept beside, to be written as it came.
     """
     before, after = _details(source, "prompt_tokens_details"), _details(source, "completion_tokens_details")
-    given, written, total = (_count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
-    reasoning = _count(after.get("reasoning_tokens"))
+    given, written, total = (count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    reasoning = count(after.get("reasoning_tokens"))
     extra = _usage_extra(source, before, after)
     if reasoning and total == given + written + reasoning:
         extra["completion_tokens"] = written
         written += reasoning
-    cached = _count(before.get("cached_tokens")) or _count(source.get("prompt_cache_hit_tokens")) or _count(source.get("cached_tokens"))
+    cached = count(before.get("cached_tokens")) or count(source.get("prompt_cache_hit_tokens")) or count(source.get("cached_tokens"))
     if given and cached > given:  # Grok on Azure
         cached = given
         extra["prompt_tokens_details"] = dict(before)
@@ -148,10 +153,10 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
         output=written,
         total=total or given + written,
         cached=cached,
-        cache_write=_count(before.get("cache_write_tokens")),
+        cache_write=count(before.get("cache_write_tokens")),
         reasoning=reasoning,
-        audio_input=_count(before.get("audio_tokens")),
-        audio_output=_count(after.get("audio_tokens")),
+        audio_input=count(before.get("audio_tokens")),
+        audio_output=count(after.get("audio_tokens")),
         extra=extra,
     )
 
@@ -161,17 +166,13 @@ def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     return details if isinstance(details, Mapping) else {}
 
 
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, Json]:
     extra: dict[str, Any] = dict(rest(source, _USAGE, _USAGE_USUAL))
     for name, details, fields in (
         ("prompt_tokens_details", before, _INPUT_DETAILS),
         ("completion_tokens_details", after, _OUTPUT_DETAILS),
     ):
-        kept = {field: value for field, value in details.items() if field not in fields.values() or not _count(value)}
+        kept = {field: value for field, value in details.items() if field not in fields.values() or not count(value)}
         if kept:
             extra[name] = kept
     return extra

@@ -17,7 +17,7 @@ from headrace.dialects.openai_chat.messages import (
     read_detail,
     write_detail,
 )
-from headrace.dialects.openai_chat.responses import finish_of, finish_word, own_word, read_usage, text, write_usage
+from headrace.dialects.openai_chat.responses import finish_of, finish_word, is_unknown, own_word, read_usage, text, write_usage
 from headrace.dialects.openai_stream import ChunkReader
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
 from headrace.types import (
@@ -141,7 +141,7 @@ class _ChoiceReader:
                 finish=finish,
                 native_finish=own_word(word, finish),
                 choice=self._index,
-                extra={"finish_reason": word} if finish == "other" else {},
+                extra={"finish_reason": word} if is_unknown(word) else {},
             )
 
     def end(self) -> Iterator[StreamEvent]:

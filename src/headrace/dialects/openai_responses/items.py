@@ -73,7 +73,7 @@ def _read_result(item: Mapping[str, Json], at: str) -> Message:
 
 def read_item(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
     """One item of the model's as parts."""
-    match item.get("type", "message"):
+    match item.get("type", "message" if "role" in item else ""):
         case "message":
             return _read_said(item, at)
         case "reasoning":

@@ -8,14 +8,14 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from headrace.dialects.failures import read_error_inside
-from headrace.dialects.fields import OWN, items, merged, obj, rest
+from headrace.dialects.fields import OWN, count, items, merged, obj, rest
 from headrace.dialects.openai_responses.items import read_item
 from headrace.dialects.openai_responses.names import is_item, own
 from headrace.dialects.openai_responses.turns import Items
 from headrace.errors import error_of
 from headrace.types import ChatResponse, Choice, FinishReason, Json, Message, Other, Part, Text, ToolCall, Usage
 
-_KNOWN: Final = frozenset({"id", "object", "created_at", "model", "output", "usage"})
+_KNOWN: Final = frozenset({"id", "created_at", "model", "output", "usage"})
 USUAL: Final[Mapping[str, Json]] = {
     "object": "response", "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "parallel_tool_calls": True,
     "temperature": None, "tool_choice": "auto", "tools": [], "top_p": None,
@@ -43,11 +43,10 @@ def read_response(body: Mapping[str, Json], *, provider: str, model: str) -> Cha
     finish = read_finish(body, called=any(isinstance(part, ToolCall) for part in parts))
     usage = body.get("usage")
     choice = Choice(index=0, message=Message(role="assistant", content=tuple(parts)), finish=finish, logprobs=read_logprobs(parts))
-    created = body.get("created_at")
     return ChatResponse(
         id=str(body.get("id") or ""),
         model=str(body.get("model") or ""),
-        created=int(created) if isinstance(created, int | float) and not isinstance(created, bool) else 0,
+        created=count(body.get("created_at")),
         choices=(choice,),
         usage=read_usage(usage) if isinstance(usage, Mapping) else None,
         extra=kept(body),
@@ -85,20 +84,20 @@ def read_logprobs(parts: list[Part]) -> Json:
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
     before, after = _details(source, "input_tokens_details"), _details(source, "output_tokens_details")
-    given, written, total = (_count(source.get(f"{name}_tokens")) for name in ("input", "output", "total"))
+    given, written, total = (count(source.get(f"{name}_tokens")) for name in ("input", "output", "total"))
     extra: dict[str, Any] = dict(rest(source, _USAGE))
     mine: dict[str, Json] = {}
     for name, details, fields in (("input_tokens_details", before, _INPUT), ("output_tokens_details", after, _OUTPUT)):
         if name in source:
-            left = {field: value for field, value in details.items() if field not in fields.values() or not _count(value)}
+            left = {field: value for field, value in details.items() if field not in fields.values() or not count(value)}
             mine[name] = None if source[name] is None else left
     extra[OWN] = mine
     return Usage(
         input=given,
         output=written,
         total=total or given + written,
-        **{field: _count(before.get(name)) for field, name in _INPUT.items()},
-        **{field: _count(after.get(name)) for field, name in _OUTPUT.items()},
+        **{field: count(before.get(name)) for field, name in _INPUT.items()},
+        **{field: count(after.get(name)) for field, name in _OUTPUT.items()},
         extra=extra,
     )
 
@@ -106,10 +105,6 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
 def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     details = source.get(name)
     return details if isinstance(details, Mapping) else {}
-
-
-def _count(value: Json) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------

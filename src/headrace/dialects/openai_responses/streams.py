@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.failures import read_error_inside
-from headrace.dialects.fields import OWN, items, obj
+from headrace.dialects.fields import OWN, count, items, obj
 from headrace.dialects.openai_responses.items import read_item
 from headrace.dialects.openai_responses.names import FORMAT, GAP, ITEM, PIECE, own
 from headrace.dialects.openai_responses.responses import kept, read_finish, read_usage
@@ -126,9 +126,9 @@ class Reader:
         if self._started or not isinstance(response, Mapping):
             return
         self._started = True
-        created = response.get("created_at")
-        created = int(created) if isinstance(created, int | float) and not isinstance(created, bool) else 0
-        yield Started(id=str(response.get("id") or ""), model=str(response.get("model") or ""), created=created)
+        yield Started(
+            id=str(response.get("id") or ""), model=str(response.get("model") or ""), created=count(response.get("created_at"))
+        )  # fmt: skip
 
     # items
 
