@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
@@ -29,7 +30,7 @@ class Answer:
 
     def __init__(self, send: Send, front: Front, id: str, path: str = "") -> None:
         self._send = send
-        self._front = front
+        self.front = front
         self.id = id
         self._path = path
         self._came = time.monotonic()
@@ -38,6 +39,10 @@ class Answer:
         self.entry: Entry | None = None
         """The call that is answered, until it is in the ledger."""
         self._begun = False
+        self.over = False
+        """Whether the last byte is on its way."""
+        self.left: Callable[[], Pairs] = list
+        """What is left under the caller's own limits, as headers."""
 
     @property
     def entered(self) -> Entry:
@@ -75,31 +80,33 @@ class Answer:
         await self._start(status, [("content-type", kind), ("content-length", str(len(body))), *(told or ())])
         await self._last(body)
 
-    async def streamed(self, making: Awaitable[AsyncStream[Any]], every: float) -> None:
-        """The stream from its first chunk to its end. While it is not there, `every` so many seconds a sign of life."""
-        stream = await self._awaited(making, every)
+    async def streamed(self, making: Awaitable[AsyncStream[bytes]], every: float) -> None:
+        """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life."""
+        pulse = _Pulse(self._alive, every)
         try:
-            self.entered.answered(stream._hidden_params)
-            if not self._begun:
-                await self._open(told_of(stream._hidden_params, streaming=True))
-            async for chunk in stream:
-                self.entered.began_to_answer()
-                await self._piece(self._front.frame(chunk))
-            await self._last(self._front.end)
-        finally:
-            await stream.aclose()
-
-    async def _awaited(self, making: Awaitable[AsyncStream[Any]], every: float) -> AsyncStream[Any]:
-        task = asyncio.ensure_future(making)
-        try:
-            while not (await asyncio.wait((task,), timeout=every))[0]:
+            stream = await making
+            try:
+                self.entered.answered(stream._hidden_params)
                 if not self._begun:
-                    await self._open([])
-                await self._piece(self._front.alive)
-            return await task
+                    await self._open(told_of(stream._hidden_params, streaming=True))
+                await self._pieces(stream, pulse)
+            finally:
+                await stream.aclose()
         finally:
-            if task.cancel():
-                await asyncio.gather(task, return_exceptions=True)
+            pulse.stop()
+
+    async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse) -> None:
+        async for piece in stream:
+            self.entered.began_to_answer()
+            pulse.felt = True
+            await self._piece(piece)
+        pulse.stop()
+        await self._last(b"")
+
+    async def _alive(self) -> None:
+        if not self._begun:
+            await self._open([])
+        await self._piece(self.front.alive)
 
     async def _open(self, told: Pairs) -> None:
         await self._start(200, [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *told])
@@ -108,28 +115,55 @@ class Answer:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _failed(self, failure: Failure) -> None:
-        written = self._front.error(failure)
+        written = self.front.error(failure)
         self._record(Outcome.FAILED, failure, written.status)
         if self._begun:
-            await self._last(self._front.broken(failure))
+            await self._last(self.front.broken(failure))
             return
         again = failure.retryable if failure.retryable is not None else POLICY[failure.kind].here or POLICY[failure.kind].elsewhere
         told = [*written.headers.items(), ("content-length", str(len(written.body))), ("x-should-retry", "true" if again else "false")]
-        if failure.retry_after is not None and "retry-after" not in written.headers:
-            told.append(("retry-after", str(max(1, round(failure.retry_after + 0.5)))))
+        if failure.retry_after is not None:
+            again_in = {"retry-after": math.ceil(failure.retry_after), "retry-after-ms": math.ceil(failure.retry_after * 1000)}
+            told += [(name, str(max(1, value))) for name, value in again_in.items() if name not in written.headers]
         await self._start(written.status, told)
         await self._last(written.body)
 
     async def _last(self, body: bytes) -> None:
         """The end of an answer. Whoever has it finds the call in the ledger, whatever becomes of this process."""
         self._record(Outcome.ANSWERED)
+        self.over = True
         await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: Pairs) -> None:
         self._begun, self.status = True, status
-        every = [*headers, ("x-request-id", self.id), ("request-id", self.id)]
+        every = [*headers, *self.left(), ("x-request-id", self.id), ("request-id", self.id)]
         pairs = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in every]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+class _Pulse:
+    """Gives a sign of life whenever nothing was felt between two looks."""
+
+    __slots__ = ("_beat", "_every", "_task", "_timer", "felt")
+
+    def __init__(self, beat: Callable[[], Coroutine[Any, Any, None]], every: float) -> None:
+        self._beat = beat
+        self._every = every
+        self._task: asyncio.Task[None] | None = None
+        self.felt = False
+        self._timer = asyncio.get_running_loop().call_later(every, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        if not self.felt and (self._task is None or self._task.done()):
+            self._task = loop.create_task(self._beat())
+        self.felt = False
+        self._timer = loop.call_later(self._every, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def told_of(hidden: Mapping[str, Any], *, streaming: bool = False) -> Pairs:

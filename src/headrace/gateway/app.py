@@ -88,13 +88,13 @@ class Gateway(Struct, eq=False):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
             return
-        found = route(asked)
+        found = route(asked.method, asked.path)
         with ReadForm() as form:
             body = await self._read(found.takes, asked, receive, form)
             here = Here(self.router, caller, form)
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
-            await _attended(receive, self._answer(here, asked, reply, answer))
+            await _attended(receive, self._answer(here, asked, reply, answer), answer)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":
@@ -128,8 +128,11 @@ class Gateway(Struct, eq=False):
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         model = self._meant(here, reply)
+        if here.caller.scopes:
+            answer.left = lambda: answer.front.left(self.router.left(here.caller.scopes))
         options = {**call.options, **here.caller.options()}
-        making = self.router.acall(
+        make = self.router.araw if reply.finish is None else self.router.acall
+        making: Any = make(
             call.operation, model, call.prompt, stream=call.stream, options=options, place=reply.place, deployment=reply.deployment
         )
         if call.stream:
@@ -137,7 +140,7 @@ class Gateway(Struct, eq=False):
             return
         made = await making
         answer.entered.answered(made._hidden_params)
-        content, kind = written(reply.finish(made))
+        content, kind = written(made if reply.finish is None else reply.finish(made))
         await answer.whole(200, content, told_of(made._hidden_params), kind=kind)
 
     def _meant(self, here: Here, reply: Finished) -> str:
@@ -156,22 +159,54 @@ METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 def _asked(scope: Scope) -> Asked:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Asked(scope["method"], scope["path"], headers, dict(parse_qsl(scope["query_string"].decode("latin-1"))))
+    query = scope["query_string"]
+    return Asked(scope["method"], scope["path"], headers, dict(parse_qsl(query.decode("latin-1"))) if query else {})
 
 
-async def _attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+PATIENCE: Final = 0.02
+"""Seconds before anybody looks whether the caller is still there: most answers are given by then."""
+
+
+async def _attended(receive: Receive, work: Coroutine[Any, Any, None], answer: Answer) -> None:
     """Do `work` while its caller is there. One who leaves ends it where it is: in the queue, at the provider, in the stream."""
-    task, left = asyncio.ensure_future(work), asyncio.ensure_future(_leaving(receive))
+    watch = _Watch(receive, answer)
     try:
-        await asyncio.wait((task, left), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
+        await work
+    except asyncio.CancelledError:
+        if not watch.left:
+            raise
+        watch.task.uncancel()
+        raise Left from None
     finally:
-        task.cancel()
-        left.cancel()
-        await asyncio.gather(task, left, return_exceptions=True)
+        watch.stop()
 
 
-async def _leaving(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Looks out for a caller who leaves, and ends the task that it was made in."""
+
+    __slots__ = ("_answer", "_receive", "_timer", "_watching", "left", "task")
+
+    def __init__(self, receive: Receive, answer: Answer) -> None:
+        self._receive = receive
+        self._answer = answer
+        self._watching: asyncio.Task[None] | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.left = False
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+
+    def _begin(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._answer.over:
+            self.left = True
+            self.task.cancel()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()

@@ -70,7 +70,8 @@ class Finished(Struct, frozen=True, eq=False):
     """A call whose answer is said in another way, or that asks for what is kept."""
 
     wanted: Wanted
-    finish: Callable[[Any], Any] = lambda made: made
+    finish: Callable[[Any], Any] | None = None
+    """None: as it is, the provider's own bytes where it speaks the caller's dialect."""
     place: Mapping[str, str] = EMPTY
     deployment: str = ""
     """The one that keeps what is asked for; empty for any."""

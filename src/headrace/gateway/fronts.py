@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,9 +11,10 @@ from msgspec import Struct
 from headrace.calls import EMBEDDINGS
 from headrace.dialects import load
 from headrace.errors import BadRequestError, Failure
-from headrace.gateway.asking import Wanted, encode, wanted
+from headrace.gateway.asking import Wanted, wanted
+from headrace.gateway.quotas import anthropic_headers, openai_headers
 from headrace.gateway.requests import Asked
-from headrace.objects import JsonObject
+from headrace.limits import Left
 from headrace.served import CONTENT
 from headrace.types import ChatRequest
 from headrace.wire import HttpResponse
@@ -23,11 +24,10 @@ class Front(Struct, frozen=True, eq=False):
     """One kind of caller."""
 
     dialect: str
-    frame: Callable[[JsonObject], bytes]
-    """A chunk as it crosses the wire."""
     alive: bytes
     """What says that the call still waits, and nothing else."""
-    end: bytes = b""
+    left: Callable[[Sequence[Left]], list[tuple[str, str]]] = openai_headers
+    """What is left under the caller's own limits, as its clients read it."""
 
     def error(self, failure: Failure) -> HttpResponse:
         return load(self.dialect).write_error(failure)
@@ -37,23 +37,11 @@ class Front(Struct, frozen=True, eq=False):
         return load(self.dialect).write_stream(ChatRequest(model="", messages=())).fail(failure)
 
 
-def _bare(chunk: JsonObject) -> bytes:
-    return b"data: " + encode(chunk) + b"\n\n"
-
-
-def _named(chunk: JsonObject) -> bytes:
-    return b"event: " + str(chunk.get("type")).encode() + b"\ndata: " + encode(chunk) + b"\n\n"
-
-
-def _google(chunk: JsonObject) -> bytes:
-    return b"data: " + encode(chunk) + b"\r\n\r\n"
-
-
-OPENAI: Final = Front("openai_chat", _bare, b": waiting\n\n", b"data: [DONE]\n\n")
-RESPONDING: Final = Front("openai_responses", _named, b": waiting\n\n")
-ANTHROPIC: Final = Front("anthropic_messages", _named, b'event: ping\ndata: {"type": "ping"}\n\n')
-GOOGLE: Final = Front("gemini", _google, b"\r\n")
-COHERE: Final = Front("cohere", _named, b": waiting\n\n")
+OPENAI: Final = Front("openai_chat", b": waiting\n\n")
+RESPONDING: Final = Front("openai_responses", b": waiting\n\n")
+ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers)
+GOOGLE: Final = Front("gemini", b"\r\n")
+COHERE: Final = Front("cohere", b": waiting\n\n")
 
 
 def front_of(asked: Asked) -> Front:

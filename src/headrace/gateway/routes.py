@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -43,20 +43,21 @@ class Endpoint(Struct, frozen=True, eq=False):
     takes: Literal["json", "form", "nothing"] = "json"
 
 
-def route(asked: Asked) -> Endpoint:
+@lru_cache(maxsize=1024)
+def route(method: str, path: str) -> Endpoint:
     """What answers a request. Raises refusals with status 404, 405 and 501."""
     allowed = []
-    for method, pattern, make, takes in _ROUTES:
-        found = pattern.fullmatch(asked.path)
-        if found and method == asked.method:
+    for wanted_method, pattern, make, takes in _ROUTES:
+        found = pattern.fullmatch(path)
+        if found and wanted_method == method:
             return Endpoint(partial(make, **{name: unquote(value) for name, value in found.groupdict().items()}), takes)
         if found:
-            allowed.append(method)
+            allowed.append(wanted_method)
     if allowed:
-        raise refusal(405, Kind.BAD_REQUEST, f"{asked.path} takes {', '.join(allowed)}, not {asked.method}")
-    if _LATER.match(asked.path):
-        raise refusal(501, Kind.NOT_FOUND, f"{asked.path} is not offered by this gateway yet")
-    raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
+        raise refusal(405, Kind.BAD_REQUEST, f"{path} takes {', '.join(allowed)}, not {method}")
+    if _LATER.match(path):
+        raise refusal(501, Kind.NOT_FOUND, f"{path} is not offered by this gateway yet")
+    raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
 
 
 _LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|realtime|fine_tuning|vector_stores|assistants|threads|uploads|videos)\b")
@@ -71,6 +72,15 @@ def _plain(operation: Operation) -> Callable[..., Reply]:
 
 def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
     return wanted(CHAT, fronts.as_chat(body, model), model)
+
+
+def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """`anthropic-beta`, in whose words parts of the body may be, goes along as the body's `betas`."""
+    if said := asked.headers.get("anthropic-beta"):
+        given = body.get("betas")
+        words = [*(given if isinstance(given, list) else []), *(word.strip() for word in said.split(","))]
+        body["betas"] = list(dict.fromkeys(word for word in words if word))
+    return wanted(MESSAGES, body)
 
 
 # ---- Google ----------------------------------------------------------------------------------------------------------------------
@@ -105,7 +115,7 @@ def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> R
 _Row: TypeAlias = tuple[str, re.Pattern[str], Callable[..., Reply], Literal["json", "form", "nothing"]]
 
 _OPENAI: Final = r"(?:/openai)?(?:/v1)?"
-_AZURE: Final = r"/(?:openai/deployments|engines)/(?P<model>[^/]+)"
+_AZURE: Final = r"/(?:openai/deployments|engines)/(?P<model>.+)"
 _GEMINI: Final = r"/v1(?:beta|alpha)?/models/(?P<model>.+)"
 _ID: Final = "/(?P<id>[^/]+)"
 
@@ -130,7 +140,7 @@ def _by_model(path: str, make: Callable[..., Reply], takes: Literal["json", "for
 _ROUTES: Final[tuple[_Row, ...]] = (
     *_by_model("/chat/completions", _chat),
     _post(_OPENAI + "/responses", _plain(RESPONSES)),
-    _post(r"(?:/anthropic)?(?:/v1)?/messages", _plain(MESSAGES)),
+    _post(r"(?:/anthropic)?(?:/v1)?/messages", _message),
     *_by_model("/embeddings", _plain(EMBEDDINGS)),
     *_by_model("/completions", _plain(COMPLETIONS)),
     _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate),

@@ -1,6 +1,7 @@
 """Limits as a scheduler: every limit respected, every token of it used, nobody refused who could have waited."""
 
 from headrace.limits.ask import Ask, Availability, Candidate
+from headrace.limits.left import Left
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
 from headrace.limits.limiter import Limiter
 from headrace.limits.members import Reservation
@@ -15,6 +16,7 @@ __all__ = [
     "Availability",
     "Candidate",
     "Charge",
+    "Left",
     "Limit",
     "Limiter",
     "LimiterSettings",

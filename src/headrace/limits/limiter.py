@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from headrace.errors import Failure, Kind
 from headrace.limits.account import Account
 from headrace.limits.ask import URGENT, Ask, Availability
+from headrace.limits.left import Left, left_of
 from headrace.limits.limit import Limit, Used
 from headrace.limits.lock import Lock
 from headrace.limits.members import Group, Reservation, Waiting
@@ -289,6 +290,12 @@ class Limiter:
         """Every deployment's and scope's use of its limits and every group's queue, as plain values."""
         with self._lock:
             return self._roster.snapshot(now)
+
+    def left(self, scopes: Iterable[str], now: float) -> list[Left]:
+        """What is left under each limit of these scopes; scopes that are not there have none."""
+        with self._lock:
+            accounts = [self._roster.scopes[name] for name in scopes if name in self._roster.scopes]
+            return [left_of(meter, now) for account in accounts for meter in account.meters]
 
     def __repr__(self) -> str:
         waiting = sum(group.line.length for group in self._roster.groups.values())

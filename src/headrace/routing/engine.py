@@ -19,7 +19,7 @@ from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.layers.around import Handler, RouterLayer, around
-from headrace.limits import Ask, Availability, Charge, Limiter, LimiterSettings, Reservation, Used
+from headrace.limits import Ask, Availability, Charge, Left, Limiter, LimiterSettings, Reservation, Used
 from headrace.limits.store import Store
 from headrace.objects import BinaryResponse
 from headrace.options import CloudOptions
@@ -474,6 +474,9 @@ class Engine:
         self.limiter.charge_scope(name, money, self._worlds.blocking().clock.now())
 
     # ---- looking -----------------------------------------------------------------------------------------------------
+
+    def left(self, scopes: Sequence[str]) -> list[Left]:
+        return self.limiter.left(scopes, self._worlds.blocking().clock.now())
 
     def snapshot(self) -> dict[str, Any]:
         return self.limiter.snapshot(self._worlds.blocking().clock.now())

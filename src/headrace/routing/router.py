@@ -11,7 +11,7 @@ from headrace.routing.speaking import Speaking
 
 if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
-    from headrace.limits import Availability
+    from headrace.limits import Availability, Left
     from headrace.limits.store import Store
     from headrace.objects import BinaryResponse
     from headrace.ports import Worlds
@@ -182,6 +182,10 @@ class Router(Face, Speaking):
     def remove_scope(self, name: str) -> None:
         """Forget these limits; calls that name them are refused from now on."""
         self._fleet.remove_scope(name)
+
+    def left(self, scopes: Sequence[str]) -> list[Left]:
+        """What is left now under each limit of these scopes."""
+        return self._engine.left(scopes)
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 

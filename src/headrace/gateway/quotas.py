@@ -1,0 +1,45 @@
+"""What is left under a caller's own limits, in the headers that its client reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from headrace.limits import Left, Unit
+
+Pairs = list[tuple[str, str]]
+
+_OPENAI: Final[Mapping[Unit, str]] = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}
+_ANTHROPIC: Final[Mapping[Unit, str]] = {
+    Unit.REQUESTS: "requests", Unit.TOKENS: "tokens", Unit.INPUT: "input-tokens", Unit.OUTPUT: "output-tokens",
+}  # fmt: skip
+
+
+def openai_headers(left: Sequence[Left]) -> Pairs:
+    """`x-ratelimit-…`, as OpenAI has them."""
+    told: Pairs = []
+    for unit, name in _OPENAI.items():
+        if (found := _tightest(left, unit)) is not None:
+            told.append((f"x-ratelimit-limit-{name}", str(found.limit)))
+            told.append((f"x-ratelimit-remaining-{name}", str(found.remaining)))
+            told.append((f"x-ratelimit-reset-{name}", f"{found.reset:.3f}s"))
+    return told
+
+
+def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:
+    """`anthropic-ratelimit-…`, whose resets are moments."""
+    now = datetime.now(UTC) if now is None else now
+    told: Pairs = []
+    for unit, name in _ANTHROPIC.items():
+        if (found := _tightest(left, unit)) is not None:
+            moment = (now + timedelta(seconds=found.reset)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            told.append((f"anthropic-ratelimit-{name}-limit", str(found.limit)))
+            told.append((f"anthropic-ratelimit-{name}-remaining", str(found.remaining)))
+            told.append((f"anthropic-ratelimit-{name}-reset", moment))
+    return told
+
+
+def _tightest(left: Iterable[Left], unit: Unit) -> Left | None:
+    """Of several limits of a unit (the key's, the team's) the one that is nearest."""
+    return min((one for one in left if one.unit is unit), key=lambda one: one.remaining, default=None)
