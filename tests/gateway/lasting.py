@@ -19,6 +19,7 @@ from tests.gateway.conftest import CHAT, KEY, serving
 
 from headrace import Router
 from headrace.gateway.config import Settings
+from headrace.gateway.keys.identity import Identities
 from headrace.gateway.lasting import Lasting, Where
 
 
@@ -51,9 +52,11 @@ def new_database(server: str) -> str:
 
 
 @contextmanager
-def kept(router: Router, at: Where, settings: Settings | None = None) -> Iterator[tuple[str, Lasting]]:
+def kept(
+    router: Router, at: Where, settings: Settings | None = None, *, identities: Identities | None = None
+) -> Iterator[tuple[str, Lasting]]:
     """A gateway with keys and ledger: its address and its state, while the block lasts."""
-    state = Lasting(router, at)
+    state = Lasting(router, at, identities)
     with serving(router, settings or Settings(key=KEY, keep_alive=0.2), state=state) as base:
         yield base, state
 

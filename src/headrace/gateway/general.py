@@ -37,6 +37,10 @@ class Settings(Struct, frozen=True):
     """Where keys and calls are kept; empty for what the environment says. May hold a password."""
     keep: float | None = None
     """Seconds for which calls are remembered; None for ever."""
+    jwt: bool = False
+    """Whether tokens of an identity provider are taken in the place of keys."""
+    jwt_fields: Mapping[str, Any] = {}
+    """Where things stand in them: `headrace.gateway.keys.identity.Fields`."""
     reload: float = 2.0
     """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
 
@@ -73,6 +77,18 @@ def _seconds(where: str, value: Any, unit: str = "seconds") -> float:
     return float(value)
 
 
+def _flag(where: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{where} must be true or false, got {shape(value)}")
+    return value
+
+
+def _mapping(where: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where} must be a mapping, got {shape(value)}")
+    return value
+
+
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -97,6 +113,10 @@ GENERAL: Final[Mapping[str, Key]] = {
     "reload": Key("reload", _seconds, "seconds between looks at the configuration's files, 2; 0 looks on SIGHUP alone"),
     "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
     "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
+    "enable_jwt_auth": Key(
+        "jwt", _flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
+    ),
+    "litellm_jwtauth": Key("jwt_fields", _mapping, "where in such a token user, team and scope stand"),
     "secret_hook": Key("", _text, "`package.module:function`, which is given NAME for every value `secret://NAME` and gives the secret"),
 }
 """Others of LiteLLM's change nothing here and are named when the gateway starts."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headrace.api import Router
 from headrace.gateway.admin.desk import AdminDesk
+from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.records import hear
@@ -49,10 +50,11 @@ def where(environment: Mapping[str, str], database: str = "", keep: float | None
 class Lasting:
     """The gateway's `State`. Raises ConfigurationError where database or journal cannot be opened."""
 
-    def __init__(self, router: Router, at: Where) -> None:
+    def __init__(self, router: Router, at: Where, identities: Identities | None = None) -> None:
+        """identities: whose tokens are taken besides our own keys."""
         self._database = Database(at.database)
         self.ledger = Books(self._database, at.folder / "journal", keep=at.keep)
-        self.keys = Keyring(self._database, router, self.ledger.spent)
+        self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
         self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
         self._tasks: list[asyncio.Task[None]] = []

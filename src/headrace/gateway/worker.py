@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
-from headrace.gateway.config import Config, read_config
+from headrace.gateway.config import Config, Settings, read_config
+from headrace.gateway.keys.identity import identities
 from headrace.gateway.lasting import Lasting, where
 from headrace.gateway.logs import set_up
 from headrace.gateway.reload import Reloader
@@ -30,11 +32,16 @@ def app() -> Gateway:
 def made(path: Path | None, config: Config) -> Gateway:
     """The application that a configuration describes."""
     router = config.router()
-    served = gateway(router, config.settings, state=Lasting(router, where(os.environ, config.settings.database, config.settings.keep)))
+    served = gateway(router, config.settings, state=_state(router, config.settings))
     served.metrics = _metrics(served)
     if path is not None:
         served.services.append(Reloader(path, config, served))
     return served
+
+
+def _state(router: Router, settings: Settings) -> Lasting:
+    trusted = identities(os.environ, settings.jwt_fields) if settings.jwt else None
+    return Lasting(router, where(os.environ, settings.database, settings.keep), trusted)
 
 
 def _metrics(served: Gateway) -> Any:

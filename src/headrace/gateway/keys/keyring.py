@@ -7,10 +7,11 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,6 +19,7 @@ from headrace.errors import Kind as Failing
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.requests import refusal
 from headrace.limits.limit import NANO
@@ -30,6 +32,8 @@ LOOK: Final = 1.0
 """Seconds between looks at what other processes changed."""
 MOST: Final = 100_000
 """Keys that are kept in memory."""
+PEOPLE: Final = 60.0
+"""Seconds after which it is looked again whether there is a user by the name that somebody else's token gives."""
 
 Period = tuple[Kind, str, float]
 """Whose money, and when the budget's period began."""
@@ -50,7 +54,17 @@ class _Known(Struct, eq=False):
 class Keyring:
     """Who is let in by which token. Limits become scopes of the Router, budgets one for each period."""
 
-    def __init__(self, database: Database, router: Router, spent: Spent, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        router: Router,
+        spent: Spent,
+        *,
+        identities: Identities | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """identities: whose tokens are taken besides our own keys."""
+        self._identities = identities
         self._database = database
         self._router = router
         self._spent = spent
@@ -77,57 +91,74 @@ class Keyring:
 
     async def find(self, token: str) -> Caller | None:
         """Whose token it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
-        if not token.startswith(PREFIX):
-            return None
-        known = await self._asked(hash_of(token))
+        if token.startswith(PREFIX):
+            known = await self._asked(hash_of(token), self._look_up)
+        elif self._identities is not None and self._identities.may_read(token):
+            known = await self._asked(hash_of(token), lambda hash: self._read(token, hash))
+        else:
+            known = None
         return None if known is None else known.caller
 
-    async def _asked(self, hash: str) -> _Known | None:
-        """From the database, once however many calls wait for it."""
+    async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, _Known | None]]) -> _Known | None:
+        """What is not known yet, asked once however many calls wait for it."""
         task = self._asking.get(hash)
         if task is None:
-            task = self._asking[hash] = asyncio.create_task(self._look_up(hash))
+            task = self._asking[hash] = asyncio.create_task(ask(hash))
             task.add_done_callback(lambda _: self._asking.pop(hash, None))
         return await asyncio.shield(task)
 
     async def _look_up(self, hash: str) -> _Known | None:
+        """A key of ours, from the database."""
         forgotten = self._forgotten
         found = await self._database.read(lambda connection: _belonging(connection, hash))
-        self._known.pop(hash, None)
         if not found:
             return None
         now = self._clock()
         until = _valid_until(found, hash, now)
-        known = _Known(found, await self._caller(found, now), min(until, *[one.terms.period_at(now)[1] for one in found]))
-        if self._forgotten != forgotten:
-            return known  # somebody was changed meanwhile: good for this call alone
-        self._known[hash] = known
+        return self._remember(hash, found, await self._caller(found, now), until, forgotten)
+
+    async def _read(self, token: str, hash: str) -> _Known:
+        """Somebody else's token, by which a team and a user of ours call."""
+        assert self._identities is not None
+        forgotten = self._forgotten
+        who = await self._identities.read(token)
+        found = await self._database.read(lambda connection: _people(connection, who.team, who.user))
+        for holder in found:
+            _check(holder)
+        if who.team and not any(holder.kind is Kind.TEAM for holder in found):
+            raise refusal(403, Failing.PERMISSION, f"there is no team {who.team!r} here, which the token names")
+        now = self._clock()
+        caller = await self._caller(found, now)
+        caller = replace(caller, name=who.email or who.user, user=who.user, role=Role.ADMIN if who.admin else caller.role)
+        return self._remember(hash, found, caller, min(who.ends, now + PEOPLE), forgotten)
+
+    def _remember(self, hash: str, found: tuple[Holder, ...], caller: Caller, until: float, forgotten: int) -> _Known:
+        """forgotten: how many had changed before we asked: what was asked before a change is good for this call alone."""
+        now = self._clock()
+        known = _Known(found, caller, min(until, *[one.terms.period_at(now)[1] for one in found], math.inf))
+        self._known.pop(hash, None)
+        if self._forgotten == forgotten:
+            self._known[hash] = known
         while len(self._known) > MOST:
             self._known.popitem(last=False)
         return known
-
-    async def caller_of(self, found: tuple[Holder, ...]) -> Caller:
-        """Who calls by other proof than a key of ours: the team and the user that a token of somebody else's names."""
-        for holder in found:
-            _check(holder)
-        return await self._caller(found, self._clock())
 
     async def _caller(self, found: tuple[Holder, ...], now: float) -> Caller:
         scopes = [scope for holder in found for scope in await self._scopes(holder, now)]
         by_kind = {holder.kind: holder for holder in found}
         key = by_kind.get(Kind.KEY)
-        own = found[0]
+        own = found[0] if found else None
         return Caller(
             key="" if key is None else key.id,
-            name=own.name,
-            team=by_kind[Kind.TEAM].id if Kind.TEAM in by_kind else own.team,
-            user=by_kind[Kind.USER].id if Kind.USER in by_kind else own.user,
+            name="" if own is None else own.name,
+            team=by_kind[Kind.TEAM].id if Kind.TEAM in by_kind else "" if own is None else own.team,
+            user=by_kind[Kind.USER].id if Kind.USER in by_kind else "" if own is None else own.user,
             role=_role(found),
             models=tuple([names for holder in found if (names := _names(holder))]),
             aliases={alias: model for holder in reversed(found) for alias, model in holder.terms.aliases.items()},
             scopes=tuple(scopes),
             tags=tuple(dict.fromkeys([tag for holder in found for tag in holder.terms.tags])),
-            metadata=own.terms.metadata,
+            metadata={} if own is None else own.terms.metadata,
         )
 
     # ---- limits
@@ -213,9 +244,13 @@ def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
     key = table.by_hash(connection, hash)
     if key is None:
         return ()
-    others = ((Kind.TEAM, key.team), (Kind.USER, key.user))
-    found = [table.get(connection, kind, id) for kind, id in others if id]
-    return (key, *[holder for holder in found if holder is not None])
+    return (key, *_people(connection, key.team, key.user))
+
+
+def _people(connection: Connection, team: str, user: str) -> tuple[Holder, ...]:
+    """Those that there are."""
+    found = [table.get(connection, kind, id) for kind, id in ((Kind.TEAM, team), (Kind.USER, user)) if id]
+    return tuple([holder for holder in found if holder is not None])
 
 
 def _valid_until(found: tuple[Holder, ...], hash: str, now: float) -> float:

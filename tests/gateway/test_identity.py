@@ -1,0 +1,165 @@
+"""Tokens of an identity provider in the place of keys: signed for real, by keys that a real server hands out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.gateway.conftest import KEY
+from tests.gateway.lasting import Gateway, kept, priced
+
+from headrace.errors import ConfigurationError
+from headrace.gateway.config import Settings
+from headrace.gateway.keys.identity import identities
+from headrace.gateway.lasting import Where
+
+AUDIENCE = "api://headrace"
+
+
+class Provider:
+    """An identity provider: signs, and hands out its public keys."""
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.asked = 0
+        self.kid = "k1"
+        provider = self
+
+        class Keys(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                provider.asked += 1
+                public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(provider.key.public_key()))
+                body = json.dumps({"keys": [{**public, "kid": provider.kid, "use": "sig"}]}).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/keys"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def token(self, *, kid: str = "k1", key: Any = None, algorithm: str = "RS256", **claims: Any) -> str:
+        said = {"sub": "ann", "aud": AUDIENCE, "iss": "https://id.example", "exp": time.time() + 600, **claims}
+        given = {name: value for name, value in said.items() if value is not None}
+        return jwt.encode(given, self.key if key is None else key, algorithm=algorithm, headers={"kid": kid})
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    found = Provider()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def environment(provider: Provider) -> dict[str, str]:
+    return {"JWT_PUBLIC_KEY_URL": provider.url, "JWT_AUDIENCE": AUDIENCE, "JWT_ISSUER": "https://id.example"}
+
+
+@pytest.fixture
+def gateway(provider: Provider, upstream: object, tmp_path: Any) -> Iterator[Gateway]:
+    trusted = identities(environment(provider), {"team_id_jwt_field": "org.team"})
+    with kept(priced(upstream), Where(f"sqlite:///{tmp_path / 'h.db'}", tmp_path), Settings(key=KEY), identities=trusted) as (base, state):
+        yield Gateway(base, state)
+
+
+def test_a_token_calls_as_its_user_and_is_recorded_so(gateway: Gateway, provider: Provider) -> None:
+    asked = provider.asked
+    for _ in range(3):
+        gateway.chat(provider.token(email="ann@example.com"))
+    assert provider.asked - asked <= 1
+    assert {(call["user"], call["metadata"]["user_api_key_alias"]) for call in gateway.ask("/spend/logs")} == {("ann", "ann@example.com")}
+
+
+def test_user_and_team_of_a_token_bind_it(gateway: Gateway, provider: Provider) -> None:
+    gateway.ask("/user/new", {"user_id": "ann", "rpm_limit": 1, "auto_create_key": False})
+    gateway.ask("/team/new", {"team_id": "blue", "models": ["gpt"]})
+    token = provider.token(org={"team": "blue"})
+    gateway.chat(token)
+    gateway.chat(token, 403, model="slow")
+    gateway.chat(provider.token(org={"team": "blue"}, jti="another"), 429, max_wait=0)
+    gateway.chat(provider.token(org={"team": "nobody's"}), 403)
+    gateway.ask("/user/update", {"user_id": "ann", "rpm_limit": 50})
+    gateway.chat(token, max_wait=0)
+
+
+def test_an_administrator_s_scope_administers(gateway: Gateway, provider: Provider) -> None:
+    gateway.ask("/key/list", key=provider.token(), status=403)
+    gateway.ask("/key/list", key=provider.token(scope="openid litellm_proxy_admin"))
+
+
+def hmac_with_the_public_key(provider: Provider) -> str:
+    """The old trick: the public key, known to all, as the secret of a symmetric signature."""
+    public = provider.key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    parts = [{"alg": "HS256", "typ": "JWT", "kid": "k1"}, {"sub": "ann", "aud": AUDIENCE, "exp": time.time() + 600}]
+    body = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.new(public, body, hashlib.sha256).digest()).rstrip(b"=")
+    return (body + b"." + signature).decode()
+
+
+STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda provider: provider.token(exp=time.time() - 100),
+        lambda provider: provider.token(aud="another program"),
+        lambda provider: provider.token(iss="https://evil.example"),
+        lambda provider: provider.token(key=STRANGER),
+        lambda provider: provider.token(kid="unknown"),
+        lambda provider: provider.token(sub=None),
+        lambda provider: provider.token(exp=None),
+        lambda provider: provider.token(key="", algorithm="none"),
+        hmac_with_the_public_key,
+        lambda provider: "eyJhbGciOiJSUzI1NiJ9.e30.",
+        lambda provider: "ey..",
+    ],
+)
+def test_a_token_that_is_not_to_be_believed_lets_nobody_in(gateway: Gateway, provider: Provider, forged: Callable[[Provider], str]) -> None:
+    token = forged(provider)
+    said = gateway.chat(token, 401)["error"]["message"]
+    assert token not in said
+
+
+def test_invented_key_ids_do_not_have_the_provider_asked_each_time(gateway: Gateway, provider: Provider) -> None:
+    gateway.chat(provider.token())
+    asked = provider.asked
+    for number in range(10):
+        gateway.chat(provider.token(kid=f"invented-{number}"), 401)
+    assert provider.asked - asked <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "said"),
+    [
+        ({}, {}, "JWT_PUBLIC_KEY_URL"),
+        ({"JWT_PUBLIC_KEY_URL": "http://127.0.0.1/keys"}, {}, "JWT_AUDIENCE"),
+        ({"JWT_PUBLIC_KEY_URL": "http://127.0.0.1/keys", "JWT_AUDIENCE": "a"}, {"team_field": "x"}, "team_field"),
+        ({"JWT_PUBLIC_KEY_URL": "http://127.0.0.1/keys", "JWT_AUDIENCE": "a"}, {"public_key_ttl": "x"}, "public_key_ttl"),
+    ],
+)
+def test_what_is_missing_is_named_at_start(given: dict[str, str], fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        identities(given, fields)
+
+
+def test_an_identity_provider_that_is_away_is_said(upstream: object, tmp_path: Any, provider: Provider) -> None:
+    trusted = identities({**environment(provider), "JWT_PUBLIC_KEY_URL": "http://127.0.0.1:1/keys"})
+    with kept(priced(upstream), Where(f"sqlite:///{tmp_path / 'h.db'}", tmp_path), Settings(key=KEY), identities=trusted) as (base, state):
+        assert "not to be had" in Gateway(base, state).chat(provider.token(), 503)["error"]["message"]
