@@ -48,6 +48,28 @@ def test_chunks_come_out_as_they_came() -> None:
     assert reader.usage == {"total_tokens": 9}
 
 
+def test_a_count_that_comes_with_a_piece_of_text_is_the_count_until_a_later_one() -> None:
+    """Perplexity, SiliconFlow and vLLM count in every chunk; a stream that is left is settled with the last of them."""
+    counted = [chunk("a"), chunk("b", usage={"total_tokens": 7}), chunk("c", usage={"total_tokens": 8}), chunk("d")]
+    for told in (ChunkReader.feed, lambda reader, frame: reader.glance(frame.data) or reader.feed(frame)):
+        reader = ChunkReader(provider="openai", model="m")
+        for frame in SseReader().feed(sse(*counted, done=False)):
+            told(reader, frame)
+        assert reader.usage == {"total_tokens": 8}
+
+
+def test_an_error_beside_a_piece_of_text_is_an_error() -> None:
+    with pytest.raises(HeadraceError, match="no more"):
+        read(sse(chunk("a"), chunk("b", error={"message": "no more", "type": "server_error"}), chunk("c")))
+
+
+def test_texts_in_parts_are_one_text_also_where_they_begin_in_mid_stream() -> None:
+    parts: Any = [{"type": "text", "text": "b"}]
+    reader = ChunkReader(provider="mistral", model="m")
+    told = [made for frame in SseReader().feed(sse(chunk("a"), chunk(parts), chunk("c"))) for made in reader.chunks(frame)]
+    assert [made["choices"][0]["delta"]["content"] for made in told] == ["a", "b", "c"]
+
+
 def test_a_stream_without_done_is_whole_when_every_choice_has_finished() -> None:
     """Perplexity, Writer and part of Hugging Face's router send no [DONE]."""
     chunks, reader = read(sse(chunk("a"), chunk("b", index=1), chunk(finish="stop"), chunk(index=1, finish="length"), done=False))
