@@ -157,7 +157,7 @@ def _served(call: Call, to: Destination) -> Served:
     body: dict[str, Json] = {"model": to.model, **_standing(to.defaults, caller), **call.body}
     finish = partial(apply, to.provider, operation="chat", drop_params=bool(control.get("drop_params")))
     target = Target(to.provider.name, to.model, to.base_url, to.headers, place=to.place)
-    return serve(caller, spoken, target, msgspec.json.decode(encode(body)), control, stream=call.stream, finish=finish)
+    return serve(caller, spoken, target, body, control, stream=call.stream, finish=finish)
 
 
 def _standing(defaults: Mapping[str, Json], caller: str) -> dict[str, Json]:

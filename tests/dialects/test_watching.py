@@ -133,7 +133,7 @@ def test_what_gemini_counts_in_the_middle_counts_at_the_end() -> None:
 def _telling(name: str) -> list[bytes]:
     """The events in which a stream ends or counts, as its writer writes them."""
     data = written(name)
-    words = (b'finish_reason":"', b"response.completed", b"message_delta", b"message_stop", b"finishReason")
+    words = (b'finish_reason":"', b"response.completed", b"message_delta", b"message_stop")  # Gemini's end is seen at a glance
     return [frame.data for frame in load(name).framing().feed(data) if any(word in frame.data for word in words)]
 
 

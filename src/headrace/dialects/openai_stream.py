@@ -221,7 +221,9 @@ class ChunkReader:
             return False  # `feed` says what is wrong, if anything is
         choice = chunk.choices[0]
         if choice.index not in self._seen:
-            return False
+            if said is not None:
+                return False  # its first chunk tells more
+            self._seen.add(choice.index)
         if chunk.usage:
             self.usage = chunk.usage
         if said is not None and (delta := choice.delta) is not None and delta.content:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
@@ -50,6 +51,7 @@ class Served(Struct, eq=False, kw_only=True):
     """The provider's."""
     target: Target
     request: ChatRequest
+    """Where both speak the same, only what tells address and headers."""
     body: Mapping[str, Json]
     operation: str
     same: bool
@@ -63,21 +65,14 @@ class Served(Struct, eq=False, kw_only=True):
     """In OpenAI's form, once the answer was read."""
 
     def write(self) -> HttpRequest:
-        written = self.dialect.write_request(self._empty() if self.same else self.request, self.target)
+        written = self.dialect.write_request(self.request, self.target)
         if self.same:
-            return msgspec.structs.replace(written, body=msgspec.json.encode({**self.body, **self.added}))
+            return msgspec.structs.replace(written, body=encode({**self.body, **self.added}))
         if not self.added and self.operation != "chat":
             return written
         body = msgspec.json.decode(written.body)
         body = {**(self.finish(body) if self.operation == "chat" else body), **self.added}
         return msgspec.structs.replace(written, body=msgspec.json.encode(body))
-
-    def _empty(self) -> ChatRequest:
-        """What tells address and headers."""
-        betas = self.request.extra.get("betas")
-        nobody = (Message(role="user", content=(Text(text="-"),)),)
-        extra = {} if betas is None else {"betas": betas}
-        return ChatRequest(model=self.target.model, messages=nobody, stream=self.request.stream, extra=extra)
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
         """The answer's body in the caller's dialect. Raises HeadraceError for one that cannot be read."""
@@ -139,17 +134,19 @@ def serve(
     stream: bool,
     finish: Callable[[dict[str, Json]], dict[str, Json]],
 ) -> Served:
-    """Read `body`, which is in the dialect `caller`, for a provider that speaks `provider`.
+    """The request in `body`, which is in the dialect `caller`, for a provider that speaks `provider`: read only where that is another.
 
     Raises BadRequestError for a body that is none, UnsupportedParamsError for what the provider's dialect cannot say, unless
     `drop_params` or `additional_drop_params` leaves it out.
     """
-    speaks, dialect = load(caller), load(provider)
+    speaks, dialect, same = load(caller), load(provider), caller == provider
     body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
-    request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
-    same = caller == provider
     left_out: tuple[str, ...] | None = None
-    if not same:
+    if same:
+        request = _unread(body, target.model, stream=stream)
+    else:
+        body = msgspec.json.decode(encode(body))
+        request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
         dropped = _unsayable(request, caller, provider, target, control)
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
         request = _sayable(request, caller, provider)
@@ -165,6 +162,13 @@ def serve(
         left_out=left_out,
         finish=finish,
     )
+
+
+def _unread(body: Mapping[str, Json], model: str, *, stream: bool) -> ChatRequest:
+    """What of a body that goes out as it is tells address and headers."""
+    nobody = (Message(role="user", content=(Text(text="-"),)),)
+    extra = {} if body.get("betas") is None else {"betas": body["betas"]}
+    return ChatRequest(model=model, messages=nobody, stream=stream, extra=extra)
 
 
 def _unsayable(request: ChatRequest, caller: str, provider: str, target: Target, control: Mapping[str, Any]) -> list[str]:

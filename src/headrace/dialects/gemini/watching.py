@@ -57,7 +57,7 @@ class Watcher(Watching):
             return False
         candidate = chunk.candidates[0]
         if candidate.reason is not None or candidate.index not in self._ended:
-            return False
+            self._ended[candidate.index] = candidate.reason is not None or self._ended.get(candidate.index, False)
         if chunk.usage is not None:
             self._counts |= chunk.usage
         return True
