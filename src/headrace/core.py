@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -38,13 +38,16 @@ if TYPE_CHECKING:
     from headrace.dialects.forms import Formed
     from headrace.dialects.serve import Served
     from headrace.dialects.translate import Translation
+    from headrace.through import Through
+
+    Spoken: TypeAlias = Translation | Served | Formed | Through
 
 OPENAI: Final = "openai_chat"
 PYTHON: Final = "http://python.invalid/v1"
 """The address of providers that are Python (`headrace.handlers`): nothing is sent there."""
 
 
-def write(call: Call, to: Destination, translation: Translation | Served | Formed | None = None) -> HttpRequest:
+def write(call: Call, to: Destination, translation: Spoken | None = None) -> HttpRequest:
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
@@ -124,8 +127,12 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
     return msgspec.structs.replace(request, url=url)
 
 
-def _translation(call: Call, to: Destination) -> Translation | Served | Formed | None:
+def _translation(call: Call, to: Destination) -> Spoken | None:
     """The call in its provider's dialect or form; None where that is OpenAI's own."""
+    if call.operation.name == "passed":
+        from headrace.through import Through  # late: gateways alone pass requests on
+
+        return Through(to, call.body["request"])
     if call.operation.dialect != OPENAI:
         return _served(call, to)
     if call.operation.stored:
@@ -203,7 +210,7 @@ _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
 """What there is in other dialects than OpenAI's."""
 
 
-def _hidden(to: Destination, headers: Mapping[str, str], translation: Translation | Served | Formed | None = None) -> Beside:
+def _hidden(to: Destination, headers: Mapping[str, str], translation: Spoken | None = None) -> Beside:
     known: dict[str, Any] = {
         "custom_llm_provider": to.provider.name,
         "model": to.model,
@@ -268,9 +275,7 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
     return whole  # type: ignore[no-any-return]
 
 
-async def _signed(
-    ports: Ports, call: Call, to: Destination, translation: Translation | Served | Formed | None, leaving: Leaving | None
-) -> HttpRequest:
+async def _signed(ports: Ports, call: Call, to: Destination, translation: Spoken | None, leaving: Leaving | None) -> HttpRequest:
     request = write(call, to, translation)
     if to.signer is not None:
         request = await to.signer.sign(request, ports.clock)
@@ -373,12 +378,13 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     return chunks
 
 
-def _source(
-    call: Call, to: Destination, translation: Translation | Served | Formed | None, hidden: Beside, said: Said | None
-) -> Source[Any]:
+def _source(call: Call, to: Destination, translation: Spoken | None, hidden: Beside, said: Said | None) -> Source[Any]:
     """What makes of the stream's bytes what the caller takes."""
+    if watch := getattr(translation, "source", None):  # in the provider's own words, whatever they are
+        watched: Source[Any] = watch(hidden["additional_headers"].get("content-type", ""))
+        return watched
     made = _chunk_class(call)
-    reader: Any = ChunkReader(provider=to.provider.name, model=to.model) if translation is None else translation.read_stream()
+    reader: Any = ChunkReader(provider=to.provider.name, model=to.model) if translation is None else cast("Any", translation).read_stream()
     if said is not None:
         reader.said = said
     frames = _framing(to, translation)
@@ -390,7 +396,7 @@ def _source(
     return bytes_of(frames, reader, call.operation.dialect, _rewriter(call.operation, to), events=events)
 
 
-def _framing(to: Destination, translation: Translation | Served | Formed | None) -> FrameReader:
+def _framing(to: Destination, translation: Spoken | None) -> FrameReader:
     inner = SseReader() if translation is None else translation.dialect.framing()
     if not to.provider.framing:
         return inner
@@ -443,7 +449,7 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination, translation: Translation | Served | Formed | None, sent: HeaderPairs) -> NoReturn:
+def _refuse(response: HttpResponse, to: Destination, translation: Spoken | None, sent: HeaderPairs) -> NoReturn:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))

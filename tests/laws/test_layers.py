@@ -14,6 +14,7 @@ LAYERS: dict[str, int] = {
     "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "bridge": 0, "dotenv": 0, "options": 0,
     "dialects": 1, "providers": 1, "models": 1, "limits": 1, "routing": 1, "objects": 1, "calls": 1, "served": 1,
     "multipart": 1, "media": 1, "counted": 1,
+    "through": 2,
     "client": 2, "core": 2, "destinations": 2, "streams": 2, "rebuild": 2, "fetching": 2, "continuing": 2, "layers": 2, "mocking": 2,
     "direct": 2, "handlers": 2, "passing": 2,
     "routing.router": 2, "routing.face": 2, "routing.speaking": 2, "routing.engine": 2, "routing.fleet": 2, "routing.asking": 2,

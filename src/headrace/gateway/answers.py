@@ -103,6 +103,19 @@ class Answer:
         pulse.stop()
         await self._last(b"")
 
+    async def passed(self, stream: AsyncStream[bytes]) -> None:
+        """A provider's own answer, as it comes."""
+        try:
+            self.entered.answered(stream._hidden_params)
+            kind = stream.response_headers.get("content-type", "application/octet-stream")
+            await self._start(200, [("content-type", kind), ("x-accel-buffering", "no"), *told_of(stream._hidden_params, streaming=True)])
+            async for piece in stream:
+                self.entered.began_to_answer()
+                await self._piece(piece)
+            await self._last(b"")
+        finally:
+            await stream.aclose()
+
     async def _alive(self) -> None:
         if not self._begun:
             await self._open([])

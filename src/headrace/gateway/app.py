@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.api import Router
-from headrace.errors import Kind
+from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encode, written
@@ -24,11 +24,13 @@ from headrace.gateway.fronts import front_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
-from headrace.gateway.records import Entry, Ledger, NoLedger
+from headrace.gateway.passing import Passing, passed_error, passing, provider_of
+from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
-from headrace.gateway.routes import route
+from headrace.gateway.routes import route, route_or_none
 from headrace.gateway.services import Service, lasting
 from headrace.gateway.state import State
+from headrace.through import PASSED
 
 
 def gateway(
@@ -88,10 +90,15 @@ class Gateway(Struct, eq=False):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
             return
-        found = route(asked.method, asked.path)
-        with ReadForm() as form:
+        here = Here(self.router, caller, ReadForm())
+        found = route_or_none(asked.method, asked.path)
+        if found is None and (provider := provider_of(asked, here)) is not None:
+            sent = passing(asked, here, provider, await read_body(receive, asked.headers, self.settings.max_body))
+            await _attended(receive, self._pass(here, asked, sent, answer), answer)
+            return
+        found = found or route(asked.method, asked.path)
+        with here.form as form:
             body = await self._read(found.takes, asked, receive, form)
-            here = Here(self.router, caller, form)
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             await _attended(receive, self._answer(here, asked, reply, answer), answer)
@@ -143,6 +150,22 @@ class Gateway(Struct, eq=False):
         content, kind = written(made if reply.finish is None else reply.finish(made))
         await answer.whole(200, content, told_of(made._hidden_params), kind=kind)
 
+    async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
+        """Send on what is in a provider's own words, and its answer back."""
+        answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
+        answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
+        options = {"request": sent.request, **here.caller.options()}
+        try:
+            stream: Any = await self.router.araw(PASSED, sent.model, None, stream=True, options=options, deployment=sent.deployment.id)
+        except HeadraceError as error:
+            own = passed_error(error.failure)
+            if own is None:
+                raise
+            answer.entry.close(Outcome.FAILED, error.failure, own[0])
+            await answer.whole(own[0], own[1])
+            return
+        await answer.passed(stream)
+
     def _meant(self, here: Here, reply: Finished) -> str:
         """The model as the Router knows it. Raises refusals for what is not there, or not for this caller."""
         keeper = reply.deployment or keeper_of(reply.place)
@@ -160,7 +183,9 @@ METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 def _asked(scope: Scope) -> Asked:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"]
-    return Asked(scope["method"], scope["path"], headers, dict(parse_qsl(query.decode("latin-1"))) if query else {})
+    said = query.decode("latin-1")
+    target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1") + (f"?{said}" if said else "")
+    return Asked(scope["method"], scope["path"], headers, dict(parse_qsl(said)) if said else {}, target)
 
 
 PATIENCE: Final = 0.02

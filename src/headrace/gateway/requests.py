@@ -39,6 +39,8 @@ class Asked(Struct, frozen=True, eq=False):
     path: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
+    target: str = ""
+    """Path and query as they were sent."""
 
 
 def refusal(status: int, kind: Kind, message: str, param: str | None = None) -> HeadraceError:

@@ -44,15 +44,20 @@ class Endpoint(Struct, frozen=True, eq=False):
 
 
 @lru_cache(maxsize=1024)
+def route_or_none(method: str, path: str) -> Endpoint | None:
+    """What answers a request; None where nothing does."""
+    for wanted_method, pattern, make, takes in _ROUTES:
+        if wanted_method == method and (found := pattern.fullmatch(path)):
+            return Endpoint(partial(make, **{name: unquote(value) for name, value in found.groupdict().items()}), takes)
+    return None
+
+
 def route(method: str, path: str) -> Endpoint:
     """What answers a request. Raises refusals with status 404, 405 and 501."""
-    allowed = []
-    for wanted_method, pattern, make, takes in _ROUTES:
-        found = pattern.fullmatch(path)
-        if found and wanted_method == method:
-            return Endpoint(partial(make, **{name: unquote(value) for name, value in found.groupdict().items()}), takes)
-        if found:
-            allowed.append(wanted_method)
+    found = route_or_none(method, path)
+    if found is not None:
+        return found
+    allowed = [wanted_method for wanted_method, pattern, _, _ in _ROUTES if pattern.fullmatch(path)]
     if allowed:
         raise refusal(405, Kind.BAD_REQUEST, f"{path} takes {', '.join(allowed)}, not {method}")
     if _LATER.match(path):

@@ -1,0 +1,125 @@
+"""`/{provider}/…`: a provider's own API with the gateway's keys, for the providers of its configuration and no others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from headrace.errors import BadRequestError, Kind
+from headrace.gateway.asking import Here
+from headrace.gateway.requests import Asked, refusal
+from headrace.routing.plan import Deployment
+from headrace.through import ThroughRequest
+from headrace.wire import HeaderPairs
+
+_NOT_PASSED: Final = frozenset({
+    "authorization", "x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key", "cookie", "host", "content-length", "transfer-encoding",
+    "connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "expect", "accept-encoding",
+    "origin", "referer", "forwarded",
+})  # fmt: skip
+"""Headers that are the caller's or the hop's: credentials above all."""
+
+_NOT_PASSED_TO: Final = ("x-forwarded-", "x-headrace-", "x-litellm-", "x-real-", "sec-")
+
+_PLAIN: Final = re.compile(r"[!-~]*")
+_MODEL: Final = re.compile(r"(/(?:models?|deployments)/)([^/:?]+)")
+"""Where a model stands in a path: Google's, Bedrock's, Azure's."""
+
+_TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Passing(msgspec.Struct, frozen=True, eq=False):
+    """What is sent on, to which deployment."""
+
+    deployment: Deployment
+    request: ThroughRequest
+    model: str
+    """As it was asked for; the deployment's own where nobody said."""
+
+
+def provider_of(asked: Asked, here: Here) -> str | None:
+    """The provider that a path begins with, if it is one of the configuration's."""
+    name = asked.path[1:].partition("/")[0]
+    return name if any(_provider(deployment) == name for deployment in _deployments(here)) else None
+
+
+def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
+    """Raises refusals for a model that is not this caller's to call, and for a path that is none."""
+    path = asked.target.removeprefix(f"/{provider}") or "/"
+    if not _PLAIN.fullmatch(path) or {"..", "."} & set(unquote(path.partition("?")[0]).split("/")):
+        raise BadRequestError("the path must be one of the provider's, without . and ..")
+    fields = _fields(asked, content)
+    named = _named(fields, path)
+    deployment = _deployment(here, provider, named)
+    own = deployment.model.partition("/")[2]
+    if named is not None and named == deployment.group != own:
+        path = _MODEL.sub(lambda found: found[1] + quote(own, safe="") if unquote(found[2]) == named else found[0], path, count=1)
+        if fields is not None and "model" in fields:
+            content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
+    return Passing(deployment, ThroughRequest(asked.method, _without_key(path), _headers(asked), content), named or own)
+
+
+def _provider(deployment: Deployment) -> str:
+    return str(deployment.control.get("custom_llm_provider") or deployment.model.partition("/")[0])
+
+
+def _deployments(here: Here) -> Iterator[Deployment]:
+    for id in here.router.get_model_ids():
+        if (found := here.router.get_deployment(id)) is not None:
+            yield found
+
+
+def _deployment(here: Here, provider: str, named: str | None) -> Deployment:
+    """The deployment of the provider's that serves the model; without one the first that this caller may use."""
+    mine = [one for one in _deployments(here) if _provider(one) == provider and here.caller.may_call(one.group)]
+    for one in mine:
+        if named is None or named in (one.group, one.model.partition("/")[2]):
+            here.caller.check(one.group)
+            return one
+    if mine and not here.caller.models:  # who may call everything may call what no deployment names
+        here.caller.check(mine[0].group)
+        return mine[0]
+    raise refusal(404, Kind.NOT_FOUND, f"there is no model {named!r} of {provider}'s here that this key may call", "model")
+
+
+def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:
+    """The top of a JSON body; None for what is no JSON object."""
+    if not content or "json" not in asked.headers.get("content-type", ""):
+        return None
+    try:
+        return _TOP.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError(f"the body is not a JSON object: {error}") from None
+
+
+def _named(fields: dict[str, msgspec.Raw] | None, path: str) -> str | None:
+    if fields is not None and "model" in fields:
+        try:
+            return msgspec.json.decode(fields["model"], type=str)
+        except msgspec.DecodeError:
+            raise BadRequestError("model must be a text") from None
+    found = _MODEL.search(path)
+    return None if found is None else unquote(found[2])
+
+
+def _without_key(path: str) -> str:
+    """Google's clients may show their key in the query."""
+    where, question, query = path.partition("?")
+    left = "&".join(part for part in query.split("&") if part.partition("=")[0] != "key")
+    return f"{where}?{left}" if question and left else where
+
+
+def _headers(asked: Asked) -> HeaderPairs:
+    kept = [(name, value) for name, value in asked.headers.items() if name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_TO)]
+    return tuple(kept)
+
+
+def passed_error(failure: Any) -> tuple[int, bytes] | None:
+    """The provider's own words for what went wrong, where there are some."""
+    if failure.status is None or failure.body is None:
+        return None
+    return failure.status, failure.body.encode() if isinstance(failure.body, str) else msgspec.json.encode(failure.body)

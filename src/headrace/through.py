@@ -1,0 +1,150 @@
+"""Requests in a provider's own words, sent on as they came, with its credentials; what was used is read from the answer in passing."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import Operation
+from headrace.destinations import Destination
+from headrace.dialects import load
+from headrace.dialects.base import Dialect, Target
+from headrace.objects import JsonObject
+from headrace.wire import HeaderPairs, HttpRequest, HttpResponse
+
+PASSED: Final = Operation("passed", "", JsonObject, None, named=False)
+"""A call whose option `request` is a `ThroughRequest`; its stream is bytes, whatever they are."""
+
+
+class ThroughRequest(Struct, frozen=True):
+    """What is sent on. `headers` hold no credentials: those are the deployment's."""
+
+    method: str
+    path: str
+    """Below the provider's host, with its query: `/v1/messages?beta=true`."""
+    headers: HeaderPairs = ()
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<ThroughRequest {self.method} {self.path.partition('?')[0]} {len(self.body)} bytes>"
+
+
+class Through(Struct, eq=False):
+    """A `ThroughRequest` at a destination."""
+
+    to: Destination
+    request: ThroughRequest
+    operation: str = PASSED.name
+    left_out: tuple[str, ...] | None = None
+
+    @property
+    def target(self) -> Target:
+        return Target(self.to.provider.name, self.to.model, self.to.base_url, self.to.headers)
+
+    @property
+    def dialect(self) -> Dialect:
+        return load(self.to.provider.dialect)
+
+    def write(self) -> HttpRequest:
+        asked, own = self.request, dict(self.to.headers)
+        kind = {name: value for name, value in asked.headers if name == "content-type"}
+        kept = [(name, value) for name, value in asked.headers if name not in own]
+        headers = (*kept, *({**own, **kind} if kind else {name: value for name, value in own.items() if name != "content-type"}).items())
+        return HttpRequest(asked.method, address_of(self.to.base_url, asked.path), headers, asked.body)
+
+    def read(self, response: HttpResponse) -> dict[str, Any]:
+        """A whole answer as what of it is an object."""
+        return dict(next(_answers(response.body, events=False), {}))
+
+    def used(self, body: Mapping[str, Any]) -> Any:
+        return _in_common(_usage(body))
+
+    def source(self, kind: str) -> Watched:
+        return Watched(events=kind.startswith("text/event-stream"))
+
+
+def address_of(base_url: str, path: str) -> str:
+    """Where a path leads below a base URL, which may hold its beginning already: the host alone is given."""
+    base = urlsplit(base_url)
+    begins = base.path.rstrip("/")
+    whole = not begins or path.startswith(f"{begins}/") or re.match(r"/v\d", path) is not None
+    return f"{base.scheme}://{base.netloc}{path if whole else begins + path}"
+
+
+# ---- usage in passing --------------------------------------------------------------------------------------------------------------
+
+MOST_KEPT: Final = 4 << 20
+"""Bytes of an answer that are looked at for what was used; in an endless stream the last of them."""
+
+
+class Watched:
+    """Bytes handed on as they come. At the end `usage` is what they said of it, in OpenAI's form."""
+
+    __slots__ = ("_events", "_seen", "count", "usage")
+
+    def __init__(self, *, events: bool) -> None:
+        self._events = events
+        self._seen = bytearray()
+        self.count = 0
+        self.usage: dict[str, Any] | None = None
+
+    def feed(self, data: bytes, ready: deque[Any]) -> None:
+        ready.append(data)
+        self._seen += data
+        if len(self._seen) > 2 * MOST_KEPT:
+            del self._seen[:-MOST_KEPT]
+
+    def close(self, ready: deque[Any]) -> None:
+        found: dict[str, Any] = {}
+        for answer in _answers(bytes(self._seen), events=self._events):
+            found |= {name: value for name, value in _usage(answer).items() if value is not None}
+        self.usage = _in_common(found)
+
+
+def _answers(seen: bytes, *, events: bool) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects that may tell of usage: the answer, or those of a stream."""
+    texts = [line[5:] for line in seen.splitlines() if line.startswith(b"data:") and b"sage" in line] if events else [seen]
+    for text in texts:
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        yield from [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
+
+
+def _usage(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in ("usage", "usageMetadata", "meta"):
+        if isinstance(found := answer.get(name), Mapping):
+            return found
+    for name in ("message", "response"):  # Anthropic's first event, Responses' last
+        if isinstance(inner := answer.get(name), Mapping):
+            return _usage(inner)
+    return {}
+
+
+_INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
+_OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
+_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""What Anthropic counts beside the input."""
+
+
+def _in_common(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    input, output = _first(found, _INPUT), _first(found, _OUTPUT)
+    if input is None and output is None:
+        return None
+    details = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
+    cached = found.get("cache_read_input_tokens") or found.get("cachedContentTokenCount") or details.get("cached_tokens") or 0
+    whole = (input or 0) + sum(found.get(name) or 0 for name in _BESIDE)
+    written = (output or 0) + (found.get("thoughtsTokenCount") or 0)
+    told = {"prompt_tokens": whole, "completion_tokens": written, "total_tokens": whole + written}
+    return {**told, "prompt_tokens_details": {"cached_tokens": cached}} if cached else told
+
+
+def _first(found: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((value for name in names if isinstance(value := found.get(name), int)), None)
