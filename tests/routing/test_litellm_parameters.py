@@ -40,10 +40,7 @@ REFUSED: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 """With a value that asks for something."""
 
-UNKNOWN: Final = {
-    "provider_budget_config", "enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
-    "background_health_check_model_groups",
-}  # fmt: skip
+UNKNOWN: Final = {"provider_budget_config"}
 """Refused as any other unknown one."""
 
 ELSEWHERE: Final[Mapping[str, str]] = {
@@ -58,6 +55,11 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "model_group_alias": "client/test_router.py::test_an_alias_reaches_its_group",
     "max_fallbacks": "scenes/test_outages.py::test_a_walk_is_no_longer_than_it_may_be",
     "enable_pre_call_checks": "scenes/test_outages.py::test_without_such_a_group_the_caller_is_told",
+    "enable_health_check_routing": "scenes/test_health_checks.py::test_checks_may_only_report",
+    "health_check_staleness_threshold": "scenes/test_health_checks.py::test_the_word_of_a_check_grows_old",
+    "health_check_ignore_transient_errors": "scenes/test_health_checks.py::test_a_check_that_times_out_may_say_nothing",
+    "background_health_check_model_groups":
+        "scenes/test_health_checks.py::test_only_the_groups_that_are_named_are_checked_and_none_that_is_excused",
     "retry_policy": "scenes/test_outages.py::test_a_policy_by_kind_of_failure_is_followed",
 }  # fmt: skip
 

@@ -97,7 +97,7 @@ class Asking:
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
             members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
-        elif len(members) == 1 or not (tried or group in fleet.tiered or any(member.health.until > now for member in members)):
+        elif len(members) == 1 or not (tried or group in fleet.tiered or any(member.health.cooling(now) for member in members)):
             return None
         left = [member for member in members if member.deployment.id not in tried] or list(members)
         awake = [member for member in left if not member.health.cooling(now)]

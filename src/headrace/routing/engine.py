@@ -25,6 +25,7 @@ from headrace.objects import BinaryResponse
 from headrace.options import CloudOptions
 from headrace.ports import Ports, Worlds
 from headrace.routing.asking import Asking
+from headrace.routing.checks import Checks
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
 from headrace.routing.events import Event, EventKind, be_verbose, listening, log_settled, tell
 from headrace.routing.filters import can_continue
@@ -61,6 +62,7 @@ class Engine:
         self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self.fleet = Fleet(settings, self.limiter)
         self.asking = Asking(settings, self.fleet)
+        self.checks = Checks(settings.checks, self.fleet, self._call)
         self._caches = caches
         self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
         """What stands around every call, the innermost first."""
@@ -79,6 +81,9 @@ class Engine:
             self.layers = _layers(settings, self._caches)
         if settings.retry_budget != before.retry_budget:
             self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
+        if settings.checks != before.checks:
+            self.checks.close()
+            self.checks = Checks(settings.checks, self.fleet, self._call)
         if settings.hedge != before.hedge:
             self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self._settings, self._on_event = settings, settings.on_event
@@ -152,6 +157,8 @@ class Engine:
     # ---- the way of a call -------------------------------------------------------------------------------------------
 
     async def _call(self, ports: Ports, call: Call) -> Any:
+        if self._settings.checks.interval is not None:
+            self.checks.keep_watch(ports)
         plan, call = self.fleet.plan, bound(call)
         group = self._keeper(call) if call.deployment else plan.group_of(call.model)
         if group is None and self._settings.passes_through:
@@ -472,6 +479,33 @@ class Engine:
 
     def charge_scope(self, name: str, money: int) -> None:
         self.limiter.charge_scope(name, money, self._worlds.blocking().clock.now())
+
+    # ---- health ------------------------------------------------------------------------------------------------------
+
+    async def check(self, ports: Ports, model: str | None) -> dict[str, Any]:
+        """Check those behind `model` now, all for None."""
+        serving = self.fleet.serving(model)
+        await self.checks.check(ports, [self.fleet.members[deployment.id] for deployment in serving])
+        rows = [{"model_id": one.id, "model": one.model, "model_name": one.group, **self.health_of(one.id)} for one in serving]
+        well, unwell = ([row for row in rows if row["healthy"] is found] for found in (True, False))
+        counts = {"healthy_count": len(well), "unhealthy_count": len(unwell)}
+        return {"healthy_endpoints": well, "unhealthy_endpoints": unwell, **counts}
+
+    async def acheck(self, model: str | None) -> dict[str, Any]:
+        return await self.check(self._worlds.suspending(), model)
+
+    def blocking_check(self, model: str | None) -> dict[str, Any]:
+        return complete(self.check(self._worlds.blocking(), model))
+
+    def health_of(self, id: str) -> dict[str, Any]:
+        now, health, found = self._worlds.blocking().clock.now(), self.fleet.members[id].health, self.checks.found.get(id)
+        return {
+            "healthy": None if found is None else found.healthy,
+            "checked": None if found is None else now - found.at,
+            "error": "" if found is None else found.error,
+            "resting": max(0.0, health.until - now, health.unwell - now),
+            "failures": health.fails,
+        }
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,23 @@ class CooldownPolicy(Struct, frozen=True):
         return self.by_kind.get(kind, usual)
 
 
+class CheckPolicy(Struct, frozen=True):
+    """Active health checks."""
+
+    interval: float | None = None
+    """Seconds between two rounds; None for none but those that are asked for."""
+    staleness: float = 600.0
+    """Seconds for which a check that failed keeps calls away."""
+    routes: bool = True
+    """Whether it does."""
+    forgiving: bool = False
+    """Whether a check that failed for its time or a rate limit says nothing."""
+    groups: frozenset[str] | None = None
+    """Whom it concerns; None for all."""
+    timeout: float = 10.0
+    """Seconds that a check may take."""
+
+
 class Health(Struct, eq=False):
     """How one deployment has been doing. `fails` counts failures in a row, `until` is clock seconds."""
 
@@ -49,11 +66,11 @@ class Health(Struct, eq=False):
     until: float = float("-inf")
     rests: int = 0
     last: str = ""
-    probing: bool = False
-    """Whether a call is finding out if it works again."""
+    unwell: float = float("-inf")
+    """Clock seconds until which the word of a health check counts that found it broken."""
 
     def cooling(self, now: float) -> bool:
-        return now < self.until
+        return now < self.until or now < self.unwell
 
     def on_trial(self, now: float) -> bool:
         """Whether it has rested, and nobody knows yet if it works again."""
@@ -64,6 +81,7 @@ def succeeded(health: Health) -> None:
     """A success ends the matter."""
     health.fails = 0
     health.rests = 0
+    health.unwell = float("-inf")
 
 
 def failed(health: Health, failure: Failure, now: float, policy: CooldownPolicy, cooldown: float | None = None) -> float | None:

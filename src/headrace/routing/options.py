@@ -13,7 +13,7 @@ from headrace.errors import ConfigurationError, Kind
 from headrace.routing.decide import RetryPolicy
 from headrace.routing.events import Hook
 from headrace.routing.fallbacks import Fallbacks, read_fallbacks
-from headrace.routing.health import CooldownPolicy
+from headrace.routing.health import CheckPolicy, CooldownPolicy
 from headrace.routing.retries import by_kind, read_retries
 from headrace.routing.theirs import check_router
 from headrace.routing.ways import Ways, read_ways
@@ -70,6 +70,17 @@ class RouterOptions(TypedDict, total=False):
     disable_cooldowns: bool | None
     panic_threshold: float | None
     """The share of a group that must be awake; with fewer, all are asked however they have been doing. 0.2 unless told otherwise."""
+    health_check_interval: float | None
+    """Seconds between two rounds of health checks, made beside the calls: a small question to each deployment."""
+    enable_health_check_routing: bool | None
+    """Whether calls keep away from a deployment whose check failed. They do unless told otherwise; litellm's parameter alone has checks
+    made every five minutes."""
+    health_check_staleness_threshold: float | None
+    """Seconds for which they do: twice the interval unless told otherwise."""
+    health_check_ignore_transient_errors: bool | None
+    """Whether a check that failed for its time or a rate limit says nothing."""
+    background_health_check_model_groups: Sequence[str] | None
+    """The groups that are checked."""
     max_wait: float | None
     """Seconds a call may wait in line."""
     max_queue: int | None
@@ -134,6 +145,7 @@ class Settings(Struct, frozen=True):
     retry_budget: float | None
     hedge: float | None
     cooldown: CooldownPolicy
+    checks: CheckPolicy
     fallbacks: Fallbacks
     ways: Ways
     may_fall_back: tuple[Check, ...]
@@ -184,6 +196,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         retry_budget=None if "retry_budget" in given and given["retry_budget"] is None else _share("retry_budget", options, 0.08),
         hedge=_hedge(options.get("hedge")),
         cooldown=_cooldown(options),
+        checks=_health_checks(options),
         fallbacks=read_fallbacks(
             options.get("fallbacks"),
             context_window=options.get("context_window_fallbacks"),
@@ -260,6 +273,29 @@ def _log_level(options: Mapping[str, Any]) -> str | None:
     if level not in ("INFO", "DEBUG"):
         raise ConfigurationError(f"debug_level must be 'INFO' or 'DEBUG', got {shape(options.get('debug_level'))}")
     return level if options.get("set_verbose") else None
+
+
+def _health_checks(options: Mapping[str, Any]) -> CheckPolicy:
+    wanted = "health_check_interval" in options or bool(options.get("enable_health_check_routing"))
+    details = ("health_check_staleness_threshold", "health_check_ignore_transient_errors", "background_health_check_model_groups")
+    if not wanted:
+        for name in details:
+            if options.get(name):
+                raise ConfigurationError(f"{name} is for health checks, and none are asked for: give health_check_interval, in seconds")
+        return CheckPolicy()
+    interval = seconds("health_check_interval", options.get("health_check_interval", 300.0))
+    if interval == 0:
+        raise ConfigurationError("health_check_interval must be a number of seconds above 0, got the number 0")
+    groups = options.get("background_health_check_model_groups")
+    if groups is not None and (isinstance(groups, str) or not isinstance(groups, Sequence | set | frozenset)):
+        raise ConfigurationError(f"background_health_check_model_groups must be a list of model group names, got {shape(groups)}")
+    return CheckPolicy(
+        interval,
+        seconds("health_check_staleness_threshold", options.get("health_check_staleness_threshold") or 2 * interval),
+        routes=bool(options.get("enable_health_check_routing", True)),
+        forgiving=bool(options.get("health_check_ignore_transient_errors")),
+        groups=None if groups is None else frozenset(map(str, groups)),
+    )
 
 
 def _parallel(options: Mapping[str, Any]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from headrace.calls import EMPTY, Operation
 from headrace.routing.face import Face
@@ -201,6 +201,47 @@ class Router(Face, Speaking):
     ) -> Availability:
         """What a call of that size would find now: how many wait, how long it would, and which limit decides it."""
         return self._engine.peek(model, input_tokens, max_tokens, tenant=tenant, priority=priority, scopes=scopes)
+
+    # ---- health ------------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """How each deployment has been doing, by id: `healthy` as the latest check found it (None: there was none, or nobody could tell),
+        `checked` so many seconds ago, its `error`; `resting` for so many more seconds; `failures` in a row."""
+        return {id: self._engine.health_of(id) for id in self.get_model_ids()}
+
+    async def ahealth_check(self, model: str | None = None) -> dict[str, Any]:
+        """Ask each deployment now, of one group or of all, a small question: `{"healthy_endpoints": […], "unhealthy_endpoints": […]}`.
+
+        What fails counts as any other failure does. Deployments that cannot be asked for little (pictures, sounds, patterns), or have no
+        room, are in neither list.
+        """
+        return await self._engine.acheck(model)
+
+    def health_check(self, model: str | None = None) -> dict[str, Any]:
+        """`ahealth_check`, blocking."""
+        return self._engine.blocking_check(model)
+
+    def close(self) -> None:
+        """End what runs beside calls: health checks. Calls go on. Idempotent."""
+        self._engine.checks.close()
+
+    discard = close
+    """litellm's name for it."""
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{name!r} {len(members)}" for name, members in self._fleet.plan.groups.items())
