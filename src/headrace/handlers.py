@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
-from headrace.calls import Call, encode
+import msgspec
+
+from headrace.calls import CHAT, Call, encode
 from headrace.core import PYTHON
 from headrace.errors import APIConnectionError, HeadraceError
 from headrace.ports import HttpStream
@@ -48,7 +50,7 @@ class OwnTransport:
         self._provider, self._blocking = provider, blocking
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
-        asked = (self._call, self._model, timeouts)
+        asked = (_in_chat(self._call, request), self._model, timeouts)
         if self._blocking:
             body = await self._ours(_at_once(lambda: self._answerer.whole(*asked)))
         else:
@@ -56,7 +58,7 @@ class OwnTransport:
         return HttpResponse(200, Headers.of({"content-type": "application/json"}), encode(body))
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> HttpStream:
-        asked = (self._call, self._model, timeouts)
+        asked = (_in_chat(self._call, request), self._model, timeouts)
         chunks = _in_line(self._answerer.chunks(*asked)) if self._blocking else self._answerer.achunks(*asked)
         return OwnStream(chunks, self._ours)
 
@@ -68,6 +70,17 @@ class OwnTransport:
         except Exception as error:
             said = f"the handler of {self._provider} raised {type(error).__name__}: {error}"
             raise APIConnectionError(said, self._provider, self._model) from error
+
+
+def _in_chat(call: Call, request: HttpRequest) -> Call:
+    """The call as a chat: what was asked in another dialect has been translated on its way here."""
+    if call.operation.dialect == CHAT.dialect:
+        return call
+    body = msgspec.json.decode(request.body, type=dict[str, Any])
+    prompt = body["messages"]
+    body = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    encoded = msgspec.Raw(msgspec.json.encode(prompt))
+    return msgspec.structs.replace(call, operation=CHAT, prompt=prompt, encoded=encoded, body={**body, "messages": encoded})
 
 
 async def _at_once(answer: Callable[[], T]) -> T:

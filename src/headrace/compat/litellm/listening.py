@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -39,11 +39,37 @@ class CustomBatchLogger(CustomLogger):
 
 
 class CustomGuardrail(CustomLogger):
-    """The base class of guardrails, so that programs which have some import; they are run by LiteLLM's proxy alone."""
+    """To be subclassed: its hooks are run around every call while it is in `litellm.callbacks`, those that the subclass has.
 
-    def __init__(self, guardrail_name: str | None = None, event_hook: Any = None, default_on: bool = False, **_: Any) -> None:
+    event_hook: "pre_call", "during_call", "post_call", a list of them; None for all. default_on: for every call; else for those that
+    name it in `guardrails`, or in `metadata={"guardrails": […]}`. A hook refuses by raising.
+    """
+
+    def __init__(self, guardrail_name: str | None = None, event_hook: Any = None, default_on: bool = False, **options: Any) -> None:
         super().__init__()
         self.guardrail_name, self.event_hook, self.default_on = guardrail_name, event_hook, default_on
+        self.optional_params = options
+
+    async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: Any) -> Any:
+        """The request, changed; None leaves it as it is, which may have been changed in place."""
+
+    async def async_moderation_hook(self, data: dict[str, Any], user_api_key_dict: Any, call_type: Any) -> Any:
+        """Beside the call, whose answer waits for it."""
+
+    async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
+        """The answer, changed; None leaves it."""
+
+    async def async_post_call_streaming_iterator_hook(self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]) -> Any:
+        """An async generator of chunks, given one of chunks."""
+        async for chunk in response:
+            yield chunk
+
+    def should_run_guardrail(self, data: Mapping[str, Any], event_type: Any) -> bool:
+        """Whether the guardrail holds for a request: it is on for all, or named in it."""
+        named = data.get("guardrails") or (data.get("metadata") or {}).get("guardrails") or ()
+        hooks = self.event_hook if isinstance(self.event_hook, list | tuple) else [self.event_hook]
+        at = {str(getattr(hook, "value", hook)) for hook in hooks if hook is not None}
+        return (self.default_on or self.guardrail_name in named) and (not at or str(getattr(event_type, "value", event_type)) in at)
 
 
 def log_guardrail_information(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,230 @@
+"""Guardrails: rules over what goes to a model and what comes back, which mask it or refuse it.
+
+guard = Guardrails([PII(), Secrets(action="block")])
+guard.install()                       # around every call of the process, direct or by a Router, streamed or whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import Call, shape
+from headrace.errors import BadRequestError, ConfigurationError, ContentPolicyViolationError, Failure, Kind
+from headrace.layers import around, texts
+from headrace.layers.around import Handler
+from headrace.layers.held import Held
+from headrace.ports import Ports
+
+
+class Finding(Struct, frozen=True):
+    """A part of a text that a rule is about."""
+
+    start: int
+    end: int
+    kind: str
+    """What it is, in capitals: `EMAIL_ADDRESS`. Never the text itself."""
+
+
+class Rule(Protocol):
+    """What a guardrail does with a call. Each may raise a HeadraceError, which the caller gets in his dialect."""
+
+    name: str
+    default_on: bool
+    """Whether it holds for every call, or only for those that name it in `guardrails`."""
+    judges: bool
+    """Whether `during` has something to do."""
+
+    async def before(self, ports: Ports, call: Call) -> Call:
+        """The call as it may be sent."""
+        ...
+
+    async def during(self, ports: Ports, call: Call) -> None:
+        """Judges a call while it is under way; its answer waits for that."""
+        ...
+
+    async def after(self, ports: Ports, call: Call, answer: Any) -> Any:
+        """The answer as it may be given."""
+        ...
+
+    def streamed(self, ports: Ports, call: Call, chunks: Any) -> Any:
+        """A stream's chunks as they may be given."""
+        ...
+
+
+class Guardrail:
+    """A rule over texts: subclasses say what they find, `action` what becomes of it.
+
+    action: "mask" puts `<KIND>` in its place, "block" refuses the call with ContentPolicyViolationError. where: "input", "output" or both.
+    """
+
+    name: str = "guardrail"
+    judges: bool = False
+    window: ClassVar[int] = 64
+    """Characters of the longest thing that is found: a stream is held back by so many."""
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        action: Literal["mask", "block"] = "mask",
+        where: Sequence[Literal["input", "output"]] = ("input", "output"),
+        default_on: bool = True,
+    ) -> None:
+        if action not in ("mask", "block"):
+            raise ConfigurationError(f"a guardrail's action must be 'mask' or 'block', got {shape(action)}")
+        if isinstance(where, str) or not set(where) <= {"input", "output"}:
+            raise ConfigurationError(f"a guardrail's where must be a list of 'input' and 'output', got {shape(where)}")
+        self.name = name or type(self).name
+        self.action, self.where, self.default_on = action, frozenset(where), default_on
+
+    def find(self, text: str) -> Iterable[Finding]:
+        """What the rule is about in `text`. Pure; overlaps are settled by who calls."""
+        raise NotImplementedError
+
+    async def before(self, ports: Ports, call: Call) -> Call:
+        return texts.in_request(call, partial(self._apply, where="input")) if "input" in self.where else call
+
+    async def during(self, ports: Ports, call: Call) -> None:
+        """Nothing: texts are looked at before and after."""
+
+    async def after(self, ports: Ports, call: Call, answer: Any) -> Any:
+        return texts.in_answer(answer, partial(self._apply, where="output")) if "output" in self.where else answer
+
+    def streamed(self, ports: Ports, call: Call, chunks: Any) -> Any:
+        return Held(chunks, call.operation.name, self._apply_output, self._spans, self.window) if "output" in self.where else chunks
+
+    def _apply_output(self, text: str) -> str:
+        return self._apply(text, where="output")
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        return [(found.start, found.end) for found in self.find(text)]
+
+    def _apply(self, text: str, where: str) -> str:
+        found = apart(self.find(text))
+        if not found:
+            return text
+        if self.action == "block":
+            raise refused(self.name, where, sorted({one.kind for one in found}))
+        parts, at = [], 0
+        for one in found:
+            parts += [text[at : one.start], f"<{one.kind}>"]
+            at = one.end
+        return "".join([*parts, text[at:]])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.action}s {' and '.join(sorted(self.where))}>"
+
+
+def apart(findings: Iterable[Finding]) -> list[Finding]:
+    """In order and without overlaps: of two that do, the earlier, then the longer one."""
+    kept: list[Finding] = []
+    for one in sorted(findings, key=lambda found: (found.start, -found.end)):
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+    return kept
+
+
+def refused(name: str, where: str, kinds: Sequence[str]) -> ContentPolicyViolationError:
+    """What a caller gets: the rule and the kinds of what it found, never what was said."""
+    message = f"the guardrail {name!r} refuses the {where}: {', '.join(kinds)}"
+    return ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail", sent=where == "output"))
+
+
+_ALWAYS: Final = ()
+
+
+class Guardrails:
+    """Rules around every call, in their order: each sees what those before it left. One object may be installed once."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        names = [rule.name for rule in rules]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"guardrails need names of their own; got {', '.join(map(repr, names))}")
+        self._rules = tuple(rules)
+
+    def install(self) -> None:
+        """Guard every call from now on, direct or by a Router. A second time changes nothing."""
+        around.install(self._layer)
+
+    def remove(self) -> None:
+        around.remove(self._layer)
+
+    async def _layer(self, ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
+        return await self.answer(ports, call, handler)
+
+    async def answer(self, ports: Ports, call: Call, handler: Handler) -> Any:
+        """The handler's answer to the call, both as the rules leave them."""
+        rules = self._of(call)
+        if not rules:
+            return await handler(ports, call)
+        if call.raw:
+            call = msgspec.structs.replace(call, raw=False)
+        for rule in rules:
+            call = await rule.before(ports, call)
+        answer = await _meanwhile(ports, call, handler, rules)
+        for rule in rules:
+            answer = rule.streamed(ports, call, answer) if call.stream else await rule.after(ports, call, answer)
+        return answer
+
+    def _of(self, call: Call) -> list[Rule]:
+        """The rules that hold for a call: those that always do, and those it names (`guardrails`, or in LiteLLM's `metadata`)."""
+        asked = call.control.get("guardrails") or (call.control.get("metadata") or {}).get("guardrails") or _ALWAYS
+        if isinstance(asked, str) or not isinstance(asked, Sequence):
+            raise BadRequestError(f"guardrails must be a list of names, got {shape(asked)}")
+        known = {rule.name for rule in self._rules}
+        if unknown := [name for name in asked if name not in known]:
+            raise BadRequestError(f"guardrails: there is no {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+        return [rule for rule in self._rules if rule.default_on or rule.name in asked]
+
+
+async def _meanwhile(ports: Ports, call: Call, handler: Handler, rules: Sequence[Rule]) -> Any:
+    """The handler's answer, once every rule has judged the call; judged beside it where a task can start another."""
+    judging = [rule for rule in rules if rule.judges]
+    if not judging:
+        return await handler(ports, call)
+    if ports.spawn is None:
+        for rule in judging:
+            await rule.during(ports, call)
+        return await handler(ports, call)
+    verdict = _Verdict(ports)
+    stop = ports.spawn(verdict.reach(call, judging))
+    try:
+        answer = await handler(ports, call)
+        await verdict.wait()
+    except BaseException:
+        stop()
+        raise
+    if verdict.error is not None:
+        if call.stream:
+            answer.close()
+        raise verdict.error
+    return answer
+
+
+class _Verdict:
+    """What rules that judge beside a call have come to."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._waiter = ports.clock.waiter()
+        self._over = False
+        self.error: Exception | None = None
+
+    async def reach(self, call: Call, rules: Sequence[Rule]) -> None:
+        try:
+            for rule in rules:
+                await rule.during(self._ports, call)
+        except Exception as error:  # told to the caller, in whose place it was raised
+            self.error = error
+        finally:
+            self._over = True
+            self._waiter.wake()
+
+    async def wait(self) -> None:
+        if not self._over:
+            await self._waiter.wait(None)

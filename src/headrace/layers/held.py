@@ -1,0 +1,207 @@
+"""A stream whose texts are looked at before they are given: held back by as much as has to be seen together."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from headrace.layers import texts
+
+Apply: TypeAlias = Callable[[str], str]
+Spans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
+"""Where the things that are looked for begin and end."""
+
+
+class Text:
+    """One text on its way: given out changed, up to `window` characters before its end."""
+
+    __slots__ = ("_apply", "_spans", "_waiting", "_window")
+
+    def __init__(self, apply: Apply, spans: Spans, window: int) -> None:
+        self._apply, self._spans, self._window = apply, spans, window
+        self._waiting = ""
+
+    def feed(self, piece: str) -> str:
+        """What may be given now."""
+        self._waiting += piece
+        if len(self._waiting) < 2 * self._window:  # looked at in steps: a look costs as much as the text is long
+            return ""
+        cut = self._cut()
+        done, self._waiting = self._waiting[:cut], self._waiting[cut:]
+        return self._apply(done)
+
+    def rest(self) -> str:
+        """What is left at the end."""
+        done, self._waiting = self._waiting, ""
+        return self._apply(done) if done else ""
+
+    def _cut(self) -> int:
+        """Where nothing is cut in two: a window before the end, between words, not inside of what is found."""
+        limit = len(self._waiting) - self._window
+        cut = next((at for at in range(limit, 0, -1) if self._waiting[at - 1] not in _WORD), 0)
+        if cut == 0 and len(self._waiting) > _LONGEST:
+            cut = limit
+        for start, end in sorted(self._spans(self._waiting), reverse=True):
+            if start < cut < end:
+                cut = start
+        return cut
+
+
+_WORD: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-.@:%~")
+"""What keys, addresses and numbers are made of."""
+_LONGEST: Final = 8192
+"""Characters without a break after which it is no key any more."""
+
+
+class Slot(NamedTuple):
+    """Where a chunk says a piece of a text."""
+
+    text: tuple[Any, ...]
+    """Which text the piece is of."""
+    holder: Any
+    field: str
+
+
+class Shape(NamedTuple):
+    """How a dialect's streams say texts."""
+
+    slots: Callable[[Any], Iterable[Slot]]
+    ends: Callable[[Any], bool]
+    """Whether with this chunk the texts so far are over."""
+
+
+def _some(holder: Any, key: tuple[Any, ...], *fields: str) -> Iterator[Slot]:
+    for field in fields:
+        if isinstance(_get(holder, field), str):
+            yield Slot((*key, field), holder, field)
+
+
+def _get(holder: Any, field: str) -> Any:
+    return holder.get(field) if isinstance(holder, Mapping) else getattr(holder, field, None)
+
+
+def _put(holder: Any, field: str, value: str) -> None:
+    if isinstance(holder, dict):
+        holder[field] = value
+    else:
+        setattr(holder, field, value)
+
+
+def _chat(chunk: Any) -> Iterator[Slot]:
+    for choice in _get(chunk, "choices") or ():
+        index, delta = _get(choice, "index") or 0, _get(choice, "delta")
+        yield from _some(choice, (index,), "text")
+        if delta is None:
+            continue
+        yield from _some(delta, (index,), "content", "reasoning_content", "refusal")
+        for at, call in enumerate(_get(delta, "tool_calls") or ()):
+            yield from _some(_get(call, "function"), (index, "call", _get(call, "index") or at), "arguments")
+
+
+def _chat_ends(chunk: Any) -> bool:
+    return any(_get(choice, "finish_reason") for choice in _get(chunk, "choices") or ())
+
+
+def _responses(event: Any) -> Iterator[Slot]:
+    kind = _get(event, "type") or ""
+    if kind.endswith(".delta"):
+        yield from _some(event, (kind, _get(event, "item_id"), _get(event, "content_index"), _get(event, "summary_index")), "delta")
+
+
+def _messages(event: Any) -> Iterator[Slot]:
+    if _get(event, "type") == "content_block_delta":
+        yield from _some(_get(event, "delta"), (_get(event, "index"),), "text", "thinking", "partial_json")
+
+
+def _contents(chunk: Any) -> Iterator[Slot]:
+    for at, candidate in enumerate(_get(chunk, "candidates") or ()):
+        for part in _get(_get(candidate, "content"), "parts") or ():
+            yield from _some(part, (at, bool(_get(part, "thought"))), "text")
+
+
+_CHAT: Final = Shape(_chat, _chat_ends)
+_SHAPES: Final[Mapping[str, Shape]] = {
+    "responses": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
+    "messages": Shape(_messages, lambda event: _get(event, "type") not in ("content_block_delta", "ping")),
+    "generate_content": Shape(_contents, lambda chunk: any(_get(one, "finishReason") for one in _get(chunk, "candidates") or ())),
+}
+"""By operation, where they are not as in chats."""
+
+
+class Held:
+    """A stream's chunks with their texts changed. What is not yet seen enough of waits; what a text was is made whole at its end."""
+
+    __slots__ = ("_chunks", "_make", "_over", "_shape", "_texts", "_whole", "ready")
+
+    def __init__(self, chunks: Any, operation: str, apply: Apply, spans: Spans, window: int) -> None:
+        self._chunks = chunks
+        self._shape = _SHAPES.get(operation, _CHAT)
+        self._make: Callable[[], Text] = lambda: Text(apply, spans, window)
+        self._whole = apply
+        self._texts: dict[tuple[Any, ...], tuple[Text, Any]] = {}
+        """What is held back, with the last chunk that said some of it."""
+        self._over = False
+        self.ready: deque[Any] = deque()
+        self._take()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chunks, name)
+
+    @property
+    def over(self) -> bool:
+        return self._over
+
+    def close(self) -> None:
+        self._over = True
+        self._chunks.close()
+
+    async def fill(self) -> bool:
+        """Wait until a chunk is ready. False at the proper end. Raises where a rule refuses: the connection is closed then."""
+        while not self.ready and not self._over:
+            more = await self._chunks.fill()
+            try:
+                if more:
+                    self._take()
+                else:
+                    self._over = True
+                    self._let_go(())
+            except BaseException:
+                self.close()
+                raise
+        return bool(self.ready)
+
+    def _take(self) -> None:
+        source = self._chunks.ready
+        while source:
+            self._look(source.popleft())
+
+    def _look(self, chunk: Any) -> None:
+        slots, ends = list(self._shape.slots(chunk)), self._shape.ends(chunk)
+        if ends:
+            self._let_go([slot.text for slot in slots])
+            if not slots:
+                texts.in_answer(chunk, self._whole)  # the texts as a whole, where a dialect says them again at their end
+        said = False
+        for slot in slots:
+            piece = _get(slot.holder, slot.field)
+            text, _ = self._texts.get(slot.text) or (self._make(), None)
+            given = text.feed(piece) + (text.rest() if ends else "")
+            self._texts[slot.text] = (text, chunk)
+            _put(slot.holder, slot.field, given)
+            said = said or bool(given) or not piece
+        if ends or said or not slots or _get(chunk, "usage"):
+            self.ready.append(chunk)
+
+    def _let_go(self, but: Sequence[tuple[Any, ...]]) -> None:
+        """The rest of every text, each in a chunk like the last one that said some of it."""
+        for key, (text, last) in list(self._texts.items()):
+            if key in but:
+                continue
+            if given := text.rest():
+                chunk = copy.deepcopy(last)
+                for slot in self._shape.slots(chunk):
+                    _put(slot.holder, slot.field, given if slot.text == key else "")
+                self.ready.append(chunk)
+            del self._texts[key]

@@ -1,0 +1,73 @@
+"""Keys and tokens in texts, by what they look like: detect-secrets' patterns, and those of houses of models. Extra `guardrails`."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from detect_secrets import plugins
+from detect_secrets.plugins.base import RegexBasedDetector
+
+from headrace.errors import ConfigurationError
+from headrace.layers.guardrails import Finding, Guardrail
+
+_HOUSES: Final = {
+    "ANTHROPIC_KEY": r"\bsk-ant-[A-Za-z0-9_-]{20,}",
+    "OPENAI_KEY": r"\bsk-(?!ant-)(?:[a-z]{2,12}-)?[A-Za-z0-9_-]{32,}",
+    "GOOGLE_API_KEY": r"\bAIza[0-9A-Za-z_-]{35}",
+    "GROQ_KEY": r"\bgsk_[A-Za-z0-9]{40,}",
+    "HUGGINGFACE_TOKEN": r"\bhf_[A-Za-z0-9]{30,}",
+    "XAI_KEY": r"\bxai-[A-Za-z0-9]{40,}",
+}
+"""Keys as these houses hand them out, seen 2026-11."""
+
+_NO_SECRETS: Final = frozenset({"IPPublicDetector"})
+
+
+@cache
+def patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """(kind, form) of everything that is known, the houses of models first."""
+    found = [(kind, re.compile(form)) for kind, form in _HOUSES.items()]
+    for module in pkgutil.iter_modules(plugins.__path__):
+        for name, cls in vars(import_module(f"{plugins.__name__}.{module.name}")).items():
+            if _is_detector(name, cls):
+                kind = re.sub(r"[^A-Z0-9]+", "_", cls.secret_type.upper()).strip("_")
+                found += [(kind, re.compile(form)) for form in cls.denylist]
+    return tuple(found)
+
+
+def _is_detector(name: str, cls: Any) -> bool:
+    if not isinstance(cls, type) or not issubclass(cls, RegexBasedDetector) or cls is RegexBasedDetector:
+        return False
+    return name not in _NO_SECRETS and not cls.__abstractmethods__
+
+
+class Secrets(Guardrail):
+    """Masks or refuses keys and tokens of clouds, forges and houses of models, private keys, passwords in addresses.
+
+    kinds: some of `known()`, all when left out.
+    """
+
+    name = "secrets"
+    window = 120  # what has no spaces is not cut; assignments such as `password = "…"` have some
+
+    def __init__(self, *, kinds: Sequence[str] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        if kinds is not None and (isinstance(kinds, str) or not set(kinds) <= known()):
+            raise ConfigurationError(f"kinds must be a list of some of {', '.join(sorted(known()))}")
+        self._patterns = [(kind, form) for kind, form in patterns() if kinds is None or kind in kinds]
+
+    def find(self, text: str) -> Iterable[Finding]:
+        for kind, form in self._patterns:
+            for match in form.finditer(text):
+                if match.end() > match.start():
+                    yield Finding(match.start(), match.end(), kind)
+
+
+def known() -> frozenset[str]:
+    """Kinds that are found."""
+    return frozenset(kind for kind, _ in patterns())
