@@ -166,8 +166,47 @@ def test_a_cache_answers_what_was_asked_before(kind: str, tmp_path: Any) -> None
 
 
 def test_a_cache_that_is_not_here_is_refused_by_name() -> None:
-    with pytest.raises(headrace.ConfigurationError, match="'redis'"):
-        caching.Cache(type="redis")
+    with pytest.raises(headrace.ConfigurationError, match="type must be one of local, disk, redis"):
+        caching.Cache(type="s3")
+    with pytest.raises(headrace.ConfigurationError, match=r"litellm\.Cache has no s3_bucket_name here"):
+        caching.Cache(type="local", s3_bucket_name="b")
+
+
+def test_a_stream_is_answered_again_as_well(colour: Colour) -> None:
+    accept("cache", caching.Cache())
+    first = call(colour, mock_response="one two", stream=True)
+    again = call(colour, mock_response="three four", stream=True)
+    assert [chunk.choices[0].delta.content for chunk in again] == [chunk.choices[0].delta.content for chunk in first]
+
+
+def test_caches_are_turned_on_and_off_by_functions(settings: Any) -> None:
+    caching.enable_cache(ttl=60)
+    assert settings.cache.ttl == 60
+    caching.enable_cache(ttl=30)
+    assert settings.cache.ttl == 60, "it was on already"
+    caching.update_cache(ttl=30)
+    assert settings.cache.ttl == 30
+    caching.disable_cache()
+    assert settings.cache is None
+
+
+@pytest.mark.parametrize("kind", ["redis-semantic", "qdrant-semantic"])
+def test_a_cache_by_meaning_is_one_of_ours(kind: str) -> None:
+    made = (
+        caching.Cache(type=kind, host="localhost", port="6379", similarity_threshold=0.9)
+        if kind.startswith("redis")
+        else caching.Cache(type=kind, similarity_threshold=0.9, qdrant_semantic_cache_embedding_model="openai/text-embedding-3-small")
+    )
+    assert made._index is not None
+
+
+def test_calls_ask_for_a_cache_that_is_off_by_default() -> None:
+    accept("cache", caching.Cache(mode=caching.CacheMode.default_off))
+    answers = [
+        headrace.completion("openai/gpt-4o", MESSAGES, mock_response=said, **options)
+        for said, options in [("one", {}), ("two", {"caching": True}), ("three", {"caching": True}), ("four", {})]
+    ]
+    assert [answer.choices[0].message.content for answer in answers] == ["one", "two", "two", "four"]
 
 
 def test_a_slow_callback_holds_up_no_call(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,3 +241,11 @@ def test_a_call_s_own_listener_hears_before_and_after() -> None:
     accept("callbacks", [])
     call(Colour("sync"), mock_response="Hi", logger_fn=lambda details: heard.append("end_time" in details))
     assert heard == [False, True]
+
+
+def test_every_chunk_has_a_choice_as_litellm_s_have(colour: Colour) -> None:
+    accept("callbacks", [])
+    chunks = call(colour, mock_response="Hi", stream=True, stream_options={"include_usage": True})
+    assert chunks[-1].usage.total_tokens > 0
+    assert chunks[-1].choices[0].delta.content is None
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hi"

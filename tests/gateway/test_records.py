@@ -25,7 +25,7 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def append(self, record: Record, decision: object = None) -> None:
+    def append(self, record: Record) -> None:
         self.records.append(record)
 
 

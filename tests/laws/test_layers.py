@@ -38,7 +38,7 @@ PACKAGES: dict[str, set[str]] = {
     "": {"msgspec"},
     "runtime": {"msgspec", "httptools", "httpx2", "redis", "sqlalchemy", "alembic"},
     "models": {"msgspec", "toktok"},
-    "layers": {"msgspec", "prometheus_client", "opentelemetry", "detect_secrets", "phonenumbers", "stdnum"},
+    "layers": {"msgspec", "prometheus_client", "opentelemetry", "detect_secrets", "phonenumbers", "stdnum", "numpy"},
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},

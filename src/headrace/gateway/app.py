@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
@@ -13,27 +12,23 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Struct
 
-from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encode, written
-from headrace.gateway.callers import Caller, Keys, NoKeys
+from headrace.gateway.callers import Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import front_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
-from headrace.gateway.page.picture import Picture
-from headrace.gateway.page.serving import Page
-from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, passed_error, passing, provider_of
-from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear
+from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
-from headrace.gateway.services import Hearing, Service, lasting
+from headrace.gateway.services import Service, lasting
 from headrace.gateway.state import State
 from headrace.through import PASSED
 
@@ -52,10 +47,8 @@ def gateway(
     the lifespan's beginning to its end.
     """
     if state is not None:
-        keys, ledger = state.keys, state.ledger
-    watch = Watch(ledger or NoLedger())
-    page = Page(Picture(router, watch, __version__), time.time)
-    return Gateway(router, settings or Settings(), keys or NoKeys(), watch, page, state)
+        return Gateway(router, settings or Settings(), state.keys, state.ledger, state)
+    return Gateway(router, settings or Settings(), keys or NoKeys(), ledger or NoLedger())
 
 
 class Gateway(Struct, eq=False):
@@ -64,9 +57,7 @@ class Gateway(Struct, eq=False):
     router: Router
     settings: Settings
     keys: Keys
-    watch: Watch
-    """Every call goes by it into the ledger."""
-    page: Page
+    ledger: Ledger
     state: State | None = None
     failures: Failures = msgspec.field(default_factory=Failures)
     services: list[Service] = []
@@ -76,9 +67,7 @@ class Gateway(Struct, eq=False):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lasting(
-                [*([self.state] if self.state is not None else []), Hearing(hear, self.watch.hear), *self.services], receive, send
-            )
+            await lasting([*([self.state] if self.state is not None else []), *self.services], receive, send)
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
@@ -92,10 +81,7 @@ class Gateway(Struct, eq=False):
         if asked.path.startswith("/health/"):
             await self._health(asked, answer)
             return
-        if self.page.serves(asked):
-            await answer.shown(await self.page.answer(asked, lambda asked: self._admit(asked, scope)))
-            return
-        caller = await self._admit(asked, scope)
+        caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
         if asked.path == "/metrics" and self.metrics is not None:
             caller.check_sight()
             await answer.whole(200, self.metrics(), kind=METRICS)
@@ -116,9 +102,6 @@ class Gateway(Struct, eq=False):
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             await _attended(receive, self._answer(here, asked, reply, answer), answer)
-
-    async def _admit(self, asked: Asked, scope: Scope) -> Caller:
-        return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":
@@ -145,7 +128,7 @@ class Gateway(Struct, eq=False):
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
-        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
+        answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
         await self._called(here, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
 
     async def _called(self, here: Here, reply: Finished, answer: Answer) -> None:
@@ -169,7 +152,7 @@ class Gateway(Struct, eq=False):
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""
-        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
+        answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
         options = {"request": sent.request, **here.caller.options()}
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -15,6 +15,9 @@ from headrace.layers.entries import Recorded, pack, unpack
 from headrace.layers.keys import REPEATABLE, call_key
 from headrace.ports import Ports
 from headrace.routing.events import warn
+
+if TYPE_CHECKING:
+    from headrace.layers.semantic import Asked, Index
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of one answer; a larger one is not kept."""
@@ -85,13 +88,22 @@ class ResponseCache:
     """Keeps answers in a store and gives them again. Not built directly: `headrace.Cache` chooses the store."""
 
     def __init__(
-        self, store: CacheStore, *, ttl: float, namespace: str = "", default_on: bool = True, operations: frozenset[str] = REPEATABLE
+        self,
+        store: CacheStore,
+        *,
+        ttl: float,
+        namespace: str = "",
+        default_on: bool = True,
+        operations: frozenset[str] = REPEATABLE,
+        index: Index | None = None,
     ) -> None:
+        """index: finds questions that mean the same; None for those that are the same."""
         self._store = store
         self._ttl = ttl
         self._namespace = namespace
         self._default_on = default_on
         self._operations = operations
+        self._index = index
         self._rests_until = 0.0
         self._warned = False
 
@@ -106,8 +118,33 @@ class ResponseCache:
             return await handler(ports, call)
         if control.reads and (kept := await self._find(ports, call, key, control)) is not None:
             return kept
+        asked = await self._asked(handler, known_as, ports, call, control)
+        if asked is not None and control.reads and (kept := await self._like(ports, call, asked, control)) is not None:
+            return kept
         answer = await handler(ports, in_objects(call))
-        return await self._kept(ports, call, key, control, answer) if control.writes else answer
+        if not control.writes:
+            return answer
+        return await self._kept(ports, call, key, control, answer, asked)
+
+    async def _asked(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call, control: Control) -> Asked | None:
+        """What the call asks, where what it means counts. Without the vector the call is made as it would be without an index."""
+        if self._index is None:
+            return None
+        namespace = self._namespace if control.namespace is None else control.namespace
+        try:
+            return await self._index.look(handler, ports, call, f"{namespace}:{known_as(call)}")
+        except Exception as error:  # whatever an embedding model's answer holds
+            self._warn(error)
+            return None
+
+    async def _like(self, ports: Ports, call: Call, asked: Asked, control: Control) -> Any:
+        """The answer to a question that means the same."""
+        assert self._index is not None
+        near = self._index.nearest(asked)
+        kept = None if near is None else await self._find(ports, call, near[0], control)
+        if kept is not None and near is not None:
+            (kept.hidden if call.stream else kept._hidden_params)["semantic_similarity"] = near[1]
+        return kept
 
     def _key(self, call: Call, name: str, control: Control) -> str | None:
         if call.operation.name not in self._operations or not (control.reads or control.writes):
@@ -128,9 +165,9 @@ class ResponseCache:
             self._failed(ports, error)
             return None
 
-    async def _kept(self, ports: Ports, call: Call, key: str, control: Control, answer: Any) -> Any:
+    async def _kept(self, ports: Ports, call: Call, key: str, control: Control, answer: Any, asked: Asked | None) -> Any:
         """The answer, kept; a stream is kept at its end."""
-        keep = partial(self._keep, ports, key, control.ttl)
+        keep = partial(self._keep, ports, key, control.ttl, asked)
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["cache_hit"], hidden["cache_key"] = False, key
         if call.stream:
@@ -138,11 +175,13 @@ class ResponseCache:
         await keep(pack(answer))
         return answer
 
-    async def _keep(self, ports: Ports, key: str, ttl: float | None, value: bytes) -> None:
+    async def _keep(self, ports: Ports, key: str, ttl: float | None, asked: Asked | None, value: bytes) -> None:
         if self._resting(ports) or len(value) > LARGEST:
             return
         try:
             await self._store.set(ports, key, value, self._ttl if ttl is None else ttl)
+            if self._index is not None and asked is not None:
+                self._index.remember(asked, key)
         except Exception as error:  # whatever a store raises: the answer is there
             self._failed(ports, error)
 
@@ -151,6 +190,9 @@ class ResponseCache:
 
     def _failed(self, ports: Ports, error: Exception) -> None:
         self._rests_until = ports.clock.now() + REST
+        self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
             warn(f"{self!r} does not work ({type(error).__name__}); calls are made without it")

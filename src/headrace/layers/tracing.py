@@ -78,6 +78,8 @@ class Tracing:
             span.set_attributes(request_attributes(call))
             if self._content:
                 span.set_attributes(said("input", call.prompt))
+            if self._content and call.raw:
+                call = msgspec.structs.replace(call, raw=False)
         traced = _Traced(span)
         if self._inject:
             ports = msgspec.structs.replace(ports, transport=_Carrying(ports.transport, _context_of(span)))

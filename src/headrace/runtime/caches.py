@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.calls import shape, whole_number
 from headrace.errors import ConfigurationError
@@ -18,6 +18,9 @@ from headrace.layers.memory import MemoryStore
 from headrace.ports import Ports
 from headrace.runtime.aside import aside
 from headrace.runtime.redis_address import Address, address_of, client_at
+
+if TYPE_CHECKING:
+    from headrace.layers.semantic import Index
 
 PREFIX: Final = "headrace:1:cache"
 """Of every key: the number is that of their form."""
@@ -32,7 +35,9 @@ class Cache(ResponseCache):
     type: "local" (in memory), "disk" (one SQLite file) or "redis" (also Valkey). ttl: seconds an answer is kept.
     max_entries, max_bytes: of "local"; max_bytes of "disk" as well. url, or host, port, password, db: of "redis".
     namespace: callers with different ones share nothing. mode: "default_on", or "default_off" for calls that ask for it.
-    supported_call_types: LiteLLM's names of the calls that are kept. Raises ConfigurationError that names the argument.
+    supported_call_types: LiteLLM's names of the calls that are kept. embedding_model: a model, of the Router's groups, whose vectors
+    tell which questions mean the same; similarity_threshold: the cosine from which on they do.
+    Raises ConfigurationError that names the argument.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class Cache(ResponseCache):
         default_in_memory_ttl: float | None = None,
         default_in_redis_ttl: float | None = None,
         supported_call_types: Sequence[str] | None = None,
+        embedding_model: str | None = None,
+        similarity_threshold: float | None = None,
     ) -> None:
         kind = str(getattr(type, "value", type))  # litellm's LiteLLMCacheType is an enumeration
         entries = whole_number("max_entries", max_entries, least=1)
@@ -78,7 +85,29 @@ class Cache(ResponseCache):
             namespace=namespace or "",
             default_on=mode == "default_on",
             operations=_kept(supported_call_types),
+            index=_index(embedding_model, similarity_threshold, entries),
         )
+
+
+DEFAULT_THRESHOLD: Final = 0.95
+"""High: a wrong answer costs more than one that is asked for again."""
+
+
+def _index(embedding_model: str | None, threshold: float | None, most: int) -> Index | None:
+    if embedding_model is None:
+        if threshold is not None:
+            raise ConfigurationError("similarity_threshold needs embedding_model: the model whose vectors are compared")
+        return None
+    if not isinstance(embedding_model, str) or not embedding_model:
+        raise ConfigurationError(f"embedding_model must be a model's name, got {shape(embedding_model)}")
+    threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise ConfigurationError(f"similarity_threshold must be a number above 0 and up to 1, got {shape(threshold)}")
+    try:
+        from headrace.layers.semantic import Index  # late: it needs numpy
+    except ImportError:
+        raise ConfigurationError("a cache with embedding_model needs numpy: pip install 'headrace[semantic]'") from None
+    return Index(embedding_model, float(threshold), most)
 
 
 _CALLS: Final[Mapping[str, str]] = {

@@ -1,25 +1,86 @@
-"""`litellm.cache`: answers kept by what was asked, in memory or in files."""
+"""litellm's caches: `Cache` is headrace's under litellm's arguments; the small ones are for programs that keep things of their own."""
 
 from __future__ import annotations
 
 import enum
-import hashlib
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-
-from headrace.calls import Call, encode
-from headrace.compat.litellm.stand_in import setting
+from headrace.calls import Call
+from headrace.compat.litellm.stand_in import module, setting
 from headrace.errors import ConfigurationError
-from headrace.models.prices import Beside
+from headrace.layers.around import Handler
+from headrace.ports import Ports
+from headrace.runtime import caches
 
 
 class LiteLLMCacheType(str, enum.Enum):  # noqa: UP042  # litellm's, whose text is "LiteLLMCacheType.LOCAL"
     LOCAL = "local"
-    DISK = "disk"
     REDIS = "redis"
+    REDIS_SEMANTIC = "redis-semantic"
+    DISK = "disk"
+
+
+class CacheMode(str, enum.Enum):  # noqa: UP042
+    default_on = "default_on"
+    default_off = "default_off"
+
+
+_SEMANTIC: Final = {"redis-semantic": "redis", "valkey-semantic": "redis", "qdrant-semantic": "local", "semantic": "local"}
+"""litellm's types whose questions are compared by meaning, and where their answers are kept here: vectors are in the process."""
+
+_THEIRS: Final = {
+    "redis_semantic_cache_embedding_model": "embedding_model", "qdrant_semantic_cache_embedding_model": "embedding_model",
+    "valkey_semantic_cache_embedding_model": "embedding_model", "redis_url": "url", "max_size_in_memory": "max_entries",
+}  # fmt: skip
+_FOR_EVER: Final = 10 * 365 * 24 * 3600.0
+
+
+class Cache(caches.Cache):
+    """To be assigned to `litellm.cache`: `headrace.Cache` with litellm's names. Without `ttl` answers on disk stay, as in litellm.
+
+    Raises ConfigurationError for a type, or an argument, that means nothing here.
+    """
+
+    def __init__(self, type: Any = "local", **given: Any) -> None:
+        said = {_THEIRS.get(name, name): value for name, value in given.items() if value is not None}
+        self.type = kind = str(getattr(type, "value", type))
+        if kind in _SEMANTIC:
+            said.setdefault("embedding_model", "text-embedding-ada-002")
+            kind = _SEMANTIC[kind]
+        else:
+            said.pop("embedding_model", None)
+            said.pop("similarity_threshold", None)
+        if kind == "disk":
+            said.setdefault("ttl", _FOR_EVER)
+        self.ttl, self.mode = said.get("ttl"), said.get("mode", "default_on")
+        try:
+            super().__init__(kind, **said)
+        except TypeError:
+            unknown = sorted(said.keys() - caches.Cache.__init__.__annotations__.keys())
+            raise ConfigurationError(f"litellm.Cache has no {', '.join(unknown)} here; see headrace.Cache") from None
+
+
+def enable_cache(type: Any = "local", **given: Any) -> None:
+    """`litellm.cache`, set where there is none."""
+    if setting("cache") is None:
+        module("litellm").cache = Cache(type, **given)
+
+
+def update_cache(type: Any = "local", **given: Any) -> None:
+    module("litellm").cache = Cache(type, **given)
+
+
+def disable_cache() -> None:
+    module("litellm").cache = None
+
+
+async def answered(ports: Ports, call: Call, handler: Handler) -> Any:
+    """The answer by `litellm.cache`, where there is one of ours and it is not turned off."""
+    cache = setting("cache")
+    if not isinstance(cache, caches.Cache):
+        return await handler(ports, call)
+    return await cache.answer(handler, lambda asked: asked.model, ports, call)
 
 
 class InMemoryCache:
@@ -48,72 +109,12 @@ class InMemoryCache:
     async def async_set_cache(self, key: str, value: Any, ttl: float | None = None, **_: Any) -> None:
         self.set_cache(key, value, ttl)
 
+    def delete_cache(self, key: str) -> None:
+        self._kept.pop(key, None)
+
+    def flush_cache(self) -> None:
+        self._kept.clear()
+
 
 class DualCache(InMemoryCache):
     """litellm's cache in two tiers, of which there is one here."""
-
-
-class FileCache(InMemoryCache):
-    """The same in files of a folder, for programs that start again."""
-
-    def __init__(self, folder: str | None, default_ttl: float | None = None) -> None:
-        super().__init__(default_ttl=default_ttl)
-        self.folder = Path(folder or ".litellm_cache")
-
-    def get_cache(self, key: str, **_: Any) -> Any:
-        try:
-            kept = msgspec.json.decode(self._file(key).read_bytes())
-        except (OSError, msgspec.DecodeError):
-            return None
-        return kept["value"] if kept["until"] is None or kept["until"] > time.time() else None
-
-    def set_cache(self, key: str, value: Any, ttl: float | None = None, **_: Any) -> None:
-        ttl = self.default_ttl if ttl is None else ttl
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self._file(key).with_suffix(".new")
-        beside.write_bytes(encode({"until": None if ttl is None else time.time() + ttl, "value": value}))
-        beside.replace(self._file(key))
-
-    def _file(self, key: str) -> Path:
-        return self.folder / f"{key}.json"
-
-
-class Cache:
-    """To be assigned to `litellm.cache`. type: "local" or "disk"; `ttl` in seconds."""
-
-    def __init__(
-        self, type: Any = "local", *, ttl: float | None = None, disk_cache_dir: str | None = None, mode: str = "default_on", **_: Any
-    ) -> None:
-        kind = getattr(type, "value", type)
-        if kind not in ("local", "disk"):
-            raise ConfigurationError(f"litellm.Cache has the types 'local' and 'disk' here, not {kind!r}")
-        self.type, self.ttl, self.mode = kind, ttl, mode
-        self.cache = InMemoryCache(default_ttl=ttl) if kind == "local" else FileCache(disk_cache_dir, ttl)
-
-
-def key_of(call: Call) -> str | None:
-    """What a call is kept under; None where it is not to be looked up, nor kept."""
-    cache = setting("cache")
-    if not isinstance(cache, Cache) or call.control.get("caching", setting("caching") or cache.mode == "default_on") is False:
-        return None
-    asked = [call.operation.name, call.model, {name: value for name, value in call.body.items() if name != "stream"}]
-    return hashlib.sha256(encode(asked)).hexdigest()
-
-
-def find(key: str, call: Call) -> Any:
-    """The kept answer of a call that is not streamed."""
-    said = call.control.get("cache") or {}
-    kept = None if said.get("no-cache") or call.stream else setting("cache").cache.get_cache(key)
-    if kept is None:
-        return None
-    answer = call.operation.response.wrap(msgspec.json.decode(encode(kept["body"])))
-    answer._hidden_params = Beside({**kept["hidden"], "cache_hit": True, "response_cost": 0.0, "additional_headers": {}})
-    return answer
-
-
-def keep(key: str, answer: Any, call: Call) -> None:
-    said = call.control.get("cache") or {}
-    if said.get("no-store") or not hasattr(answer, "model_dump"):
-        return
-    hidden = {name: answer._hidden_params.get(name) for name in ("custom_llm_provider", "model", "api_base")}
-    setting("cache").cache.set_cache(key, {"body": answer.model_dump(), "hidden": hidden}, ttl=said.get("ttl"))

@@ -8,6 +8,8 @@ import copy
 import inspect
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -35,6 +37,7 @@ class Record:
         self.started = datetime.now()
         self.kwargs = _described(call, self.started)
         self._logger_fn = call.control.get("logger_fn")
+        self._telling: Future[None] | None = None
 
     def begin(self) -> None:
         """Before the request is sent, in its way. Raises ConfigurationError for an integration that is only named."""
@@ -78,7 +81,26 @@ class Record:
         if outcome == "failure" and self.blocking:
             _one_by_one(plain)
         elif plain:
-            _beside(plain)
+            self._telling = _beside(plain)
+
+    def wait(self) -> None:
+        """Let quick listeners end before the call does, as programs expect of a callback that writes a line; a slow one goes on alone."""
+        if self._telling is not None:
+            wait([self._telling], PATIENCE)
+
+    async def await_(self) -> None:
+        """The same on an event loop."""
+        if self._telling is None:
+            return
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: Future[None]) -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(over.set)
+
+        self._telling.add_done_callback(tell)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), PATIENCE)
 
     def _told(self, outcome: str, answer: Any, ended: datetime) -> Iterator[partial[Any]]:
         """Whom to call with what."""
@@ -108,14 +130,18 @@ def _one_by_one(plain: Sequence[Callable[[], Any]]) -> None:
         _tell(told)
 
 
-def _beside(plain: Sequence[Callable[[], Any]]) -> None:
+def _beside(plain: Sequence[Callable[[], Any]]) -> Future[None] | None:
     """Call them one after the other in a thread, so that a slow one holds up no call; in the caller's context."""
     context = contextvars.copy_context()
     try:
-        executor.submit(context.run, _one_by_one, plain)
+        return executor.submit(context.run, _one_by_one, plain)
     except RuntimeError:  # the interpreter is about to end
         _one_by_one(plain)
+        return None
 
+
+PATIENCE: Final = 0.05
+"""Seconds for which a call waits for plain functions in its callbacks."""
 
 _running: set[asyncio.Task[None]] = set()
 

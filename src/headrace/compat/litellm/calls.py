@@ -9,6 +9,8 @@ import msgspec
 
 from headrace.calls import CHAT, COMPLETIONS, Call
 from headrace.compat.litellm import caching, callbacks
+from headrace.compat.litellm.filled import Filled
+from headrace.compat.litellm.guards import guards
 from headrace.compat.litellm.logs import told_of
 from headrace.compat.litellm.network import by_their_client
 from headrace.compat.litellm.schemas import checked
@@ -28,9 +30,16 @@ async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool)
     ports = by_their_client(ports)
     if setting("max_budget"):
         handler = partial(within_budget, handler)
-    if callbacks.wanted(call):
-        return await _told(ports, call, handler, routed)
-    return await _answered(ports, call, handler, routed)
+    if (guarding := guards()) is not None:
+        return await guarding.answer(ports, call, partial(_heard, handler, routed))
+    return await _heard(handler, routed, ports, call)
+
+
+async def _heard(handler: Handler, routed: bool, ports: Ports, call: Call) -> Any:
+    """The answer, which callbacks hear of."""
+    if not callbacks.wanted(call):
+        return await _answered(ports, call, handler, routed)
+    return await _told(ports, msgspec.structs.replace(call, raw=False), handler, routed)
 
 
 async def _told(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
@@ -43,6 +52,7 @@ async def _told(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any
         raise
     if not call.stream:
         record.succeeded(answer)
+        record.wait() if ports.blocking else await record.await_()
         return answer
     return Watched(answer, lambda chunks, error: _over(record, call, answer, chunks, error))
 
@@ -55,6 +65,8 @@ def _over(record: callbacks.Record, call: Call, stream: Any, chunks: list[Any], 
     if whole is not None:
         whole._hidden_params = stream.hidden
     record.succeeded(whole, streamed=True)
+    if record.blocking:
+        record.wait()
 
 
 def _last_response(chunks: list[Any]) -> Any:
@@ -64,20 +76,16 @@ def _last_response(chunks: list[Any]) -> Any:
 
 async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
     """By the cache, else by the model, else by the models named behind it."""
-    key = caching.key_of(call)
-    if key is not None:
-        if (kept := caching.find(key, call)) is not None:
-            return kept
-        call = in_objects(call)
-    answer = await _asked(ports, call, handler, routed)
-    if call.operation is CHAT and not call.stream:
-        checked(call, answer)
-    if key is not None and not call.stream:
-        caching.keep(key, answer, call)
+    answer = await caching.answered(ports, call, partial(_asked, handler, routed))
+    if call.operation is not CHAT:
+        return answer
+    if call.stream:
+        return answer if call.raw else Filled(answer)
+    checked(call, answer)
     return answer
 
 
-async def _asked(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
+async def _asked(handler: Handler, routed: bool, ports: Ports, call: Call) -> Any:
     behind = () if routed else call.control.get("fallbacks") or ()
     try:
         return await handler(ports, call)

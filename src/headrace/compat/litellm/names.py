@@ -28,10 +28,13 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "encode", "decode", "encoding", "create_pretrained_tokenizer", "create_tokenizer", "trim_messages", "function_to_dict",
         "validate_schema", "safe_deep_copy",
     ),
+    f"{_HERE}.pictures": ("get_image_dimensions",),
     f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries"),
     f"{_HERE}.integrations": ("MlflowLogger",),
     f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
-    f"{_HERE}.caching": ("Cache", "DualCache", "InMemoryCache", "LiteLLMCacheType"),
+    f"{_HERE}.caching": (
+        "Cache", "CacheMode", "DualCache", "InMemoryCache", "LiteLLMCacheType", "enable_cache", "disable_cache", "update_cache",
+    ),
     f"{_HERE}.custom": ("CustomLLM", "CustomLLMError"),
     f"{_HERE}.more_errors": (
         "InvalidRequestError", "RouterRateLimitError", "JSONSchemaValidationError", "ImageFetchError", "MockException",
@@ -139,7 +142,7 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.litellm_logging": ("Logging",),
     "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
     "litellm.litellm_core_utils.thread_pool_executor": ("executor",),
-    "litellm.litellm_core_utils.token_counter": ("token_counter",),
+    "litellm.litellm_core_utils.token_counter": ("token_counter", "get_image_dimensions"),
     "litellm.proxy": (),
     "litellm.proxy._types": ("UserAPIKeyAuth",),
 }

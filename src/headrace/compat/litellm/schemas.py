@@ -20,5 +20,5 @@ def checked(call: Call, answer: Any) -> None:
     described = wanted.get("json_schema")
     schema = described.get("schema") if isinstance(described, Mapping) else wanted.get("response_schema")
     if schema is not None:
-        for choice in answer.choices:
+        for choice in getattr(answer, "choices", ()):
             validate_schema(schema, choice.message.content or "")

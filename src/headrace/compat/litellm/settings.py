@@ -30,6 +30,8 @@ def applied(call: Call, routed: bool) -> Call:
     custom.register(setting("custom_provider_map"))
     if setting("drop_params"):
         call.control.setdefault("drop_params", True)
+    if setting("caching"):
+        call.control.setdefault("caching", True)
     if not routed:
         call = _direct(call)
     return modified(call) if setting("modify_params") and call.operation is CHAT else call

@@ -40,7 +40,6 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "transcriptions": dict.fromkeys(("deepgram", "elevenlabs"), "audio"),
     "speech": {"elevenlabs": "audio"},
     "completions": {"mistral": "fim"},
-    "models": dict.fromkeys(("anthropic", "gemini"), "models"),
 }
 """By operation, the forms there are, and the module that has them."""
 

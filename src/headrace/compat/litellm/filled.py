@@ -1,0 +1,32 @@
+"""Chunks that always have a choice, as litellm's: OpenAI's last one, which tells the usage, has none, and programs look at the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.objects import StreamingChoices
+
+
+class Filled:
+    """A chat's stream on its way to a program that was written for litellm."""
+
+    __slots__ = ("_chunks", "ready")
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+        self.ready = chunks.ready
+        self._fill_in()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chunks, name)
+
+    async def fill(self) -> bool:
+        """Wait until a chunk is ready. False at the proper end."""
+        more: bool = await self._chunks.fill()
+        self._fill_in()
+        return more
+
+    def _fill_in(self) -> None:
+        for chunk in self.ready:
+            if not chunk.choices:
+                chunk.choices = [StreamingChoices(index=0, delta={}, finish_reason=None)]
