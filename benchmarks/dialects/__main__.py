@@ -176,7 +176,7 @@ def main() -> int:
     print(table([["dialect", "answer read and written", "event read in passing", "event said in another"], *rows]))
     shown = []
     for name in CALLERS:
-        found = over_sockets(name, count, 2 if quick else 10, rounds)
+        found = over_sockets(name, count, 2 if quick else 10, 3 * rounds)
         floor = found.pop("bytes")
         same = found.pop(name) / floor
         shown.append([name, f"{floor:.1f}", f"{same:.2f}", *[f"{found[to] / floor:.2f}" if to in found else "" for to in CALLERS]])

@@ -9,6 +9,8 @@ from tests.client.upstream import Client, Reply, Upstream, chunk, sse
 
 import headrace
 from headrace import TruncatedStream
+from headrace.layers import around
+from headrace.layers.observing import Outcome, observe
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -107,3 +109,19 @@ def test_a_call_without_a_router_ends_as_it_broke_off(client: Client, upstream: 
     upstream.answer(begun("one "))
     with pytest.raises(TruncatedStream):
         client.chat(stream=True)
+
+
+def test_who_measures_calls_sees_the_rest_as_well(client: Client, upstream: Upstream) -> None:
+    """A layer that stands around the stream holds on to its chunks' queue."""
+    outcomes: list[Outcome] = []
+
+    async def measured(ports: Any, call: Any, handler: Any, routed: bool) -> Any:
+        return await observe(ports, call, handler, outcomes.append)
+
+    upstream.answer(begun("A water ", "mill "), rest("grinds", " corn."))
+    around.install(measured)
+    try:
+        assert text(stream(client, upstream)) == "A water mill grinds corn."
+    finally:
+        around.remove(measured)
+    assert [outcome.word for outcome in outcomes] == ["ok"]

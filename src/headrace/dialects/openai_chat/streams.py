@@ -48,6 +48,7 @@ _CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logpr
 _DELTA: Final = frozenset({
     "role", "content", "refusal", "tool_calls", "function_call", "audio", "reasoning", "reasoning_content", "reasoning_details",
 })  # fmt: skip
+_PLAIN: Final = frozenset({"role", "content"})
 
 
 class Reader:
@@ -68,7 +69,8 @@ class Reader:
         if chunk is None:
             return self._end() if self._chunks.done else []
         try:
-            return list(self._events(chunk))
+            plain = self._plain(chunk)
+            return list(self._events(chunk)) if plain is None else plain
         except (AttributeError, TypeError, ValueError, BadRequestError):
             message = f"{self._target.provider}: a chunk of the stream is not what OpenAI's dialect allows"
             failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
@@ -87,6 +89,19 @@ class Reader:
         if self._chunks.usage is not None:
             events.append(UsageReported(usage=read_usage(self._chunks.usage)))
         return events
+
+    def _plain(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
+        """What a chunk tells that says a text and nothing else, as nearly every one does; None for any other."""
+        choices = chunk.get("choices")
+        if not self._started or type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _CHUNK:
+            return None
+        choice = choices[0]
+        delta, index = choice.get("delta"), choice.get("index")
+        if choice.get("finish_reason") is not None or choice.get("logprobs") or index not in self._choices or not choice.keys() <= _CHOICE:
+            return None
+        if type(delta) is not dict or not delta.keys() <= _PLAIN or type(said := delta.get("content")) is not str:
+            return None
+        return [TextDelta(text=said, choice=index)] if said else []
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
         news: dict[str, Json] = {}
