@@ -67,6 +67,13 @@ class Load:
             except Exception:
                 time.sleep(0.005)  # cut in the middle of its answer
 
+    def begin(self) -> None:
+        """Return once the first call was answered."""
+        for _ in range(6000):
+            if self.answered:
+                return
+            time.sleep(0.01)
+
     def stop(self) -> None:
         self._over.set()
         for thread in self._threads:
@@ -104,6 +111,7 @@ def kill_often(
         longest = max(longest, took) if number else 0.0
         key = key or _key(base)
         load = Load(base, key, callers)
+        load.begin()
         time.sleep(seconds * random.uniform(0.5, 1.5))
         process.kill()
         process.communicate()

@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import astuple
 
 from headrace.errors import Failure
 from headrace.gateway.callers import Caller
-from headrace.models.cost import Bill, Rates, bill_of
-from headrace.models.prices import Beside, rates_for
+from headrace.models.cost import FIELDS, Bill
+from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
 
 
@@ -181,21 +181,20 @@ def _of_answer(hidden: Beside) -> dict[str, Any]:
     how = hidden.get("headrace")
     if how is not None:
         told |= {"waited": how["waited"], "attempts": len(how["failed"]) + 1}
-    bill = bill_of(hidden.usage) if hidden.usage is not None else _counted(how)
+    bill, cost = hidden.bill(), hidden.cost()
     if bill is None:
-        return told
-    rates = hidden.rates or _catalogued(hidden)
-    cost = None if rates is None else rates.of(bill)
-    return {**told, "usage": {name: count for name, count in asdict(bill).items() if count}, "cost": cost}
+        bill = _counted(how)
+        rates = hidden.rates or rates_said({}, served, provider, hidden.tier)
+        cost = None if bill is None or rates is None else rates.of(bill)
+    return told if bill is None else {**told, "usage": _used(bill), "cost": cost}
+
+
+def _used(bill: Bill) -> dict[str, int | float]:
+    """The classes of which something was used."""
+    return {name: count for name, count in zip(FIELDS, astuple(bill), strict=True) if count}
 
 
 def _counted(how: Mapping[str, Any] | None) -> Bill | None:
     """What the Router counted of a call whose provider had no time to say what was used."""
     used = how["settled"] if how is not None else None
     return None if used is None else Bill(input=used.input - used.cached, cached=used.cached, output=used.output)
-
-
-def _catalogued(hidden: Beside) -> Rates | None:
-    usage = hidden.usage or {}
-    said = hidden.tier or usage.get("service_tier") or usage.get("speed")
-    return rates_for(hidden["model"], hidden["custom_llm_provider"], said if isinstance(said, str) else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace.models.cost import NANO, Rates, bill_of, rates_of
+from headrace.models.cost import NANO, Bill, Rates, bill_of, rates_of
 from headrace.models.facts import catalogue
 
 _KEPT: dict[tuple[str, str, str], tuple[int, Rates | None]] = {}
@@ -33,7 +33,7 @@ def _read(model: str, provider: str, tier: str) -> Rates | None:
 class Beside(dict[str, Any]):
     """What is known of a call beside its answer (`_hidden_params`). `response_cost`, in dollars, is worked out when somebody asks."""
 
-    __slots__ = ("rates", "tier", "usage")
+    __slots__ = ("_bill", "_billed", "rates", "tier", "usage")
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         super().__init__(known)
@@ -43,6 +43,8 @@ class Beside(dict[str, Any]):
         """The service tier as the answer names it."""
         self.rates: Rates | None = None
         """Prices that are known better than the catalogue knows them: those of a deployment."""
+        self._bill: Bill | None = None
+        self._billed: Any = None
 
     def __missing__(self, name: str) -> Any:
         if name != "response_cost":
@@ -52,12 +54,30 @@ class Beside(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         return self.response_cost() if name == "response_cost" and name not in self else super().get(name, default)
 
-    def response_cost(self) -> float | None:
-        """Dollars; None where the model's prices are not known, or not what was used."""
-        if self.usage is None:
+    def bill(self) -> Bill | None:
+        """What was used, by class; None until it is known. Reckoned once."""
+        if self.usage is not self._billed:
+            self._billed, self._bill = self.usage, None if self.usage is None else bill_of(self.usage)
+        return self._bill
+
+    def cost(self) -> int | None:
+        """Nano-dollars; None where the model's prices are not known, or not what was used."""
+        bill = self.bill()
+        if bill is None:
             return None
-        nano = cost_of(self.usage, self["model"], self["custom_llm_provider"], self.tier, self.rates)
+        rates = self.rates or rates_said(self.usage, self["model"], self["custom_llm_provider"], self.tier)
+        return None if rates is None else rates.of(bill)
+
+    def response_cost(self) -> float | None:
+        """The same in dollars."""
+        nano = self.cost()
         return None if nano is None else nano / NANO
+
+
+def rates_said(usage: Any, model: str, provider: str, tier: str | None) -> Rates | None:
+    """The catalogue's prices of a model at the service tier that its answer names; Anthropic names its own inside the usage."""
+    said = tier or usage.get("service_tier") or usage.get("speed")
+    return rates_for(model, provider, said if isinstance(said, str) else "")
 
 
 def cost_of(usage: Any, model: str, provider: str = "", tier: str | None = None, rates: Rates | None = None) -> int | None:
@@ -66,7 +86,5 @@ def cost_of(usage: Any, model: str, provider: str = "", tier: str | None = None,
     tier: the service tier as the answer names it; Anthropic names its own inside the usage.
     rates: prices that are known better, as of a deployment with prices of its own.
     """
-    if rates is None:
-        said = tier or usage.get("service_tier") or usage.get("speed")
-        rates = rates_for(model, provider, said if isinstance(said, str) else "")
+    rates = rates or rates_said(usage, model, provider, tier)
     return None if rates is None else rates.of(bill_of(usage))
