@@ -89,6 +89,8 @@ class SlidingLog:
             return now
         if cost > room + EPSILON:
             return math.inf
+        if cost >= room:  # when everything has gone: answers' headers tell it, so a full log must not be walked through
+            return next((entry.at for entry in reversed(entries) if entry.cost > 0), now) + self.window
         for entry in entries:
             excess -= entry.cost
             if excess <= EPSILON:
