@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,7 +21,7 @@ from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encod
 from headrace.gateway.callers import Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import front_of
+from headrace.gateway.fronts import OPENAI, front_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
@@ -30,6 +31,8 @@ from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be
 from headrace.gateway.routes import route, route_or_none
 from headrace.gateway.services import Service, lasting
 from headrace.gateway.state import State
+from headrace.models.prices import Beside
+from headrace.routing.trail import Held
 from headrace.through import PASSED
 
 
@@ -69,6 +72,9 @@ class Gateway(Struct, eq=False):
         if scope["type"] == "lifespan":
             await lasting([*([self.state] if self.state is not None else []), *self.services], receive, send)
             return
+        if scope["type"] == "websocket":
+            await self._session(scope, receive, send)
+            return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
         asked = _asked(scope)
@@ -102,6 +108,44 @@ class Gateway(Struct, eq=False):
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             await _attended(receive, self._answer(here, asked, reply, answer), answer)
+
+    async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A realtime session: let in, given room, and passed on until one side ends it."""
+        from headrace.gateway import realtime  # late: few gateways hold any
+
+        protocols = [str(name) for name in scope.get("subprotocols") or ()]
+        asked = realtime.with_key(_asked({"method": "GET", **scope}), protocols)
+        await receive()
+        held: Held | None = None
+        entry: Entry | None = None
+        try:
+            caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+            if not SESSIONS.fullmatch(asked.path):
+                raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
+            model = realtime.model_of(asked)
+            entry = Entry(self.ledger, f"req_{secrets.token_hex(12)}", asked.path, caller)
+            entry.asked(realtime.REALTIME.name, model, stream=True, options={})
+            held = await self.router.hold(realtime.REALTIME, Here(self.router, caller, ReadForm()).meant(model), caller.options())
+            provider = await realtime.opened(held.to, asked, protocols)
+        except HeadraceError as error:
+            if held is not None:
+                held.fail(error)
+            if entry is not None:
+                entry.close(Outcome.FAILED, error.failure, OPENAI.error(error.failure).status)
+            written_error = OPENAI.error(error.failure)
+            await realtime.refuse(send, written_error.status, written_error.body)
+            return
+        session = realtime.Session(receive, send, provider)
+        known = Beside({"custom_llm_provider": held.to.provider.name, "model": held.to.model, "headrace": held.record})
+        known["model_id"], known["model_group"] = held.to.deployment, model
+        entry.answered(known)
+        try:
+            await send({"type": "websocket.accept", "subprotocol": provider.subprotocol})
+            await session.last()
+        finally:
+            known.usage = session.usage
+            held.settle(session.usage)
+            entry.close(Outcome.ANSWERED)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":
@@ -175,6 +219,8 @@ class Gateway(Struct, eq=False):
             raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
         return reply.wanted.model
 
+
+SESSIONS: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""

@@ -65,7 +65,7 @@ def route(method: str, path: str) -> Endpoint:
     raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
 
 
-_LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|realtime|fine_tuning|vector_stores|assistants|threads|uploads|videos)\b")
+_LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|fine_tuning|vector_stores|assistants|threads|uploads|videos)\b")
 
 
 def _plain(operation: Operation) -> Callable[..., Reply]:

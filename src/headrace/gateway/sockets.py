@@ -53,6 +53,11 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body = True, False
         super().on_message_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        if self._timer is not None:  # a session may be silent for as long as it likes
+            self._timer.cancel()
+        super().handle_websocket_upgrade()
+
     def pause_writing(self) -> None:
         self._stuck, self._stuck_since = True, self.loop.time()
         super().pause_writing()

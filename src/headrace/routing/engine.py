@@ -36,7 +36,7 @@ from headrace.routing.options import Settings, read_options, seconds
 from headrace.routing.plan import Deployment, resolved, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
-from headrace.routing.trail import Attempt, Member, Trail, used_of
+from headrace.routing.trail import Attempt, Held, Member, Trail, used_of
 from headrace.streams import AsyncStream, Chunks, Stream
 from headrace.wire import Timeouts
 
@@ -506,6 +506,25 @@ class Engine:
             "resting": max(0.0, health.until - now, health.unwell - now),
             "failures": health.fails,
         }
+
+    # ---- what is no call ----------------------------------------------------------------------------------------------
+
+    async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
+        """Room under a deployment's limits for what somebody else does there. Waits its turn."""
+        ports, call = self._worlds.suspending(), prepare(operation, model, None, False, options)
+        group = self.fleet.plan.group_of(model)
+        if group is None:
+            raise BadRequestError(f"no deployment serves {model!r}", model)
+        trail = Trail([group], (), self._ends_at(ports, call), next(_NUMBERS))
+        lease = await self._reserve(ports, call, group, set(), trail)
+        self.limiter.leaves(lease.reservation, ports.clock.now())
+        member = lease.member
+        return Held(
+            self._destination(call, member),
+            lease.record,
+            lambda usage: self._settle(ports, lease, used_of(usage, member.price), None),
+            lambda error: self._settle_failed(ports, lease, error),
+        )
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 

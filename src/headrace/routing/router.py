@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.routing.options import RouterOptions
     from headrace.routing.plan import Deployment
     from headrace.routing.scopes import ScopeLimits
+    from headrace.routing.trail import Held
     from headrace.streams import AsyncStream
 
 
@@ -102,6 +103,13 @@ class Router(Face, Speaking):
         deployment continued, and everything where a layer (a cache, a callback) has to have objects.
         """
         return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment)
+
+    async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
+        """Room under the limits of a deployment of `model`, for what is no call of this Router's: a session that somebody else holds there.
+
+        Waits as a call does. Whoever has it calls `settle` or `fail`, once.
+        """
+        return await self._engine.hold(operation, model, options)
 
     def offering(self, operation: Operation, model: str | None = None) -> list[str]:
         """Ids of deployments whose provider is known to offer an operation, of one group or of all, each account once."""

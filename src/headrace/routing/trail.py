@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -42,6 +42,15 @@ class Attempt(Struct, eq=False):
     ask: Ask
     record: dict[str, Any] = msgspec.field(default_factory=dict)
     """How it came about, as its caller reads it."""
+
+
+class Held(Struct, frozen=True, eq=False):
+    """Room under a deployment's limits, given back once: with what was used, in OpenAI's form, or with why not."""
+
+    to: Destination
+    record: dict[str, Any]
+    settle: Callable[[Any], None]
+    fail: Callable[[HeadraceError], None]
 
 
 class Trail(Struct, eq=False):
