@@ -17,7 +17,7 @@ from headrace.errors import ConfigurationError
 FOR_CALLS: Final[Mapping[str, str]] = {
     "num_retries": "num_retries", "request_timeout": "timeout", "allowed_fails": "allowed_fails", "cooldown_time": "cooldown_time",
     "fallbacks": "fallbacks", "context_window_fallbacks": "context_window_fallbacks", "default_fallbacks": "default_fallbacks",
-    "content_policy_fallbacks": "content_policy_fallbacks",
+    "content_policy_fallbacks": "content_policy_fallbacks", "tag_budget_config": "tag_budget_config",
 }  # fmt: skip
 """Entries of `litellm_settings` that are a Router's parameters, and their names there."""
 

@@ -11,7 +11,7 @@ import random as random_module
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
-from headrace.errors import Failure, Kind
+from headrace.errors import Failure, HeadraceError, Kind
 from headrace.limits.account import Account
 from headrace.limits.ask import URGENT, Ask, Availability
 from headrace.limits.left import Left, left_of
@@ -19,7 +19,7 @@ from headrace.limits.limit import Limit, Used
 from headrace.limits.lock import Lock
 from headrace.limits.members import Group, Reservation, Waiting
 from headrace.limits.profile import Profile
-from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, too_late
+from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, no_room, too_late
 from headrace.limits.roster import Place, Roster
 from headrace.limits.scheduler import passed_over
 from headrace.limits.usher import LimiterSettings, Usher
@@ -233,6 +233,18 @@ class Limiter:
                     usher.room_came(group, ledger.account, now)
                 if reservation.charge.money:
                     usher.refuse_the_broke(group, now)
+
+    def take_also(self, reservation: Reservation, scope: str, now: float) -> HeadraceError | None:
+        """Hold room under one more scope, which depends on where the call goes. None when it is held; else why it is not: then the
+        reservation is as it was, to be released. QueueTimeout where money is only set aside, and may come back."""
+        with self._lock:
+            account, charge = self._roster.scope(scope), reservation.charge
+            costs = account.costs(charge)
+            at, binding = account.when(costs, now, False)
+            if at <= now and reservation.open:
+                reservation.scopes = (*reservation.scopes, (account, account.take(charge, costs, now, False)))
+                return None
+            return no_room(reservation.deployment, account.spent(costs, now), binding, at - now)
 
     # ---- what holds a deployment shut
 

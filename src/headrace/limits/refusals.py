@@ -72,6 +72,14 @@ def out_of_money(group: str, meter: Meter, wait: float) -> BudgetExceededError:
     return BudgetExceededError.of(Failure(Kind.BUDGET, message, model=group, retry_after=wait))
 
 
+def no_room(deployment: str, spent: Meter | None, binding: Meter | None, wait: float) -> HeadraceError:
+    """What a call is told that one more limit has no room for. spent: the budget without money, if that is why."""
+    if spent is not None:
+        return out_of_money(deployment, spent, wait)
+    message = f"{deployment}: no room; {label(binding)} will have some in about {wait:.1f} s"
+    return QueueTimeout.of(Failure(Kind.QUEUE_TIMEOUT, message, retry_after=wait))
+
+
 def line_is_full(group: Group, waiting: Waiting, now: float, call_cost: float) -> QueueFull:
     message = f"{group.name}: {group.line.length} calls wait already, no more are taken (max_queue)"
     return QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=estimate(group, waiting, now, call_cost)[0]))

@@ -10,12 +10,13 @@ import msgspec
 
 from headrace.calls import CHAT, EMBEDDINGS, Call, shape, whole_number
 from headrace.core import requests_for
-from headrace.errors import ConfigurationError
+from headrace.errors import ConfigurationError, HeadraceError
 from headrace.limits import Ask, Charge
 from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.tokens import estimate_encoded
 from headrace.ports import Ports
 from headrace.routing.affinity import Affinity, caller_of, prefixes, session, session_of
+from headrace.routing.budgets import scope_of_tag
 from headrace.routing.filters import Wants, fitting, wants_of
 from headrace.routing.fleet import Fleet
 from headrace.routing.options import Settings, seconds
@@ -49,6 +50,8 @@ class Asking:
         now = ports.clock.now()
         charge = charge_of(call)
         given = _routing(call.control, now, self._settings)
+        if self._settings.tag_budgets:
+            given["scopes"] = (*given.get("scopes", ()), *self._tag_scopes(call.control))
         ends = min(given.pop("deadline", math.inf), trail.ends_at)
         return Ask(
             group,
@@ -90,7 +93,20 @@ class Asking:
             only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
         if self._fleet.budgets and not self._fleet.budgets.isdisjoint(scopes):
             only = self._of_known_price(group, only)
-        return only
+        return self._with_money(group, only, trail.spent) if trail.spent else only
+
+    def _with_money(self, group: str, only: frozenset[str] | None, spent: Mapping[str, HeadraceError]) -> frozenset[str]:
+        """Those of providers whose budget has room. Raises what the last of them said where there is none."""
+        left = [member.deployment.id for member in self._fleet.served[group] if member.to.provider.name not in spent]
+        found = frozenset(left if only is None else only.intersection(left))
+        if not found:
+            raise list(spent.values())[-1]
+        return found
+
+    def _tag_scopes(self, control: Mapping[str, Any]) -> list[str]:
+        """Scopes of the budgets of its tags."""
+        tags = wants_of(control, 0, self._settings.tag_prefix).tags
+        return [scope_of_tag(tag) for tag in sorted(tags) if tag in self._settings.tag_budgets]
 
     def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
         """Deployments worth asking, None for all: for this call, not tried for it, not resting unless most are, first tier first."""

@@ -321,6 +321,8 @@ class Engine:
             reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0, attempt=ask.attempt + 1), ports.clock)
         except HeadraceError:
             return None
+        if self._settings.provider_budgets and self._over_budget(ports, reservation) is not None:
+            return None
         lease = self._lease(ports, call, ask, reservation, trail)
         if lease is not None:
             tried.add(reservation.deployment)
@@ -337,9 +339,33 @@ class Engine:
                 self._refused(ask, trail, error, began, ports.clock.now())
                 raise
             trail.waited += reservation.waited
+            if self._settings.provider_budgets and (refused := self._over_budget(ports, reservation)) is not None:
+                await self._without(ports, group, ask, reservation.deployment, trail, refused)
+                continue
             lease = self._lease(ports, call, ask, reservation, trail)
             if lease is not None:
                 return lease
+
+    def _over_budget(self, ports: Ports, reservation: Reservation) -> HeadraceError | None:
+        """Why a call may not go to its provider, whose budget has no room for it: then the reservation is given back."""
+        member, now = self.fleet.members.get(reservation.deployment), ports.clock.now()
+        scope = None if member is None else self.fleet.scope_of(member)
+        refused = None if scope is None else self.limiter.take_also(reservation, scope, now)
+        if refused is not None:
+            self.limiter.release(reservation, now)
+        return refused
+
+    async def _without(self, ports: Ports, group: str, ask: Ask, deployment: str, trail: Trail, refused: HeadraceError) -> None:
+        """Look elsewhere next time; where nobody else is, wait for money that is only set aside. Raises `refused` where waiting is vain."""
+        member = self.fleet.members.get(deployment)
+        if member is not None:
+            trail.spent[member.to.provider.name] = refused
+        if any(other.to.provider.name not in trail.spent for other in self.fleet.served.get(group, ())):
+            return
+        trail.spent.clear()
+        if refused.failure.kind is Kind.BUDGET or ask.max_wait is not None or trail.ends_at < math.inf:
+            raise refused
+        await ports.clock.sleep(min(refused.failure.retry_after or LOOK_AGAIN, LOOK_AGAIN))
 
     def _lease(self, ports: Ports, call: Call, ask: Ask, reservation: Reservation, trail: Trail) -> Attempt | None:
         """The attempt that has this room; None when the configuration was swapped in this very moment."""
@@ -541,6 +567,9 @@ class Engine:
 
 
 _NUMBERS: Final = count(1)
+
+LOOK_AGAIN: Final = 0.25
+"""Seconds until a call looks again that waits for money which is only set aside."""
 
 
 def _event(kind: EventKind, ask: Ask, now: float, member: Member | None = None, **what: Any) -> Event:

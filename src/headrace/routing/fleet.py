@@ -14,10 +14,11 @@ from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
 from headrace.limits import Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
+from headrace.routing.budgets import scope_of_provider, scope_of_tag
 from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.options import Settings
 from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments
-from headrace.routing.scopes import limits_of_scope
+from headrace.routing.scopes import limits_of_scope, unpriced
 from headrace.routing.strategies import SHARE, Latency, Load, lowest_cost
 from headrace.routing.trail import Member
 
@@ -47,6 +48,20 @@ class Fleet:
         self.budgets: set[str] = set()
         """Scopes that count money."""
 
+        self._add_budgets(settings)
+
+    def _add_budgets(self, settings: Settings) -> None:
+        """Scopes for the budgets of providers and tags."""
+        for provider, limits in settings.provider_budgets.items():
+            self.add_scope(scope_of_provider(provider), limits)
+        for tag, limits in settings.tag_budgets.items():
+            self.add_scope(scope_of_tag(tag), limits)
+
+    def scope_of(self, member: Member) -> str | None:
+        """The scope of its provider's budget, where there is one."""
+        provider = member.to.provider.name
+        return scope_of_provider(provider) if provider in self._settings.provider_budgets else None
+
     # ---- deployments -------------------------------------------------------------------------------------------------
 
     def set(self, model_list: Sequence[Mapping[str, Any]]) -> None:
@@ -59,6 +74,7 @@ class Fleet:
             deployments = read_deployments(model_list, os.environ, lenient=settings.lenient)
         make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
         before, self._settings, self._parallel = self._settings, settings, _parallel(settings)
+        self._add_budgets(settings)
         anew = [getattr(settings, name) != getattr(before, name) for name in ("defaults", "ways", "parallel")]
         self._adopt(deployments, anew=any(anew))
 
@@ -163,6 +179,9 @@ class Fleet:
         """Which deployments have a price. The catalogue is asked only where a budget has to know."""
         for member in self.members.values() if self.budgets else ():
             member.price = member.price or member.deployment.known_price
+        for member in self.members.values():
+            if self.scope_of(member) in self.budgets and member.price is None:
+                raise unpriced(f"provider_budget_config[{member.to.provider.name!r}]", [member.deployment.model])
         self.priced = {group for group, served in self.served.items() if any(member.price is not None for member in served)}
 
     def add_scope(self, name: str, limits: Mapping[str, Any]) -> None:

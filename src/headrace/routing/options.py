@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import shape, timeouts_of, whole_number
 from headrace.errors import ConfigurationError, Kind
+from headrace.routing.budgets import read_budgets
 from headrace.routing.decide import RetryPolicy
 from headrace.routing.events import Hook
 from headrace.routing.fallbacks import Fallbacks, read_fallbacks
@@ -105,6 +106,10 @@ class RouterOptions(TypedDict, total=False):
     """The same for single groups."""
     deployment_affinity_ttl_seconds: float | None
     """Seconds for which that is remembered."""
+    provider_budget_config: Mapping[str, Any] | None
+    """What calls to a provider may cost together: `{"openai": {"budget_limit": 100, "time_period": "1d"}}`, in dollars."""
+    tag_budget_config: Mapping[str, Any] | None
+    """What calls with a tag may cost together, in the same form."""
     redis_url: str | None
     """Where processes share their limits: `redis://:password@host:6379/0`, or `rediss://`, `valkey://`, `unix://`,
     `redis+sentinel://host,host/service`, `redis+cluster://host,host`. `os.environ/NAME` stands for a variable, here and below."""
@@ -146,6 +151,9 @@ class Settings(Struct, frozen=True):
     hedge: float | None
     cooldown: CooldownPolicy
     checks: CheckPolicy
+    provider_budgets: Mapping[str, Mapping[str, Any]]
+    tag_budgets: Mapping[str, Mapping[str, Any]]
+    """Limits by provider and by tag, as `add_scope` takes them."""
     fallbacks: Fallbacks
     ways: Ways
     may_fall_back: tuple[Check, ...]
@@ -197,6 +205,8 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         hedge=_hedge(options.get("hedge")),
         cooldown=_cooldown(options),
         checks=_health_checks(options),
+        provider_budgets=read_budgets(options.get("provider_budget_config", {}), "provider_budget_config"),
+        tag_budgets=read_budgets(options.get("tag_budget_config", {}), "tag_budget_config"),
         fallbacks=read_fallbacks(
             options.get("fallbacks"),
             context_window=options.get("context_window_fallbacks"),

@@ -68,6 +68,8 @@ class Trail(Struct, eq=False):
     """Whether only one deployment can answer."""
     ahead: list[str] = []
     """Groups that stood behind an earlier one and may still be asked, the next one first."""
+    spent: dict[str, HeadraceError] = {}
+    """Providers without room under a budget of theirs, and what that was."""
     refused: set[str] = set()
     """Groups that it may not fall back to."""
     errors: list[HeadraceError] = []
