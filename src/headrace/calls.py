@@ -82,7 +82,8 @@ _THEIRS: Final = ("_", "litellm_")
 """How names begin that litellm's programs give to litellm alone."""
 
 _FOR_LAYERS: Final = frozenset({
-    "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "no-log", "use_litellm_proxy",
+    "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "mock_timeout", "no-log",
+    "use_litellm_proxy",
 })  # fmt: skip
 """What layers around a call may look at; never sent either."""
 

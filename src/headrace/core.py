@@ -318,11 +318,13 @@ async def _fetch(
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
     """A world in which the caller's own `mock_response` answers, where he gave one, or the program's own object."""
     said = call.control.get("mock_response", to.options.get("mock_response"))
-    if said is None:
+    silent = call.control.get("mock_timeout")
+    if said is None and not silent:
         return _own(ports, call, to)
-    from headrace.mocking import MockTransport, plain_provider  # late: for tests and rehearsals
+    from headrace.mocking import MockTransport, SilentTransport, plain_provider  # late: for tests and rehearsals
 
-    ports = msgspec.structs.replace(ports, transport=MockTransport(call, to.model, said))
+    transport = SilentTransport(ports.clock) if silent else MockTransport(call, to.model, said)
+    ports = msgspec.structs.replace(ports, transport=transport)
     return ports, msgspec.structs.replace(to, provider=plain_provider(to.provider), signer=None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -11,9 +11,10 @@ from headrace import errors
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Call, encode, shape
 from headrace.errors import BadRequestError
 from headrace.models.counting import token_counter
+from headrace.ports import Clock
 from headrace.providers.hybrids import PLAIN
 from headrace.providers.rows import Provider
-from headrace.wire import DEFAULT_MAX_BODY, Headers, HttpRequest, HttpResponse, Timeouts
+from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 
 class MockTransport:
@@ -28,6 +29,22 @@ class MockTransport:
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> MockStream:
         return MockStream(_chunks(self._call, _body(self._call, self._model, self._said)))
+
+
+class SilentTransport:
+    """Accepts every request and never answers (`mock_timeout`): the time limits of the call end it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
+        limit = timeouts.total or timeouts.first_byte or 0.0
+        await self._clock.sleep(limit)
+        raise TransportError(Fault.TOTAL_TIMEOUT, f"no answer within {limit:g} s (mock_timeout)", sent=True)
+
+    async def open(self, request: HttpRequest, timeouts: Timeouts) -> NoReturn:
+        await self.fetch(request, timeouts)
+        raise AssertionError("unreachable")
 
 
 class MockStream:

@@ -132,6 +132,8 @@ class JsonObject:
         return cls.model_validate(value)
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, dict):  # as litellm's vectors, which are dictionaries
+            return self.model_dump() == other
         return type(other) is type(self) and self.__dict__ == other.__dict__ if isinstance(other, JsonObject) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # mutable, as in the SDKs it stands in for

@@ -8,6 +8,7 @@ from typing import Any, Final
 from headrace import handlers
 from headrace.calls import CHAT, EMBEDDINGS, IMAGE_EDITS, IMAGES, Call, shape
 from headrace.compat.litellm.logs import print_verbose
+from headrace.compat.litellm.stand_in import setting
 from headrace.compat.litellm.texts import encoding
 from headrace.dialects.failures import read_error
 from headrace.errors import BadRequestError, ConfigurationError, HeadraceError
@@ -75,6 +76,11 @@ def register(entries: Any) -> None:
         if _registered.get(name) is not handler:
             handlers.register(name, _Answers(handler))
             _registered[name] = handler
+
+
+def custom_llm_setup() -> None:
+    """Make the providers of `litellm.custom_provider_map` known now; calls do so by themselves."""
+    register(setting("custom_provider_map"))
 
 
 _METHODS: Final = {CHAT: "completion", EMBEDDINGS: "embedding", IMAGES: "image_generation", IMAGE_EDITS: "image_edit"}

@@ -36,3 +36,9 @@ def completion_with_retries(model: str, messages: Sequence[Any], *, num_retries:
 
 async def acompletion_with_retries(model: str, messages: Sequence[Any], *, num_retries: int = 3, **options: Any) -> Any:
     return await headrace.acompletion(model, messages, num_retries=num_retries, **options)
+
+
+def mock_completion(model: str, messages: Sequence[Any], stream: bool = False, **options: Any) -> Any:
+    """A completion that is made here: of `mock_response`, or of a sentence that says so."""
+    made: dict[str, Any] = {"api_key": "mock", "mock_response": "This is a mock request", **options}
+    return headrace.completion(model, messages, stream=stream, **made)  # type: ignore[call-overload]

@@ -29,13 +29,14 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "validate_schema", "safe_deep_copy",
     ),
     f"{_HERE}.pictures": ("get_image_dimensions",),
-    f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries"),
+    f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries", "mock_completion"),
     f"{_HERE}.integrations": ("MlflowLogger",),
     f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
     f"{_HERE}.caching": (
         "Cache", "CacheMode", "DualCache", "InMemoryCache", "LiteLLMCacheType", "enable_cache", "disable_cache", "update_cache",
     ),
-    f"{_HERE}.custom": ("CustomLLM", "CustomLLMError"),
+    f"{_HERE}.custom": ("CustomLLM", "CustomLLMError", "custom_llm_setup"),
+    f"{_HERE}.clients": ("HTTPHandler", "AsyncHTTPHandler"),
     f"{_HERE}.more_errors": (
         "InvalidRequestError", "RouterRateLimitError", "JSONSchemaValidationError", "ImageFetchError", "MockException",
         "MidStreamFallbackError", "GuardrailRaisedException", "ModelNotMappedError", "OpenAIError", "AzureOpenAIError",
@@ -58,7 +59,8 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "ChatCompletionCachedContent", "PromptTokensDetailsWrapper", "StandardLoggingPayload", "OutputFunctionToolCall",
         "ResponseFunctionToolCall", "OutputTextDeltaEvent", "RefusalDeltaEvent", "ReasoningSummaryTextDeltaEvent", "ErrorEvent",
         "ResponseCompletedEvent", "ResponseIncompleteEvent", "ResponseFailedEvent", "MAX_CALLBACKS", "_FINISH_REASON_MAP", "version",
-        "SearchContextCostPerQuery", "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams",
+        "SearchContextCostPerQuery", "GenericStreamingChunk", "ChatCompletionUsageBlock", "ChatCompletionDeltaChunk",
+        "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams",
     ),
 }  # fmt: skip
 
@@ -133,6 +135,8 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.integrations.mlflow": ("MlflowLogger",),
     "litellm.llms": (),
     "litellm.llms.custom_llm": ("CustomLLM", "CustomLLMError"),
+    "litellm.llms.custom_httpx": (),
+    "litellm.llms.custom_httpx.http_handler": ("HTTPHandler", "AsyncHTTPHandler"),
     "litellm.litellm_core_utils": (),
     "litellm.litellm_core_utils.core_helpers": ("safe_deep_copy", "_FINISH_REASON_MAP"),
     "litellm.litellm_core_utils.get_llm_provider_logic": ("get_llm_provider",),

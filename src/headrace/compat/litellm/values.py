@@ -147,5 +147,6 @@ ChatCompletionSystemMessageParam = ChatCompletionAssistantMessageParam = ChatCom
 AnthropicThinkingParam = ChatCompletionPredictionContentParam = OpenAIWebSearchOptions = Mapping_
 ChatCompletionThinkingBlock = ChatCompletionCachedContent = StandardLoggingPayload = PartType = Mapping_
 DeploymentTypedDict = ModelInfo = CostPerToken = SearchContextCostPerQuery = LiteLLMParamsTypedDict = Mapping_
+GenericStreamingChunk = ChatCompletionUsageBlock = ChatCompletionDeltaChunk = Mapping_
 ResponseTextConfig = ResponsesAPIOptionalRequestParams = ChatCompletionTokenLogprob = Mapping_
 ResponseInputParam: TypeAlias = str | list[Any]
