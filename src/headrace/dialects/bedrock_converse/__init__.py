@@ -11,17 +11,16 @@ from headrace.dialects.base import Dialect, Target
 from headrace.dialects.bedrock_converse import errors, requests, responses, structured
 from headrace.dialects.bedrock_converse.streams import Reader, Writer
 from headrace.dialects.fields import obj
-from headrace.dialects.quota import read_quota
-from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, error_of
+from headrace.dialects.replies import Replies, unreadable
+from headrace.errors import BadRequestError, Failure, error_of
 from headrace.framing import EventStreamReader
-from headrace.limits.view import QuotaView
 from headrace.types import ChatRequest, ChatResponse, Json
 from headrace.wire import HttpRequest, HttpResponse
 
 __all__ = ["BedrockConverse", "dialect"]
 
 
-class BedrockConverse:
+class BedrockConverse(Replies):
     """Both halves. It holds no state: one instance serves everybody."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
@@ -41,9 +40,7 @@ class BedrockConverse:
             request_id = response.headers.get("x-amzn-requestid", "")
             answer = responses.read_response(obj(body, "the body"), model=target.model, request_id=request_id)
         except BadRequestError as error:
-            message = f"{target.provider}: the reply (status {response.status}) is no answer of Converse: {error}"
-            failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
-            raise APIResponseValidationError.of(failure) from None
+            raise unreadable(response, target, f"is no answer of Converse: {error}") from None
         return structured.as_answer(answer) if structured.by_tool(request, target) else answer
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
@@ -51,9 +48,6 @@ class BedrockConverse:
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return errors.read_error(response, target, now_wall=now_wall)
-
-    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
-        return read_quota(headers, family=family, now_wall=now_wall)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
         return requests.read_request(body)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from headrace.dialects import failures
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.cohere import embeddings, requests, responses
 from headrace.dialects.cohere.streams import Reader, Writer
-from headrace.dialects.quota import read_quota
-from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, error_of
+from headrace.dialects.replies import Replies, inside, read_object, refusal, unreadable
+from headrace.errors import BadRequestError, Failure, Kind
 from headrace.framing import SseReader
-from headrace.limits.view import QuotaView
 from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse, Json
-from headrace.wire import Headers, HttpRequest, HttpResponse
+from headrace.wire import HttpRequest, HttpResponse
 
 __all__ = ["Cohere", "dialect"]
 
 
-class Cohere:
+class Cohere(Replies):
     """Both halves. It holds no state: one instance serves everybody."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
@@ -34,31 +32,25 @@ class Cohere:
         return SseReader()
 
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
-        body = _read_body(response, target)
+        body = read_object(response, target, _failed)
         if isinstance(word := body.get("finish_reason"), str) and word in responses.FAILED:
-            raise _inside({"message": f"the answer ended in {word}"}, target)
+            raise inside({"message": f"the answer ended in {word}"}, target)
         try:
             return responses.read_response(body)
         except BadRequestError as error:
-            raise _unreadable(response, target, f"is no answer of Cohere's chat: {error}") from None
+            raise unreadable(response, target, f"is no answer of Cohere's chat: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
-
-    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
-        return failures.read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
-
-    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
-        return read_quota(headers, family=family, now_wall=now_wall)
 
     def write_embedding_request(self, request: EmbeddingRequest, target: Target) -> HttpRequest:
         return embeddings.write_embedding_request(request, target)
 
     def read_embedding_response(self, response: HttpResponse, request: EmbeddingRequest, target: Target) -> EmbeddingResponse:
         try:
-            read = embeddings.read_embedding_response(_read_body(response, target), request)
+            read = embeddings.read_embedding_response(read_object(response, target, _failed), request)
         except BadRequestError as error:
-            raise _unreadable(response, target, f"holds no embeddings: {error}") from None
+            raise unreadable(response, target, f"holds no embeddings: {error}") from None
         return msgspec.structs.replace(read, model=target.model)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
@@ -75,31 +67,11 @@ class Cohere:
         body: dict[str, Json] = {"id": failure.headers.get("x-request-id", ""), "message": failure.message}
         if failure.kind is Kind.CONTEXT_WINDOW:
             body["error_type"] = "TOO_MANY_TOKENS"
-        status = failure.status if failure.status and failure.status >= 400 else POLICY[failure.kind].status
-        return HttpResponse(status, Headers.of({"content-type": "application/json"}), msgspec.json.encode(body))
+        return refusal(failure, body)
 
 
-def _read_body(response: HttpResponse, target: Target) -> dict[str, Any]:
-    """The JSON object of a good reply. Raises what an error under status 200 says."""
-    try:
-        body = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unreadable(response, target, f"is not JSON ({error})") from None
-    if not isinstance(body, dict):
-        raise _unreadable(response, target, f"is a {type(body).__name__}, not a JSON object")
-    if isinstance(body.get("message"), str) or body.get("error"):
-        raise _inside(body, target)
-    return body
-
-
-def _inside(body: Mapping[str, Any], target: Target) -> HeadraceError:
-    return error_of(failures.read_error_inside(body, provider=target.provider, model=target.model))
-
-
-def _unreadable(response: HttpResponse, target: Target, what: str) -> APIResponseValidationError:
-    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) {what}"
-    failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
-    return APIResponseValidationError.of(failure)
+def _failed(body: Mapping[str, Json]) -> bool:
+    return isinstance(body.get("message"), str) or bool(body.get("error"))
 
 
 dialect: Final[Dialect] = Cohere()

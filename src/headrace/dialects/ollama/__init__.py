@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from headrace.dialects import failures
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.ollama import requests, responses
 from headrace.dialects.ollama.streams import Reader, Writer
-from headrace.dialects.quota import read_quota
-from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind, error_of
+from headrace.dialects.replies import Replies, read_object, refusal, unreadable
+from headrace.errors import BadRequestError, Failure
 from headrace.framing import JsonLinesReader
-from headrace.limits.view import QuotaView
 from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, EmbeddingResponse, Json
-from headrace.wire import Headers, HttpRequest, HttpResponse
+from headrace.wire import HttpRequest, HttpResponse
 
 __all__ = ["Ollama", "dialect"]
 
 
-class Ollama:
+class Ollama(Replies):
     """Both halves. It holds no state: one instance serves everybody."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
@@ -35,27 +33,21 @@ class Ollama:
 
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
         try:
-            return responses.read_response(_read_body(response, target))
+            return responses.read_response(read_object(response, target, _failed))
         except BadRequestError as error:
-            raise _unreadable(response, target, f"is no answer of Ollama's chat: {error}") from None
+            raise unreadable(response, target, f"is no answer of Ollama's chat: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
-
-    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
-        return failures.read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
-
-    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
-        return read_quota(headers, family=family, now_wall=now_wall)
 
     def write_embedding_request(self, request: EmbeddingRequest, target: Target) -> HttpRequest:
         return responses.write_embedding_request(request, target)
 
     def read_embedding_response(self, response: HttpResponse, request: EmbeddingRequest, target: Target) -> EmbeddingResponse:
         try:
-            read = responses.read_embedding_response(_read_body(response, target), request)
+            read = responses.read_embedding_response(read_object(response, target, _failed), request)
         except BadRequestError as error:
-            raise _unreadable(response, target, f"holds no embeddings: {error}") from None
+            raise unreadable(response, target, f"holds no embeddings: {error}") from None
         return msgspec.structs.replace(read, model=target.model)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
@@ -69,27 +61,11 @@ class Ollama:
 
     def write_error(self, failure: Failure) -> HttpResponse:
         """Ollama's error: a text."""
-        status = failure.status if failure.status and failure.status >= 400 else POLICY[failure.kind].status
-        return HttpResponse(status, Headers.of({"content-type": "application/json"}), msgspec.json.encode({"error": failure.message}))
+        return refusal(failure, {"error": failure.message})
 
 
-def _read_body(response: HttpResponse, target: Target) -> dict[str, Any]:
-    """The JSON object of a good reply. Raises what an error under status 200 says."""
-    try:
-        body = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unreadable(response, target, f"is not JSON ({error})") from None
-    if not isinstance(body, dict):
-        raise _unreadable(response, target, f"is a {type(body).__name__}, not a JSON object")
-    if body.get("error"):
-        raise error_of(failures.read_error_inside(body, provider=target.provider, model=target.model))
-    return body
-
-
-def _unreadable(response: HttpResponse, target: Target, what: str) -> APIResponseValidationError:
-    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) {what}"
-    failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
-    return APIResponseValidationError.of(failure)
+def _failed(body: Mapping[str, Json]) -> bool:
+    return bool(body.get("error"))
 
 
 dialect: Final[Dialect] = Ollama()

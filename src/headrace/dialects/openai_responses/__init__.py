@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from headrace.dialects.base import Dialect, Target
-from headrace.dialects.failures import read_error
 from headrace.dialects.openai_chat.streams import write_error_body
 from headrace.dialects.openai_responses import requests, responses
 from headrace.dialects.openai_responses.requests import looks_like
@@ -17,17 +13,16 @@ from headrace.dialects.openai_responses.stream_writing import Writer
 from headrace.dialects.openai_responses.streams import Reader
 from headrace.dialects.openai_responses.watching import Watcher
 from headrace.dialects.openai_stream import read_body
-from headrace.dialects.quota import read_quota
-from headrace.errors import POLICY, APIResponseValidationError, BadRequestError, Failure, Kind
+from headrace.dialects.replies import Replies, refusal, unreadable
+from headrace.errors import BadRequestError, Failure
 from headrace.framing import SseReader
-from headrace.limits.view import QuotaView
 from headrace.types import ChatRequest, ChatResponse, Json
-from headrace.wire import Headers, HttpRequest, HttpResponse
+from headrace.wire import HttpRequest, HttpResponse
 
 __all__ = ["OpenAIResponses", "dialect", "looks_like"]
 
 
-class OpenAIResponses:
+class OpenAIResponses(Replies):
     """Both halves. It holds no state: one instance serves everybody."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
@@ -46,21 +41,13 @@ class OpenAIResponses:
         except BadRequestError as error:
             if error.failure.provider:
                 raise  # what a failed response tells
-            message = f"{target.provider}: the reply (status {response.status}) is no response: {error}"
-            failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
-            raise APIResponseValidationError.of(failure) from None
+            raise unreadable(response, target, f"is no response: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
 
     def watch_stream(self, target: Target) -> Watcher:
         return Watcher(target)
-
-    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
-        return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
-
-    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
-        return read_quota(headers, family=family, now_wall=now_wall)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:
         return requests.read_request(body)
@@ -72,12 +59,7 @@ class OpenAIResponses:
         return Writer(request)
 
     def write_error(self, failure: Failure) -> HttpResponse:
-        headers = {"content-type": "application/json"}
-        if failure.retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(failure.retry_after)))
-            headers["retry-after-ms"] = str(max(1, math.ceil(failure.retry_after * 1000)))
-        status = failure.status if failure.status and failure.status >= 400 else POLICY[failure.kind].status
-        return HttpResponse(status, Headers.of(headers), msgspec.json.encode(write_error_body(failure)))
+        return refusal(failure, write_error_body(failure))
 
 
 dialect: Final[Dialect] = OpenAIResponses()

@@ -1,0 +1,67 @@
+"""What dialects do alike with a whole reply: take it as a JSON object, tell what cannot be read, classify a refusal, write one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.dialects.base import Target
+from headrace.dialects.failures import read_error, read_error_inside
+from headrace.dialects.quota import read_quota
+from headrace.errors import POLICY, APIResponseValidationError, Failure, HeadraceError, Kind, error_of
+from headrace.limits.view import QuotaView
+from headrace.types import Json
+from headrace.wire import Headers, HttpResponse
+
+
+class Replies:
+    """The half of a dialect that most of them share: refusals and quota headers are read by tables for all providers."""
+
+    def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
+        return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
+
+    def read_quota(self, headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
+        return read_quota(headers, family=family, now_wall=now_wall)
+
+
+def read_object(response: HttpResponse, target: Target, failed: Callable[[Mapping[str, Json]], Any]) -> dict[str, Any]:
+    """The JSON object of a good reply; one that stands alone in a list counts as well. Raises what an error under status 200 says.
+
+    failed: whether an object is such an error.
+    """
+    try:
+        body = msgspec.json.decode(response.body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise unreadable(response, target, f"is not JSON ({error})") from None
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        raise unreadable(response, target, f"is a {type(body).__name__}, not a JSON object")
+    if failed(body):
+        raise inside(body, target)
+    return body
+
+
+def inside(body: Mapping[str, Any], target: Target) -> HeadraceError:
+    """The error that a body tells under a good status."""
+    return error_of(read_error_inside(body, provider=target.provider, model=target.model))
+
+
+def unreadable(response: HttpResponse, target: Target, what: str) -> APIResponseValidationError:
+    """what: what the reply is instead of an answer."""
+    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) {what}"
+    failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
+    return APIResponseValidationError.of(failure)
+
+
+def refusal(failure: Failure, body: Json) -> HttpResponse:
+    """`body` under the failure's status, with the time to wait where it is known."""
+    headers = {"content-type": "application/json"}
+    if failure.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(failure.retry_after)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(failure.retry_after * 1000)))
+    status = failure.status if failure.status and failure.status >= 400 else POLICY[failure.kind].status
+    return HttpResponse(status, Headers.of(headers), msgspec.json.encode(body))
