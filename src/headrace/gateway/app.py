@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,6 +22,7 @@ from headrace.gateway.callers import Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import OPENAI, front_of
+from headrace.gateway.headers import options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
@@ -173,15 +174,15 @@ class Gateway(Struct, eq=False):
             await answer.whole(200, encode(reply.body))
             return
         answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
-        await self._called(here, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
+        await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
 
-    async def _called(self, here: Here, reply: Finished, answer: Answer) -> None:
+    async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         model = self._meant(here, reply)
         if here.caller.scopes:
             answer.left = lambda: answer.front.left(self.router.left(here.caller.scopes))
-        options = {**call.options, **here.caller.options()}
+        options = {**options_of(headers, stream=call.stream), **call.options, **here.caller.options()}
         make = self.router.araw if reply.finish is None else self.router.acall
         making: Any = make(
             call.operation, model, call.prompt, stream=call.stream, options=options, place=reply.place, deployment=reply.deployment

@@ -1,0 +1,64 @@
+"""What a caller's headers say about his call: LiteLLM's spellings and ours, and how long his client waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from headrace.errors import BadRequestError
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _list(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "timeout": ("timeout", _number),
+    "stream-timeout": ("stream_timeout", _number),
+    "num-retries": ("num_retries", _whole),
+    "priority": ("priority", _whole),
+    "max-wait": ("max_wait", _number),
+    "tags": ("tags", _list),
+    "session-id": ("session_id", str),
+}
+"""Behind `x-headrace-` or `x-litellm-`: the call's option, and how it is read."""
+
+_HEADERS: Final = {f"x-{whose}-{name}": said for whose in ("headrace", "litellm") for name, said in _OPTIONS.items()}
+
+_SESSIONS: Final = ("x-claude-code-session-id",)
+_PATIENCE: Final = ("x-stainless-read-timeout", "x-stainless-timeout", "x-server-timeout")
+"""Seconds for which OpenAI's, Anthropic's and Google's clients wait for an answer that is not streamed."""
+
+
+def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
+    """Options of the call; what its body says wins over them. Raises BadRequestError that names the header."""
+    found: dict[str, Any] = {}
+    for name in _HEADERS.keys() & headers.keys():
+        option, read = _HEADERS[name]
+        value = read(headers[name])
+        if value is None:
+            raise BadRequestError(f"the header {name} must be a number of at least 0, got {len(headers[name])} characters that are none")
+        found[option] = value
+    for name in _SESSIONS:
+        if name in headers:
+            found.setdefault("session_id", headers[name])
+    if not stream and (patience := _patience(headers)):
+        found["total_timeout"] = patience
+    return found
+
+
+def _patience(headers: Mapping[str, str]) -> float | None:
+    return next((value for name in _PATIENCE if name in headers and (value := _number(headers[name]))), None)

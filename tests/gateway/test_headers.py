@@ -1,0 +1,54 @@
+"""What a caller's headers say about his call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from tests.gateway.conftest import KEY
+
+from headrace.errors import BadRequestError
+from headrace.gateway.headers import options_of
+
+ASK = [{"role": "user", "content": "Name a river."}]
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"x-headrace-timeout": "2.5", "x-litellm-num-retries": "0"}, {"timeout": 2.5, "num_retries": 0}),
+        ({"x-litellm-tags": "a, b,", "x-headrace-priority": "0"}, {"tags": ["a", "b"], "priority": 0}),
+        ({"x-litellm-stream-timeout": "3", "x-headrace-max-wait": "0"}, {"stream_timeout": 3.0, "max_wait": 0.0}),
+        ({"x-claude-code-session-id": "s"}, {"session_id": "s"}),
+        ({"x-claude-code-session-id": "s", "x-litellm-session-id": "t"}, {"session_id": "t"}),
+        ({"x-stainless-read-timeout": "600"}, {"total_timeout": 600.0}),
+        ({"x-stainless-read-timeout": "None", "x-server-timeout": "30"}, {"total_timeout": 30.0}),
+        ({"content-type": "application/json", "authorization": "x"}, {}),
+    ],
+)
+def test_headers_are_options_of_the_call(headers: dict[str, str], found: dict[str, Any]) -> None:
+    assert options_of(headers, stream=False) == found
+
+
+def test_a_stream_is_kept_alive_however_long_its_client_waits_for_other_answers() -> None:
+    assert options_of({"x-stainless-read-timeout": "600"}, stream=True) == {}
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "inf", "nan"])
+def test_a_header_that_cannot_be_read_is_named_and_not_repeated(value: str) -> None:
+    with pytest.raises(BadRequestError, match="x-headrace-timeout") as caught:
+        options_of({"x-headrace-timeout": value}, stream=False)
+    assert f" {value} " not in f" {caught.value} "
+
+
+def test_a_call_that_cannot_be_answered_while_its_client_waits_is_refused_at_once(base: str) -> None:
+    client = openai.OpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=20)
+
+    def several() -> None:
+        for _ in range(3):
+            client.chat.completions.create(model="narrow", messages=ASK)
+
+    with pytest.raises(openai.RateLimitError) as caught:
+        several()
+    assert int(caught.value.response.headers["retry-after-ms"]) > 20_000
