@@ -150,7 +150,12 @@ def _translation(call: Call, to: Destination) -> Spoken | None:
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
-    return translate(dialect, target, call.operation.name, plain(_body(call, to, control)), control)
+    body = plain(_body(call, to, control))
+    if points := control.get("cache_control_injection_points"):
+        from headrace.dialects.cache_points import pointed  # late: few callers say where
+
+        body = pointed(body, points)
+    return translate(dialect, target, call.operation.name, body, control)
 
 
 def _served(call: Call, to: Destination) -> Served:

@@ -66,6 +66,9 @@ class CallOptions(CloudOptions, total=False):
     extra_query: Mapping[str, str] | None
     extra_body: Mapping[str, Any] | None
     """Merged into the body last, sent as it is."""
+    cache_control_injection_points: Sequence[Mapping[str, Any]] | None
+    """Where the prompt cache of Claude may end, in litellm's words: `[{"location": "message", "role": "system"}]`, or an `index`.
+    OpenAI's dialect has no such points: its providers cache by themselves."""
     fetch_media: bool | None
     """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
     organization: str | None

@@ -249,3 +249,30 @@ def test_every_chunk_has_a_choice_as_litellm_s_have(colour: Colour) -> None:
     assert chunks[-1].usage.total_tokens > 0
     assert chunks[-1].choices[0].delta.content is None
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hi"
+
+
+def test_metrics_and_spans_are_asked_for_by_name(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    import prometheus_client
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from headrace.compat.litellm import integrations
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(prometheus_client, "REGISTRY", registry := prometheus_client.CollectorRegistry())
+    integrations.named.cache_clear()
+    accept("callbacks", ["prometheus", "otel"])
+    try:
+        for said in ("one", "two", "three"):
+            call(colour, mock_response=said)
+        who = {"operation": "chat", "model": "openai/gpt-4o", "provider": "openai", "deployment": "", "outcome": "ok"}
+        assert registry.get_sample_value("headrace_calls_total", who) == 3
+        assert len(exporter.get_finished_spans()) == 3
+    finally:
+        tracing: Any = integrations.named("otel")
+        tracing.tracing.remove()
+        integrations.named.cache_clear()

@@ -197,7 +197,9 @@ class Fleet:
         self._limiter.remove_scope(name)
 
 
-_STANDING: Final = ("drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response")
+_STANDING: Final = (
+    "drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response", "cache_control_injection_points",
+)  # fmt: skip
 
 
 def _parallel(settings: Settings) -> tuple[Limit, ...]:

@@ -85,8 +85,17 @@ def _providers(entries: Any) -> None:
     register(entries)
 
 
+def _named(listeners: Any) -> None:
+    from headrace.compat.litellm.integrations import named  # late: few programs name any
+
+    for listener in listeners if isinstance(listeners, list | tuple) else ():
+        if isinstance(listener, str):
+            named(listener)  # those that stand around calls have to be there before the first one
+
+
 SET: Final[Mapping[str, Callable[[Any], object]]] = {
     **{name: partial(_without_effect, name) for name in WITHOUT_EFFECT},
+    **dict.fromkeys(("callbacks", "success_callback", "failure_callback"), _named),
     "custom_provider_map": _providers,
 }
 """What happens when a setting is set, besides that it is."""

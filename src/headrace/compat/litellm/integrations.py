@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from headrace.compat.litellm.listening import CustomLogger
 from headrace.compat.litellm.theirs import theirs
+from headrace.errors import ConfigurationError
 
 
 class MlflowLogger(CustomLogger):
@@ -43,7 +44,33 @@ def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e9)
 
 
-_LOGGERS: Final[Mapping[str, type[CustomLogger]]] = {"mlflow": MlflowLogger}
+class OpenTelemetry(CustomLogger):
+    """`callbacks = ["otel"]`: spans of all calls from now on (`headrace.layers.tracing`)."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        try:
+            from headrace.layers.tracing import Tracing  # late: it needs OpenTelemetry
+        except ImportError:
+            raise ConfigurationError("litellm's 'otel' needs OpenTelemetry: pip install 'headrace[tracing]'") from None
+        self.tracing = Tracing()
+        self.tracing.install()
+
+
+class PrometheusLogger(CustomLogger):
+    """`callbacks = ["prometheus"]`: metrics of all calls from now on, in the process's own registry (`headrace.layers.metrics`)."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        try:
+            from headrace.layers.metrics import Metrics  # late: it needs prometheus_client
+        except ImportError:
+            raise ConfigurationError("litellm's 'prometheus' needs prometheus_client: pip install 'headrace[metrics]'") from None
+        self.metrics = Metrics(theirs("prometheus_client").REGISTRY)
+        self.metrics.install()
+
+
+_LOGGERS: Final[Mapping[str, type[CustomLogger]]] = {"mlflow": MlflowLogger, "otel": OpenTelemetry, "prometheus": PrometheusLogger}
 
 
 @cache

@@ -30,7 +30,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     f"{_HERE}.pictures": ("get_image_dimensions",),
     f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries", "mock_completion"),
-    f"{_HERE}.integrations": ("MlflowLogger",),
+    f"{_HERE}.integrations": ("MlflowLogger", "OpenTelemetry", "PrometheusLogger"),
     f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
     f"{_HERE}.caching": (
         "Cache", "CacheMode", "DualCache", "InMemoryCache", "LiteLLMCacheType", "enable_cache", "disable_cache", "update_cache",
@@ -133,6 +133,8 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.integrations.custom_batch_logger": ("CustomBatchLogger",),
     "litellm.integrations.custom_guardrail": ("CustomGuardrail", "log_guardrail_information"),
     "litellm.integrations.mlflow": ("MlflowLogger",),
+    "litellm.integrations.opentelemetry": ("OpenTelemetry",),
+    "litellm.integrations.prometheus": ("PrometheusLogger",),
     "litellm.llms": (),
     "litellm.llms.custom_llm": ("CustomLLM", "CustomLLMError"),
     "litellm.llms.custom_httpx": (),
