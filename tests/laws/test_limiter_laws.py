@@ -9,7 +9,7 @@ from types import coroutine
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tests.laws.crowd import Call, Crowd, calls, limiter_of, moments, most_at_once, most_in_a_window
 
@@ -38,6 +38,9 @@ SHAPES = st.sampled_from(
     )
 )
 
+DENSE = [Call(number / 4, prompt=90, most=90, output=40, scopes=("key", "team", "all")[: number % 4]) for number in range(48)]
+"""More than any limit bears, at every moment."""
+
 
 def visited(callers: list[Call], profile: Profile, deployments: int = 2) -> Crowd:
     """A crowd that came, waited, was served and went, before deployments and scopes."""
@@ -54,6 +57,10 @@ def visited(callers: list[Call], profile: Profile, deployments: int = 2) -> Crow
 
 
 @given(CROWDS, SHAPES)
+@example(DENSE, Profile(accounting="reserve"))
+@example(DENSE, Profile(accounting="settle"))
+@example(DENSE, Profile(accounting="post"))
+@example(DENSE, Profile(accounting="reserve", windows=(10.0,)))
 def test_no_window_of_a_deployment_ever_holds_more_than_its_limit(callers: list[Call], profile: Profile) -> None:
     crowd = visited(callers, profile)
     for name in ("d0", "d1"):
@@ -66,6 +73,7 @@ def test_no_window_of_a_deployment_ever_holds_more_than_its_limit(callers: list[
 
 
 @given(CROWDS, SHAPES)
+@example(DENSE, Profile(accounting="settle"))
 def test_no_window_of_a_scope_ever_holds_more_than_its_limit(callers: list[Call], profile: Profile) -> None:
     crowd = visited(callers, profile)
     for name, limits in SCOPES.items():
@@ -239,6 +247,29 @@ def test_what_was_kept_for_interactive_calls_is_let_out_once_none_has_come_for_a
     crowd.come([Call(99.5, most=372, output=0, lasts=0.0), Call(103.75, prompt=102, most=122, output=0, priority=0, lasts=0.0)])
     crowd.come([Call(103.75, prompt=0, most=0, output=0, lasts=0.0)])
     assert watched(crowd, 150.0) == []
+
+
+def test_whoever_comes_into_view_because_another_leaves_is_let_in_at_once() -> None:
+    crowd = Crowd(limiter_of(TPM, settings=LimiterSettings(look_ahead=2)))
+    crowd.come([Call(0.0, prompt=1_500, most=0)])
+    crowd.come([Call(1.0, prompt=1_900, most=0, leaves=leaves) for leaves in (None, 49.0)])
+    crowd.come([Call(2.0, prompt=10, most=0, tenant="")])
+    crowd.world.run(until=55.0)
+    assert [grant.at for grant in crowd.grants] == [0.0, pytest.approx(50.0, abs=0.02)]
+    crowd.world.close()
+
+
+def test_room_that_comes_just_after_a_look_at_a_long_line_is_not_forgotten() -> None:
+    """A long line is looked at a hundred times a second at most; what comes in between is found at the next look, and no later."""
+    quick = LimiterSettings(look_ahead=2)
+    crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 2_000, 120.0), profile=Profile(accounting="settle"), settings=quick))
+    crowd.come([Call(0.0, prompt=10, most=890, lasts=5.0 + late) for late in (0.0, 0.001)])
+    crowd.come([Call(1.0, prompt=10 + number, most=890, lasts=50.0) for number in range(4)])
+    crowd.world.run(until=20.0)
+    first, second = [grant.at for grant in crowd.grants[2:]]
+    assert first == 5.0
+    assert 5.001 <= second <= 5.001 + quick.nap
+    crowd.world.close()
 
 
 @pytest.mark.parametrize("blocked", [30, 200])

@@ -93,6 +93,14 @@ def test_a_log_opens_when_enough_has_left_the_window() -> None:
     assert log.when(11.0, 10.0, 3.0) == math.inf
 
 
+def test_a_log_opens_no_sooner_because_a_moment_came_out_of_order() -> None:
+    """A thread that read the clock early and got the lock late."""
+    log = SlidingLog(60.0)
+    log.add(10.0, 2.0)
+    log.add(5.0, 2.0)
+    assert log.when(3.0, 4.0, 12.0) == 70.0
+
+
 def test_a_correction_counts_only_within_the_window() -> None:
     log = SlidingLog(10.0)
     entry = log.add(0.0, 5.0)

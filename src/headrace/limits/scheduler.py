@@ -91,7 +91,12 @@ def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
 
 def prices(account: Account, now: float) -> tuple[float, ...]:
     """The shadow price of one unit of each limit: nothing while the limit is slack, steep as it fills."""
-    return tuple([min(1.0, meter.share(now)) ** SHARPNESS / meter.room for meter in account.meters])
+    return prices_at(account, [meter.share(now) for meter in account.meters])
+
+
+def prices_at(account: Account, shares: Sequence[float]) -> tuple[float, ...]:
+    """The same where the used shares of the limits are known."""
+    return tuple([(share if share < 1.0 else 1.0) ** SHARPNESS / meter.room for share, meter in zip(shares, account.meters, strict=True)])
 
 
 def score(prices: Sequence[float], costs: Costs) -> float:
@@ -109,14 +114,15 @@ def headroom(member: Member, now: float) -> tuple[float, int]:
 class Rooms:
     """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
 
-    __slots__ = ("_prices", "_urgent", "group", "now", "open")
+    __slots__ = ("_urgent", "_worth", "group", "now", "open")
 
     def __init__(self, group: Group, now: float) -> None:
         self.group = group
         self.now = now
         self.open: list[Member] = []
         """Those that let somebody pass."""
-        self._prices: dict[Account, tuple[float, ...]] = {}
+        self._worth: dict[Account, tuple[tuple[float, ...], float]] = {}
+        """Each account's prices, and how full its fullest limit is in steps coarse enough for ties."""
         self._urgent: bool | None = None
 
     def look(self, urgent: bool) -> bool:
@@ -128,17 +134,24 @@ class Rooms:
 
     def taken(self, account: Account) -> None:
         """A call was let in there."""
-        self._prices.pop(account, None)
+        self._worth.pop(account, None)
         if account.open_at(self.now, bool(self._urgent)) > self.now:
             self.open = [member for member in self.open if member.account is not account]
 
     def score(self, member: Member, waiting: Waiting) -> float:
         """What the call costs there."""
-        account = member.account
-        known = self._prices.get(account)
+        return score(self._worth_of(member.account)[0], waiting.costs_at(member))
+
+    def fullness(self, member: Member) -> tuple[float, int]:
+        """As `headroom`."""
+        return self._worth_of(member.account)[1], member.account.in_flight
+
+    def _worth_of(self, account: Account) -> tuple[tuple[float, ...], float]:
+        known = self._worth.get(account)
         if known is None:
-            known = self._prices[account] = prices(account, self.now)
-        return score(known, waiting.costs_at(member))
+            shares = [meter.share(self.now) for meter in account.meters]
+            known = self._worth[account] = (prices_at(account, shares), round(max(shares, default=0.0), 2))
+        return known
 
 
 # ---- who
@@ -197,7 +210,7 @@ def _among_equals(best: Match, waiting: Waiting, rooms: Rooms, kept: Member | No
     if prefer is not None:
         equal.sort(key=lambda member: prefer(member.id))
     else:
-        equal.sort(key=lambda member: headroom(member, rooms.now))
+        equal.sort(key=rooms.fullness)
     return next((member for member in equal if member is best.member or fits(member, waiting, rooms.now)), best.member)
 
 

@@ -50,7 +50,7 @@ class LimiterSettings(Struct, frozen=True):
     """Tokens that a call counts in its tenant's turn besides its own."""
     drowsy: float = 0.02
     """Seconds that may pass before a call that was let through is on its way; later, its charge moves with it."""
-    nap: float = 0.005
+    nap: float = 0.01
     """Seconds between two looks at a line that is longer than `look_ahead`: what opens meanwhile is served together."""
     meters: MeterSettings = MeterSettings()
     learn: LearnSettings = LearnSettings()
