@@ -363,6 +363,16 @@ def test_tenants_who_always_want_more_get_shares_by_weight(weights: list[float],
     assert max(served) - min(served) <= 2 * largest + 24 * largest * (factor > 1)
 
 
+def test_a_tenant_of_large_calls_is_served_fewer_of_them() -> None:
+    crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 60_000, 60.0)))
+    for tenant, size in (("large", 1_600), ("small", 20)):
+        crowd.come([Call(n / 1e4, prompt=size, most=0, output=0, tenant=tenant, lasts=0.0) for n in range(400)])
+    crowd.world.run(until=40.0)
+    crowd.world.close()
+    served = [grant.call.tenant for grant in crowd.grants]
+    assert served.count("small") / served.count("large") == pytest.approx((1_600 + 600) / (20 + 600), rel=0.15)
+
+
 def served_cost(crowd: Crowd, tenant: str) -> float:
     """What a tenant was served in the currency of turns: its tokens, and 600 a call."""
     return sum(grant.call.prompt + grant.call.most + 600 for grant in crowd.grants if grant.call.tenant == tenant)
@@ -481,6 +491,15 @@ def test_whoever_is_left_is_served_whatever_others_do(callers: list[Call], data:
     served = [grant.call for grant in crowd.grants]
     assert all(any(call is one for one in served) or any(call is one for one, _, _ in crowd.errors) for call in stayed)
     assert all(isinstance(error, NeverFits) for _, _, error in crowd.errors)
+
+
+def test_whoever_keeps_the_time_hands_it_over_though_he_leaves_just_after_a_look() -> None:
+    crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 2_000, 120.0), settings=LimiterSettings(look_ahead=2)))
+    crowd.come([Call(0.0, prompt=1_900, most=0, lasts=5.0)])
+    crowd.come([Call(1.0, prompt=400 + number, most=0, leaves=4.001 if number == 0 else None) for number in range(5)])
+    crowd.world.run(until=200.0)
+    assert len(crowd.grants) == 5
+    assert not crowd.waiting
 
 
 # ---- P8: what was foretold

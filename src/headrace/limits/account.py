@@ -202,7 +202,10 @@ class Account:
             return Taken(charge, 0.0, 0.0, now, now, [])
         input, output = costs[0], self.sizes.expected(charge)
         self.sizes.sent(input, output)
-        holds = [meter.take(cost, meter.expected(charge, input, output), now) for meter, cost in zip(self.meters, costs[1], strict=False)]
+        holds = [
+            meter.take(cost, cost if meter.constant else meter.expected(charge, input, output), now)
+            for meter, cost in zip(self.meters, costs[1], strict=False)
+        ]
         return Taken(charge, input, output, now, now, holds)
 
     def delay(self, taken: Taken, now: float) -> None:
@@ -261,7 +264,7 @@ class Account:
             if meter.as_written:
                 meter.settle(hold, meter.final(charge, counted, used), now, used.output, max(0.0, used.output - taken.written))
             else:
-                meter.settle(hold, meter.final(charge, counted, used), now)
+                meter.settle(hold, hold.charged if meter.constant else meter.final(charge, counted, used), now)
 
     def _learn(self, taken: Taken, used: Used, seconds: float) -> None:
         """What the call turned out to be."""

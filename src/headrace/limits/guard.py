@@ -33,13 +33,15 @@ class SlidingLog:
     Keeping their sum at or below a limit keeps every interval of that length below it, wherever a provider's minutes begin.
     """
 
-    __slots__ = ("_entries", "_grain", "used", "window")
+    __slots__ = ("_entries", "_grain", "oldest", "used", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
         self.used = 0.0
         self._grain = window / SLOTS
         self._entries: deque[Entry] = deque()
+        self.oldest = math.inf
+        """Of what is on the log nothing is older; inf when there is nothing."""
 
     def forget(self, now: float) -> None:
         """Drop what has left the window."""
@@ -48,13 +50,15 @@ class SlidingLog:
             entry = entries.popleft()
             entry.gone = True
             self.used -= entry.cost
-        if not entries:
+        if entries:
+            self.oldest = entries[0].at
+        else:
+            self.oldest = math.inf
             self.used = 0.0  # rounding errors of a long life end with it
 
     def current(self, now: float) -> float:
         """What was charged within the window."""
-        entries = self._entries
-        if entries and entries[0].at <= now - self.window:
+        if self.oldest <= now - self.window:
             self.forget(now)
         return self.used
 
@@ -69,6 +73,8 @@ class SlidingLog:
             if at - last.since < self._grain:
                 last.at, last.cost = at, last.cost + cost
                 return last
+        else:
+            self.oldest = at
         entry = Entry(at, cost, at)
         entries.append(entry)
         return entry
@@ -82,7 +88,7 @@ class SlidingLog:
     def when(self, cost: float, room: float, now: float) -> float:
         """The moment at which `cost` more fits into `room`, `now` if it does already, inf if it never will."""
         entries = self._entries
-        if entries and entries[0].at <= now - self.window:
+        if self.oldest <= now - self.window:
             self.forget(now)
         excess = self.used + cost - room
         if excess <= EPSILON:

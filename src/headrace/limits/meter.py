@@ -62,9 +62,9 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival", "as_written",
-        "counts_running", "doubted", "expected", "final", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated",
-        "tolerance", "whole",
+        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival",
+        "as_written", "constant", "counts_running", "doubted", "expected", "final", "limit", "profile", "room",
+        "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -76,6 +76,8 @@ class Meter:
         self.final = in_the_end(limit.unit, profile)
         self.as_written = as_written(limit.unit, profile)
         self.counts_running = limit.unit is Unit.IN_FLIGHT
+        self.constant = limit.unit in (Unit.REQUESTS, Unit.IN_FLIGHT)
+        """Whether a call costs in the end what it cost on arrival."""
         self.doubted = settings.paced and limit.unit in (Unit.TOKENS, Unit.INPUT, Unit.OUTPUT)
         """Whether the provider may have more on its books than we."""
         self.running = 0
@@ -212,7 +214,8 @@ class Meter:
         """
         if self.counts_running:
             return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
-        used = self._log.current(now)
+        log = self._log
+        used = log.used if log.oldest > now - log.window else log.current(now)
         room = (self.room if whole else self.room_behind_urgent) - doubt
         if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > self.whole + EPSILON):
             return -1.0

@@ -88,34 +88,36 @@ class Usher:
 
     def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left."""
-        allowed = group.allowed(ask)
+        allowed = group.allowed(ask) if ask.only is not None or ask.avoid else None
+        urgent, charge = ask.priority <= URGENT, ask.charge
         fitting: list[_Fitting] = []
         others: list[Candidate] = []
         for member in group.members:
             if allowed is not None and member.id not in allowed:
                 continue
-            costs = member.account.costs(ask.charge if ask.charges is None else ask.charge_at(member.id))
-            found = self._room(member, costs, ask, scopes, now)
-            if isinstance(found, Candidate):
-                others.append(found)
-            else:
-                fitting.append((member, costs, found))
+            account = member.account
+            costs = account.costs(charge if ask.charges is None else ask.charge_at(member.id))
+            worth = None if scopes or member.paused_until > now else account.worth_if_room(costs, now, urgent)
+            if worth is None and (worth := self._worth(member, costs, ask, scopes, now, others)) is None:
+                continue
+            fitting.append((member, costs, worth))
         if not fitting:
             return None
-        member, costs, _ = self._cheapest(fitting, ask) if len(fitting) > 1 else fitting[0]
+        member, costs, _ = fitting[0]
         if len(fitting) > 1:
+            member, costs, _ = self._cheapest(fitting, ask)
             others = [*[other.passed for other, _, _ in fitting if other is not member], *others]
         return self._grant(member, ask, costs, scopes, 0.0, None, tuple(others) if others else NOBODY_ELSE, now)
 
-    def _room(self, member: Member, costs: Costs, ask: Ask, scopes: tuple[Account, ...], now: float) -> tuple[float, float] | Candidate:
-        """What the call is worth there, as `Account.worth_if_room` says it, or why it has to wait."""
-        if not scopes and member.paused_until <= now:
-            worth = member.account.worth_if_room(costs, now, ask.priority <= URGENT)
-            if worth is not None:
-                return worth
+    @staticmethod
+    def _worth(
+        member: Member, costs: Costs, ask: Ask, scopes: tuple[Account, ...], now: float, others: list[Candidate]
+    ) -> tuple[float, float] | None:
+        """What the call is worth there, as `Account.worth_if_room` says it; None where it has to wait, which is noted among `others`."""
         at, binding = earliest(member, costs, ask, scopes, now)
         if at > now:
-            return Candidate(member.id, at - now, label(binding))
+            others.append(Candidate(member.id, at - now, label(binding)))
+            return None
         return score(prices(member.account, now), costs), headroom(member, now)[0]
 
     def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
