@@ -272,6 +272,24 @@ def test_room_that_comes_just_after_a_look_at_a_long_line_is_not_forgotten() -> 
     crowd.world.close()
 
 
+def test_an_interactive_call_is_let_in_past_a_line_whose_deployments_are_shut_to_it() -> None:
+    crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 60, 60.0), profile=Profile(confidence="documented")))
+    crowd.come([*[Call(0.0, prompt=number) for number in range(20)], Call(0.1, priority=0)])
+    crowd.world.run(until=0.5)
+    assert [grant.at for grant in crowd.grants if grant.call.priority == 0] == [0.1]
+    assert crowd.waiting
+    crowd.world.close()
+
+
+def test_a_deployment_that_opens_sooner_because_a_call_cost_less_is_looked_at_sooner() -> None:
+    """A hundred tokens a second: 1,010 were expected, of which 200 came back; what runs ahead by four seconds waits for the rest."""
+    profile = Profile(accounting="settle", confidence="documented")
+    crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 6_000, 60.0), profile=profile))
+    crowd.come([Call(0.0, prompt=10, most=3_000, output=800, lasts=2.0), Call(1.0, prompt=10, most=100)])
+    crowd.world.run(until=30.0)
+    assert [grant.at for grant in crowd.grants] == [0.0, pytest.approx(4.1)]
+
+
 @pytest.mark.parametrize("blocked", [30, 200])
 def test_calls_of_a_shut_scope_hold_nobody_else_up(blocked: int) -> None:
     """Symptom: a team that had used up its day stood at the head of the line, and nobody behind it was served."""
