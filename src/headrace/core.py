@@ -480,6 +480,7 @@ def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:
 
 _SECRET_HEADERS: Final = frozenset({
     "authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "xi-api-key", "api-subscription-key", "x-key",
+    "ocp-apim-subscription-key",
 })  # fmt: skip
 
 

@@ -230,6 +230,40 @@ def test_elevenlabs_speaks(client: Client, upstream: Upstream) -> None:
         client.call("speech", "elevenlabs/eleven_multilingual_v2", "Hello.")
 
 
+def test_polly_speaks_for_whoever_signs(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(b"ID3", headers={"content-type": "audio/mpeg"}))
+    keys = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "secret", "aws_region_name": "eu-central-1", "api_key": None}
+    got = client.call("speech", "aws_polly/neural", "Hello.", "Joanna", response_format="opus", LanguageCode="en-US", **keys)
+    assert got.content == b"ID3"
+    [seen] = upstream.seen
+    assert seen.path == "/v1/speech"
+    assert seen.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIA/")
+    assert "/eu-central-1/polly/aws4_request" in seen.headers["authorization"]
+    assert seen.body == {"Engine": "neural", "OutputFormat": "ogg_opus", "Text": "Hello.", "VoiceId": "Joanna", "LanguageCode": "en-US"}
+    for options, named in ({"speed": 2.0}, "speed"), ({"response_format": "flac"}, "flac"):
+        with pytest.raises(headrace.UnsupportedParamsError, match=named):
+            client.call("speech", "aws_polly/neural", "Hello.", "Joanna", **options, **keys)
+
+
+def test_azures_voices_are_asked_in_markup(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(b"RIFF", headers={"content-type": "audio/x-wav"}))
+    got = client.call("speech", "azure_speech/tts", "1 < 2 & so on", "en-GB-RyanNeural", response_format="wav", speed=1.3)
+    assert got.content == b"RIFF"
+    [seen] = upstream.seen
+    assert seen.path.endswith("/cognitiveservices/v1")
+    assert seen.headers["x-microsoft-outputformat"] == "riff-24khz-16bit-mono-pcm"
+    assert seen.headers["content-type"] == "application/ssml+xml"
+    assert seen.headers["ocp-apim-subscription-key"].startswith("sk-test")
+    assert seen.body.decode() == (
+        '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis" xml:lang="en-GB"><voice name="en-GB-RyanNeural">'
+        '<prosody rate="+30.00%">1 &lt; 2 &amp; so on</prosody></voice></speak>'
+    )
+    with pytest.raises(headrace.UnsupportedParamsError, match="needs a voice"):
+        client.call("speech", "azure_speech/tts", "Hello.")
+    with pytest.raises(headrace.UnsupportedParamsError, match="aac"):
+        client.call("speech", "azure_speech/tts", "Hello.", "en-GB-RyanNeural", response_format="aac")
+
+
 # ---- fill-in-the-middle ------------------------------------------------------------------------------------------------------------
 
 FILLED = {

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 from headrace.dialects import NAMES, load
 from headrace.dialects.base import Dialect, Target
+from headrace.dialects.forms import FORMS, Formed, form_of
 from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError
 from headrace.framing import MAX_FRAME, EventStreamReader
-from headrace.types import ChatRequest
+from headrace.types import ChatRequest, EmbeddingRequest
 from headrace.wire import Frame, Headers, HttpResponse
 
 TARGET = Target("provider", "theirs")
@@ -158,3 +160,25 @@ def test_a_place_far_away_takes_no_room_for_those_before_it(dialect: Dialect, pl
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+FORM = pytest.mark.parametrize("which", [(operation, name) for operation, names in FORMS.items() for name in names], ids="-".join)
+ANSWERS = st.dictionaries(WORDS | st.sampled_from(["results", "data", "models", "images", "scores", "text", "words", "artifacts"]), VALUES)
+
+
+@FORM
+@given(answer=ANSWERS | VALUES)
+def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(which: tuple[str, str], answer: Any) -> None:
+    operation, name = which
+    asked = {"model": "m", "documents": ["a", "b"], "query": "q", "prompt": "p", "input": "i", "voice": "v"}
+    formed = Formed(form_of(operation, name), Target("provider", "m", "https://e.com"), asked, operation)
+    tried(lambda: formed.read(HttpResponse(200, Headers(), encoded(answer))))
+
+
+@EVERY
+@given(body=BODIES)
+def test_no_embeddings_raise_anything_but_an_error_of_ours(dialect: Dialect, body: Any) -> None:
+    read: Any = getattr(dialect, "read_embedding_response", None)
+    asked = EmbeddingRequest(model="m", input=["a"])
+    if read is not None:
+        tried(partial(read, HttpResponse(200, Headers(), encoded(body)), asked, TARGET))

@@ -38,7 +38,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "rerank": dict.fromkeys(("cohere", "voyage", "fireworks", "tei", "nvidia", "deepinfra", "dashscope"), "rerank"),
     "images": dict.fromkeys(("stability", "fal"), "images"),
     "transcriptions": dict.fromkeys(("deepgram", "elevenlabs"), "audio"),
-    "speech": {"elevenlabs": "audio"},
+    "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices"},
     "completions": {"mistral": "fim"},
 }
 """By operation, the forms there are, and the module that has them."""
@@ -76,7 +76,16 @@ class Formed(Struct, frozen=True, eq=False):
         try:
             answer = msgspec.json.decode(response.body)
             return self.form.read(answer, self.body)
-        except (msgspec.DecodeError, RecursionError, BadRequestError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (
+            msgspec.DecodeError,
+            RecursionError,
+            BadRequestError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:
             if isinstance(error, BadRequestError) and type(error) is not BadRequestError:
                 raise  # what a good status hid
             if isinstance(answer, Mapping) and answer.get("error"):
