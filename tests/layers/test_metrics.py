@@ -153,3 +153,11 @@ def test_nothing_is_counted_once_it_is_removed(metrics: Metrics) -> None:
 def test_a_measure_that_fails_hurts_no_call(metrics: Metrics, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_of", lambda outcome: 1 / 0)
     assert call(colour, mock_response="Hi").choices[0].message.content == "Hi"
+
+
+def test_a_stream_that_is_closed_after_its_end_is_counted_once(metrics: Metrics) -> None:
+    with headrace.completion("openai/gpt-4o", MESSAGES, mock_response="one two", stream=True) as stream:
+        assert len(list(stream)) > 1
+    stream.close()
+    assert value(metrics, "calls_total", outcome="ok") == 1
+    assert value(metrics, "calls_total", outcome="left") is None
