@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -62,10 +63,10 @@ class Load:
                     whole = answer.read()
                     if not stream or whole.rstrip().endswith(b"[DONE]"):
                         self.answered.append(answer.headers["x-request-id"])
-            except (OSError, urllib.error.URLError, ValueError):
-                time.sleep(0.005)  # it was killed
-            except Exception:
-                time.sleep(0.005)  # cut in the middle of its answer
+            except urllib.error.HTTPError as refused:
+                refused.close()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.005)  # it was killed, perhaps in the middle of an answer
 
     def begin(self) -> None:
         """Return once the first call was answered."""
