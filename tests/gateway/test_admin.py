@@ -263,6 +263,14 @@ def test_secrets_are_known_by_their_names(name: str, hidden: bool) -> None:
     assert secret(name) is hidden
 
 
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_health_asks_each_deployment(gateway: Gateway) -> None:
+    said = gateway.ask("/health?model=gpt")
+    assert (said["healthy_count"], said["unhealthy_count"], len(said["healthy_endpoints"])) == (1, 0, 1)
+    assert "sk-upstream" not in str(said)
+    gateway.ask("/health", key=gateway.key(), status=403)
+
+
 # ---- spending --------------------------------------------------------------------------------------------------------------------
 
 

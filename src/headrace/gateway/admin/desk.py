@@ -46,7 +46,7 @@ class AdminDesk:
         await self._models.watch()
 
     def serves(self, path: str) -> bool:
-        return path.startswith(ROOMS)
+        return path.startswith(ROOMS) or path == "/health"
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
         """JSON. Raises refusals with status 400, 403, 404 and 405."""
