@@ -12,7 +12,7 @@ from headrace.models.prices import Beside
 from headrace.streams import C, Chunks
 
 GoOn: TypeAlias = Callable[[str, HeadraceError], Awaitable[Chunks[C] | None]]
-"""(what was said so far, what broke it off) → the stream that goes on from there; None where nobody can."""
+"""(what was said so far, empty for nothing yet; what broke it off) → the stream that goes on from there; None where nobody can."""
 
 
 class Continuing(Generic[C]):
@@ -107,7 +107,7 @@ class Continuing(Generic[C]):
     async def _continue(self, error: HeadraceError) -> None:
         said = "".join(self._said.texts)
         other = None
-        if self._said.plain and said.strip():
+        if self._said.plain:
             try:
                 other = await self._go_on(said.rstrip(), error)
             except HeadraceError as later:

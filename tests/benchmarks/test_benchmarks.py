@@ -35,9 +35,18 @@ def test_an_import_of_ours_touches_no_network_and_starts_no_thread() -> None:
     assert "0 threads, 0 network calls" in done.stdout
 
 
+def test_a_decision_of_ours_is_measured_without_peers() -> None:
+    done = run("-m", "benchmarks.routing", "--quick", "--own")
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    assert rows[0].split()[-2:] == ["1,000", "deployments"]
+    assert all(float(figure.replace(",", "")) > 0 for row in rows[1:] for figure in row.split()[-3:])
+
+
 def test_every_benchmark_is_listed() -> None:
     listed = run("benchmarks/run.py").stdout
     assert "benchmarks.client " in listed
+    assert "benchmarks.routing " in listed
     assert "benchmarks.imports " in listed
 
 

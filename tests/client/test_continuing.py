@@ -125,3 +125,14 @@ def test_who_measures_calls_sees_the_rest_as_well(client: Client, upstream: Upst
     finally:
         around.remove(measured)
     assert [outcome.word for outcome in outcomes] == ["ok"]
+
+
+@pytest.mark.parametrize("said", ["", " \n"])
+def test_an_answer_that_broke_off_before_its_first_word_begins_anew_elsewhere(client: Client, upstream: Upstream, said: str) -> None:
+    """Symptom: a stream that was cut after the role, before any text, was an error, though nothing had been said yet."""
+    upstream.answer(begun(said), rest("A water mill."))
+    chunks = stream(client, upstream, on=router(upstream, able=False))
+    assert text(chunks) == f"{said}A water mill."
+    assert [chunk.choices[0].delta.get("role") for chunk in chunks if chunk.choices and chunk.choices[0].delta.get("role")] == ["assistant"]
+    assert upstream.seen[-1].body["messages"] == [{"role": "user", "content": "hi"}], "no begun answer is sent along"
+    assert {chunk.id for chunk in chunks} == {"c"}

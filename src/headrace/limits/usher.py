@@ -87,14 +87,26 @@ class Usher:
     # ---- without waiting
 
     def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
-        """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left."""
-        allowed = group.allowed(ask) if ask.only is not None or ask.avoid else None
+        """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left.
+
+        Of many, the best of a few at random is good enough; all are looked at when none of those has room, or where one is preferred.
+        """
+        members = group.members
+        if ask.only is not None or ask.avoid:
+            allowed = group.allowed(ask) or frozenset()
+            members = [member for member in members if member.id in allowed]
+        if len(members) > MANY and ask.prefer is None:
+            found = self._best(self._random.sample(members, MANY), ask, scopes, now)
+            if found is not None:
+                return found
+        return self._best(members, ask, scopes, now)
+
+    def _best(self, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
+        """The best of these that has room now."""
         urgent, charge = ask.priority <= URGENT, ask.charge
         fitting: list[_Fitting] = []
         others: list[Candidate] = []
-        for member in group.members:
-            if allowed is not None and member.id not in allowed:
-                continue
+        for member in members:
             account = member.account
             costs = account.costs(charge if ask.charges is None else ask.charge_at(member.id))
             worth = None if scopes or member.paused_until > now else account.worth_if_room(costs, now, urgent)
@@ -121,8 +133,6 @@ class Usher:
         return score(prices(member.account, now), costs), headroom(member, now)[0]
 
     def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
-        if len(fitting) > MANY and ask.prefer is None:
-            fitting = self._random.sample(fitting, 2)
         least = min([price for _, _, (price, _) in fitting]) * (1 + ALIKE) + NEGLIGIBLE
         equal = [fitted for fitted in fitting if fitted[2][0] <= least]
         if ask.prefer is not None:

@@ -113,7 +113,7 @@ class Asking:
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
             members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
-        elif len(members) == 1 or not (tried or group in fleet.tiered or any(member.health.cooling(now) for member in members)):
+        elif len(members) == 1 or not (tried or group in fleet.tiered or self._some_rest(members, now)):
             return None
         left = [member for member in members if member.deployment.id not in tried] or list(members)
         awake = [member for member in left if not member.health.cooling(now)]
@@ -122,6 +122,9 @@ class Asking:
         tiers = [fleet.plan.tier(group, member.deployment) for member in awake]
         first = min(tiers)
         return frozenset([member.deployment.id for member, tier in zip(awake, tiers, strict=True) if tier == first])
+
+    def _some_rest(self, members: Sequence[Member], now: float) -> bool:
+        return now < self._fleet.restless_until and any(member.health.cooling(now) for member in members)
 
     def _fitting(self, members: Sequence[Member], wants: Wants) -> Sequence[Member]:
         settings = self._settings

@@ -225,12 +225,17 @@ class Engine:
         for name in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
             if name != group and not await self._may_go(call, name):
                 continue
+            if not said:  # nothing was said yet: whoever can answer at all can begin anew
+                answer: Chunks[Any] | None = await self._in_group(ports, call, name, trail)
+                if answer is not None:
+                    return answer
+                continue
             able = [
                 member for member in self.fleet.served.get(name, ()) if can_continue(member.deployment) and not member.health.cooling(now)
             ]
             for mark in dict.fromkeys([member.to.provider.prefill for member in able]):
                 trail.only = frozenset([member.deployment.id for member in able if member.to.provider.prefill == mark])
-                answer: Chunks[Any] | None = await self._in_group(ports, continued(call, said, mark), name, trail)
+                answer = await self._in_group(ports, continued(call, said, mark), name, trail)
                 if answer is not None:
                     return answer
         return None
@@ -474,6 +479,7 @@ class Engine:
             for other in self.fleet.concerned(member, failure.kind):
                 rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
                 if rest is not None:
+                    self.fleet.restless(now + rest)
                     self.limiter.pause(other.deployment.id, now + rest, now)
 
     def _stream_over(self, ports: Ports, lease: Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -45,6 +46,8 @@ class Fleet:
         """Groups with members whose price is known."""
         self.capped: set[str] = set()
         """Groups with members that limit answers by themselves."""
+        self.restless_until = -math.inf
+        """Clock seconds after which nobody rests, unless somebody fails before."""
         self.budgets: set[str] = set()
         """Scopes that count money."""
 
@@ -61,6 +64,10 @@ class Fleet:
         """The scope of its provider's budget, where there is one."""
         provider = member.to.provider.name
         return scope_of_provider(provider) if provider in self._settings.provider_budgets else None
+
+    def restless(self, until: float) -> None:
+        """Somebody rests until then."""
+        self.restless_until = max(self.restless_until, until)
 
     # ---- deployments -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,58 @@
+"""Groups of very many deployments: a call looks at a few of them, and at all only when it must. The shipped router in virtual time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tests.scenes.stage import Stage, provider
+
+
+def crowd(count: int, **params: Any) -> Stage:
+    """So many deployments at one provider, each with a key of its own."""
+    stage = Stage(provider("a"))
+    entries = [
+        {**stage.deployment("a", api_key=f"sk-{number}", quota_group=f"q{number}", **params), "model_info": {"id": f"d{number}"}}
+        for number in range(count)
+    ]
+    stage.open(*entries)
+    return stage
+
+
+def test_a_call_is_decided_among_a_few_of_a_thousand() -> None:
+    stage = crowd(1_000, rpm=10)
+    stage.send(50)
+    stage.run()
+    assert stage.failed() == []
+    assert {len(served.record["candidates"]) for served in stage.log} == {7}
+
+
+def test_the_load_is_spread_evenly_all_the_same() -> None:
+    stage = crowd(60, max_parallel_requests=10)
+    stage.send(300)
+    stage.run()
+    loads = Counter(served.by for served in stage.log)
+    assert len(loads) == 60
+    assert max(loads.values()) <= 10, "five each, and twice that at most"
+
+
+def test_the_last_one_with_room_is_found() -> None:
+    stage = crowd(40, rpm=1)
+    stage.send(40)
+    stage.run(until=30)
+    assert [served.waited for served in stage.log] == [0.0] * 40
+    assert len({served.by for served in stage.log}) == 40
+
+
+def test_one_that_rests_is_passed_over_among_many() -> None:
+    stage = crowd(40)
+    member = stage.router._fleet.members["d7"]
+    member.health.until = 100.0
+    stage.router._fleet.restless(100.0)
+    stage.send(400)
+    stage.run(until=50)
+    assert "d7" not in {served.by for served in stage.log}
+    assert stage.failed() == []
+    stage.at(101, lambda: stage.send(400))
+    stage.run()
+    assert "d7" in {served.by for served in stage.log}
