@@ -76,6 +76,15 @@ def test_parameters_of_a_deployment_stand_unless_the_caller_gives_his_own(client
     assert first.headers["x-team"] == "a"
 
 
+def test_options_among_the_defaults_were_sent_to_the_provider_as_parameters(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router(
+        [entry(upstream)], default_litellm_params={"drop_params": True, "timeout": 7, "extra_headers": {"x-team": "a"}, "seed": 7}
+    )
+    client.call("completion", "gpt", MESSAGES, on=router)
+    assert upstream.seen[0].body == {"model": "m", "messages": MESSAGES, "seed": 7}
+    assert upstream.seen[0].headers["x-team"] == "a"
+
+
 def test_an_alias_reaches_its_group(client: Client, upstream: Upstream) -> None:
     router = headrace.Router([entry(upstream)], model_group_alias={"gpt-4": "gpt"})
     assert client.call("completion", "gpt-4", MESSAGES, on=router).choices[0].message.content == "hello"

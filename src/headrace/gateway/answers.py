@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
@@ -133,7 +133,7 @@ class Answer:
         if self._begun:
             await self._last(self.front.broken(failure))
             return
-        again = failure.retryable if failure.retryable is not None else POLICY[failure.kind].here or POLICY[failure.kind].elsewhere
+        again = failure.retryable if failure.retryable is not None else POLICY[failure.kind].here or failure.kind in _LATER
         told = [*written.headers.items(), ("content-length", str(len(written.body))), ("x-should-retry", "true" if again else "false")]
         if failure.retry_after is not None:
             again_in = {"retry-after": math.ceil(failure.retry_after), "retry-after-ms": math.ceil(failure.retry_after * 1000)}
@@ -190,4 +190,17 @@ def told_of(hidden: Mapping[str, Any], *, streaming: bool = False) -> Pairs:
         ("x-headrace-queue-wait-ms", f"{record['waited'] * 1000:.0f}"),
         ("x-headrace-attempts", str(len(record["failed"]) + 1)),
         *([] if cost is None else [("x-headrace-cost", f"{cost:.9f}")]),
+        *([("x-headrace-left-out", _names(left_out))] if (left_out := hidden.get("left_out")) else []),
     ]
+
+
+def _names(left_out: Sequence[str]) -> str:
+    """Names of what the provider was not told, as far as a header should go."""
+    told = ", ".join(left_out[:MOST_NAMES]).encode("ascii", "backslashreplace").decode()
+    return told if len(left_out) <= MOST_NAMES else f"{told}, and {len(left_out) - MOST_NAMES} more"
+
+
+MOST_NAMES: Final = 16
+
+_LATER: Final = frozenset({Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT})
+"""What the gateway does not try again by itself, and a caller may: when there is room once more. Elsewhere it has been already."""

@@ -56,9 +56,19 @@ class Config(Struct, frozen=True, eq=False):
     files: Mapping[Path, Stamp] = {}
     """The files it came from, those of its secrets among them, as they were before they were read."""
 
+    @property
+    def of_router(self) -> dict[str, Any]:
+        """The Router's options, with what a gateway takes for granted.
+
+        What a translation cannot say is left out, and the answer names it, unless the configuration says `drop_params: false`: coding
+        agents send what only their own provider knows with every call, and cannot be told to stop.
+        """
+        standing = {"drop_params": True, **self.options.get("default_litellm_params", {})}
+        return {**self.options, "default_litellm_params": standing}
+
     def router(self) -> Router:
         """Raises ConfigurationError."""
-        return Router(list(self.model_list), **self.options)
+        return Router(list(self.model_list), **self.of_router)
 
 
 class Examined(Struct, eq=False):

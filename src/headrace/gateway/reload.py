@@ -75,7 +75,7 @@ class Reloader:
         """Options and deployments are exchanged under the calls."""
         router = self._changing.router
         added = [entry for entry in router.get_model_list() if entry["model_info"]["id"] not in self._own]
-        router.set_options([*found.model_list, *added], **found.options)
+        router.set_options([*found.model_list, *added], **found.of_router)
         self._own = frozenset(router.get_model_ids()) - {entry["model_info"]["id"] for entry in added}
         self._changing.settings = found.settings
         self._config, self._seen = found, dict(found.files)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.calls import most_output
+from headrace.calls import control_names, most_output
 from headrace.destinations import destination
 from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
 from headrace.limits import Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
@@ -129,7 +129,8 @@ class Fleet:
     def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False) -> None:
         settings = self._settings
         plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
-        members = {deployment.id: (None if anew else self._kept(deployment)) or self._member(deployment) for deployment in deployments}
+        standing = [self._with_defaults(deployment) for deployment in deployments]
+        members = {deployment.id: (None if anew else self._kept(deployment)) or self._member(deployment) for deployment in standing}
         gone = [id for id, member in self.members.items() if members.get(id) is not member]
         come = [self._place(member) for id, member in members.items() if self.members.get(id) is not member]
         self._limiter.swap(gone, come)
@@ -147,20 +148,30 @@ class Fleet:
         known = self.members.get(deployment.id)
         return known if known is not None and known.deployment.same(deployment) else None
 
+    def _with_defaults(self, deployment: Deployment) -> Deployment:
+        """The deployment with what stands for all (`default_litellm_params`): options of calls, and parameters of bodies."""
+        if not self._settings.defaults:
+            return deployment
+        ours = control_names()
+        control: dict[str, Any] = {}
+        body: dict[str, Any] = {}
+        for name, value in self._settings.defaults.items():
+            (control if name in ours else body)[name] = value
+        return msgspec.structs.replace(deployment, control={**control, **deployment.control}, defaults={**body, **deployment.defaults})
+
     def _member(self, deployment: Deployment) -> Member:
-        defaults = {**self._settings.defaults, **deployment.defaults}
         options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
         try:
             # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
             to = destination(model, deployment.control)
-            to = msgspec.structs.replace(to, defaults=defaults, options=options, deployment=deployment.id)
+            to = msgspec.structs.replace(to, defaults=deployment.defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
         strategy = self._settings.ways.of(deployment.group).strategy
         share = strategy.share if isinstance(strategy, Latency) else SHARE
         load = Load(deployment.weight, rates=self._rates(deployment), share=share)
-        return Member(deployment, to, deployment.price, most_output(defaults), load=load)
+        return Member(deployment, to, deployment.price, most_output(deployment.defaults), load=load)
 
     def _place(self, member: Member) -> Place:
         deployment = member.deployment

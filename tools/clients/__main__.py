@@ -1,0 +1,184 @@
+"""`python -m tools.clients [NAME …]`: coding agents and kits from npm, each finishing a task with a tool through the gateway.
+
+The model behind the gateway is scripted. Each client is run twice: over a provider of another dialect, where all is translated, and over
+one of its own, where bytes are handed on (that one is a second gateway). Prints a table of PASS and FAIL; exits with 1 where one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tools.clients.scripted import DONE, scripted
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HERE: Final = Path(__file__).parent
+HOME: Final = ROOT / ".peers" / "clients"
+BIN: Final = HOME / "node_modules" / ".bin"
+KEY: Final = "sk-of-the-clients-gateway"
+SECONDS: Final = 120
+"""For one run of one client."""
+PROMPT: Final = "headrace-run: echo written by a tool > done.txt"
+
+
+class Started(NamedTuple):
+    """How a client is started."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
+    files: Mapping[str, Any] = {}
+    """In its home, as JSON."""
+
+
+def claude(address: str) -> Started:
+    quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1", "IS_SANDBOX": "1"}
+    return Started(
+        [str(BIN / "claude"), "-p", PROMPT, "--dangerously-skip-permissions", "--model", "claude-sonnet-4-5"],
+        {"ANTHROPIC_BASE_URL": address, "ANTHROPIC_AUTH_TOKEN": KEY, **quiet},
+    )
+
+
+def codex(address: str) -> Started:
+    provider = f'{{name="headrace", base_url="{address}/v1", env_key="HEADRACE_KEY", wire_api="responses"}}'
+    where = ["-c", "model_provider=headrace", "-c", f"model_providers.headrace={provider}"]
+    free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    return Started([str(BIN / "codex"), "exec", *free, "-m", "gpt-5", *where, PROMPT], {"HEADRACE_KEY": KEY})
+
+
+def gemini(address: str) -> Started:
+    settings = {
+        "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
+        "general": {"disableAutoUpdate": True},
+        "privacy": {"usageStatisticsEnabled": False},
+        "telemetry": {"enabled": False},
+    }
+    return Started(
+        [str(BIN / "gemini"), "-p", PROMPT, "--yolo", "-m", "gemini-2.5-pro"],
+        {"GOOGLE_GEMINI_BASE_URL": address, "GEMINI_API_KEY": KEY, "GEMINI_CLI_NO_RELAUNCH": "1"},
+        {".gemini/settings.json": settings},
+    )
+
+
+def vercel(address: str) -> Started:
+    return Started(["node", str(HOME / "vercel.mjs"), address, KEY, PROMPT])
+
+
+CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
+    "claude-code": ("@anthropic-ai/claude-code", claude),
+    "codex": ("@openai/codex", codex),
+    "gemini-cli": ("@google/gemini-cli", gemini),
+    "vercel-ai": ("ai", vercel),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.clients", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(CLIENTS)}; all when left out")
+    names = parser.parse_args().names or list(CLIENTS)
+    if unknown := [name for name in names if name not in CLIENTS]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(CLIENTS)}")
+    _install()
+    with scripted() as (model, _), gateway(_over(model)) as translating, gateway(_over_gateway(translating)) as passing:
+        verdicts = [_passed(name, way, at) for name in names for way, at in (("translated", translating), ("passed on", passing))]
+    return 0 if all(verdicts) else 1
+
+
+def _install() -> None:
+    """The clients by their lock file, once."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    lock = (HERE / "package-lock.json").read_text()
+    if not (HOME / ".made").is_file() or (HOME / ".made").read_text() != lock:
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(HERE / name, HOME / name)
+        subprocess.run(["npm", "ci", "--silent"], cwd=HOME, check=True)
+        # Scripts of packages are not run; this one only puts the binary that npm brought into its place.
+        subprocess.run(["node", "node_modules/@anthropic-ai/claude-code/install.cjs"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+        (HOME / ".made").write_text(lock)
+    shutil.copy(HERE / "vercel.mjs", HOME / "vercel.mjs")
+
+
+def _over(model: str) -> list[dict[str, Any]]:
+    """Every name by a provider that has Chat Completions alone."""
+    return [{"model_name": "*", "litellm_params": {"model": "siliconflow/scripted", "api_key": "sk-none", "base_url": model}}]
+
+
+def _over_gateway(address: str) -> list[dict[str, Any]]:
+    """Each name by a provider of its client's own dialect: another gateway."""
+    return [
+        {"model_name": name, "litellm_params": {"model": model, "api_key": KEY, "base_url": address + path}}
+        for name, model, path in (
+            ("claude-*", "anthropic/*", ""),
+            ("gpt-*", "openai/*", "/v1"),
+            ("gemini-*", "gemini/*", "/v1beta"),
+        )
+    ]
+
+
+@contextmanager
+def gateway(deployments: list[dict[str, Any]]) -> Iterator[str]:
+    """`headrace serve` over the deployments: its address while the block lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.json"
+        config.write_text(json.dumps({"model_list": deployments, "general_settings": {"master_key": KEY}}))
+        command = [sys.executable, "-m", "headrace", "serve", "--config", str(config), "--port", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+        try:
+            assert server.stdout is not None
+            found = re.search(r"http://\S+", server.stdout.readline())
+            if found is None:
+                raise SystemExit("headrace serve did not start")
+            yield found.group()
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _passed(name: str, way: str, address: str) -> bool:
+    package, start = CLIENTS[name]
+    version = json.loads((HOME / "node_modules" / package / "package.json").read_text())["version"]
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as work:
+        started = start(address)
+        for path, content in started.files.items():
+            (Path(home) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(home) / path).write_text(json.dumps(content))
+        code, said = _run(started, home, work)
+        written = Path(work) / "done.txt"
+        finished = DONE in said or name == "vercel-ai"
+        good = code == 0 and finished and written.is_file() and written.read_text() == "written by a tool\n"
+    print(f"{'PASS' if good else 'FAIL'}  {name:<12} {version:<10} {way}", flush=True)
+    if not good:
+        print("      " + "\n      ".join(said.strip().splitlines()[-20:]), flush=True)
+    return good
+
+
+def _run(started: Started, home: str, work: str) -> tuple[int, str]:
+    kept = {name: value for name, value in os.environ.items() if not re.search(r"_API_KEY$|_BASE_URL$|PROXY$", name, re.I)}
+    environment = {**kept, "HOME": home, "NO_COLOR": "1", **started.environment}
+    try:
+        done = subprocess.run(
+            started.command,
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return 1, f"it was not done within {SECONDS} s: {error.stderr!r}"
+    return done.returncode, done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    sys.exit(main())

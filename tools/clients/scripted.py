@@ -1,0 +1,105 @@
+"""A model with one script, in OpenAI's dialect: with a shell among its tools it runs the command it is told, then says it is done.
+
+The command stands in the prompt between `headrace-run:` and the end of its line. Every request is remembered for whoever has to find out
+what a client does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Final
+
+DONE: Final = "All done, the file is written."
+
+SHELLS: Final[Mapping[str, Any]] = {
+    "Bash": lambda command: {"command": command, "description": "as asked"},
+    "run_shell_command": lambda command: {"command": command, "description": "as asked"},
+    "shell": lambda command: {"command": ["bash", "-lc", command]},
+    "shell_command": lambda command: {"command": command},
+    "exec_command": lambda command: {"cmd": command},
+    "run": lambda command: {"command": command},
+}
+"""What clients call their shell, and how it is asked."""
+
+
+def answer(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The message that the script has for a request."""
+    messages = body["messages"]
+    command = next(filter(None, (_command(message) for message in reversed(messages))), None)
+    ran = any(message["role"] == "tool" for message in messages)
+    shell = next((tool["function"] for tool in body.get("tools", ()) if tool["function"]["name"] in SHELLS), None)
+    if command is None or ran or shell is None:
+        return {"role": "assistant", "content": DONE}
+    arguments = json.dumps(SHELLS[shell["name"]](command))
+    call = {"id": "call_1", "type": "function", "function": {"name": shell["name"], "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def _command(message: Mapping[str, Any]) -> str | None:
+    content = message.get("content")
+    text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
+    found = re.search(r"headrace-run:(.+)", text) if message["role"] == "user" else None
+    return found and found.group(1).strip()
+
+
+def pieces(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same in deltas: a text in words, arguments in pieces of a few characters."""
+    yield {"role": "assistant", "content": "" if message["content"] is not None else None}
+    for word in re.findall(r"\S+\s*", message["content"] or ""):
+        yield {"content": word}
+    for index, call in enumerate(message.get("tool_calls", ())):
+        function = call["function"]
+        yield {"tool_calls": [{"index": index, **call, "function": {"name": function["name"], "arguments": ""}}]}
+        for at in range(0, len(function["arguments"]), 7):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": function["arguments"][at : at + 7]}}]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[dict[str, Any]]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.seen.append(body)
+        message = answer(body)
+        finish = "tool_calls" if message.get("tool_calls") else "stop"
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        head = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": body["model"]}
+        if not body.get("stream"):
+            whole = {**head, "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+            self._send("application/json", json.dumps({**whole, "usage": usage}).encode())
+            return
+        chunks: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in pieces(message)]
+        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if (body.get("stream_options") or {}).get("include_usage"):
+            chunks.append({"choices": [], "usage": usage})
+        events = [b"data: " + json.dumps({**head, "object": "chat.completion.chunk", **chunk}).encode() + b"\n\n" for chunk in chunks]
+        self._send("text/event-stream", b"".join(events) + b"data: [DONE]\n\n")
+
+    def _send(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def scripted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Its address while the block lasts, and what it was asked."""
+    seen: list[dict[str, Any]] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"seen": seen}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+    finally:
+        server.shutdown()
+        server.server_close()
