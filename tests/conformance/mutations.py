@@ -227,6 +227,7 @@ def altered(body: Any, path: _Path, value: Any) -> Iterator[tuple[Any, Any]]:
 DECIDED = {
     ("cohere", "finish_reason"): "where there are calls they decide: the word would reach callers of Chat Completions as it is",
     ("openai_chat", "prompt_cache_hit_tokens"): "DeepSeek's word for a count is said as OpenAI's",
+    ("openai_chat", "cached_tokens"): "and so is Moonshot's and Together's",
 }
 """What does not come back as it came, and why."""
 

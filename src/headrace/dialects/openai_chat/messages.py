@@ -28,6 +28,7 @@ _CALL: Final[Mapping[str, Mapping[str, Json]]] = {kind: {"id": "", "type": kind}
 _CALLED: Final[Mapping[str, Mapping[str, Json]]] = {"function": {"name": "", "arguments": ""}, "custom": {"name": "", "input": ""}}
 
 _EXACT: Final = frozenset({"content", "name"})
+_SUMMARY: Final = "reasoning.summary"
 _DETAIL: Final = frozenset({"text", "summary", "signature", "data"})
 
 
@@ -233,6 +234,8 @@ def read_detail(detail: Mapping[str, Json], position: int) -> Thinking:
     told = {name: value for name in _DETAIL if isinstance(value := detail.get(name), str) and value}
     usual = {"type": _detail_type(told.get("data")), "index": position}
     extra = rest(detail, frozenset(told), usual)
+    if "summary" in told and "text" not in told and detail.get("type") != _SUMMARY:
+        extra["summary"] = told["summary"]  # of a type that nobody knows yet
     return Thinking(text=told.get("text") or told.get("summary", ""), signature=told.get("signature"), data=told.get("data"), extra=extra)
 
 
@@ -357,7 +360,7 @@ def _write_thinking(parts: Sequence[Thinking]) -> dict[str, Json]:
 
 
 def write_detail(part: Thinking, position: int) -> dict[str, Json]:
-    text = "summary" if part.extra.get("type") == "reasoning.summary" else "text"
+    text = "summary" if part.extra.get("type") == _SUMMARY or "summary" in part.extra else "text"
     said = {text: part.text or None, "signature": part.signature, "data": part.data}
     return merged({"type": _detail_type(part.data), "index": position}, part.extra, said)
 
