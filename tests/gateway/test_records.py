@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.gateway.conftest import CHAT, KEY, router_over, serving
 from tests.gateway.lasting import priced
 from tests.gateway.test_leavers import ask
 
+from headrace import Router
 from headrace.errors import Kind
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.config import Settings
@@ -119,3 +122,59 @@ def test_a_key_s_limits_are_kept_by_the_router(upstream: object) -> None:
         assert post(base, {**CHAT, "model": "gpt"}, "sk-alice")[0] == 200
         assert post(base, {**CHAT, "model": "gpt", "max_wait": 0}, "sk-alice")[0] == 429
         assert post(base, {**CHAT, "model": "gpt", "max_wait": 0})[0] == 200
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
+
+
+class LateEnd(BaseHTTPRequestHandler):
+    """A provider that leaves its answer open for a while after the last event."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        said = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-sim"}
+        first = {**said, "choices": [{"index": 0, "delta": {"content": "data: [DONE]"}, "finish_reason": None}]}
+        last = {
+            **said,
+            "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+        }
+        for event in (json.dumps(first), json.dumps(last), "[DONE]"):
+            line = f"data: {event}\n\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+        self.server.may_end.wait(20)  # type: ignore[attr-defined]
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_who_has_read_the_last_event_finds_the_call_recorded_and_may_go(eventually: Eventually) -> None:
+    """OpenAI's clients read no further than [DONE]; the provider's connection may end much later."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), LateEnd)
+    server.may_end = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    params = {"model": "openai/gpt-sim", "api_key": "sk-upstream", "base_url": f"http://127.0.0.1:{server.server_address[1]}/v1"}
+    info = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+    kept = Kept()
+    try:
+        router = Router([{"model_name": "gpt", "litellm_params": params, "model_info": info}])
+        with serving(router, Settings(key=KEY), ledger=kept) as base:
+            with ask(base, "/v1/chat/completions", {**CHAT, "model": "gpt", "stream": True}) as connection:
+                read = b""
+                while b"\ndata: [DONE]" not in read:
+                    read += connection.recv(10_000)
+                (record,) = kept.records
+            server.may_end.set()  # type: ignore[attr-defined]
+    finally:
+        server.may_end.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        server.server_close()
+    assert (record.outcome, record.usage, record.cost) == (Outcome.ANSWERED, {"input": 3, "output": 2}, 5000)
+    assert len(kept.records) == 1

@@ -99,6 +99,9 @@ class Answer:
         async for piece in stream:
             self.entered.began_to_answer()
             pulse.felt = True
+            if self.front.ends(piece) and stream.usage is not None:
+                self.entered.used(stream.usage)
+                self._record(Outcome.ANSWERED)  # its caller may read no further, and go
             await self._piece(piece)
         pulse.stop()
         await self._last(b"")

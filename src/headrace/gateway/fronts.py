@@ -28,6 +28,12 @@ class Front(Struct, frozen=True, eq=False):
     """What says that the call still waits, and nothing else."""
     left: Callable[[Sequence[Left]], list[tuple[str, str]]] = openai_headers
     """What is left under the caller's own limits, as its clients read it."""
+    last: bytes = b""
+    """How the line begins after which its clients read no further; empty where they read to the end of the answer."""
+
+    def ends(self, piece: bytes) -> bool:
+        """Whether a piece of a stream has that line. No text of a model can: in JSON it has no line of its own."""
+        return bool(self.last) and (piece.startswith(self.last) or b"\n" + self.last in piece)
 
     def error(self, failure: Failure) -> HttpResponse:
         return load(self.dialect).write_error(failure)
@@ -37,9 +43,9 @@ class Front(Struct, frozen=True, eq=False):
         return load(self.dialect).write_stream(ChatRequest(model="", messages=())).fail(failure)
 
 
-OPENAI: Final = Front("openai_chat", b": waiting\n\n")
-RESPONDING: Final = Front("openai_responses", b": waiting\n\n")
-ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers)
+OPENAI: Final = Front("openai_chat", b": waiting\n\n", last=b"data: [DONE]")
+RESPONDING: Final = Front("openai_responses", b": waiting\n\n", last=b"event: response.completed")
+ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers, b"event: message_stop")
 GOOGLE: Final = Front("gemini", b"\r\n")
 COHERE: Final = Front("cohere", b": waiting\n\n")
 

@@ -140,6 +140,11 @@ class Entry:
         """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
         self._hidden = hidden
 
+    def used(self, usage: Any) -> None:
+        """What a stream has used, where that is known before it is over."""
+        if self._hidden is not None and self._hidden.usage is None:
+            self._hidden.usage = usage
+
     def began_to_answer(self) -> None:
         if self.first is None:
             self.first = time.time()
