@@ -306,3 +306,18 @@ def test_an_answer_waits_for_its_judge(echo: Echo, colour: Colour, stream: bool,
         return
     with pytest.raises(headrace.ContentPolicyViolationError, match="not that"):
         say(colour, "hello", stream=stream)
+
+
+@pytest.mark.parametrize("before", range(0, 200, 3))
+def test_a_number_with_spaces_is_found_wherever_the_stream_is_cut(before: int) -> None:
+    rule = PII(kinds=["CREDIT_CARD"])
+    held = Text(rule._apply_output, rule._spans, rule.window)
+    text = "." * before + f" {CARD} " + "." * 300
+    assert "".join([held.feed(letter) for letter in text]) + held.rest() == text.replace(CARD, "<CREDIT_CARD>")
+
+
+def test_a_key_longer_than_the_window_is_not_cut_in_two() -> None:
+    rule = Secrets(kinds=["JSON_WEB_TOKEN"])
+    held = Text(rule._apply_output, rule._spans, rule.window)
+    text = f"key: eyJ{'Ab1' * 100}.{'Cd2' * 20} end"  # no key before its dot has come
+    assert "".join([held.feed(letter) for letter in text]) + held.rest() == "key: <JSON_WEB_TOKEN> end"
