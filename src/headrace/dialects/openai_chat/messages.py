@@ -191,7 +191,7 @@ def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
 
 
 def _is_plain(item: Json) -> bool:
-    return isinstance(item, Mapping) and set(item) == {"type", "text"} and isinstance(item["text"], str)
+    return isinstance(item, Mapping) and set(item) == {"type", "text"} and item["type"] == "text" and isinstance(item["text"], str)
 
 
 _PARTS: Final[Mapping[str, Callable[[Mapping[str, Json]], Part | None]]] = {
