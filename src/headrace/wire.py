@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -24,18 +23,24 @@ class Headers(Mapping[str, str]):
     Repeated names are joined with ", " (RFC 9110 §5.3), except Set-Cookie, of which the last wins.
     """
 
-    __slots__ = ("__dict__", "raw")
+    __slots__ = ("_known", "raw")
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.raw = raw
+        self._known: dict[str, str] | None = None
 
     @classmethod
     def of(cls, pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
         items = pairs.items() if isinstance(pairs, Mapping) else pairs
         return cls([(name.encode("latin-1"), value.encode("latin-1")) for name, value in items])
 
-    @cached_property
+    @property
     def _decoded(self) -> dict[str, str]:
+        if self._known is None:  # not a cached_property: before Python 3.12 that takes a lock
+            self._known = self._read()
+        return self._known
+
+    def _read(self) -> dict[str, str]:
         decoded: dict[str, str] = {}
         for raw_name, raw_value in self.raw:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")

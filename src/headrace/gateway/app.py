@@ -213,7 +213,7 @@ class Gateway(Struct, eq=False):
 
     def _meant(self, here: Here, reply: Finished) -> str:
         """The model as the Router knows it. Raises refusals for what is not there, or not for this caller."""
-        keeper = reply.deployment or keeper_of(reply.place)
+        keeper = reply.deployment or (keeper_of(reply.place) if reply.place else "")
         if not keeper:
             return here.meant(reply.wanted.model)
         if not here.may_use(keeper):

@@ -20,8 +20,13 @@ _HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key"
 
 def keys_of(asked: Asked) -> list[str]:
     """Every key the request shows."""
-    shown = [_bearer(asked.headers.get("authorization", "")), *(asked.headers.get(name, "") for name in _HEADERS)]
-    return [_bearer(key) or key for key in (*shown, asked.query.get("key", "")) if key]
+    shown = [_bearer(asked.headers.get("authorization", ""))]
+    for name in _HEADERS:
+        if name in asked.headers:
+            shown.append(_bearer(asked.headers[name]) or asked.headers[name])
+    if "key" in asked.query:
+        shown.append(asked.query["key"])
+    return [key for key in shown if key]
 
 
 def _bearer(value: str) -> str:

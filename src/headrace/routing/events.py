@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -118,6 +119,7 @@ def warn(message: str) -> None:
     _logger().warning(message)
 
 
+@lru_cache(maxsize=1)
 def _logger() -> Any:
     import logging  # late: most programs have it, and those that do not pay nothing
 
