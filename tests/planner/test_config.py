@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,21 @@ def test_no_key_is_needed_and_none_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_key_written_into_the_file_is_not_shown() -> None:
     (place,) = read_fleet([entry(api_key="sk-written-down")]).places
     assert "written-down" not in f"{place!r} {place.account}"
+
+
+def test_an_account_has_the_same_name_in_every_process() -> None:
+    """Python salts its hashes anew in each: two plans of one file named their accounts differently."""
+    script = (
+        "from headrace.planner import read_fleet; "
+        "print(read_fleet([{'model_name': 'a', 'litellm_params': {'model': 'openai/x', 'api_key': 'k'}}]).places[0].account)"
+    )
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(names) == 1
 
 
 def test_a_limit_from_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:

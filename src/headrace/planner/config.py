@@ -13,6 +13,7 @@ from msgspec import Struct
 from headrace.calls import shape
 from headrace.config_file import read_file
 from headrace.errors import ConfigurationError
+from headrace.fingerprint import fingerprint
 from headrace.limits import Limit, Profile, override, profile_of
 from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment
@@ -98,7 +99,8 @@ def _place(deployment: Deployment, before: Sequence[Place]) -> Place:
         model=deployment.model,
         limits=deployment.limits,
         profile=override(profile_of(own), given) if isinstance(given, Mapping) else profile_of(given or own),
-        account=deployment.quota_group or f"{address or found.provider.base_url}|{found.model}|{hash(control.get('api_key'))}",
+        account=deployment.quota_group
+        or f"{address or found.provider.base_url}|{found.model}|{fingerprint(str(control.get('api_key') or ''))}",
         order=deployment.order,
     )
 
