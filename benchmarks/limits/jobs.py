@@ -11,7 +11,7 @@ from typing import Any
 from headrace.simulator.model import count_tokens
 from headrace.simulator.openai_api import MESSAGE_TOKENS
 
-KINDS = ("bucket", "fixed", "sliding", "10s", "bucket5")
+KINDS = ("bucket", "fixed", "sliding", "10s", "1s", "bucket5")
 WORDS = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
 SIZES = ((0.5, 40, 80), (0.35, 160, 240), (0.15, 700, 500))
 """Share of the jobs, words of the prompt, most tokens of the answer."""
@@ -87,6 +87,7 @@ def simulator(kind: str) -> dict[str, Any]:
         "fixed": {"enforcer": "fixed"},
         "sliding": {"enforcer": "sliding"},
         "10s": {"enforcer": "sliding", "windows": [10]},
+        "1s": {"enforcer": "sliding", "windows": [1]},
         "bucket5": {"enforcer": "bucket", "burst": 5},
     }[kind]
     common = {"ttft": {"median": 0.2, "sigma": 0.4}, "gap": {"median": 0.002, "sigma": 0.3}, "accounting": "reserve", **shape}
@@ -98,6 +99,7 @@ def profile(kind: str) -> dict[str, Any]:
     known: dict[str, Any] = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
     own: dict[str, dict[str, Any]] = {
         "10s": {"request_burst": None, "windows": [10.0]},
+        "1s": {"request_burst": None, "windows": [1.0]},
         "bucket5": {"request_burst": 5.0, "token_burst": 5.0},
     }
     return known | own.get(kind, {})

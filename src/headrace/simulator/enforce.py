@@ -499,7 +499,7 @@ class Enforcer:
             gauge.minute = 0.0
 
     def _judge_minute(self) -> None:
-        minutes = [gauge for gauge in self.gauges if gauge.rule.window == 60.0]
+        minutes = [gauge for gauge in self.gauges if gauge.rule.window <= 60.0]
         if not minutes:
             return
         binding = max(minutes, key=lambda gauge: gauge.minute / gauge.per_minute)
