@@ -64,12 +64,14 @@ class Provider:
     others: list[tuple[float, float]] = field(default_factory=list)
     """What strangers were let in for: when, and their tokens."""
 
-    def used(self, since: float, until: float) -> float:
-        """Share of the limit that binds, of what strangers left of it: 1.0 for all."""
+    def used(self, since: float, until: float, *, by_all: bool = False) -> float:
+        """Share of the limit that binds, of what strangers left of it: 1.0 for all. by_all: of the whole limit, theirs included."""
         minutes = (until - since) / 60
         requests = sum(count for at, count, _ in self.log if since <= at <= until)
         tokens = sum(cost for at, _, cost in self.log if since <= at <= until)
         theirs = [cost for at, cost in self.others if since <= at <= until]
+        if by_all:
+            return max((requests + len(theirs)) / (self.rpm * minutes), (tokens + sum(theirs)) / (self.tpm * minutes))
         return max(requests / (self.rpm * minutes - len(theirs)), tokens / (self.tpm * minutes - sum(theirs)))
 
 
@@ -112,7 +114,7 @@ class Town:
     ) -> None:
         self.chance = random.Random(seed)
         self.world = World(seed=seed)
-        self.settings = settings or LimiterSettings(meters=MeterSettings(spread=SPREAD))
+        self.settings = settings or LimiterSettings(meters=MeterSettings(spread=SPREAD, short_spread=SPREAD))
         self.limiter = Limiter(settings=self.settings, random=random.Random(seed))
         self.headers = headers
         self.miscount = miscount
@@ -221,12 +223,14 @@ class Town:
     def refused(self) -> int:
         return sum(len(provider.refused) for provider in self.providers.values())
 
-    def use(self, warm: float = 60.0) -> float:
+    def use(self, warm: float = 60.0, *, by_all: bool = False) -> float:
         """Use of each deployment's binding limit after the first minute, weighted by what it served."""
         end = max(at for provider in self.providers.values() for at, count, _ in provider.log if count)
         until = warm + 60 * max(1, math.floor((end * 0.97 - warm) / 60))
         served = {name: sum(count for _, count, _ in provider.log) for name, provider in self.providers.items()}
-        return sum(provider.used(warm, until) * served[name] for name, provider in self.providers.items()) / sum(served.values())
+        return sum(provider.used(warm, until, by_all=by_all) * served[name] for name, provider in self.providers.items()) / sum(
+            served.values()
+        )
 
 
 MINUTE: tuple[Shape, float] = ("sliding", 60.0)

@@ -29,7 +29,7 @@ def test_short_answers_without_max_tokens_took_a_minute_and_a_half_instead_of_se
     stage = Stage(provider("a", rpm=1000, tpm=80_000, accounting=accounting, enforcer=enforcer))
     stage.open(stage.deployment("a", rpm=1000, tpm=80_000))
     stage.send(120, max_tokens=None)
-    stage.run(until=12)
+    stage.run(until=13)
     assert stage.idle()
     assert stage.failed() == []
     assert stage.rejected() == 0

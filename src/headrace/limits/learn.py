@@ -27,6 +27,12 @@ STALE: Final = 15.0
 REFILL: Final = 2.0
 """Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
 
+SOON: Final = 20.0
+"""Seconds after a refusal within which another says that far too much was sent, and not by how much."""
+
+FULL_AGAIN: Final = (5.0, 120.0)
+"""Seconds between two refusals within which they say what gets through."""
+
 DOUBTFUL: Final = 0.05
 """Share of a limit by which a header may differ from our books because of calls that are under way."""
 
@@ -47,9 +53,9 @@ class LearnSettings(Struct, frozen=True):
     """Seconds without a refusal in which a margin falls to a third."""
     growth: float = 1.03
     """By which a discovered limit is raised after a quiet minute."""
-    first_tolerance: float = 0.5
+    first_tolerance: float = 0.1
     """Seconds a flow may run ahead at first where nobody knows the provider; doubles every ten seconds without a refusal."""
-    least_tolerance: float = 0.25
+    least_tolerance: float = 0.1
     probe_after: float = 600.0
     """Seconds after which a learned window is lifted, to see whether it was one."""
 
@@ -58,8 +64,8 @@ class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_last_refusal", "_learned",
-        "_newest", "_passed", "_refusals", "_settings", "_unexplained",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_full", "_grown_at", "_last_refusal",
+        "_learned", "_newest", "_passed", "_refusals", "_settings", "_unexplained",
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings) -> None:
@@ -77,6 +83,8 @@ class Learner:
         self._learned: list[tuple[Meter, float, float]] = []
         """Windows that explained a refusal: meter, window, when."""
         self._agreeing: dict[Meter, int] = {}
+        self._full: dict[Meter, tuple[float, float, float]] = {}
+        """When a limit was full, all that we had sent by then, and the share of it that did not get through since."""
         self._newest: dict[Meter, float] = {}
         """When the call was sent whose reply was the last word on a limit."""
         self._foreign: dict[Meter, Foreign] = {}
@@ -97,10 +105,10 @@ class Learner:
             self._heed_limit(view, taken.at)
         if failure.kind is not Kind.RATE_LIMIT or self._bucket_was_full(failure, taken, now, now + wait):
             return
-        self._start_slowly(failure, now + wait)
         if taken.at >= self._explained_at:  # those that were on their way already say nothing of what was learned since
             self._explained_at = now
-            self._explain(failure, views, now, quiet)
+            self._explain(failure, taken, views, now, quiet)
+        self._start_slowly(failure, now + wait)
 
     def _start_slowly(self, failure: Failure, until: float) -> None:
         """There will be room for one call then, not for all that the flow may run ahead: the others of a burst would be refused again."""
@@ -117,9 +125,29 @@ class Learner:
         if meter is None or not meter.explains(cost, now):
             return False
         meter.fill(cost, until)
+        short = self._short_of(meter, taken)
+        if meter.margin + self._settings.margin_step < short < 1:
+            meter.margin = min(self._settings.margin_max, short)
         return True
 
-    def _explain(self, failure: Failure, views: Sequence[QuotaView], now: float, quiet: float) -> None:
+    def _short_of(self, meter: Meter, taken: Taken) -> float:
+        """The share of the limit by which less got through since an earlier refusal: of a bucket, less flows into it than we were told.
+
+        1 where nobody can say, since that was too short a while ago, or too long.
+        """
+        hold = next((hold for hold in taken.holds if hold.meter is meter), None)
+        if hold is None:
+            return 1.0
+        since, before, known = self._full.get(meter, (-math.inf, 0.0, 1.0))
+        ever, passed = hold.view[1] - hold.asked, taken.at - since
+        if passed > FULL_AGAIN[1]:
+            since, before, known = taken.at, ever, 1.0
+        elif passed >= FULL_AGAIN[0]:
+            known = 1 - ((ever - before) / passed * meter.limit.window + meter.left_to_others) / meter.limit.amount
+        self._full[meter] = (since, before, known)
+        return known
+
+    def _explain(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float, quiet: float) -> None:
         """A limit that nobody told us, a shorter window, a smaller bucket, else somebody else on the same account."""
         if failure.scope == "concurrency":
             self._limit_parallel()
@@ -131,29 +159,41 @@ class Learner:
             self._discover(unit, views, now)
         elif meter is self._discovered:
             self._lower(meter, now)
-        elif not (unit is Unit.REQUESTS and self._a_window_explains(meter, failure.retry_after, now)) and not self._smaller_bucket(
+        elif not (unit is Unit.REQUESTS and self._a_window_explains(meter, failure.retry_after, taken, now)) and not self._smaller_bucket(
             meter, failure.retry_after, now
         ):
-            self._keep_off(meter, quiet)
+            self._keep_off(meter, taken, quiet)
 
-    def _keep_off(self, meter: Meter, quiet: float) -> None:
-        """Leave a part of the limit free. Refused again soon, believe no more than what got through in the last window."""
+    def _keep_off(self, meter: Meter, taken: Taken, quiet: float) -> None:
+        """Leave a part of the limit free. Refused again soon, believe no more than what stood on the books when the call was sent."""
         self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
         margin = meter.margin + self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
-        if self._unexplained:
-            margin = max(margin, 1 - meter.used / meter.limit.amount)
-        meter.margin = min(self._settings.margin_max, margin)
+        hold = next((hold for hold in taken.holds if hold.meter is meter), None)
+        if self._unexplained and hold is not None and meter.covers(taken.at):
+            passed = 1 - (hold.view[0] - hold.asked + meter.left_to_others) / meter.limit.amount
+            margin = max(passed, margin) if quiet < SOON or passed <= meter.margin else passed
+        short = max(meter.margin + self._settings.margin_step, self._short_of(meter, taken))
+        meter.margin = min(self._settings.margin_max, margin, short)
 
-    def _a_window_explains(self, meter: Meter, retry_after: float | None, now: float) -> bool:
-        return meter.late(now) or self._find_window(meter, retry_after, now)
+    def _a_window_explains(self, meter: Meter, retry_after: float | None, taken: Taken, now: float) -> bool:
+        """A bucket smaller than we took it for, or a window shorter than those we learned to watch; else one that is watched not quite
+        long enough, else one we did not know."""
+        held = [window for of, window, _ in self._learned if of is meter]
+        if held and self._cautious_at is not None and meter.tolerance > self._settings.least_tolerance:
+            self._be_careful(self._settings.least_tolerance)
+            return True
+        if held and self._find_window(meter, retry_after, taken, now, below=min(held)):
+            return True
+        return meter.late(now) or self._find_window(meter, retry_after, taken, now)
 
-    def _find_window(self, meter: Meter, retry_after: float | None, now: float) -> bool:
+    def _find_window(self, meter: Meter, retry_after: float | None, taken: Taken, now: float, below: float = MINUTE) -> bool:
         """The longest short window in which we sent more than its share, if the wait asked for is as short."""
         for window in SHORT_WINDOWS:
-            share = math.floor(meter.limit.amount * window / MINUTE)
-            seen = meter.recent(window + meter.settings.spread, now)
-            if share >= 1 and seen > share and (retry_after is None or retry_after <= window + 0.05) and not meter.watches(window):
+            possible = window < below and not meter.watches(window) and (retry_after is None or retry_after <= window + 0.05)
+            if possible and meter.sent_around(taken.at, window) + 1 > meter.share_of(window):
                 meter.watch(window)
+                if self._cautious_at is not None:  # it may have been a small bucket as well
+                    self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))
                 self._learned.append((meter, window, now))
                 return True
         return False
@@ -240,10 +280,12 @@ class Learner:
         assert self._cautious_at is not None
         if self._cautious_at == -math.inf:
             self._cautious_at = now
-        if now - self._cautious_at < 10.0 or now - self._last_refusal < MINUTE:
+        passed = now - self._cautious_at
+        if passed < 1.0 or now - self._last_refusal < MINUTE:
             return
         self._cautious_at = now
-        tolerance = max((2 * meter.tolerance for meter in self._account.meters if meter.tolerance < math.inf), default=math.inf)
+        more = 2.0 ** (min(passed, 10.0) / 10.0)  # little by little: who goes too far is refused one call, not a burst of them
+        tolerance = max((more * meter.tolerance for meter in self._account.meters if meter.tolerance < math.inf), default=math.inf)
         if tolerance > self._account.settings.known_tolerance:
             tolerance, self._cautious_at = math.inf, None
         for meter in self._account.meters:

@@ -38,6 +38,8 @@ class MeterSettings(Struct, frozen=True):
     """False for limits of our own: nobody minds when we use them."""
 
 
+EASE: Final = 0.5
+"""Part of what is free of a window, in seconds of its rate, by which a flow with a known burst may run ahead besides."""
 PACED: Final = 60.0
 """Seconds of the longest window over which calls are spread: a day's allowance may be used in the morning."""
 
@@ -51,6 +53,8 @@ class Hold(Struct, eq=False):
     entries: tuple[tuple[SlidingLog, Entry], ...]
     view: tuple[float, float]
     """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
+    asked: float = 0.0
+    """What it was charged on arrival."""
     late: bool = False
     """Whether it left later than it was let through."""
 
@@ -62,9 +66,9 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_burst", "_caution", "_ever", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrival",
-        "as_written", "constant", "counts_running", "doubted", "expected", "final", "limit", "profile", "room",
-        "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
+        "_begun", "_burst", "_caution", "_drained_until", "_ever", "_foreign", "_log", "_margin", "_open",
+        "_pace", "_shorter", "arrival", "as_written", "constant", "counts_running", "doubted", "expected", "final",
+        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -86,9 +90,13 @@ class Meter:
         self._margin = 0.0
         self._foreign = 0.0
         self._ever = 0.0
+        self._begun: float | None = None
+        """When the first call was charged."""
         self._open = 0.0
         """Charged for calls that are under way: what they do not use comes back."""
         self._caution = math.inf
+        self._drained_until = -math.inf
+        """Until then our bucket is as full as a refusal made it, and says nothing of what we sent."""
         self.tolerance = math.inf
         """Seconds that the flow may run ahead; inf where it is not paced."""
         self._log = SlidingLog(limit.window + (settings.spread if limit.window >= 60.0 else settings.short_spread))
@@ -117,7 +125,6 @@ class Meter:
         """Another amount from now on; what is on the books stays there."""
         self.limit = limit
         self._apply()
-        self._shorter = [(log, _share_of(limit, window), window) for log, _, window in self._shorter]
 
     def state(self, amount: float | None) -> None:
         """The provider's own word on the amount; None takes it back."""
@@ -131,6 +138,7 @@ class Meter:
         whole = amount * (1 - self._margin)
         self.room = max(0.02 * amount, whole - self._foreign * self._log.window)
         """What may be charged within a window."""
+        self._shorter = [(log, share_of(amount, self.limit.window, window), window) for log, _, window in self._shorter]
         kept = self.settings.kept_for_urgent if 30 <= self.limit.window <= PACED else 0.0
         self.room_behind_urgent = self.room * (1 - kept)
         if self._pace is not None:
@@ -152,12 +160,11 @@ class Meter:
 
     def watch(self, window: float) -> None:
         """Keep requests below their share of the limit in a shorter window as well. What went before is carried over."""
-        amount = _share_of(self.limit, window)
-        if amount < 1 or self.watches(window):
+        if self.watches(window):
             return
         log = SlidingLog(window + self.settings.short_spread)
         self._log.copy_to(log)
-        self._shorter = [*self._shorter, (log, amount, window)]
+        self._shorter = [*self._shorter, (log, 0.0, window)]
         self._apply()
 
     def unwatch(self, window: float) -> None:
@@ -174,7 +181,7 @@ class Meter:
         Then it is watched a little longer from now on.
         """
         for log, amount, window in self._shorter:
-            if log.current(now) + 1 >= 0.9 * amount and log.window < 1.2 * window:
+            if log.current(now) + 1 >= 0.9 * amount and log.window < window + max(0.2 * window, 1.25 * self.settings.short_spread):
                 log.window += self.settings.short_spread / 3
                 return True
         return False
@@ -188,7 +195,7 @@ class Meter:
             return math.inf if self.counts_running and self.running >= self.room else now
         if pace.paid_until <= now:
             return now
-        return pace.when(now, self._tolerance_for(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, urgent, whole))
+        return pace.when(now, self.ahead(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, now, urgent, whole))
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
         """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
@@ -202,7 +209,7 @@ class Meter:
         if log.current(now) + cost > room + EPSILON:
             at = log.when(cost, room if room > cost or cost > self.whole + EPSILON else cost, now)
         if pace is not None and pace.paid_until > at:
-            at = pace.when(at, self._tolerance_for(cost, urgent, whole))
+            at = pace.when(at, self.ahead(cost, now, urgent, whole))
         for shorter, amount, _ in self._shorter:
             at = max(at, shorter.when(cost, amount, now))
         return at
@@ -221,7 +228,7 @@ class Meter:
             return -1.0
         pace = self._pace
         if pace is not None and pace.paid_until > now:
-            tolerance = self.tolerance if self._burst is None and whole and not urgent else self._tolerance_for(cost, urgent, whole)
+            tolerance = self.tolerance if self._burst is None and whole and not urgent else self.ahead(cost, now, urgent, whole)
             if pace.paid_until - now > tolerance:
                 return -1.0
         for shorter, amount, _ in self._shorter:
@@ -229,10 +236,12 @@ class Meter:
                 return -1.0
         return used / self.room
 
-    def _tolerance_for(self, cost: float, urgent: bool, whole: bool = True) -> float:
-        """A bucket of known size must hold the whole call, wherever its travel time lets it arrive.
+    def ahead(self, cost: float, now: float, urgent: bool, whole: bool = True) -> float:
+        """Seconds that the flow may run ahead for a call of this cost.
 
-        Where interactive calls come as well others keep a more even flow: a burst would come back each minute, with nothing free behind it.
+        A bucket of known size must hold the whole call, wherever its travel time lets it arrive; and a window that is all but used lets
+        nobody run far ahead, else the burst of a quiet time would come back each time it leaves the window, larger than an answer to it.
+        Where interactive calls come as well others keep a more even flow still, so that something is free behind them.
         """
         tolerance = self.tolerance if whole else min(self.tolerance, self.settings.even_tolerance)
         if urgent and tolerance < self.settings.urgent_tolerance and tolerance >= self.settings.tolerance:
@@ -240,13 +249,20 @@ class Meter:
         if self._burst is None:
             return tolerance
         assert self._pace is not None
-        return min(tolerance, max(0.0, (self._burst - cost) / self._pace.rate - self.settings.spread))
+        bucket = (self._burst - cost) / self._pace.rate - self.settings.spread
+        return min(tolerance, self._ease(self._log.current(now)), bucket if bucket > 0.0 else 0.0)
+
+    def _ease(self, used: float) -> float:
+        """Seconds that a flow with a known burst may run ahead when so much of the window is used."""
+        if self._burst is None or used >= self.room:
+            return self.settings.even_tolerance if self._burst is not None else math.inf
+        return self.settings.even_tolerance + EASE * self.limit.window * (1 - used / self.room)
 
     def explains(self, cost: float, now: float) -> bool:
         """Whether a refusal is what a bucket of the known size does: by our books it was half full at least."""
-        return (
-            self._burst is not None and self._pace is not None and (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
-        )
+        if self._burst is None or self._pace is None or now < self._drained_until:
+            return False
+        return (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
 
     def fill(self, cost: float, until: float) -> None:
         """A bucket of known size will hold a call of this cost at `until` and not before, as its refusal says: let ours agree."""
@@ -255,9 +271,14 @@ class Meter:
             self._pace.paid_until = max(self._pace.paid_until, until + level)
 
     def drain(self, until: float) -> None:
-        """Let the flow run ahead no more at `until`: what it was allowed to is used up, as a refusal says."""
+        """Let the flow run ahead no more at `until`: what it was allowed to is used up, as a refusal says.
+
+        Nor soon after: of calls that go as fast as room returns, one that travels faster than the last would arrive before its own.
+        """
         if self._pace is not None and self.tolerance < math.inf:
-            self._pace.paid_until = max(self._pace.paid_until, until + self.tolerance)
+            ahead = min(self.tolerance, self._ease(self._log.since(until - self._log.window)))
+            self._pace.paid_until = max(self._pace.paid_until, until + self.settings.short_spread + ahead)
+            self._drained_until = until
 
     def never(self, cost: float) -> bool:
         """Whether a call of this cost is larger than the whole limit, or than the bucket behind it.
@@ -288,18 +309,20 @@ class Meter:
             return Hold(self, cost, expected, NO_ENTRIES, (0.0, 0.0))
         pace, log = self._pace, self._log
         entry = log.add(now, cost)
+        if self._begun is None:
+            self._begun = now
         self._ever += cost
         self._open += cost
         view = (log.used, self._ever)
         if pace is None:
-            return Hold(self, cost, 0.0, ((log, entry),), view)
+            return Hold(self, cost, 0.0, ((log, entry),), view, cost)
         if self._burst is not None and not self.as_written and expected < cost:
             expected = cost  # a bucket of known size is mirrored exactly: it gives the rest back when the call ends
         pace.add(now, expected)
         entries = (
             ((log, entry), *[(shorter, shorter.add(now, cost)) for shorter, _, _ in self._shorter]) if self._shorter else ((log, entry),)
         )
-        return Hold(self, cost, expected, entries, view)
+        return Hold(self, cost, expected, entries, view, cost)
 
     def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
         """The call is over. cost: what it turned out to cost of what was charged on arrival; written: output that counts besides,
@@ -340,6 +363,11 @@ class Meter:
         self._apply()
 
     @property
+    def left_to_others(self) -> float:
+        """Units of each window."""
+        return self._foreign * self.limit.window
+
+    @property
     def known_bucket(self) -> bool:
         """Whether the provider is known to hold this limit in a bucket, whose level its headers show."""
         return self._burst is not None
@@ -353,16 +381,26 @@ class Meter:
         """What `log` saw was charged here as well."""
         log.copy_to(self._log)
 
-    def recent(self, seconds: float, now: float) -> float:
-        """What was charged in the last `seconds`."""
-        return self._log.since(now - seconds)
+    def share_of(self, window: float) -> float:
+        """What the limit allows in a shorter window."""
+        return share_of(self.whole, self.limit.window, window)
+
+    def sent_around(self, moment: float, seconds: float) -> float:
+        """What may have arrived in the `seconds` before a call that was sent at a moment, wherever travel times let it."""
+        spread = self.settings.short_spread
+        return self._log.since(moment - seconds - spread) - self._log.since(moment + spread)
+
+    def covers(self, moment: float) -> bool:
+        """Whether our books reached back over the whole window at that moment, and so say what got through within it."""
+        return self._begun is not None and moment - self._begun >= self.limit.window
 
     def __repr__(self) -> str:
         return f"<Meter {self.limit.label} {self.used:.0f} of {self.room:.0f}>"
 
 
-def _share_of(limit: Limit, window: float) -> float:
-    return math.floor(limit.amount * window / limit.window + EPSILON)
+def share_of(amount: float, whole: float, window: float) -> float:
+    """Requests that a limit of so many in `whole` seconds allows in a shorter window: whole ones, and one at least."""
+    return max(1.0, math.floor(amount * window / whole + EPSILON))
 
 
 def _burst(limit: Limit, profile: Profile) -> float | None:

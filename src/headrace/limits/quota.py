@@ -106,7 +106,7 @@ def terms_of(quota: Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hol
             room = (meter.room if whole else meter.room_behind_urgent) * quota.factor(meter) - doubt(quota, meter, taken)
             if room < term.cost <= term.room + EPSILON:
                 room = term.cost
-            term = structs.replace(term, room=room, tolerance=tolerance(hold, urgent) if term.rate else 0.0)
+            term = structs.replace(term, room=room, tolerance=tolerance(hold, urgent, now) if term.rate else 0.0)
         terms.append((hold, term))
         terms += [
             (hold, Term(f"{key_of(meter, window)}~", amount * quota.factor(meter), hold.charged, window, log.window))
@@ -140,8 +140,8 @@ def doubt(quota: Quota, meter: Meter, taken: Taken) -> float:
     return doubt + sizes.landing(own, meter.settings.spread) * running / own if meter.as_written else doubt
 
 
-def tolerance(hold: Hold, urgent: bool) -> float:
-    return hold.meter._tolerance_for(hold.charged, urgent) if hold.meter._pace is not None else 0.0
+def tolerance(hold: Hold, urgent: bool, now: float) -> float:
+    return hold.meter.ahead(hold.charged, now, urgent) if hold.meter._pace is not None else 0.0
 
 
 def owe(meter: Meter, until: float) -> None:

@@ -317,7 +317,7 @@ class SharedLimiter(Limiter):
                 quota.shut_until = max(quota.shut_until, until)
                 quota.account.held_until = max(quota.account.held_until, until)
                 for hold, _ in terms:
-                    owe(hold.meter, until + tolerance(hold, urgent) - HORIZON)
+                    owe(hold.meter, until + tolerance(hold, urgent, now) - HORIZON)
 
     # ---- endings
 

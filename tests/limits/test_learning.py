@@ -1,0 +1,116 @@
+"""What is learned from refusals: which window, how small a bucket, how much lower a limit. Whole flows, in virtual time."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from headrace.errors import Failure, Kind
+from headrace.limits import Charge, Limit, Profile, Unit
+from headrace.limits.account import Account
+from headrace.limits.learn import Learner, LearnSettings
+from headrace.limits.meter import Meter, MeterSettings
+from limits.town import KINDS, Town, known, mixed, small, told_nothing
+
+TWO_A_SECOND = Limit(Unit.REQUESTS, 120)
+ASKS = Charge(input=10)
+
+
+@pytest.mark.parametrize("kind", ["tb1/reserve", "fix10/reserve", "fix1/reserve", "slide1/reserve"])
+def test_a_short_window_nobody_told_us_of_costs_a_refusal_or_two(kind: str) -> None:
+    """Symptom: at 120 a minute a window of one second was taken for ten, which was widened at each of eleven refusals."""
+    town = Town(KINDS[kind], told_nothing(kind), deployments=((120, 600_000),))
+    town.backlog(400, small)
+    town.world.run()
+    [provider] = town.providers.values()
+    assert len(provider.refused) <= 3
+    assert all(at < 60 for at in provider.refused)
+    assert town.use() >= (0.76 if "1/" in kind and kind != "tb1/reserve" else 0.95)
+
+
+@pytest.mark.parametrize("kind", ["slide60/reserve", "tb60/reserve", "fix60/reserve"])
+def test_a_limit_halved_in_silence_is_followed_with_few_refusals(kind: str) -> None:
+    """Symptom: the burst of the first second came back each minute, and all of it was refused: 127 at once."""
+    town = Town(KINDS[kind], known(kind), deployments=((300, 300_000),))
+    [provider] = town.providers.values()
+
+    def halve() -> None:
+        rules = KINDS[kind].enforcer(provider.rpm // 2, provider.tpm // 2, Random(1))
+        provider.enforcer.change([gauge.rule for gauge in rules.gauges], None)
+
+    town.backlog(1200, mixed)
+    town.world.at(200.0, halve)
+    town.world.run(until=560.0)
+    town.world.close()
+    within = sum(200 <= at < 320 for at in provider.refused)
+    assert min(provider.refused) >= 200
+    assert within <= 15
+    assert len(provider.refused) - within <= 6
+    assert 2 * provider.used(320, 560) >= 0.9
+
+
+def refused(learner: Learner, account: Account, now: float, retry_after: float) -> None:
+    taken = account.take(ASKS, account.costs(ASKS), now, False)
+    failure = Failure(Kind.RATE_LIMIT, "slow down", retry_after=retry_after, scope="requests")
+    account.settle(taken, None, True, failure, now)
+    learner.refused(failure, taken, (), now)
+
+
+def test_what_got_through_in_a_few_seconds_is_not_taken_for_a_whole_minute_s() -> None:
+    """Two refusals three seconds after the first call had us believe in a twentieth of the limit."""
+    account = Account("a", [TWO_A_SECOND], Profile(confidence="documented", windows=()), MeterSettings())
+    learner, [meter] = Learner(account, LearnSettings()), account.meters
+    for moment in (0.0, 1.0, 2.0):
+        account.take(ASKS, account.costs(ASKS), moment, False)
+    for moment in (2.5, 3.5):
+        refused(learner, account, moment, retry_after=5.0)
+    assert 0 < meter.margin <= 0.1
+
+
+def test_a_refusal_that_drained_a_bucket_is_no_proof_that_the_next_one_was_full() -> None:
+    """The hold of one refusal filled our mirror of a bucket of a minute, and the next of the same burst held it for another minute."""
+    account = Account("a", [TWO_A_SECOND], Profile(request_burst=60.0), MeterSettings())
+    learner, [meter] = Learner(account, LearnSettings()), account.meters
+    for _ in range(3):
+        refused(learner, account, 10.0, retry_after=35.0)
+    assert 45.0 <= meter.open_at(10.0) <= 50.0
+
+
+@pytest.mark.parametrize(("rpm", "apart"), [(40, 1.0), (60, 1.0), (120, 0.5)])
+def test_a_window_too_short_for_a_whole_call_lets_one_through(rpm: int, apart: float) -> None:
+    """At 40 a minute a known window of one second went unwatched, and the flow ran four seconds ahead into it."""
+    meter = Meter(Limit(Unit.REQUESTS, rpm), Profile(windows=(1.0,)), MeterSettings())
+    moment, moments = 0.0, []
+    for _ in range(6):
+        moment = meter.when(1, moment)
+        meter.take(1, 1, moment)
+        moments.append(moment)
+    spaces = [later - earlier for earlier, later in zip(moments, moments[round(1 / apart) :], strict=False)]
+    assert min(spaces) >= 1.0
+
+
+def test_a_lower_limit_in_the_headers_lowers_the_shares_of_short_windows_too() -> None:
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(windows=(10.0,)), MeterSettings())
+    meter.state(300)
+    for _ in range(50):
+        meter.take(1, 1, 0.0)
+    assert meter.when(1, 0.0) > 10
+
+
+def test_a_flow_with_a_known_burst_does_not_repeat_it_each_minute() -> None:
+    """A burst of a quiet time left the window as one, and came again as one, every minute for ever."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
+    moment, moments = 0.0, []
+    while moment < 400:
+        moment = meter.when(1, moment, urgent=False)
+        meter.take(1, 1, moment)
+        moments.append(moment)
+
+    def most_at_once(since: float, until: float) -> int:
+        within = [at for at in moments if since <= at < until]
+        return max(sum(at <= other < at + 0.5 for other in within) for at in within)
+
+    assert most_at_once(0, 1) >= 150, "after a quiet time it goes at once"
+    assert most_at_once(300, 400) <= 35
+    assert len([at for at in moments if 100 <= at < 400]) >= 0.98 * 3000
