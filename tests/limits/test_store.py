@@ -314,10 +314,52 @@ def test_questions_that_come_together_travel_together(valkey: Server) -> None:
         answers = asyncio.run(all_at_once())
         assert all(answer.granted for answer in answers)
         assert max(answer.used[0] for answer in answers) == 51
-        assert store.calls == 51
-        assert store.trips < 40
+        assert store.calls < 40, "those of one account in one call of the script"
+        assert store.trips <= store.calls
     finally:
         store.close()
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_several_in_one_call_say_what_they_say_one_by_one(script: Script, steps: Any) -> None:
+    account, books, history = uuid.uuid4().hex, Books(), History()
+    messages = [history.message(step) for _, step in steps]
+    parts: list[Argument] = [part for one in messages for part in (one.operation, len(one.arguments), *one.arguments)]
+    said = script.call(account, "several", START, parts)
+    assert said == [books.call(one.operation, float(START), one.arguments) for one in messages]
+
+
+def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Server) -> None:
+    """It cost a call of the script for itself: two for each admission."""
+    store, account = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)), uuid.uuid4().hex
+    clock = BlockingClock()
+    try:
+        first = complete(store.admit(Claim(account, "c1", (TOKENS,), 30.0), clock))
+        back = Correction(TOKENS.key, 60.0, 60.5, TOKENS.rate, -500.5, 0.0, 0.0)
+        store.post(settlement(account, "c1", first.at, 30.0, [back], patience=30.0))
+        second = complete(store.admit(Claim(account, "c2", (TOKENS,), 30.0), clock))
+        assert second.used == (200 + 700.5,)
+        assert store.calls == 2
+    finally:
+        store.close()
+
+
+def test_an_end_without_a_question_to_follow_is_told_after_its_patience_or_at_the_end_of_the_process(valkey: Server) -> None:
+    account, clock = uuid.uuid4().hex, BlockingClock()
+    ends = [Correction(TOKENS.key, 60.0, 60.5, TOKENS.rate, -500.5, 0.0, 0.0)]
+    store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
+    told = threading.Event()
+    one, two = (complete(store.admit(Claim(account, id, (TOKENS,), 30.0), clock)) for id in ("c1", "c2"))
+    store.post(settlement(account, "c1", one.at, 30.0, ends, patience=0.05), lambda _: told.set())
+    assert told.wait(5)
+    store.post(settlement(account, "c2", two.at, 30.0, ends, patience=600.0))
+    store.close()
+    other = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
+    try:
+        assert complete(other.admit(Claim(account, "c3", (TOKENS,), 30.0), clock)).used == (200 + 200 + 700.5,)
+    finally:
+        other.close()
 
 
 def test_a_store_that_is_not_there_is_lost_soon() -> None:

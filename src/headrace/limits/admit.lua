@@ -10,7 +10,8 @@ if not now then
 end
 
 local function text(number) return string.format('%.17g', number) end
-local function argument(at) return tonumber(ARGV[at]) end
+local given = ARGV -- what the operation at hand was given
+local function argument(at) return tonumber(given[at]) end
 
 -- ---- one limit
 
@@ -138,13 +139,13 @@ end
 -- ---- operations
 
 local function admit()
-  local id, keep, lease, horizon, quantum = ARGV[3], ARGV[4], argument(5), argument(6), argument(7)
+  local id, keep, lease, horizon, quantum = given[3], given[4], argument(5), argument(6), argument(7)
   local until_ = argument(8)
-  local fresh, more, waits = ARGV[9] == '1', ARGV[10] == '1', ARGV[11] == '1'
+  local fresh, more, waits = given[9] == '1', given[10] == '1', given[11] == '1'
   local terms = {}
-  for at = 12, #ARGV, 8 do
+  for at = 12, #given, 8 do
     terms[#terms + 1] = {
-      key = ARGV[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
+      key = given[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
       rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7),
     }
   end
@@ -201,12 +202,12 @@ local function admit()
 end
 
 local function settle()
-  local id, keep, at = ARGV[3], ARGV[4], argument(5)
+  local id, keep, at = given[3], given[4], argument(5)
   if redis.call('ZREM', flight, id) == 0 then return {'0'} end
   local terms = {}
-  for i = 6, #ARGV, 7 do
+  for i = 6, #given, 7 do
     terms[#terms + 1] = {
-      key = ARGV[i], span = argument(i + 1), slot = argument(i + 2), rate = argument(i + 3), difference = argument(i + 4),
+      key = given[i], span = argument(i + 1), slot = argument(i + 2), rate = argument(i + 3), difference = argument(i + 4),
       written = argument(i + 5), owed = argument(i + 6),
     }
   end
@@ -223,11 +224,11 @@ local function settle()
 end
 
 local function delay()
-  local id, keep, at, to = ARGV[3], ARGV[4], argument(5), argument(6)
+  local id, keep, at, to = given[3], given[4], argument(5), argument(6)
   if not redis.call('ZSCORE', flight, id) then return {'0'} end
   local terms = {}
-  for i = 7, #ARGV, 4 do
-    terms[#terms + 1] = {key = ARGV[i], span = argument(i + 1), slot = argument(i + 2), cost = argument(i + 3)}
+  for i = 7, #given, 4 do
+    terms[#terms + 1] = {key = given[i], span = argument(i + 1), slot = argument(i + 2), cost = argument(i + 3)}
   end
   local _, turn, born = load_terms(terms)
   for _, term in ipairs(terms) do
@@ -245,15 +246,15 @@ end
 local function hold()
   local held = tonumber(redis.call('HGET', books, 'held') or '0')
   redis.call('HSET', books, 'held', text(math.max(held, now + argument(3))))
-  if redis.call('PTTL', books) < argument(4) then redis.call('PEXPIRE', books, ARGV[4]) end
+  if redis.call('PTTL', books) < argument(4) then redis.call('PEXPIRE', books, given[4]) end
   return {'1'}
 end
 
 local function rest()
-  local name, duration, keep = ARGV[3], argument(4), argument(5)
+  local name, duration, keep = given[3], argument(4), argument(5)
   if duration > 0 then
     redis.call('HSET', rests, name, text(now + duration))
-    if redis.call('PTTL', rests) < keep then redis.call('PEXPIRE', rests, ARGV[5]) end
+    if redis.call('PTTL', rests) < keep then redis.call('PEXPIRE', rests, given[5]) end
   else
     redis.call('HDEL', rests, name)
   end
@@ -273,12 +274,12 @@ local function resting(reply)
 end
 
 local function restore()
-  local keep, lease, known, away, count = ARGV[3], argument(4), argument(5), argument(6), argument(7)
-  for i = 8, 7 + count do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
+  local keep, lease, known, away, count = given[3], argument(4), argument(5), argument(6), argument(7)
+  for i = 8, 7 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
   if count > 0 then redis.call('PEXPIRE', flight, keep) end
   local terms, at = {}, 8 + count
-  while at <= #ARGV do
-    local term = {key = ARGV[at], span = argument(at + 1), slot = argument(at + 2), rate = argument(at + 3), debt = argument(at + 4), charges = {}}
+  while at <= #given do
+    local term = {key = given[at], span = argument(at + 1), slot = argument(at + 2), rate = argument(at + 3), debt = argument(at + 4), charges = {}}
     local charges = argument(at + 5)
     at = at + 6
     for _ = 1, charges do
@@ -345,17 +346,31 @@ local function share_out(current, epoch)
 end
 
 local function report()
-  local name, demand, epoch, keep, lease = ARGV[3], ARGV[4], argument(5), ARGV[6], argument(7)
+  local name, demand, epoch, keep, lease = given[3], given[4], argument(5), given[6], argument(7)
   local current = math.floor(now / epoch)
   redis.call('HSET', members, 'd:' .. name, demand, 't:' .. name, text(now))
   if current > tonumber(redis.call('HGET', members, 'epoch') or '-1') then share_out(current, epoch) end
   redis.call('PEXPIRE', members, keep)
-  for i = 8, #ARGV do redis.call('ZADD', flight, text(now + lease), ARGV[i]) end
-  if #ARGV >= 8 then redis.call('PEXPIRE', flight, keep) end
+  for i = 8, #given do redis.call('ZADD', flight, text(now + lease), given[i]) end
+  if #given >= 8 then redis.call('PEXPIRE', flight, keep) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
   local kept = redis.call('HMGET', books, 'born', 'held')
   return resting({found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)})
 end
 
 local operations = {admit = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
+
+-- Several in one call, each as its name, how many arguments it has, and they.
+function operations.several()
+  local replies, at = {}, 3
+  while at <= #ARGV do
+    local count = tonumber(ARGV[at + 1])
+    given = {ARGV[at], ARGV[2]}
+    for i = 1, count do given[2 + i] = ARGV[at + 1 + i] end
+    replies[#replies + 1] = operations[given[1]]()
+    at = at + 2 + count
+  end
+  return replies
+end
+
 return operations[ARGV[1]]()

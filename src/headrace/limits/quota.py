@@ -24,6 +24,8 @@ EARLY: Final = 0.12
 """Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
 LONG_LEASE: Final = 900.0
 """Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
+GIVES_BACK, KEEPS = 0.1, 1.0
+"""Seconds for which the end of a call may be kept back, to be told with the next question: where it gives something back, and where not."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds after which a process asks again however late its turn is: others may have given something back."""
 
@@ -173,7 +175,14 @@ def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None) -
             written = used.output if used is not None else max(held.taken.output, held.taken.written)
         owed = hold.expected - term.expected if term.rate else 0.0
         corrections.append(Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed))
-    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections)
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections, patience=_patience(held, refused))
+
+
+def _patience(held: Held, refused: bool) -> float:
+    """Seconds for which nobody misses the word of a call's end: none where others wait for its place, long where nothing comes back."""
+    if any(not term.window for _, term in held.terms):
+        return 0.0
+    return KEEPS if held.quota.account.profile.accounting == "reserve" and not refused else GIVES_BACK
 
 
 def given_back(held: Held) -> Message:

@@ -135,11 +135,13 @@ Argument: TypeAlias = str | int | float
 
 
 class Message(Struct, frozen=True):
-    """One call of the script."""
+    """One operation of the script."""
 
     operation: str
     account: str
     arguments: list[Argument]
+    patience: float = 0.0
+    """Seconds it may be kept back, to travel with another of its account."""
 
 
 class Store(Protocol):
@@ -177,12 +179,12 @@ def keep_of(spans: Sequence[float], lease: float) -> int:
     return round(1000 * (2 * max([60.0, *spans]) + lease))
 
 
-def settlement(account: str, id: str, at: float, lease: float, corrections: Sequence[Correction]) -> Message:
-    """The end of a claim. Its second one changes nothing."""
+def settlement(account: str, id: str, at: float, lease: float, corrections: Sequence[Correction], *, patience: float = 0.0) -> Message:
+    """The end of a claim. Its second one changes nothing. patience: as `Message` has it."""
     arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at]
     for one in corrections:
         arguments += [one.key, micros(one.span), slot_of(one.window), one.rate / MICRO, one.difference, one.written, one.owed]
-    return Message("settle", account, arguments)
+    return Message("settle", account, arguments, patience)
 
 
 def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term]) -> Message:

@@ -1,11 +1,13 @@
 """The store in Valkey or Redis: one thread and one connection for all threads and event loops of a process.
 
-Whoever asks leaves his question with the thread and waits by his own clock; questions that come together travel together.
+Whoever asks leaves his question with the thread and waits by his own clock. Questions that come together travel together, those of one
+account in one call of the script, and with them goes what was left there to be told in passing.
 """
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import secrets
 import threading
@@ -14,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from importlib.resources import files
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -30,12 +32,18 @@ PATIENCE: Final = 5.0
 BEAT: Final = 1.0
 """Seconds between signs of life."""
 MOST_AT_ONCE: Final = 100
-"""Messages that travel together."""
+"""Messages that are taken up at once."""
 
 
 class _Question(Struct, eq=False):
     message: Message
     then: Callable[[list[str] | None], None] | None
+    due: float
+    """The monotonic moment by which it is asked."""
+
+
+_Letter: TypeAlias = "list[_Question]"
+"""What goes in one call of the script: all that there is to say of one account, in its order."""
 
 
 class RedisStore:
@@ -58,6 +66,8 @@ class RedisStore:
         self._source = files("headrace.limits").joinpath("admit.lua").read_text("utf-8")
         self._sha = ""
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._kept: dict[str, _Letter] = {}
+        """By account: what waits for company. Only the thread touches it."""
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._name = secrets.token_hex(6)
@@ -85,7 +95,7 @@ class RedisStore:
     def post(self, message: Message, then: Callable[[list[str] | None], None] | None = None) -> None:
         if self._thread is None or self._pid != os.getpid():
             self._start()
-        self._questions.put(_Question(message, then))
+        self._questions.put(_Question(message, then, time.monotonic() + message.patience))
 
     @property
     def process(self) -> str:
@@ -117,6 +127,7 @@ class RedisStore:
                 return
             if self._pid != os.getpid():
                 self._questions = SimpleQueue()  # a parent's thread may have held the old one when it forked
+                self._kept = {}
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name="headrace-store", daemon=True)
             self._thread.start()
@@ -126,28 +137,38 @@ class RedisStore:
         beat_at = time.monotonic() + BEAT
         open = True
         while open:
-            batch, open = self._next(beat_at)
-            if batch:
-                self._answer(batch)
+            letters, open = self._next(beat_at)
+            if letters:
+                self._answer(letters)
             if time.monotonic() >= beat_at:
                 self._beat()
                 beat_at = time.monotonic() + BEAT
         atexit.unregister(self.close)
         self._client.close()
 
-    def _next(self, until: float) -> tuple[list[_Question], bool]:
-        """What has come until then, the first of it waited for; False when that was the last."""
-        batch: list[_Question] = []
+    def _next(self, until: float) -> tuple[list[_Letter], bool]:
+        """The letters to send when something has come, at the latest then; False when they are the last."""
+        soonest = min((question.due for letter in self._kept.values() for question in letter), default=until)
+        open = self._take_up(max(0.0, min(until, soonest) - time.monotonic()))
+        return self._ripe(time.monotonic() if open else math.inf), open
+
+    def _take_up(self, timeout: float) -> bool:
+        """What has come, the first of it waited for. False when that was the last."""
         try:
-            question = self._questions.get(timeout=max(0.0, until - time.monotonic()))
-            while question is not None:
-                batch.append(question)
-                if len(batch) == MOST_AT_ONCE:
-                    return batch, True
-                question = self._questions.get_nowait()
+            for _ in range(MOST_AT_ONCE):
+                question = self._questions.get(timeout=timeout)
+                if question is None:
+                    return False
+                self._kept.setdefault(question.message.account, []).append(question)
+                timeout = 0.0
         except Empty:
-            return batch, True
-        return batch, False
+            pass
+        return True
+
+    def _ripe(self, now: float) -> list[_Letter]:
+        """Whatever has waited long enough, and what may travel with it."""
+        accounts = [account for account, letter in self._kept.items() if any(question.due <= now for question in letter)]
+        return [self._kept.pop(account) for account in accounts]
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -158,43 +179,42 @@ class RedisStore:
             else:
                 beat(now)
 
-    def _answer(self, batch: list[_Question]) -> None:
-        replies = self._ask([question.message for question in batch])
-        for question, reply in zip(batch, replies, strict=True):
-            if question.then is not None:
-                question.then(reply)
+    def _answer(self, letters: list[_Letter]) -> None:
+        for letter, replies in zip(letters, self._ask(letters), strict=True):
+            for question, reply in zip(letter, replies, strict=True):
+                if question.then is not None:
+                    question.then(reply)
 
-    def _ask(self, messages: list[Message]) -> list[list[str] | None]:
+    def _ask(self, letters: list[_Letter]) -> list[list[list[str] | None]]:
         """Their replies, None for each that got none. An error of the store is one of its replies, and counts as none."""
         try:
             self.trips += 1
-            replies = self._send(messages)
+            replies = self._send([_arguments(letter) for letter in letters])
             self.error = ""
         except Exception as error:  # whatever a client raises: the store is lost to us
             self.error = f"{type(error).__name__}: {error}"[:300]
-            return [None] * len(messages)
-        return [self._read(reply) for reply in replies]
+            return [[None] * len(letter) for letter in letters]
+        return [self._read(reply, len(letter)) for letter, reply in zip(letters, replies, strict=True)]
 
-    def _read(self, reply: Any) -> list[str] | None:
+    def _read(self, reply: Any, count: int) -> list[list[str] | None]:
         if isinstance(reply, Exception):
             self.error = f"{type(reply).__name__}: {reply}"[:300]
-            return None
-        return [part.decode() if isinstance(part, bytes) else str(part) for part in reply]
+            return [None] * count
+        answers = [reply] if count == 1 else reply
+        return [[part.decode() if isinstance(part, bytes) else str(part) for part in answer] for answer in answers]
 
-    def _send(self, messages: list[Message]) -> list[Any]:
+    def _send(self, calls: list[list[Any]]) -> list[Any]:
         if not self._sha:
             self._sha = _digest(self._source)
-        replies = self._evaluate(messages)
-        missing = [at for at, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"]
-        if missing:
-            for at, message in enumerate(messages):
-                if at in missing:  # one by one: the first brings the script along, and the order stays
-                    replies[at] = self._client.eval(self._source, 4, *_keys(message.account), *_arguments(message))
-        self.calls += len(messages)
+        replies = self._evaluate(calls)
+        for at, reply in enumerate(replies):
+            if type(reply).__name__ == "NoScriptError":  # one by one: the first brings the script along, and the order stays
+                replies[at] = self._client.eval(self._source, *calls[at])
+        self.calls += len(calls)
         return replies
 
-    def _evaluate(self, messages: list[Message]) -> list[Any]:
-        calls = [(self._sha, 4, *_keys(message.account), *_arguments(message)) for message in messages]
+    def _evaluate(self, calls: list[list[Any]]) -> list[Any]:
+        calls = [[self._sha, *call] for call in calls]
         if len(calls) == 1 or self._cluster:
             return [self._one(call) for call in calls]
         pipeline = self._client.pipeline(transaction=False)
@@ -203,7 +223,7 @@ class RedisStore:
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
-    def _one(self, call: tuple[Any, ...]) -> Any:
+    def _one(self, call: list[Any]) -> Any:
         try:
             return self._client.evalsha(*call)
         except Exception as error:
@@ -215,14 +235,15 @@ class RedisStore:
         return f"<RedisStore {self.name}{' lost' if self.error else ''}>"
 
 
-def _keys(account: str) -> tuple[str, str, str, str]:
-    """The account's keys, all in one slot of a cluster."""
-    stem = f"{PREFIX}:{{{account}}}"
-    return f"{stem}:books", f"{stem}:flight", f"{stem}:members", f"{stem}:rests"
-
-
-def _arguments(message: Message) -> list[Any]:
-    return [message.operation, "", *message.arguments]
+def _arguments(letter: _Letter) -> list[Any]:
+    """A call of the script: how many keys, all in one slot of a cluster; the operation, by the server's own clock, and what it takes."""
+    stem = f"{PREFIX}:{{{letter[0].message.account}}}"
+    keys = [4, f"{stem}:books", f"{stem}:flight", f"{stem}:members", f"{stem}:rests"]
+    messages = [question.message for question in letter]
+    if len(messages) == 1:
+        return [*keys, messages[0].operation, "", *messages[0].arguments]
+    parts = [part for message in messages for part in (message.operation, len(message.arguments), *message.arguments)]
+    return [*keys, "several", "", *parts]
 
 
 def unreachable(name: str, error: Exception) -> ConfigurationError:
