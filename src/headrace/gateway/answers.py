@@ -96,11 +96,13 @@ class Answer:
             pulse.stop()
 
     async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse) -> None:
+        entry = self.entered
         async for piece in stream:
-            self.entered.began_to_answer()
+            if entry.first is None:
+                entry.began_to_answer()
             pulse.felt = True
             if self.front.ends(piece) and stream.usage is not None:
-                self.entered.used(stream.usage)
+                entry.used(stream.usage)
                 self._record(Outcome.ANSWERED)  # its caller may read no further, and go
             await self._piece(piece)
         pulse.stop()

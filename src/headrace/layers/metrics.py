@@ -157,8 +157,10 @@ class Metrics:
 def _count_tokens(series: _Series, usage: Mapping[str, Any]) -> None:
     series.input.inc(usage.get("prompt_tokens") or usage.get("input_tokens") or 0)
     series.output.inc(usage.get("completion_tokens") or usage.get("output_tokens") or 0)
-    series.cached.inc(_detail(usage, "prompt_tokens_details", "cached_tokens"))
-    series.reasoning.inc(_detail(usage, "completion_tokens_details", "reasoning_tokens"))
+    if cached := _detail(usage, "prompt_tokens_details", "cached_tokens"):
+        series.cached.inc(cached)
+    if reasoning := _detail(usage, "completion_tokens_details", "reasoning_tokens"):
+        series.reasoning.inc(reasoning)
 
 
 def _detail(usage: Mapping[str, Any], part: str, name: str) -> float:

@@ -93,8 +93,8 @@ class Rates(Struct, frozen=True):
 
     def most(self, prompt: int, answer: int) -> int:
         """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
-        price = dict(zip(FIELDS, self._prices(prompt), strict=True))
-        return _sum((prompt, answer), (max(price["input"], price["cache_write"]), max(price["output"], price["reasoning"])))
+        price = self._prices(prompt)
+        return _whole(prompt * max(price[_INPUT], price[_CACHE_WRITE]) + answer * max(price[_PROMPT], price[_REASONING]))
 
     def _prices(self, prompt: int) -> tuple[int, ...]:
         for above, prices in self.steps:
@@ -106,6 +106,7 @@ class Rates(Struct, frozen=True):
 FIELDS: Final = Bill.__struct_fields__
 _PROMPT: Final = FIELDS.index("output")
 """So many of a bill's fields are the prompt's."""
+_INPUT, _CACHE_WRITE, _REASONING = [FIELDS.index(name) for name in ("input", "cache_write", "reasoning")]
 
 
 def _sum(counts: Iterable[float], prices: Iterable[int]) -> int:

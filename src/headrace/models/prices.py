@@ -33,7 +33,7 @@ def _read(model: str, provider: str, tier: str) -> Rates | None:
 class Beside(dict[str, Any]):
     """What is known of a call beside its answer (`_hidden_params`). `response_cost`, in dollars, is worked out when somebody asks."""
 
-    __slots__ = ("_bill", "_billed", "rates", "tier", "usage")
+    __slots__ = ("_bill", "_billed", "_priced", "rates", "tier", "usage")
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         super().__init__(known)
@@ -45,6 +45,7 @@ class Beside(dict[str, Any]):
         """Prices that are known better than the catalogue knows them: those of a deployment."""
         self._bill: Bill | None = None
         self._billed: Any = None
+        self._priced: tuple[Bill, Rates, int] | None = None
 
     def __missing__(self, name: str) -> Any:
         if name != "response_cost":
@@ -61,12 +62,17 @@ class Beside(dict[str, Any]):
         return self._bill
 
     def cost(self) -> int | None:
-        """Nano-dollars; None where the model's prices are not known, or not what was used."""
+        """Nano-dollars; None where the model's prices are not known, or not what was used. Reckoned once for the same prices."""
         bill = self.bill()
         if bill is None:
             return None
         rates = self.rates or rates_said(self.usage, self["model"], self["custom_llm_provider"], self.tier)
-        return None if rates is None else rates.of(bill)
+        if rates is None:
+            return None
+        priced = self._priced
+        if priced is None or priced[0] is not bill or priced[1] is not rates:
+            priced = self._priced = (bill, rates, rates.of(bill))
+        return priced[2]
 
     def response_cost(self) -> float | None:
         """The same in dollars."""

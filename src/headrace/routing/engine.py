@@ -412,7 +412,7 @@ class Engine:
         else:
             member.load.observe(now - lease.began, stream=False, now=now)
             self._worked(ports, lease)
-            used = used_of(hidden.usage, member.price)
+            used = used_of(hidden.usage, member.price, hidden)
             self._settle(ports, lease, used, hidden["additional_headers"])
         return answer
 

@@ -13,6 +13,7 @@ from headrace.destinations import Destination
 from headrace.errors import HeadraceError, Kind
 from headrace.limits import Ask, Charge, Reservation, Used
 from headrace.models.cost import Rates, bill_of
+from headrace.models.prices import Beside
 from headrace.routing.health import Health
 from headrace.routing.plan import Deployment, Plan
 from headrace.routing.strategies import Load
@@ -113,11 +114,11 @@ class Trail(Struct, eq=False):
         }
 
 
-def used_of(usage: Any, price: Rates | None) -> Used | None:
-    """What the provider says was used; None when it says nothing."""
+def used_of(usage: Any, price: Rates | None, known: Beside | None = None) -> Used | None:
+    """What the provider says was used; None when it says nothing. known: where the cost of the same is reckoned already, or will be."""
     if usage is None:
         return None
-    money = 0 if price is None else price.of(bill_of(usage))
+    money = 0 if price is None else (known.cost() or 0) if known is not None else price.of(bill_of(usage))
     details = usage.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if details is not None else 0) or 0
     input = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
