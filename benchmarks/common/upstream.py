@@ -1,7 +1,7 @@
 """A provider that costs nothing: precomputed bytes over loopback, from a process of its own.
 
-Answers POST /v1/chat/completions (JSON, or 500 chunks when the body asks for a stream) and /v1/embeddings. Under /paced/v1 each
-chunk of a stream leaves alone, as from a real provider.
+Answers POST /v1/chat/completions (JSON, or 500 chunks when the body asks for a stream) and /v1/embeddings. Under /paced/v1, and where
+a body's `user` is "paced", each chunk of a stream leaves alone, as from a real provider. Under /broken/v1 everything fails with 500.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def _chunk(data: bytes) -> bytes:
 
 
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_7f3a\r\ntransfer-encoding: chunked\r\n\r\n"
+_BROKEN = (
+    b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\ncontent-length: 64\r\n\r\n"
+    b'{"error":{"message":"broken on purpose","type":"server_error"}} '
+)
 _CHAT, _EMBEDDING = _whole(chat_body()), _whole(embedding_body())
 _PIECES = [_STREAM_HEAD, *map(_chunk, stream_events()), b"0\r\n\r\n"]
 _STREAM = b"".join(_PIECES)
@@ -104,11 +108,13 @@ class Upstream(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        if self.url.endswith(b"/embeddings"):
+        if self.url.startswith(b"/broken/"):
+            self.transport.write(_BROKEN)
+        elif self.url.endswith(b"/embeddings"):
             self.transport.write(_EMBEDDING)
         elif b'"stream":true' not in self.body.replace(b" ", b""):
             self.transport.write(_CHAT)
-        elif self.url.startswith(b"/paced/"):
+        elif self.url.startswith(b"/paced/") or b'"user":"paced"' in self.body:
             self.pace(0)
         else:
             self.transport.write(_STREAM)

@@ -12,6 +12,8 @@ import pytest
 from benchmarks.client import __main__ as client
 from benchmarks.common import peers
 from benchmarks.common.measure import Reading
+from benchmarks.gateway import __main__ as gateway
+from benchmarks.gateway import contestants, soak
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +63,7 @@ def test_without_a_floor_no_target_is_judged() -> None:
 
 
 def test_an_unknown_peer_is_named_with_those_there_are() -> None:
-    with pytest.raises(peers.PeerError, match=r"nobody.*http, litellm, openai"):
+    with pytest.raises(peers.PeerError, match=r"nobody.*http, litellm, litellm-proxy, openai"):
         peers.python_of("nobody")
 
 
@@ -78,3 +80,29 @@ def test_what_dialects_cost_is_measured_for_each_of_them() -> None:
     assert done.returncode == 0, done.stderr
     assert "anthropic_messages" in done.stdout
     assert "streams handed on over sockets" in done.stdout
+
+
+def test_what_a_call_leaves_behind_is_the_slope_of_the_second_half() -> None:
+    """The first half, in which caches fill, does not count."""
+    warm, steady = [(100, 50.0), (200, 90.0)], [(300, 91.0), (400, 91.1), (500, 91.2)]
+    assert soak.slope([*warm, *steady]) == pytest.approx(1000, rel=0.2)
+
+
+def test_the_gateway_that_cannot_be_measured_is_named_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contestants.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(contestants.AbsentError, match="nginx is not installed"), contestants.nginx("http://127.0.0.1:9", tmp_path):
+        pass
+
+
+def test_the_gateways_figures_are_judged_by_their_best_round() -> None:
+    found = gateway.Found(idle=40.0, cpu={"small": [90.0, 80.0], "100 KB": [500.0]}, seen={"small": [1.0, 1.0]}, after=61.0)
+    judged = gateway.verdicts({"headrace": found})
+    assert "12,500     met" in judged
+    assert "2,000  missed" in judged
+    assert "61  missed" in judged
+
+
+def test_a_soak_counts_every_call_in_the_ledger() -> None:
+    done = run("-m", "benchmarks.gateway.soak", "--calls", "80")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "80 (72 answered, 4 failed, 4 left)" in done.stdout
