@@ -114,3 +114,19 @@ def test_a_flow_with_a_known_burst_does_not_repeat_it_each_minute() -> None:
     assert most_at_once(0, 1) >= 150, "after a quiet time it goes at once"
     assert most_at_once(300, 400) <= 35
     assert len([at for at in moments if 100 <= at < 400]) >= 0.98 * 3000
+
+
+def test_lifting_a_learned_window_lets_the_flow_no_further_ahead_than_at_first() -> None:
+    """Ten minutes on, the window was lifted to see whether it was one, and all that it had held back was refused at once: thirty calls."""
+    account = Account("a", [Limit(Unit.REQUESTS, 600)], Profile(confidence="documented"), MeterSettings())
+    learner, [meter] = Learner(account, LearnSettings()), account.meters
+    for _ in range(12):
+        account.take(ASKS, account.costs(ASKS), 0.0, False)
+    refused(learner, account, 0.1, retry_after=0.5)
+    assert meter.watches(10.0) or meter.watches(1.0)
+    later = LearnSettings().probe_after + 61.0
+    taken = account.take(ASKS, account.costs(ASKS), later, False)
+    learner.answered(taken, (), later)
+    assert not meter.watches(10.0)
+    assert not meter.watches(1.0)
+    assert meter.tolerance == LearnSettings().first_tolerance

@@ -264,6 +264,8 @@ class Learner:
         if self._learned and now - self._learned[0][2] > self._settings.probe_after:
             meter, window, _ = self._learned.pop(0)
             meter.unwatch(window)
+            self._be_careful(self._settings.first_tolerance)  # else what the window held back would be refused as one burst
+            self._cautious_at = now
 
     def _decayed(self, margin: float, now: float) -> float:
         quiet, self._grown_at = now - max(self._grown_at, self._last_refusal + MINUTE), now
