@@ -13,7 +13,7 @@ from benchmarks.client import __main__ as client
 from benchmarks.common import peers
 from benchmarks.common.measure import Reading
 from benchmarks.gateway import __main__ as gateway
-from benchmarks.gateway import contestants, soak
+from benchmarks.gateway import contestants, flame, soak
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,3 +106,15 @@ def test_a_soak_counts_every_call_in_the_ledger() -> None:
     done = run("-m", "benchmarks.gateway.soak", "--calls", "80")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "80 (72 answered, 4 failed, 4 left)" in done.stdout
+
+
+def test_a_flame_graph_has_a_box_for_each_function_that_took_enough() -> None:
+    served = "main (a.py:1);serve (headrace/gateway/x.py:2)"
+    stacks = [f"{served};take (headrace/limits/y.py:3) 90", f"{served} 9", f"{served};rare (z.py:1) 1", "elsewhere (b.py:1) 50"]
+    tree = flame.folded(stacks, "serve")
+    assert tree.samples == 100
+    drawn = flame.svg(tree, least=0.05)
+    assert "take (headrace/limits/y.py) 90.0%" in drawn
+    assert 'width="1080.0"' in drawn
+    assert "rare" not in drawn
+    assert "elsewhere" not in drawn
