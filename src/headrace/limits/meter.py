@@ -229,7 +229,7 @@ class Meter:
         pace = self._pace
         if pace is not None and pace.paid_until > now:
             tolerance = self.tolerance if self._burst is None and whole and not urgent else self.ahead(cost, now, urgent, whole)
-            if pace.paid_until - now > tolerance:
+            if pace.paid_until - tolerance > now:  # as `Pace.when` has it, to the last bit: that is when a line is looked at again
                 return -1.0
         for shorter, amount, _ in self._shorter:
             if shorter.current(now) + cost > amount + EPSILON:
