@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.errors import ConfigurationError, NeverFits
 from headrace.limits import Ask, Charge, Limit, Limiter, Profile, Unit, Used, limits_of, override, profile_of
 from headrace.limits.account import Account
 from headrace.limits.costs import expected, in_the_end, on_arrival
-from headrace.limits.guard import SlidingLog
+from headrace.limits.guard import EPSILON, SlidingLog
 from headrace.limits.meter import Meter, MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.sizes import SEEN, Sizes
@@ -109,6 +111,16 @@ def test_a_correction_counts_only_within_the_window() -> None:
     log.forget(10.0)
     log.correct(entry, 9.0)
     assert log.current(10.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 5)), min_size=1, max_size=20), st.integers(1, 12), st.floats(0.1, 90))
+def test_at_the_moment_that_a_log_names_there_is_room(charges: list[tuple[float, int]], room: int, window: float) -> None:
+    """Symptom: a call that waited for 0.9 s + 60.5 s found the charge of 0.9 s still there at 61.4 s, and waited for something else."""
+    log = SlidingLog(window)
+    for at, cost in sorted(charges):
+        log.add(at, cost)
+    moment = log.when(1, room, 100.0)
+    assert log.current(moment) + 1 <= room + EPSILON
 
 
 def test_a_pace_lets_any_size_through_and_makes_the_next_one_pay() -> None:

@@ -44,9 +44,9 @@ class SlidingLog:
         """Of what is on the log nothing is older; inf when there is nothing."""
 
     def forget(self, now: float) -> None:
-        """Drop what has left the window."""
-        entries, edge = self._entries, now - self.window
-        while entries and entries[0].at <= edge:
+        """Drop what has left the window: at the very moment that `when` names, to the last bit."""
+        entries, window = self._entries, self.window
+        while entries and entries[0].at + window <= now:
             entry = entries.popleft()
             entry.gone = True
             self.used -= entry.cost
@@ -58,7 +58,7 @@ class SlidingLog:
 
     def current(self, now: float) -> float:
         """What was charged within the window."""
-        if self.oldest <= now - self.window:
+        if self.oldest + self.window <= now:
             self.forget(now)
         return self.used
 
@@ -88,7 +88,7 @@ class SlidingLog:
     def when(self, cost: float, room: float, now: float) -> float:
         """The moment at which `cost` more fits into `room`, `now` if it does already, inf if it never will."""
         entries = self._entries
-        if self.oldest <= now - self.window:
+        if self.oldest + self.window <= now:
             self.forget(now)
         excess = self.used + cost - room
         if excess <= EPSILON:

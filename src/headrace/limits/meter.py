@@ -222,7 +222,7 @@ class Meter:
         if self.counts_running:
             return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
         log = self._log
-        used = log.used if log.oldest > now - log.window else log.current(now)
+        used = log.used if log.oldest + log.window > now else log.current(now)
         room = (self.room if whole else self.room_behind_urgent) - doubt
         if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > self.whole + EPSILON):
             return -1.0
