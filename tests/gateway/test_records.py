@@ -28,7 +28,7 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, decision: object = None) -> None:
         self.records.append(record)
 
 

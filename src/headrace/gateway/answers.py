@@ -13,6 +13,7 @@ from headrace.errors import POLICY, Failure, HeadraceError, Kind
 from headrace.gateway.asking import JSON
 from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
+from headrace.gateway.page.shown import Shown
 from headrace.gateway.records import Entry, Outcome
 from headrace.gateway.requests import Left, Send
 from headrace.streams import AsyncStream
@@ -79,6 +80,11 @@ class Answer:
     async def whole(self, status: int, body: bytes, told: Pairs | None = None, *, kind: str = JSON) -> None:
         await self._start(status, [("content-type", kind), ("content-length", str(len(body))), *(told or ())])
         await self._last(body)
+
+    async def shown(self, shown: Shown) -> None:
+        """What a browser is shown."""
+        await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
+        await self._send({"type": "http.response.body", "body": shown.body})
 
     async def streamed(self, making: Awaitable[AsyncStream[bytes]], every: float) -> None:
         """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life."""

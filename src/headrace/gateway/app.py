@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -13,12 +14,13 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Struct
 
+from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encode, written
-from headrace.gateway.callers import Keys, NoKeys
+from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import OPENAI, front_of
@@ -26,11 +28,14 @@ from headrace.gateway.headers import options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
+from headrace.gateway.page.picture import Picture
+from headrace.gateway.page.serving import Page
+from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, passed_error, passing, provider_of
-from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome
+from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
-from headrace.gateway.services import Service, lasting
+from headrace.gateway.services import Hearing, Service, lasting
 from headrace.gateway.state import State
 from headrace.models.prices import Beside
 from headrace.routing.trail import Held
@@ -51,8 +56,10 @@ def gateway(
     the lifespan's beginning to its end.
     """
     if state is not None:
-        return Gateway(router, settings or Settings(), state.keys, state.ledger, state)
-    return Gateway(router, settings or Settings(), keys or NoKeys(), ledger or NoLedger())
+        keys, ledger = state.keys, state.ledger
+    watch = Watch(ledger or NoLedger())
+    page = Page(Picture(router, watch, __version__), time.time)
+    return Gateway(router, settings or Settings(), keys or NoKeys(), watch, page, state)
 
 
 class Gateway(Struct, eq=False):
@@ -61,7 +68,9 @@ class Gateway(Struct, eq=False):
     router: Router
     settings: Settings
     keys: Keys
-    ledger: Ledger
+    watch: Watch
+    """Every call goes by it into the ledger."""
+    page: Page
     state: State | None = None
     failures: Failures = msgspec.field(default_factory=Failures)
     services: list[Service] = []
@@ -71,7 +80,9 @@ class Gateway(Struct, eq=False):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lasting([*([self.state] if self.state is not None else []), *self.services], receive, send)
+            await lasting(
+                [*([self.state] if self.state is not None else []), Hearing(hear, self.watch.hear), *self.services], receive, send
+            )
             return
         if scope["type"] == "websocket":
             await self._session(scope, receive, send)
@@ -88,7 +99,10 @@ class Gateway(Struct, eq=False):
         if asked.path.startswith("/health/"):
             await self._health(asked, answer)
             return
-        caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+        if self.page.serves(asked):
+            await answer.shown(await self.page.answer(asked, lambda asked: self._admit(asked, scope)))
+            return
+        caller = await self._admit(asked, scope)
         if asked.path == "/metrics" and self.metrics is not None:
             caller.check_sight()
             await answer.whole(200, self.metrics(), kind=METRICS)
@@ -120,11 +134,11 @@ class Gateway(Struct, eq=False):
         held: Held | None = None
         entry: Entry | None = None
         try:
-            caller = await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+            caller = await self._admit(asked, scope)
             if not SESSIONS.fullmatch(asked.path):
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
             model = realtime.model_of(asked)
-            entry = Entry(self.ledger, f"req_{secrets.token_hex(12)}", asked.path, caller)
+            entry = Entry(self.watch, f"req_{secrets.token_hex(12)}", asked.path, caller)
             entry.asked(realtime.REALTIME.name, model, stream=True, options={})
             held = await self.router.hold(realtime.REALTIME, Here(self.router, caller, ReadForm()).meant(model), caller.options())
             provider = await realtime.opened(held.to, asked, protocols)
@@ -147,6 +161,9 @@ class Gateway(Struct, eq=False):
             known.usage = session.usage
             held.settle(session.usage)
             entry.close(Outcome.ANSWERED)
+
+    async def _admit(self, asked: Asked, scope: Scope) -> Caller:
+        return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":
@@ -173,7 +190,7 @@ class Gateway(Struct, eq=False):
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
-        answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
+        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
         await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
 
     async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
@@ -197,7 +214,7 @@ class Gateway(Struct, eq=False):
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""
-        answer.entry = Entry(self.ledger, answer.id, asked.path, here.caller)
+        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
         options = {"request": sent.request, **here.caller.options()}
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,6 @@ from headrace.gateway.admin.desk import AdminDesk
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
-from headrace.gateway.records import hear
-from headrace.routing.events import subscribe
 from headrace.runtime.sql import Database
 
 STATE: Final = "HEADRACE_STATE"
@@ -58,13 +56,11 @@ class Lasting:
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
         self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
         self._tasks: list[asyncio.Task[None]] = []
-        self._deaf: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Take over what a process before us left, and begin to fold and to look for changes."""
         await self.ledger.adopt()
         await self.desk.start()
-        self._deaf = subscribe(hear)
         self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch())]
 
     async def stop(self) -> None:
@@ -73,7 +69,5 @@ class Lasting:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        if self._deaf is not None:
-            self._deaf()
         await self.ledger.close()
         self._database.close()

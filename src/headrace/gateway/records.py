@@ -75,13 +75,16 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Ledger(Protocol):
     """Where records go."""
 
-    def append(self, record: Record) -> None:
-        """Remember it. Awaits nothing: when this returns, the end of the process loses it no more."""
+    def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
+        """Remember it. Awaits nothing: when this returns, the end of the process loses it no more.
+
+        decision: the Router's record of how the call came about, for whoever shows it.
+        """
         ...
 
 
 class NoLedger:
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         pass
 
 
@@ -92,12 +95,13 @@ class Entry:
     and closes it before it sends the last byte.
     """
 
-    __slots__ = ("_hidden", "_ledger", "_open", "_told", "first")
+    __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "first")
 
     def __init__(self, ledger: Ledger, id: str, path: str, caller: Caller) -> None:
         self._ledger = ledger
         self._open = True
         self._hidden: Beside | None = None
+        self._decision: Mapping[str, Any] | None = None
         self.first: float | None = None
         _present.set(self)
         self._told: dict[str, Any] = {
@@ -136,6 +140,10 @@ class Entry:
         """What is known of the call under a name of `Record`; None where nothing is."""
         return self._told.get(name)
 
+    def settled(self, event: Event) -> None:
+        """How the last attempt came about, whatever came of it."""
+        self._decision = event.record
+
     def answered(self, hidden: Any) -> None:
         """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
         self._hidden = hidden
@@ -159,7 +167,8 @@ class Entry:
             told["error"] = failure.kind.value
         if self._hidden is not None:
             told.update(_of_answer(self._hidden))
-        self._ledger.append(Record(ended=time.time(), first=self.first, outcome=outcome, status=status, **told))
+        decision = self._decision if self._hidden is None else self._hidden.get("headrace")
+        self._ledger.append(Record(ended=time.time(), first=self.first, outcome=outcome, status=status, **told), decision)
 
     @property
     def open(self) -> bool:
@@ -171,8 +180,12 @@ _present: Final[ContextVar[Entry | None]] = ContextVar("headrace.gateway.entry",
 
 def hear(event: Event) -> None:
     """For `headrace.subscribe`: an attempt goes out in the context of the call that it is one of."""
-    if event.kind == "sent" and (entry := _present.get()) is not None:
+    if (entry := _present.get()) is None:
+        return
+    if event.kind == "sent":
         entry.sent(event)
+    elif event.kind == "settled":
+        entry.settled(event)
 
 
 def _strings(value: Any) -> tuple[str, ...]:

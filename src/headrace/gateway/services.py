@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
 from headrace.gateway.requests import Receive, Send
+from headrace.routing.events import Hook, subscribe
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -15,6 +16,21 @@ log: Final = logging.getLogger("headrace.gateway")
 class Service(Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+
+class Hearing:
+    """Tells hooks of what Routers do, while it runs."""
+
+    def __init__(self, *hooks: Hook) -> None:
+        self._hooks = hooks
+        self._ends: list[Callable[[], None]] = []
+
+    async def start(self) -> None:
+        self._ends = [subscribe(hook) for hook in self._hooks]
+
+    async def stop(self) -> None:
+        for end in self._ends:
+            end()
 
 
 async def lasting(services: Sequence[Service], receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -64,7 +64,7 @@ class Books:
                 f"the ledger's journal cannot be written: {error.filename}: {error.strerror}: set HEADRACE_STATE to a folder of its own"
             ) from None
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         """Remember a call: about 10 µs, and nothing is awaited. When this returns, the end of the process loses it no more."""
         try:
             self._journal.append(record)

@@ -1,0 +1,85 @@
+import { useState } from "preact/hooks";
+import { clock, count, nano, seconds } from "./format";
+import type { Call, Candidate, Decision } from "./gateway";
+
+export function Calls({ calls }: { calls: Call[] }) {
+  const [open, setOpen] = useState("");
+  if (!calls.length) return <p class="empty">No call yet. Try the playground.</p>;
+  return (
+    <section class="card">
+      <header class="head"><h2>Latest calls</h2><small>of this process; the ledger has them all</small></header>
+      <div class="scroll">
+        <table>
+          <thead><tr><th>When</th><th>Model</th><th>Deployment</th><th>Key</th><th>Outcome</th><th class="n">Waited</th>
+            <th class="n">First token</th><th class="n">Took</th><th class="n">Tokens</th><th class="n">Cost</th><th><span class="unseen">Why</span></th></tr></thead>
+          <tbody>
+            {calls.map((call) => [
+              <Row key={call.id} call={call} open={open === call.id} toggle={() => setOpen(open === call.id ? "" : call.id)} />,
+              open === call.id && <tr key={`${call.id} why`} class="why"><td colSpan={11}><Why call={call} /></td></tr>,
+            ])}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+function Row({ call, open, toggle }: { call: Call; open: boolean; toggle: () => void }) {
+  const mark = { answered: "calm", failed: "bad", left: "warm" }[call.outcome];
+  const tokens = Object.values(call.usage).reduce((sum, one) => sum + one, 0);
+  return (
+    <tr>
+      <td>{clock(call.at)}</td>
+      <td>{call.model}{call.stream && <span class="badge">stream</span>}</td>
+      <td>{call.deployment || "–"}</td>
+      <td>{call.key || "–"}</td>
+      <td><span class={`badge ${mark}`}>{call.error || call.outcome}</span></td>
+      <td class="n">{seconds(call.waited)}</td>
+      <td class="n">{seconds(call.first)}</td>
+      <td class="n">{seconds(call.total)}</td>
+      <td class="n">{tokens ? count(tokens) : "–"}</td>
+      <td class="n">{nano(call.cost)}</td>
+      <td><button type="button" class="link" aria-expanded={open} onClick={toggle}>why</button></td>
+    </tr>
+  );
+}
+
+/** Why this deployment, and why this wait. */
+function Why({ call }: { call: Call }) {
+  const how = call.decision;
+  return (
+    <div class="record">
+      <p><code>{call.id}</code> {call.operation}{call.served && <> answered by <strong>{call.provider}/{call.served}</strong></>}, status {call.status}</p>
+      {how ? <Reasons how={how} /> : <p>No deployment was chosen: the call ended before that.</p>}
+    </div>
+  );
+}
+
+function Reasons({ how }: { how: Decision }) {
+  return (
+    <ul>
+      <li>{how.waited > 0.0005
+        ? <>Waited <strong>{seconds(how.waited)}</strong>{how.binding && <> for room under <code>{how.binding}</code></>}.</>
+        : <>Did not have to wait.</>}</li>
+      <li>Went to <strong>{how.deployment}</strong>.</li>
+      {how.candidates.map((one) => <li key={one.deployment}>{passedOver(one)}</li>)}
+      {how.failed.map(([kind, model], number) => <li key={number}>Before that{model && <> {model}</>} failed: {kind.replaceAll("_", " ")}.</li>)}
+      {how.continued !== null && <li>Went on after {count(how.continued)} characters that another deployment had given.</li>}
+      {how.scopes.length > 0 && <li>Counted for {how.scopes.map((scope) => scope.split(":").slice(0, 2).join(" ")).filter((scope, at, all) => all.indexOf(scope) === at).join(", ")}.</li>}
+      <li>Reserved {amounts(how.reserved)}; {how.settled ? <>used {amounts(how.settled)}</> : "what was used is not known"}.</li>
+    </ul>
+  );
+}
+
+function passedOver({ deployment, wait, binding }: Candidate) {
+  if (wait === null) return <><strong>{deployment}</strong> was not in time for it.</>;
+  if (wait <= 0) return <><strong>{deployment}</strong> had room as well, and less of it.</>;
+  return <><strong>{deployment}</strong> had no room for another {seconds(wait)}{binding && <> (<code>{binding}</code>)</>}.</>;
+}
+
+const UNITS: Record<string, string> = { input: "tokens in", output: "out", max_output: "out", cached: "of them cached", requests: "requests" };
+
+function amounts(used: Record<string, number>): string {
+  const told = Object.entries(UNITS).flatMap(([name, unit]) => (used[name] ? [`${count(used[name])} ${unit}`] : []));
+  return [...told, ...(used.money ? [nano(used.money)] : [])].join(", ") || "nothing";
+}

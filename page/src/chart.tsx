@@ -1,0 +1,55 @@
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { clock, count, seconds } from "./format";
+import type { Series } from "./gateway";
+
+const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function options(width: number): uPlot.Options {
+  const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const line = (label: string, name: string, scale: string, value: (shown: number) => string): uPlot.Series => ({
+    label, scale, stroke: colour(name), width: 1.5, points: { show: false }, spanGaps: false,
+    value: (_, shown) => (shown === null ? "–" : value(shown)),
+  });
+  return {
+    width, height: 150, legend: { live: true }, cursor: { y: false },
+    scales: { calls: { range: (_, __, most) => [0, Math.max(1, most)] }, time: { range: (_, __, most) => [0, Math.max(0.1, most)] } },
+    axes: [
+      { ...axis, space: 90, values: (_, ticks) => ticks.map(clock) },
+      { ...axis, scale: "calls", size: 44, values: (_, ticks) => ticks.map(count) },
+      { ...axis, scale: "time", side: 1, size: 56, grid: { show: false }, values: (_, ticks) => ticks.map(seconds) },
+    ],
+    series: [
+      { label: "at", value: (_, at) => (at === null ? "–" : clock(at)) },
+      { ...line("calls in 10 s", "--calm", "calls", count), fill: colour("--calm-fill") },
+      line("failed", "--bad", "calls", count),
+      line("median", "--accent", "time", seconds),
+      line("first token", "--warm", "time", seconds),
+      { ...line("wait, p95", "--faint", "time", seconds), dash: [4, 3] },
+    ],
+  };
+}
+
+const data = (series: Series): uPlot.AlignedData =>
+  [series.at, series.calls, series.failed, series.total, series.first, series.waited] as uPlot.AlignedData;
+
+/** A group's last quarter of an hour. */
+export function Chart({ series, label }: { series: Series; label: string }) {
+  const place = useRef<HTMLDivElement>(null);
+  const drawn = useRef<uPlot | null>(null);
+  useEffect(() => {
+    const home = place.current!;
+    const draw = () => {
+      drawn.current?.destroy();
+      drawn.current = new uPlot(options(home.clientWidth), data(series), home);
+    };
+    draw();
+    const sized = new ResizeObserver(() => drawn.current?.setSize({ width: home.clientWidth, height: 150 }));
+    sized.observe(home);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", draw);
+    return () => { sized.disconnect(); dark.removeEventListener("change", draw); drawn.current?.destroy(); };
+  }, []);
+  useEffect(() => drawn.current?.setData(data(series)), [series]);
+  return <div class="chart" ref={place} role="img" aria-label={label} />;
+}

@@ -1,0 +1,97 @@
+// What the gateway says, and how it is asked. The key stays in this tab: no cookie, so no other site can use it.
+
+export interface Limit { name: string; limit: number; used: number; share: number }
+export interface Spread { p50: number | null; p95: number | null }
+export interface Traffic {
+  calls: number; failed: number; left: number; tokens: number;
+  /** Nano-dollars. */
+  cost: number;
+  waited: Spread; first: Spread; total: Spread;
+}
+export interface Deployment { id: string; model: string; resting: number; in_flight: number; limits: Limit[]; traffic: Traffic }
+export interface Line { tenant: string; waiting: number; longest: number }
+export interface Series {
+  at: number[]; calls: number[]; failed: number[]; tokens: number[];
+  waited: (number | null)[]; first: (number | null)[]; total: (number | null)[];
+}
+export interface Group { name: string; waiting: number; line: Line[]; traffic: Traffic; series: Series; deployments: Deployment[] }
+export interface Candidate { deployment: string; wait: number | null; binding: string | null }
+export interface Decision {
+  deployment: string; waited: number; binding: string | null; candidates: Candidate[]; scopes: string[];
+  reserved: Record<string, number>; settled: Record<string, number> | null; continued: number | null; failed: [string, string | null][];
+}
+export interface Call {
+  id: string; at: number; model: string; deployment: string; provider: string; served: string; key: string; team: string;
+  operation: string; stream: boolean; outcome: "answered" | "failed" | "left"; status: number; error: string;
+  waited: number; first: number | null; total: number; usage: Record<string, number>; cost: number | null; attempts: number;
+  decision: Decision | null;
+}
+export interface Scope { kind: string; name: string; in_flight: number; limits: Limit[] }
+export interface Picture { at: number; began: number; version: string; groups: Group[]; scopes: Scope[]; calls: Call[] }
+
+export interface Key {
+  token: string; key_name: string; key_alias: string | null; team_id: string | null; user_id: string | null; status: string;
+  spend: number; max_budget: number | null; budget_duration: string | null; budget_reset_at: string | null; models: string[];
+  rpm_limit: number | null; tpm_limit: number | null; max_parallel_requests: number | null; blocked: boolean; expires: string | null;
+}
+
+const KEPT = "headrace.key";
+
+export const key = {
+  get: (): string => sessionStorage.getItem(KEPT) ?? "",
+  set: (value: string): void => (value ? sessionStorage.setItem(KEPT, value) : sessionStorage.removeItem(KEPT)),
+};
+
+export class Refused extends Error {
+  constructor(readonly status: number, message: string) { super(message); }
+}
+
+export function headers(more: Record<string, string> = {}): Record<string, string> {
+  return key.get() ? { authorization: `Bearer ${key.get()}`, ...more } : more;
+}
+
+async function refused(answer: Response): Promise<Refused> {
+  const said = await answer.json().catch(() => null);
+  return new Refused(answer.status, said?.error?.message ?? `the gateway answered with status ${answer.status}`);
+}
+
+export async function get<T>(path: string): Promise<T> {
+  const answer = await fetch(path, { headers: headers(), cache: "no-store" });
+  if (!answer.ok) throw await refused(answer);
+  return answer.json();
+}
+
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  const answer = await fetch(path, { method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify(body) });
+  if (!answer.ok) throw await refused(answer);
+  return answer.json();
+}
+
+/** The texts of a streamed chat, as they come; what the answer's headers told comes first. */
+export async function* chat(body: object, left: AbortSignal, told: (headers: Headers) => void): AsyncGenerator<string> {
+  const answer = await fetch("/v1/chat/completions", {
+    method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ ...body, stream: true }), signal: left,
+  });
+  if (!answer.ok || !answer.body) throw await refused(answer);
+  told(answer.headers);
+  for await (const event of events(answer.body)) {
+    if (event === "[DONE]") return;
+    const chunk = JSON.parse(event);
+    if (chunk.error) throw new Refused(200, chunk.error.message);
+    yield chunk.choices?.[0]?.delta?.content ?? "";
+  }
+  throw new Refused(200, "the stream broke off");
+}
+
+async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let kept = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const whole = (kept + decoder.decode(value, { stream: true })).split("\n\n");
+    kept = whole.pop() ?? "";
+    for (const event of whole) if (event.startsWith("data: ")) yield event.slice(6);
+  }
+}

@@ -1,0 +1,109 @@
+import { useEffect, useState } from "preact/hooks";
+import { dollars } from "./format";
+import { get, type Key, post } from "./gateway";
+import { Field, Trouble } from "./parts";
+
+interface Draft { key_alias: string; models: string; rpm_limit: string; tpm_limit: string; max_budget: string; budget_duration: string; duration: string }
+const EMPTY: Draft = { key_alias: "", models: "", rpm_limit: "", tpm_limit: "", max_budget: "", budget_duration: "", duration: "" };
+
+/** What the form says, in the gateway's words; what was left empty is left out, and taken back from a key that had it. */
+function terms(draft: Draft, before?: Key): Record<string, unknown> {
+  const numbers = { rpm_limit: draft.rpm_limit, tpm_limit: draft.tpm_limit, max_budget: draft.max_budget };
+  const said: Record<string, unknown> = {
+    key_alias: draft.key_alias || null,
+    models: draft.models ? draft.models.split(/[\s,]+/).filter(Boolean) : null,
+    budget_duration: draft.budget_duration || null,
+    ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, value === "" ? null : Number(value)])),
+  };
+  if (draft.duration) said.duration = draft.duration;
+  return before ? said : Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null));
+}
+
+const draftOf = (one: Key): Draft => ({
+  key_alias: one.key_alias ?? "", models: one.models.join(", "), rpm_limit: String(one.rpm_limit ?? ""), tpm_limit: String(one.tpm_limit ?? ""),
+  max_budget: String(one.max_budget ?? ""), budget_duration: one.budget_duration ?? "", duration: "",
+});
+
+export function Keys() {
+  const [keys, setKeys] = useState<Key[]>();
+  const [trouble, setTrouble] = useState<Error>();
+  const [editing, setEditing] = useState<Key | "new">();
+  const [made, setMade] = useState("");
+  const look = () => get<{ keys: Key[] }>("/key/list?return_full_object=true&size=100")
+    .then((found) => { setKeys(found.keys); setTrouble(undefined); }, setTrouble);
+  useEffect(() => { void look(); }, []);
+  const act = async (path: string, body: object) => {
+    try {
+      const answer = await post<{ key?: string }>(path, body);
+      if (path === "/key/generate" || path === "/key/regenerate") setMade(answer.key ?? "");
+      setEditing(undefined);
+      await look();
+    } catch (error) { setTrouble(error as Error); }
+  };
+  return (
+    <section class="card">
+      <header class="head"><h2>Keys</h2><button type="button" onClick={() => { setEditing("new"); setMade(""); }}>New key</button></header>
+      {trouble && <Trouble error={trouble} what="Keys" />}
+      {made && <p class="made" role="status">The key, shown this once: <code>{made}</code></p>}
+      {editing && <Form key={editing === "new" ? "new" : editing.token} before={editing === "new" ? undefined : editing} act={act} close={() => setEditing(undefined)} />}
+      {keys && (keys.length ? <Table keys={keys} act={act} edit={(one) => { setEditing(one); setMade(""); }} /> : <p class="empty">No keys yet: only the master key may call.</p>)}
+    </section>
+  );
+}
+
+type Act = (path: string, body: object) => Promise<void>;
+
+function Form({ before, act, close }: { before?: Key; act: Act; close: () => void }) {
+  const [draft, setDraft] = useState<Draft>(before ? draftOf(before) : EMPTY);
+  const bound = (name: keyof Draft) => ({
+    name, value: draft[name], onInput: (event: { currentTarget: HTMLInputElement }) => setDraft({ ...draft, [name]: event.currentTarget.value }),
+  });
+  const send = (event: Event) => {
+    event.preventDefault();
+    void (before ? act("/key/update", { key: before.token, ...terms(draft, before) }) : act("/key/generate", terms(draft)));
+  };
+  return (
+    <form class="form" onSubmit={send} aria-label={before ? "Change a key" : "Make a key"}>
+      <Field label="Name"><input {...bound("key_alias")} autofocus /></Field>
+      <Field label="Models" hint="names and patterns; empty: all"><input {...bound("models")} placeholder="gpt-4o, claude-*" /></Field>
+      <Field label="Requests a minute"><input {...bound("rpm_limit")} type="number" min="1" step="1" /></Field>
+      <Field label="Tokens a minute"><input {...bound("tpm_limit")} type="number" min="1" step="1" /></Field>
+      <Field label="Budget, $"><input {...bound("max_budget")} type="number" min="0" step="any" /></Field>
+      <Field label="for each" hint="24h, 7d, 1mo; empty: ever"><input {...bound("budget_duration")} pattern="[1-9][0-9]*(s|m|h|d|w|mo)" /></Field>
+      <Field label="Good for" hint="30d, 12h; empty: no end"><input {...bound("duration")} pattern="[1-9][0-9]*(s|m|h|d|w|mo)" /></Field>
+      <div class="buttons"><button type="submit">{before ? "Save" : "Make"}</button><button type="button" class="quiet" onClick={close}>Cancel</button></div>
+    </form>
+  );
+}
+
+function Table({ keys, act, edit }: { keys: Key[]; act: Act; edit: (one: Key) => void }) {
+  return (
+    <div class="scroll">
+      <table>
+        <thead><tr><th>Key</th><th>Models</th><th>Limits</th><th>Spent</th><th>State</th><th><span class="unseen">Actions</span></th></tr></thead>
+        <tbody>{keys.map((one) => <Row key={one.token} one={one} act={act} edit={() => edit(one)} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function Row({ one, act, edit }: { one: Key; act: Act; edit: () => void }) {
+  const name = one.key_alias ?? one.key_name;
+  const limits = [one.rpm_limit && `${one.rpm_limit} rpm`, one.tpm_limit && `${one.tpm_limit} tpm`, one.max_parallel_requests && `${one.max_parallel_requests} at once`];
+  const sure = (what: string) => confirm(`${what} ${name}?`);
+  return (
+    <tr>
+      <td><strong>{name}</strong><br /><small>{one.key_name}{one.team_id && `, team ${one.team_id}`}</small></td>
+      <td>{one.models.join(", ") || "all"}</td>
+      <td>{limits.filter(Boolean).join(", ") || "none"}</td>
+      <td>{dollars(one.spend)}{one.max_budget !== null && <> of {dollars(one.max_budget)}{one.budget_duration && ` in ${one.budget_duration}`}</>}</td>
+      <td><span class={`badge ${one.status === "active" ? "calm" : "bad"}`}>{one.status}</span></td>
+      <td class="actions">
+        <button type="button" class="link" aria-label={`Change ${name}`} onClick={edit}>change</button>
+        <button type="button" class="link" aria-label={`Rotate ${name}`} onClick={() => sure("Make another token for") && act("/key/regenerate", { key: one.token })}>rotate</button>
+        <button type="button" class="link" aria-label={`${one.blocked ? "Allow" : "Block"} ${name}`} onClick={() => act(one.blocked ? "/key/unblock" : "/key/block", { key: one.token })}>{one.blocked ? "allow" : "block"}</button>
+        <button type="button" class="link bad" aria-label={`Delete ${name}`} onClick={() => sure("Delete") && act("/key/delete", { keys: [one.token] })}>delete</button>
+      </td>
+    </tr>
+  );
+}

@@ -1,0 +1,101 @@
+"""The picture that the page shows, as plain values: each group with its deployments, limits, queue and traffic; the latest calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headrace.api import Router
+from headrace.gateway.page.watching import Seen, Watch
+
+
+class Picture(Struct, frozen=True, eq=False):
+    """Whom to look at."""
+
+    router: Router
+    watch: Watch
+    version: str
+
+    def now(self, at: float) -> dict[str, Any]:
+        """Everything, at this moment. at: seconds since 1970."""
+        snapshot = self.router.snapshot()
+        return {
+            "at": at,
+            "began": self.watch.began,
+            "version": self.version,
+            "groups": [self._group(group, entries, snapshot) for group, entries in self._groups().items()],
+            "scopes": self._scopes(snapshot["scopes"]),
+            "calls": [call_of(seen) for seen in self.watch.recent()],
+        }
+
+    def _scopes(self, scopes: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The limits of each holder together: those of its budget stand in a scope of their own for each period."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for name, use in scopes.items():
+            kind, id, *_ = [*name.split(":"), ""]
+            whose = found.setdefault((kind, id), {"kind": kind, "name": self.watch.names.get(id, id), "in_flight": 0, "limits": []})
+            whose["in_flight"] = max(whose["in_flight"], use["in_flight"])
+            whose["limits"] += [{"name": label.removeprefix(f"{name}:"), **gauge} for label, gauge in use["limits"].items()]
+        return list(found.values())
+
+    def _groups(self) -> dict[str, list[dict[str, Any]]]:
+        """The entries of each group, without aliases."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for entry in self.router.get_model_list():
+            groups.setdefault(entry["model_name"], []).append(entry)
+        return groups
+
+    def _group(self, group: str, entries: Sequence[Mapping[str, Any]], snapshot: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "name": group,
+            "waiting": snapshot["queues"].get(group, 0),
+            "line": self.watch.line(group),
+            "traffic": self.watch.sums(group),
+            "series": self.watch.series(group),
+            "deployments": [self._deployment(group, entry, snapshot) for entry in entries],
+        }
+
+    def _deployment(self, group: str, entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> dict[str, Any]:
+        id = entry["model_info"]["id"]
+        use = snapshot["deployments"].get(id, {"in_flight": 0, "held": 0.0, "limits": {}})
+        return {
+            "id": id,
+            "model": entry["litellm_params"]["model"],
+            "resting": use["held"],
+            **_use(use),
+            "traffic": self.watch.sums(group, id),
+        }
+
+
+def _use(use: Mapping[str, Any]) -> dict[str, Any]:
+    return {"in_flight": use["in_flight"], "limits": [{"name": label, **gauge} for label, gauge in use["limits"].items()]}
+
+
+def call_of(seen: Seen) -> dict[str, Any]:
+    """One call, in a row. Seconds; cost in nano-dollars."""
+    record = seen.record
+    return {
+        "id": record.id,
+        "at": record.ended,
+        "model": record.model,
+        "deployment": record.deployment,
+        "provider": record.provider,
+        "served": record.served,
+        "key": record.name or record.key,
+        "team": record.team,
+        "operation": record.operation,
+        "stream": record.stream,
+        "outcome": record.outcome.value,
+        "status": record.status,
+        "error": record.error,
+        "waited": record.waited,
+        "first": None if record.first is None else record.first - record.began,
+        "total": record.ended - record.began,
+        "usage": record.usage,
+        "cost": record.cost,
+        "attempts": record.attempts,
+        "decision": None if seen.decision is None else msgspec.to_builtins(dict(seen.decision), enc_hook=str),
+    }

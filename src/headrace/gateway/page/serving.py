@@ -1,0 +1,91 @@
+"""What the page's paths are answered with. The built files are everybody's: what is shown comes by `/ui/state`, for administrators."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from headrace.errors import HeadraceError, Kind
+from headrace.gateway.asking import encode
+from headrace.gateway.callers import Caller, Role
+from headrace.gateway.page.picture import Picture
+from headrace.gateway.page.plain import plain_page
+from headrace.gateway.page.shown import SAFE, Shown
+from headrace.gateway.requests import Asked, refusal
+
+BUILT: Final = Path(__file__).with_name("built")
+"""Where `make page` and the wheel put the files; not there in a tree that has built nothing."""
+
+STATE: Final = "/ui/state"
+
+_KINDS: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
+}  # fmt: skip
+
+
+class Page(Struct, frozen=True, eq=False):
+    """Answers `/`, `/ui/` and what is below it."""
+
+    picture: Picture
+    now: Callable[[], float]
+    """Seconds since 1970."""
+
+    def serves(self, asked: Asked) -> bool:
+        return asked.method in ("GET", "HEAD") and (asked.path == "/" or asked.path.startswith("/ui/"))
+
+    async def answer(self, asked: Asked, admit: Callable[[Asked], Awaitable[Caller]]) -> Shown:
+        """admit: says who asks. Raises its refusals, and those with status 403 and 404."""
+        plain = asked.path in ("/", "/ui/")
+        found = _files(BUILT).get("index.html" if plain else asked.path.removeprefix("/ui/"))
+        if found is not None:
+            return Shown(200, *found)
+        try:
+            caller = await admit(with_password(asked) if plain else asked)
+        except HeadraceError as error:
+            if plain and error.failure.status == 401:
+                return CHALLENGE
+            raise
+        return self._show(asked, caller, plain)
+
+    def _show(self, asked: Asked, caller: Caller, plain: bool) -> Shown:
+        if caller.role is Role.CALLER:
+            raise refusal(403, Kind.PERMISSION, "this key calls models; the page is for the master key and for administrators' keys")
+        if plain:
+            return Shown(200, _KINDS[".html"], plain_page(self.picture.now(self.now())))
+        if asked.path == STATE:
+            return Shown(200, "application/json", encode(self.picture.now(self.now())))
+        raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
+
+
+@cache
+def _files(folder: Path) -> Mapping[str, tuple[str, bytes]]:
+    """Name → (content type, content): read once, so that no name in a path ever reaches the disk."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: (_KINDS[path.suffix], path.read_bytes()) for path in sorted(folder.iterdir()) if path.suffix in _KINDS}
+
+
+def with_password(asked: Asked) -> Asked:
+    """The request with the key that a browser without our script sends as a password. For looking at the page alone: a browser sends
+    it along with what other sites make it ask for as well."""
+    scheme, _, coded = asked.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return asked
+    try:
+        key = b64decode(coded, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return asked
+    return replace(asked, headers={**asked.headers, "authorization": f"Bearer {key}"})
+
+
+CHALLENGE: Final = Shown(
+    401, _KINDS[".txt"], b"The master key is the password.\n", (*SAFE, ("www-authenticate", 'Basic realm="headrace", charset="UTF-8"'))
+)
+"""How a browser without our script is asked for the key."""

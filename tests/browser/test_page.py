@@ -1,0 +1,164 @@
+"""What somebody sees and does at the gateway's page."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.request
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.gateway.conftest import KEY
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def post(base: str, path: str, body: dict[str, Any], key: str = KEY) -> Any:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(base + path, json.dumps(body).encode(), headers)) as answer:
+        return json.loads(answer.read())
+
+
+def chat(base: str, model: str = "gpt", key: str = KEY) -> Any:
+    return post(base, "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "hi"}]}, key)
+
+
+def enter(page: Page, base: str, room: str = "") -> None:
+    page.goto(f"{base}/{room}")
+    page.get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Forget the key").wait_for()
+
+
+def test_nothing_is_shown_before_the_key_and_nothing_after_it_is_forgotten(page: Page, base: str) -> None:
+    page.goto(base)
+    page.get_by_label("Key").fill("sk-of-somebody-else")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not known here")
+    page.get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="gpt")).to_be_visible()
+    page.get_by_role("button", name="Forget the key").click()
+    expect(page.get_by_role("heading", name="gpt")).to_be_hidden()
+    assert KEY not in page.content()
+
+
+def test_the_channel_shows_headroom_and_traffic_as_they_come(page: Page, base: str) -> None:
+    enter(page, base)
+    card = page.get_by_role("region", name="gpt")
+    expect(card.get_by_role("row", name=re.compile("north")).get_by_role("meter")).to_have_count(2)
+    for _ in range(6):
+        chat(base)
+    calls = card.locator(".figures div", has_text="calls").locator("dd")
+    expect(calls).to_have_text("6")
+    expect(page.get_by_role("region", name="narrow").get_by_role("meter")).to_have_attribute("aria-valuenow", "0")
+    chat(base, "narrow")
+    expect(page.get_by_role("region", name="narrow").get_by_role("meter")).to_have_attribute("aria-valuenow", "100")
+
+
+def test_who_waits_in_line_is_shown_by_the_name_of_the_key(page: Page, base: str) -> None:
+    anna = post(base, "/key/generate", {"key_alias": "anna"})["key"]
+    chat(base, "narrow", anna)
+
+    def leaving() -> None:
+        headers = {"authorization": f"Bearer {anna}", "content-type": "application/json"}
+        body = json.dumps({"model": "narrow", "messages": [{"role": "user", "content": "hi"}]}).encode()
+        with suppress(OSError):  # it has waited long enough to be seen
+            urllib.request.urlopen(urllib.request.Request(f"{base}/v1/chat/completions", body, headers), timeout=8)
+
+    waiting = threading.Thread(target=leaving)
+    waiting.start()
+    enter(page, base)
+    expect(page.get_by_role("region", name="narrow").locator(".queue")).to_contain_text("anna 1 waiting")
+    waiting.join()
+    expect(page.get_by_role("region", name="narrow").locator(".queue")).to_have_count(0)
+
+
+def test_a_call_tells_why_it_went_where_it_did(page: Page, base: str) -> None:
+    chat(base)
+    enter(page, base, "#calls")
+    page.get_by_role("button", name="why").first.press("Enter")
+    why = page.locator(".record")
+    expect(why).to_contain_text("Did not have to wait.")
+    expect(why).to_contain_text(re.compile("Went to (north|east)"))
+    expect(why).to_contain_text(re.compile("Reserved .* tokens in"))
+    page.get_by_role("button", name="why").first.press("Enter")
+    expect(why).to_have_count(0)
+
+
+def test_keys_are_made_changed_blocked_rotated_and_deleted_by_keyboard(page: Page, base: str) -> None:
+    page.on("dialog", lambda dialog: dialog.accept())
+    enter(page, base, "#keys")
+    page.get_by_role("button", name="New key").press("Enter")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Models").fill("gpt")
+    page.get_by_label("Requests a minute").fill("2")
+    page.get_by_label("Budget, $").fill("0.5")
+    page.get_by_label("for each").fill("24h")
+    page.keyboard.press("Enter")
+    token = page.get_by_role("status").locator("code").inner_text()
+    row = page.get_by_role("row", name=re.compile("anna"))
+    expect(row).to_contain_text("2 rpm")
+    expect(row).to_contain_text("of $0.5000 in 24h")
+    assert chat(base, key=token)["choices"]
+
+    page.get_by_role("button", name="Change anna").press("Enter")
+    page.get_by_label("Requests a minute").fill("")
+    page.get_by_role("button", name="Save").press("Enter")
+    expect(row).to_contain_text("none")
+
+    page.get_by_role("button", name="Block anna").press("Enter")
+    expect(row).to_contain_text("revoked")
+    page.get_by_role("button", name="Allow anna").press("Enter")
+    expect(row).to_contain_text("active")
+
+    page.get_by_role("button", name="Rotate anna").press("Enter")
+    fresh = page.get_by_role("status").locator("code")
+    expect(fresh).not_to_have_text(token)
+    assert chat(base, key=fresh.inner_text())["choices"]
+
+    page.get_by_role("button", name="Delete anna").press("Enter")
+    expect(page.get_by_text("No keys yet")).to_be_visible()
+
+
+def test_a_form_that_the_gateway_refuses_says_why(page: Page, base: str) -> None:
+    post(base, "/key/generate", {"key_alias": "anna"})
+    enter(page, base, "#keys")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Name").fill("anna")
+    page.get_by_role("button", name="Make").click()
+    expect(page.get_by_role("alert")).to_contain_text("another key's")
+
+
+def test_spending_is_shown_by_day_model_and_key(page: Page, base: str) -> None:
+    anna = post(base, "/key/generate", {"key_alias": "anna"})["key"]
+    chat(base, key=anna)
+    enter(page, base, "#spend")
+    expect(page.get_by_role("rowheader", name="gpt-sim")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="anna")).to_be_visible()
+    expect(page.locator(".bars td.n").first).to_have_text(re.compile(r"^\$0\.\d+"))
+
+
+def test_the_playground_streams_and_stops(page: Page, base: str) -> None:
+    enter(page, base, "#playground")
+    page.get_by_label("Message").fill("Hello")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant p")).to_contain_text(".")
+    expect(page.locator(".assistant small")).to_contain_text(re.compile("(north|east).*in line"))
+    page.get_by_label("Model").select_option("long")
+    page.get_by_label("Message").fill("Tell me more")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant p").nth(1)).to_contain_text(" ")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_it_fits_a_narrow_screen(page: Page, base: str) -> None:
+    enter(page, base)
+    page.set_viewport_size({"width": 380, "height": 800})
+    expect(page.get_by_role("heading", name="gpt")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380

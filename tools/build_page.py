@@ -1,0 +1,27 @@
+"""Puts the gateway's page into the wheel: built by npm from `page`, by its lock file. Without npm the wheel has the plain page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class PageBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        npm = shutil.which("npm")
+        if npm is None:
+            self.app.display_warning("npm is not here: the gateway's page is left out, and its plain tables are served")
+            return
+        build_page(Path(self.root) / "page", npm)
+
+
+def build_page(folder: Path, npm: str) -> None:
+    """Raises CalledProcessError."""
+    for arguments in (("ci", "--silent"), ("run", "--silent", "build")):
+        subprocess.run([npm, *arguments], cwd=folder, check=True)
