@@ -296,3 +296,32 @@ def test_mistral_fills_in_the_middle_piece_by_piece(client: Client, upstream: Up
     upstream.answer(Reply(pieces=pieces[:1]))
     with pytest.raises(headrace.TruncatedStream):
         client.call("text_completion", "mistral/codestral-latest", "def", stream=True)
+
+
+# ---- lists of models ---------------------------------------------------------------------------------------------------------------
+
+
+def test_anthropics_models_are_listed_in_openais_words_and_its_own(client: Client, upstream: Upstream) -> None:
+    told = {"type": "model", "id": "claude-1", "display_name": "Claude", "created_at": "1970-01-02T00:00:00Z"}
+    upstream.answer(Reply({"data": [told], "has_more": True, "first_id": "claude-1", "last_id": "claude-1"}))
+    page = client.call("list_models", "anthropic", limit=1, after="claude-0")
+    assert (upstream.seen[0].method, upstream.seen[0].path) == ("GET", "/v1/models?limit=1&after_id=claude-0")
+    assert upstream.seen[0].headers["anthropic-version"] == "2023-06-01"
+    assert page.data[0] == {**told, "object": "model", "created": 86400, "owned_by": "anthropic"}
+    assert page.has_more is True
+
+
+def test_geminis_models_are_listed_page_by_page(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply({"models": [{"name": "models/gemini-1", "inputTokenLimit": 8}], "nextPageToken": "t"}))
+    page = client.call("list_models", "gemini", limit=1, after="s")
+    assert upstream.seen[0].path.endswith("/models?pageSize=1&pageToken=s")
+    assert page.data[0]["id"] == "gemini-1"
+    assert page.data[0]["inputTokenLimit"] == 8
+    assert (page.has_more, page["nextPageToken"]) == (True, "t")
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+def test_what_is_no_list_of_models_is_a_bad_response(client: Client, upstream: Upstream, provider: str) -> None:
+    upstream.answer(Reply({"data": [1], "models": 7}))
+    with pytest.raises(headrace.APIResponseValidationError):
+        client.call("list_models", provider)

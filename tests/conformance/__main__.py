@@ -33,6 +33,7 @@ def main() -> int:
         columns = tuple(table.EVERY_CUT if column.name == "cuts" else column for column in columns)
     count = judged(columns, options.workers)
     table.plainly(count)
+    table.beside(count)
     print("\n".join(table.lines(count, columns)))
     wrong_pairs = [] if options.plain else crossed(options.workers)
     count.wrong.extend(wrong_pairs)
@@ -100,8 +101,8 @@ def explain(count: table.Count) -> None:
     print("\nanswers that are written otherwise than they came, and why:")
     for name, rule, number, of in table.excepted():
         print(f"{number:6} of {of} ({number / of:.1%}) {name}: {rule}")
-    missing = table.uncovered(count)
-    print(f"\nnot covered, {sum(missing.values())} exchanges: " + ", ".join(f"{' '.join(row)} {n}" for row, n in sorted(missing.items())))
+    missing = table.uncovered()
+    print(f"\nnot covered, {missing.total()} exchanges: " + ", ".join(f"{' '.join(row)} {n}" for row, n in sorted(missing.items())))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ class Exchange(msgspec.Struct):
     family: str
     status: int
     tags: list[str] = []
+    method: str = ""
     host: str | None = None
     path: str | None = None
     request_json: Any = None
     response_json: Any = None
     sse_text: str | None = None
     eventstream_b64: str | None = None
+    response_b64: str | None = None
     response_text: str | None = None
     response_headers: dict[str, str] | None = None
     reply_only: bool = False

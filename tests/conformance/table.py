@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from conformance import judge, mutations
+from conformance import beside_checks, cohere_checks, endpoint_checks, error_checks, gemini_checks, judge, mutations
 from conformance.checks import READ_AND_WRITE
 from conformance.checks import answer as plain_answer
 from conformance.corpus import Exchange, everything, exchanges
@@ -88,8 +88,31 @@ def plainly(count: Count) -> None:
     """Answers of OpenAI's shape that are no chat: embeddings, text completions."""
     for kind in READ_AND_WRITE:
         for exchange in exchanges(kind):
-            if kind != "chat" and exchange.status < 300 and isinstance(exchange.response_json, dict) and not exchange.is_error:
+            if plain(kind, exchange):
                 note(count, exchange, "answers", problems(lambda _, it: plain_answer(it), TONGUES[0], exchange))
+
+
+def plain(kind: str, exchange: Exchange) -> bool:
+    return kind != "chat" and exchange.status < 300 and isinstance(exchange.response_json, dict) and not exchange.is_error
+
+
+def beside(count: Count) -> None:
+    """What is no chat and in no shape of OpenAI's answers: vectors, rankings, counts, files, batches and the like."""
+    for column, check, them in others():
+        for exchange in them:
+            note(count, exchange, column, problems(lambda _, it, check=check: check(it), TONGUES[0], exchange))  # type: ignore[misc]
+
+
+def others() -> Iterator[tuple[str, Callable[[Exchange], list[str]], list[Exchange]]]:
+    good = [it for it in everything() if it.status < 300]
+    yield "answers", cohere_checks.embedded, [it for it in good if (it.provider, it.endpoint) == ("cohere", "embeddings")]
+    yield "answers", gemini_checks.embedded, [it for it in good if (it.provider, it.endpoint) == ("gemini", "embeddings")]
+    yield "answers", beside_checks.ranked, [it for it in good if it.endpoint == "rerank"]
+    yield "answers", beside_checks.counted, beside_checks.counts(good)
+    yield "streams", beside_checks.texts, [it for it in good if it.kind == "completions" and it.sse_text]
+    yield "answers", endpoint_checks.called, list(endpoint_checks.concerned(good))
+    known = {it.id for tongue in TONGUES for it in tongue.exchanges() if tongue.is_error(it)}
+    yield "errors", error_checks.kind, [it for it in error_checks.refusals() if it.id not in known]
 
 
 def excepted() -> Iterator[tuple[str, str, int, int]]:
@@ -101,10 +124,13 @@ def excepted() -> Iterator[tuple[str, str, int, int]]:
         yield from ((tongue.name, rule, number, len(them)) for rule, number in rules.most_common())
 
 
-def uncovered(count: Count) -> Counter[tuple[str, str]]:
-    """Providers and endpoints that no column looked at."""
-    seen = {(provider, endpoint) for provider, endpoint, _ in count.held}
-    return Counter((it.provider, it.endpoint) for it in everything() if (it.provider, it.endpoint) not in seen)
+def uncovered() -> Counter[tuple[str, str]]:
+    """Exchanges that nothing looks at, by provider and endpoint."""
+    seen = {it.id for tongue in TONGUES for it in tongue.exchanges() for column in COLUMNS if column.concerns(tongue, it)}
+    seen |= {it.id for kind in READ_AND_WRITE for it in exchanges(kind) if plain(kind, it)} | {
+        it.id for _, _, them in others() for it in them
+    }
+    return Counter((it.provider, it.endpoint) for it in everything() if it.id not in seen)
 
 
 def lines(count: Count, columns: tuple[Column, ...]) -> Iterator[str]:

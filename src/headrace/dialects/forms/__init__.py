@@ -40,6 +40,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "transcriptions": dict.fromkeys(("deepgram", "elevenlabs"), "audio"),
     "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices"},
     "completions": {"mistral": "fim"},
+    "models": dict.fromkeys(("anthropic", "gemini"), "models"),
 }
 """By operation, the forms there are, and the module that has them."""
 
