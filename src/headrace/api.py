@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, Operation
 from headrace.errors import ConfigurationError
+from headrace.fanning import Fanning
 from headrace.ports import Worlds
 from headrace.routing import router
 from headrace.runtime.worlds import RealWorlds
@@ -123,7 +124,7 @@ def _cache(**arguments: Any) -> RouterLayer:
         ) from None
 
 
-class Router(router.Router):
+class Router(router.Router, Fanning):
     """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
 
     model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm", "tpm", …}}`;

@@ -39,7 +39,7 @@ def _passed(name: str, address: str, *, lock: bool) -> bool:
     went = re.findall(r"^ok (.+)$", done.stdout, re.M)
     verdict = "PASS" if done.returncode == 0 and went else "FAIL"
     pinned = next(line for line in _lock(name).read_text().splitlines() if line.startswith(f"{name.replace('_', '-')}=="))
-    print(f"{verdict}  {pinned:<36} {', '.join(went)}", flush=True)
+    print(f"{verdict}  {pinned.partition(' ')[0]:<36} {', '.join(went)}", flush=True)
     if verdict == "FAIL":
         print("      " + "\n      ".join((done.stderr or done.stdout).strip().splitlines()[-14:]), flush=True)
     return verdict == "PASS"
@@ -68,7 +68,7 @@ def _environment(name: str, *, lock: bool) -> Path:
         _resolve(name)
     if not stamp.exists() or stamp.read_text() != _lock(name).read_text():
         _uv("venv", "--clear", "--python", sys.executable, str(home))
-        _uv("pip", "sync", "--python", str(python), str(_lock(name)))
+        _uv("pip", "sync", "--require-hashes", "--python", str(python), str(_lock(name)))
         stamp.write_text(_lock(name).read_text())
     (ROOT / ".peers" / "home").mkdir(exist_ok=True)
     return python
@@ -85,6 +85,7 @@ def _resolve(name: str) -> None:
         "compile",
         "--no-header",
         "--no-annotate",
+        "--generate-hashes",
         "--upgrade",
         "--python",
         sys.executable,

@@ -53,6 +53,8 @@ class Engine:
     ) -> None:
         """options: `RouterOptions`. stores: opens the store at an address. caches: makes the cache of `cache_kwargs`."""
         self._worlds = worlds
+        self.options = options
+        """As they were given."""
         self._settings = settings = read_options(options)
         self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
@@ -86,7 +88,7 @@ class Engine:
             self.checks = Checks(settings.checks, self.fleet, self._call)
         if settings.hedge != before.hedge:
             self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
-        self._settings, self._on_event = settings, settings.on_event
+        self.options, self._settings, self._on_event = options, settings, settings.on_event
         self._listen(settings.log_level)
 
     def _listen(self, level: str | None) -> None:
@@ -160,11 +162,9 @@ class Engine:
         if self._settings.checks.interval is not None:
             self.checks.keep_watch(ports)
         plan, call = self.fleet.plan, bound(call)
-        group = self._keeper(call) if call.deployment else plan.group_of(call.model)
-        if group is None and self._settings.passes_through:
+        if self._settings.passes_through and not call.deployment and plan.group_of(call.model) is None:
             return await direct(ports, call)
-        if group is None:
-            raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {', '.join(map(repr, plan.groups))}", call.model)
+        group = self._group_of(call)
         given, ends_at = _names(call.control.get("fallbacks")), self._ends_at(ports, call)
         trail = Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
         if self._budget is not None:
@@ -195,8 +195,15 @@ class Engine:
                 return False
         return True
 
-    def _keeper(self, call: Call) -> str:
-        """The group of the deployment that keeps what the call asks for."""
+    def _group_of(self, call: Call) -> str:
+        """The group that a call means: by its model, or by the deployment that keeps what it asks for. Raises BadRequestError."""
+        if not call.deployment:
+            plan = self.fleet.plan
+            group = plan.group_of(call.model)
+            if group is None:
+                known = ", ".join(map(repr, plan.groups))
+                raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {known}", call.model)
+            return group
         deployment = self.fleet.plan.deployments.get(call.deployment)
         if deployment is None:
             raise BadRequestError("what is asked for is kept by a deployment that this Router no longer has", call.model)
@@ -539,14 +546,32 @@ class Engine:
             "failures": health.fails,
         }
 
+    # ---- where a call would go ----------------------------------------------------------------------------------------
+
+    async def choose(self, operation: Operation, model: str, prompt: Any, options: Mapping[str, Any], deployment: str = "") -> Deployment:
+        """The deployment that such a call would go to now. Raises as the call would that waits for nothing."""
+        return await self._chosen(self._worlds.suspending(), prepare(operation, model, prompt, False, options), deployment)
+
+    def choose_blocking(
+        self, operation: Operation, model: str, prompt: Any, options: Mapping[str, Any], deployment: str = ""
+    ) -> Deployment:
+        return complete(self._chosen(self._worlds.blocking(), prepare(operation, model, prompt, False, options), deployment))
+
+    async def _chosen(self, ports: Ports, call: Call, deployment: str) -> Deployment:
+        """Room is taken as for a call, and given back."""
+        call.deployment = deployment
+        group = self._group_of(call)
+        ask = await self.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(_NUMBERS)))
+        reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0), ports.clock)
+        self.limiter.release(reservation, ports.clock.now())
+        return self.fleet.plan.deployments[reservation.deployment]
+
     # ---- what is no call ----------------------------------------------------------------------------------------------
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
         """Room under a deployment's limits for what somebody else does there. Waits its turn."""
         ports, call = self._worlds.suspending(), prepare(operation, model, None, False, options)
-        group = self.fleet.plan.group_of(model)
-        if group is None:
-            raise BadRequestError(f"no deployment serves {model!r}", model)
+        group = self._group_of(call)
         trail = Trail([group], (), self._ends_at(ports, call), next(_NUMBERS))
         lease = await self._reserve(ports, call, group, set(), trail)
         self.limiter.leaves(lease.reservation, ports.clock.now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, IMAGES, MODERATIONS, RERANK, SPEECH, TRANSCRIPTIONS, Operation
+from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, IMAGE_EDITS, IMAGES, MODERATIONS, RERANK, SPEECH, TRANSCRIPTIONS, Operation
 
 if TYPE_CHECKING:
     from headrace.objects import (
@@ -23,8 +23,43 @@ if TYPE_CHECKING:
     from headrace.streams import AsyncStream, Stream
 
 
+class Completions:
+    """Chats as the OpenAI SDK spells them."""
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+
+    @overload
+    def create(
+        self, messages: Sequence[Any], model: str | None = None, *, stream: Literal[True], **options: Unpack[RouterChatOptions]
+    ) -> Stream[ModelResponseStream]: ...
+    @overload
+    def create(
+        self,
+        messages: Sequence[Any],
+        model: str | None = None,
+        *,
+        stream: Literal[False] | None = None,
+        **options: Unpack[RouterChatOptions],
+    ) -> ModelResponse: ...
+    def create(self, messages: Sequence[Any], model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
+        """`Router.completion`; `acompletion`, to be awaited, where `default_litellm_params` says `acompletion`: litellm's way of asking.
+
+        model: the group; where it is left out the `model` of `default_litellm_params`.
+        """
+        own = self._face._defaults()
+        group = model or own.get("model") or ""
+        call: Any = self._face.acompletion if own.get("acompletion") else self._face.completion
+        return call(group, messages, stream=stream, **options)
+
+
+class Chat:
+    def __init__(self, face: Face) -> None:
+        self.completions = Completions(face)
+
+
 class Face:
-    """What `_suspending` and `_blocking` are called for."""
+    """What `_suspending` and `_blocking` are called for, and `_defaults`."""
 
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
@@ -34,6 +69,10 @@ class Face:
     def _blocking(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
+        raise NotImplementedError
+
+    def _defaults(self) -> Mapping[str, Any]:
+        """What stands for every call."""
         raise NotImplementedError
 
     @overload
@@ -62,6 +101,30 @@ class Face:
     def completion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
         """`acompletion` for callers without an event loop: blocks the calling thread."""
         return self._blocking(CHAT, model, messages, bool(stream), options)
+
+    @overload
+    async def schedule_acompletion(
+        self, model: str, messages: Sequence[Any], priority: int, stream: Literal[True], **options: Any
+    ) -> AsyncStream[ModelResponseStream]: ...
+    @overload
+    async def schedule_acompletion(
+        self,
+        model: str,
+        messages: Sequence[Any],
+        priority: int,
+        stream: Literal[False] | None = None,
+        **options: Any,
+    ) -> ModelResponse: ...
+    async def schedule_acompletion(
+        self, model: str, messages: Sequence[Any], priority: int, stream: bool | None = None, **options: Any
+    ) -> Any:
+        """`acompletion` with `priority`: of those who wait for room, whoever has the lower number goes first."""
+        return await self._suspending(CHAT, model, messages, bool(stream), {**options, "priority": priority})
+
+    @property
+    def chat(self) -> Chat:
+        """`router.chat.completions.create(…)`, as in the OpenAI SDK."""
+        return Chat(self)
 
     @overload
     async def atext_completion(
@@ -115,6 +178,16 @@ class Face:
     def image_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
         """`aimage_generation`, blocking."""
         answer: ImageResponse = self._blocking(IMAGES, model, prompt, False, options)
+        return answer
+
+    async def aimage_edit(self, image: Any, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """`image` changed as `prompt` says, by the group `model`."""
+        answer: ImageResponse = await self._suspending(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
+        return answer
+
+    def image_edit(self, image: Any, prompt: str, model: str, **options: Any) -> ImageResponse:
+        """`aimage_edit`, blocking."""
+        answer: ImageResponse = self._blocking(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
         return answer
 
     async def atranscription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:

@@ -65,6 +65,10 @@ class Fleet:
         provider = member.to.provider.name
         return scope_of_provider(provider) if provider in self._settings.provider_budgets else None
 
+    def account_of(self, id: str) -> str:
+        """What a deployment's limits are kept under; others may be kept under the same."""
+        return _account(self.members[id]) or id
+
     def restless(self, until: float) -> None:
         """Somebody rests until then."""
         self.restless_until = max(self.restless_until, until)
@@ -180,7 +184,7 @@ class Fleet:
             (deployment.group, *[name for name, group in self._settings.ways.joint.items() if deployment.group in group.models]),
             deployment.limits or self._parallel,
             accounting_of(deployment, member.to.provider.profile),
-            deployment.quota_group or member.to.account,
+            _account(member),
         )
         blocked = place.never(Charge(input=1, max_output=1))
         if blocked is not None:
@@ -218,6 +222,10 @@ class Fleet:
 _STANDING: Final = (
     "drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response", "cache_control_injection_points",
 )  # fmt: skip
+
+
+def _account(member: Member) -> str | None:
+    return member.deployment.quota_group or member.to.account
 
 
 def _parallel(settings: Settings) -> tuple[Limit, ...]:

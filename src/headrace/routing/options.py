@@ -225,7 +225,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         priority=whole_number("default_priority", options["default_priority"]) if "default_priority" in options else None,
         parallel=_parallel(options),
         aliases=options.get("model_group_alias"),
-        defaults=_mapping("default_litellm_params", options.get("default_litellm_params", {})),
+        defaults=_defaults(options),
         affinity_seconds=seconds("deployment_affinity_ttl_seconds", options.get("deployment_affinity_ttl_seconds", 3600)),
         continues=bool(options.get("stream_failover", True)),
         checks_window=bool(options.get("enable_pre_call_checks")),
@@ -240,6 +240,25 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         on_event=_hook(options.get("on_event")),
         log_level=_log_level(options),
     )
+
+
+def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """But for what only `Router.chat` goes by."""
+    given = _mapping("default_litellm_params", options.get("default_litellm_params", {}))
+    return {name: value for name, value in given.items() if name not in ("model", "acompletion")}
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What litellm calls a Router's settings, as they stand: given, or as they are without."""
+    return {name: usual if given.get(name) is None else given[name] for name, usual in _SETTINGS.items()}
+
+
+_SETTINGS: Final[Mapping[str, Any]] = {
+    "routing_strategy": "headroom", "routing_strategy_args": {}, "routing_groups": [], "num_retries": 2, "retry_after": 0,
+    "retry_policy": None, "model_group_retry_policy": {}, "timeout": None, "allowed_fails": None,
+    "cooldown_time": CooldownPolicy().cooldown, "fallbacks": [], "context_window_fallbacks": [], "content_policy_fallbacks": [],
+    "model_group_alias": {}, "enable_weighted_failover": True, "enable_tag_filtering": False, "tag_routing_prefix": "",
+}  # fmt: skip
 
 
 def _cooldown(options: Mapping[str, Any]) -> CooldownPolicy:

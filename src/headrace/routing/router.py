@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, Unpack
 
 from headrace.calls import EMPTY, Operation
 from headrace.routing.face import Face
+from headrace.routing.looking import Looking
 from headrace.routing.speaking import Speaking
+from headrace.routing.theirs import missing
 
 if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from headrace.streams import AsyncStream
 
 
-class Router(Face, Speaking):
+class Router(Face, Speaking, Looking):
     """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere.
 
     Not built directly: `headrace.Router` supplies the worlds it runs in.
@@ -53,6 +55,11 @@ class Router(Face, Speaking):
         self._fleet = self._engine.fleet
         self.set_model_list(model_list)
 
+    if not TYPE_CHECKING:  # a checker should go on telling of names that are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(missing(name), name=name, obj=self)
+
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
@@ -62,6 +69,9 @@ class Router(Face, Speaking):
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
     ) -> Any:
         return self._engine.blocking(operation, model, prompt, stream, options, place)
+
+    def _defaults(self) -> Mapping[str, Any]:
+        return self._engine.options.get("default_litellm_params") or {}
 
     async def acall(
         self,
@@ -149,30 +159,6 @@ class Router(Face, Speaking):
     def delete_deployment(self, id: str) -> Deployment | None:
         """Take a deployment out. None when there is none with this id."""
         return self._fleet.delete(id)
-
-    def get_deployment(self, model_id: str) -> Deployment | None:
-        return self._fleet.plan.deployments.get(model_id)
-
-    def get_model_names(self) -> list[str]:
-        """Model groups and their aliases, but for the hidden ones."""
-        plan = self._fleet.plan
-        return [*plan.groups, *(alias for alias in plan.aliases if alias not in plan.hidden)]
-
-    def get_model_ids(self, model_name: str | None = None) -> list[str]:
-        return [deployment.id for deployment in self._fleet.serving(model_name)]
-
-    def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
-        """The entries as they were configured, with their ids; of one group, or of an alias."""
-        return [{**deployment.given, "model_info": deployment.model_info} for deployment in self._fleet.serving(model_name)]
-
-    def get_deployment_by_model_group_name(self, model_group_name: str) -> Deployment | None:
-        """The first of a group; None when there is no such group."""
-        return next(iter(self._fleet.serving(model_group_name)), None)
-
-    @property
-    def model_list(self) -> list[Mapping[str, Any]]:
-        """The entries as they were configured."""
-        return [deployment.given for deployment in self._fleet.plan.deployments.values()]
 
     # ---- limits of one's own -----------------------------------------------------------------------------------------
 

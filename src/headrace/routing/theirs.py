@@ -15,6 +15,7 @@ ROUTERS: Final[Mapping[str, str]] = {
     "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
     "lar1": "there is no automatic choice of models; give routing_strategy a function",
     "guardrail_list": "guardrails stand around calls, not in the Router; see headrace.layers",
+    "weights": "give each deployment its weight",
     "client_ttl": "leave it out; connections are kept as long as they are good",
     "polling_interval": "leave it out; whoever waits is woken, nobody polls",
 }
@@ -61,6 +62,42 @@ INFO: Final[Mapping[str, str]] = {
     "enable_tag_filtering": "give it to the Router, for all groups",
 }
 """Of a deployment's `model_info`, among much that is only a note to oneself."""
+
+
+_METHODS: Final[tuple[tuple[str, str], ...]] = (
+    ("guardrail", "guardrails stand around all calls, not in the Router; see headrace.layers"),
+    ("fine_tuning", "fine-tuning is not offered; use the provider's own SDK"),
+    ("vector_store", "vector stores are not offered; use the provider's own SDK"),
+    ("video", "videos are not offered; use the provider's own SDK"),
+    ("container", "containers are not offered; use the provider's own SDK"),
+    ("skill", "skills are not offered; use the provider's own SDK"),
+    ("interaction", "interactions are not offered; use generate_content"),
+    ("agent", "agents are not offered; use the provider's own SDK"),
+    ("assistant", "threads and assistants are not offered; use responses"),
+    ("thread", "threads and assistants are not offered; use responses"),
+    ("message", "threads and assistants are not offered; use responses"),
+    ("ocr", "give the document to a chat model as a file part"),
+    ("search", "search is not offered; give the model a web search tool"),
+    ("file", "headrace.create_file and its like ask a provider by name; the gateway has /v1/files for a Router's deployments"),
+    ("batch", "headrace.create_batch and its like ask a provider by name; the gateway has /v1/batches for a Router's deployments"),
+    ("realtime", "the gateway has /v1/realtime for a Router's deployments"),
+    ("passthrough", "the gateway passes requests on"),
+    ("adapter", "use anthropic_messages or generate_content"),
+    ("compact", "not offered; go on from previous_response_id"),
+    ("function_with", "retries and fallbacks are the Router's own, in every call"),
+    ("flush_cache", "caches are kept by time; give calls cache={'namespace': …} of their own"),
+    ("reset", "make a new Router, or use set_options"),
+    ("callback", "give on_event a function"),
+    ("plugin", "give routing_strategy a function"),
+    ("_router_deployment", "there is no automatic choice of models; give routing_strategy a function"),
+)
+"""What litellm's Router has methods for, by a part of their names, and what to use."""
+
+
+def missing(name: str) -> str:
+    """What to say of an attribute that a Router has not."""
+    instead = "" if name.startswith("_") else next((f": {use}" for part, use in _METHODS if part in name), "")
+    return f"Router has no {name!r}{instead}"
 
 
 def check_router(options: Mapping[str, Any], known: Iterable[str]) -> None:

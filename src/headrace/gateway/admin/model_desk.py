@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +16,8 @@ from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
 from headrace.gateway.admin.forms import check_names, mapping, text
 from headrace.gateway.keys.table import next_revision, revision
-from headrace.models.info import find
+from headrace.routing.groups import facts_of, group_info
+from headrace.routing.masked import HIDDEN, secret
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql_tables import deployments
 
@@ -28,16 +28,6 @@ LOOK: Final = 2.0
 WHAT: Final = "deployments"
 ENTRY: Final = ("model_name", "litellm_params", "model_info")
 FROM_ENVIRONMENT: Final = "os.environ/"
-SECRET: Final = re.compile(r"api_key|secret|password|credential|private_key|(access|session|ad|auth|bearer)_token$|^token$", re.I)
-"""Names of parameters whose values are never shown."""
-HIDDEN: Final = frozenset({"headers", "extra_headers"})
-
-_SUMS: Final = ("tpm", "rpm")
-_LARGEST: Final = ("max_input_tokens", "max_output_tokens", "input_cost_per_token", "output_cost_per_token")
-
-
-def secret(name: str) -> bool:
-    return name in HIDDEN or SECRET.search(name) is not None
 
 
 def checked(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,27 +178,7 @@ class ModelDesk:
         groups: dict[str, list[Deployment]] = {}
         for deployment in self._seen(question):
             groups.setdefault(deployment.group, []).append(deployment)
-        return {"data": [_group(name, members) for name, members in groups.items() if not wanted or name == wanted]}
-
-
-def _group(name: str, members: Sequence[Deployment]) -> dict[str, Any]:
-    facts = [{**facts_of(one), **one.model_info} for one in members]
-    abilities = {key for fact in facts for key in fact if key.startswith("supports_")}
-    params = [one.litellm_params for one in members]
-    return {
-        "model_group": name,
-        "providers": sorted({one.model.partition("/")[0] for one in members}),
-        "mode": next((fact["mode"] for fact in facts if fact.get("mode")), None),
-        **{key: max((fact[key] for fact in facts if fact.get(key) is not None), default=None) for key in _LARGEST},
-        **{key: sum(one[key] for one in params if one.get(key)) or None for key in _SUMS},
-        **{key: any(fact.get(key) for fact in facts) for key in sorted(abilities)},
-    }
-
-
-def facts_of(deployment: Deployment) -> dict[str, Any]:
-    """What the catalogue knows of its model."""
-    facts = find(deployment.priced_as) or find(deployment.model)
-    return {} if facts is None else {"key": deployment.model, **facts}
+        return {"data": [group_info(name, members).model_dump() for name, members in groups.items() if not wanted or name == wanted]}
 
 
 def shown(params: Mapping[str, Any]) -> dict[str, Any]:

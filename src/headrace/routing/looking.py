@@ -1,0 +1,173 @@
+"""What a Router tells of itself: its deployments and groups, what is used of them, where a call would go, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from headrace.calls import CHAT, EMBEDDINGS
+from headrace.routing.masked import masked
+
+if TYPE_CHECKING:
+    from headrace.routing.engine import Engine
+    from headrace.routing.fleet import Fleet
+    from headrace.routing.groups import ModelGroupInfo
+    from headrace.routing.options import RouterOptions
+    from headrace.routing.plan import Deployment
+
+
+class Looking:
+    """Methods that change nothing but what `update_settings` is told to."""
+
+    _engine: Engine
+    _fleet: Fleet
+
+    # ---- deployments and groups --------------------------------------------------------------------------------------
+
+    def get_deployment(self, model_id: str) -> Deployment | None:
+        return self._fleet.plan.deployments.get(model_id)
+
+    def get_model_names(self) -> list[str]:
+        """Model groups and their aliases, but for the hidden ones."""
+        plan = self._fleet.plan
+        return [*plan.groups, *(alias for alias in plan.aliases if alias not in plan.hidden)]
+
+    def get_model_ids(self, model_name: str | None = None) -> list[str]:
+        return [deployment.id for deployment in self._fleet.serving(model_name)]
+
+    def has_model_id(self, candidate_id: str) -> bool:
+        return candidate_id in self._fleet.plan.deployments
+
+    def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
+        """The entries as they were configured, with their ids; of one group, or of an alias."""
+        return [_entry(deployment) for deployment in self._fleet.serving(model_name)]
+
+    def get_model_info(self, id: str) -> dict[str, Any] | None:
+        """The entry with that id."""
+        deployment = self.get_deployment(id)
+        return None if deployment is None else _entry(deployment)
+
+    def get_model_group(self, id: str) -> list[dict[str, Any]] | None:
+        """The entries of the group that a deployment is in; None when there is none with this id."""
+        deployment = self.get_deployment(id)
+        return None if deployment is None else self.get_model_list(deployment.group)
+
+    def get_model_group_info(self, model_group: str) -> ModelGroupInfo | None:
+        """What its deployments may take and their models can do, together; None when there is no such group, or it is hidden."""
+        from headrace.routing.groups import group_info  # late: the catalogue of models is for those who ask
+
+        members = () if model_group in self._fleet.plan.hidden else self._fleet.serving(model_group)
+        return group_info(model_group, members) if members else None
+
+    def get_model_access_groups(self, model_name: str | None = None, model_access_group: str | None = None) -> dict[str, list[str]]:
+        """Groups by the `access_groups` of their deployments' `model_info`."""
+        found: dict[str, list[str]] = {}
+        for deployment in self._fleet.serving(model_name):
+            for name in deployment.model_info.get("access_groups") or ():
+                if model_access_group in (None, name):
+                    found.setdefault(name, []).append(deployment.group)
+        return found
+
+    def get_deployment_by_model_group_name(self, model_group_name: str) -> Deployment | None:
+        """The first of a group; None when there is no such group."""
+        return next(iter(self._fleet.serving(model_group_name)), None)
+
+    @property
+    def model_list(self) -> list[Mapping[str, Any]]:
+        """The entries as they were configured."""
+        return [deployment.given for deployment in self._fleet.plan.deployments.values()]
+
+    def print_deployment(self, deployment: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of an entry in which secrets are masked."""
+        return {**deployment, "litellm_params": masked(deployment["litellm_params"])}
+
+    # ---- use, and where a call would go ------------------------------------------------------------------------------
+
+    async def get_model_group_usage(self, model_group: str) -> tuple[int | None, int | None]:
+        """Tokens and requests that count now against `tpm` and `rpm` of a group's deployments; None for a limit that none has."""
+        tokens, requests = (self._gauge(model_group, name) for name in ("tpm", "rpm"))
+        return None if tokens is None else round(tokens[0]), None if requests is None else round(requests[0])
+
+    async def get_remaining_model_group_usage(self, model_group: str) -> dict[str, int]:
+        """What is left of the same, under the names of headers: `x-ratelimit-remaining-tokens`, `x-ratelimit-limit-requests`, …"""
+        left: dict[str, int] = {}
+        for name, limit in (("tokens", "tpm"), ("requests", "rpm")):
+            if (gauge := self._gauge(model_group, limit)) is not None:
+                used, most = gauge
+                left |= {f"x-ratelimit-remaining-{name}": max(0, round(most - used)), f"x-ratelimit-limit-{name}": round(most)}
+        return left
+
+    def _gauge(self, model_group: str, limit: str) -> tuple[float, float] | None:
+        """What is used of a limit by a group, and how much it is, deployments of one account counted once; None where there is none."""
+        accounts = {self._fleet.account_of(id): id for id in self.get_model_ids(model_group)}
+        use = self._engine.snapshot()["deployments"]
+        gauges = [use[id]["limits"][limit] for id in accounts.values() if limit in use[id]["limits"]]
+        return (sum(gauge["used"] for gauge in gauges), sum(gauge["limit"] for gauge in gauges)) if gauges else None
+
+    def get_available_deployment(
+        self,
+        model: str,
+        messages: Sequence[Any] | None = None,
+        input: Any = None,
+        specific_deployment: bool | None = False,
+        request_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The entry that a call to the group `model` would go to now, with `model` as the id of a deployment where it is to be that one.
+
+        Nothing is sent, and no room is taken. Raises RateLimitError, with the seconds to wait, where nobody has room.
+        """
+        return _entry(self._engine.choose_blocking(*_asked(model, messages, input, specific_deployment, request_kwargs)))
+
+    async def async_get_available_deployment(
+        self,
+        model: str,
+        request_kwargs: Mapping[str, Any] | None = None,
+        messages: Sequence[Any] | None = None,
+        input: Any = None,
+        specific_deployment: bool | None = False,
+    ) -> dict[str, Any]:
+        """`get_available_deployment`, for whoever awaits it."""
+        return _entry(await self._engine.choose(*_asked(model, messages, input, specific_deployment, request_kwargs)))
+
+    async def async_get_healthy_deployments(self, model: str, request_kwargs: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The entries of a group that are not resting now."""
+        return [_entry(one) for one in self._fleet.serving(model) if not self._engine.health_of(one.id)["resting"]]
+
+    # ---- settings ----------------------------------------------------------------------------------------------------
+
+    def get_settings(self) -> dict[str, Any]:
+        """What retries, fallbacks, cooldowns and the choice go by, under litellm's names."""
+        from headrace.routing.options import settings_of  # late: as in the engine
+
+        return settings_of(self._engine.options)
+
+    def update_settings(self, **changes: Unpack[RouterOptions]) -> None:
+        """Other values for some options, from the next call on; the rest stays. Raises as `set_options` does."""
+        self._engine.use({**self._engine.options, **changes}, None)
+
+    @staticmethod
+    def get_valid_args() -> list[str]:
+        """Names of a Router's parameters."""
+        from headrace.routing.options import RouterOptions  # late: as in the engine
+
+        return ["model_list", *RouterOptions.__annotations__]
+
+    def validate_fallbacks(self, fallback_param: Any) -> None:
+        """Raises ConfigurationError for fallbacks that are not in the form `[{"group": ["other"]}]`."""
+        from headrace.routing.fallbacks import read_fallbacks  # late: as in the engine
+
+        read_fallbacks(fallback_param)
+
+
+def _entry(deployment: Deployment) -> dict[str, Any]:
+    """As it was configured, with its id."""
+    return {**deployment.given, "model_info": deployment.model_info}
+
+
+def _asked(model: str, messages: Any, input: Any, specific: bool | None, options: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    """What is asked of the engine: an operation, the model, its prompt, the options of the call, and the id of the only deployment."""
+    operation, prompt = (EMBEDDINGS, input) if messages is None and input is not None else (CHAT, messages or _SMALL)
+    return operation, model, prompt, options or {}, model if specific else ""
+
+
+_SMALL: Final = ({"role": "user", "content": "?"},)
