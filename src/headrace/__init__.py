@@ -21,13 +21,9 @@ _HOME = {
     "headrace.api": ("Router", "acompletion", "aembedding", "atext_completion", "completion", "embedding", "text_completion"),
     "headrace.compat.litellm": ("install_as_litellm",),
     "headrace.endpoints": (
-        "aaudio_translation", "acancel_batch", "acount_tokens", "acreate_batch", "acreate_file", "afile_content",
-        "afile_delete", "count_tokens",
-        "afile_list", "afile_retrieve", "aimage_edit", "aimage_generation", "aimage_variation", "alist_batches",
-        "alist_models", "amoderation", "arerank", "aretrieve_batch", "aspeech", "atranscription", "audio_translation",
-        "cancel_batch", "create_batch", "create_file", "file_content", "file_delete", "file_list", "file_retrieve",
-        "image_edit", "image_generation", "image_variation", "list_batches", "list_models", "moderation", "rerank",
-        "retrieve_batch", "speech", "transcription",
+        "aaudio_translation", "acount_tokens", "aimage_edit", "aimage_generation", "aimage_variation", "alist_models",
+        "amoderation", "arerank", "aspeech", "atranscription", "audio_translation", "count_tokens", "image_edit",
+        "image_generation", "image_variation", "list_models", "moderation", "rerank", "speech", "transcription",
     ),
     "headrace.errors": (
         "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
@@ -35,6 +31,11 @@ _HOME = {
         "InternalServerError", "NeverFits", "NotFoundError", "PaymentRequiredError", "PermissionDeniedError", "QueueFull",
         "QueueTimeout", "RateLimitError", "ServiceUnavailableError", "Timeout", "TruncatedStream", "UnprocessableEntityError",
         "UnsupportedParamsError",
+    ),
+    "headrace.keeping": (
+        "acancel_batch", "acreate_batch", "acreate_file", "afile_content", "afile_delete", "afile_list", "afile_retrieve",
+        "alist_batches", "aretrieve_batch", "cancel_batch", "create_batch", "create_file", "file_content", "file_delete",
+        "file_list", "file_retrieve", "list_batches", "retrieve_batch",
     ),
     "headrace.models.counting": ("token_counter",),
     "headrace.models.info": ("completion_cost", "cost_per_token", "get_max_tokens", "get_model_info", "register_model"),

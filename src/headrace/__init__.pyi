@@ -28,28 +28,7 @@ from headrace.endpoints import (
     aaudio_translation as aaudio_translation,
 )
 from headrace.endpoints import (
-    acancel_batch as acancel_batch,
-)
-from headrace.endpoints import (
     acount_tokens as acount_tokens,
-)
-from headrace.endpoints import (
-    acreate_batch as acreate_batch,
-)
-from headrace.endpoints import (
-    acreate_file as acreate_file,
-)
-from headrace.endpoints import (
-    afile_content as afile_content,
-)
-from headrace.endpoints import (
-    afile_delete as afile_delete,
-)
-from headrace.endpoints import (
-    afile_list as afile_list,
-)
-from headrace.endpoints import (
-    afile_retrieve as afile_retrieve,
 )
 from headrace.endpoints import (
     aimage_edit as aimage_edit,
@@ -61,9 +40,6 @@ from headrace.endpoints import (
     aimage_variation as aimage_variation,
 )
 from headrace.endpoints import (
-    alist_batches as alist_batches,
-)
-from headrace.endpoints import (
     alist_models as alist_models,
 )
 from headrace.endpoints import (
@@ -71,9 +47,6 @@ from headrace.endpoints import (
 )
 from headrace.endpoints import (
     arerank as arerank,
-)
-from headrace.endpoints import (
-    aretrieve_batch as aretrieve_batch,
 )
 from headrace.endpoints import (
     aspeech as aspeech,
@@ -85,28 +58,7 @@ from headrace.endpoints import (
     audio_translation as audio_translation,
 )
 from headrace.endpoints import (
-    cancel_batch as cancel_batch,
-)
-from headrace.endpoints import (
     count_tokens as count_tokens,
-)
-from headrace.endpoints import (
-    create_batch as create_batch,
-)
-from headrace.endpoints import (
-    create_file as create_file,
-)
-from headrace.endpoints import (
-    file_content as file_content,
-)
-from headrace.endpoints import (
-    file_delete as file_delete,
-)
-from headrace.endpoints import (
-    file_list as file_list,
-)
-from headrace.endpoints import (
-    file_retrieve as file_retrieve,
 )
 from headrace.endpoints import (
     image_edit as image_edit,
@@ -118,9 +70,6 @@ from headrace.endpoints import (
     image_variation as image_variation,
 )
 from headrace.endpoints import (
-    list_batches as list_batches,
-)
-from headrace.endpoints import (
     list_models as list_models,
 )
 from headrace.endpoints import (
@@ -128,9 +77,6 @@ from headrace.endpoints import (
 )
 from headrace.endpoints import (
     rerank as rerank,
-)
-from headrace.endpoints import (
-    retrieve_batch as retrieve_batch,
 )
 from headrace.endpoints import (
     speech as speech,
@@ -209,6 +155,60 @@ from headrace.errors import (
 )
 from headrace.errors import (
     UnsupportedParamsError as UnsupportedParamsError,
+)
+from headrace.keeping import (
+    acancel_batch as acancel_batch,
+)
+from headrace.keeping import (
+    acreate_batch as acreate_batch,
+)
+from headrace.keeping import (
+    acreate_file as acreate_file,
+)
+from headrace.keeping import (
+    afile_content as afile_content,
+)
+from headrace.keeping import (
+    afile_delete as afile_delete,
+)
+from headrace.keeping import (
+    afile_list as afile_list,
+)
+from headrace.keeping import (
+    afile_retrieve as afile_retrieve,
+)
+from headrace.keeping import (
+    alist_batches as alist_batches,
+)
+from headrace.keeping import (
+    aretrieve_batch as aretrieve_batch,
+)
+from headrace.keeping import (
+    cancel_batch as cancel_batch,
+)
+from headrace.keeping import (
+    create_batch as create_batch,
+)
+from headrace.keeping import (
+    create_file as create_file,
+)
+from headrace.keeping import (
+    file_content as file_content,
+)
+from headrace.keeping import (
+    file_delete as file_delete,
+)
+from headrace.keeping import (
+    file_list as file_list,
+)
+from headrace.keeping import (
+    file_retrieve as file_retrieve,
+)
+from headrace.keeping import (
+    list_batches as list_batches,
+)
+from headrace.keeping import (
+    retrieve_batch as retrieve_batch,
 )
 from headrace.models.counting import (
     token_counter as token_counter,

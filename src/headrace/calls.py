@@ -48,6 +48,18 @@ class Operation(Struct, frozen=True, eq=False):
     """The caller's: the words he asks in and is answered in."""
     stored: bool = False
     """Whether the provider keeps the answer under its id, to be asked for later."""
+    of: str = ""
+    """What it is a part of, where a provider has all of that or nothing: whoever keeps files lists, shows and deletes them."""
+
+    @property
+    def offer(self) -> str:
+        """The word for it in a row's `offers` and `forms`."""
+        return self.of or self.name
+
+    @property
+    def form(self) -> str:
+        """What a form of it is called: parts of one offer are told apart by method and place."""
+        return f"{self.method} {self.name}" if self.of else self.name
 
 
 CHAT: Final = Operation("chat", "messages", ModelResponse, ModelResponseStream)

@@ -138,7 +138,7 @@ def _translation(call: Call, to: Destination) -> Spoken | None:
     if call.operation.stored:
         _must_speak(to, "openai_responses")
         return None
-    if form := to.provider.forms.get(call.operation.name):
+    if form := to.provider.forms.get(call.operation.offer):
         return _formed(call, to, form)
     dialect = to.provider.dialect_of(call.operation.name)
     if dialect == OPENAI:
@@ -199,9 +199,9 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     from headrace.dialects.translate import plain  # late as well
 
     control = {**to.options, **call.control} if to.options else call.control
-    body = plain(_body(call, to, control)) | dict(_extra_body(control) or {})
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
-    return Formed(form_of(call.operation.name, form), target, body, call.operation.name)
+    body = plain(_body(call, to, control)) | dict(_extra_body(control) or {}) | dict(call.place)
+    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
+    return Formed(form_of(call.operation.offer, form, call.operation.form), target, body, call.operation.offer)
 
 
 def counts(to: Destination) -> bool:
@@ -306,7 +306,8 @@ async def _fetch(
         _refuse(response, to, translation, request.headers)
     hidden = _hidden(to, response.headers, translation)
     if call.operation.reads == "bytes":
-        return BinaryResponse(response.body, response.headers, hidden)
+        content = response.body if translation is None else cast("Formed", translation).content(response)
+        return BinaryResponse(content, response.headers, hidden)
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
         body = {"text": response.body.decode("utf-8", "replace")}
     else:

@@ -1,4 +1,4 @@
-"""What providers offer besides chat, text and embeddings: images, speech, moderation, reranking, files and batches.
+"""What providers offer besides chat, text and embeddings: images, speech, moderation, reranking, counts of tokens and lists of models.
 
 Each function has a blocking form and an `a…` form. They take OpenAI's parameters, and those of every call (`headrace.options.CallOptions`).
 """
@@ -21,55 +21,15 @@ from headrace.calls import (
     Operation,
 )
 from headrace.counted import COUNT, TokenCountResponse
+from headrace.keeping import Page, at
 from headrace.objects import (
     BinaryResponse,
     ImageResponse,
-    JsonObject,
     ModerationResponse,
     RerankResponse,
     TranscriptionResponse,
 )
 
-
-class FileObject(JsonObject):
-    """A file that a provider keeps."""
-
-    id: str = ""
-    object: str = "file"
-    purpose: str | None = None
-
-
-class BatchObject(JsonObject):
-    """Many calls in one file, answered within a day."""
-
-    id: str = ""
-    object: str = "batch"
-    status: str = ""
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-
-
-class Page(JsonObject):
-    """A list, or the first part of one: `has_more` says so."""
-
-    data: list[Any]
-    has_more: bool = False
-
-
-class Deleted(JsonObject):
-    id: str = ""
-    deleted: bool = False
-
-
-FILES: Final = Operation("files", "file", FileObject, None, files=("file",), named=False)
-FILE_LIST: Final = Operation("files", "", Page, None, method="GET", named=False)
-FILE: Final = Operation("file", "", FileObject, None, method="GET", named=False)
-FILE_DELETE: Final = Operation("file", "", Deleted, None, method="DELETE", named=False)
-FILE_CONTENT: Final = Operation("file_content", "", JsonObject, None, method="GET", reads="bytes", named=False)
-BATCHES: Final = Operation("batches", "input_file_id", BatchObject, None, named=False)
-BATCH_LIST: Final = Operation("batches", "", Page, None, method="GET", named=False)
-BATCH: Final = Operation("batch", "", BatchObject, None, method="GET", named=False)
-BATCH_CANCEL: Final = Operation("batch_cancel", "", BatchObject, None, named=False)
 MODELS: Final = Operation("models", "", Page, None, method="GET", named=False)
 
 
@@ -173,124 +133,7 @@ async def arerank(model: str, query: str, documents: Sequence[str | Mapping[str,
     return answer
 
 
-# ---- without a model: files, batches, models ----------------------------------------------------------------------------------------
-
-
-def _at(provider: str) -> str:
-    """A name that leads to a provider and to none of its models."""
-    return f"{provider}/-"
-
-
-def create_file(file: Any, purpose: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    """Give a provider a file to keep: `purpose` batch, assistants, fine-tune, … It is read while it is sent."""
-    answer: FileObject = blocking(FILES, _at(custom_llm_provider), file, False, {"purpose": purpose, **options})
-    return answer
-
-
-async def acreate_file(file: Any, purpose: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    answer: FileObject = await suspending(FILES, _at(custom_llm_provider), file, False, {"purpose": purpose, **options})
-    return answer
-
-
-def file_list(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    """The files a provider keeps. `purpose`, `limit`, `after`, `order` narrow it."""
-    answer: Page = blocking(FILE_LIST, _at(custom_llm_provider), None, False, options)
-    return answer
-
-
-async def afile_list(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    answer: Page = await suspending(FILE_LIST, _at(custom_llm_provider), None, False, options)
-    return answer
-
-
-def file_retrieve(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    """What a provider knows of a file."""
-    answer: FileObject = blocking(FILE, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-async def afile_retrieve(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    answer: FileObject = await suspending(FILE, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-def file_delete(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> Deleted:
-    """Have a provider forget a file."""
-    answer: Deleted = blocking(FILE_DELETE, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-async def afile_delete(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> Deleted:
-    answer: Deleted = await suspending(FILE_DELETE, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-def file_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
-    """The bytes of a file."""
-    answer: BinaryResponse = blocking(FILE_CONTENT, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-async def afile_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
-    answer: BinaryResponse = await suspending(FILE_CONTENT, _at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
-
-
-def create_batch(
-    completion_window: str, endpoint: str, input_file_id: str, custom_llm_provider: str = "openai", **options: Any
-) -> BatchObject:
-    """Have the calls in a file answered within `completion_window` (24h). `endpoint`: /v1/chat/completions, …"""
-    given = {"completion_window": completion_window, "endpoint": endpoint, **sent_metadata(options)}
-    answer: BatchObject = blocking(BATCHES, _at(custom_llm_provider), input_file_id, False, given)
-    return answer
-
-
-async def acreate_batch(
-    completion_window: str, endpoint: str, input_file_id: str, custom_llm_provider: str = "openai", **options: Any
-) -> BatchObject:
-    given = {"completion_window": completion_window, "endpoint": endpoint, **sent_metadata(options)}
-    answer: BatchObject = await suspending(BATCHES, _at(custom_llm_provider), input_file_id, False, given)
-    return answer
-
-
-def sent_metadata(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch's `metadata` is the provider's to keep, where a call's is ours."""
-    given = dict(options)
-    metadata = given.pop("metadata", None)
-    return {**given, "extra_body": {"metadata": metadata, **(given.get("extra_body") or {})}} if metadata else given
-
-
-def retrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    """How far a batch is."""
-    answer: BatchObject = blocking(BATCH, _at(custom_llm_provider), None, False, options, {"id": batch_id})
-    return answer
-
-
-async def aretrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    answer: BatchObject = await suspending(BATCH, _at(custom_llm_provider), None, False, options, {"id": batch_id})
-    return answer
-
-
-def list_batches(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    """The batches there are. `limit`, `after` narrow it."""
-    answer: Page = blocking(BATCH_LIST, _at(custom_llm_provider), None, False, options)
-    return answer
-
-
-async def alist_batches(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    answer: Page = await suspending(BATCH_LIST, _at(custom_llm_provider), None, False, options)
-    return answer
-
-
-def cancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    """Stop a batch; what is answered already stays."""
-    answer: BatchObject = blocking(BATCH_CANCEL, _at(custom_llm_provider), None, False, options, {"id": batch_id})
-    return answer
-
-
-async def acancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    answer: BatchObject = await suspending(BATCH_CANCEL, _at(custom_llm_provider), None, False, options, {"id": batch_id})
-    return answer
+# ---- counts and lists ---------------------------------------------------------------------------------------------------------------
 
 
 def count_tokens(model: str, messages: Sequence[Any], **options: Any) -> TokenCountResponse:
@@ -315,10 +158,10 @@ def _with_system(messages: Sequence[Any], options: dict[str, Any]) -> Sequence[A
 
 def list_models(custom_llm_provider: str = "openai", **options: Any) -> Page:
     """The models a provider has, as it lists them."""
-    answer: Page = blocking(MODELS, _at(custom_llm_provider), None, False, options)
+    answer: Page = blocking(MODELS, at(custom_llm_provider), None, False, options)
     return answer
 
 
 async def alist_models(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    answer: Page = await suspending(MODELS, _at(custom_llm_provider), None, False, options)
+    answer: Page = await suspending(MODELS, at(custom_llm_provider), None, False, options)
     return answer

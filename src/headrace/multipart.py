@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -65,25 +65,18 @@ class FormFile:
         return f"<FormFile {self.name!r} {self.size} bytes>"
 
 
-class Form:
-    """Fields and files as one body: `headrace.wire.Upload`."""
+class _Parts:
+    """Parts in a row, each a head and a content: `headrace.wire.Upload`."""
 
     __slots__ = ("_parts", "boundary", "size")
 
-    def __init__(self, fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, FormFile]]) -> None:
+    def __init__(self, parts: Iterable[tuple[str, bytes | FormFile]]) -> None:
         self.boundary = secrets.token_hex(16)
         self._parts: list[bytes | FormFile] = []
-        for name, value in fields:
-            self._parts.append(f"--{self.boundary}\r\n{_disposition(name)}\r\n\r\n{value}\r\n".encode())
-        for name, file in files:
-            head = f'--{self.boundary}\r\n{_disposition(name)}; filename="{_quoted(file.name)}"\r\ncontent-type: {file.type}\r\n\r\n'
-            self._parts += [head.encode(), file, b"\r\n"]
+        for head, content in parts:
+            self._parts += [f"--{self.boundary}\r\n{head}\r\n\r\n".encode(), content, b"\r\n"]
         self._parts.append(f"--{self.boundary}--\r\n".encode())
         self.size = sum(part.size if isinstance(part, FormFile) else len(part) for part in self._parts)
-
-    @property
-    def content_type(self) -> str:
-        return f"multipart/form-data; boundary={self.boundary}"
 
     def pieces(self) -> Iterator[bytes]:
         for part in self._parts:
@@ -93,7 +86,34 @@ class Form:
                 yield part
 
     def __repr__(self) -> str:
-        return f"<Form {self.size} bytes>"
+        return f"<{type(self).__name__} {self.size} bytes>"
+
+
+class Form(_Parts):
+    """Fields and files as one body."""
+
+    __slots__ = ()
+
+    def __init__(self, fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, FormFile]]) -> None:
+        said = [(_disposition(name), value.encode()) for name, value in fields]
+        super().__init__([*said, *((_filed(name, file), file) for name, file in files)])
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self.boundary}"
+
+
+class Related(_Parts):
+    """A description and what it describes, as Google's uploads take them (RFC 2387): contents with their types."""
+
+    __slots__ = ()
+
+    def __init__(self, parts: Sequence[tuple[bytes | FormFile, str]]) -> None:
+        super().__init__([(f"content-type: {type}", content) for content, type in parts])
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/related; boundary={self.boundary}"
 
 
 def open_file(given: Any, where: str) -> FormFile | list[FormFile]:
@@ -162,6 +182,10 @@ def _guessed(name: str) -> str:
 
 def _disposition(name: str) -> str:
     return f'content-disposition: form-data; name="{_quoted(name)}"'
+
+
+def _filed(name: str, file: FormFile) -> str:
+    return f'{_disposition(name)}; filename="{_quoted(file.name)}"\r\ncontent-type: {file.type}'
 
 
 def _quoted(text: str) -> str:

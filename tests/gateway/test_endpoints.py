@@ -206,6 +206,31 @@ def test_a_batch_goes_from_its_file_to_its_answers_by_ids_that_know_the_way(clie
     assert provider.seen[-1].path == "/v1/files/file-2/content"
 
 
+def test_a_batch_goes_where_files_of_calls_are_kept_in_the_providers_own_form(provider: Upstream) -> None:
+    """Anthropic keeps none, so without a model named the file is Gemini's; ids that are addresses are given out in one piece."""
+
+    def entry(name: str, model: str) -> dict[str, Any]:
+        return {"model_name": name, "litellm_params": {"model": model, "api_key": f"sk-{name}", "base_url": provider.url}}
+
+    with serving(Router([entry("claude", "anthropic/claude-x"), entry("gem", "gemini/gemini-x")]), Settings(key=KEY)) as base:
+        client = openai.OpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0)
+        provider.answer(Reply({"file": {"name": "files/abc", "uri": "https://g.test/v1beta/files/abc", "displayName": "calls.jsonl"}}))
+        chat = {"model": "gem", "messages": [{"role": "user", "content": "hi"}]}
+        calls = json.dumps({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": chat}).encode()
+        file = client.files.create(file=("calls.jsonl", calls), purpose="batch")
+        assert provider.seen[-1].path == "/upload/v1/files"
+        assert b'{"key":"1","request":{"contents"' in provider.seen[-1].body
+        provider.answer(Reply({"name": "batches/b1", "metadata": {"state": "BATCH_STATE_PENDING", "createTime": "2026-08-19T14:34:12Z"}}))
+        made = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        assert provider.seen[-1].path == "/v1/models/gemini-x:batchGenerateContent"
+        assert provider.seen[-1].body["batch"]["inputConfig"] == {"fileName": "files/abc"}
+        assert (made.status, made.input_file_id) == ("validating", file.id)
+        assert client.batches.retrieve(made.id).id == made.id
+        assert provider.seen[-1].path == "/v1/batches/b1"
+        with pytest.raises(openai.APIStatusError, match="of those that serve 'claude'"):
+            client.files.create(file=("calls.jsonl", calls), purpose="batch", extra_body={"model": "claude"})
+
+
 def test_files_are_listed_looked_at_and_forgotten(client: openai.OpenAI, provider: Upstream) -> None:
     provider.answer(Reply({"object": "list", "data": [FILE], "has_more": False}))
     (file,) = client.files.list(purpose="batch")

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headrace import keeping
+from headrace.calls import Operation
 from headrace.destinations import destination
 from headrace.dialects import NAMES
 from headrace.dialects.forms import form_of
@@ -25,6 +27,11 @@ WITH_VARIANTS = [
     *ROWS,
     *(pytest.param(variant.row, id=f"{row.name} {index}") for row in shipped() for index, variant in enumerate(row.variants)),
 ]
+
+PARTS = {
+    offer: [it.form for it in vars(keeping).values() if isinstance(it, Operation) and it.of == offer] for offer in ("files", "batches")
+}
+"""What a form of files or batches has to have."""
 
 # The prefixes a program written for litellm 1.106.2 may use for services that chat, embed, rerank, draw, speak or listen.
 LITELLM = Path(__file__).with_name("litellm_prefixes.txt").read_text("utf-8").split()
@@ -126,7 +133,8 @@ def test_a_row_says_what_it_offers_and_in_which_form(row: Provider) -> None:
     assert row.offers
     assert set(row.forms) <= set(row.offers)
     for operation, name in row.forms.items():
-        assert form_of(operation, name)
+        for part in PARTS.get(operation, [operation]):
+            assert form_of(operation, name, part)
     if row.dialect != NAMES[0]:
         assert set(row.offers) <= {"chat", "completions", "embeddings", *row.forms, *row.paths}
 

@@ -32,6 +32,8 @@ class Target(Struct, frozen=True):
     both dialects are known to share the word."""
     place: str = ""
     """What stands in the address instead of the model's name, where that only tells the family."""
+    drop_params: bool = False
+    """Whether what the provider has no word for is left out of calls that stand in a file."""
 
     def __repr__(self) -> str:
         return f"<Target {self.provider}/{self.model}>"

@@ -11,11 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import Operation, shape
-from headrace.endpoints import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
+from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.requests import Asked, refusal
+from headrace.keeping import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
+from headrace.providers.catalog import resolve
 from headrace.served import read_id
 
 Handler = Callable[..., Reply]
@@ -59,8 +61,9 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     file = body.pop("file", None)
     if not isinstance(file, tuple):
         raise BadRequestError("file must be a file of the form")
-    deployment = _keeper(here, FILES, model)
-    if body.get("purpose") == "batch":
+    calls = body.get("purpose") == "batch"
+    deployment = _keeper(here, BATCHES if calls else FILES, model, calls)
+    if calls:
         file = with_models(file, here, deployment)
     return _made(Wanted(FILES, NOBODY, file, False, body), deployment)
 
@@ -104,14 +107,20 @@ def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
     return given
 
 
-def _keeper(here: Here, operation: Operation, model: str | None) -> str:
+def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = False) -> str:
+    """The first deployment that keeps such things; calls: files of calls, which a batch is ordered of later."""
     if model is not None:
         model = here.meant(model)
-    found = [id for id in here.router.offering(operation, model) if here.may_use(id)]
+    found = [id for id in here.router.offering(operation, model) if here.may_use(id) and not (calls and _with_the_order(here, id))]
     if not found:
         whose = "here" if model is None else f"of those that serve {model!r}"
         raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} is known to keep {operation.name}")
     return found[0]
+
+
+def _with_the_order(here: Here, deployment: str) -> bool:
+    known = here.router.get_deployment(deployment)
+    return known is not None and resolve(known.model).provider.forms.get("batches") in WITH_THE_ORDER
 
 
 def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
@@ -166,9 +175,10 @@ def _marked(fields: Mapping[str, Any], deployment: str) -> dict[str, Any]:
 
 def marked_id(deployment: str, own: str) -> str:
     """An id of a provider's that says which deployment it is of, with the beginning that tells clients what it names."""
-    kind = own.partition("-")[0] if own.startswith("file-") else own.partition("_")[0]
     sign = "-" if own.startswith("file-") else "_"
-    return f"{kind}{sign}" + urlsafe_b64encode(msgspec.json.encode([_OURS, deployment, own])).decode().rstrip("=")
+    kind, known, _ = own.partition(sign)
+    beginning = kind if known and kind.isalnum() else "kept"
+    return f"{beginning}{sign}" + urlsafe_b64encode(msgspec.json.encode([_OURS, deployment, own])).decode().rstrip("=")
 
 
 def _read(id: str) -> tuple[str, str] | None:

@@ -23,7 +23,6 @@ from headrace.calls import (
     Operation,
 )
 from headrace.counted import COUNT
-from headrace.endpoints import BATCH, BATCH_CANCEL, FILE, FILE_CONTENT, FILE_DELETE
 from headrace.errors import Kind
 from headrace.gateway import fronts
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
@@ -31,6 +30,7 @@ from headrace.gateway.kept import kept_batch, kept_file, kept_response, list_bat
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
 from headrace.gateway.requests import Asked, refusal
+from headrace.keeping import BATCH, BATCH_CANCEL, FILE, FILE_CONTENT, FILE_DELETE
 from headrace.served import MESSAGES, RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, RESPONSE_ITEMS, RESPONSES
 
 Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]

@@ -123,7 +123,7 @@ class Router(Face, Speaking, Looking):
 
     def offering(self, operation: Operation, model: str | None = None) -> list[str]:
         """Ids of deployments whose provider is known to offer an operation, of one group or of all, each account once."""
-        return self._fleet.offering(operation.name, model)
+        return self._fleet.offering(operation.offer, model)
 
     def serves(self, model: str) -> bool:
         """Whether a group, an alias or a pattern answers to the name."""

@@ -41,18 +41,30 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices"},
     "completions": {"mistral": "fim"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
+    "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini"},
+    "batches": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "mistral": "kept_mistral"},
 }
 """By operation, the forms there are, and the module that has them."""
 
 
-def form_of(operation: str, name: str) -> Form:
-    """Raises ConfigurationError for one that does not exist."""
+WITH_THE_ORDER: Final = ("anthropic",)
+"""Forms of batches whose calls go with the order: files that were uploaded these providers give nobody back."""
+
+
+def form_of(operation: str, name: str, part: str = "") -> Form:
+    """The form of an operation, or of a part of it. Raises ConfigurationError for one that does not exist."""
     module = FORMS.get(operation, {}).get(name)
     if module is None:
         known = ", ".join(FORMS.get(operation, {})) or "none"
         raise ConfigurationError(f"no form of {operation} is called {name!r}; there are {known}")
     forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # late: few are called
-    return forms[operation, name]
+    return forms[part or operation, name]
+
+
+_UNREADABLE: Final = (
+    msgspec.DecodeError, RecursionError, BadRequestError, AttributeError, LookupError, TypeError, ValueError, OverflowError,
+)  # fmt: skip
+"""What readers raise for an answer that is none."""
 
 
 class Formed(Struct, frozen=True, eq=False):
@@ -77,21 +89,23 @@ class Formed(Struct, frozen=True, eq=False):
         try:
             answer = msgspec.json.decode(response.body)
             return self.form.read(answer, self.body)
-        except (
-            msgspec.DecodeError,
-            RecursionError,
-            BadRequestError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:
+        except _UNREADABLE as error:
             if isinstance(error, BadRequestError) and type(error) is not BadRequestError:
                 raise  # what a good status hid
             if isinstance(answer, Mapping) and answer.get("error"):
                 raise error_of(read_error_inside(answer, provider=self.target.provider, model=self.target.model)) from None
             raise self._unreadable(response, error) from None
+
+    def content(self, response: HttpResponse) -> bytes:
+        """The answer where that is bytes: as they came, unless the form makes others of them."""
+        made = getattr(self.form, "content", None)
+        if made is None:
+            return response.body
+        try:
+            content: bytes = made(response.body, self.body, self.target)
+        except _UNREADABLE as error:
+            raise self._unreadable(response, error) from None
+        return content
 
     def used(self, body: Mapping[str, Json]) -> Any:
         """What the answer says it used, in OpenAI's form."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from headrace.dialects.anthropic_messages.requests import VERSION
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given
+from headrace.dialects.forms.dates import epoch
 from headrace.errors import BadRequestError
 from headrace.types import Json
 from headrace.wire import HeaderPairs, HttpRequest
@@ -31,13 +31,6 @@ def _listed(answer: Json, field: str) -> list[Mapping[str, Any]]:
     return models
 
 
-def _epoch(value: Json) -> int:
-    try:
-        return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) else 0
-    except (ValueError, OverflowError):
-        return 0
-
-
 class Anthropic:
     """`limit`, `after_id` and `before_id`; OpenAI's `after` is the second (exchange 0632574c2c4ab970)."""
 
@@ -48,7 +41,7 @@ class Anthropic:
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
         data = [
-            {**model, "id": model["id"], "object": "model", "created": _epoch(model.get("created_at")), "owned_by": "anthropic"}
+            {**model, "id": model["id"], "object": "model", "created": epoch(model.get("created_at")) or 0, "owned_by": "anthropic"}
             for model in _listed(answer, "data")
         ]
         return {**answer, "object": "list", "data": data}

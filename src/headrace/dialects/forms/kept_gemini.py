@@ -1,0 +1,267 @@
+"""Gemini's files and batches in OpenAI's words, with Gemini's own fields beside them.
+
+ai.google.dev/api/files and …/batch-api; paths, states and fields as google-genai 3.4.0 has them; exchanges 1a188f87e2819921 and
+c7e0319c4ad69599. A file is named by its address, as litellm names it, and may be asked for by its short name as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.dates import epoch
+from headrace.dialects.forms.lines import CHATS, answered, failed, joined, lines_of
+from headrace.errors import BadRequestError
+from headrace.multipart import FormFile, Related
+from headrace.types import Json
+from headrace.wire import HttpRequest
+
+_DIALECT: Final = "gemini"
+_LISTED: Final = {"limit": "pageSize", "after": "pageToken"}
+
+
+def _place(id: Json, kind: str) -> str:
+    """`files/abc` and `batches/abc`, of a name with or without its kind, or of a whole address."""
+    name = str(id).partition("?")[0].rstrip("/").rpartition("/")[2]
+    return f"{kind}/{quote(name, safe='')}"
+
+
+def _asked(target: Target, method: str, path: str, query: Mapping[str, Json] = {}) -> HttpRequest:
+    mark = f"?{urlencode(query)}" if query else ""
+    return HttpRequest(method, f"{target.base_url.rstrip('/')}/{path}{mark}", target.headers)
+
+
+def _listed(body: Body, *without: str) -> dict[str, Json]:
+    return {_LISTED.get(name, name): value for name, value in given(body, *without).items()}
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------------------
+
+_FILE_STATES: Final = {"ACTIVE": "processed", "FAILED": "error"}
+
+
+def _file(told: Mapping[str, Json], purpose: Json = None) -> dict[str, Json]:
+    return {
+        **told,
+        "id": told.get("uri") or told["name"],
+        "object": "file",
+        "bytes": int(told.get("sizeBytes") or 0),
+        "created_at": epoch(told.get("createTime")),
+        "expires_at": epoch(told.get("expirationTime")),
+        "filename": told.get("displayName") or told["name"],
+        "purpose": purpose or "user_data",
+        "status": _FILE_STATES.get(str(told.get("state")), "uploaded"),
+    }
+
+
+class NewFile:
+    """One form with the file's description and its bytes. A file of calls goes up in Gemini's own lines."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        file = body["file"]
+        if not isinstance(file, FormFile):
+            raise BadRequestError(f"{target.provider} takes one file at a time")
+        sent = _in_lines(file, target) if body.get("purpose") == "batch" else file
+        about = {"display_name": file.name, "mime_type": sent.type, **given(body, "file", "purpose")}
+        related = Related([(msgspec.json.encode({"file": about}), "application/json"), (sent, sent.type)])
+        host, _, version = target.base_url.rstrip("/").rpartition("/")
+        headers = {name.lower(): value for name, value in target.headers}
+        headers |= {"content-type": related.content_type, "x-goog-upload-protocol": "multipart"}
+        return HttpRequest("POST", f"{host}/upload/{version}/files", tuple(headers.items()), upload=related)
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return _file(answer["file"], body.get("purpose"))
+
+
+def _in_lines(file: FormFile, target: Target) -> FormFile:
+    made = (msgspec.json.encode({"key": it.custom_id, "request": msgspec.Raw(it.request.body)}) for it in lines_of(file, _DIALECT, target))
+    return FormFile((file.name, b"".join(line + b"\n" for line in made), "application/jsonl"), "file")
+
+
+class Files:
+    """`limit`; `after` is the list's `nextPageToken`."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "GET", "files", _listed(body, "purpose"))
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        rest = {name: value for name, value in answer.items() if name != "files"}
+        data = [_file(file) for file in answer.get("files") or ()]
+        return {**rest, "object": "list", "data": data, "has_more": bool(answer.get("nextPageToken"))}
+
+
+class File:
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "GET", _place(body["id"], "files"))
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return _file(answer)
+
+
+class FileDelete:
+    """The answer is empty."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "DELETE", _place(body["id"], "files"))
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return {**answer, "id": body["id"], "object": "file", "deleted": True}
+
+
+class Content:
+    """What Gemini made: files that were uploaded it does not give back. Results of a batch, by their file or the batch's own name,
+    come in OpenAI's lines."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        if str(body["id"]).startswith("batches/"):
+            return _asked(target, "GET", _place(body["id"], "batches"))
+        return _asked(target, "GET", f"{_place(body['id'], 'files')}:download", {"alt": "media"})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        """Never asked: the answer is bytes."""
+        return dict(answer)
+
+    def content(self, told: bytes, body: Body, target: Target) -> bytes:
+        if str(body["id"]).startswith("batches/"):
+            return joined(_result(each, target) for each in _inlined(msgspec.json.decode(told)))
+        lines = told.splitlines()
+        if not lines or _line(lines[0]) is None:
+            return told
+        return joined(_result(line, target) for raw in lines if (line := _line(raw)) is not None)
+
+
+def _line(raw: bytes) -> Any:
+    """A result; None for what is none."""
+    try:
+        line = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return line if isinstance(line, dict) and "key" in line and ("response" in line or "error" in line) else None
+
+
+def _inlined(operation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = _output(operation)["inlinedResponses"]["inlinedResponses"]
+    return found
+
+
+def _result(told: Mapping[str, Any], target: Target) -> dict[str, Json]:
+    name = str(told["key"] if "key" in told else told["metadata"]["key"])
+    if "response" in told:
+        return answered(name, told["response"], _DIALECT, target)
+    return failed(name, {"error": told["error"]}, target)
+
+
+# ---- batches -----------------------------------------------------------------------------------------------------------------------
+
+_STATES: Final = {
+    "PENDING": "validating",
+    "RUNNING": "in_progress",
+    "SUCCEEDED": "completed",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+    "EXPIRED": "expired",
+}
+
+
+def _output(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (told.get("metadata") or {}).get("output") or told.get("response") or {}
+    return found
+
+
+def _batch(told: Mapping[str, Any]) -> dict[str, Json]:
+    about: Mapping[str, Any] = told.get("metadata") or {}
+    stats = about.get("batchStats") or {}
+    status = _STATES.get(str(about.get("state")).rpartition("_STATE_")[2], "validating")
+    end = epoch(about.get("endTime"))
+    output = _output(told)
+    results = output.get("responsesFile") or (told["name"] if "inlinedResponses" in output else None)
+    error = told.get("error")
+    name = about.get("displayName")
+    return {
+        **told,
+        "operation_metadata": about,
+        "metadata": {"display_name": name} if name else None,
+        "id": told["name"],
+        "object": "batch",
+        "endpoint": CHATS,
+        "model": str(about.get("model", "")).removeprefix("models/") or None,
+        "status": status,
+        "errors": {"object": "list", "data": [{**error, "code": str(error.get("code"))}]} if error else None,
+        "input_file_id": (about.get("inputConfig") or {}).get("fileName") or "",
+        "completion_window": "24h",
+        "output_file_id": results,
+        "error_file_id": None,
+        "created_at": epoch(about.get("createTime")) or 0,
+        **{f"{name}_at": end if name == status else None for name in ("completed", "cancelled", "expired", "failed")},
+        "request_counts": {
+            "total": int(stats.get("requestCount", 0)),
+            "completed": int(stats.get("successfulRequestCount", 0)),
+            "failed": int(stats.get("failedRequestCount", 0)),
+        },
+    }
+
+
+class NewBatch:
+    """The model stands in the address, so a batch has one. Of `metadata` Gemini keeps a `display_name`."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        if target.model == "-":
+            raise BadRequestError(f"{target.provider} has one model in a batch: pass model=, e.g. model='gemini/gemini-2.5-flash'")
+        if body.get("endpoint") != CHATS:
+            raise BadRequestError(f"{target.provider} takes {CHATS} in batches, got {str(body.get('endpoint'))[:40]!r}")
+        kept = body.get("metadata")
+        name = kept.get("display_name") if isinstance(kept, Mapping) else None
+        batch = {"displayName": name or "batch", "inputConfig": {"fileName": _place(body["input_file_id"], "files")}}
+        rest = given(body, "input_file_id", "endpoint", "completion_window", "metadata", "model")
+        return posted(target, f"/models/{quote(target.model, safe='')}:batchGenerateContent", {"batch": {**batch, **rest}})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return {**_batch(answer), "input_file_id": body["input_file_id"]}
+
+
+class Batches:
+    """`limit`; `after` is the list's `nextPageToken`."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "GET", "batches", _listed(body))
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        rest = {name: value for name, value in answer.items() if name != "operations"}
+        data = [_batch(batch) for batch in answer.get("operations") or ()]
+        return {**rest, "object": "list", "data": data, "has_more": bool(answer.get("nextPageToken"))}
+
+
+class Batch:
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "GET", _place(body["id"], "batches"))
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return _batch(answer)
+
+
+class BatchCancel:
+    """The answer is empty."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        return _asked(target, "POST", f"{_place(body['id'], 'batches')}:cancel")
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        return {**answer, "id": body["id"], "object": "batch", "status": "cancelling"}
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    ("POST files", "gemini"): NewFile(),
+    ("GET files", "gemini"): Files(),
+    ("GET file", "gemini"): File(),
+    ("DELETE file", "gemini"): FileDelete(),
+    ("GET file_content", "gemini"): Content(),
+    ("POST batches", "gemini"): NewBatch(),
+    ("GET batches", "gemini"): Batches(),
+    ("GET batch", "gemini"): Batch(),
+    ("POST batch_cancel", "gemini"): BatchCancel(),
+}

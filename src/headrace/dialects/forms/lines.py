@@ -1,0 +1,109 @@
+"""Files of calls: OpenAI's lines as a provider's requests, and a provider's results as OpenAI's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects import load
+from headrace.dialects.base import Target
+from headrace.dialects.failures import read_error_inside
+from headrace.dialects.translate import Translation, translate
+from headrace.errors import POLICY, BadRequestError, Kind, UnsupportedParamsError
+from headrace.multipart import FormFile
+from headrace.types import ChatRequest, Json
+from headrace.wire import Headers, HttpRequest, HttpResponse
+
+CHATS: Final = "/v1/chat/completions"
+"""What the lines of a file may ask for."""
+
+
+class Line(Struct, frozen=True):
+    """One call of a file, as its provider takes it."""
+
+    number: int
+    custom_id: str
+    request: HttpRequest
+
+
+class _Asked(Struct):
+    custom_id: str
+    body: dict[str, Json]
+    url: str = CHATS
+
+
+_decode: Final = msgspec.json.Decoder(_Asked).decode
+
+
+def lines_of(file: Any, dialect: str, target: Target) -> Iterator[Line]:
+    """The chats of a file in OpenAI's words, each written in a dialect. Raises BadRequestError that names the line."""
+    if not isinstance(file, FormFile):
+        raise BadRequestError("a file of calls must be one file")
+    for number, line in enumerate(_split(file), 1):
+        if line.strip():
+            yield _read(line, number, dialect, target)
+
+
+def _split(file: FormFile) -> Iterator[bytes]:
+    left = b""
+    for piece in file.pieces():
+        *whole, left = (left + piece).split(b"\n")
+        yield from whole
+    yield left
+
+
+def _read(line: bytes, number: int, dialect: str, target: Target) -> Line:
+    try:
+        asked = _decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError(f"file: line {number} is no request: {error}") from None
+    if asked.url != CHATS:
+        raise BadRequestError(f"file: line {number} asks for {asked.url[:40]!r}; {target.provider} takes {CHATS} in files")
+    named = asked.body.get("model")
+    if not isinstance(named, str):
+        raise BadRequestError(f"file: line {number} names no model")
+    model = named.removeprefix(f"{target.provider}/")
+    own = msgspec.structs.replace(target, model=model)
+    body = {**asked.body, "model": model}
+    body.pop("stream", None)
+    try:
+        written = translate(dialect, own, "chat", body, {"drop_params": target.drop_params}).write()
+    except BadRequestError as error:
+        made = UnsupportedParamsError if isinstance(error, UnsupportedParamsError) else BadRequestError
+        raise made(f"file: line {number}: {error.message}", model, target.provider) from None
+    return Line(number, asked.custom_id, written)
+
+
+# ---- results -----------------------------------------------------------------------------------------------------------------------
+
+
+def answered(custom_id: str, body: Json, dialect: str, target: Target) -> dict[str, Json]:
+    """A result that came, as OpenAI's line. Raises HeadraceError for one that cannot be read."""
+    told = HttpResponse(200, Headers(), msgspec.json.encode(body))
+    chat = Translation(load(dialect), target, ChatRequest(model=target.model, messages=()), "chat").read(told)
+    return _line(custom_id, 200, chat.get("id"), chat)
+
+
+def failed(custom_id: str, error: Mapping[str, Json], target: Target) -> dict[str, Json]:
+    """A call that failed, in the provider's words of it, as OpenAI's line: with the status it would have had as a call of its own."""
+    failure = read_error_inside(error, provider=target.provider, model=target.model)
+    said = {"message": failure.message.removeprefix(f"{target.provider}: "), "type": failure.code, "param": failure.param, "code": None}
+    return _line(custom_id, POLICY[failure.kind].status, error.get("request_id"), {"error": said})
+
+
+def never_ran(custom_id: str, why: str) -> dict[str, Json]:
+    """A call that was never made: the batch ended before."""
+    said = {"message": f"the request was {why}", "type": "invalid_request_error", "param": None, "code": f"batch_{why}"}
+    return _line(custom_id, POLICY[Kind.BAD_REQUEST].status, None, {"error": said})
+
+
+def _line(custom_id: str, status: int, request_id: Json, body: Mapping[str, Json]) -> dict[str, Json]:
+    answer = {"status_code": status, "request_id": request_id or "", "body": body}
+    return {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": answer, "error": None}
+
+
+def joined(lines: Iterator[dict[str, Json]]) -> bytes:
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)

@@ -1,0 +1,217 @@
+"""What providers keep: files, and batches of calls that stand in them.
+
+The provider is named, a model need not be. Each function has a blocking form and an `a…` form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headrace.api import blocking, suspending
+from headrace.calls import Operation, control_names
+from headrace.objects import BinaryResponse, JsonObject
+
+
+class FileObject(JsonObject):
+    """A file that a provider keeps."""
+
+    id: str = ""
+    object: str = "file"
+    purpose: str | None = None
+
+
+class BatchObject(JsonObject):
+    """Many calls in one file, answered within a day."""
+
+    id: str = ""
+    object: str = "batch"
+    status: str = ""
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+
+
+class Page(JsonObject):
+    """A list, or the first part of one: `has_more` says so."""
+
+    data: list[Any]
+    has_more: bool = False
+
+
+class Deleted(JsonObject):
+    id: str = ""
+    deleted: bool = False
+
+
+FILES: Final = Operation("files", "file", FileObject, None, files=("file",), named=False, of="files")
+FILE_LIST: Final = Operation("files", "", Page, None, method="GET", named=False, of="files")
+FILE: Final = Operation("file", "", FileObject, None, method="GET", named=False, of="files")
+FILE_DELETE: Final = Operation("file", "", Deleted, None, method="DELETE", named=False, of="files")
+FILE_CONTENT: Final = Operation("file_content", "", JsonObject, None, method="GET", reads="bytes", named=False, of="files")
+BATCHES: Final = Operation("batches", "input_file_id", BatchObject, None, named=False, of="batches")
+BATCH_OF_FILE: Final = Operation("batches", "input_file_id", BatchObject, None, files=("input_file_id",), named=False, of="batches")
+BATCH_LIST: Final = Operation("batches", "", Page, None, method="GET", named=False, of="batches")
+BATCH: Final = Operation("batch", "", BatchObject, None, method="GET", named=False, of="batches")
+BATCH_CANCEL: Final = Operation("batch_cancel", "", BatchObject, None, named=False, of="batches")
+
+
+def at(provider: str) -> str:
+    """A name that leads to a provider and to none of its models."""
+    return f"{provider}/-"
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------------------
+
+
+def create_file(file: Any, purpose: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
+    """Give a provider a file to keep: `purpose` batch, assistants, fine-tune, … It is read while it is sent."""
+    answer: FileObject = blocking(FILES, at(custom_llm_provider), file, False, {"purpose": purpose, **options})
+    return answer
+
+
+async def acreate_file(file: Any, purpose: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
+    answer: FileObject = await suspending(FILES, at(custom_llm_provider), file, False, {"purpose": purpose, **options})
+    return answer
+
+
+def file_list(custom_llm_provider: str = "openai", **options: Any) -> Page:
+    """The files a provider keeps. `purpose`, `limit`, `after`, `order` narrow it."""
+    answer: Page = blocking(FILE_LIST, at(custom_llm_provider), None, False, options)
+    return answer
+
+
+async def afile_list(custom_llm_provider: str = "openai", **options: Any) -> Page:
+    answer: Page = await suspending(FILE_LIST, at(custom_llm_provider), None, False, options)
+    return answer
+
+
+def file_retrieve(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
+    """What a provider knows of a file."""
+    answer: FileObject = blocking(FILE, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+async def afile_retrieve(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
+    answer: FileObject = await suspending(FILE, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+def file_delete(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> Deleted:
+    """Have a provider forget a file."""
+    answer: Deleted = blocking(FILE_DELETE, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+async def afile_delete(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> Deleted:
+    answer: Deleted = await suspending(FILE_DELETE, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+def file_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
+    """The bytes of a file."""
+    answer: BinaryResponse = blocking(FILE_CONTENT, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+async def afile_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
+    answer: BinaryResponse = await suspending(FILE_CONTENT, at(custom_llm_provider), None, False, options, {"id": file_id})
+    return answer
+
+
+# ---- batches -----------------------------------------------------------------------------------------------------------------------
+
+
+def create_batch(
+    completion_window: str, endpoint: str, input_file_id: Any, custom_llm_provider: str = "openai", **options: Any
+) -> BatchObject:
+    """Have the calls in a file answered within `completion_window` (24h). `endpoint`: /v1/chat/completions, …
+
+    `input_file_id` is the id of a file that the provider keeps, or the file itself (bytes, a path, an open file), which is given to the
+    provider first. `model` says which one answers, where that is not said in every line, and whose it is.
+    """
+    where, given = _batch_at(custom_llm_provider, completion_window, endpoint, options)
+    operation = _ordered(where, input_file_id)
+    if operation is BATCHES and not isinstance(input_file_id, str):
+        input_file_id = blocking(FILES, where, input_file_id, False, {"purpose": "batch", **_way(options)}).id
+    answer: BatchObject = blocking(operation, where, input_file_id, False, given)
+    return answer
+
+
+async def acreate_batch(
+    completion_window: str, endpoint: str, input_file_id: Any, custom_llm_provider: str = "openai", **options: Any
+) -> BatchObject:
+    where, given = _batch_at(custom_llm_provider, completion_window, endpoint, options)
+    operation = _ordered(where, input_file_id)
+    if operation is BATCHES and not isinstance(input_file_id, str):
+        input_file_id = (await suspending(FILES, where, input_file_id, False, {"purpose": "batch", **_way(options)})).id
+    answer: BatchObject = await suspending(operation, where, input_file_id, False, given)
+    return answer
+
+
+def _batch_at(provider: str, window: str, endpoint: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Where a batch goes, and its parameters. A model with its provider's prefix says both."""
+    given = {"completion_window": window, "endpoint": endpoint, **sent_metadata(options)}
+    model = given.pop("model", None)
+    return at(provider) if model is None else resolved_name(model, provider), given
+
+
+def resolved_name(model: str, provider: str) -> str:
+    """The whole name of a model that has its provider's prefix, or is `provider`'s."""
+    from headrace.providers.catalog import catalog  # late: it reads all rows
+
+    named = catalog().get(model.partition("/")[0]) if "/" in model else None
+    return model if named is not None else f"{provider}/{model}"
+
+
+def _ordered(where: str, file: Any) -> Operation:
+    """Whether the calls go with the order: where the provider gives no kept file back to read them from."""
+    from headrace.dialects.forms import WITH_THE_ORDER  # late: few order batches
+    from headrace.providers.catalog import resolve
+
+    inline = not isinstance(file, str) and resolve(where).provider.forms.get("batches") in WITH_THE_ORDER
+    return BATCH_OF_FILE if inline else BATCHES
+
+
+def _way(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say how the provider is called, and nothing of the batch."""
+    return {name: value for name, value in options.items() if name in control_names() and name not in ("metadata", "extra_body")}
+
+
+def sent_metadata(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch's `metadata` is the provider's to keep, where a call's is ours."""
+    given = dict(options)
+    metadata = given.pop("metadata", None)
+    return {**given, "extra_body": {"metadata": metadata, **(given.get("extra_body") or {})}} if metadata else given
+
+
+def retrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
+    """How far a batch is."""
+    answer: BatchObject = blocking(BATCH, at(custom_llm_provider), None, False, options, {"id": batch_id})
+    return answer
+
+
+async def aretrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
+    answer: BatchObject = await suspending(BATCH, at(custom_llm_provider), None, False, options, {"id": batch_id})
+    return answer
+
+
+def list_batches(custom_llm_provider: str = "openai", **options: Any) -> Page:
+    """The batches there are. `limit`, `after` narrow it."""
+    answer: Page = blocking(BATCH_LIST, at(custom_llm_provider), None, False, options)
+    return answer
+
+
+async def alist_batches(custom_llm_provider: str = "openai", **options: Any) -> Page:
+    answer: Page = await suspending(BATCH_LIST, at(custom_llm_provider), None, False, options)
+    return answer
+
+
+def cancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
+    """Stop a batch; what is answered already stays."""
+    answer: BatchObject = blocking(BATCH_CANCEL, at(custom_llm_provider), None, False, options, {"id": batch_id})
+    return answer
+
+
+async def acancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
+    answer: BatchObject = await suspending(BATCH_CANCEL, at(custom_llm_provider), None, False, options, {"id": batch_id})
+    return answer
