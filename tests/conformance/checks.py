@@ -68,9 +68,10 @@ def _content_as_text(choice: dict[str, Any]) -> bool:
 
 
 def _reason_named(choice: dict[str, Any]) -> bool:
-    if choice.get("finish_reason") or not choice["message"].get("tool_calls"):
+    calls, legacy = choice["message"].get("tool_calls"), (choice["message"].get("function_call") or {}).get("name")
+    if choice.get("finish_reason") or not (calls or legacy):
         return False
-    choice["finish_reason"] = "tool_calls"
+    choice["finish_reason"] = "tool_calls" if calls else "function_call"
     return True
 
 

@@ -155,7 +155,7 @@ def grown(body: Any) -> Iterator[tuple[str, Body]]:
     for path, found in places(body):
         if isinstance(found, dict):
             made, at = changed(body, path)
-            at |= copy.deepcopy(UNKNOWN)
+            at |= UNKNOWN
             yield spelled(path), made
 
 
@@ -164,7 +164,7 @@ def joined(body: Any, *, typed: bool) -> Iterator[tuple[str, Body]]:
     for path, found in places(body):
         if isinstance(found, list) and found and isinstance(found[0], dict) and not PLAIN_LISTS & set(path[-1:]):
             made, at = changed(body, path)
-            at.append({**({"type": "from_tomorrow"} if typed else {}), **copy.deepcopy(UNKNOWN)})
+            at.append({**({"type": "from_tomorrow"} if typed else {}), **UNKNOWN})
             yield spelled(path), made
 
 
@@ -177,10 +177,10 @@ def places(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
 
 
 def changed(body: Any, path: _Path) -> tuple[Body, Any]:
-    """A copy of `body`, and the place in it to be changed."""
-    made = copy.deepcopy(body)
-    at = made
+    """`body` with a copy of everything on the way to a place, which may be changed there, and that place."""
+    made = at = copy.copy(body)
     for step in path:
+        at[step] = copy.copy(at[step])
         at = at[step]
     return made, at
 

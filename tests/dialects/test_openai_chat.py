@@ -265,6 +265,13 @@ def test_calls_decide_over_the_word_for_the_end() -> None:
         assert responses.read_response(body).choices[0].finish == "tool_calls"
 
 
+def test_an_older_function_call_without_a_reason_gets_its_own_word() -> None:
+    message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    read = responses.read_response({"id": "c", "choices": [{"index": 0, "finish_reason": "", "message": message}]})
+    assert read.choices[0].finish == "tool_calls"
+    assert responses.write_response(read)["choices"][0]["finish_reason"] == "function_call"
+
+
 @pytest.mark.parametrize(
     ("word", "meaning"), [("eos", "stop"), ("model_length", "length"), ("sensitive", "content_filter"), ("new", "other")]
 )

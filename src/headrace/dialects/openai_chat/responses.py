@@ -68,7 +68,9 @@ def _read_choice(value: Json, at: str) -> Choice:
     word = choice.get("finish_reason")
     extra = rest(choice, _CHOICE, {"finish_reason": None})
     called = bool(message.tool_calls)
-    finish = finish_of(word, called=called) or ("tool_calls" if called else None)  # Snowflake names no reason beside calls
+    if called and not word:  # Snowflake names no reason beside calls
+        word = "function_call" if message.tool_calls[0].kind == "legacy" else "tool_calls"
+    finish = finish_of(word, called=called)
     if is_unknown(word):
         extra["finish_reason"] = word
     return Choice(
