@@ -249,6 +249,9 @@ class OneWorld:
 
     blocking = suspending
 
+    def random(self) -> float:
+        return self.ports.random()
+
 
 # ---- memory
 

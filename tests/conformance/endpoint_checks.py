@@ -39,6 +39,9 @@ class Replay:
 
     suspending = blocking
 
+    def random(self) -> float:
+        return 0.5
+
 
 def recorded(exchange: Exchange) -> bytes:
     if exchange.response_b64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from benchmarks.ledger.killing import kill_often
-from sqlalchemy import func, select
+from sqlalchemy import func, make_url, select
 
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -240,6 +241,14 @@ def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:
     database.close()
     with pytest.raises(ConfigurationError, match="newer"):
         Database(at.database)
+    if at.database.startswith("postgres"):
+        assert _open_connections(make_url(at.database).database) == 0
+
+
+def _open_connections(name: str | None) -> int:
+    from psycopg import Connection  # late: tests of SQLite go without it
+
+    return sum(isinstance(one, Connection) and not one.closed and one.info.dbname == name for one in gc.get_objects())
 
 
 def test_the_schema_is_what_its_migrations_make_of_it(at: Where) -> None:

@@ -81,3 +81,25 @@ def test_a_deployment_may_have_a_rest_of_its_own() -> None:
 
 def test_cooldowns_can_be_switched_off() -> None:
     assert fail(Health(), Kind.SERVER, 0.0, CooldownPolicy(disabled=True)) is None
+
+
+def test_a_success_of_a_call_under_way_ends_the_rest() -> None:
+    health = Health()
+    fail(health, Kind.SERVER, 0.0)
+    succeeded(health)
+    assert not health.cooling(0.1)
+
+
+def last(health: Health, kind: Kind, now: float) -> float | None:
+    return failed(health, Failure(kind, "said"), now, CooldownPolicy(), last=True)
+
+
+def test_where_nobody_else_is_awake_it_takes_more_failures_and_rests_do_not_double() -> None:
+    health = Health()
+    assert [last(health, Kind.SERVER, 0.0) for _ in range(6)] == [None] * 5 + [5.0]
+    assert [last(health, Kind.SERVER, now) for now in (6.0, 12.0)] == [5.0, 5.0]
+
+
+def test_where_nobody_else_is_awake_a_failure_that_leaves_no_doubt_still_counts_at_once() -> None:
+    assert last(Health(), Kind.CONNECTION, 0.0) == 5.0
+    assert last(Health(), Kind.AUTHENTICATION, 0.0) == 60.0

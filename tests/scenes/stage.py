@@ -25,6 +25,9 @@ class VirtualWorlds:
 
     blocking = suspending
 
+    def random(self) -> float:
+        return 0.5
+
 
 @dataclass
 class Served:

@@ -66,6 +66,38 @@ def test_three_failures_in_ten_on_every_deployment_are_hidden_from_callers(strea
     assert min(served) > sum(served) / 5, "nobody is shut out for failures that everybody has"
 
 
+@pytest.mark.parametrize("seed", [3, 5, 23, 33])
+def test_calls_do_not_wait_for_one_that_rests_while_others_answer(seed: int) -> None:
+    """A call that had tried the others stood in line for the only one it had not, for as long as that rested; where all rested, for all."""
+    faults = ({"kind": "status", "status": 500, "probability": 0.3},)
+    stage = Stage(*(provider(name, faults=faults) for name in "abc"), seed=seed)
+    stage.open(*(stage.deployment(name) for name in "abc"), num_retries=6)
+    stage.offer(rate=10, until=120)
+    stage.run()
+    assert len(stage.failed()) <= 3
+    waits = sorted(served.waited for served in stage.log if served.by)
+    assert waits[int(len(waits) * 0.98)] < 5, "a rest of all is short"
+
+
+def test_a_caller_who_leaves_while_it_finds_out_leaves_that_to_the_next() -> None:
+    """The deployment stood still for half a minute more."""
+    stage = Stage(provider("a"), provider("b"))
+    stage.open(stage.deployment("a"), stage.deployment("b"), num_retries=0)
+    stage.providers.control(provider="a", dies=True)
+    stage.providers.control(provider="b", dies=True)
+    stage.send(20)
+    stage.run(until=4)
+    for name in "ab":
+        stage.providers.control(provider=name, recovers=True)
+    tasks: list[Any] = []
+    stage.at(6, lambda: tasks.extend(stage.send(2)))
+    stage.at(6.1, lambda: [task.cancel() for task in tasks])
+    stage.at(7, lambda: stage.send(4))
+    stage.run()
+    assert [served.done is not None and served.done < 9 for served in stage.log[-4:]] == [True] * 4
+    assert stage.idle()
+
+
 def test_one_bad_key_among_five_costs_a_try_a_minute() -> None:
     stage = Stage(*(provider(name) for name in "abcd"), provider("locked", api_keys=("another",)))
     stage.open(*(stage.deployment(name) for name in ("a", "b", "c", "d", "locked")))

@@ -249,22 +249,19 @@ class Limiter:
     # ---- what holds a deployment shut
 
     def pause(self, deployment: str, until: float, now: float) -> None:
-        """Send nothing to one deployment before `until`; others of its account go on."""
-        self._lock.post(self._pause, deployment, until)
-
-    def _pause(self, deployment: str, until: float) -> None:
-        member = self._roster.members.get(deployment)
-        if member is not None:
-            member.paused_until = max(member.paused_until, until)
+        """Send nothing to one deployment before `until`, whatever was said of it before; others of its account go on."""
+        self._lock.post(self._pause, deployment, until, now)
 
     def resume(self, deployment: str, now: float) -> None:
         """Send to it again, if it was paused."""
-        self._lock.post(self._resume, deployment, now)
+        self._lock.post(self._pause, deployment, now, now)
 
-    def _resume(self, deployment: str, now: float) -> None:
+    def _pause(self, deployment: str, until: float, now: float) -> None:
         member = self._roster.members.get(deployment)
-        if member is not None and member.paused_until > now:
-            member.paused_until = now
+        if member is None:
+            return
+        sooner, member.paused_until = max(until, now) < member.paused_until, until
+        if sooner:
             for name in member.groups:
                 self._usher.match(self._roster.groups[name], now)
 

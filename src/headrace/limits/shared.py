@@ -394,10 +394,10 @@ class SharedLimiter(Limiter):
             left = rests.get(tag_of(member.id))
             if left is not None:
                 quota.resting.add(member.id)
-                super()._pause(member.id, now + left)
+                super()._pause(member.id, now + left, now)
             elif member.id in quota.resting:
                 quota.resting.discard(member.id)
-                super()._resume(member.id, now)
+                super()._pause(member.id, now, now)
 
     def pause(self, deployment: str, until: float, now: float) -> None:
         """Here and in every process that shares the deployment's limits."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import count
+from random import Random
 from typing import Any, Final
 
 import msgspec
@@ -59,7 +60,7 @@ class Engine:
         self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
         make = Limiter if not settings.store else _sharing(stores, settings.store)
-        self.limiter: Limiter = make(settings=queue, on_queued=self._queued)
+        self.limiter: Limiter = make(settings=queue, on_queued=self._queued, random=Random(worlds.random()))
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
         self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self.fleet = Fleet(settings, self.limiter)
@@ -262,7 +263,7 @@ class Engine:
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and not trail.bound and self._untried(group, tried, trail.only)
+                others = lease is not None and not trail.bound and self._untried(group, tried, trail.only, ports.clock.now())
                 own = None if lease is None else lease.member.deployment.retries
                 match self._next(ports, call, group, error.failure, attempt, others, trail, own):
                     case NextDeployment():
@@ -280,9 +281,11 @@ class Engine:
                     self._budget.helped(trail.retries)
                 return answer
 
-    def _untried(self, group: str, tried: set[str], only: frozenset[str] | None) -> bool:
-        ids = {deployment.id for deployment in self.fleet.plan.groups.get(group, ())}
-        return bool((ids if only is None else ids & only) - tried)
+    def _untried(self, group: str, tried: set[str], only: frozenset[str] | None, now: float) -> bool:
+        """Whether somebody is left to ask who is awake: to wait for one that rests takes longer than to ask the others again."""
+        able = [member for member in self.fleet.served.get(group, ()) if only is None or member.deployment.id in only]
+        awake = [member for member in able if not member.health.cooling(now)] or able
+        return any(member.deployment.id not in tried for member in awake)
 
     def _next(
         self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail, own: int | None
@@ -326,7 +329,7 @@ class Engine:
 
     async def _beside(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt | None:
         """One more attempt, on a deployment that was not tried and has room at once; None where there is none."""
-        if not self._untried(group, tried, trail.only):
+        if not self._untried(group, tried, trail.only, ports.clock.now()):
             return None
         ask = await self.asking.ask(ports, call, group, tried, trail)
         try:
@@ -475,6 +478,7 @@ class Engine:
         view, now = read_quota(headers, family=lease.member.to.provider.quota) if headers else (), ports.clock.now()
         self.limiter.settle(lease.reservation, used=used, view=view, now=now)
         self._over(lease, used, left, now)
+        self._undecided(lease.member, now)
 
     def _settle_failed(self, ports: Ports, lease: Attempt, error: HeadraceError) -> None:
         member, failure, now = lease.member, error.failure, ports.clock.now()
@@ -484,10 +488,17 @@ class Engine:
         self._over(lease, None, error, now)
         if len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
             for other in self.fleet.concerned(member, failure.kind):
-                rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown)
+                last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
+                rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown, last=last)
                 if rest is not None:
                     self.fleet.restless(now + rest)
                     self.limiter.pause(other.deployment.id, now + rest, now)
+        self._undecided(member, now)
+
+    def _undecided(self, member: Member, now: float) -> None:
+        """Where the call that was to find out has ended and nobody knows more, the next one finds out."""
+        if member.health.on_trial(now):
+            self.limiter.resume(member.deployment.id, now)
 
     def _stream_over(self, ports: Ports, lease: Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
         if isinstance(error, HeadraceError):

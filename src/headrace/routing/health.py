@@ -35,6 +35,8 @@ class CooldownPolicy(Struct, frozen=True):
     """Seconds that the call which tries a rested deployment may take, until another one may."""
     panic: float = 0.2
     """The share of a group that must be awake; with fewer, all are asked however they have been doing."""
+    certain: int = 5
+    """Failures in a row, of a kind that comes now and then, that are let pass where nobody else of the group is awake."""
     disabled: bool = False
 
     def lets_pass(self, kind: Kind) -> int:
@@ -81,19 +83,31 @@ def succeeded(health: Health) -> None:
     """A success ends the matter."""
     health.fails = 0
     health.rests = 0
+    health.until = float("-inf")
     health.unwell = float("-inf")
 
 
-def failed(health: Health, failure: Failure, now: float, policy: CooldownPolicy, cooldown: float | None = None) -> float | None:
-    """Note the failure. Seconds of rest if the deployment is to rest now, else None. cooldown: the deployment's own."""
+def failed(
+    health: Health, failure: Failure, now: float, policy: CooldownPolicy, cooldown: float | None = None, *, last: bool = False
+) -> float | None:
+    """Note the failure. Seconds of rest if the deployment is to rest now, else None. cooldown: the deployment's own.
+
+    last: nobody else of its group is awake. Then all fail alike, or nearly, and a rest helps nobody: it takes more failures, and does not
+    double.
+    """
     if policy.disabled or POLICY[failure.kind].cool in (None, "limit"):
         return None
     health.fails += 1
     health.last = failure.kind.value
-    if health.cooling(now) or (health.fails <= policy.lets_pass(failure.kind) and not health.rests):
+    if health.cooling(now) or (health.fails <= _passed(failure.kind, policy, last) and not health.rests):
         return None
     first = policy.lasting if failure.kind in LASTING else policy.cooldown if cooldown is None else cooldown
-    rest = min(first * 2.0**health.rests, max(first, policy.longest))
+    rest = first if last else min(first * 2.0**health.rests, max(first, policy.longest))
     health.rests += 1
     health.until = now + rest
     return rest
+
+
+def _passed(kind: Kind, policy: CooldownPolicy, last: bool) -> int:
+    passed = policy.lets_pass(kind)
+    return max(passed, policy.certain) if last and kind in SPORADIC else passed

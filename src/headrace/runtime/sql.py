@@ -55,8 +55,10 @@ class Database:
         self._writer, self._reader = (ThreadPoolExecutor(1, thread_name_prefix=f"headrace-sql-{name}") for name in ("writes", "reads"))
         try:
             self._migrate()
-        except DBAPIError as error:
+        except BaseException as error:
             self.close()
+            if not isinstance(error, DBAPIError):
+                raise
             raise ConfigurationError(f"the database {self} cannot be opened: {_first_line(error)}") from None
 
     def __repr__(self) -> str:

@@ -46,6 +46,9 @@ class RealWorlds:
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings
 
+    def random(self) -> float:
+        return _random()()
+
     def suspending(self) -> Ports:
         """Ports of the running event loop. Raises RuntimeError outside of one."""
         transport, clock, spawn = _suspending()
