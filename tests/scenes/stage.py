@@ -26,7 +26,7 @@ class VirtualWorlds:
     blocking = suspending
 
     def random(self) -> float:
-        return 0.5
+        return 0.25
 
 
 @dataclass
