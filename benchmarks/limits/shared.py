@@ -34,7 +34,7 @@ PLACES = (("north", 480, 200_000), ("east", 240, 200_000))
 KNOWN = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
 LEASE = 30.0
 """Seconds after which what a killed process held in flight comes back."""
-LEAST_USE, LEAST_AFTER, MOST_ASKED = 0.98, 0.90, 1.5
+LEAST_USE, LEAST_AFTER, MOST_CALLS = 0.98, 0.90, 1.5
 
 
 @dataclass
@@ -47,8 +47,9 @@ class Scene:
     use: float | None = None
     """Of the limit that binds, over the seconds that count."""
     asked: float = 0.0
-    """Script calls for each admission that asked for room; `all_calls` with endings and signs of life."""
-    all_calls: float = 0.0
+    """Questions for room for each admission."""
+    calls: float = 0.0
+    """Calls of the script for each admission: questions, ends of calls and signs of life, as they travel together."""
     reserve: tuple[float, float] = (0.0, 0.0)
     """Milliseconds for the store's answer, median and 99th percentile."""
     note: str = ""
@@ -255,21 +256,21 @@ def _summed(scene: Scene, told: Sequence[dict[str, Any]]) -> None:
     scene.completed = sum(one["completed"] for one in told)
     granted = max(1, sum(one["granted"] for one in told))
     scene.asked = sum(one["asked"] for one in told) / granted
-    scene.all_calls = sum(one["calls"] for one in told) / granted
+    scene.calls = sum(one["calls"] for one in told) / granted
     times = sorted(time for one in told for time in one["times"])
     scene.reserve = (1000 * times[len(times) // 2], 1000 * times[int(len(times) * 0.99)])
     failed = sum(one["failed"] for one in told)
     scene.missed += [f"{scene.refused} 429s"] if scene.refused else []
     scene.missed += [f"{failed} calls failed"] if failed else []
-    scene.missed += [f"{scene.asked:.2f} script calls"] if scene.asked > MOST_ASKED and scene.use is not None else []
+    scene.missed += [f"{scene.calls:.2f} calls of the script"] if scene.calls > MOST_CALLS and scene.use is not None else []
 
 
 def shown(scenes: Sequence[Scene]) -> str:
-    head = ("scene", "completed", "provider 429s", "use", "asked per admission", "with endings and beats", "p50 ms", "p99 ms", "")
+    head = ("scene", "completed", "provider 429s", "use", "questions", "calls of the script", "p50 ms", "p99 ms", "")
     body = [
         (
             one.name, str(one.completed), str(one.refused), f"{one.use:.1%}" if one.use is not None else "–", f"{one.asked:.2f}",
-            f"{one.all_calls:.2f}", f"{one.reserve[0]:.1f}", f"{one.reserve[1]:.1f}", one.note,
+            f"{one.calls:.2f}", f"{one.reserve[0]:.1f}", f"{one.reserve[1]:.1f}", one.note,
         )
         for one in scenes
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from headrace.limits import LimiterSettings, Profile, limits_of
-from headrace.limits.books import MemoryStore
+from headrace.limits.memory import MemoryServer, MemoryStore
 from headrace.limits.meter import MeterSettings
 from headrace.limits.shared import SharedLimiter
 from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
@@ -32,14 +32,15 @@ class Towns(Town):
     ) -> None:
         super().__init__(rules, profile, deployments=deployments, seed=seed)
         self.settings = LimiterSettings(meters=MeterSettings(spread=SPREAD))
-        self.store = MemoryStore(self.world, trip=trip)
+        self.server = MemoryServer()
+        self.stores = [MemoryStore(self.server, self.world, self.world.at, process=f"p{number}", trip=trip) for number in range(processes)]
         self.limiters = [self._process(number, profile, deployments, parallel) for number in range(processes)]
         rest = (1 - skew) / max(1, processes - 1)
         self.weights = [skew if processes > 1 else 1.0, *[rest] * (processes - 1)]
         self.until = 0.0
 
     def _process(self, number: int, profile: Profile, deployments: Sequence[tuple[int, int]], parallel: int | None) -> SharedLimiter:
-        limiter = SharedLimiter(self.store, settings=self.settings, random=random.Random(number))
+        limiter = SharedLimiter(self.stores[number], settings=self.settings, random=random.Random(number))
         for at, (rpm, tpm) in enumerate(deployments):
             limiter.add(f"d{at}", group="g", limits=limits_of(rpm=rpm, tpm=tpm, max_parallel_requests=parallel), profile=profile)
         return limiter
@@ -49,7 +50,7 @@ class Towns(Town):
         for number, limiter in enumerate(self.limiters):
             at = BEAT * number / len(self.limiters)
             while (at := at + BEAT) < until:
-                self.world.at(at, partial(limiter.beat, at))
+                self.world.at(at, partial(limiter.presence.beat, at))
 
     def backlog(self, count: int, make: Callable[..., Job] = mixed, tenants: int = 4) -> None:
         chance, where = random.Random(777), random.Random(778)
@@ -61,17 +62,21 @@ class Towns(Town):
         await self.serve(job, limiter)
 
     def store_goes(self) -> None:
-        self.store.away = True
+        self.server.away = True
 
     def store_returns(self, *, forgets: bool) -> None:
-        self.store.away = False
+        self.server.away = False
         if forgets:
-            self.store.books.clear()
+            self.server.books.clear()
 
     def admitted(self, since: float, until: float) -> int:
         """Calls that providers let in between two moments."""
         return sum(count for provider in self.providers.values() for at, count, _ in provider.log if since <= at < until)
 
     def asked(self) -> int:
-        """Questions to the store."""
-        return self.store.asked
+        """Questions for room."""
+        return sum(store.asked for store in self.stores)
+
+    def called(self) -> int:
+        """Calls of the script: with endings and signs of life."""
+        return sum(store.calls for store in self.stores)

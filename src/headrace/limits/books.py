@@ -1,4 +1,4 @@
-"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. For virtual time, and for tests.
+"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. For `memory.py`, and for tests.
 
 Time is whole microseconds of the store's own clock.
 """
@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.limits.store import Answer, Argument, Claim, Message, StoreLost, micros, read_answer
-from headrace.ports import Clock
+from headrace.limits.store import Argument
 
 EPSILON: Final = 1e-6
 LONGEST_TURN: Final = 5_000_000.0
@@ -274,45 +273,3 @@ def text(number: float) -> str:
 
 def batched(values: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
     return [tuple(values[at : at + size]) for at in range(0, len(values), size)]
-
-
-class MemoryStore:
-    """A store within one process: for virtual time, and for what is tested in it.
-
-    clock: the store's own time. away: while True nothing is answered. trip: seconds that a question takes.
-    """
-
-    def __init__(self, clock: Clock, *, trip: float = 0.0, timeout: float = 0.1) -> None:
-        self.clock = clock
-        self.trip = trip
-        self.timeout = timeout
-        self.away = False
-        self.process = "virtual"
-        self.calls = self.asked = 0
-        """Messages so far, and those of them that asked for room."""
-        self.books: dict[str, Books] = {}
-
-    async def admit(self, claim: Claim, clock: Clock) -> Answer:
-        if self.away:
-            await clock.sleep(self.timeout)
-            raise StoreLost("the store is away")
-        self.asked += 1
-        if self.trip:
-            await clock.sleep(self.trip / 2)
-        answer = read_answer(self._call(claim.message()))
-        if self.trip:
-            await clock.sleep(self.trip / 2)
-        return answer
-
-    def post(self, message: Message, then: Callable[[list[str] | None], None] | None = None) -> None:
-        reply = None if self.away else self._call(message)
-        if then is not None:
-            then(reply)
-
-    def attach(self, beat: Callable[[float], None]) -> None:
-        """Whoever owns the virtual time calls it."""
-
-    def _call(self, message: Message) -> list[str]:
-        self.calls += 1
-        books = self.books.setdefault(message.account, Books())
-        return books.call(message.operation, float(micros(self.clock.now())), message.arguments)

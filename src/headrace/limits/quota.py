@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,15 +16,21 @@ from headrace.limits.guard import EPSILON, Entry
 from headrace.limits.limit import Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
-from headrace.limits.store import Answer, Correction, Message, Standing, Term, settlement
-from headrace.ports import Waiter
+from headrace.limits.store import Answer, Correction, Message, Term, settlement
+from headrace.limits.turns import Turns
 
 EARLY: Final = 0.12
 """Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
 LONG_LEASE: Final = 900.0
 """Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
-GIVES_BACK, KEEPS = 0.1, 1.0
-"""Seconds for which the end of a call may be kept back, to be told with the next question: where it gives something back, and where not."""
+SOON, KEEPS = 0.1, 2.0
+"""Seconds for which the end of a call may be kept back, to be told with the next question: where it matters, and where nobody misses it."""
+WASTE: Final = 0.005
+"""Share of a limit that may lie idle because what calls give back is told late."""
+FILLING, FRESH = 0.75, 10.0
+"""Share of a limit below which nobody misses what is given back, if that was seen within so many seconds."""
+FADES: Final = 0.8
+"""What a call that was let through counts for our demand, a second later."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds after which a process asks again however late its turn is: others may have given something back."""
 
@@ -47,8 +52,8 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "account", "asked_at", "asking", "barred", "born", "fresh", "granted", "held", "in_flight", "least", "line", "resting", "scaled",
-        "seeds", "seen", "share", "shut_until", "tag", "turn",
+        "_demand", "_demand_at", "account", "asked_at", "barred", "born", "fresh", "held", "in_flight", "least", "reported_at",
+        "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -57,14 +62,17 @@ class Quota:
         self.turn, self.fresh = 0.0, False
         self.shut_until = -math.inf
         """Nobody asks before."""
-        self.asking = 0
-        self.line: deque[Turn] = deque()
+        self.turns = Turns()
         self.asked_at = -math.inf
-        self.granted = 0.0
-        """Calls let through, those of the last seconds weighing most."""
+        self._demand, self._demand_at = 0.0, 0.0
+        self.reported_at = self.reports_from = -math.inf
+        """When the store last heard of us here, and before which moment no report is sent: one is on its way."""
         self.held: dict[str, Held] = {}
         self.in_flight = 0
         self.born = 0.0
+        """As the store has it, of the books we knew last."""
+        self.telling = False
+        """Whether what we charged is on its way to books that have forgotten it."""
         self.seen: dict[str, tuple[float, float, float]] = {}
         """By limit: when it was seen, what all had used then, seconds of debt."""
         self.share: float | None = None
@@ -78,17 +86,18 @@ class Quota:
         self.barred = False
         """Whether our share is less than one call."""
 
+    def granted(self, now: float) -> None:
+        """A call was let through."""
+        self._demand, self._demand_at = self.demand(now) + 1.0, now
+
+    def demand(self, now: float) -> float:
+        """Calls let through, those of the last seconds weighing most."""
+        return float(self._demand * FADES ** (now - self._demand_at))
+
     def factor(self, meter: Meter) -> float:
         """What the whole limit is of what counts here now."""
         whole = self.scaled.get(meter)
         return 1.0 if whole is None else whole.amount / meter.limit.amount
-
-
-class Turn(Struct, eq=False):
-    """One that waits to ask."""
-
-    waiter: Waiter
-    called: bool = False
 
 
 def tag_of(name: str) -> str:
@@ -163,26 +172,32 @@ def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -
     return pause
 
 
-def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None) -> Message:
+def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, now: float) -> Message:
     """What a call turned out to cost, against what the shared books were charged."""
     refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
-    corrections = []
+    corrections, patience = [], KEEPS
     for hold, term in held.terms:
         if not term.window:
+            patience = 0.0  # others wait for its place
             continue
         meter, written = hold.meter, 0.0
         if meter.as_written and term.rate and not refused:
             written = used.output if used is not None else max(held.taken.output, held.taken.written)
         owed = hold.expected - term.expected if term.rate else 0.0
-        corrections.append(Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed))
-    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections, patience=_patience(held, refused))
+        one = Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed)
+        corrections.append(one)
+        patience = min(patience, _patience(one, hold.charged, term.room, held.quota.seen.get(term.key), now))
+    return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections, patience=patience)
 
 
-def _patience(held: Held, refused: bool) -> float:
-    """Seconds for which nobody misses the word of a call's end: none where others wait for its place, long where nothing comes back."""
-    if any(not term.window for _, term in held.terms):
-        return 0.0
-    return KEEPS if held.quota.account.profile.accounting == "reserve" and not refused else GIVES_BACK
+def _patience(one: Correction, kept: float, room: float, seen: tuple[float, float, float] | None, now: float) -> float:
+    """Seconds for which nobody misses the word of what a call cost of one limit. kept: what it did cost of what was charged."""
+    if one.written or one.difference > 0:
+        return SOON
+    if not one.difference or (seen is not None and now - seen[0] < FRESH and seen[1] < FILLING * room):
+        return KEEPS
+    # of calls that come as fast as the limit lets them, what d seconds of them give back is d * given / (kept * window) of it
+    return min(KEEPS, max(SOON, WASTE * one.window * kept / -one.difference))
 
 
 def given_back(held: Held) -> Message:
@@ -193,26 +208,3 @@ def given_back(held: Held) -> Message:
         if term.window
     ]
     return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, back)
-
-
-def used_by_all(quota: Quota, meter: Meter, now: float) -> float:
-    """What all processes may have on the books by now, by what we saw last."""
-    seen = quota.seen.get(key_of(meter, meter.limit.window))
-    if seen is None:
-        return 0.0
-    at, used, debt = seen
-    ahead = max(0.0, meter.tolerance - debt) if meter._pace is not None else 0.0
-    age = now - at
-    return min(meter.room, used + (age + ahead) * meter.room / meter.limit.window) if age < meter.limit.window else 0.0
-
-
-def standing(quota: Quota, meter: Meter, now: float) -> Standing:
-    """What we charged one limit ourselves, without what stands there for others."""
-    seed, extra = quota.seeds.get(meter, (None, 0.0))
-    charges = [(now - entry.at, entry.cost - (extra if entry is seed else 0.0)) for entry in meter._log._entries]
-    rate = meter._pace.rate * quota.factor(meter) if meter._pace is not None else 0.0
-    debt = max(0.0, meter._pace.paid_until - now) if meter._pace is not None else 0.0
-    return Standing(
-        key_of(meter, meter.limit.window), meter.limit.window, meter._log.window, rate, debt,
-        tuple([(max(0.0, age), cost) for age, cost in charges if cost > 0]),
-    )  # fmt: skip

@@ -141,7 +141,11 @@ class Message(Struct, frozen=True):
     account: str
     arguments: list[Argument]
     patience: float = 0.0
-    """Seconds it may be kept back, to travel with another of its account."""
+    """Seconds it may be kept back, to travel with another."""
+
+
+Then: TypeAlias = Callable[["list[str] | None", float], None]
+"""What becomes of a message: its reply, None when there was none, and when that was by the process's monotonic clock."""
 
 
 class Store(Protocol):
@@ -156,8 +160,8 @@ class Store(Protocol):
         """Charge the claim to every limit, or to none. Raises StoreLost when no answer comes; it may be charged all the same."""
         ...
 
-    def post(self, message: Message, then: Callable[[list[str] | None], None] | None = None) -> None:
-        """Send a message in its turn; `then` gets the reply, None when there was none, from whatever thread. Never blocks."""
+    def post(self, message: Message, then: Then | None = None) -> None:
+        """Send a message in its turn, after all that was posted before it; `then` is called from whatever thread. Never blocks."""
         ...
 
     def attach(self, beat: Callable[[float], None]) -> None:
@@ -187,13 +191,13 @@ def settlement(account: str, id: str, at: float, lease: float, corrections: Sequ
     return Message("settle", account, arguments, patience)
 
 
-def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term]) -> Message:
+def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term], *, patience: float = 0.0) -> Message:
     """A call leaves later than it was let through: its charge moves from `at` to `to`, in the store's microseconds."""
     watched = [term for term in terms if term.window]
     arguments: list[Argument] = [id, keep_of([term.span for term in watched], lease), at, to]
     for term in watched:
         arguments += [term.key, micros(term.span), term.slot, term.cost]
-    return Message("delay", account, arguments)
+    return Message("delay", account, arguments, patience)
 
 
 def closing(account: str, seconds: float) -> Message:
@@ -217,22 +221,56 @@ def restoring(account: str, born: float, away: float, lease: float, ids: Sequenc
     return Message("restore", account, arguments)
 
 
-EPOCH: Final = 2.0
-"""Seconds for which shares stand. Every process sees each of them at least once."""
+EPOCH: Final = 3.0
+"""Seconds for which shares stand. Every process that reports more often than that sees each of them."""
+KEPT: Final = 60.0
+"""Seconds for which books are kept at least after a report of any process."""
 
 
-def reporting(account: str, process: str, demand: float, lease: float, ids: Sequence[str]) -> Message:
+def reporting(account: str, process: str, demand: float, lease: float, ids: Sequence[str], *, patience: float = 0.0) -> Message:
     """A process says that it lives, how much it wants, and which of its calls are under way."""
-    return Message("report", account, [process, demand, micros(EPOCH), (1000 * 60), micros(lease), *ids])
+    return Message("report", account, [process, demand, micros(EPOCH), round(1000 * KEPT), micros(lease), *ids], patience)
 
 
-def share_of(reply: Sequence[str]) -> tuple[float, float]:
-    """The share of a process that lost the store after this reply to its report, and when the books were begun.
+class Sign(Struct, frozen=True):
+    """What the store says to a report."""
 
-    The smaller of the last two shares it was told: others may have seen one table less, and all shares of one table add up to less than 1.
-    """
-    now, before, least = reply[0] or reply[2], reply[1] or reply[2], reply[2]
-    return max(0.0, min(float(now), float(before)) if least else 0.0), float(reply[4])
+    share: float
+    """Of a process that loses the store from now on. The smaller of the last two it was told: others may have seen one table less, and all
+    shares of one table add up to less than 1."""
+    least: float
+    """The share of one that wants nothing."""
+    processes: int
+    born: float
+    """As `Answer` has it; 0 where there are no books."""
+    now: float
+    """In the store's microseconds."""
+    held: float
+    """Seconds for which a provider's word holds everything shut, if above 0."""
+    rests: dict[str, float]
+    """Deployments that rest, and for how many seconds more."""
+
+
+def read_sign(reply: Sequence[str]) -> Sign:
+    """What is in a reply to `report`."""
+    share, before, least, count, born, now, held, *rests = reply
+    return Sign(
+        share=max(0.0, min(float(share or least), float(before or least))),
+        least=float(least),
+        processes=max(1, int(float(count))),
+        born=float(born),
+        now=float(now),
+        held=float(held) / MICRO,
+        rests={name: float(left) / MICRO for name, left in zip(rests[::2], rests[1::2], strict=True)},
+    )
+
+
+def several(messages: Sequence[Message], accounts: Sequence[str]) -> list[Argument]:
+    """What the script takes for many messages at once, whose accounts' keys stand in this order."""
+    arguments: list[Argument] = []
+    for one in messages:
+        arguments += [one.operation, accounts.index(one.account) + 1, len(one.arguments), *one.arguments]
+    return arguments
 
 
 def read_answer(reply: Sequence[str]) -> Answer:

@@ -1,7 +1,7 @@
 """The store in Valkey or Redis: one thread and one connection for all threads and event loops of a process.
 
-Whoever asks leaves his question with the thread and waits by his own clock. Questions that come together travel together, those of one
-account in one call of the script, and with them goes what was left there to be told in passing.
+Whoever asks leaves his question with the thread and waits by his own clock. Questions that come together travel together in one call of
+the script, and with them goes what was left there to be told in passing. In a cluster each account is a call of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from headrace.errors import ConfigurationError
-from headrace.limits.store import Answer, Claim, Message, StoreLost, read_answer
+from headrace.limits.store import Answer, Claim, Message, StoreLost, Then, read_answer, several
 from headrace.ports import Clock, Waiter
 from headrace.runtime.redis_address import Address, address_of, client_at
 
@@ -33,17 +33,21 @@ BEAT: Final = 1.0
 """Seconds between signs of life."""
 MOST_AT_ONCE: Final = 100
 """Messages that are taken up at once."""
+PARTS: Final = ("books", "flight", "members", "rests")
+"""The keys of an account, as the script takes them."""
+ELSEWHERE: Final = "hash to the same slot"
+"""In what a cluster says to a call whose accounts it keeps on several servers."""
 
 
 class _Question(Struct, eq=False):
     message: Message
-    then: Callable[[list[str] | None], None] | None
+    then: Then | None
     due: float
     """The monotonic moment by which it is asked."""
 
 
 _Letter: TypeAlias = "list[_Question]"
-"""What goes in one call of the script: all that there is to say of one account, in its order."""
+"""What goes in one call of the script, in its order."""
 
 
 class RedisStore:
@@ -62,12 +66,13 @@ class RedisStore:
         self.error: str = ""
         """Why it did not answer last."""
         self._client = client
-        self._cluster = hasattr(client, "get_nodes") or hasattr(client, "nodes_manager")
+        self._apart = hasattr(client, "get_nodes") or hasattr(client, "nodes_manager")
+        """Whether each account is written to by itself: in a cluster each may be kept by another server."""
         self._source = files("headrace.limits").joinpath("admit.lua").read_text("utf-8")
         self._sha = ""
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._kept: dict[str, _Letter] = {}
-        """By account: what waits for company. Only the thread touches it."""
+        """What waits for company, by account where those are apart. Only the thread touches it."""
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._name = secrets.token_hex(6)
@@ -80,7 +85,7 @@ class RedisStore:
         waiter: Waiter = clock.waiter()
         replies: list[list[str] | None] = []
 
-        def answered(reply: list[str] | None) -> None:
+        def answered(reply: list[str] | None, _: float) -> None:
             replies.append(reply)
             waiter.wake()
 
@@ -92,7 +97,7 @@ class RedisStore:
             raise StoreLost(f"{self.name} does not answer: {self.error or 'no time'}")
         return read_answer(replies[0])
 
-    def post(self, message: Message, then: Callable[[list[str] | None], None] | None = None) -> None:
+    def post(self, message: Message, then: Then | None = None) -> None:
         if self._thread is None or self._pid != os.getpid():
             self._start()
         self._questions.put(_Question(message, then, time.monotonic() + message.patience))
@@ -159,7 +164,7 @@ class RedisStore:
                 question = self._questions.get(timeout=timeout)
                 if question is None:
                     return False
-                self._kept.setdefault(question.message.account, []).append(question)
+                self._kept.setdefault(question.message.account if self._apart else "", []).append(question)
                 timeout = 0.0
         except Empty:
             pass
@@ -167,8 +172,8 @@ class RedisStore:
 
     def _ripe(self, now: float) -> list[_Letter]:
         """Whatever has waited long enough, and what may travel with it."""
-        accounts = [account for account, letter in self._kept.items() if any(question.due <= now for question in letter)]
-        return [self._kept.pop(account) for account in accounts]
+        ripe = [place for place, letter in self._kept.items() if any(question.due <= now for question in letter)]
+        return [self._kept.pop(place) for place in ripe]
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -180,10 +185,16 @@ class RedisStore:
                 beat(now)
 
     def _answer(self, letters: list[_Letter]) -> None:
-        for letter, replies in zip(letters, self._ask(letters), strict=True):
-            for question, reply in zip(letter, replies, strict=True):
+        replies = self._ask(letters)
+        if not self._apart and ELSEWHERE in self.error:
+            self._apart = True  # a cluster behind a proxy: nothing was done
+            return self._answer([[question for question in letters[0] if question.message.account == one] for one in _accounts(letters[0])])
+        now = time.monotonic()
+        for letter, answers in zip(letters, replies, strict=True):
+            for question, answer in zip(letter, answers, strict=True):
                 if question.then is not None:
-                    question.then(reply)
+                    question.then(answer, now)
+        return None
 
     def _ask(self, letters: list[_Letter]) -> list[list[list[str] | None]]:
         """Their replies, None for each that got none. An error of the store is one of its replies, and counts as none."""
@@ -215,7 +226,7 @@ class RedisStore:
 
     def _evaluate(self, calls: list[list[Any]]) -> list[Any]:
         calls = [[self._sha, *call] for call in calls]
-        if len(calls) == 1 or self._cluster:
+        if len(calls) == 1 or self._apart:
             return [self._one(call) for call in calls]
         pipeline = self._client.pipeline(transaction=False)
         for call in calls:
@@ -235,15 +246,19 @@ class RedisStore:
         return f"<RedisStore {self.name}{' lost' if self.error else ''}>"
 
 
+def _accounts(letter: _Letter) -> list[str]:
+    return list(dict.fromkeys([question.message.account for question in letter]))
+
+
 def _arguments(letter: _Letter) -> list[Any]:
-    """A call of the script: how many keys, all in one slot of a cluster; the operation, by the server's own clock, and what it takes."""
-    stem = f"{PREFIX}:{{{letter[0].message.account}}}"
-    keys = [4, f"{stem}:books", f"{stem}:flight", f"{stem}:members", f"{stem}:rests"]
+    """A call of the script: how many keys, those of each account in one slot of a cluster; the operation, by the server's own clock, and
+    what it takes."""
+    accounts = _accounts(letter)
+    keys = [f"{PREFIX}:{{{account}}}:{part}" for account in accounts for part in PARTS]
     messages = [question.message for question in letter]
     if len(messages) == 1:
-        return [*keys, messages[0].operation, "", *messages[0].arguments]
-    parts = [part for message in messages for part in (message.operation, len(message.arguments), *message.arguments)]
-    return [*keys, "several", "", *parts]
+        return [len(keys), *keys, messages[0].operation, "", *messages[0].arguments]
+    return [len(keys), *keys, "several", "", *several(messages, accounts)]
 
 
 def unreachable(name: str, error: Exception) -> ConfigurationError:

@@ -1,0 +1,205 @@
+"""One process among those that share a store: it says that it lives, hears of its share, and keeps to that while the store is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from headrace.limits.absence import grow, shrink, told
+from headrace.limits.account import Account
+from headrace.limits.limit import Unit
+from headrace.limits.lock import Lock
+from headrace.limits.members import Reservation
+from headrace.limits.quota import Quota, tag_of
+from headrace.limits.roster import Roster
+from headrace.limits.store import KEPT, Message, Sign, Store, read_sign, reporting
+from headrace.limits.turns import SharedUsher
+
+LEASE: Final = 15.0
+"""Seconds after which what a killed process held in flight comes back."""
+REPORTS: Final = 1.9
+"""Seconds between two reports at most: one waits that long for a question to travel with. Less than the store's epoch by a busy second."""
+IN_TIME: Final = 5.0
+"""Seconds after which a report that was not answered is taken to be on its way no more."""
+GRACE: Final = 3.0
+"""Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile."""
+IDLE: Final = 60.0
+"""Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
+
+
+class Presence:
+    """Whether the store is there for us, and we for it."""
+
+    def __init__(
+        self,
+        store: Store,
+        lock: Lock,
+        roster: Roster,
+        usher: SharedUsher,
+        unsure: Mapping[int, Reservation],
+        rests: Callable[[Quota, Mapping[str, float], float], None],
+    ) -> None:
+        """unsure: those that are let through here and have not heard from the store. rests: told which deployments rest, under the lock."""
+        self._store, self._lock, self._roster, self._usher = store, lock, roster, usher
+        self._unsure, self._rests = unsure, rests
+        self._number = id(self)
+        self._quotas: dict[Account, Quota] = {}
+        self._begun = False
+        """Whether we have reported: from the first call on."""
+        self.lost_at: float | None = None
+        self._grace_until = -math.inf
+        self._most_processes = 1
+        store.attach(self.beat)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store is lost at present, and only our share of each limit is used."""
+        return self.lost_at is not None
+
+    @property
+    def process(self) -> str:
+        return f"{self._store.process}.{self._number:x}"
+
+    def quota(self, account: Account) -> Quota:
+        quota = self._quotas.get(account)
+        if quota is None:
+            quota = self._quotas[account] = Quota(account, tag_of(account.name))
+        return quota
+
+    # ---- signs of life
+
+    def begin(self, now: float) -> None:
+        """The first call comes."""
+        if not self._begun:
+            self._begun = True
+            self._report(now)
+
+    def beat(self, now: float) -> None:
+        """About once a second, from any thread: say that we live, hear of our share, look whether a lost store is back."""
+        if not self._begun:
+            return
+        if not self.lost and self._grace_until <= now:
+            self._whole_again(now)
+        self._report(now)
+
+    def _report(self, now: float) -> None:
+        with self._lock:
+            self._know_all()
+            due = [(quota, self._sign(quota, now)) for quota in self._due(now)]
+        for quota, message in due:
+            self._store.post(message, partial(self._reported, quota))
+
+    def _know_all(self) -> None:
+        """A quota for each account there is, and none for one that is gone."""
+        accounts = set(self._roster.accounts())
+        self._quotas = {account: quota for account, quota in self._quotas.items() if account in accounts or quota.held}
+        for account in accounts:
+            self.quota(account)
+
+    def _due(self, now: float) -> list[Quota]:
+        """Those to report of now: one, to find out whether a lost store is back; otherwise all that live and have no report on its way."""
+        if self.lost:
+            return list(self._quotas.values())[:1]
+        return [quota for quota in self._quotas.values() if quota.reports_from <= now and _lives(quota, now)]
+
+    def _sign(self, quota: Quota, now: float) -> Message:
+        waiting = 0.0
+        for group in self._roster.groups.values():
+            if group.line and any(member.account is quota.account for member in group.members):
+                waiting += len(group.line) / len(group.members)
+        demand = quota.demand(now) + waiting + len(quota.turns)
+        patience = 0.0 if self.lost else max(0.0, quota.reported_at + REPORTS - now)
+        quota.reports_from = now + patience + IN_TIME
+        limited = any(meter.limit.unit is Unit.IN_FLIGHT for meter in quota.account.meters)
+        return reporting(quota.tag, self.process, demand, LEASE, list(quota.held) if limited else [], patience=patience)
+
+    def _reported(self, quota: Quota, reply: list[str] | None, now: float) -> None:
+        quota.reports_from = now
+        if reply is None:
+            self.lose(now)
+            return
+        quota.reported_at = now
+        sign = read_sign(reply)
+        if self.lost:
+            self._recover(now, sign.now)
+        elif not quota.telling and not self.same_books(quota, sign.born, now):
+            self.lose(now)
+            self._recover(now, sign.now)
+        else:
+            self._heed(quota, sign, now)
+
+    def _heed(self, quota: Quota, sign: Sign, now: float) -> None:
+        with self._lock:
+            quota.share, quota.least = sign.share, sign.least
+            self._most_processes = sign.processes
+            if sign.held > 0:
+                quota.account.held_until = max(quota.account.held_until, now + sign.held)
+            self._rests(quota, sign.rests, now)
+
+    @staticmethod
+    def same_books(quota: Quota, born: float, now: float) -> bool:
+        """False when these are other books than those we knew: they have forgotten what was charged, by us or by others.
+
+        Books expire where nobody reports. Then they are new as well, and it matters only if we still have something on ours.
+        """
+        if quota.born not in (0.0, born):
+            unwatched = now - quota.reported_at > KEPT
+            if not unwatched or quota.held or any(meter.used for meter in quota.account.meters):
+                return False
+        quota.born = born
+        return True
+
+    # ---- without the store
+
+    def lose(self, now: float) -> None:
+        """From now on each limit is our share of it."""
+        with self._lock:
+            if self.lost:
+                return
+            self.lost_at = now
+            self._know_all()
+            for quota in self._quotas.values():
+                shrink(quota, self._share(quota, now), list(self._unsure.values()), now)
+            self._usher.by_share = True
+
+    def _share(self, quota: Quota, now: float) -> float:
+        if quota.share is None or quota.least is None:
+            return 1 / (4 * (self._most_processes + 1))
+        return quota.share if now - quota.asked_at < IDLE or quota.held else min(quota.share, quota.least)
+
+    def _recover(self, now: float, store_now: float) -> None:
+        """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""
+        with self._lock:
+            lost_at, self.lost_at = self.lost_at, None
+            if lost_at is None:
+                return
+            self._grace_until = now + GRACE
+            messages = [(quota, told(quota, lost_at, now, store_now)) for quota in self._quotas.values()]
+            for quota in self._quotas.values():
+                quota.telling = True
+        for quota, message in messages:
+            self._store.post(message, partial(self._restored, quota))
+
+    @staticmethod
+    def _restored(quota: Quota, reply: list[str] | None, now: float) -> None:
+        quota.telling = False
+        if reply is not None:
+            quota.born = float(reply[0])
+
+    def _whole_again(self, now: float) -> None:
+        """The grace is over: the whole of each limit counts again, and the store keeps us to our part of it."""
+        with self._lock:
+            reduced = [quota for quota in self._quotas.values() if quota.scaled]
+            for quota in reduced:
+                grow(quota, now)
+            self._usher.by_share = False
+            for group in self._roster.groups.values():
+                if reduced and group.line:
+                    self._usher.match(group, now)
+
+
+def _lives(quota: Quota, now: float) -> bool:
+    """Whether a quota is of interest: it was asked for of late, or everything begins."""
+    return bool(quota.held) or now - quota.asked_at < IDLE or quota.share is None
