@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headrace.dialects.forms import Formed
     from headrace.dialects.serve import Served
     from headrace.dialects.translate import Translation
+    from headrace.polling import Following
     from headrace.through import Through
 
     Spoken: TypeAlias = Translation | Served | Formed | Through
@@ -162,6 +163,8 @@ def _served(call: Call, to: Destination) -> Served:
     """The call of somebody who speaks another dialect than Chat Completions."""
     from headrace.dialects.serve import serve  # late: who calls OpenAI's dialect alone pays for no other
 
+    if "chat" in to.provider.forms:
+        raise BadRequestError(f"{to.provider.name} is asked by completion alone", to.model, to.provider.name)
     caller = call.operation.dialect
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
@@ -280,10 +283,26 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
     return whole  # type: ignore[no-any-return]
 
 
+def _following(ports: Ports, to: Destination, formed: Formed, timeouts: Timeouts, began: float) -> Following:
+    from headrace.polling import Following  # late: few providers are asked again
+
+    return Following(
+        ports,
+        formed,
+        timeouts,
+        began + (timeouts.total or DEFAULT_TIMEOUT),
+        lambda request: _with_signature(ports, to, request),
+        lambda error: explain(error, to),
+        lambda response, request: _refused(response, to, formed, request.headers),
+    )
+
+
+async def _with_signature(ports: Ports, to: Destination, request: HttpRequest) -> HttpRequest:
+    return request if to.signer is None else await to.signer.sign(request, ports.clock)
+
+
 async def _signed(ports: Ports, call: Call, to: Destination, translation: Spoken | None, leaving: Leaving | None) -> HttpRequest:
-    request = write(call, to, translation)
-    if to.signer is not None:
-        request = await to.signer.sign(request, ports.clock)
+    request = await _with_signature(ports, to, write(call, to, translation))
     return request if leaving is None else msgspec.structs.replace(request, leaving=leaving)
 
 
@@ -296,6 +315,7 @@ async def _fetch(
         here = counted_here(call.model, to.model, call.prompt, call.body)
         here._hidden_params = _hidden(to, {})
         return here
+    began = ports.clock.now()
     translation = _translation(call, to)
     request = await _signed(ports, call, to, translation, leaving)
     try:
@@ -303,7 +323,9 @@ async def _fetch(
     except TransportError as error:
         raise explain(error, to) from error
     if not 200 <= response.status < 300:
-        _refuse(response, to, translation, request.headers)
+        raise _refused(response, to, translation, request.headers)
+    if getattr(translation, "follows", False):
+        response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
     hidden = _hidden(to, response.headers, translation)
     if call.operation.reads == "bytes":
         content = response.body if translation is None else cast("Formed", translation).content(response)
@@ -366,7 +388,10 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     translation = _translation(call, to)
     request = await _signed(ports, call, to, translation, leaving)
     try:
-        http = await ports.transport.open(request, timeouts)
+        if getattr(translation, "opens", False):
+            http = await _following(ports, to, cast("Formed", translation), timeouts, ports.clock.now()).opened(request)
+        else:
+            http = await ports.transport.open(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     hidden = _hidden(to, http.headers, translation)
@@ -375,7 +400,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     chunks: Chunks[Any] = Chunks(http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw)
     try:
         if not 200 <= http.status < 300:
-            _refuse(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation, request.headers)
+            raise _refused(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation, request.headers)
         await chunks.fill()
     except TransportError as error:
         chunks.close()
@@ -457,7 +482,7 @@ def explain(error: TransportError, to: Destination, *, streaming: bool = False) 
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
-def _refuse(response: HttpResponse, to: Destination, translation: Spoken | None, sent: HeaderPairs) -> NoReturn:
+def _refused(response: HttpResponse, to: Destination, translation: Spoken | None, sent: HeaderPairs) -> HeadraceError:
     from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
@@ -467,7 +492,7 @@ def _refuse(response: HttpResponse, to: Destination, translation: Spoken | None,
         failure = read_error(known, provider=to.provider.name, model=to.model)
     if to.signer is not None and failure.kind is Kind.AUTHENTICATION:
         to.signer.refused()
-    raise error_of(failure)
+    return error_of(failure)
 
 
 def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:

@@ -7,8 +7,8 @@ A provider's row names its forms by operation.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -16,10 +16,11 @@ from msgspec import Struct
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.failures import read_error_inside
-from headrace.errors import APIResponseValidationError, BadRequestError, ConfigurationError, Failure, Kind, error_of
+from headrace.errors import APIResponseValidationError, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, error_of
 from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
 
+T = TypeVar("T")
 Body = Mapping[str, Any]
 """A caller's parameters, the model among them; files are `headrace.multipart.FormFile`."""
 
@@ -34,12 +35,33 @@ class Form(Protocol):
         ...
 
 
+class Next(Struct, frozen=True, eq=False):
+    """What is asked next, where an answer is none yet: a form's `then(response, step, body, target)` says so, and None for an answer.
+
+    It may raise what became of a task, and raises BadRequestError, KeyError or TypeError for what it cannot read.
+    """
+
+    step: str
+    """What the form calls it; the call itself is ""."""
+    request: HttpRequest
+    after: float = 0.0
+    """Seconds from now; the next pause after a pause is longer."""
+    undo: tuple[HttpRequest, ...] = ()
+    """What takes the task back, should nobody wait for it any more."""
+    tidy: tuple[HttpRequest, ...] = ()
+    """What is asked at the end, whatever that is: what was kept for this call is not needed any more."""
+
+
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "rerank": dict.fromkeys(("cohere", "voyage", "fireworks", "tei", "nvidia", "deepinfra", "dashscope"), "rerank"),
-    "images": dict.fromkeys(("stability", "fal"), "images"),
-    "transcriptions": dict.fromkeys(("deepgram", "elevenlabs"), "audio"),
-    "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices"},
-    "completions": {"mistral": "fim"},
+    "images": {"stability": "images", "fal": "images", "black_forest_labs": "tasks", "runway": "tasks", "replicate": "replicate"},
+    "image_edits": {"black_forest_labs": "tasks"},
+    "image_variations": {"topaz": "images"},
+    "transcriptions": {"deepgram": "audio", "elevenlabs": "audio", "soniox": "soniox"},
+    "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices", "runway": "tasks"},
+    "chat": {"replicate": "replicate", "nlp_cloud": "texts", "petals": "texts", "triton": "texts", "sap": "sap"},
+    "completions": {"mistral": "fim", "replicate": "replicate", "nlp_cloud": "texts", "petals": "texts", "triton": "texts"},
+    "embeddings": {"triton": "texts", "sap": "sap"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
     "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini"},
     "batches": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "mistral": "kept_mistral"},
@@ -85,6 +107,8 @@ class Formed(Struct, frozen=True, eq=False):
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
         """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
+        if told := getattr(self.form, "told", None):  # an answer that is no JSON
+            return self._sound(response, lambda: told(response, self.body))
         answer: Json = None
         try:
             answer = msgspec.json.decode(response.body)
@@ -99,13 +123,35 @@ class Formed(Struct, frozen=True, eq=False):
     def content(self, response: HttpResponse) -> bytes:
         """The answer where that is bytes: as they came, unless the form makes others of them."""
         made = getattr(self.form, "content", None)
-        if made is None:
-            return response.body
+        return response.body if made is None else self._sound(response, lambda: made(response.body, self.body, self.target))
+
+    @property
+    def follows(self) -> bool:
+        """Whether the first answer may not be the last."""
+        return hasattr(self.form, "then")
+
+    def then(self, response: HttpResponse, step: str) -> Next | None:
+        """What is asked after the answer to `step`; None when that is the answer. Raises HeadraceError."""
+        then: Callable[..., Next | None] = self.form.then  # type: ignore[attr-defined]
+        return self._sound(response, lambda: then(response, step, self.body, self.target))
+
+    @property
+    def opens(self) -> bool:
+        """Whether a stream is somewhere else than the answer to the call."""
+        return hasattr(self.form, "opening")
+
+    def opening(self, response: HttpResponse) -> tuple[HttpRequest, tuple[HttpRequest, ...]]:
+        """Where the stream is, and what takes the task back. Raises HeadraceError."""
+        opening: Callable[..., tuple[HttpRequest, tuple[HttpRequest, ...]]] = self.form.opening  # type: ignore[attr-defined]
+        return self._sound(response, lambda: opening(response, self.body, self.target))
+
+    def _sound(self, response: HttpResponse, read: Callable[[], T]) -> T:
         try:
-            content: bytes = made(response.body, self.body, self.target)
+            return read()
         except _UNREADABLE as error:
+            if isinstance(error, HeadraceError) and type(error) is not BadRequestError:
+                raise
             raise self._unreadable(response, error) from None
-        return content
 
     def used(self, body: Mapping[str, Json]) -> Any:
         """What the answer says it used, in OpenAI's form."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +12,7 @@ from headrace.dialects.forms import Body, Form, given, posted
 from headrace.errors import BadRequestError, Failure, Kind, UnsupportedParamsError, error_of
 from headrace.multipart import form_of
 from headrace.types import Json
-from headrace.wire import HttpRequest
+from headrace.wire import HttpRequest, HttpResponse
 
 _RATIOS: Final = {
     "1:1": 1, "16:9": 16 / 9, "9:16": 9 / 16, "3:2": 3 / 2, "2:3": 2 / 3, "4:5": 4 / 5, "5:4": 5 / 4, "21:9": 21 / 9, "9:21": 9 / 21,
@@ -19,7 +20,7 @@ _RATIOS: Final = {
 """What Stability draws (platform.stability.ai/docs/api-reference, as litellm 1.106.2 has it)."""
 
 
-def _size(body: Body) -> tuple[int, int] | None:
+def pixels(body: Body) -> tuple[int, int] | None:
     """Width and height in pixels. Raises BadRequestError for what is none."""
     size = body.get("size")
     if size in (None, "auto"):
@@ -42,7 +43,7 @@ class Stability:
         said = given(body, "model", "n", "size", "response_format", "quality", "user")
         if endpoint == "sd3":
             said["model"] = target.model
-        if size := _size(body):
+        if size := pixels(body):
             said.setdefault("aspect_ratio", min(_RATIOS, key=lambda name: abs(_RATIOS[name] - size[0] / size[1])))
         form = form_of({"output_format": "png", **said})
         headers = [(name, value) for name, value in target.headers if name != "content-type"]
@@ -63,17 +64,17 @@ class Fal:
         said = given(body, "model", "n", "size", "response_format", "user")
         if body.get("n") is not None:
             said.setdefault("num_images", body["n"])
-        if size := _size(body):
+        if size := pixels(body):
             said.setdefault("image_size", {"width": size[0], "height": size[1]})
         return posted(target, f"/{target.model}", said)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
         images = answer.get("images") or [answer["image"]]
         rest = {name: value for name, value in answer.items() if name not in ("images", "image")}
-        return {"created": 0, "data": [_shown(image) for image in images], **rest}
+        return {"created": 0, "data": [shown(image) for image in images], **rest}
 
 
-def _shown(image: Any) -> dict[str, Json]:
+def shown(image: Any) -> dict[str, Json]:
     """An address, or the bytes where it is a data URL."""
     shown: dict[str, Json] = {"url": image} if isinstance(image, str) else dict(image)
     head, comma, data = shown["url"].partition(",")
@@ -82,4 +83,37 @@ def _shown(image: Any) -> dict[str, Json]:
     return shown
 
 
-FORMS: Final[Mapping[tuple[str, str], Form]] = {("images", "stability"): Stability(), ("images", "fal"): Fal()}
+class Topaz:
+    """`/image/v1/enhance`: a form goes out, and the larger image itself comes back (as litellm 1.106.2 has it)."""
+
+    FORMATS: Final = ("jpeg", "jpg", "png", "tiff")
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        if body.get("n") not in (None, 1):
+            raise UnsupportedParamsError("topaz makes one image a call: leave n out", target.model, target.provider)
+        said = given(body, "n", "size", "response_format", "user")
+        if size := pixels(body):
+            said |= {"output_width": size[0], "output_height": size[1]}
+        if body.get("response_format") in self.FORMATS:  # litellm's word for it
+            said.setdefault("output_format", body["response_format"])
+        form = form_of({**said, "model": target.model})
+        headers = {name.lower(): value for name, value in target.headers}
+        headers |= {"accept": f"image/{said.get('output_format', 'jpeg')}", "content-type": form.content_type}
+        return HttpRequest("POST", f"{target.base_url.rstrip('/')}/image/v1/enhance", tuple(headers.items()), upload=form)
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        """Never asked: the answer is the image."""
+        return dict(answer)
+
+    def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:
+        kind = response.headers.get("content-type", "")
+        if not kind.startswith("image/"):
+            raise BadRequestError(f"the answer is {kind or 'of no type'}, and no image")
+        return {"created": 0, "data": [{"b64_json": base64.b64encode(response.body).decode()}]}
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    ("images", "stability"): Stability(),
+    ("images", "fal"): Fal(),
+    ("image_variations", "topaz"): Topaz(),
+}

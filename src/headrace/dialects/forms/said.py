@@ -1,0 +1,76 @@
+"""Conversations for models that read one text, and their texts as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body
+from headrace.errors import BadRequestError
+from headrace.types import Json
+
+_SPEAKERS: Final = {"user": "User", "assistant": "Assistant"}
+
+
+def turns_of(body: Body, target: Target) -> tuple[str, list[tuple[str, str]]]:
+    """What the system says, and who says what after it. Raises BadRequestError for what is no text."""
+    system, turns = [], []
+    for number, message in enumerate(body["messages"]):
+        role, text = message.get("role"), _text(message.get("content"), number, target)
+        if role in ("system", "developer"):
+            system.append(text)
+        elif role in _SPEAKERS:
+            turns.append((role, text))
+        else:
+            raise BadRequestError(f"messages[{number}]: {target.provider} knows users and assistants, got {str(role)[:20]!r}", target.model)
+    if not turns:
+        raise BadRequestError(f"messages: {target.provider} has to be asked something", target.model, target.provider)
+    return "\n".join(system), turns
+
+
+def _text(content: Json, number: int, target: Target) -> str:
+    if isinstance(content, str):
+        return content
+    parts: Sequence[Any] = content if isinstance(content, list) else ()
+    if not parts or not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+        raise BadRequestError(f"messages[{number}]: {target.provider} reads texts alone here", target.model, target.provider)
+    return "".join(part["text"] for part in parts)
+
+
+def as_one_text(turns: Sequence[tuple[str, str]]) -> str:
+    """One turn as it is; several with who says them, ending where the assistant goes on."""
+    if len(turns) == 1:
+        return turns[0][1]
+    said = [f"{_SPEAKERS[role]}: {text}" for role, text in turns]
+    return "\n\n".join(said if turns[-1][0] == "assistant" else [*said, "Assistant:"])
+
+
+def prompt_of(body: Body, target: Target) -> tuple[str, str]:
+    """The system's text and the prompt, of a chat or of a text completion."""
+    if "messages" in body:
+        system, turns = turns_of(body, target)
+        return system, as_one_text(turns)
+    prompt = body["prompt"]
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str):
+        raise BadRequestError(f"prompt: {target.provider} completes one text at a time, give a string", target.model, target.provider)
+    return "", prompt
+
+
+def answer_of(body: Body, text: str, *, finish: str = "stop", usage: Mapping[str, int] | None = None, **more: Json) -> dict[str, Json]:
+    """A text as what was asked for: a chat's answer, or a text completion's."""
+    chat = "messages" in body
+    said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text, "logprobs": None}
+    kind = "chat.completion" if chat else "text_completion"
+    choice = {"index": 0, **said, "finish_reason": finish}
+    counted = {"usage": {**usage, "total_tokens": sum(usage.values())}} if usage else {}
+    return {"id": "", "object": kind, "created": 0, "model": body["model"], "choices": [choice], **counted, **more}
+
+
+def usage_of(prompt: Any, completion: Any) -> dict[str, int] | None:
+    """None where it is not told."""
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    return {"prompt_tokens": prompt, "completion_tokens": completion}

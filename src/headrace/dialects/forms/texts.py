@@ -1,0 +1,123 @@
+"""Models that complete one text, each server in a form of its own: NLP Cloud, Petals, Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.said import answer_of, prompt_of, turns_of, usage_of
+from headrace.errors import BadRequestError
+from headrace.types import Json
+from headrace.wire import HttpRequest
+
+_ASKED: Final = ("model", "messages", "prompt", "stream")
+
+
+class NlpCloud:
+    """`/gpu/{model}/chatbot` with what was said before, or `/generation` (docs.nlpcloud.com; its clients' `chatbot` and `generation`)."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        place = f"/{quote(target.model, safe='/')}"
+        rest = given(body, *_ASKED)
+        if "messages" not in body:
+            return posted(target, f"{place}/generation", {"text": prompt_of(body, target)[1], **rest})
+        system, turns = turns_of(body, target)
+        *before, (role, last) = turns
+        if role != "user" or [it for it, _ in before] != ["user", "assistant"] * (len(before) // 2):
+            raise BadRequestError(f"messages: {target.provider} takes users and assistants in turn, a user last", target.model)
+        history = [{"input": before[at][1], "response": before[at + 1][1]} for at in range(0, len(before), 2)]
+        return posted(target, f"{place}/chatbot", {"input": last, "context": system or None, "history": history, **rest})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        usage = usage_of(answer.get("nb_input_tokens"), answer.get("nb_generated_tokens"))
+        rest = {name: value for name, value in answer.items() if name not in ("response", "history", "generated_text")}
+        return answer_of(body, answer["response" if "messages" in body else "generated_text"], usage=usage, **rest)
+
+
+class Petals:
+    """`/generate` takes a form (github.com/petals-infra/chat.petals.dev, as litellm 1.106.2 has it)."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        system, prompt = prompt_of(body, target)
+        said = {"model": target.model, "inputs": f"{system}\n\n{prompt}" if system else prompt, **given(body, *_ASKED)}
+        headers = {**{name.lower(): value for name, value in target.headers}, "content-type": "application/x-www-form-urlencoded"}
+        return HttpRequest("POST", f"{target.base_url.rstrip('/')}/generate", tuple(headers.items()), urlencode(said).encode())
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        if answer.get("ok") is False:
+            raise BadRequestError("the answer says that it is none")
+        rest = {name: value for name, value in answer.items() if name != "outputs"}
+        return answer_of(body, answer["outputs"], **rest)
+
+
+class Triton:
+    """`/v2/models/{model}/generate` (Triton's generate extension), or an address that ends in `/generate` or `/infer`, as litellm's users
+    give it. Every parameter passes."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        system, prompt = prompt_of(body, target)
+        text, rest = (f"{system}\n\n{prompt}" if system else prompt), given(body, *_ASKED)
+        rest.setdefault("max_tokens", 2000)  # litellm's own: without one the server writes very little
+        if target.base_url.endswith("/infer"):
+            asked = [_tensor("text_input", [text]), *(_tensor(name, [value]) for name, value in rest.items())]
+            return posted(target, "", {"inputs": asked})
+        place = "" if target.base_url.endswith("/generate") else f"{_models(target)}/generate"
+        return posted(target, place, {"text_input": text, "parameters": rest, "stream": False})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        if "text_output" in answer:
+            rest = {name: value for name, value in answer.items() if name != "text_output"}
+            return answer_of(body, answer["text_output"], **rest)
+        return answer_of(body, "".join(answer["outputs"][0]["data"]))
+
+
+class TritonVectors:
+    """`/v2/models/{model}/infer` with the texts as `input_text`, as litellm 1.106.2 has it: one tensor of vectors comes back."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if not all(isinstance(text, str) for text in texts):
+            raise BadRequestError(f"input: {target.provider} embeds texts, give strings", target.model, target.provider)
+        place = "" if target.base_url.endswith("/infer") else f"{_models(target)}/infer"
+        return posted(target, place, {"inputs": [_tensor("input_text", texts)], **given(body, "model", "input", "encoding_format")})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        vectors = [vector for output in answer["outputs"] for vector in _rows(output)]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        return {"object": "list", "data": data, "model": answer.get("model_name") or body["model"]}
+
+
+def _rows(output: Mapping[str, Any]) -> list[list[float]]:
+    rows, width = output["shape"]
+    data = output["data"]
+    if len(data) != rows * width:
+        raise BadRequestError("a tensor has another size than its shape says")
+    return [data[row * width : (row + 1) * width] for row in range(rows)]
+
+
+def _models(target: Target) -> str:
+    version = "" if target.base_url.rstrip("/").endswith("/v2") else "/v2"
+    return f"{version}/models/{quote(target.model, safe='')}"
+
+
+def _tensor(name: str, values: list[Any]) -> dict[str, Json]:
+    first = values[0]
+    kind = "BOOL" if isinstance(first, bool) else "INT32" if isinstance(first, int) else "FP32" if isinstance(first, float) else "BYTES"
+    said = values if kind != "BYTES" else [it if isinstance(it, str) else msgspec.json.encode(it).decode() for it in values]
+    return {"name": name, "shape": [len(values)], "datatype": kind, "data": said}
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    ("chat", "nlp_cloud"): NlpCloud(),
+    ("completions", "nlp_cloud"): NlpCloud(),
+    ("chat", "petals"): Petals(),
+    ("completions", "petals"): Petals(),
+    ("chat", "triton"): Triton(),
+    ("completions", "triton"): Triton(),
+    ("embeddings", "triton"): TritonVectors(),
+}

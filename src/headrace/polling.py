@@ -1,0 +1,150 @@
+"""Answers that are fetched by asking again: tasks that a provider works on, and what it made of them.
+
+A form says what to ask next (`dialects.forms.Next`); here is when, for how long, and what becomes of a task that nobody waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects.forms import Formed, Next
+from headrace.errors import Failure, HeadraceError, Kind, error_of
+from headrace.ports import HttpStream, Ports
+from headrace.wire import Headers, HttpRequest, HttpResponse, Timeouts, TransportError
+
+SLOWEST: Final = 5.0
+"""Seconds between two questions after a task: the pauses grow from what the form says to this."""
+
+_GROWTH: Final = 1.3
+
+_DEAF: Final = 4
+"""Questions in a row that may go wrong: the task goes on, whatever becomes of a question after it."""
+
+_TO_UNDO: Final = Timeouts(connect=5.0, total=10.0)
+
+
+class Following(Struct, frozen=True, eq=False):
+    """One call's way from its first answer to its last."""
+
+    ports: Ports
+    formed: Formed
+    timeouts: Timeouts
+    ends: float
+    """When the call's time is over."""
+    signed: Callable[[HttpRequest], Awaitable[HttpRequest]]
+    failed: Callable[[TransportError], HeadraceError]
+    refused: Callable[[HttpResponse, HttpRequest], HeadraceError]
+
+    async def last(self, response: HttpResponse) -> HttpResponse:
+        """The answer that is one. Raises HeadraceError; Timeout when the call's time is over before.
+
+        A task that is given up is taken back where its provider has a way to: at once when its caller leaves, without keeping him.
+        """
+        asked, step, pause = None, "", 0.0
+        try:
+            while (coming := self.formed.then(response, step)) is not None:
+                asked, step = coming, coming.step
+                pause = min(SLOWEST, max(asked.after, pause * _GROWTH)) if asked.after else 0.0
+                response = await self._answer(asked, pause)
+        except _Unanswered as given_up:
+            await self._clean(() if asked is None else (*asked.undo, *asked.tidy))
+            raise given_up.error from given_up.__cause__
+        except Exception:
+            await self._clean(() if asked is None else asked.tidy)  # the task has ended, if badly
+            raise
+        except BaseException:
+            self._clean_aside(() if asked is None else (*asked.undo, *asked.tidy))
+            raise
+        await self._clean(() if asked is None else asked.tidy)
+        return response
+
+    async def opened(self, request: HttpRequest) -> HttpStream:
+        """The stream that the answer to `request` points to. Raises TransportError and HeadraceError."""
+        response = await self.ports.transport.fetch(request, self.timeouts)
+        if not 200 <= response.status < 300:
+            raise self.refused(response, request)
+        stream, undo = self.formed.opening(response)
+        try:
+            return _Opened(await self.ports.transport.open(await self.signed(stream), self.timeouts), lambda: self._clean_aside(undo))
+        except BaseException:
+            self._clean_aside(undo)
+            raise
+
+    async def _answer(self, asked: Next, pause: float) -> HttpResponse:
+        again = asked.request.method == "GET"
+        for attempt in range(1, _DEAF + 1):
+            left = self.ends - self.ports.clock.now() - pause
+            if left <= 0:
+                raise _Unanswered(self._over())
+            if pause:
+                await self.ports.clock.sleep(pause)
+            last = attempt == _DEAF or not again
+            request = await self.signed(asked.request)
+            try:
+                response = await self.ports.transport.fetch(request, msgspec.structs.replace(self.timeouts, total=left))
+            except TransportError as error:
+                if last:
+                    raise _Unanswered(self.failed(error)) from error
+            else:
+                if 200 <= response.status < 300:
+                    return response
+                if last or not (response.status == 429 or response.status >= 500):
+                    raise _Unanswered(self.refused(response, request))
+            pause = pause or SLOWEST / 2
+        raise AssertionError("the last attempt answers or raises")
+
+    def _over(self) -> HeadraceError:
+        target = self.formed.target
+        text = f"{target.provider}: the call's time was over before its task was done: pass timeout= for more"
+        return error_of(Failure(Kind.TIMEOUT, text, provider=target.provider, model=target.model))
+
+    async def _clean(self, requests: Sequence[HttpRequest]) -> None:
+        for request in requests:
+            with suppress(TransportError, HeadraceError):  # what is left behind the provider forgets in time
+                await self.ports.transport.fetch(await self.signed(request), _TO_UNDO)
+
+    def _clean_aside(self, requests: Sequence[HttpRequest]) -> None:
+        if requests and self.ports.spawn is not None:
+            with suppress(RuntimeError):  # an event loop that ends takes no more tasks
+                self.ports.spawn(self._clean(requests))
+
+
+class _Opened:
+    """A stream whose task is taken back when it is given up before its end: `ports.HttpStream`."""
+
+    def __init__(self, http: HttpStream, give_up: Callable[[], None]) -> None:
+        self._http = http
+        self._give_up: Callable[[], None] | None = give_up
+
+    @property
+    def status(self) -> int:
+        return self._http.status
+
+    @property
+    def headers(self) -> Headers:
+        return self._http.headers
+
+    async def read(self) -> bytes:
+        data = await self._http.read()
+        if not data:
+            self._give_up = None
+        return data
+
+    def close(self) -> None:
+        give_up, self._give_up = self._give_up, None
+        self._http.close()
+        if give_up is not None:
+            give_up()
+
+
+class _Unanswered(Exception):
+    """A question after a task that may still be going on."""
+
+    def __init__(self, error: HeadraceError) -> None:
+        super().__init__(str(error))
+        self.error = error
