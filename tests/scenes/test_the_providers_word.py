@@ -97,7 +97,7 @@ def test_unknown_limits_are_found_with_about_one_refusal_each_and_then_held() ->
     stage.offer(rate=3, until=600)
     early = rejected_since(stage, 120)
     stage.run(until=600)
-    assert 1 <= early[0] <= 4
+    assert 1 <= early[0] <= 5, "the first refusal of each, and what was on its way beside it"
     assert stage.rejected() - early[0] <= 4
     assert stage.failed() == []
 
