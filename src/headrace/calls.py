@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
@@ -315,3 +316,23 @@ def whole_number(name: str, value: Any, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {shape(value)}")
     return value
+
+
+def seconds(name: str, value: Any) -> float:
+    """A number of seconds. Raises ConfigurationError that names the parameter."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
+    return float(value)
+
+
+def ends_at(control: Mapping[str, Any], now: float) -> float:
+    """When the whole call must be over (`total_timeout`), its waiting and all its attempts included."""
+    total = control.get("total_timeout")
+    return math.inf if total is None else now + seconds("total_timeout", total)
+
+
+def within(limits: Timeouts, left: float) -> Timeouts:
+    """The limits of an attempt that has `left` seconds in all."""
+    if left == math.inf or (limits.total is not None and limits.total <= left):
+        return limits
+    return msgspec.structs.replace(limits, total=max(left, 1e-3))

@@ -9,7 +9,20 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from headrace.calls import CHAT, COMPLETIONS, DEFAULT_TIMEOUT, EMBEDDINGS, Call, Operation, encode, shape, timeouts_of, whole_number
+from headrace.calls import (
+    CHAT,
+    COMPLETIONS,
+    DEFAULT_TIMEOUT,
+    EMBEDDINGS,
+    Call,
+    Operation,
+    encode,
+    ends_at,
+    shape,
+    timeouts_of,
+    whole_number,
+    within,
+)
 from headrace.counted import COUNT, counted_here
 from headrace.destinations import Destination, destination
 from headrace.dialects.base import FrameReader, Target
@@ -535,17 +548,18 @@ async def direct(ports: Ports, call: Call) -> Any:
     call = bound(call)
     control = call.control
     to = destination(call.model, control)
-    timeouts = timeouts_of(control.get("timeout", DEFAULT_TIMEOUT), call.stream)
+    timeouts, over = timeouts_of(control.get("timeout", DEFAULT_TIMEOUT), call.stream), ends_at(control, ports.clock.now())
     retries = retries_of(control, _DIRECT.retries)
     attempt_once = open_stream if call.stream else fetch
     attempt = 0
     while True:
         try:
-            return await attempt_once(ports, call, to, timeouts)
+            return await attempt_once(ports, call, to, within(timeouts, over - ports.clock.now()))
         except HeadraceError as error:
             attempt += 1
             policy = msgspec.structs.replace(_DIRECT, retries=retries)
-            step = decide(error.failure, attempt, others=False, fallback=False, policy=policy, jitter=ports.random())
+            left = over - ports.clock.now()
+            step = decide(error.failure, attempt, others=False, fallback=False, policy=policy, jitter=ports.random(), time_left=left)
             if not isinstance(step, RetryHere):
                 raise
             await ports.clock.sleep(step.after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Final
@@ -20,6 +21,15 @@ class FrameTooLarge(APIResponseValidationError):
 def too_large(limit: int) -> HeadraceError:
     """What a reader raises at a frame of more than `limit` bytes."""
     return FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
+
+
+_KEEPING: Final = (b":", b"\n", b"\r", b"event: ping", b"event: keepalive")
+_KEEPS: Final = re.compile(rb"(?::[^\r\n]*+|[\r\n]|event: (?:ping|keepalive)\r?\n(?:data:[^\r\n]*+)?)*+\Z")
+
+
+def keeps(data: bytes) -> bool:
+    """Whether bytes of a stream only keep its connection: server-sent comments, blank lines, and the pings of Anthropic and OpenAI."""
+    return data.startswith(_KEEPING) and _KEEPS.match(data) is not None
 
 
 BOM: Final = b"\xef\xbb\xbf"

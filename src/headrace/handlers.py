@@ -103,7 +103,7 @@ class OwnStream:
         self._ours = ours
         self._over = False
 
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         if self._over:
             return b""
         try:

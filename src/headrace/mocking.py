@@ -57,7 +57,7 @@ class MockStream:
         self._pieces = (b"data: %s\n\n" % encode(chunk) for chunk in chunks)
         self._over = False
 
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         if (piece := next(self._pieces, None)) is not None:
             return piece
         was, self._over = self._over, True

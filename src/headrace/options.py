@@ -53,6 +53,8 @@ class CallOptions(CloudOptions, total=False):
     """Seconds for the whole call (for a stream: to the first token, and between tokens), or `Timeouts` for each phase."""
     request_timeout: float | Timeouts | Any | None
     """The same as `timeout`, in litellm's word; `timeout` wins."""
+    total_timeout: float | None
+    """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
     num_retries: int | None
     max_retries: int | None
     drop_params: bool | None
@@ -160,8 +162,6 @@ class RoutingOptions(TypedDict, total=False):
     """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
     deadline: float | None
     """Seconds from now by which the call must have started; refused at once when it cannot."""
-    total_timeout: float | None
-    """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
     tags: Sequence[str] | None
     """Which deployments may serve it, where the Router goes by tags."""
     allowed_model_region: str | None

@@ -22,8 +22,11 @@ class HttpStream(Protocol):
     @property
     def headers(self) -> Headers: ...
 
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         """The next bytes of the body as soon as there are any, content coding removed; b"" at its proper end.
+
+        quiet: what was read last said nothing, it only kept the connection: the limits of the first byte and of silence go on from where
+        they were before it.
 
         Raises TransportError when the body ends early (`Fault.CLOSED`), goes silent or breaks HTTP. At the proper end the
         connection has already gone back to its pool.

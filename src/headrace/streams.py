@@ -12,6 +12,7 @@ from headrace.bridge import complete
 from headrace.dialects.base import FrameReader
 from headrace.dialects.openai_stream import Said
 from headrace.errors import HeadraceError
+from headrace.framing import keeps
 from headrace.models.prices import Beside
 from headrace.objects import JsonObject
 from headrace.ports import HttpStream
@@ -92,7 +93,7 @@ class Chunks(Generic[C]):
     on_end(stream, error): called when the stream ended properly (None), failed, or was given up (GeneratorExit).
     """
 
-    __slots__ = ("_ended", "_error", "_http", "_on_end", "_source", "explain", "hidden", "raw", "ready", "said")
+    __slots__ = ("_ended", "_error", "_http", "_on_end", "_quiet", "_source", "explain", "hidden", "raw", "ready", "said")
 
     def __init__(
         self,
@@ -113,6 +114,8 @@ class Chunks(Generic[C]):
         self.hidden = hidden
         self.explain = explain
         self.ready: deque[C] = deque()
+        self._quiet = False
+        """Whether what was read last only kept the connection."""
         self._ended = False
         self._error: HeadraceError | None = None
         self._on_end: Callable[[Chunks[C], BaseException | None], None] | None = None
@@ -150,7 +153,8 @@ class Chunks(Generic[C]):
 
     async def _read(self) -> None:
         try:
-            data = await self._http.read()
+            data = await self._http.read(self._quiet)
+            self._quiet = keeps(data)
             if data:
                 self._source.feed(data, self.ready)
                 return

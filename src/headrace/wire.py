@@ -114,7 +114,8 @@ class Timeouts(Struct, frozen=True):
     connect: float | None = 10.0
     """Name look-up, TCP, proxy CONNECT and TLS together."""
     first_byte: float | None = None
-    """From the request being sent to the first byte of the response's body (its status line for an empty body)."""
+    """From the request being sent to the first byte of the response's body (its status line for an empty body). In a stream, comments and
+    pings that only keep the connection do not count, neither here nor below."""
     between_bytes: float | None = None
     """Silence inside a body that has begun."""
     total: float | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from headrace.calls import CHAT, EMBEDDINGS, Call, shape, whole_number
+from headrace.calls import CHAT, EMBEDDINGS, Call, seconds, shape, whole_number
 from headrace.core import requests_for
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.limits import Ask, Charge
@@ -19,7 +19,7 @@ from headrace.routing.affinity import Affinity, caller_of, prefixes, session, se
 from headrace.routing.budgets import scope_of_tag
 from headrace.routing.filters import Wants, fitting, wants_of
 from headrace.routing.fleet import Fleet
-from headrace.routing.options import Settings, seconds
+from headrace.routing.options import Settings
 from headrace.routing.scopes import scope_names, unpriced
 from headrace.routing.strategies import Prefer, View
 from headrace.routing.trail import Member, Trail

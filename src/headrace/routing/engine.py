@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.bridge import complete
-from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, continued, prepare, shape, timeouts_of
+from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, continued, ends_at, prepare, shape, timeouts_of, within
 from headrace.continuing import Continuing
 from headrace.core import bound, direct, fetch, open_stream, retries_of
 from headrace.destinations import Destination, destination
@@ -33,13 +33,12 @@ from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.health import failed, succeeded
 from headrace.routing.hedging import Hedging
-from headrace.routing.options import Settings, read_options, seconds
+from headrace.routing.options import Settings, read_options
 from headrace.routing.plan import Deployment, resolved, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
 from headrace.routing.trail import Attempt, Held, Member, Trail, used_of
 from headrace.streams import AsyncStream, Chunks, Stream
-from headrace.wire import Timeouts
 
 
 class Engine:
@@ -166,8 +165,13 @@ class Engine:
         if self._settings.passes_through and not call.deployment and plan.group_of(call.model) is None:
             return await direct(ports, call)
         group = self._group_of(call)
-        given, ends_at = _names(call.control.get("fallbacks")), self._ends_at(ports, call)
-        trail = Trail([group], given, ends_at, next(_NUMBERS), bound=bool(call.deployment))
+        trail = Trail(
+            [group],
+            _names(call.control.get("fallbacks")),
+            ends_at(call.control, ports.clock.now()),
+            next(_NUMBERS),
+            bound=bool(call.deployment),
+        )
         if self._budget is not None:
             self._budget.called()
         if self._hedging is not None:
@@ -209,11 +213,6 @@ class Engine:
         if deployment is None:
             raise BadRequestError("what is asked for is kept by a deployment that this Router no longer has", call.model)
         return deployment.group
-
-    def _ends_at(self, ports: Ports, call: Call) -> float:
-        """When the whole call must be over, its waiting and all its attempts included."""
-        total = call.control.get("total_timeout")
-        return math.inf if total is None else ports.clock.now() + seconds("total_timeout", total)
 
     def _lasts(self, call: Call) -> bool:
         """Whether a stream is continued elsewhere when it breaks off."""
@@ -402,7 +401,7 @@ class Engine:
     async def _attempt(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
         member = lease.member
         try:
-            timeouts = self._time_limits(call, member.deployment, trail.ends_at - lease.began)
+            timeouts = within(timeouts_of(self._time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
             to = self._destination(call, member)
             answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts, lambda: self._leaving(ports, lease))
         except HeadraceError as error:
@@ -448,12 +447,6 @@ class Engine:
             self.limiter.resume(member.deployment.id, now)
         succeeded(member.health)
         self.asking.remember(lease.call, lease.ask.group, member, now)
-
-    def _time_limits(self, call: Call, deployment: Deployment, left: float) -> Timeouts:
-        limits = timeouts_of(self._time_limit(call, deployment), call.stream)
-        if left == math.inf or (limits.total is not None and limits.total <= left):
-            return limits
-        return msgspec.structs.replace(limits, total=max(left, 1e-3))
 
     def _time_limit(self, call: Call, deployment: Deployment) -> Any:
         tier = call.body.get("service_tier")
@@ -583,7 +576,7 @@ class Engine:
         """Room under a deployment's limits for what somebody else does there. Waits its turn."""
         ports, call = self._worlds.suspending(), prepare(operation, model, None, False, options)
         group = self._group_of(call)
-        trail = Trail([group], (), self._ends_at(ports, call), next(_NUMBERS))
+        trail = Trail([group], (), ends_at(call.control, ports.clock.now()), next(_NUMBERS))
         lease = await self._reserve(ports, call, group, set(), trail)
         self.limiter.leaves(lease.reservation, ports.clock.now())
         member = lease.member

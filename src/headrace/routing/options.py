@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, TypedDict
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import shape, timeouts_of, whole_number
+from headrace.calls import seconds, shape, timeouts_of, whole_number
 from headrace.errors import ConfigurationError, Kind
 from headrace.routing.budgets import read_budgets
 from headrace.routing.decide import RetryPolicy
@@ -393,10 +393,3 @@ def _mapping(name: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{name} must be a mapping, got {shape(given)}")
     return dict(given)
-
-
-def seconds(name: str, value: Any) -> float:
-    """A number of seconds. Raises ConfigurationError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
-    return float(value)

@@ -43,6 +43,7 @@ class _Connection(asyncio.Protocol):
         "_uploading",
         "_waiter",
         "_writable",
+        "before",
         "between",
         "error",
         "exchange",
@@ -69,6 +70,8 @@ class _Connection(asyncio.Protocol):
         self._deadline: float | None = None
         self._fault = Fault.TOTAL_TIMEOUT
         self.between: float | None = None
+        self.before: tuple[float | None, Fault] | None = None
+        """The limit that held before what came since the last look."""
         self.total_at: float | None = None
         self.error: TransportError | None = None
         self.exchange: Exchange | None = None
@@ -127,7 +130,7 @@ class _Connection(asyncio.Protocol):
         """Send a request and expect its response."""
         self.exchange = exchange = self._http.expect(limit)
         self._streaming = streaming
-        self.error = None
+        self.error = self.before = None
         self.between = timeouts.between_bytes
         self.total_at = total_at
         self._phased = timeouts.first_byte is not None or timeouts.between_bytes is not None
@@ -172,6 +175,7 @@ class _Connection(asyncio.Protocol):
 
     def _next_phase(self) -> None:
         """The body has begun, or gone on."""
+        self.before = self.before or (self._deadline, self._fault)
         if self.between is not None:
             self._watch_sooner(self._loop.time() + self.between, Fault.BETWEEN_BYTES_TIMEOUT)
         elif self._fault is Fault.FIRST_BYTE_TIMEOUT:
@@ -279,18 +283,22 @@ def _reset(error: TransportError, cause: Exception | None) -> TransportError:
 class _AsyncStream:
     """A response whose body is still arriving."""
 
-    __slots__ = ("__weakref__", "_closed", "_connection", "_exchange", "_thread", "headers", "status")
+    __slots__ = ("__weakref__", "_closed", "_connection", "_exchange", "_limit", "_thread", "headers", "status")
 
     def __init__(self, connection: _Connection, exchange: Exchange) -> None:
         self._connection = connection
         self._exchange = exchange
         self._closed = False
+        self._limit: tuple[float | None, Fault] | None = None
+        """The limit that held before what was read last."""
         self._thread = threading.get_ident()
         self.status = exchange.status
         self.headers: Headers = headers_of(exchange)
 
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         exchange, connection = self._exchange, self._connection
+        if quiet and self._limit is not None and connection.exchange is exchange and connection.error is None:
+            connection._watch(*self._limit)
         while not exchange.parts:
             if exchange.complete:
                 return b""
@@ -301,6 +309,7 @@ class _AsyncStream:
             await connection.wait(exchange)
         data = exchange.take()
         if not exchange.complete:
+            self._limit, connection.before = connection.before, None
             connection.resume()
         return data
 

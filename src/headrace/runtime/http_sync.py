@@ -49,7 +49,7 @@ class _Deadlines:
 class _Connection:
     """One connection: at most one exchange at a time, used by one thread at a time."""
 
-    __slots__ = ("closed", "http", "idle_until", "origin", "pool", "since", "sock")
+    __slots__ = ("begun", "closed", "http", "idle_until", "origin", "pool", "since", "sock")
 
     def __init__(self, pool: SyncTransport, origin: Origin, sock: Any) -> None:
         self.pool = pool
@@ -58,6 +58,9 @@ class _Connection:
         self.http = Http1()
         self.idle_until = 0.0
         self.since = 0.0
+        """When the wait began that is limited."""
+        self.begun = False
+        """Whether it is for more of the body, not for the first of it."""
         self.closed = False
 
     def exchange(self, data: bytes, request: HttpRequest, limit: int, deadlines: _Deadlines, streaming: bool) -> Exchange:
@@ -67,10 +70,19 @@ class _Connection:
             self.upload(request.upload.pieces(), deadlines)
         while not (exchange.begun if streaming else exchange.complete):
             self.receive(exchange, deadlines)
+            if exchange.size and not streaming:
+                self.goes_on(deadlines)
         return exchange
+
+    def goes_on(self, deadlines: _Deadlines) -> None:
+        """The body has begun: from now on the next silence is limited."""
+        self.begun = True
+        if deadlines.between is not None:
+            self.since = time.monotonic()
 
     def send(self, data: bytes, limit: int, deadlines: _Deadlines) -> Exchange:
         exchange = self.http.expect(limit)
+        self.begun = False
         self.since = time.monotonic() if deadlines.first is not None else 0.0
         left, fault = deadlines.left(False, self.since)
         try:
@@ -99,8 +111,7 @@ class _Connection:
 
     def receive(self, exchange: Exchange, deadlines: _Deadlines) -> None:
         """Read once and take it in. Raises TransportError."""
-        begun = exchange.size > 0
-        left, fault = deadlines.left(begun, self.since)
+        left, fault = deadlines.left(self.begun, self.since)
         try:
             self._limit(left, fault, exchange.received)
             data = self.sock.recv(READ)
@@ -115,8 +126,6 @@ class _Connection:
                 self.http.feed_eof()
         except TransportError as error:
             raise self._broken(error) from None
-        if deadlines.between is not None:
-            self.since = time.monotonic()
 
     def _limit(self, left: float | None, fault: Fault, received: bool) -> None:
         if left is not None and left <= 0:
@@ -144,7 +153,7 @@ class _Connection:
 class _SyncStream:
     """A response whose body is still arriving."""
 
-    __slots__ = ("__weakref__", "_closed", "_connection", "_deadlines", "_ended", "_exchange", "headers", "status")
+    __slots__ = ("__weakref__", "_closed", "_connection", "_deadlines", "_ended", "_exchange", "_read", "headers", "status")
 
     def __init__(self, connection: _Connection, exchange: Exchange, deadlines: _Deadlines) -> None:
         self._connection = connection
@@ -152,20 +161,25 @@ class _SyncStream:
         self._deadlines = deadlines
         self._closed = False
         self._ended = False
+        self._read = False
+        """Whether anything was."""
         self.status = exchange.status
         self.headers: Headers = headers_of(exchange)
 
-    async def read(self) -> bytes:
-        exchange = self._exchange
+    async def read(self, quiet: bool = False) -> bytes:
+        exchange, connection = self._exchange, self._connection
+        if self._read and not quiet and not exchange.complete:
+            connection.goes_on(self._deadlines)
+        self._read = True
         errand = errand_here()
         if errand is None:
             self._receive(exchange)
         else:
-            with errand.waiting_for(self._connection.sock):
+            with errand.waiting_for(connection.sock):
                 self._receive(exchange)
         if exchange.complete and not self._ended:
             self._ended = True
-            self._connection.end()
+            connection.end()
         return exchange.take()
 
     def _receive(self, exchange: Exchange) -> None:

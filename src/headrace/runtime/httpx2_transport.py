@@ -113,7 +113,7 @@ class _Stream:
 
 
 class _AsyncStream(_Stream):
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         pieces: AsyncIterator[bytes] = self._pieces
         with _faults(self._library, body=True):
             async for piece in pieces:
@@ -124,7 +124,7 @@ class _AsyncStream(_Stream):
 
 
 class _SyncStream(_Stream):
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
         pieces: Iterator[bytes] = self._pieces
         with _faults(self._library, body=True):
             for piece in pieces:

@@ -134,6 +134,8 @@ class VirtualStream:
         self._end: Fault | bool = False
         """False while there may be more, True at the proper end, else what went wrong."""
         self._closed = False
+        self._since = world.now()
+        """When the silence began that is counted."""
         self._waiter: VirtualWaiter | None = None
         if exchange.pieces is None:
             self._arrived.append(exchange.body)
@@ -145,7 +147,9 @@ class VirtualStream:
     def status(self) -> int:
         return self.exchange.status
 
-    async def read(self) -> bytes:
+    async def read(self, quiet: bool = False) -> bytes:
+        if not quiet:
+            self._since = self._world.now()
         while not self._arrived:
             if self._end is True:
                 return b""
@@ -164,7 +168,7 @@ class VirtualStream:
             self._wake()
 
     async def _wait(self) -> None:
-        limit, fault = self._between, Fault.BETWEEN_BYTES_TIMEOUT
+        limit, fault = None if self._between is None else self._since + self._between - self._world.now(), Fault.BETWEEN_BYTES_TIMEOUT
         left = None if self._deadline is None else max(0.0, self._deadline - self._world.now())
         if left is not None and (limit is None or left < limit):
             limit, fault = left, Fault.TOTAL_TIMEOUT
