@@ -129,8 +129,8 @@ class _Opened:
     def headers(self) -> Headers:
         return self._http.headers
 
-    async def read(self) -> bytes:
-        data = await self._http.read()
+    async def read(self, quiet: bool = False) -> bytes:
+        data = await self._http.read(quiet)
         if not data:
             self._give_up = None
         return data

@@ -265,3 +265,32 @@ def test_a_strategy_of_the_users_own_chooses() -> None:
     stage.send(5)
     stage.run()
     assert [served.by for served in stage.log] == ["b"] * 5
+
+
+def blip(stage: Stage, names: str, at: float) -> None:
+    for name in names:
+        stage.at(at, lambda name=name: stage.providers.control(provider=name, dies=True))  # type: ignore[misc]
+        stage.at(at + 4, lambda name=name: stage.providers.control(provider=name, recovers=True))  # type: ignore[misc]
+
+
+def test_with_too_few_awake_those_that_rest_are_asked_at_once_and_not_when_their_rest_is_over() -> None:
+    """Nine of ten rest for minutes after a short outage, and the tenth cannot carry all: what rested was named and yet waited for."""
+    stage = Stage(*(provider(name) for name in "abcdefghi"), provider("small", rpm=6))
+    stage.open(*(stage.deployment(name) for name in "abcdefghi"), stage.deployment("small", rpm=6), cooldown_time=300)
+    blip(stage, "abcdefghi", at=10)
+    stage.offer(rate=10, until=60)
+    stage.run()
+    late = [served for served in stage.log if served.sent >= 20]
+    assert [served for served in late if served.error is not None] == []
+    assert max(served.waited for served in late) < 5
+    assert stage.idle()
+
+
+def test_with_enough_awake_those_that_rest_are_left_alone() -> None:
+    stage = Stage(*(provider(name) for name in "abcdef"))
+    stage.open(*(stage.deployment(name) for name in "abcdef"), cooldown_time=300)
+    blip(stage, "abcd", at=10)
+    stage.offer(rate=10, until=60)
+    stage.run()
+    assert stage.failed() == []
+    assert sum(stage.by(name, since=16) for name in "abcd") == 0

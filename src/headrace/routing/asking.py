@@ -109,7 +109,8 @@ class Asking:
         return [scope_of_tag(tag) for tag in sorted(tags) if tag in self._settings.tag_budgets]
 
     def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
-        """Deployments worth asking, None for all: for this call, not tried for it, not resting unless most are, first tier first."""
+        """Deployments worth asking, None for all: for this call, not tried for it, first tier first; none that rests unless most do and the others have
+        no room."""
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
             members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
@@ -117,7 +118,10 @@ class Asking:
             return None
         left = [member for member in members if member.deployment.id not in tried] or list(members)
         awake = [member for member in left if not member.health.cooling(now)]
-        if not awake or len(awake) < settings.cooldown.panic * len(left):
+        if not awake:
+            awake = left  # as soon as the first has rested
+        elif len(awake) < settings.cooldown.panic * len(left) and not fleet.has_room(group, charge, awake, now):
+            fleet.wake(left, now)
             awake = left
         tiers = [fleet.plan.tier(group, member.deployment) for member in awake]
         first = min(tiers)

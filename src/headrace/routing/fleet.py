@@ -12,11 +12,12 @@ import msgspec
 from headrace.calls import control_names, most_output
 from headrace.destinations import destination
 from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
-from headrace.limits import Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
+from headrace.limits import Ask, Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
 from headrace.routing.budgets import scope_of_provider, scope_of_tag
 from headrace.routing.fallbacks import NO_FALLBACKS
+from headrace.routing.health import woken
 from headrace.routing.options import Settings
 from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_deployment, read_deployments
 from headrace.routing.scopes import limits_of_scope, unpriced
@@ -72,6 +73,16 @@ class Fleet:
     def restless(self, until: float) -> None:
         """Somebody rests until then."""
         self.restless_until = max(self.restless_until, until)
+
+    def wake(self, members: Sequence[Member], now: float) -> None:
+        """End the rests of these: one call finds out about each."""
+        for member in [member for member in members if member.health.cooling(now)]:
+            woken(member.health)
+            self._limiter.resume(member.deployment.id, now)
+
+    def has_room(self, group: str, charge: Charge, members: Sequence[Member], now: float) -> bool:
+        """Whether one of these would take such a call at once."""
+        return self._limiter.peek(Ask(group, charge, only=frozenset([one.deployment.id for one in members])), now).wait <= 0
 
     # ---- deployments -------------------------------------------------------------------------------------------------
 

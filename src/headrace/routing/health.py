@@ -34,7 +34,7 @@ class CooldownPolicy(Struct, frozen=True):
     probe: float = 30.0
     """Seconds that the call which tries a rested deployment may take, until another one may."""
     panic: float = 0.2
-    """The share of a group that must be awake; with fewer, all are asked however they have been doing."""
+    """The share of a group that must be awake; with fewer, and no room there, whoever rests is asked before its time."""
     certain: int = 5
     """Failures in a row, of a kind that comes now and then, that are let pass where nobody else of the group is awake."""
     disabled: bool = False
@@ -83,6 +83,12 @@ def succeeded(health: Health) -> None:
     """A success ends the matter."""
     health.fails = 0
     health.rests = 0
+    health.until = float("-inf")
+    health.unwell = float("-inf")
+
+
+def woken(health: Health) -> None:
+    """Its rest is over before its time; whether it works again is not known."""
     health.until = float("-inf")
     health.unwell = float("-inf")
 

@@ -70,7 +70,8 @@ class RouterOptions(TypedDict, total=False):
     """The same by kind of failure: `{"InternalServerErrorAllowedFails": 5}`."""
     disable_cooldowns: bool | None
     panic_threshold: float | None
-    """The share of a group that must be awake; with fewer, all are asked however they have been doing. 0.2 unless told otherwise."""
+    """The share of a group that must be awake; with fewer, and no room there, whoever rests is asked before its time. 0.2 unless told
+    otherwise."""
     health_check_interval: float | None
     """Seconds between two rounds of health checks, made beside the calls: a small question to each deployment."""
     enable_health_check_routing: bool | None
