@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -162,16 +163,23 @@ def test_a_place_far_away_takes_no_room_for_those_before_it(dialect: Dialect, pl
         tracemalloc.stop()
 
 
-FORM = pytest.mark.parametrize("which", [(operation, name) for operation, names in FORMS.items() for name in names], ids="-".join)
+PARTS = {
+    (operation, name, part)
+    for operation, names in FORMS.items()
+    for name, module in names.items()
+    for part, of in importlib.import_module(f"headrace.dialects.forms.{module}").FORMS
+    if of == name
+}
+FORM = pytest.mark.parametrize("which", sorted(PARTS), ids="-".join)
 ANSWERS = st.dictionaries(WORDS | st.sampled_from(["results", "data", "models", "images", "scores", "text", "words", "artifacts"]), VALUES)
 
 
 @FORM
 @given(answer=ANSWERS | VALUES)
-def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(which: tuple[str, str], answer: Any) -> None:
-    operation, name = which
+def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(which: tuple[str, str, str], answer: Any) -> None:
+    operation, name, part = which
     asked = {"model": "m", "documents": ["a", "b"], "query": "q", "prompt": "p", "input": "i", "voice": "v"}
-    formed = Formed(form_of(operation, name), Target("provider", "m", "https://e.com"), asked, operation)
+    formed = Formed(form_of(operation, name, part), Target("provider", "m", "https://e.com"), asked, operation)
     tried(lambda: formed.read(HttpResponse(200, Headers(), encoded(answer))))
 
 

@@ -45,7 +45,7 @@ def _read_turn(value: Json, at: str) -> list[Message]:
     role: Any = source.get("role")
     if role not in ("user", "assistant", "system"):
         raise bad(f"{at}.role", "user, assistant or system", role)
-    content = source.get("content")
+    content = source.get("content", [] if role == "system" else None)  # what a system turn adds may be tools alone
     if not isinstance(content, str | list):
         raise bad(f"{at}.content", "a string or a list of blocks", content)
     parts = read_content(content, f"{at}.content")

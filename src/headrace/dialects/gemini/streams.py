@@ -121,7 +121,7 @@ class Reader:
         self._blocked = self._blocked or block_reason(chunk)
         for place, candidate in enumerate(chunk.get("candidates") or ()):
             candidate = camel(candidate)
-            index = candidate.get("index", place)
+            index = place if candidate.get("index") is None else candidate["index"]
             if not isinstance(index, int):
                 raise TypeError("a candidate's index is no number")
             if index not in self._candidates:

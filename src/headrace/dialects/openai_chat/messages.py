@@ -212,7 +212,13 @@ def _nested(source: Mapping[str, Json], name: str, known: frozenset[str]) -> Ext
 
 
 def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking], dict[str, Json]]:
-    """Reasoning in whichever field it stands, and what must be kept of the fields that repeat it."""
+    """Reasoning in whichever field it stands, and what must be kept of the fields that repeat it or hold something else."""
+    parts, kept = _read_thoughts(source, at)
+    strange = {name: value for name in ("reasoning", "reasoning_content") if not isinstance(value := source.get(name), str) and value}
+    return parts, {**kept, **strange}
+
+
+def _read_thoughts(source: Mapping[str, Json], at: str) -> tuple[list[Thinking], dict[str, Json]]:
     details = source.get("reasoning_details")
     if isinstance(details, list) and details:
         parts = [read_detail(obj(detail, f"{at}.reasoning_details[{i}]"), i) for i, detail in enumerate(details)]
@@ -302,7 +308,7 @@ def _write_result(result: Part, message: Message) -> dict[str, Json]:
     if not isinstance(result, ToolResult):
         raise BadRequestError(f"a tool message must hold tool results, got a {type(result).__name__}")
     said = {"name": result.name, "content": write_content(result.content)}
-    if not result.call_id and result.name and "tool_call_id" not in message.extra:
+    if not result.call_id and result.name is not None and "tool_call_id" not in message.extra:
         return merged({"role": "function", **_FUNCTION_RESULT}, message.extra, said)
     return merged({"role": "tool", **_RESULT}, message.extra, {"tool_call_id": result.call_id or None, **said})
 

@@ -48,7 +48,7 @@ def read_input(value: Json) -> tuple[Message, ...]:
 
 def _read_turn(item: Mapping[str, Json], at: str) -> Message | tuple[Part, ...]:
     """A turn of its own, or parts of the model's."""
-    kind, role = item.get("type", "message"), item.get("role")
+    kind, role = item.get("type", "message" if "role" in item or "id" not in item else ""), item.get("role")
     if kind == "message" and isinstance(role, str) and role in ROLES:
         content = read_content(item.get("content"), f"{at}.content")
         return Message(role=cast("Any", role), content=content, extra=_owned(rest(item, _MESSAGE | {"type"}, _MESSAGE_USUAL)))
@@ -67,8 +67,16 @@ def _read_result(item: Mapping[str, Json], at: str) -> Message:
     output = item.get("output")
     content = read_content(output, f"{at}.output") if isinstance(output, str | list) else (Other(type="output", extra={"output": output}),)
     extra = _owned({"type": item["type"]} if item["type"] != "function_call_output" else {})
-    result = ToolResult(call_id=string(item.get("call_id"), f"{at}.call_id"), content=content, extra=extra)
-    return Message(role="tool", content=(result,), extra=_owned(rest(item, _RESULT, exact=frozenset({"output", "call_id"}))))
+    name = _name(item)  # newer results may say whose they are by name alone
+    call_id = "" if name and item.get("call_id") is None else string(item.get("call_id"), f"{at}.call_id")
+    result = ToolResult(call_id=call_id, content=content, name=name, extra=extra)
+    kept = rest(item, _RESULT, {"call_id": UNSET}, exact=frozenset({"output", "call_id"}))
+    return Message(role="tool", content=(result,), extra=_owned(kept))
+
+
+def _name(item: Mapping[str, Json]) -> str | None:
+    name = item.get("name")
+    return name if isinstance(name, str) and name else None
 
 
 def read_item(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
@@ -82,8 +90,10 @@ def read_item(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
             return (_call(item, "arguments", "function", _CALL, at),)
         case "custom_tool_call" if isinstance(item.get("name"), str):
             return (_call(item, "input", "custom", _CUSTOM, at),)
-        case str() as kind:
+        case str() as kind if kind:
             return (Other(type=kind, extra=dict(item)),)
+        case None | "" if isinstance(item.get("id"), str):  # an id alone stands for the item that has it
+            return (Other(type="item_reference", extra=dict(item)),)
     raise bad(f"{at}.type", "a string", item.get("type"))
 
 

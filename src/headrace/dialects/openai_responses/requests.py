@@ -26,6 +26,9 @@ _KNOWN: Final = frozenset({
     *(name for name, _ in _PLAIN),
 })  # fmt: skip
 _FUNCTION: Final = frozenset({"type", "name", "description", "parameters", "strict"})
+_ELSEWHERE: Final = frozenset({"prompt", "previous_response_id", "conversation"})
+"""Where what is said stands, when there is no input."""
+
 LOGPROBS: Final = "message.output_text.logprobs"
 
 UNSAID: Final = ("n", "stop", "seed", "presence_penalty", "frequency_penalty", "top_k")
@@ -51,7 +54,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
     choice = body.get("tool_choice")
     include = body.get("include")
     said: dict[str, Any] = {name: check(body.get(name), name) for name, check in _PLAIN}
-    turns = read_input(body.get("input")) if "input" in body or "prompt" not in body else ()
+    turns = read_input(body.get("input")) if "input" in body or not _ELSEWHERE & body.keys() else ()
     return ChatRequest(
         model=string(body.get("model"), "model") if "model" in body or "prompt" not in body else "",
         messages=(*_read_instructions(body.get("instructions")), *turns),

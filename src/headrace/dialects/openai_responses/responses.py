@@ -58,6 +58,8 @@ def kept(body: Mapping[str, Json]) -> dict[str, Json]:
     mine: dict[str, Json] = rest(body, _KNOWN, USUAL)
     if isinstance(body.get("created_at"), float):
         mine["created_at"] = body["created_at"]
+    if "status" not in body:
+        mine["status"] = UNSET
     return {OWN: mine, **({"service_tier": body["service_tier"]} if body.get("service_tier") else {})}
 
 

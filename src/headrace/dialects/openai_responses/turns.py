@@ -142,7 +142,8 @@ class Items:
         if len(result.content) == 1 and isinstance(result.content[0], Other) and result.content[0].type == "output":
             output = result.content[0].extra.get("output")
         usual = {"type": own(result.extra).get("type", "function_call_output")}
-        return merged(usual, kept, {"call_id": result.call_id}) | {"output": output}
+        call_id = None if "call_id" in kept else result.call_id
+        return merged(usual, kept, {"call_id": call_id}) | {"output": output}
 
     def _content(self, parts: Sequence[Part], kind: str, at: str) -> Json:
         """One text without a mark is a text; anything else a list of parts."""
