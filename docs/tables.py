@@ -40,6 +40,7 @@ REASONS: Mapping[str, str] = {
     "google-auth": "Google's credentials: service accounts, workload identity, gcloud's own",
     "requests": "how google-auth fetches its tokens",
     "azure-identity": "Entra's tokens, from any place Azure keeps credentials",
+    "cryptography": "signs requests to Oracle's cloud with RSA",
     "prometheus-client": "counts calls, tokens, money and time in Prometheus's format; 0.6 µs a counter once its child is found",
     "opentelemetry-api": "spans of calls and attempts for whatever tracer a program has; the SDK is the program's own",
     "numpy": "compares a question with ten thousand others in a millisecond",

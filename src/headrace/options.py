@@ -38,6 +38,16 @@ class CloudOptions(TypedDict, total=False):
     tenant_id: str | None
     client_id: str | None
     client_secret: str | None
+    oci_region: str | None
+    oci_compartment_id: str | None
+    oci_user: str | None
+    oci_tenancy: str | None
+    oci_fingerprint: str | None
+    oci_key: str | None
+    """The private key in PEM."""
+    oci_key_file: str | None
+    oci_signer: Any
+    """A signer of Oracle's own library, for instances and resources."""
 
 
 class CallOptions(CloudOptions, total=False):

@@ -24,7 +24,7 @@ from headrace.errors import AuthenticationError, ConfigurationError, Failure, He
 from headrace.fingerprint import fingerprint
 from headrace.options import CloudOptions
 from headrace.ports import Clock, Waiter
-from headrace.providers import exchange
+from headrace.providers import exchange, oci
 from headrace.providers.catalog import missing_key
 from headrace.providers.rows import Provider, split_url
 from headrace.wire import HttpRequest
@@ -161,11 +161,12 @@ _PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "entra": ("azure_", "tenant_id", "client_id", "client_secret"),
     "databricks": ("client_id", "client_secret"),
     "ibm": ("watsonx_",),
+    "oci": ("oci_",),
 }
 
 _PLACES: Final = frozenset({
     "aws_region_name", "aws_bedrock_runtime_endpoint", "aws_sts_endpoint", "azure_scope",
-    "vertex_project", "vertex_location",
+    "vertex_project", "vertex_location", "oci_region", "oci_compartment_id",
 })  # fmt: skip
 """Options that say where, not who."""
 
@@ -174,6 +175,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "aws_bedrock_runtime_endpoint": "AWS_BEDROCK_RUNTIME_ENDPOINT",
     "vertex_project": "VERTEXAI_PROJECT",
     "vertex_location": "VERTEXAI_LOCATION",
+    "oci_region": "OCI_REGION",
 }
 """Options that stand for an environment variable an address is made of."""
 
@@ -183,6 +185,15 @@ _FOUND: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "databricks": (("client_id", "DATABRICKS_CLIENT_ID"), ("client_secret", "DATABRICKS_CLIENT_SECRET")),
     "ibm": (("watsonx_token", "WATSONX_TOKEN"), ("watsonx_iam_url", "WATSONX_IAM_URL")),
     "google": (("vertex_credentials", "VERTEXAI_CREDENTIALS"), ("vertex_credentials", "VERTEX_CREDENTIALS")),
+    "oci": (
+        ("oci_user", "OCI_USER"),
+        ("oci_tenancy", "OCI_TENANCY"),
+        ("oci_fingerprint", "OCI_FINGERPRINT"),
+        ("oci_key", "OCI_KEY"),
+        ("oci_key_file", "OCI_KEY_FILE"),
+        ("oci_compartment_id", "OCI_COMPARTMENT_ID"),
+        ("oci_region", "OCI_REGION"),
+    ),
 }
 """Variables that stand for an option and are none of the cloud's own library's, in litellm's words."""
 
@@ -193,6 +204,8 @@ def given(provider: Provider, model: str, control: Mapping[str, Any], environmen
     named = {name: control[name] for name in _NAMES & control.keys() if name.startswith(_PREFIXES[scheme])}
     named = {name: _checked(name, value) for name, value in named.items() if value is not None}
     found = {name: environment[variable] for name, variable in _FOUND.get(scheme, ()) if environment.get(variable)}
+    if scheme == "oci":
+        found = {**oci.found({**found, **named}, environment), **found}
     place = "" if control.get("model_id") is None else _checked("model_id", control["model_id"])
     options = {**found, **named, **_region_named(scheme, (place, model), named)}
     said = {_VARIABLES[name]: value for name, value in options.items() if name in _VARIABLES}
@@ -231,6 +244,10 @@ def _checked(name: str, value: Any) -> Any:
     if name == "azure_ad_token_provider":
         if not callable(value):
             raise ConfigurationError(f"{name} must be a function that returns a token, got {shape(value)}")
+        return value
+    if name == "oci_signer":
+        if not hasattr(value, "do_request_sign"):
+            raise ConfigurationError(f"{name} must be a signer of Oracle's library, got {shape(value)}")
         return value
     if name == "vertex_credentials" and isinstance(value, Mapping):
         return msgspec.json.encode(value).decode()
@@ -274,7 +291,7 @@ def _host(address: str) -> str:
 
 def _checked_library(provider: Provider, options: Options) -> None:
     package, extra = _PACKAGES.get(provider.auth.sign, ("", ""))
-    own_token = any(name in ("azure_ad_token", "azure_ad_token_provider") for name, _ in options)
+    own_token = any(name in ("azure_ad_token", "azure_ad_token_provider", "oci_signer") for name, _ in options)
     if package and not own_token and not _installed(package):
         raise ConfigurationError(f"{provider.name} needs {package} to sign its calls: pip install headrace[{extra}], or pass api_key=")
 
@@ -283,6 +300,7 @@ _PACKAGES: Final[Mapping[str, tuple[str, str]]] = {
     "aws": ("botocore", "bedrock"),
     "google": ("google.auth", "vertex"),
     "entra": ("azure.identity", "azure"),
+    "oci": ("cryptography", "oci"),
 }
 """The library each scheme is done with, and the extra that brings it; the others need none."""
 
@@ -327,6 +345,7 @@ def _signer(provider: str, scheme: str, place: str, service: str, options: Optio
         "entra": lambda: entra(said),
         "databricks": lambda: Bearer(lambda: exchange.databricks(said, place)),
         "ibm": lambda: Bearer(lambda: exchange.ibm(said)),
+        "oci": lambda: oci.OciLibrary(said) if "oci_signer" in said else oci.Oci(said, time.time),
     }
     return Signer(provider, makers[scheme](), identity=_identity(provider, place, service, options))
 

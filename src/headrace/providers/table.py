@@ -44,5 +44,6 @@ _SIGNED: Final[Mapping[str, str]] = {
     "google": "Google credentials",
     "entra": "Entra tokens",
     "databricks": "a service principal",
+    "oci": "OCI's signatures",
 }
 """Whose credentials open the way without a key."""
