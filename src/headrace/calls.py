@@ -120,6 +120,8 @@ class Call(Struct, eq=False):
     """The one that keeps what the call asks for; empty for any."""
     raw: bool = False
     """Whether its caller takes bytes in his own dialect in place of objects. A layer that needs objects asks for them."""
+    before: Any = None
+    """Its first attempt, where that was made already and failed: `headrace.routing.trail.Failed`."""
     lasts: bool = False
     """Whether its stream is continued elsewhere should it break off: then what it says is noted."""
 

@@ -231,7 +231,8 @@ _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
 """What there is in other dialects than OpenAI's."""
 
 
-def _hidden(to: Destination, headers: Mapping[str, str], translation: Spoken | None = None) -> Beside:
+def hidden_of(to: Destination, headers: Mapping[str, str], translation: Spoken | None = None) -> Beside:
+    """What is known of an answer before it is read."""
     known: dict[str, Any] = {
         "custom_llm_provider": to.provider.name,
         "model": to.model,
@@ -326,7 +327,7 @@ async def _fetch(
     await _with_media(ports, call, to)
     if call.operation is COUNT and not counts(to):
         here = counted_here(call.model, to.model, call.prompt, call.body)
-        here._hidden_params = _hidden(to, {})
+        here._hidden_params = hidden_of(to, {})
         return here
     began = ports.clock.now()
     translation = _translation(call, to)
@@ -335,11 +336,18 @@ async def _fetch(
         response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
-    if not 200 <= response.status < 300:
-        raise _refused(response, to, translation, request.headers)
-    if getattr(translation, "follows", False):
+    if getattr(translation, "follows", False) and 200 <= response.status < 300:
         response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
-    hidden = _hidden(to, response.headers, translation)
+    return answer_of(call, to, translation, request.headers, response)
+
+
+def answer_of(
+    call: Call, to: Destination, translation: Spoken | None, sent: HeaderPairs, response: HttpResponse
+) -> JsonObject | BinaryResponse:
+    """A whole answer as its caller takes it. sent: the request's headers. Raises HeadraceError for what is none."""
+    if not 200 <= response.status < 300:
+        raise _refused(response, to, translation, sent)
+    hidden = hidden_of(to, response.headers, translation)
     if call.operation.reads == "bytes":
         content = response.body if translation is None else cast("Formed", translation).content(response)
         return BinaryResponse(content, response.headers, hidden)
@@ -407,7 +415,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
             http = await ports.transport.open(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
-    hidden = _hidden(to, http.headers, translation)
+    hidden = hidden_of(to, http.headers, translation)
     said = Said() if call.lasts else None
     source = _source(call, to, translation, hidden, said)
     chunks: Chunks[Any] = Chunks(http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw)

@@ -121,7 +121,7 @@ def test_settings_are_read_and_changed_one_by_one() -> None:
     made.update_settings(num_retries=0, fallbacks=[{"gpt": ["other"]}], routing_strategy="least-busy")
     settings = made.get_settings()
     assert (settings["num_retries"], settings["routing_strategy"], settings["fallbacks"]) == (0, "least-busy", [{"gpt": ["other"]}])
-    assert made._engine._settings.max_wait == 3, "the rest stays"
+    assert made._engine.settings.max_wait == 3, "the rest stays"
     assert made.get_model_ids() == ["a", "b", "c"]
 
 

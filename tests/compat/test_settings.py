@@ -152,8 +152,8 @@ def test_what_was_said_is_kept_from_callbacks_when_asked(settings: Any) -> None:
 def test_a_router_takes_over_what_it_is_not_told() -> None:
     accept("num_retries", 5)
     entry = {"model_name": "g", "litellm_params": {"model": "openai/m", "api_key": "k"}}
-    assert headrace.Router([entry])._engine._settings.retries_for("g").retries == 5
-    assert headrace.Router([entry], num_retries=1)._engine._settings.retries_for("g").retries == 1
+    assert headrace.Router([entry])._engine.settings.retries_for("g").retries == 5
+    assert headrace.Router([entry], num_retries=1)._engine.settings.retries_for("g").retries == 1
 
 
 def test_fallbacks_for_all_routers_are_checked_like_a_router_s_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from headrace.gateway.callers import Keys
 from headrace.gateway.config import Settings
 from headrace.gateway.lasting import Where
 from headrace.gateway.records import Ledger
+from headrace.gateway.sockets import Connection
 from headrace.gateway.state import State
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import Running, running
@@ -29,12 +31,20 @@ CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
 @contextmanager
 def serving(
-    router: Router, settings: Settings, *, keys: Keys | None = None, ledger: Ledger | None = None, state: State | None = None
+    router: Router,
+    settings: Settings,
+    *,
+    keys: Keys | None = None,
+    ledger: Ledger | None = None,
+    state: State | None = None,
+    http: type[asyncio.Protocol] = Connection,
 ) -> Iterator[str]:
-    """The gateway's address while the block lasts."""
+    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no straight way."""
     listening = socket.create_server(("127.0.0.1", 0))
     app = gateway(router, settings, keys=keys, ledger=ledger, state=state)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http="httptools", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", http=http, proxy_headers=False, timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

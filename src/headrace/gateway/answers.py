@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
 from headrace.gateway.asking import JSON
 from headrace.gateway.fronts import Front
@@ -16,6 +18,8 @@ from headrace.gateway.logs import access
 from headrace.gateway.page.shown import Shown
 from headrace.gateway.records import Entry, Outcome
 from headrace.gateway.requests import Left, Send
+from headrace.routing.events import Event
+from headrace.routing.trail import Failed
 from headrace.streams import AsyncStream
 
 log: Final = logging.getLogger("headrace.gateway")
@@ -26,15 +30,29 @@ LEFT: Final = 499
 Pairs = list[tuple[str, str]]
 
 
+class Before(Struct, frozen=True, eq=False):
+    """A first attempt on the straight way, which failed: the rest is the Router's to decide."""
+
+    failed: Failed
+    event: Event
+    """That it was sent."""
+    came: float
+    """When the request came, in seconds since 1970."""
+    at: float
+    """The same by the monotonic clock."""
+
+
 class Answer:
     """What goes back, once: whole, or as a stream; and every failure in the caller's dialect."""
 
-    def __init__(self, send: Send, front: Front, id: str, path: str = "") -> None:
+    def __init__(self, send: Send, front: Front, id: str, path: str = "", before: Before | None = None) -> None:
+        """before: what was tried already."""
+        self.before = before
         self._send = send
         self.front = front
         self.id = id
         self._path = path
-        self._came = time.monotonic()
+        self._came = time.monotonic() if before is None else before.at
         self.status = 0
         """What was answered; 0 before that."""
         self.entry: Entry | None = None

@@ -8,7 +8,8 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -40,6 +41,9 @@ from headrace.gateway.state import State
 from headrace.models.prices import Beside
 from headrace.routing.trail import Held
 from headrace.through import PASSED
+
+if TYPE_CHECKING:
+    from headrace.gateway.straight.passages import Passages
 
 
 def gateway(
@@ -77,6 +81,16 @@ class Gateway(Struct, eq=False):
     """What runs beside the calls, started in order and stopped the other way round."""
     metrics: Callable[[], bytes] | None = None
     """What `/metrics` says."""
+    _passages: Passages | None = None
+
+    @property
+    def passages(self) -> Passages:
+        """The straight way of this event loop, for a server that takes requests past ASGI."""
+        if self._passages is None:
+            from headrace.gateway.straight.passages import Passages  # late: not every server does
+
+            self._passages = Passages(self)
+        return self._passages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -89,8 +103,8 @@ class Gateway(Struct, eq=False):
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
-        asked = _asked(scope)
-        answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path)
+        asked = asked_in(scope)
+        answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path, scope.get("state", {}).get(BEFORE))
         REQUEST.set(answer.id)
         with suppress(Left):
             await answer.guarded(self._serve(asked, scope, receive, answer))
@@ -129,7 +143,7 @@ class Gateway(Struct, eq=False):
         from headrace.gateway import realtime  # late: few gateways hold any
 
         protocols = [str(name) for name in scope.get("subprotocols") or ()]
-        asked = realtime.with_key(_asked({"method": "GET", **scope}), protocols)
+        asked = realtime.with_key(asked_in({"method": "GET", **scope}), protocols)
         await receive()
         held: Held | None = None
         entry: Entry | None = None
@@ -190,7 +204,8 @@ class Gateway(Struct, eq=False):
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
-        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
+        before = answer.before
+        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller, None if before is None else before.came)
         await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
 
     async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
@@ -200,7 +215,10 @@ class Gateway(Struct, eq=False):
         if here.caller.scopes:
             answer.left = lambda: answer.front.left(self.router.left(here.caller.scopes))
         options = {**options_of(headers, stream=call.stream), **call.options, **here.caller.options()}
-        make = self.router.araw if reply.finish is None else self.router.acall
+        make: Any = self.router.araw if reply.finish is None else self.router.acall
+        if (before := answer.before) is not None:
+            answer.entered.sent(before.event)
+            make = partial(make, before=before.failed)
         making: Any = make(
             call.operation, model, call.prompt, stream=call.stream, options=options, place=reply.place, deployment=reply.deployment
         )
@@ -238,13 +256,16 @@ class Gateway(Struct, eq=False):
         return reply.wanted.model
 
 
+BEFORE: Final = "headrace.before"
+"""Where a request's state says what was tried before it came here: `headrace.gateway.answers.Before`."""
+
 SESSIONS: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""
 
 
-def _asked(scope: Scope) -> Asked:
+def asked_in(scope: Scope) -> Asked:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"]
     said = query.decode("latin-1")

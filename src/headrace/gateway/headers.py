@@ -55,10 +55,16 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
     for name in _SESSIONS:
         if name in headers:
             found.setdefault("session_id", headers[name])
-    if not stream and (patience := _patience(headers)):
+    if not stream and (patience := patience_of(headers)):
         found["total_timeout"] = patience
     return found
 
 
-def _patience(headers: Mapping[str, str]) -> float | None:
+def said_in(headers: Mapping[str, str]) -> bool:
+    """Whether there are any options of the call but how long its client waits."""
+    return not _HEADERS.keys().isdisjoint(headers) or any(name in headers for name in _SESSIONS)
+
+
+def patience_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the client waits for an answer that is not streamed, where it says so."""
     return next((value for name in _PATIENCE if name in headers and (value := _number(headers[name]))), None)

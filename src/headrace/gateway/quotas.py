@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headrace.limits import Left, Unit
+from headrace.limits.account import Account
+from headrace.limits.meter import Meter
 
 Pairs = list[tuple[str, str]]
 
@@ -27,6 +29,25 @@ def openai_headers(left: Sequence[Left]) -> Pairs:
     return told
 
 
+def openai_lines(left: Iterable[tuple[bytes, Sequence[Left]]]) -> bytes:
+    """The same as lines of a head: of each unit's name what is left under the limits of that unit."""
+    return b"".join([_line(name, min(found, key=_remaining)) for name, found in left])
+
+
+def _line(name: bytes, found: Left) -> bytes:
+    return _LINES % (name, found.limit, name, found.remaining, name, found.reset)
+
+
+_LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n"
+
+
+def openai_units(scopes: Iterable[Account]) -> list[tuple[bytes, list[Meter]]]:
+    """The limits that these headers tell of, by their unit's name."""
+    meters = [meter for account in scopes for meter in account.meters]
+    found = [(name.encode(), [meter for meter in meters if meter.limit.unit is unit]) for unit, name in _OPENAI.items()]
+    return [(name, those) for name, those in found if those]
+
+
 def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:
     """`anthropic-ratelimit-…`, whose resets are moments."""
     now = datetime.now(UTC) if now is None else now
@@ -42,4 +63,8 @@ def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pair
 
 def _tightest(left: Iterable[Left], unit: Unit) -> Left | None:
     """Of several limits of a unit (the key's, the team's) the one that is nearest."""
-    return min((one for one in left if one.unit is unit), key=lambda one: one.remaining, default=None)
+    return min((one for one in left if one.unit is unit), key=_remaining, default=None)
+
+
+def _remaining(left: Left) -> int:
+    return left.remaining

@@ -97,7 +97,8 @@ class Entry:
 
     __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "first")
 
-    def __init__(self, ledger: Ledger, id: str, path: str, caller: Caller) -> None:
+    def __init__(self, ledger: Ledger, id: str, path: str, caller: Caller, began: float | None = None) -> None:
+        """began: when the call came in, where that is a while ago."""
         self._ledger = ledger
         self._open = True
         self._hidden: Beside | None = None
@@ -105,7 +106,7 @@ class Entry:
         self.first: float | None = None
         _present.set(self)
         self._told: dict[str, Any] = {
-            "id": id, "path": path, "began": time.time(), "tags": caller.tags,
+            "id": id, "path": path, "began": time.time() if began is None else began, "tags": caller.tags,
             "key": caller.key, "name": caller.name, "team": caller.team, "user": caller.user,
         }  # fmt: skip
 
@@ -166,7 +167,7 @@ class Entry:
         if failure is not None:
             told["error"] = failure.kind.value
         if self._hidden is not None:
-            told.update(_of_answer(self._hidden))
+            told.update(of_answer(self._hidden))
         decision = self._decision if self._hidden is None else self._hidden.get("headrace")
         self._ledger.append(Record(ended=time.time(), first=self.first, outcome=outcome, status=status, **told), decision)
 
@@ -192,7 +193,7 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple([one for one in value if isinstance(one, str)]) if isinstance(value, list | tuple) else ()
 
 
-def _of_answer(hidden: Beside) -> dict[str, Any]:
+def of_answer(hidden: Beside) -> dict[str, Any]:
     """What an answer tells of its call."""
     provider, served = hidden["custom_llm_provider"], hidden["model"]
     told = {"group": hidden.get("model_group", ""), "deployment": hidden.get("model_id", ""), "provider": provider, "served": served}

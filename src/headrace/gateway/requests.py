@@ -92,7 +92,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")
-    if body.count(b"{") + body.count(b"[") > DEEPEST and _deeper(value, DEEPEST):
+    if body.count(b"{") + body.count(b"[") > DEEPEST and deeper(value, DEEPEST):
         raise BadRequestError(f"the body has more than {DEEPEST} lists and objects inside one another")
     if not KEPT.isdisjoint(value):
         name = min(KEPT.intersection(value))
@@ -100,7 +100,8 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _deeper(value: Any, most: int) -> bool:
+def deeper(value: Any, most: int) -> bool:
+    """Whether more lists and objects than that stand inside one another."""
     level = [value]
     for _ in range(most + 1):
         level = [inner for held in level for inner in (held.values() if isinstance(held, dict) else held) if isinstance(inner, dict | list)]

@@ -65,6 +65,13 @@ def route(method: str, path: str) -> Endpoint:
     raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
 
 
+def plain_call(method: str, path: str) -> Operation | None:
+    """The operation that a path is for and nothing else, its model in the body; None for every other."""
+    found = route_or_none(method, path)
+    made = found.make if found is not None else None
+    return CHAT if isinstance(made, partial) and made.func is _chat and not made.keywords.get("model") else None
+
+
 _LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|fine_tuning|vector_stores|assistants|threads|uploads|videos)\b")
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec.json import encode
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headrace.gateway.answers import Before
+from headrace.gateway.app import BEFORE, asked_in
 from headrace.gateway.general import Settings
+from headrace.gateway.straight.heads import LENGTH, Head
+from headrace.gateway.straight.passages import LARGEST, Passage, Passages
 
 _LOOKS: Final = 4
 """How often a connection is looked at within the time that it may be slow for."""
@@ -26,19 +30,146 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body, self._stuck = True, False, False
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._passages: Passages | None = None
+        self._known: Head | None = None
+        self._content = 0
+        """The head of the request that is coming, and where its body begins."""
+        self._passage: Passage | None = None
+        """The request that is answered on the straight way."""
+        self._raw = b""
+        """Its bytes."""
+        self._gathered: list[bytes] = []
+        """The beginning of one whose body is still coming."""
+        self._missing = 0
+        """Bytes that are still to come of it."""
+        self._early: list[bytes] = []
+        """What came before it was answered."""
+        self._last = self._straight = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(self._settings.slow_client / _LOOKS, self._look)
+        self._passages = getattr(self.app, "passages", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._passage is not None:
+            self._passage.left()
         super().connection_lost(exc)
         if self._timer is not None:
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()
+        if self._passage is not None:
+            self._early.append(data)
+            self.transport.pause_reading()
+        elif self._missing:
+            self._gather(data)
+        elif self._passages is None or not self._idle or not self._met(self._passages, data):
+            self._long(data)
+
+    # ---- the straight way --------------------------------------------------------------------------------------------
+
+    @property
+    def _idle(self) -> bool:
+        """Whether a request may begin here, and the answers before it have gone out."""
+        return self._in_head and not self._head and not self._stuck and (self.cycle is None or self.cycle.response_complete)
+
+    def _met(self, passages: Passages, data: bytes) -> bool:
+        """Whether what has come is the beginning of a request that goes the straight way, or may."""
+        end = data.find(b"\r\n\r\n")
+        length = LENGTH.search(data, 0, end + 2) if end > 0 else None
+        if length is None or end > self._settings.max_headers:
+            return False
+        start, stop = length.span(1)
+        key = data[:start] + data[stop:end]
+        head = passages.head(key)
+        if head is None:
+            if not passages.knows(key):
+                before = self.cycle
+                self._long(data)
+                if self.cycle is not before and self.cycle.keep_alive and not self.transport.is_closing():
+                    passages.learn(key, asked_in(cast("Any", self.cycle.scope)))
+                return True
+            return False
+        missing = end + 4 + int(data[start:stop]) - len(data)
+        if missing < 0 or missing > LARGEST:
+            return False
+        self._unset_keepalive_if_required()
+        self._known, self._content = head, end + 4
+        if missing:
+            self._gathered, self._missing = [data], missing
+        else:
+            self._begin(data)
+        return True
+
+    def _gather(self, data: bytes) -> None:
+        self._gathered.append(data)
+        self._missing -= len(data)
+        if self._missing <= 0:
+            whole, self._gathered = b"".join(self._gathered), []
+            more, self._missing = self._missing < 0, 0
+            if more:
+                self._long(whole)
+            else:
+                self._begin(whole)
+
+    def _begin(self, data: bytes) -> None:
+        assert self._passages is not None
+        assert self._known is not None
+        self._raw = data
+        self._passage = self._passages.open(self._known, data[self._content :], self)
+        if self._passage is None:
+            self._raw = b""
+            self._long(data)
+
+    def answer(self, data: bytes) -> None:
+        """All of an answer, but its first lines."""
+        self._passage, self._raw = None, b""
+        self._straight = True
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
+        self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + data)
+        self._heard = self.loop.time()
+        if self._last:
+            self.transport.close()
+        elif self._early:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        early, self._early = b"".join(self._early), []
+        self.transport.resume_reading()
+        self.data_received(early)
+
+    def long_way(self, before: Before | None) -> None:
+        """The request goes on where every other does."""
+        raw, self._passage, self._raw = self._raw, None, b""
+        if self.transport.is_closing():
+            return
+        self._long(raw)
+        if before is not None:
+            self.cycle.scope["state"][BEFORE] = before
+        if self._early:
+            early, self._early = b"".join(self._early), []
+            self.transport.resume_reading()
+            self._long(early)
+
+    def fault(self) -> None:
+        self._passage, self._raw = None, b""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        if self._passage is not None:
+            self._last = True
+        else:
+            super().shutdown()
+
+    # ---- the long way ------------------------------------------------------------------------------------------------
+
+    def _long(self, data: bytes) -> None:
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
@@ -74,6 +205,9 @@ class Connection(HttpToolsProtocol):
         if self._stuck and self._stuck_since < oldest:
             self.transport.abort()
             return
+        if self._straight and self._idle and self._passage is None and self._heard < self.loop.time() - self.timeout_keep_alive:
+            self.transport.close()
+            return
         if self._awaited and self._heard < oldest:
             self._refuse(408, f"the request did not arrive: nothing came for {self._settings.slow_client:g} seconds")
             return
@@ -82,7 +216,10 @@ class Connection(HttpToolsProtocol):
     @property
     def _awaited(self) -> bool:
         """Whether it is the caller's turn: at the head of a request that has begun, or in a body that somebody reads."""
-        return (self._in_head and (self._head > 0 or self.cycle is None)) or (self._in_body and not self.flow.read_paused)
+        if self._missing:
+            return True
+        begins = self._head > 0 or (self.cycle is None and not self._straight and self._passage is None)
+        return (self._in_head and begins) or (self._in_body and not self.flow.read_paused)
 
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():

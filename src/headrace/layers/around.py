@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -13,11 +13,18 @@ from headrace.calls import Call
 from headrace.models.prices import Beside
 from headrace.ports import Ports
 
+if TYPE_CHECKING:
+    from headrace.layers.observing import Outcome
+
 Handler: TypeAlias = Callable[[Ports, Call], Coroutine[Any, Any, Any]]
 """Answers a call: with an object, or with a stream's chunks."""
 
 Layer: TypeAlias = Callable[[Ports, Call, Handler, bool], Coroutine[Any, Any, Any]]
 """(ports, call, who answers, whether that is a Router) → the answer. Awaits nothing but its ports and who answers."""
+
+
+Tell: TypeAlias = "Callable[[Outcome], None]"
+"""Hears what a call came to."""
 
 
 class RouterLayer(Protocol):
@@ -29,18 +36,35 @@ class RouterLayer(Protocol):
 
 
 _layers: tuple[Layer, ...] = ()
+_counts: dict[Layer, Tell] = {}
 
 
-def install(layer: Layer) -> None:
-    """Put `layer` around every call from now on, inside those that are there. A second time changes nothing."""
+def install(layer: Layer, count: Tell | None = None) -> None:
+    """Put `layer` around every call from now on, inside those that are there. A second time changes nothing.
+
+    count: told what a call came to it does all that the layer does. Then who answers calls in another way may tell it instead.
+    """
     global _layers
     if layer not in _layers:
         _layers = (*_layers, layer)
+    if count is not None:
+        _counts[layer] = count
 
 
 def remove(layer: Layer) -> None:
     global _layers
     _layers = tuple(other for other in _layers if other != layer)
+    _counts.pop(layer, None)
+
+
+def standing() -> tuple[Layer, ...]:
+    """The layers that stand around every call: the same object until that changes."""
+    return _layers
+
+
+def counting() -> tuple[Tell, ...] | None:
+    """Whom to tell what a call came to, in the place of all layers; None where one of them wants to be around it."""
+    return tuple([_counts[layer] for layer in _layers]) if all(layer in _counts for layer in _layers) else None
 
 
 def around(handler: Handler, *, routed: bool = False) -> Handler:

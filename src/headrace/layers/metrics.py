@@ -82,7 +82,7 @@ class Metrics:
 
     def install(self) -> None:
         """Count every call from now on, direct or by a Router. A second time changes nothing."""
-        around.install(self._layer)
+        around.install(self._layer, self._count)
 
     def remove(self) -> None:
         """Count no more."""

@@ -17,7 +17,8 @@ from headrace.limits.ask import URGENT, Ask, Availability
 from headrace.limits.left import Left, left_of
 from headrace.limits.limit import Limit, Used
 from headrace.limits.lock import Lock
-from headrace.limits.members import Group, Reservation, Waiting
+from headrace.limits.members import Group, Reservation, Seat, Waiting
+from headrace.limits.meter import Meter
 from headrace.limits.profile import Profile
 from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, no_room, too_late
 from headrace.limits.roster import Place, Roster
@@ -104,6 +105,19 @@ class Limiter:
         except BaseException:
             self._lock.post(self._forget, found, clock.now())
             raise
+
+    def seat(self, group: str, scopes: Sequence[str]) -> Seat:
+        """Where calls of that kind take their room, for `at_once`. Raises BadRequestError and ConfigurationError as `reserve` does."""
+        with self._lock:
+            return Seat(self._roster.group(group), tuple([self._roster.scope(name) for name in scopes]))
+
+    def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
+        """Room for a call that need not wait for it; None where it has to: then `reserve` finds it a place in the line, or refuses it.
+
+        seat: that of the ask's group and scopes, as long as those are there.
+        """
+        with self._lock:
+            return None if seat.group.line.length else self._usher.at_once(seat.group, ask, seat.scopes, now)
 
     def _join(self, ask: Ask, clock: Clock) -> Reservation | Waiting:
         """Room at once, or a place in the line."""
@@ -305,6 +319,11 @@ class Limiter:
         with self._lock:
             accounts = [self._roster.scopes[name] for name in scopes if name in self._roster.scopes]
             return [left_of(meter, now) for account in accounts for meter in account.meters]
+
+    def left_of(self, meters: Sequence[Meter], now: float) -> list[Left]:
+        """The same of limits that were found before."""
+        with self._lock:
+            return [left_of(meter, now) for meter in meters]
 
     def __repr__(self) -> str:
         waiting = sum(group.line.length for group in self._roster.groups.values())

@@ -136,3 +136,10 @@ class Group:
     def wake_keeper(self) -> None:
         if self.keeper is not None:
             self.keeper.wake()
+
+
+class Seat(Struct, frozen=True, eq=False):
+    """A group and the scopes that its caller's calls are under: found once for many calls."""
+
+    group: Group
+    scopes: tuple[Account, ...]

@@ -15,6 +15,7 @@ from headrace.errors import HeadraceError
 from headrace.limits.account import Account, Costs
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.learn import LearnSettings
+from headrace.limits.limit import Charge
 from headrace.limits.members import Group, Member, Reservation, Waiting
 from headrace.limits.meter import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
@@ -108,8 +109,10 @@ class Usher:
         others: list[Candidate] = []
         for member in members:
             account = member.account
-            costs = account.costs(charge if ask.charges is None else ask.charge_at(member.id))
-            worth = None if scopes or member.paused_until > now else account.worth_if_room(costs, now, urgent)
+            own = charge if ask.charges is None else ask.charge_at(member.id)
+            costs = account.costs(own)
+            open = member.paused_until <= now and (not scopes or _have_room(scopes, own, now, urgent))
+            worth = account.worth_if_room(costs, now, urgent) if open else None
             if worth is None and (worth := self._worth(member, costs, ask, scopes, now, others)) is None:
                 continue
             fitting.append((member, costs, worth))
@@ -328,3 +331,8 @@ class Usher:
     def never(self, waiting: Waiting) -> HeadraceError | None:
         """Why a call can never be let in, if that is so."""
         return never(waiting.group, waiting)
+
+
+def _have_room(scopes: tuple[Account, ...], charge: Charge, now: float, urgent: bool) -> bool:
+    """Whether a call fits now under limits of our own."""
+    return not [scope for scope in scopes if not scope.has_room(scope.costs(charge), now, urgent)]

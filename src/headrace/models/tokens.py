@@ -11,13 +11,13 @@ BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 1_000
 """What one image is counted as: a high-detail tile picture costs 765 with OpenAI, about 1,500 at most with Anthropic."""
 
-_PLAIN_LIMIT = 16_384
+PLAIN_LIMIT = 16_384
 """Bytes of encoded messages below which inlined media are not looked for: smaller ones hardly change the estimate."""
 
 
 def estimate_encoded(encoded: bytes, value: Any) -> int:
     """Tokens of a prompt given both as JSON bytes and as the value they encode. At least 1."""
-    if len(encoded) < _PLAIN_LIMIT or b"base64" not in encoded:
+    if len(encoded) < PLAIN_LIMIT or b"base64" not in encoded:
         return len(encoded) // BYTES_PER_TOKEN + 1
     return estimate(value)
 

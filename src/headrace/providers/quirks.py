@@ -14,10 +14,14 @@ def apply(provider: Provider, body: dict[str, Any], *, operation: str, drop_para
 
     Raises UnsupportedParamsError, naming parameter and source, for what the provider is known to refuse, unless `drop_params`.
     """
-    for quirk in provider.quirks:
-        if _concerns(quirk, operation, body.get("model", "")):
-            body = _applied(quirk, provider.name, body, drop_params)
+    for quirk in concerning(provider, operation, body.get("model", "")):
+        body = _applied(quirk, provider.name, body, drop_params)
     return body
+
+
+def concerning(provider: Provider, operation: str, model: str) -> list[Quirk]:
+    """What is special about such calls."""
+    return [quirk for quirk in provider.quirks if _concerns(quirk, operation, model)]
 
 
 def _concerns(quirk: Quirk, operation: str, model: str) -> bool:

@@ -56,7 +56,7 @@ class Asking:
         return Ask(
             group,
             charge,
-            charges=self._own_charges(group, call, charge) if self._differs(group, call) else None,
+            charges=self.own_charges(group, call, charge) if self._differs(group, call) else None,
             only=await self._only(ports, call, group, charge, tried, trail, given.get("scopes", ())),
             again=bool(trail.errors),
             call=trail.number,
@@ -78,6 +78,17 @@ class Asking:
             if not callable(getattr(strategy, name, None)):
                 raise ConfigurationError(f"a custom routing strategy needs a method {name}, got {shape(strategy)}")
         self._custom = _custom(strategy)
+        self._fleet.changed()
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What stands for every call that says nothing of its place in the line."""
+        return _routing({}, 0.0, self._settings)
+
+    def minds(self, group: str) -> bool:
+        """Whether where a call of the group may go depends on more than room, load and chance."""
+        settings = self._settings
+        return self._custom is not None or settings.by_tags or settings.checks_window or settings.ways.of(group).affinity is not None
 
     # ---- where it may go ---------------------------------------------------------------------------------------------
 
@@ -109,8 +120,8 @@ class Asking:
         return [scope_of_tag(tag) for tag in sorted(tags) if tag in self._settings.tag_budgets]
 
     def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
-        """Deployments worth asking, None for all: for this call, not tried for it, first tier first; none that rests unless most do and the others have
-        no room."""
+        """Deployments worth asking, None for all: for this call, not tried for it, first tier first; none that rests unless most do
+        and the others have no room."""
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
             members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
@@ -175,7 +186,7 @@ class Asking:
         fleet = self._fleet
         return group in fleet.priced or group in fleet.capped or call.operation is EMBEDDINGS
 
-    def _own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
+    def own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
         """What the call takes of deployments that differ: the most they let it write, and what that can cost where prices are known;
         the requests it is sent in."""
         own = {}

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from itertools import count
 from random import Random
 from typing import Any, Final
 
@@ -37,7 +36,7 @@ from headrace.routing.options import Settings, read_options
 from headrace.routing.plan import Deployment, resolved, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
-from headrace.routing.trail import Attempt, Held, Member, Trail, used_of
+from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Member, Trail, used_of
 from headrace.streams import AsyncStream, Chunks, Stream
 
 
@@ -52,10 +51,10 @@ class Engine:
         caches: Callable[..., RouterLayer],
     ) -> None:
         """options: `RouterOptions`. stores: opens the store at an address. caches: makes the cache of `cache_kwargs`."""
-        self._worlds = worlds
+        self.worlds = worlds
         self.options = options
         """As they were given."""
-        self._settings = settings = read_options(options)
+        self.settings = settings = read_options(options)
         self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
         make = Limiter if not settings.store else _sharing(stores, settings.store)
@@ -74,7 +73,7 @@ class Engine:
 
     def use(self, options: Mapping[str, Any], model_list: Sequence[Mapping[str, Any]] | None) -> None:
         """Go by other options from the next call on. Raises ConfigurationError before anything has changed."""
-        settings, before = read_options(options), self._settings
+        settings, before = read_options(options), self.settings
         if (settings.store, settings.max_queue) != (before.store, before.max_queue):
             raise ConfigurationError("redis_url and its like and max_queue cannot change while a Router runs: start it anew")
         self.fleet.use(settings, model_list)
@@ -88,12 +87,12 @@ class Engine:
             self.checks = Checks(settings.checks, self.fleet, self._call)
         if settings.hedge != before.hedge:
             self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
-        self.options, self._settings, self._on_event = options, settings, settings.on_event
+        self.options, self.settings, self._on_event = options, settings, settings.on_event
         self._listen(settings.log_level)
 
     def _listen(self, level: str | None) -> None:
         """At which level the log tells of every call."""
-        self._log_level = 10 if level is None else 20
+        self.log_level = 10 if level is None else 20
         if level is not None:
             be_verbose(level)
 
@@ -110,7 +109,7 @@ class Engine:
         """One call of any operation, for whoever awaits it. deployment: the id of the only one that can answer; empty for any."""
         call = prepare(operation, model, prompt, stream, options, place)
         call.deployment = deployment
-        answer = await around(self._answer, routed=True)(self._worlds.suspending(), call)
+        answer = await around(self._answer, routed=True)(self.worlds.suspending(), call)
         return AsyncStream(answer) if stream else answer
 
     async def in_bytes(
@@ -122,13 +121,14 @@ class Engine:
         options: Mapping[str, Any],
         place: Mapping[str, str],
         deployment: str,
+        before: Failed | None,
     ) -> AsyncStream[bytes] | BinaryResponse:
         """The same for whoever takes bytes. Layers may have made objects of them on the way."""
         from headrace.passing import Spelled, in_bytes  # late: gateways alone take bytes
 
         call = prepare(operation, model, prompt, stream, options, place)
-        call.deployment, call.raw = deployment, True
-        answer: Any = await around(self._answer, routed=True)(self._worlds.suspending(), call)
+        call.deployment, call.raw, call.before = deployment, True, before
+        answer: Any = await around(self._answer, routed=True)(self.worlds.suspending(), call)
         if not stream:
             return in_bytes(answer)
         pieces: Any = answer if getattr(answer, "raw", False) else Spelled(answer, operation.dialect)
@@ -139,7 +139,7 @@ class Engine:
     ) -> Any:
         """The same in the calling thread."""
         call = prepare(operation, model, prompt, stream, options, place)
-        answer = complete(around(self._answer, routed=True)(self._worlds.blocking(), call))
+        answer = complete(around(self._answer, routed=True)(self.worlds.blocking(), call))
         return Stream(answer) if stream else answer
 
     # ---- what stands around a call -----------------------------------------------------------------------------------
@@ -154,34 +154,42 @@ class Engine:
     def _known_as(self, call: Call) -> str:
         """What a call's model is known by in the cache: by one name, whatever its aliases."""
         name = self.fleet.plan.aliases.get(call.model, call.model)
-        return self._settings.cached_as.get(name, name)
+        return self.settings.cached_as.get(name, name)
 
     # ---- the way of a call -------------------------------------------------------------------------------------------
 
     async def _call(self, ports: Ports, call: Call) -> Any:
-        if self._settings.checks.interval is not None:
-            self.checks.keep_watch(ports)
         plan, call = self.fleet.plan, bound(call)
-        if self._settings.passes_through and not call.deployment and plan.group_of(call.model) is None:
+        if self.settings.passes_through and not call.deployment and plan.group_of(call.model) is None:
             return await direct(ports, call)
         group = self._group_of(call)
-        trail = Trail(
-            [group],
-            _names(call.control.get("fallbacks")),
-            ends_at(call.control, ports.clock.now()),
-            next(_NUMBERS),
-            bound=bool(call.deployment),
-        )
-        if self._budget is not None:
-            self._budget.called()
-        if self._hedging is not None:
-            self._hedging.called()
+        given = _names(call.control.get("fallbacks"))
+        ends = ends_at(call.control, ports.clock.now())
+        trail = Trail([group], given, ends, next(NUMBERS), bound=bool(call.deployment), before=call.before)
+        if call.before is None:
+            self.called(ports)
         call.lasts = call.stream and self._lasts(call)
         while True:
             answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
                 return self._lasting(ports, call, answer, trail) if call.lasts else answer
             group = await self._fall_back(call, trail)
+
+    def called(self, ports: Ports) -> None:
+        """One more call has come."""
+        if self.settings.checks.interval is not None:
+            self.checks.keep_watch(ports)
+        if self._budget is not None:
+            self._budget.called()
+        if self._hedging is not None:
+            self._hedging.called()
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing around a call and beside it but its attempts."""
+        settings = self.settings
+        more = self.layers or self._hedging is not None or settings.on_event is not None
+        return not (more or settings.provider_budgets or settings.tag_budgets)
 
     async def _fall_back(self, call: Call, trail: Trail) -> str:
         """The next group that the call may go to. Raises its last error where there is none."""
@@ -194,7 +202,7 @@ class Engine:
 
     async def _may_go(self, call: Call, group: str) -> bool:
         """Whether the user's own checks let a call fall back to that group."""
-        for check in self._settings.may_fall_back:
+        for check in self.settings.may_fall_back:
             allowed: Any = check(model=group, request_kwargs=call.control, llm_router=self.router)
             if not (await allowed if hasattr(allowed, "__await__") else allowed):
                 return False
@@ -216,7 +224,7 @@ class Engine:
 
     def _lasts(self, call: Call) -> bool:
         """Whether a stream is continued elsewhere when it breaks off."""
-        return self._settings.continues and call.operation is CHAT and (call.body.get("n") or 1) == 1
+        return self.settings.continues and call.operation is CHAT and (call.body.get("n") or 1) == 1
 
     def _lasting(self, ports: Ports, call: Call, chunks: Chunks[Any], trail: Trail) -> Any:
         return Continuing(chunks, lambda said, error: self._go_on(ports, call, said, error, trail))
@@ -254,6 +262,10 @@ class Engine:
         while True:
             lease: Attempt | None = None
             try:
+                before, trail.before = trail.before, None
+                if before is not None:
+                    lease = before.attempt
+                    raise before.error
                 lease = await self._reserve(ports, call, group, tried, trail)
                 answer = await self._answered(ports, call, lease, group, tried, trail)
             except HeadraceError as error:
@@ -290,7 +302,7 @@ class Engine:
         self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail, own: int | None
     ) -> Step:
         """own: the attempts that the deployment which failed would have."""
-        policy = self._settings.retries_for(group)
+        policy = self.settings.retries_for(group)
         behind = trail.behind(self.fleet.plan, group, failure.kind)
         step = decide(
             failure,
@@ -335,7 +347,7 @@ class Engine:
             reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0, attempt=ask.attempt + 1), ports.clock)
         except HeadraceError:
             return None
-        if self._settings.provider_budgets and self._over_budget(ports, reservation) is not None:
+        if self.settings.provider_budgets and self._over_budget(ports, reservation) is not None:
             return None
         lease = self._lease(ports, call, ask, reservation, trail)
         if lease is not None:
@@ -353,7 +365,7 @@ class Engine:
                 self._refused(ask, trail, error, began, ports.clock.now())
                 raise
             trail.waited += reservation.waited
-            if self._settings.provider_budgets and (refused := self._over_budget(ports, reservation)) is not None:
+            if self.settings.provider_budgets and (refused := self._over_budget(ports, reservation)) is not None:
                 await self._without(ports, group, ask, reservation.deployment, trail, refused)
                 continue
             lease = self._lease(ports, call, ask, reservation, trail)
@@ -394,22 +406,22 @@ class Engine:
     def _sent(self, member: Member, ask: Ask, trail: Trail, now: float) -> None:
         member.load.running += 1
         if member.health.on_trial(now) and len(self.fleet.served.get(ask.group, ())) > 1:
-            self.limiter.pause(member.deployment.id, now + self._settings.cooldown.probe, now)  # one call finds out for all
+            self.limiter.pause(member.deployment.id, now + self.settings.cooldown.probe, now)  # one call finds out for all
         if listening(self._on_event):
             tell(self._on_event, _event("sent", ask, now, member, waited=trail.waited))
 
     async def _attempt(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
         member = lease.member
         try:
-            timeouts = within(timeouts_of(self._time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
+            timeouts = within(timeouts_of(self.time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
             to = self._destination(call, member)
             answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts, lambda: self._leaving(ports, lease))
         except HeadraceError as error:
-            self._settle_failed(ports, lease, error)
+            self.settle_failed(ports, lease, error)
             raise
         except BaseException as error:
             member.load.at_least(ports.clock.now() - lease.began, call.stream)
-            self._settle(ports, lease, None, None, error)
+            self.settle(ports, lease, None, None, error)
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
@@ -422,7 +434,7 @@ class Engine:
             member.load.observe(now - lease.began, stream=False, now=now)
             self._worked(ports, lease)
             used = used_of(hidden.usage, member.price, hidden)
-            self._settle(ports, lease, used, hidden["additional_headers"])
+            self.settle(ports, lease, used, hidden["additional_headers"])
         return answer
 
     def _leaving(self, ports: Ports, lease: Attempt) -> None:
@@ -448,7 +460,7 @@ class Engine:
         succeeded(member.health)
         self.asking.remember(lease.call, lease.ask.group, member, now)
 
-    def _time_limit(self, call: Call, deployment: Deployment) -> Any:
+    def time_limit(self, call: Call, deployment: Deployment) -> Any:
         tier = call.body.get("service_tier")
         by_tier = deployment.tier_timeouts[call.stream].get(str(tier)) if tier is not None else None
         for given in (call.control, {"timeout": by_tier}, deployment.control):
@@ -456,14 +468,14 @@ class Engine:
                 return given["stream_timeout"]
             if given.get("timeout") is not None:
                 return given["timeout"]
-        settings = self._settings
+        settings = self.settings
         if call.stream and settings.stream_timeout is not None:
             return settings.stream_timeout
         return DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
 
     # ---- endings -----------------------------------------------------------------------------------------------------
 
-    def _settle(
+    def settle(
         self, ports: Ports, lease: Attempt, used: Used | None, headers: Mapping[str, str] | None, left: BaseException | None = None
     ) -> None:
         """left: what the caller left with, before the end."""
@@ -473,7 +485,7 @@ class Engine:
         self._over(lease, used, left, now)
         self._undecided(lease.member, now)
 
-    def _settle_failed(self, ports: Ports, lease: Attempt, error: HeadraceError) -> None:
+    def settle_failed(self, ports: Ports, lease: Attempt, error: HeadraceError) -> None:
         member, failure, now = lease.member, error.failure, ports.clock.now()
         member.load.running -= 1
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
@@ -482,7 +494,7 @@ class Engine:
         if len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
             for other in self.fleet.concerned(member, failure.kind):
                 last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
-                rest = failed(other.health, failure, now, self._settings.cooldown, other.deployment.cooldown, last=last)
+                rest = failed(other.health, failure, now, self.settings.cooldown, other.deployment.cooldown, last=last)
                 if rest is not None:
                     self.fleet.restless(now + rest)
                     self.limiter.pause(other.deployment.id, now + rest, now)
@@ -495,13 +507,13 @@ class Engine:
 
     def _stream_over(self, ports: Ports, lease: Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
         if isinstance(error, HeadraceError):
-            self._settle_failed(ports, lease, error)
+            self.settle_failed(ports, lease, error)
             return
         if error is None:
             self._worked(ports, lease)
         counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
         used = used_of(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
-        self._settle(ports, lease, used, chunks.hidden["additional_headers"], error)
+        self.settle(ports, lease, used, chunks.hidden["additional_headers"], error)
 
     def _queued(self, ask: Ask, now: float, look: Callable[[], Availability]) -> None:
         if listening(self._on_event):
@@ -516,12 +528,12 @@ class Engine:
         """The call has ended: its record is complete."""
         record = lease.record
         record["settled"] = used
-        log_settled(record, lease.ask.group, error, level=self._log_level)
+        log_settled(record, lease.ask.group, error, level=self.log_level)
         if listening(self._on_event):
             tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
 
     def charge_scope(self, name: str, money: int) -> None:
-        self.limiter.charge_scope(name, money, self._worlds.blocking().clock.now())
+        self.limiter.charge_scope(name, money, self.worlds.blocking().clock.now())
 
     # ---- health ------------------------------------------------------------------------------------------------------
 
@@ -535,13 +547,13 @@ class Engine:
         return {"healthy_endpoints": well, "unhealthy_endpoints": unwell, **counts}
 
     async def acheck(self, model: str | None) -> dict[str, Any]:
-        return await self.check(self._worlds.suspending(), model)
+        return await self.check(self.worlds.suspending(), model)
 
     def blocking_check(self, model: str | None) -> dict[str, Any]:
-        return complete(self.check(self._worlds.blocking(), model))
+        return complete(self.check(self.worlds.blocking(), model))
 
     def health_of(self, id: str) -> dict[str, Any]:
-        now, health, found = self._worlds.blocking().clock.now(), self.fleet.members[id].health, self.checks.found.get(id)
+        now, health, found = self.worlds.blocking().clock.now(), self.fleet.members[id].health, self.checks.found.get(id)
         return {
             "healthy": None if found is None else found.healthy,
             "checked": None if found is None else now - found.at,
@@ -554,18 +566,18 @@ class Engine:
 
     async def choose(self, operation: Operation, model: str, prompt: Any, options: Mapping[str, Any], deployment: str = "") -> Deployment:
         """The deployment that such a call would go to now. Raises as the call would that waits for nothing."""
-        return await self._chosen(self._worlds.suspending(), prepare(operation, model, prompt, False, options), deployment)
+        return await self._chosen(self.worlds.suspending(), prepare(operation, model, prompt, False, options), deployment)
 
     def choose_blocking(
         self, operation: Operation, model: str, prompt: Any, options: Mapping[str, Any], deployment: str = ""
     ) -> Deployment:
-        return complete(self._chosen(self._worlds.blocking(), prepare(operation, model, prompt, False, options), deployment))
+        return complete(self._chosen(self.worlds.blocking(), prepare(operation, model, prompt, False, options), deployment))
 
     async def _chosen(self, ports: Ports, call: Call, deployment: str) -> Deployment:
         """Room is taken as for a call, and given back."""
         call.deployment = deployment
         group = self._group_of(call)
-        ask = await self.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(_NUMBERS)))
+        ask = await self.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(NUMBERS)))
         reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0), ports.clock)
         self.limiter.release(reservation, ports.clock.now())
         return self.fleet.plan.deployments[reservation.deployment]
@@ -574,34 +586,32 @@ class Engine:
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
         """Room under a deployment's limits for what somebody else does there. Waits its turn."""
-        ports, call = self._worlds.suspending(), prepare(operation, model, None, False, options)
+        ports, call = self.worlds.suspending(), prepare(operation, model, None, False, options)
         group = self._group_of(call)
-        trail = Trail([group], (), ends_at(call.control, ports.clock.now()), next(_NUMBERS))
+        trail = Trail([group], (), ends_at(call.control, ports.clock.now()), next(NUMBERS))
         lease = await self._reserve(ports, call, group, set(), trail)
         self.limiter.leaves(lease.reservation, ports.clock.now())
         member = lease.member
         return Held(
             self._destination(call, member),
             lease.record,
-            lambda usage: self._settle(ports, lease, used_of(usage, member.price), None),
-            lambda error: self._settle_failed(ports, lease, error),
+            lambda usage: self.settle(ports, lease, used_of(usage, member.price), None),
+            lambda error: self.settle_failed(ports, lease, error),
         )
 
     # ---- looking -----------------------------------------------------------------------------------------------------
 
     def left(self, scopes: Sequence[str]) -> list[Left]:
-        return self.limiter.left(scopes, self._worlds.blocking().clock.now())
+        return self.limiter.left(scopes, self.worlds.blocking().clock.now())
 
     def snapshot(self) -> dict[str, Any]:
-        return self.limiter.snapshot(self._worlds.blocking().clock.now())
+        return self.limiter.snapshot(self.worlds.blocking().clock.now())
 
     def peek(self, model: str, input: int, max_output: int, *, tenant: str, priority: int, scopes: Sequence[str]) -> Availability:
         charge = Charge(input=input, max_output=max_output)
         ask = Ask(self.fleet.plan.group_of(model) or model, charge, tenant=tenant, priority=priority, scopes=scope_names(scopes))
-        return self.limiter.peek(ask, self._worlds.blocking().clock.now())
+        return self.limiter.peek(ask, self.worlds.blocking().clock.now())
 
-
-_NUMBERS: Final = count(1)
 
 LOOK_AGAIN: Final = 0.25
 """Seconds until a call looks again that waits for money which is only set aside."""

@@ -70,6 +70,11 @@ def subscribe(hook: Hook) -> Callable[[], None]:
     return end
 
 
+def hooks() -> tuple[Hook, ...]:
+    """Those who are told of every Router: the same object until that changes."""
+    return _everywhere
+
+
 def listening(own: Hook | None) -> bool:
     """Whether anybody wants to be told of a Router whose `on_event` is `own`: an event that nobody hears need not be made."""
     return own is not None or bool(_everywhere)

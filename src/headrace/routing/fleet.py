@@ -51,6 +51,8 @@ class Fleet:
         """Clock seconds after which nobody rests, unless somebody fails before."""
         self.budgets: set[str] = set()
         """Scopes that count money."""
+        self.stamp = object()
+        """Another one whenever something is configured anew: what was found out before has to be found out again."""
 
         self._add_budgets(settings)
 
@@ -141,7 +143,11 @@ class Fleet:
                 return [other for other in self.members.values() if (other.to.base_url, other.to.model) == place]
         return [member]
 
+    def changed(self) -> None:
+        self.stamp = object()
+
     def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False) -> None:
+        self.changed()
         settings = self._settings
         plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
         standing = [self._with_defaults(deployment) for deployment in deployments]
@@ -219,6 +225,7 @@ class Fleet:
 
     def add_scope(self, name: str, limits: Mapping[str, Any]) -> None:
         found = limits_of_scope(name, limits)
+        self.changed()
         self._limiter.add_scope(name, found)
         self.budgets.discard(name)
         if any(limit.unit is Unit.MONEY for limit in found):
@@ -226,6 +233,7 @@ class Fleet:
             self._find_prices()
 
     def remove_scope(self, name: str) -> None:
+        self.changed()
         self.budgets.discard(name)
         self._limiter.remove_scope(name)
 

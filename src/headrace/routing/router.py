@@ -14,13 +14,15 @@ from headrace.routing.theirs import missing
 if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
     from headrace.limits import Availability, Left
+    from headrace.limits.meter import Meter
     from headrace.limits.store import Store
     from headrace.objects import BinaryResponse
     from headrace.ports import Worlds
     from headrace.routing.options import RouterOptions
     from headrace.routing.plan import Deployment
     from headrace.routing.scopes import ScopeLimits
-    from headrace.routing.trail import Held
+    from headrace.routing.straight import Straight
+    from headrace.routing.trail import Failed, Held
     from headrace.streams import AsyncStream
 
 
@@ -100,6 +102,7 @@ class Router(Face, Speaking, Looking):
         options: Mapping[str, Any],
         place: Mapping[str, str] = EMPTY,
         deployment: str = "",
+        before: Failed | None = None,
     ) -> AsyncStream[bytes] | BinaryResponse:
         """`acall`, answered in bytes of the operation's own dialect, for whoever only hands them on.
 
@@ -111,8 +114,20 @@ class Router(Face, Speaking, Looking):
 
         Not the provider's bytes: ids of responses that a deployment keeps, a text in parts (Mistral), the rest of a chat that another
         deployment continued, and everything where a layer (a cache, a callback) has to have objects.
+
+        before: the call's first attempt, where that was made on the straight way and failed.
         """
-        return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment)
+        return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment, before)
+
+    def left_of(self, meters: Sequence[Meter], now: float) -> list[Left]:
+        """What is left under limits that were found before, at a moment of the clock."""
+        return self._engine.limiter.left_of(meters, now)
+
+    def straight(self) -> Straight:
+        """The straight way of calls that nothing disturbs, for who passes bytes on in the running event loop."""
+        from headrace.routing.straight import Straight  # late: gateways alone have it
+
+        return Straight(self._engine)
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
         """Room under the limits of a deployment of `model`, for what is no call of this Router's: a session that somebody else holds there.

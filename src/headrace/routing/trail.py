@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -45,6 +46,13 @@ class Attempt(Struct, eq=False):
     """How it came about, as its caller reads it."""
 
 
+class Failed(Struct, frozen=True, eq=False):
+    """A first attempt that was made outside of the loop, and what became of it: the loop goes on from there."""
+
+    attempt: Attempt
+    error: HeadraceError
+
+
 class Held(Struct, frozen=True, eq=False):
     """Room under a deployment's limits, given back once: with what was used, in OpenAI's form, or with why not."""
 
@@ -67,6 +75,8 @@ class Trail(Struct, eq=False):
     """By which its events name the call."""
     bound: bool = False
     """Whether only one deployment can answer."""
+    before: Failed | None = None
+    """The first attempt, where it was made already."""
     ahead: list[str] = []
     """Groups that stood behind an earlier one and may still be asked, the next one first."""
     spent: dict[str, HeadraceError] = {}
@@ -99,19 +109,36 @@ class Trail(Struct, eq=False):
         return group
 
     def record(self, member: Member, reservation: Reservation, ask: Ask) -> dict[str, Any]:
-        """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
-        return {
-            "deployment": member.deployment.id,
-            "waited": self.waited,
-            "binding": reservation.binding,
-            "candidates": reservation.decided,
-            "scopes": ask.scopes,
-            "reserved": reservation.charge,
-            "settled": None,
-            "continued": self.continued,
-            "hedge": False,
-            "failed": [(error.failure.kind.value, error.model) for error in self.errors],
-        }
+        """The decision record of an attempt."""
+        failed = [(error.failure.kind.value, error.model) for error in self.errors]
+        return decision(member, reservation, ask, self.waited, self.continued, failed)
+
+
+def decision(
+    member: Member,
+    reservation: Reservation,
+    ask: Ask,
+    waited: float = 0.0,
+    continued: int | None = None,
+    failed: Sequence[tuple[str, str | None]] = (),
+) -> dict[str, Any]:
+    """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
+    return {
+        "deployment": member.deployment.id,
+        "waited": waited,
+        "binding": reservation.binding,
+        "candidates": reservation.decided,
+        "scopes": ask.scopes,
+        "reserved": reservation.charge,
+        "settled": None,
+        "continued": continued,
+        "hedge": False,
+        "failed": list(failed),
+    }
+
+
+NUMBERS: Final = count(1)
+"""Of calls, one after the other: by which their events name them."""
 
 
 def used_of(usage: Any, price: Rates | None, known: Beside | None = None) -> Used | None:

@@ -11,8 +11,8 @@ import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Final, cast
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
@@ -24,6 +24,10 @@ HIGH_WATER: Final = 256 * 1024
 
 STREAM_LIMIT: Final = 1 << 40
 """Bytes a stream may have in all; its frames are bounded where they are read."""
+
+
+Heard: TypeAlias = Callable[[TransportError | None], None]
+"""Told that something has come of an exchange: a part of a stream, its end, or what it broke off with."""
 
 
 class _Connection(asyncio.Protocol):
@@ -47,6 +51,7 @@ class _Connection(asyncio.Protocol):
         "between",
         "error",
         "exchange",
+        "heard",
         "idle",
         "lost",
         "origin",
@@ -75,6 +80,8 @@ class _Connection(asyncio.Protocol):
         self.total_at: float | None = None
         self.error: TransportError | None = None
         self.exchange: Exchange | None = None
+        self.heard: Heard | None = None
+        """Who is told of the exchange, in the place of one who waits."""
         self.idle = False
         self.lost = False
         self.origin = origin
@@ -182,6 +189,8 @@ class _Connection(asyncio.Protocol):
             self._watch(self.total_at, Fault.TOTAL_TIMEOUT)
 
     def _hand_out(self, exchange: Exchange) -> None:
+        if self.heard is not None:
+            self.heard(None)
         self._wake()
         if not self._paused and sum(map(len, exchange.parts)) > HIGH_WATER:
             self._paused = True
@@ -197,11 +206,14 @@ class _Connection(asyncio.Protocol):
         """The response is whole: the connection is free before its caller has even looked."""
         self.resume()
         self._deadline = None
+        heard, self.heard = self.heard, None
         if self._http.reusable and not self._uploading:
             self.exchange = None
             self.pool._release(self)
         else:
             self.close()
+        if heard is not None:
+            heard(None)
         self._wake()
 
     def _end(self, cause: Exception | None = None) -> None:
@@ -222,6 +234,9 @@ class _Connection(asyncio.Protocol):
         self.error = error
         self._deadline = None
         self.close()
+        heard, self.heard = self.heard, None
+        if heard is not None:
+            heard(error)
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
@@ -327,12 +342,26 @@ class _AsyncStream:
         self.close()
 
 
+class Begun(NamedTuple):
+    """A request that is on its way, for who is told of it."""
+
+    connection: _Connection
+    exchange: Exchange
+
+    def leave(self) -> None:
+        """Nobody waits for it any more: unless it has ended its connection is closed."""
+        if not self.exchange.complete:
+            self.connection.heard = None
+            self.connection.close()
+
+
 class AsyncTransport:
     """Carries HTTP in one event loop. `repr` counts its connections."""
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self.settings = settings or HttpSettings()
         self._proxies = self.settings.proxies()
+        self._straight = self._proxies == _NO_PROXIES
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._opening = 0
@@ -347,6 +376,26 @@ class AsyncTransport:
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> _AsyncStream:
         connection, exchange = await self._send(request, timeouts, STREAM_LIMIT, True)
         return _AsyncStream(connection, exchange)
+
+    def begin(self, origin: Origin, data: bytes, timeouts: Timeouts, total: float | None, heard: Heard, *, streaming: bool) -> Begun | None:
+        """Send a request on a kept connection, and tell `heard` what comes of it: no task, no future. None where none is kept.
+
+        total: seconds, in the place of `timeouts.total`. heard: told in the event loop, of a stream whenever something has come.
+        """
+        kept = self._idle.get(origin)
+        if not kept:
+            return None
+        connection = kept.pop()
+        connection.idle = False
+        loop = connection._loop
+        total_at = None if total is None else loop.time() + total
+        exchange = connection.send(data, STREAM_LIMIT if streaming else DEFAULT_MAX_BODY, timeouts, total_at, streaming)
+        connection.heard = heard
+        return Begun(connection, exchange)
+
+    def ready(self, origin: Origin) -> bool:
+        """Whether a connection is kept for it, and no proxy stands before it."""
+        return self._straight and bool(self._idle.get(origin))
 
     async def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange]:
         """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
@@ -377,7 +426,7 @@ class AsyncTransport:
 
     def _way(self, request: HttpRequest) -> tuple[Origin, Proxy | None]:
         origin = way_of(request)
-        return origin, self._proxies.choose(*origin) if self._proxies != _NO_PROXIES else None
+        return origin, None if self._straight else self._proxies.choose(*origin)
 
     # connecting
 

@@ -21,6 +21,10 @@ class Failures:
     def __init__(self) -> None:
         self._paid_until: OrderedDict[str, float] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether anybody has failed."""
+        return bool(self._paid_until)
+
     def wait(self, address: str, now: float) -> float:
         """Seconds until another try of that address is looked at; 0 at once."""
         paid = self._paid_until.get(address)

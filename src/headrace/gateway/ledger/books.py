@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +71,14 @@ class Books:
         except OSError as error:
             log.error("the ledger's journal takes no more (%s): calls are kept in memory until the database has them", error)
             self._unwritten.append(record)
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Several calls, written at once."""
+        try:
+            self._journal.extend(records)
+        except OSError:
+            for record in records[self._journal.kept :]:
+                self.append(record)
 
     # ---- folding
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -47,16 +47,28 @@ class Journal:
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._torn = False
+        self.kept = 0
+        """How many of the records of the latest `extend` are in it."""
         self.size = 0
 
     def append(self, record: Record) -> None:
         """Raises OSError where the disk takes no more: then the record is not in it."""
-        line = (b"\n" if self._torn else b"") + framed(record)
+        self.extend((record,))
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Several in one write. Raises OSError where the disk takes no more: then the first `kept` of them are in it, and no other."""
+        lines = [framed(record) for record in records]
+        self.kept = 0
+        before = b"\n" if self._torn else b""
         self._torn = True
-        written = os.write(self._file, line)
+        written = os.write(self._file, before + b"".join(lines))
         self.size += written
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes could be written")
+        whole = len(before)
+        for line in lines:
+            whole += len(line)
+            if whole > written:
+                raise OSError(f"only {written} bytes could be written")
+            self.kept += 1
         self._torn = False
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -65,6 +65,7 @@ class Watch:
 
     def __init__(self, ledger: Ledger, *, now: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
+        self._extend: Callable[[Sequence[Record]], None] | None = getattr(ledger, "extend", None)
         self._now = now
         self.began = now()
         self._slots: dict[tuple[str, str], deque[Slot]] = {}
@@ -76,6 +77,18 @@ class Watch:
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
+        self._see(record, decision)
+
+    def extend(self, seen: Sequence[Seen]) -> None:
+        """Several calls that ended in one moment, written down together where the ledger can."""
+        if self._extend is not None:
+            self._extend([one.record for one in seen])
+        for one in seen:
+            if self._extend is None:
+                self._ledger.append(one.record)
+            self._see(one.record, one.decision)
+
+    def _see(self, record: Record, decision: Mapping[str, Any] | None) -> None:
         self._recent.append(Seen(record, decision))
         if record.name:
             self.names[record.key] = record.name

@@ -1,0 +1,358 @@
+"""Requests on the straight way: from a caller's connection to a provider's, and the answer back, in the event loop's own callbacks.
+
+Everything that a request on the long way leaves behind is left here too: limits, ledger, metrics, headers. Answers that are there in one
+turn of the loop are written down together, before the last byte of any of them goes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import HeadraceError
+from headrace.gateway.answers import LEFT, Before
+from headrace.gateway.asking import Here
+from headrace.gateway.callers import Caller
+from headrace.gateway.forms import ReadForm
+from headrace.gateway.logs import access
+from headrace.gateway.page.watching import Seen
+from headrace.gateway.quotas import openai_lines, openai_units
+from headrace.gateway.records import Outcome, Record, hear, of_answer
+from headrace.gateway.requests import Asked
+from headrace.gateway.routes import plain_call
+from headrace.gateway.straight.bodies import Body, read_body
+from headrace.gateway.straight.heads import MOST, Head, read_head
+from headrace.layers import around
+from headrace.layers.observing import Outcome as Observed
+from headrace.limits.meter import Meter
+from headrace.models.prices import Beside
+from headrace.routing import events
+from headrace.routing.events import Event
+from headrace.routing.straight import Lane, Sending
+from headrace.routing.trail import Attempt
+from headrace.runtime.http1 import Origin, way_of, written
+from headrace.runtime.http_async import AsyncTransport, Begun
+from headrace.wire import Fault, Headers, HttpResponse, TransportError
+
+if TYPE_CHECKING:
+    from headrace.gateway.app import Gateway
+
+log: Final = logging.getLogger("headrace.gateway")
+
+LARGEST: Final = 4 << 20
+"""Bytes of a body that is gathered here."""
+
+
+class Start(Struct, frozen=True, eq=False):
+    """What of a request to one deployment, and of its answer, is always the same."""
+
+    sending: Sending
+    origin: Origin
+    head: bytes
+    """Up to the length's value."""
+    opening: bytes
+    """The body's beginning, with the provider's name of the model."""
+    told: bytes
+    """Lines of the answer's head."""
+
+
+class Course(Struct, frozen=True, eq=False):
+    """A lane of the Router with the bytes around it; None: it has to be the long way."""
+
+    stamp: object
+    lane: Lane | None = None
+    starts: Mapping[str, Start] = {}
+    """By deployment."""
+    units: list[tuple[bytes, list[Meter]]] = []
+    """The caller's own limits that answers tell of."""
+
+
+class Asking(Protocol):
+    """A caller's connection, as far as its answer is concerned."""
+
+    def answer(self, data: bytes) -> None:
+        """All of an answer."""
+        ...
+
+    def long_way(self, before: Before | None) -> None:
+        """The request has to go the long way after all. before: what was tried."""
+        ...
+
+    def fault(self) -> None:
+        """There will be no answer."""
+        ...
+
+
+class Passages:
+    """All of one process, for one event loop."""
+
+    def __init__(self, app: Gateway) -> None:
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self.straight = app.router.straight()
+        self._transport: AsyncTransport | None = self.straight.transport if type(self.straight.transport) is AsyncTransport else None
+        self._settings = app.settings
+        self._heads: dict[bytes, Head | None] = {}
+        self._hooks: tuple[events.Hook, ...] = ()
+        self._layers: tuple[around.Layer, ...] = ()
+        self._counts: tuple[around.Tell, ...] | None = ()
+        self._done: list[tuple[Seen, Passage, bytes]] = []
+
+    # ---- heads -------------------------------------------------------------------------------------------------------
+
+    def knows(self, key: bytes) -> bool:
+        return key in self._heads
+
+    def head(self, key: bytes) -> Head | None:
+        """What is known of a head: None for one that is new, or not for here."""
+        if self._app.settings is not self._settings:
+            self._settings = self._app.settings
+            self._heads.clear()
+        return self._heads.get(key)
+
+    def learn(self, key: bytes, asked: Asked) -> None:
+        """A head that was parsed on the long way, its length left out."""
+        if len(self._heads) >= MOST:
+            self._heads.clear()
+        operation = plain_call(asked.method, asked.path) if self._transport is not None else None
+        self._heads[key] = read_head(asked, operation, self._settings.key)
+
+    # ---- requests ----------------------------------------------------------------------------------------------------
+
+    def open(self, head: Head, content: bytes, caller: Asking) -> Passage | None:
+        """The request on its way; None where it has to be the long one."""
+        who = head.who(self._app.keys)
+        if who is None or (head.master and self._app.failures) or not self._calm() or len(content) > self._settings.max_body:
+            return None
+        body = read_body(content)
+        if body is None:
+            return None
+        course = self._course(head, who, body)
+        lane = course.lane
+        if lane is None or not body.fields.keys().isdisjoint(lane.particular):
+            return None
+        transport = self._transport
+        assert transport is not None
+        attempt = self.straight.begin(lane, body.prompt, body.most)
+        if attempt is None:
+            return None
+        start = course.starts[attempt.reservation.deployment]
+        passage = Passage(self, head, who, body, course, start, attempt, caller)
+        if not passage.sent(transport):
+            self.straight.unsent(attempt)
+            return None
+        return passage
+
+    def _calm(self) -> bool:
+        """Whether nobody but ourselves hears of calls, and whoever stands around them only counts."""
+        hooks, layers = events.hooks(), around.standing()
+        if hooks is not self._hooks or layers is not self._layers:
+            self._hooks, self._layers = hooks, layers
+            own = all(hook in (hear, self._app.watch.hear) for hook in hooks)
+            self._counts = around.counting() if own else None
+        return self._counts is not None
+
+    def _course(self, head: Head, who: Caller, body: Body) -> Course:
+        known = head.courses.get((body.model, body.stream))
+        if known is None or known.stamp is not self.straight.stamp:
+            if len(head.courses) >= MOST:
+                head.courses.clear()
+            known = head.courses[body.model, body.stream] = self._new_course(head, who, body)
+        return known
+
+    def _new_course(self, head: Head, who: Caller, body: Body) -> Course:
+        stamp = self.straight.stamp
+        try:
+            model = Here(self._app.router, who, ReadForm()).meant(body.model)
+        except HeadraceError:
+            return Course(stamp)
+        lane = None if body.stream else self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes)
+        if lane is None:
+            return Course(stamp)
+        try:
+            starts = {id: _start(sending) for id, sending in lane.sendings.items()}
+        except (TransportError, ValueError):
+            return Course(stamp)
+        return Course(stamp, lane, starts, openai_units(lane.seat.scopes))
+
+    # ---- what is left behind -----------------------------------------------------------------------------------------
+
+    def count(self, observed: Observed) -> None:
+        for tell in self._counts or ():
+            try:
+                tell(observed)
+            except Exception as error:  # whoever measures must not break what he measures
+                events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
+
+    def left_of(self, course: Course) -> bytes:
+        """What is left under the caller's own limits, as lines of an answer's head."""
+        if not course.units:
+            return b""
+        now = self._loop.time()
+        limiter = self._app.router
+        return openai_lines([(name, limiter.left_of(meters, now)) for name, meters in course.units])
+
+    def remember(self, seen: Seen) -> None:
+        self._app.watch.extend((seen,))
+
+    def over(self, seen: Seen, passage: Passage, answer: bytes) -> None:
+        """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn."""
+        if not self._done:
+            self._loop.call_soon(self._flush)
+        self._done.append((seen, passage, answer))
+
+    def _flush(self) -> None:
+        done, self._done = self._done, []
+        self._app.watch.extend([seen for seen, _, _ in done])
+        for _, passage, answer in done:
+            passage.out(answer)
+
+
+def _start(sending: Sending) -> Start:
+    """Raises TransportError, ValueError for what cannot be sent."""
+    whole, record = written(sending.request), f"x-headrace-deployment: {sending.member.deployment.id}"
+    if not record.isprintable():
+        raise ValueError("a deployment's id does not go into a header")
+    told = record.encode("latin-1", "replace") + b"\r\nx-headrace-queue-wait-ms: 0\r\nx-headrace-attempts: 1\r\n"
+    opening = b'{"model":' + msgspec.json.encode(sending.member.to.model)
+    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told)
+
+
+class Passage:
+    """One request under way."""
+
+    __slots__ = ("_attempt", "_began", "_begun", "_body", "_caller", "_came", "_course", "_head", "_id", "_passages", "_start", "_who")
+
+    def __init__(
+        self, passages: Passages, head: Head, who: Caller, body: Body, course: Course, start: Start, attempt: Attempt, caller: Asking
+    ) -> None:
+        self._passages = passages
+        self._head = head
+        self._who = who
+        self._body = body
+        self._course = course
+        self._start = start
+        self._attempt = attempt
+        self._caller = caller
+        self._id = f"req_{random.getrandbits(96):024x}"
+        self._came = time.time()
+        self._began = attempt.began
+        self._begun: Begun | None = None
+
+    def sent(self, transport: AsyncTransport) -> bool:
+        """Send it. False where no connection is kept: the long way opens one."""
+        start, content = self._start, self._body.named(self._start.opening)
+        timeouts, patience = start.sending.timeouts, self._head.patience
+        total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
+        if not transport.ready(start.origin):
+            return False
+        data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
+        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=False)
+        return self._begun is not None
+
+    # ---- what comes of it --------------------------------------------------------------------------------------------
+
+    def heard(self, error: TransportError | None) -> None:
+        """The provider has answered, or its connection broke."""
+        try:
+            self._heard(error)
+        except Exception:
+            log.exception("%s: a fault of the gateway's own", self._id)
+            self._passages.straight.unsent(self._attempt)
+            self._caller.fault()
+
+    def _heard(self, error: TransportError | None) -> None:
+        straight, attempt, begun = self._passages.straight, self._attempt, self._begun
+        if error is not None:
+            self._broke(error)
+            return
+        assert begun is not None
+        exchange = begun.exchange
+        response = HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
+        try:
+            hidden = straight.read(attempt, response)
+        except HeadraceError as failure:
+            self._failed(failure)
+            return
+        straight.answered(attempt, hidden)
+        self._answer(response, hidden)
+
+    def _broke(self, error: TransportError) -> None:
+        if error.fault is Fault.CLOSED and not error.received:  # it had been closed while nobody used it
+            self._passages.straight.unsent(self._attempt)
+            self._caller.long_way(None)
+        else:
+            self._failed(self._passages.straight.explained(self._attempt, error))
+
+    def _failed(self, error: HeadraceError) -> None:
+        failed = self._passages.straight.failed(self._attempt, error)
+        member, ask = self._attempt.member, self._attempt.ask
+        event = Event(
+            kind="sent", group=ask.group, call=ask.call, at=self._began, tenant=ask.tenant, deployment=member.deployment.id,
+            provider=member.to.provider.name, model=member.to.model,
+        )  # fmt: skip
+        self._caller.long_way(Before(failed, event, self._came, self._began))
+
+    def _answer(self, response: HttpResponse, hidden: Beside) -> None:
+        passages, attempt = self._passages, self._attempt
+        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage))
+        seen = Seen(self._record(Outcome.ANSWERED, **of_answer(hidden)), attempt.record)
+        cost = hidden.response_cost()
+        head = (
+            b"content-type: ", _kind(response), b"\r\ncontent-length: %d\r\n" % len(response.body), self._start.told,
+            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % cost, passages.left_of(self._course),
+            b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), response.body,
+        )  # fmt: skip
+        passages.over(seen, self, b"".join(head))
+
+    def out(self, answer: bytes) -> None:
+        if access.isEnabledFor(logging.INFO):
+            self._log(200)
+        self._caller.answer(answer)
+
+    def left(self) -> None:
+        """The caller has gone."""
+        begun, attempt, passages = self._begun, self._attempt, self._passages
+        if begun is None or begun.exchange.complete or not attempt.reservation.open:
+            return
+        begun.leave()
+        error = asyncio.CancelledError()
+        passages.straight.left(attempt, error)
+        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))
+        member, ask = attempt.member, attempt.ask
+        sent: dict[str, Any] = {
+            "group": ask.group, "deployment": member.deployment.id, "provider": member.to.provider.name, "served": member.to.model,
+            "attempts": 1,
+        }  # fmt: skip
+        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT, **sent), attempt.record))
+        if access.isEnabledFor(logging.INFO):
+            self._log(LEFT)
+
+    def _record(self, outcome: Outcome, **told: Any) -> Record:
+        who, body, head = self._who, self._body, self._head
+        return Record(
+            id=self._id, began=self._came, ended=time.time(), key=who.key, name=who.name, team=who.team, user=who.user,
+            customer=body.user, tags=who.tags, path=head.asked.path, operation=head.operation.name, model=body.model,
+            stream=body.stream, outcome=outcome, **told,
+        )  # fmt: skip
+
+    def _log(self, status: int) -> None:
+        path, who = self._head.asked.path, self._who
+        told = {"path": path, "status": status, "seconds": round(time.time() - self._came, 6), "model": self._body.model}
+        told |= {name: value for name, value in (("key", who.key), ("team", who.team), ("user", who.user)) if value}
+        access.info("%s %s", path, status, extra={"fields": told})
+
+
+def _kind(response: HttpResponse) -> bytes:
+    """The content type of an answer."""
+    for name, value in response.headers.raw:
+        if name.lower() == b"content-type":
+            return value
+    return b"application/octet-stream"

@@ -1,0 +1,257 @@
+"""The straight way of a call that nothing disturbs: what its caller and its model decide is found once, the rest is arithmetic.
+
+It holds the limits, keeps the books and says what was decided as the engine's loop does. Whatever is out of the ordinary is not for here:
+then `lane` or `begin` says None and the call takes that loop, also after an attempt here that failed (`Failed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import CHAT, NOTHING, Call, Operation, timeouts_of
+from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, write
+from headrace.dialects.quota import read_quota
+from headrace.errors import HeadraceError
+from headrace.limits import Ask, Charge, Limiter
+from headrace.limits.members import Seat
+from headrace.models.prices import Beside
+from headrace.ports import Transport
+from headrace.providers.hybrids import PLAIN
+from headrace.providers.quirks import concerning
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT
+from headrace.routing.events import log_settled
+from headrace.routing.health import succeeded
+from headrace.routing.strategies import View
+from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, decision, used_of
+from headrace.wire import HttpRequest, HttpResponse, Timeouts, TransportError
+
+if TYPE_CHECKING:
+    from headrace.routing.engine import Engine
+
+_UNFELT: Final = frozenset({"drop_params"})
+"""Options that say something only of parameters which a provider takes in its own way."""
+
+OPERATIONS: Final = frozenset({CHAT})
+
+
+class Sending(Struct, frozen=True, eq=False):
+    """How a request to one deployment is sent."""
+
+    member: Member
+    request: HttpRequest
+    """Its address and its headers."""
+    particular: frozenset[str]
+    """Parameters that its provider takes in its own lane."""
+    timeouts: Timeouts
+
+
+class Lane(Struct, frozen=True, eq=False):
+    """Where the calls of one caller to one model go, as long as nothing is configured anew."""
+
+    operation: Operation
+    model: str
+    group: str
+    stream: bool
+    seat: Seat
+    sendings: Mapping[str, Sending]
+    """By deployment."""
+    tenant: str
+    scopes: tuple[str, ...]
+    particular: frozenset[str]
+    stamp: object
+    """The configuration that it was found for."""
+
+
+class Straight:
+    """The straight way through one engine, for one event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ports = engine.worlds.suspending()
+        self._now: Callable[[], float] = self._ports.clock.now
+
+    def now(self) -> float:
+        """Seconds by the clock of its world."""
+        return self._now()
+
+    @property
+    def transport(self) -> Transport:
+        """That of its world."""
+        return self._ports.transport
+
+    # ---- what is found once ------------------------------------------------------------------------------------------
+
+    @property
+    def stamp(self) -> object:
+        """Another object whenever something was configured anew."""
+        return self._engine.fleet.stamp
+
+    def lane(self, operation: Operation, model: str, stream: bool, tenant: str, scopes: Sequence[str]) -> Lane | None:
+        """None where the call has to take the engine's loop. Raises nothing: what is wrong is said there."""
+        engine, fleet = self._engine, self._engine.fleet
+        group = fleet.plan.group_of(model)
+        if operation not in OPERATIONS or group is None or not engine.plain or not self._ordinary(group):
+            return None
+        members = fleet.served.get(group, ())
+        if not fleet.budgets.isdisjoint(scopes) and any(member.price is None for member in members):
+            return None
+        try:
+            sendings = {member.deployment.id: self._sending(operation, member, stream) for member in members}
+            seat = engine.limiter.seat(group, scopes)
+        except HeadraceError:
+            return None
+        found = {id: sending for id, sending in sendings.items() if sending is not None}
+        if len(found) < len(sendings):
+            return None
+        particular = frozenset().union(*[sending.particular for sending in found.values()])
+        return Lane(operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, fleet.stamp)
+
+    def _ordinary(self, group: str) -> bool:
+        """Whether every member of the group is for every call, and none for another reason than room, load and chance."""
+        fleet, limiter = self._engine.fleet, self._engine.limiter
+        special = group in fleet.particular or group in fleet.tiered or self._engine.asking.minds(group)
+        return type(limiter) is Limiter and not special
+
+    def _sending(self, operation: Operation, member: Member, stream: bool) -> Sending | None:
+        """How a request goes out whose body is the caller's own but for the model's name; None where more has to be done."""
+        to, deployment = member.to, member.deployment
+        provider = to.provider
+        speaks = provider.dialect_of(operation.name) == OPENAI and operation.name not in provider.forms
+        packed = provider.framing or provider.envelope != PLAIN or provider.base_url == PYTHON or to.signer is not None
+        if (
+            not speaks
+            or packed
+            or to.defaults
+            or not to.options.keys() <= _UNFELT
+            or deployment.tier_timeouts[stream]
+            or "*" in deployment.model
+        ):
+            return None
+        quirks = concerning(provider, operation.name, to.model)
+        if any(quirk.messages or quirk.default for quirk in quirks):
+            return None
+        names = [name for quirk in quirks for name in (*quirk.refuse, *quirk.rename, *quirk.rename_texts, *quirk.drop)]
+        call = Call(operation, to.model, {}, None, NOTHING, stream=stream)
+        timeouts = timeouts_of(self._engine.time_limit(call, deployment), stream)
+        return Sending(member, msgspec.structs.replace(write(call, to), body=b""), frozenset(names), timeouts)
+
+    # ---- one call ----------------------------------------------------------------------------------------------------
+
+    def begin(self, lane: Lane, prompt: int, most: int | None) -> Attempt | None:
+        """Room for the call, taken at once; None where it has to wait, or somebody is to be looked at more closely.
+
+        prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
+        """
+        engine, now = self._engine, self._now()
+        fleet = engine.fleet
+        if len(lane.sendings) > 1 and now < fleet.restless_until:
+            return None
+        charge = Charge(input=prompt, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
+        call = Call(lane.operation, lane.model, {} if most is None else {"max_tokens": most}, None, NOTHING, stream=lane.stream)
+        differs = lane.group in fleet.priced or lane.group in fleet.capped
+        ask = Ask(
+            lane.group,
+            charge,
+            tenant=lane.tenant,
+            scopes=lane.scopes,
+            charges=engine.asking.own_charges(lane.group, call, charge) if differs else None,
+            prefer=self._preference(lane, charge, now),
+            call=next(NUMBERS),
+            **engine.asking.standing,
+        )
+        reservation = engine.limiter.at_once(lane.seat, ask, now)
+        if reservation is None:
+            return None
+        member = lane.sendings[reservation.deployment].member
+        if member.health.rests and len(lane.sendings) > 1:
+            engine.limiter.release(reservation, now)
+            return None
+        engine.called(self._ports)
+        member.load.running += 1
+        return Attempt(member, reservation, reservation.charge, call, now, ask, decision(member, reservation, ask))
+
+    def _preference(self, lane: Lane, charge: Charge, now: float) -> Any:
+        if len(lane.sendings) == 1:
+            return None
+        strategy, fleet = self._engine.settings.ways.of(lane.group).strategy, self._engine.fleet
+        if strategy is None:
+            return None
+        return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
+
+    def unsent(self, attempt: Attempt) -> None:
+        """Give the room back: nothing was sent."""
+        attempt.member.load.running -= 1
+        self._engine.limiter.release(attempt.reservation, self._now())
+
+    def read(self, attempt: Attempt, response: HttpResponse) -> Beside:
+        """What a whole answer tells of its call. Raises HeadraceError for one that is none, as the engine's loop does."""
+        to = attempt.member.to
+        try:
+            said = _read(response.body) if 200 <= response.status < 300 else None
+        except (msgspec.DecodeError, RecursionError):
+            said = None
+        if said is None:  # a failure, or one of those that need a closer look
+            hidden = cast("Beside", answer_of(attempt.call, to, None, (), response)._hidden_params)
+        else:
+            hidden = hidden_of(to, response.headers)
+            hidden.usage, hidden.tier = said.usage, said.service_tier
+        self._known(attempt, hidden)
+        return hidden
+
+    def _known(self, attempt: Attempt, hidden: Beside) -> None:
+        member = attempt.member
+        hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
+        hidden["headrace"], hidden.rates = attempt.record, member.price
+
+    def answered(self, attempt: Attempt, hidden: Beside) -> None:
+        """The books after a whole answer."""
+        engine, member, now = self._engine, attempt.member, self._now()
+        member.load.observe(now - attempt.began, stream=False, now=now)
+        health = member.health
+        if health.rests:
+            engine.limiter.resume(member.deployment.id, now)
+        if health.fails or health.rests:
+            succeeded(health)
+        used = used_of(hidden.usage, member.price, hidden)
+        member.load.running -= 1
+        view = read_quota(hidden["additional_headers"], family=member.to.provider.quota)
+        engine.limiter.settle(attempt.reservation, used=used, view=view, now=now)
+        attempt.record["settled"] = used
+        log_settled(attempt.record, attempt.ask.group, None, level=engine.log_level)
+
+    def explained(self, attempt: Attempt, error: TransportError) -> HeadraceError:
+        return explain(error, attempt.member.to)
+
+    def failed(self, attempt: Attempt, error: HeadraceError) -> Failed:
+        """The books after an attempt that failed, and what the engine's loop needs to go on from there."""
+        self._engine.settle_failed(self._ports, attempt, error)
+        return Failed(attempt, error)
+
+    def left(self, attempt: Attempt, error: BaseException) -> None:
+        """The books after a caller who left before the answer."""
+        attempt.member.load.at_least(self._now() - attempt.began, attempt.call.stream)
+        self._engine.settle(self._ports, attempt, None, None, error)
+
+
+class _Message(Struct):
+    content: str | None = None
+
+
+class _Choice(Struct):
+    message: _Message | None = None
+    error: None = None
+
+
+class _Answer(Struct):
+    """An ordinary answer: texts where clients expect them, and nobody's failure in the place of one."""
+
+    choices: list[_Choice]
+    usage: dict[str, Any] | None = None
+    service_tier: str | None = None
+
+
+_read: Final = msgspec.json.Decoder(_Answer).decode

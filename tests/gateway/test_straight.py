@@ -1,0 +1,383 @@
+"""The straight way and the long one: the same answers, the same headers, the same books, whichever a request takes."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from msgspec.structs import asdict
+from tests.gateway.conftest import KEY, serving
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headrace import Router
+from headrace.gateway.callers import Caller
+from headrace.gateway.config import Settings
+from headrace.gateway.records import Outcome, Record
+from headrace.gateway.sockets import Connection
+from headrace.gateway.straight.passages import Passages
+
+Eventually = Callable[[Callable[[], bool]], bool]
+
+USAGE = {"prompt_tokens": 23, "completion_tokens": 28, "total_tokens": 51, "prompt_tokens_details": {"cached_tokens": 3}}
+
+
+def said(text: Any, **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {"id": "c-1", "object": "chat.completion", "model": "m", "choices": [{"index": 0, "message": message}], "usage": USAGE, **more}
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers as the prompt's text says; notes what it was sent."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    seen: ClassVar[list[Any]] = []
+    turns: ClassVar[dict[str, int]] = {}
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.seen.append((self.path, self.headers["authorization"], sent))
+        wanted = sent["messages"][-1]["content"]
+        turn = self.turns[wanted] = self.turns.get(wanted, 0) + 1
+        self.wanted(str(wanted), turn)
+
+    def wanted(self, wanted: str, turn: int) -> None:
+        match wanted:
+            case "broken":
+                self.answer(500, {"error": {"message": "broken", "type": "server_error"}})
+            case "broken once" if turn % 2:
+                self.answer(500, {"error": {"message": "broken", "type": "server_error"}})
+            case "too many":
+                self.answer(429, {"error": {"message": "slow down", "type": "rate_limit_error"}}, {"retry-after": "7"})
+            case "bad":
+                self.answer(400, {"error": {"message": "what is this", "type": "invalid_request_error", "param": "n"}})
+            case "no json":
+                self.send_whole(200, b"<html>", {"content-type": "text/html"})
+            case "hidden error":
+                self.answer(200, {"choices": [{"error": {"message": "behind me", "code": 502}}]})
+            case "in parts":
+                self.answer(200, said([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]))
+            case "no usage":
+                self.answer(200, {**said("x"), "usage": None})
+            case "quota":
+                self.answer(200, said("x"), {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "500"})
+            case "hangs up":
+                self.close_connection = True
+            case "late":
+                time.sleep(5)
+                self.answer(200, said("late"))
+            case _:
+                self.answer(200, said(wanted, service_tier="default"))
+
+    def answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
+        self.send_whole(status, json.dumps(body).encode(), {"content-type": "application/json; charset=utf-8", **(headers or {})})
+
+    def send_whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "content-length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+class Kept:
+    """A ledger."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
+        self.records.append(record)
+
+
+class Alice:
+    """Knows one caller, who is under limits of her own."""
+
+    caller = Caller(key="k-1", name="alice", team="t", user="u", scopes=("alice",), tags=("blue",), aliases={"mine": "gpt"})
+
+    def remembered(self, token: str) -> Caller | None:
+        return self.caller if token == "sk-alice" else None
+
+    async def find(self, token: str) -> Caller | None:
+        return None
+
+
+class World(NamedTuple):
+    base: str
+    kept: Kept
+    taken: list[bool]
+    """Of each request that might have: whether it went the straight way."""
+    client: Client
+
+
+def router_over(provider: str) -> Router:
+    def entry(name: str, id: str, **given: Any) -> dict[str, Any]:
+        params = {"model": "openai/gpt-there", "api_key": f"sk-{id}", "base_url": provider, "rpm": 100_000, "tpm": 10**9, **given}
+        return {
+            "model_name": name,
+            "litellm_params": params,
+            "model_info": {"id": id, "input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5},
+        }
+
+    router = Router(
+        [entry("gpt", "one"), entry("two", "a"), entry("two", "b"), entry("narrow", "narrow", rpm=1)],
+        num_retries=2,
+        retry_after=0,
+        max_wait=0.05,
+    )
+    router.add_scope("alice", rpm=5_000, tpm=10**6, max_parallel_requests=50)
+    return router
+
+
+@contextmanager
+def world(provider: str, http: type[asyncio.Protocol]) -> Iterator[World]:
+    kept, taken = Kept(), []
+    opened = Passages.open
+
+    def noted(*given: Any) -> Any:
+        passage = opened(*given)
+        taken.append(passage is not None)
+        return passage
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passages, "open", noted)
+        serve = serving(router_over(provider), Settings(key=KEY), keys=Alice(), ledger=kept, http=http)
+        with serve as base, closing(Client(base)) as client:
+            yield World(base, kept, taken, client)
+
+
+class Client:
+    """One connection, kept."""
+
+    def __init__(self, base: str, key: str = "sk-alice") -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(base).netloc, timeout=30)
+        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def post(self, content: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        self._connection.request("POST", "/v1/chat/completions", content, {**self._headers, **headers})
+        answer = self._connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def chat(text: Any, **more: Any) -> bytes:
+    body = {"model": "gpt", "messages": [{"role": "user", "content": text}], **more}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+HELLO = chat("hello")
+
+
+def left_out(headers: Mapping[str, str]) -> dict[str, str]:
+    """Without what is another one each time."""
+    return {
+        name: re.sub(r"^[ab]$", "a or b", value)
+        for name, value in headers.items()
+        if name not in ("date", "x-request-id", "request-id", "retry-after-ms") and "-reset-" not in name
+    }
+
+
+def booked(record: Record) -> dict[str, Any]:
+    fields = asdict(record)
+    assert fields["began"] <= fields["ended"]
+    assert re.fullmatch(r"req_[0-9a-f]{24}", fields["id"])
+    fields["deployment"] = re.sub("^[ab]$", "a or b", fields["deployment"])
+    return {name: value for name, value in fields.items() if name not in ("id", "began", "ended", "waited")}
+
+
+CASES: dict[str, tuple[bytes, bool]] = {
+    "plain": (HELLO, True),
+    "with parameters": (chat("hello", temperature=0.5, max_tokens=20, n=2, stop=["x"], user="c-7", tools=[], seed=1), True),
+    "nulls": (chat("hello", user=None, stream=None, max_tokens=None, temperature=None), True),
+    "not streamed": (chat("hello", stream=False), True),
+    "by an alias of its own": (chat("hello", model="mine"), True),
+    "one of two": (chat("hello", model="two"), True),
+    "beyond ASCII": (chat("grüße 水", user="ü"), True),
+    "spaces": (b' { "messages" : [ {"role": "user", "content": "hello"} ] , "model" : "gpt" } ', True),
+    "a name twice": (b'{"model":"none","messages":[{"role":"user","content":"hello"}],"\\u006dodel":"gpt"}', True),
+    "large": (chat("The water runs. " * 8_000), True),
+    "a broken provider": (chat("broken"), True),
+    "a provider that is broken once": (chat("broken once"), True),
+    "broken once, one of two": (chat("broken once", model="two"), True),
+    "a refusal": (chat("bad"), True),
+    "too many requests": (chat("too many", model="two"), True),
+    "no JSON": (chat("no json"), True),
+    "an error inside": (chat("hidden error"), True),
+    "a text in parts": (chat("in parts"), True),
+    "no usage": (chat("no usage"), True),
+    "what the provider has left": (chat("quota"), True),
+    "a provider that hangs up": (chat("hangs up"), True),
+    "metadata": (chat("hello", metadata={"tags": ["red"]}), False),
+    "a tag": (chat("hello", tags=["red"]), False),
+    "an unknown parameter": (chat("hello", invented=1), False),
+    "what is for the gateway to say": (chat("hello", api_base="http://elsewhere"), False),
+    "no such model": (chat("hello", model="none"), False),
+    "no model": (b'{"messages":[{"role":"user","content":"hello"}]}', False),
+    "no messages": (b'{"model":"gpt"}', False),
+    "empty messages": (chat("x").replace(b'[{"role":"user","content":"x"}]', b"[]"), False),
+    "a message that is none": (chat("x").replace(b'[{"role"', b'[7, {"role"'), False),
+    "cut": (HELLO[:-3], False),
+    "no UTF-8": (HELLO.replace(b"hello", b"h\xff\xfe"), False),
+    "too deep": (chat("x", response_format=json.loads("[" * 140 + "]" * 140)), False),
+    "a strange stream": (chat("hello", stream="yes"), False),
+    "a strange bound": (chat("hello", max_tokens="many"), False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
+    """Answer, headers, what the provider was sent, and the ledger's row."""
+    content, straight = CASES[case]
+    told = []
+    for http_ in (Connection, HttpToolsProtocol):
+        with world(provider, http_) as here:
+            client = here.client
+            for model in ("gpt", "two", "two"):  # opens the connections that are kept
+                assert client.post(HELLO.replace(b"gpt", model.encode()))[0] == 200
+            here.kept.records.clear()
+            here.taken.clear()
+            Scripted.seen.clear()
+            Scripted.turns.clear()
+            status, headers, body = client.post(content)
+            sent = [(path, sent) for path, _, sent in Scripted.seen]
+            records = [booked(record) for record in here.kept.records]
+            told.append((status, left_out(headers), re.sub(rb"\d+ bytes|req_\w+", b"..", body), sent, records))
+            assert here.taken == ([straight] if http_ is Connection else [])
+    assert told[0] == told[1]
+
+
+def test_a_call_that_has_to_wait_goes_the_long_way(provider: str) -> None:
+    with world(provider, Connection) as here:
+        client = here.client
+        for _ in range(2):
+            assert client.post(HELLO)[0] == 200
+        assert client.post(chat("hello", model="narrow"))[0] == 200
+        status, headers, _ = client.post(chat("hello", model="narrow"))
+    assert status == 429
+    assert headers["x-should-retry"] == "true"
+    assert here.taken == [True, True, False]
+
+
+def request(base: str, content: bytes, length: str = "") -> bytes:
+    """A request as its client sends it."""
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1", f"Host: {urlsplit(base).netloc}", "Accept-Encoding: identity",
+        length or f"Content-Length: {len(content)}", "authorization: Bearer sk-alice", "content-type: application/json", "", "",
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode() + content
+
+
+def connected(base: str) -> socket.socket:
+    at = urlsplit(base)
+    return socket.create_connection((at.hostname or "", at.port or 0), timeout=10)
+
+
+def test_who_leaves_on_the_straight_way_is_recorded_and_frees_its_room(provider: str, eventually: Eventually) -> None:
+    with world(provider, Connection) as here:
+        client = here.client
+        for _ in range(2):
+            client.post(HELLO)
+        here.kept.records.clear()
+        with connected(here.base) as leaver:
+            content = chat("late")
+            leaver.sendall(request(here.base, content))
+            assert eventually(lambda: len(here.taken) == 2)
+        assert eventually(lambda: len(here.kept.records) == 1)
+        (record,) = here.kept.records
+        assert (record.outcome, record.status, record.deployment) == (Outcome.LEFT, 499, "one")
+        assert here.taken == [True, True]
+
+
+def test_a_connection_that_was_closed_meanwhile_costs_no_call(provider: str) -> None:
+    """The provider hung up between two calls, and the second finds out only when it has been sent."""
+    with world(provider, Connection) as here:
+        client = here.client
+        for _ in range(2):
+            assert client.post(HELLO)[0] == 200
+        client.post(chat("hangs up"))
+        assert client.post(HELLO)[0] == 200
+
+
+def test_requests_that_come_before_the_answer_are_answered_in_turn(provider: str) -> None:
+    with world(provider, Connection) as here:
+        here.client.post(HELLO)
+        with connected(here.base) as pipelined:
+            many = b""
+            for number in range(6):
+                content = chat(f"number {number}", **({"metadata": {}} if number == 3 else {}))
+                many += request(here.base, content)
+            half = len(many) // 2 + 7
+            pipelined.sendall(many[:half])
+            time.sleep(0.05)
+            pipelined.sendall(many[half:])
+            answers = b""
+            while answers.count(b"number ") < 6:
+                answers += pipelined.recv(65536)
+        assert [int(found) for found in re.findall(rb"number (\d)", answers)] == list(range(6))
+        assert len(here.kept.records) == 7
+
+
+def test_a_body_that_comes_in_pieces_is_gathered(provider: str) -> None:
+    with world(provider, Connection) as here:
+        client = here.client
+        client.post(HELLO)
+        client.post(HELLO)
+        content = chat("word " * 30_000)
+        with connected(here.base) as slow:
+            whole = request(here.base, content)
+            for start in range(0, len(whole), 20_000):
+                slow.sendall(whole[start : start + 20_000])
+                time.sleep(0.01)
+            assert slow.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert here.taken == [True, True]
+        assert Scripted.seen[-1][2]["messages"][0]["content"] == "word " * 30_000
+
+
+def test_a_key_that_is_taken_away_opens_nothing_from_then_on(provider: str) -> None:
+    """What was found for a head holds only as long as its key does."""
+    with world(provider, Connection) as here:
+        client = here.client
+        assert [client.post(HELLO)[0] for _ in range(3)] == [200, 200, 200]
+        caller, Alice.caller = Alice.caller, None  # type: ignore[assignment]
+        try:
+            assert client.post(HELLO)[0] == 401
+            Alice.caller = Caller(key="k-1", models=(("other",),))
+            assert client.post(HELLO)[0] == 403
+        finally:
+            Alice.caller = caller
+
+
+def test_a_client_without_a_sound_head_is_refused_however_often_it_comes(provider: str) -> None:
+    """Two lengths in one head: nobody may choose which of them counts."""
+    with world(provider, Connection) as here:
+        for _ in range(3):
+            with connected(here.base) as connection:
+                connection.sendall(request(here.base, HELLO, f"Content-Length: {len(HELLO)}\r\nContent-Length: 5"))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+        assert here.taken == []
