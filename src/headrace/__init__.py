@@ -22,8 +22,8 @@ _HOME = {
     "headrace.compat.litellm": ("install_as_litellm",),
     "headrace.endpoints": (
         "aaudio_translation", "acount_tokens", "aimage_edit", "aimage_generation", "aimage_variation", "alist_models",
-        "amoderation", "arerank", "aspeech", "atranscription", "audio_translation", "count_tokens", "image_edit",
-        "image_generation", "image_variation", "list_models", "moderation", "rerank", "speech", "transcription",
+        "amoderation", "aocr", "arerank", "aspeech", "atranscription", "audio_translation", "count_tokens", "image_edit",
+        "image_generation", "image_variation", "list_models", "moderation", "ocr", "rerank", "speech", "transcription",
     ),
     "headrace.errors": (
         "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
@@ -42,7 +42,7 @@ _HOME = {
     "headrace.objects": (
         "BinaryResponse", "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding",
         "EmbeddingResponse", "Function", "ImageObject", "ImageResponse", "Message", "ModelResponse", "ModelResponseStream",
-        "ModerationResponse", "RerankResponse", "StreamingChoices", "TextChoices", "TextCompletionResponse",
+        "ModerationResponse", "OCRResponse", "RerankResponse", "StreamingChoices", "TextChoices", "TextCompletionResponse",
         "TranscriptionResponse", "Usage",
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),

@@ -46,6 +46,9 @@ from headrace.endpoints import (
     amoderation as amoderation,
 )
 from headrace.endpoints import (
+    aocr as aocr,
+)
+from headrace.endpoints import (
     arerank as arerank,
 )
 from headrace.endpoints import (
@@ -74,6 +77,9 @@ from headrace.endpoints import (
 )
 from headrace.endpoints import (
     moderation as moderation,
+)
+from headrace.endpoints import (
+    ocr as ocr,
 )
 from headrace.endpoints import (
     rerank as rerank,
@@ -269,6 +275,9 @@ from headrace.objects import (
 )
 from headrace.objects import (
     ModerationResponse as ModerationResponse,
+)
+from headrace.objects import (
+    OCRResponse as OCRResponse,
 )
 from headrace.objects import (
     RerankResponse as RerankResponse,

@@ -20,6 +20,7 @@ from headrace.objects import (
     ModelResponse,
     ModelResponseStream,
     ModerationResponse,
+    OCRResponse,
     RerankResponse,
     TextCompletionResponse,
     TranscriptionResponse,
@@ -68,6 +69,7 @@ COMPLETIONS: Final = Operation("completions", "prompt", TextCompletionResponse, 
 EMBEDDINGS: Final = Operation("embeddings", "input", EmbeddingResponse, None)
 MODERATIONS: Final = Operation("moderations", "input", ModerationResponse, None)
 RERANK: Final = Operation("rerank", "query", RerankResponse, None)
+OCR: Final = Operation("ocr", "document", OCRResponse, None)
 IMAGES: Final = Operation("images", "prompt", ImageResponse, None)
 IMAGE_EDITS: Final = Operation("image_edits", "image", ImageResponse, None, files=("image", "mask"))
 IMAGE_VARIATIONS: Final = Operation("image_variations", "image", ImageResponse, None, files=("image",))

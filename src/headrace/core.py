@@ -141,7 +141,7 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
     return msgspec.structs.replace(request, url=url)
 
 
-def _translation(call: Call, to: Destination) -> Spoken | None:
+def translation_of(call: Call, to: Destination) -> Spoken | None:
     """The call in its provider's dialect or form; None where that is OpenAI's own."""
     if call.operation.name == "passed":
         from headrace.through import Through  # late: gateways alone pass requests on
@@ -330,7 +330,7 @@ async def _fetch(
         here._hidden_params = hidden_of(to, {})
         return here
     began = ports.clock.now()
-    translation = _translation(call, to)
+    translation = translation_of(call, to)
     request = await _signed(ports, call, to, translation, leaving)
     try:
         response = await ports.transport.fetch(request, timeouts)
@@ -406,7 +406,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
     ports, to = _mocked(ports, call, to)
     await _with_media(ports, call, to)
-    translation = _translation(call, to)
+    translation = translation_of(call, to)
     request = await _signed(ports, call, to, translation, leaving)
     try:
         if getattr(translation, "opens", False):

@@ -14,6 +14,7 @@ from headrace.calls import (
     IMAGE_VARIATIONS,
     IMAGES,
     MODERATIONS,
+    OCR,
     RERANK,
     SPEECH,
     TRANSCRIPTIONS,
@@ -26,6 +27,7 @@ from headrace.objects import (
     BinaryResponse,
     ImageResponse,
     ModerationResponse,
+    OCRResponse,
     RerankResponse,
     TranscriptionResponse,
 )
@@ -134,6 +136,20 @@ async def arerank(model: str, query: str, documents: Sequence[str | Mapping[str,
 
 
 # ---- counts and lists ---------------------------------------------------------------------------------------------------------------
+
+
+def ocr(model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
+    """A document read, in Mistral's words: `{"type": "document_url", "document_url": …}`, or an `image_url`.
+
+    A data: address holds a document's bytes. `pages` have the text as `markdown`.
+    """
+    answer: OCRResponse = blocking(OCR, model, document, False, options)
+    return answer
+
+
+async def aocr(model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
+    answer: OCRResponse = await suspending(OCR, model, document, False, options)
+    return answer
 
 
 def count_tokens(model: str, messages: Sequence[Any], **options: Any) -> TokenCountResponse:

@@ -367,6 +367,15 @@ class ModerationResponse(_Answer):
     results: list[Any]
 
 
+class OCRResponse(_Answer):
+    """A document read: `pages`, each with its text as `markdown`."""
+
+    _parts = (("pages", JsonObject.wrap, True), ("usage_info", JsonObject.wrap, False))
+
+    pages: list[Any]
+    usage_info: Any = None
+
+
 class RerankResponse(_Answer):
     """Documents by their relevance, most relevant first."""
 

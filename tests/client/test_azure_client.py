@@ -10,7 +10,7 @@ from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 import headrace
 from headrace.calls import CHAT as CHATTING
 from headrace.calls import prepare
-from headrace.core import _translation, write
+from headrace.core import translation_of, write
 from headrace.destinations import destination
 
 VERSION = "2025-04-01-preview"
@@ -87,7 +87,7 @@ def written(model: str, options: dict[str, Any]) -> Any:
     """The request of a chat, sent nowhere."""
     call = prepare(CHATTING, model, [{"role": "user", "content": "hi"}], False, options)
     to = destination(model, call.control)
-    return write(call, to, _translation(call, to))
+    return write(call, to, translation_of(call, to))
 
 
 @pytest.mark.parametrize("series", ["o_series/", "gpt5_series/", ""])

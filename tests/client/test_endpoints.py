@@ -63,6 +63,17 @@ def test_documents_are_reranked_whatever_a_provider_calls_the_results(client: Cl
     assert answer.results[0]["relevance_score"] == 0.9
 
 
+def test_a_document_is_read(client: Client, upstream: Upstream) -> None:
+    page = {"index": 0, "markdown": "# Mills", "images": []}
+    upstream.answer(Reply({"pages": [page], "model": "mistral-ocr", "usage_info": {"pages_processed": 1}}))
+    document = {"type": "document_url", "document_url": "https://example.org/mills.pdf"}
+    answer = client.call("ocr", "mistral/mistral-ocr-latest", document, include_image_base64=True)
+    assert upstream.seen[0].path == "/v1/ocr"
+    assert upstream.seen[0].body == {"model": "mistral-ocr-latest", "document": document, "include_image_base64": True}
+    assert answer.pages[0].markdown == "# Mills"
+    assert answer.usage_info.pages_processed == 1
+
+
 def test_speech_comes_as_bytes(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(SOUND, headers={"content-type": "audio/mpeg"}))
     answer = client.call("speech", "openai/tts-1", "Hello", "alloy", response_format="mp3")

@@ -92,11 +92,11 @@ def test_fireworks_and_dashscope_name_the_list_and_the_place_otherwise(client: C
 )
 def test_some_rerank_at_another_address_of_theirs(model: str, place: str) -> None:
     from headrace.calls import RERANK, prepare
-    from headrace.core import _translation, write
+    from headrace.core import translation_of, write
 
     call = prepare(RERANK, model, "q", False, {"documents": ["a"]})
     to = destination(model, {"api_key": "k"})
-    assert write(call, to, _translation(call, to)).url == place
+    assert write(call, to, translation_of(call, to)).url == place
 
 
 @pytest.mark.parametrize("answer", [{}, [], "no", {"results": [{"index": 0}]}, {"results": [1, "x"]}, {"data": {}}])

@@ -20,6 +20,8 @@ WHOLE: dict[str, tuple[tuple[Any, ...], dict[str, Any], Reply]] = {
     "text_completion": (("gpt", "hi"), {}, Reply({"id": "t", "object": "text_completion", "choices": [{"text": "x", "index": 0}]})),
     "embedding": (("gpt", "hi"), {}, Reply({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "model": "m"})),
     "rerank": (("gpt", "mills", ["a", "b"]), {}, Reply({"id": "r", "results": [{"index": 1, "relevance_score": 0.9}]})),
+    "ocr": (("gpt", {"type": "document_url", "document_url": "http://127.0.0.1/a.pdf"}), {}, Reply({"pages": [], "model": "m"})),
+    "image_edit": ((b"PNG", "a mill", "gpt"), {}, Reply({"created": 1, "data": [{"url": "http://127.0.0.1/mill.png"}]})),
     "image_generation": (("a mill", "gpt"), {}, Reply({"created": 1, "data": [{"url": "http://127.0.0.1/mill.png"}]})),
     "transcription": ((b"RIFF", "gpt"), {}, Reply({"text": "hello"})),
     "speech": (("gpt", "hello", "alloy"), {}, Reply(b"sound", headers={"content-type": "audio/mpeg"})),

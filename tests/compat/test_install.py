@@ -31,6 +31,10 @@ def run(code: str) -> str:
         "from litellm.types.llms.openai import ResponsesAPIResponse as R; assert R is headrace.ResponsesAPIResponse",
         "import litellm; assert litellm.anthropic.messages.acreate is litellm.anthropic_messages is headrace.aanthropic_messages",
         "from litellm.google_genai import agenerate_content; assert agenerate_content is headrace.agenerate_content",
+        "import litellm; assert litellm.ocr is headrace.ocr and litellm.aocr is headrace.aocr",
+        "from litellm.experimental_mcp_client.tools import transform_mcp_tool_to_openai_tool, load_mcp_tools",
+        "from litellm.litellm_core_utils.prompt_templates.factory import anthropic_messages_pt",
+        "from litellm.proxy.common_utils.callback_utils import add_guardrail_to_applied_guardrails_header",
         "from inspect import iscoroutinefunction as c; import litellm; assert c(litellm.acompletion) and not c(litellm.completion)",
     ],
 )
@@ -39,8 +43,28 @@ def test_programs_find_what_they_import(code: str) -> None:
 
 
 def test_what_is_not_there_says_so() -> None:
-    said = run("import litellm\ntry: litellm.ocr\nexcept AttributeError as error: print(error)")
-    assert "litellm.ocr is not part of what headrace offers" in said
+    said = run("import litellm\ntry: litellm.video_list\nexcept AttributeError as error: print(error)")
+    assert (
+        said
+        == "litellm.video_list is not part of what headrace offers in litellm's name: videos are not offered; use the provider's own SDK"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "use"),
+    [
+        ("litellm.llms.anthropic.chat.transformation", "register_provider"),
+        ("litellm.completion_extras.responses_api_bridge.transformation_handler", "use completion or responses"),
+        ("litellm.integrations.langfuse.langfuse_otel", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("litellm.integrations.opik.opik", "track_completion"),
+        ("litellm.videos", "videos are not offered"),
+        ("litellm.proxy.proxy_server", "headrace serve"),
+    ],
+)
+def test_a_module_that_is_not_there_says_what_to_use(path: str, use: str) -> None:
+    said = run(f"try: import {path}\nexcept ModuleNotFoundError as error: print(error.name, error)")
+    assert said.startswith("litellm.")
+    assert use in said
 
 
 def test_installing_beside_the_real_one_is_refused() -> None:

@@ -19,6 +19,7 @@ PATHS: Final[Mapping[str, str]] = {
     "embeddings": "/embeddings",
     "moderations": "/moderations",
     "rerank": "/rerank",
+    "ocr": "/ocr",
     "images": "/images/generations",
     "image_edits": "/images/edits",
     "image_variations": "/images/variations",

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, IMAGE_EDITS, IMAGES, MODERATIONS, RERANK, SPEECH, TRANSCRIPTIONS, Operation
+from headrace.calls import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    EMPTY,
+    IMAGE_EDITS,
+    IMAGES,
+    MODERATIONS,
+    OCR,
+    RERANK,
+    SPEECH,
+    TRANSCRIPTIONS,
+    Operation,
+)
 
 if TYPE_CHECKING:
     from headrace.objects import (
@@ -15,6 +28,7 @@ if TYPE_CHECKING:
         ModelResponse,
         ModelResponseStream,
         ModerationResponse,
+        OCRResponse,
         RerankResponse,
         TextCompletionResponse,
         TranscriptionResponse,
@@ -168,6 +182,16 @@ class Face:
     def rerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
         """`arerank`, blocking."""
         answer: RerankResponse = self._blocking(RERANK, model, query, False, {"documents": list(documents), **options})
+        return answer
+
+    async def aocr(self, model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
+        """A document read, by the group `model`; see `headrace.ocr`."""
+        answer: OCRResponse = await self._suspending(OCR, model, document, False, options)
+        return answer
+
+    def ocr(self, model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
+        """`aocr`, blocking."""
+        answer: OCRResponse = self._blocking(OCR, model, document, False, options)
         return answer
 
     async def aimage_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:

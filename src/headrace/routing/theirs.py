@@ -64,7 +64,7 @@ INFO: Final[Mapping[str, str]] = {
 """Of a deployment's `model_info`, among much that is only a note to oneself."""
 
 
-_METHODS: Final[tuple[tuple[str, str], ...]] = (
+INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("guardrail", "guardrails stand around all calls, not in the Router; see headrace.layers"),
     ("fine_tuning", "fine-tuning is not offered; use the provider's own SDK"),
     ("vector_store", "vector stores are not offered; use the provider's own SDK"),
@@ -76,7 +76,6 @@ _METHODS: Final[tuple[tuple[str, str], ...]] = (
     ("assistant", "threads and assistants are not offered; use responses"),
     ("thread", "threads and assistants are not offered; use responses"),
     ("message", "threads and assistants are not offered; use responses"),
-    ("ocr", "give the document to a chat model as a file part"),
     ("search", "search is not offered; give the model a web search tool"),
     ("file", "headrace.create_file and its like ask a provider by name; the gateway has /v1/files for a Router's deployments"),
     ("batch", "headrace.create_batch and its like ask a provider by name; the gateway has /v1/batches for a Router's deployments"),
@@ -91,12 +90,12 @@ _METHODS: Final[tuple[tuple[str, str], ...]] = (
     ("plugin", "give routing_strategy a function"),
     ("_router_deployment", "there is no automatic choice of models; give routing_strategy a function"),
 )
-"""What litellm's Router has methods for, by a part of their names, and what to use."""
+"""What litellm's Router has methods for, and litellm functions, by a part of their names, and what to use."""
 
 
 def missing(name: str) -> str:
     """What to say of an attribute that a Router has not."""
-    instead = "" if name.startswith("_") else next((f": {use}" for part, use in _METHODS if part in name), "")
+    instead = "" if name.startswith("_") else next((f": {use}" for part, use in INSTEAD if part in name), "")
     return f"Router has no {name!r}{instead}"
 
 

@@ -171,3 +171,10 @@ def _with(call: Call, data: Mapping[str, Any]) -> Call:
         return call
     encoded = msgspec.Raw(encode(data[name]))
     return msgspec.structs.replace(call, prompt=data[name], encoded=encoded, body={**body, name: encoded})
+
+
+def add_guardrail_to_applied_guardrails_header(request_data: dict[str, Any], guardrail_name: str | None) -> None:
+    """Note in a request's metadata that a guardrail has looked at it."""
+    if guardrail_name is not None:
+        applied = request_data.setdefault("metadata", {}).setdefault("applied_guardrails", [])
+        applied += [] if guardrail_name in applied else [guardrail_name]

@@ -8,11 +8,17 @@ from typing import Final
 
 import headrace
 from headrace import errors
+from headrace.routing.theirs import INSTEAD
 
 _HERE: Final = "headrace.compat.litellm"
 
 _RESPONSES: Final = ("responses", "get_responses", "delete_responses", "cancel_responses", "list_input_items")
 _CONTENT: Final = ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream")
+
+_MCP: Final = (
+    "transform_mcp_tool_to_openai_tool", "transform_openai_tool_call_request_to_mcp_tool_call_request", "load_mcp_tools",
+    "call_openai_tool",
+)  # fmt: skip
 
 _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     f"{_HERE}.questions": (
@@ -36,6 +42,8 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "Cache", "CacheMode", "DualCache", "InMemoryCache", "LiteLLMCacheType", "enable_cache", "disable_cache", "update_cache",
     ),
     f"{_HERE}.custom": ("CustomLLM", "CustomLLMError", "custom_llm_setup"),
+    f"{_HERE}.tools": (*_MCP, "anthropic_messages_pt"),
+    f"{_HERE}.guards": ("add_guardrail_to_applied_guardrails_header",),
     f"{_HERE}.clients": ("HTTPHandler", "AsyncHTTPHandler"),
     f"{_HERE}.more_errors": (
         "InvalidRequestError", "RouterRateLimitError", "JSONSchemaValidationError", "ImageFetchError", "MockException",
@@ -135,6 +143,8 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.integrations.mlflow": ("MlflowLogger",),
     "litellm.integrations.opentelemetry": ("OpenTelemetry",),
     "litellm.integrations.prometheus": ("PrometheusLogger",),
+    "litellm.experimental_mcp_client": _MCP,
+    "litellm.experimental_mcp_client.tools": _MCP,
     "litellm.llms": (),
     "litellm.llms.custom_llm": ("CustomLLM", "CustomLLMError"),
     "litellm.llms.custom_httpx": (),
@@ -146,11 +156,15 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.get_supported_openai_params": ("get_supported_openai_params",),
     "litellm.litellm_core_utils.json_validation_rule": ("validate_schema",),
     "litellm.litellm_core_utils.litellm_logging": ("Logging",),
+    "litellm.litellm_core_utils.prompt_templates": (),
+    "litellm.litellm_core_utils.prompt_templates.factory": ("anthropic_messages_pt",),
     "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
     "litellm.litellm_core_utils.thread_pool_executor": ("executor",),
     "litellm.litellm_core_utils.token_counter": ("token_counter", "get_image_dimensions"),
     "litellm.proxy": (),
     "litellm.proxy._types": ("UserAPIKeyAuth",),
+    "litellm.proxy.common_utils": (),
+    "litellm.proxy.common_utils.callback_utils": ("add_guardrail_to_applied_guardrails_header",),
 }
 """Every path, and the names under it; `*` for all there are."""
 
@@ -189,20 +203,22 @@ def listed(path: str) -> frozenset[str]:
     return frozenset(name for name in within if not name.endswith("Error") or name in _SHOWN_ERRORS)
 
 
-_INSTEAD: Final[Mapping[str, str]] = {
-    "ocr": "send the document to a chat model as a file part",
-    "aocr": "send the document to a chat model as a file part",
-    "proxy_server": "the gateway is headrace's own",
-    "create_assistants": "assistants are not offered; use responses",
-    "acreate_assistants": "assistants are not offered; use responses",
-    "get_assistants": "assistants are not offered; use responses",
-    "create_fine_tuning_job": "fine-tuning is not offered; use the provider's own SDK",
-    "video_generation": "videos are not offered; use the provider's own SDK",
-}
+_INSTEAD: Final[tuple[tuple[str, str], ...]] = (
+    ("completion_extras", "chats and Responses are translated into each other by themselves: use completion or responses"),
+    ("langfuse", "give litellm.callbacks Langfuse's own logger, or 'otel' with OTEL_EXPORTER_OTLP_ENDPOINT at its /api/public/otel"),
+    ("opik", "use opik.integrations.litellm.track_completion, which needs nothing of litellm's"),
+    ("proxy_server", "the gateway is headrace's own: headrace serve"),
+    ("litellm.llms.", "the inside of litellm's providers is not here; register_provider and CustomLLM add providers"),
+    ("litellm_logging", "callbacks are told by litellm.callbacks and litellm.success_callback"),
+    *INSTEAD,
+)
+"""What to use in the place of what is not there, by a part of its name."""
 
 
 def missing(path: str, name: str) -> str:
     """What to say about a name that is not there."""
     close = difflib.get_close_matches(name, NAMES, 1, 0.8)
-    instead = _INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else "use headrace's own API, or litellm itself")
+    instead = next((use for part, use in _INSTEAD if part in f"{path}.{name}"), "") or (
+        f"did you mean {close[0]}?" if close else "use headrace's own API, or litellm itself"
+    )
     return f"{path}.{name} is not part of what headrace offers in litellm's name: {instead}"

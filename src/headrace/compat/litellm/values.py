@@ -29,7 +29,8 @@ LlmProvidersSet: Final = {row.name for row in catalog()}
 _CALLS: Final = (
     "completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding", "image_generation",
     "aimage_generation", "moderation", "amoderation", "transcription", "atranscription", "speech", "aspeech", "rerank", "arerank",
-    "responses", "aresponses", "anthropic_messages", "generate_content", "agenerate_content", "image_edit", "aimage_edit",
+    "responses", "aresponses", "anthropic_messages", "generate_content", "agenerate_content", "image_edit", "aimage_edit", "ocr",
+    "aocr",
 )  # fmt: skip
 CallTypes = _Text("CallTypes", {name: name for name in _CALLS})  # type: ignore[call-overload]
 CallTypesLiteral: TypeAlias = str
