@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,9 +11,22 @@ from headrace.limits import LimiterSettings, Profile, limits_of
 from headrace.limits.memory import MemoryServer, MemoryStore
 from headrace.limits.meter import MeterSettings
 from headrace.limits.shared import SharedLimiter
+from headrace.limits.store import Message
 from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
 
 BEAT = 1.0
+
+
+class Listening(MemoryServer):
+    """A server that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Message] = []
+
+    def answer(self, message: Message, now: float) -> list[str] | None:
+        self.heard.append(message)
+        return super().answer(message, now)
 
 
 class Towns(Town):
@@ -32,7 +46,7 @@ class Towns(Town):
     ) -> None:
         super().__init__(rules, profile, deployments=deployments, seed=seed)
         self.settings = LimiterSettings(meters=MeterSettings(spread=SPREAD))
-        self.server = MemoryServer()
+        self.server = Listening()
         self.stores = [MemoryStore(self.server, self.world, self.world.at, process=f"p{number}", trip=trip) for number in range(processes)]
         self.limiters = [self._process(number, profile, deployments, parallel) for number in range(processes)]
         rest = (1 - skew) / max(1, processes - 1)
@@ -76,6 +90,10 @@ class Towns(Town):
     def asked(self) -> int:
         """Questions for room."""
         return sum(store.asked for store in self.stores)
+
+    def reports(self) -> dict[str, int]:
+        """Signs of life so far, by account."""
+        return dict(Counter(message.account for message in self.server.heard if message.operation == "report"))
 
     def called(self) -> int:
         """Calls of the script: with endings and signs of life."""

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from headrace.limits import Ask, Charge
+from headrace.limits import Ask, Charge, Used, limits_of
 from headrace.limits.shared import SharedLimiter
 from headrace.runtime.virtual import World
 from limits.many import Towns
@@ -73,6 +73,40 @@ def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away
     town.world.run(until=120)
     assert town.refused() == 0
     assert town.admitted(60, 120) >= 0.9 * 300
+
+
+def test_a_store_that_began_anew_is_told_once_what_was_charged() -> None:
+    """Of each account, though the reports of both find it out."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000), (300, 300_000)))
+    town.beat(40)
+    town.backlog(60, small)
+    town.world.at(20.1, partial(town.store_returns, forgets=True))
+    town.world.run(until=40)
+    charged = [books.rows["requests/60"].sum for books in town.server.books.values()]
+    assert sum(charged) == len(town.waits) == 60
+    assert town.refused() == 0
+
+
+def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> None:
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=((300, 300_000),))
+    limiter = town.limiters[0]
+    limiter.add_scope("key", limits_of(rpm=10))
+
+    async def call() -> None:
+        held = await limiter.reserve(Ask("g", Charge(input=10, max_output=10), scopes=("key",)), town.world)
+        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
+
+    town.world.spawn(call())
+    town.beat(50)
+    town.world.run(until=20)
+    assert [10 <= count <= 11 for count in town.reports().values()] == [True, True]
+    limiter.remove_scope("key")
+    town.world.run(until=22)
+    before = town.reports()
+    town.world.run(until=50)
+    gone, there = sorted(count - before[account] for account, count in town.reports().items())
+    assert gone == 0
+    assert 14 <= there <= 15
 
 
 def test_what_a_killed_process_held_in_flight_comes_back_to_the_others() -> None:
