@@ -24,9 +24,9 @@ class Listening(MemoryServer):
         super().__init__()
         self.heard: list[Message] = []
 
-    def answer(self, message: Message, now: float) -> list[str] | None:
-        self.heard.append(message)
-        return super().answer(message, now)
+    def answer(self, messages: Sequence[Message], now: float) -> Sequence[list[str] | None]:
+        self.heard += messages
+        return super().answer(messages, now)
 
 
 class Towns(Town):

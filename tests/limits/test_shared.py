@@ -14,6 +14,8 @@ from headrace.runtime.virtual import World
 from limits.many import Towns
 from limits.town import KINDS, known, small
 
+SMALL = Charge(input=10, max_output=10)
+
 
 @pytest.mark.parametrize("kind", ["slide60/reserve", "slide60/settle", "tb60/post", "fix10/reserve"])
 def test_processes_together_keep_every_limit_and_use_it(kind: str) -> None:
@@ -75,6 +77,78 @@ def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away
     assert town.admitted(60, 120) >= 0.9 * 300
 
 
+def test_all_limits_that_a_call_draws_on_are_asked_for_in_one_trip() -> None:
+    """Those of a key, of its team and of the deployment; what one of them refuses is charged to none of those behind it."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),), trip=0.1)
+    one, other = town.limiters
+    for limiter in town.limiters:
+        limiter.add_scope("key", limits_of(rpm=1))
+        limiter.add_scope("team", limits_of(rpm=10))
+    waited: list[float] = []
+
+    async def call(limiter: SharedLimiter) -> None:
+        began = town.world.now()
+        held = await limiter.reserve(Ask("g", SMALL, scopes=("team", "key")), town.world)
+        waited.append(town.world.now() - began)
+        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
+
+    town.beat(70)
+    town.world.at(1, lambda: town.world.spawn(call(one)))
+    town.world.at(2, lambda: town.world.spawn(call(other)))
+    town.world.run(until=20)
+    assert waited == [pytest.approx(0.1)]
+    assert sorted(books.rows["requests/60"].sum for books in town.server.books.values()) == [1, 1, 1]
+    town.world.run(until=70)
+    assert len(waited) == 2
+    assert 58.9 <= waited[1] <= 61
+
+
+def test_calls_under_the_same_scopes_in_any_order_do_not_wait_for_each_other_forever() -> None:
+    """Named in two orders, and twice."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),), trip=0.01)
+    for limiter in town.limiters:
+        limiter.add_scope("key", limits_of(rpm=600))
+        limiter.add_scope("team", limits_of(rpm=600))
+    served = []
+
+    async def call(limiter: SharedLimiter, scopes: tuple[str, ...]) -> None:
+        held = await limiter.reserve(Ask("g", SMALL, scopes=scopes), town.world)
+        served.append(held.id)
+        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
+
+    town.beat(60)
+    for number in range(90):
+        town.world.spawn(call(town.limiters[number % 2], (("key", "team"), ("team", "key"), ("key", "key"))[number % 3]))
+    town.world.run(until=60)
+    assert len(served) == 90
+
+
+def test_a_call_without_limits_asks_nobody() -> None:
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=())
+    limiter = town.limiters[0]
+    limiter.add("free", group="g", limits=(), profile=known("slide60/reserve"))
+    held = town.world.complete(limiter.reserve(Ask("g", SMALL), town.world))
+    assert (held.deployment, town.asked(), town.world.now()) == ("free", 0, 0.0)
+
+
+@pytest.mark.parametrize("at", [0.01, 0.06, 0.11])
+def test_what_is_granted_to_a_caller_who_is_gone_goes_back(at: float) -> None:
+    """Cancelled while it asks: on the way there, on the way back, or in the moment of the answer. It stayed on the books for a minute."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=((300, 300_000),), trip=0.1, parallel=3)
+    limiter = town.limiters[0]
+    limiter.add_scope("key", limits_of(rpm=5))
+    task = town.world.spawn(limiter.reserve(Ask("g", SMALL, scopes=("key",)), town.world))
+    town.world.at(at, task.cancel)
+    town.world.run(until=0.4)
+    if task.done and not task.cancelled:
+        limiter.release(task.result, town.world.now())
+    town.world.run(until=1)
+    books = town.server.books.values()
+    assert [len(one.flight) for one in books] == [0, 0]
+    assert {row.sum for one in books for row in one.rows.values()} == {0.0}
+    assert limiter.snapshot(1.0)["deployments"]["d0"]["in_flight"] == 0
+
+
 def test_a_store_that_began_anew_is_told_once_what_was_charged() -> None:
     """Of each account, though the reports of both find it out."""
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000), (300, 300_000)))
@@ -93,7 +167,7 @@ def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> 
     limiter.add_scope("key", limits_of(rpm=10))
 
     async def call() -> None:
-        held = await limiter.reserve(Ask("g", Charge(input=10, max_output=10), scopes=("key",)), town.world)
+        held = await limiter.reserve(Ask("g", SMALL, scopes=("key",)), town.world)
         limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
 
     town.world.spawn(call())
@@ -109,10 +183,29 @@ def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> 
     assert 14 <= there <= 15
 
 
+def test_who_waits_for_a_call_to_end_looks_as_often_as_calls_end() -> None:
+    """Four processes and four places: they asked eight times for each call, all at once and again and again."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=4, deployments=((6000, 6_000_000),), parallel=4)
+    ended: list[float] = []
+
+    async def call(limiter: SharedLimiter) -> None:
+        held = await limiter.reserve(Ask("g", SMALL), town.world)
+        await town.world.sleep(2.0)
+        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
+        ended.append(town.world.now())
+
+    town.beat(62)
+    for number in range(200):
+        town.world.spawn(call(town.limiters[number % 4]))
+    town.world.run(until=62)
+    assert len(ended) >= 0.85 * 4 * 60 / 2
+    assert town.asked() <= 3 * len(ended)
+
+
 def test_what_a_killed_process_held_in_flight_comes_back_to_the_others() -> None:
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((600, 600_000),), parallel=4)
     world, (dying, living) = town.world, town.limiters
-    ask = Ask("g", Charge(input=10, max_output=10))
+    ask = Ask("g", SMALL)
     world.spawn(_hold(dying, ask, 3, world))
     world.run(until=5)
     for at in range(6, 60):
@@ -143,13 +236,13 @@ def test_a_deployment_that_fails_one_process_rests_in_all() -> None:
     served: dict[float, str] = {}
 
     async def look(at: float) -> None:
-        held = await other.reserve(Ask("g", Charge(input=10, max_output=10), prefer=lambda id: id != "d0"), town.world)
+        held = await other.reserve(Ask("g", SMALL, prefer=lambda id: id != "d0"), town.world)
         served[at] = held.deployment
         other.release(held, town.world.now())
 
     for at in (1.0, 12.0, 20.0):
         town.world.at(at, lambda at=at: town.world.spawn(look(at)))
-    town.world.at(0.5, lambda: town.world.spawn(_hold(one, Ask("g", Charge(input=10, max_output=10)), 1, town.world)))
+    town.world.at(0.5, lambda: town.world.spawn(_hold(one, Ask("g", SMALL), 1, town.world)))
     town.world.at(10.0, lambda: one.pause("d0", 40.0, 10.0))
     town.world.at(18.0, lambda: one.resume("d0", 18.0))
     town.world.run(until=30)

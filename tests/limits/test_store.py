@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from headrace.bridge import complete
+from headrace.limits import books as model
 from headrace.limits.books import Books
+from headrace.limits.question import answers_to
 from headrace.limits.store import (
     EPOCH,
     MICRO,
@@ -38,6 +40,7 @@ from headrace.limits.store import (
     settlement,
     several,
 )
+from headrace.ports import Clock
 from headrace.runtime.clocks import AsyncClock, BlockingClock
 from headrace.runtime.redis_address import address_of, client_at
 from headrace.runtime.redis_store import RedisStore
@@ -69,6 +72,12 @@ class Script:
 
 def _keys(account: str) -> list[str]:
     return [f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests")]
+
+
+async def admitted(store: RedisStore, claim: Claim, clock: Clock) -> Answer:
+    (answer,) = await answers_to(store, [claim], clock, lambda at, answer: None)
+    assert answer is not None
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +289,7 @@ def test_every_key_expires(valkey: Server) -> None:
     store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
     account = uuid.uuid4().hex
     try:
-        complete(store.admit(Claim(account, "c1", (TOKENS, FLIGHT), 30.0), BlockingClock()))
+        complete(admitted(store, Claim(account, "c1", (TOKENS, FLIGHT), 30.0), BlockingClock()))
         told = threading.Event()
         store.post(closing(account, 1.0))
         store.post(resting(account, "d", 1.0))
@@ -300,7 +309,7 @@ def test_books_are_kept_as_long_as_anybody_reports(valkey: Server) -> None:
     store, account, told = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)), uuid.uuid4().hex, threading.Event()
     try:
         with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
-            complete(store.admit(Claim(account, "c1", (TOKENS,), 30.0), BlockingClock()))
+            complete(admitted(store, Claim(account, "c1", (TOKENS,), 30.0), BlockingClock()))
             books = f"headrace:1:{{{account}}}:books"
             client.pexpire(books, 5000)
             store.post(reporting(account, "p", 1.0, 30.0, []), lambda *_: told.set())
@@ -318,7 +327,7 @@ def test_a_gate_that_one_client_closes_holds_the_others(valkey: Server) -> None:
         told = threading.Event()
         one.post(closing(account, 5.0), lambda *_: told.set())
         assert told.wait(5)
-        refused = complete(other.admit(Claim(account, "c1", (TOKENS,), 30.0), clock))
+        refused = complete(admitted(other, Claim(account, "c1", (TOKENS,), 30.0), clock))
         assert not refused.granted
         assert 4 < refused.turn <= 5
         assert refused.used == (0.0,)
@@ -331,7 +340,7 @@ def test_questions_that_come_together_travel_together(valkey: Server) -> None:
     accounts, wide = [uuid.uuid4().hex for _ in range(5)], Term("requests/60", 1000, 1, 60.0, 60.5)
 
     async def ask(number: int) -> Answer:
-        return await store.admit(Claim(accounts[number % 5], f"c{number}", (wide,), 30.0), AsyncClock())
+        return await admitted(store, Claim(accounts[number % 5], f"c{number}", (wide,), 30.0), AsyncClock())
 
     async def all_at_once() -> list[Answer]:
         await ask(-1)
@@ -357,7 +366,7 @@ def test_several_in_one_call_say_what_they_say_one_by_one(script: Script, steps:
     asked = [(account, histories[account].message(step)) for account, some in steps for _, step in some]
     messages = [structs.replace(message, account=account) for account, message in asked]
     said = script.several(list(books), START, messages)
-    assert said == [books[one.account].call(one.operation, float(START), one.arguments) for one in messages]
+    assert said == model.several(messages, float(START), books.__getitem__)
 
 
 def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Server) -> None:
@@ -365,13 +374,13 @@ def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Ser
     store, account = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)), uuid.uuid4().hex
     clock = BlockingClock()
     try:
-        first = complete(store.admit(Claim(account, "c1", (TOKENS,), 30.0), clock))
+        first = complete(admitted(store, Claim(account, "c1", (TOKENS,), 30.0), clock))
         back = Correction(TOKENS.key, 60.0, 60.5, TOKENS.rate, -500.5, 0.0, 0.0)
         store.post(settlement(account, "c1", first.at, 30.0, [back], patience=30.0))
-        other = complete(store.admit(Claim(uuid.uuid4().hex, "c2", (TOKENS,), 30.0), clock))
+        other = complete(admitted(store, Claim(uuid.uuid4().hex, "c2", (TOKENS,), 30.0), clock))
         assert other.used == (700.5,)
         assert store.calls == 2
-        third = complete(store.admit(Claim(account, "c3", (TOKENS,), 30.0), clock))
+        third = complete(admitted(store, Claim(account, "c3", (TOKENS,), 30.0), clock))
         assert third.used == (200 + 700.5,)
         assert store.calls == 3, "the end went with the second"
     finally:
@@ -383,14 +392,14 @@ def test_an_end_without_a_question_to_follow_is_told_after_its_patience_or_at_th
     ends = [Correction(TOKENS.key, 60.0, 60.5, TOKENS.rate, -500.5, 0.0, 0.0)]
     store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
     told = threading.Event()
-    one, two = (complete(store.admit(Claim(account, id, (TOKENS,), 30.0), clock)) for id in ("c1", "c2"))
+    one, two = (complete(admitted(store, Claim(account, id, (TOKENS,), 30.0), clock)) for id in ("c1", "c2"))
     store.post(settlement(account, "c1", one.at, 30.0, ends, patience=0.05), lambda *_: told.set())
     assert told.wait(5)
     store.post(settlement(account, "c2", two.at, 30.0, ends, patience=600.0))
     store.close()
     other = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
     try:
-        assert complete(other.admit(Claim(account, "c3", (TOKENS,), 30.0), clock)).used == (200 + 200 + 700.5,)
+        assert complete(admitted(other, Claim(account, "c3", (TOKENS,), 30.0), clock)).used == (200 + 200 + 700.5,)
     finally:
         other.close()
 
@@ -398,7 +407,7 @@ def test_an_end_without_a_question_to_follow_is_told_after_its_patience_or_at_th
 def test_a_store_that_is_not_there_is_lost_soon() -> None:
     store = RedisStore(client_at(address_of("redis://:s3cret@127.0.0.1:9/0")), name="the store at redis://127.0.0.1:9/0")
     with pytest.raises(StoreLost) as caught:
-        complete(store.admit(Claim("a", "c1", (TOKENS,), 30.0), BlockingClock()))
+        complete(admitted(store, Claim("a", "c1", (TOKENS,), 30.0), BlockingClock()))
     assert "127.0.0.1:9/0" in str(caught.value)
     assert "s3cret" not in str(caught.value) + repr(store)
     store.close()

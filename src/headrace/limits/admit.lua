@@ -166,7 +166,7 @@ local function admit()
   if full or start > now + horizon then
     local stride = step(terms, binding, quantum)
     local promise = start
-    if waits and not (mine and fresh) then
+    if waits and (full or not (mine and fresh)) then -- nobody knows when a call ends: one process looks at a time
       promise = math.max(at, turn)
       turn = math.ceil(promise + stride)
     end
@@ -361,17 +361,20 @@ local function report()
   return resting({found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)})
 end
 
-local operations = {admit = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
+local operations = {admit = admit, also = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
 
 -- Several in one call, each as its name, the number of its account among the keys, how many arguments it has, and they.
+-- A call that was refused is not admitted also elsewhere.
 function operations.several()
-  local replies, at = {}, 3
+  local replies, refused, at = {}, {}, 3
   while at <= #ARGV do
     local first, count = 4 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
     books, flight, members, rests = KEYS[first - 3], KEYS[first - 2], KEYS[first - 1], KEYS[first]
     given = {ARGV[at], ARGV[2]}
     for i = 1, count do given[2 + i] = ARGV[at + 2 + i] end
-    replies[#replies + 1] = operations[given[1]]()
+    local reply = given[1] == 'also' and refused[given[3]] and {''} or operations[given[1]]()
+    if reply[1] == '0' then refused[given[3]] = true end
+    replies[#replies + 1] = reply
     at = at + 3 + count
   end
   return replies

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.limits.store import Argument
+from headrace.limits.store import Argument, Message
 
 EPSILON: Final = 1e-6
 LONGEST_TURN: Final = 5_000_000.0
@@ -151,7 +151,7 @@ class Books:
         start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
         stride = self._step(terms, binding, quantum)
         if full or start > now + horizon:
-            return self._refuse(terms, now, at, start, stride, binding, kept=(mine and bool(fresh)) or not waits)
+            return self._refuse(terms, now, at, start, stride, binding, kept=not waits or (mine and bool(fresh) and not full))
         ahead = others and not mine
         if ahead:
             self.turn = math.ceil(max(self.turn, start + stride))
@@ -165,6 +165,8 @@ class Books:
                 self.turn = ends = math.ceil(begins + self._step(terms, bound, quantum))
                 promise, ends = begins - now, ends - now
         return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, len(self.flight), now], now)
+
+    also = admit
 
     def _refuse(
         self, terms: Sequence[_Asked], now: float, at: float, start: float, stride: float, binding: int, *, kept: bool
@@ -264,6 +266,18 @@ class Books:
             self.members |= {f"d:{who}": demand, f"t:{who}": old[f"t:{who}"], f"s:{who}": max(demand, least) / weights}
             if old.get("epoch") == current - 1 and f"s:{who}" in old:
                 self.members[f"p:{who}"] = old[f"s:{who}"]
+
+
+def several(messages: Sequence[Message], now: float, books: Callable[[str], Books]) -> list[list[str]]:
+    """What the script says to several in one call. books: those of an account."""
+    replies: list[list[str]] = []
+    refused: set[Argument] = set()
+    for one in messages:
+        skipped = one.operation == "also" and one.arguments[0] in refused
+        replies.append([""] if skipped else books(one.account).call(one.operation, now, one.arguments))
+        if replies[-1][0] == "0":
+            refused.add(one.arguments[0])
+    return replies
 
 
 def text(number: float) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from headrace.limits.books import Books
-from headrace.limits.store import Answer, Claim, Message, StoreLost, Then, micros, read_answer
+from headrace.limits.books import Books, several
+from headrace.limits.store import Message, Then, micros
 from headrace.ports import Clock
 
 
@@ -17,17 +17,17 @@ class MemoryServer:
         self.away = False
         self.books: dict[str, Books] = {}
 
-    def answer(self, message: Message, now: float) -> list[str] | None:
+    def answer(self, messages: Sequence[Message], now: float) -> Sequence[list[str] | None]:
+        """The replies to one call of the script."""
         if self.away:
-            return None
-        return self.books.setdefault(message.account, Books()).call(message.operation, float(micros(now)), message.arguments)
+            return [None] * len(messages)
+        return several(messages, float(micros(now)), lambda account: self.books.setdefault(account, Books()))
 
 
 class MemoryStore:
     """A process's way to such a server.
 
-    at: does something at a moment of the virtual time. trip: seconds that a question takes; timeout: those after which nobody waits for an
-    answer.
+    at: does something at a moment of the virtual time. trip: seconds there and back.
     """
 
     def __init__(
@@ -38,37 +38,21 @@ class MemoryStore:
         *,
         process: str = "virtual",
         trip: float = 0.0,
-        timeout: float = 0.1,
     ) -> None:
         self.process = process
         self.asked = self.calls = 0
-        """Questions for room so far, and calls of the script."""
-        self._server, self._clock, self._at = server, clock, at
-        self._trip, self._timeout = trip, timeout
+        """Claims so far, and calls of the script."""
+        self._server, self._clock, self._at, self._trip = server, clock, at, trip
         self._kept: list[tuple[Message, Then | None]] = []
         self._due = math.inf
 
-    async def admit(self, claim: Claim, clock: Clock) -> Answer:
-        self.asked += 1
-        replies: list[list[str] | None] = []
-        waiter = clock.waiter()
-
-        def answered(reply: list[str] | None, _: float) -> None:
-            replies.append(reply)
-            waiter.wake()
-
-        await clock.sleep(self._trip / 2)
-        self.post(claim.message(), answered)
-        await waiter.wait(None)
-        if replies[0] is None:
-            await clock.sleep(self._timeout)
-            raise StoreLost("the store is away")
-        await clock.sleep(self._trip / 2)
-        return read_answer(replies[0])
-
     def post(self, message: Message, then: Then | None = None) -> None:
-        self._kept.append((message, then))
-        due = self._clock.now() + message.patience
+        self.post_all([(message, then)])
+
+    def post_all(self, questions: Sequence[tuple[Message, Then | None]]) -> None:
+        self._kept += questions
+        self.asked += sum([message.operation in ("admit", "also") for message, _ in questions])
+        due = self._clock.now() + min([message.patience for message, _ in questions])
         if due < self._due:
             self._due = due
             self._at(due, self._send)
@@ -76,14 +60,21 @@ class MemoryStore:
     def _send(self) -> None:
         """All that is kept, in one call, if it did not go before."""
         now = self._clock.now()
-        if self._due > now:
-            return
-        kept, self._kept, self._due = self._kept, [], math.inf
+        if self._due <= now:
+            kept, self._kept, self._due = self._kept, [], math.inf
+            self._at(now + self._trip / 2, lambda: self._arrive(kept))
+
+    def _arrive(self, kept: Sequence[tuple[Message, Then | None]]) -> None:
+        now = self._clock.now()
         self.calls += not self._server.away
-        for message, then in kept:
-            reply = self._server.answer(message, now)
-            if then is not None:
-                then(reply, now)
+        replies = self._server.answer([message for message, _ in kept], now)
+        thens = [(then, reply) for (_, then), reply in zip(kept, replies, strict=True) if then is not None]
+
+        def back() -> None:
+            for then, reply in thens:
+                then(reply, self._clock.now())
+
+        self._at(now + self._trip / 2, back)
 
     def attach(self, beat: Callable[[float], None]) -> None:
         """Whoever owns the virtual time calls it."""

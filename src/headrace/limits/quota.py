@@ -165,8 +165,10 @@ def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -
     """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
     if answer.binding is None and not answer.granted:
         return answer.turn  # nothing of ours: a provider's word holds it shut
-    pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
     meter = None if answer.binding is None else terms[answer.binding][0].meter
+    if meter is not None and meter.counts_running:
+        return answer.turn  # nobody can promise when a call ends
+    pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
     if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
         pause = min(pause, max(0.1, quota.account.sizes.duration / 2))
     return pause

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from headrace.limits.limit import Unit, Used
 from headrace.limits.limiter import Limiter
 from headrace.limits.members import Reservation
 from headrace.limits.meter import Hold
-from headrace.limits.presence import LEASE, Presence
+from headrace.limits.presence import Presence
+from headrace.limits.question import HORIZON, Question, answers_to, question
 from headrace.limits.queue import Priority
 from headrace.limits.quota import (
     KEEPS,
@@ -34,14 +36,12 @@ from headrace.limits.quota import (
     pause_of,
     tag_of,
     term_of,
-    terms_of,
     tolerance,
 )
 from headrace.limits.refusals import out_of_money
 from headrace.limits.scheduler import label
 from headrace.limits.store import (
     Answer,
-    Claim,
     Store,
     StoreLost,
     Term,
@@ -54,8 +54,6 @@ from headrace.limits.turns import SharedUsher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
 
-HORIZON: Final = 0.6
-"""Seconds ahead that the store may promise room for."""
 LATE: Final = 0.1
 """Seconds by which a call may leave later than the shared books have it."""
 MOST_ASKING: Final = 8
@@ -111,45 +109,96 @@ class SharedLimiter(Limiter):
 
     async def _confirm(self, ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
         """None when all shared books have room for a call; otherwise the limit that has not, "" where it is none."""
-        id = f"{self.presence.process}.{next(self._ids):x}"
-        accounts = [*reservation.scopes, (reservation.ledger.account, reservation.taken)]
-        for account, taken in accounts:
-            quota = self.presence.quota(account)
-            quota.asked_at = clock.now()
-            refused = await self._confirm_at(quota, taken, ask, reservation, id, clock) if account.meters else None
-            if refused is not None:
-                return refused
-        self._usher.heard(reservation)
-        return None
+        shares = self._shares(reservation, clock.now())
+        refused = None
+        if shares:
+            refused = self._by_share(shares, reservation) if self.lost else await self._room(shares, ask, reservation, clock)
+        if refused is None:
+            self._usher.heard(reservation)
+        return refused
 
-    async def _confirm_at(self, quota: Quota, taken: Taken, ask: Ask, reservation: Reservation, id: str, clock: Clock) -> str | None:
-        if self.lost:
-            return self._by_share(quota, taken, reservation, id, clock.now())
-        began = clock.now()
+    def _shares(self, reservation: Reservation, now: float) -> dict[Quota, Taken]:
+        """What a call takes of which shared books: every call's in the same order, so that none waits for another that waits for it."""
+        scopes = sorted(reservation.scopes, key=lambda scope: scope[0].name)
+        shares = {self.presence.quota(account): taken for account, taken in [*scopes, (reservation.ledger.account, reservation.taken)]}
+        for quota in shares:
+            quota.asked_at = now
+        return {quota: taken for quota, taken in shares.items() if quota.account.meters}
+
+    async def _room(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
+        """As the store says it; "" when it said to somebody else meanwhile that asking is in vain, or does not answer."""
+        asking: list[Quota] = []
+        shut = set(shares)
         try:
-            asked = await self._question(quota, taken, ask, id, clock)
+            for quota in shares:
+                if not await quota.turns.may_ask(1 if quota.fresh else MOST_ASKING, clock, self._lock):
+                    shut.clear()
+                    return ""
+                asking.append(quota)
+            began = clock.now()
+            if any(quota.shut_until > began for quota in shares):
+                shut = {quota for quota in shares if quota.shut_until > began}
+                return ""
+            questions = self._questions(shares, ask, began)
+            answers = await answers_to(self._store, [one.claim for one in questions], clock, partial(self._give_back, questions))
+            shut = {one.quota for one, answer in zip(questions, answers, strict=True) if answer is not None and not answer.granted}
         except StoreLost:
             self.presence.lose(clock.now())
             return ""
-        if asked is None:
+        finally:
+            with self._lock:
+                for quota in asking:
+                    quota.turns.asked(in_vain=quota in shut)
+        return await self._heard(questions, answers, ask, reservation, began, clock)
+
+    def _questions(self, shares: Mapping[Quota, Taken], ask: Ask, now: float) -> list[Question]:
+        id = f"{self.presence.process}.{next(self._ids):x}"
+        with self._lock:
+            line = self._roster.groups[ask.group].line
+            return [question(id, quota, taken, ask, now, more=bool(line)) for quota, taken in shares.items()]
+
+    def _give_back(self, questions: Sequence[Question], at: int, answer: Answer) -> None:
+        """It was granted to one who is gone, or by books that know nothing of us."""
+        self._store.post(given_back(questions[at].held(answer)))
+
+    async def _heard(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[Answer | None],
+        ask: Ask,
+        reservation: Reservation,
+        began: float,
+        clock: Clock,
+    ) -> str | None:
+        """Hold what was granted, until it may go. What is refused: as `_confirm` has it."""
+        pairs = [(one, answer) for one, answer in zip(questions, answers, strict=True) if answer is not None]
+        now, refused = clock.now(), None
+        if not all(self.presence.same_books(one.quota, answer.born, now) for one, answer in pairs):
+            for at, answer in enumerate(answers):
+                if answer is not None and answer.granted:
+                    self._give_back(questions, at, answer)
+            self.presence.lose(now)  # it has forgotten what was charged
             return ""
-        answer, terms = asked
-        if not self.presence.same_books(quota, answer.born, clock.now()):
+        holds = []
+        for one, answer in pairs:
+            self._heed(one.quota, answer, one.terms, ask, now)
             if answer.granted:
-                self._store.post(given_back(Held(quota, id, answer.at, taken, terms)))
-            self.presence.lose(clock.now())  # it has forgotten what was charged
-            return ""
-        self._heed(quota, answer, terms, ask, clock.now())
-        if not answer.granted:
-            return self._refused(quota, answer, terms, ask)
-        held = Held(quota, id, answer.at, taken, terms)
+                holds.append((self._hold(reservation, one.held(answer)), answer.start))
+            else:
+                refused = self._refused(answer, one.terms, ask)
+        if refused is None:
+            start = max([start for _, start in holds], default=0.0)
+            if start > 0:
+                await clock.sleep(start)
+            for held, start in holds:
+                self._leaves_late(held, clock.now() - began - start)
+        return refused
+
+    def _hold(self, reservation: Reservation, held: Held) -> Held:
         with self._lock:
             self._confirmed.setdefault(reservation.id, []).append(held)
-            quota.held[id] = held
-        if answer.start > 0:
-            await clock.sleep(answer.start)
-        self._leaves_late(held, clock.now() - began - answer.start)
-        return None
+            held.quota.held[held.id] = held
+        return held
 
     def _leaves_late(self, held: Held, late: float) -> None:
         """On a busy machine the answer, or who waits for it, may come late: its provider will count the call from then."""
@@ -158,18 +207,20 @@ class SharedLimiter(Limiter):
             terms = [term for _, term in held.terms]
             self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, terms, patience=KEEPS))
 
-    def _by_share(self, quota: Quota, taken: Taken, reservation: Reservation, id: str, now: float) -> str | None:
+    def _by_share(self, shares: Mapping[Quota, Taken], reservation: Reservation) -> str | None:
         """Without the store our share decides; what was let through before it was all that counted goes back."""
-        if self.presence.lost_at is None or taken.at < self.presence.lost_at:
+        lost_at, at = self.presence.lost_at, reservation.taken.at
+        if lost_at is None or at < lost_at:
             return ""
-        held = Held(quota, id, 0.0, taken, tuple([(hold, term_of(quota, hold)) for hold in taken.holds]), stored=False)
-        with self._lock:
-            self._confirmed.setdefault(reservation.id, []).append(held)
-            quota.held[id] = held
-            quota.granted(now)
+        id = f"{self.presence.process}.{next(self._ids):x}"
+        for quota, taken in shares.items():
+            terms = tuple([(hold, term_of(quota, hold)) for hold in taken.holds])
+            self._hold(reservation, Held(quota, id, 0.0, taken, terms, stored=False))
+            quota.granted(at)
         return None
 
-    def _refused(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
+    @staticmethod
+    def _refused(answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
         meter = None if answer.binding is None else terms[answer.binding][0].meter
         if meter is not None and meter.limit.unit is Unit.MONEY and answer.in_flight == 0:
             raise out_of_money(ask.group, meter, answer.turn)
@@ -180,35 +231,6 @@ class SharedLimiter(Limiter):
         with self._lock:
             self._usher.put_back(reservation)
         self.release(reservation, now)
-
-    # ---- a question
-
-    async def _question(
-        self, quota: Quota, taken: Taken, ask: Ask, id: str, clock: Clock
-    ) -> tuple[Answer, tuple[tuple[Hold, Term], ...]] | None:
-        """What the store says; None when it said to somebody else meanwhile that asking is in vain."""
-        if not await quota.turns.may_ask(1 if quota.fresh else MOST_ASKING, clock, self._lock):
-            return None
-        now, shut = clock.now(), True
-        try:
-            if quota.shut_until > now:
-                return None
-            with self._lock:
-                terms = tuple(terms_of(quota, taken, ask, now))
-                line = self._roster.groups[ask.group].line
-            more = bool(line) or bool(quota.turns)
-            lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
-            left = math.inf if ask.deadline is None else ask.deadline - now
-            claim = Claim(
-                quota.tag, id, tuple([term for _, term in terms]), lease,
-                horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more, waits=more or left > 0,
-            )  # fmt: skip
-            answer = await self._store.admit(claim, clock)
-            shut = not answer.granted
-            return answer, terms
-        finally:
-            with self._lock:
-                quota.turns.asked(in_vain=shut)
 
     def _heed(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
         """Let our own books show what the shared ones do, and come again when it is our turn."""

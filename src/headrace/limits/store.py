@@ -10,8 +10,6 @@ from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from headrace.ports import Clock
-
 MICRO: Final = 1_000_000
 SLOTS: Final = 480
 """Into which a window is cut: a charge counts up to a 480th of the window longer than it had to, never shorter."""
@@ -73,11 +71,14 @@ class Claim(Struct, frozen=True):
     waits: bool = True
     """Whether anybody will use the turn it is given when it is refused."""
 
-    def message(self) -> Message:
+    def message(self, *, also: bool = False) -> Message:
+        """also: it is not looked at where another claim of the same call before it was refused."""
         keep = keep_of([term.span for term in self.terms], self.lease)
         times = [micros(self.lease), micros(self.horizon), micros(self.quantum)]
         head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more), int(self.waits)]
-        return Message("admit", self.account, [*head, *[argument for term in self.terms for argument in term.arguments()]])
+        return Message(
+            "also" if also else "admit", self.account, [*head, *[argument for term in self.terms for argument in term.arguments()]]
+        )
 
 
 class Answer(Struct, frozen=True):
@@ -156,12 +157,12 @@ class Store(Protocol):
         """A name that no other process has."""
         ...
 
-    async def admit(self, claim: Claim, clock: Clock) -> Answer:
-        """Charge the claim to every limit, or to none. Raises StoreLost when no answer comes; it may be charged all the same."""
-        ...
-
     def post(self, message: Message, then: Then | None = None) -> None:
         """Send a message in its turn, after all that was posted before it; `then` is called from whatever thread. Never blocks."""
+        ...
+
+    def post_all(self, questions: Sequence[tuple[Message, Then | None]]) -> None:
+        """Send several in their turn, in one call where the store keeps all of their books in one place."""
         ...
 
     def attach(self, beat: Callable[[float], None]) -> None:

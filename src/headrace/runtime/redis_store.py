@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
@@ -21,18 +21,15 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from headrace.errors import ConfigurationError
-from headrace.limits.store import Answer, Claim, Message, StoreLost, Then, read_answer, several
-from headrace.ports import Clock, Waiter
+from headrace.limits.store import Message, Then, several
 from headrace.runtime.redis_address import Address, address_of, client_at
 
 PREFIX: Final = "headrace:1"
 """Of every key: the number is that of their form."""
-PATIENCE: Final = 5.0
-"""Seconds a question may take altogether, on a machine too busy to let the thread run."""
 BEAT: Final = 1.0
 """Seconds between signs of life."""
 MOST_AT_ONCE: Final = 100
-"""Messages that are taken up at once."""
+"""Questions that are taken up at once."""
 PARTS: Final = ("books", "flight", "members", "rests")
 """The keys of an account, as the script takes them."""
 ELSEWHERE: Final = "hash to the same slot"
@@ -70,7 +67,7 @@ class RedisStore:
         """Whether each account is written to by itself: in a cluster each may be kept by another server."""
         self._source = files("headrace.limits").joinpath("admit.lua").read_text("utf-8")
         self._sha = ""
-        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._questions: SimpleQueue[list[_Question] | None] = SimpleQueue()
         self._kept: dict[str, _Letter] = {}
         """What waits for company, by account where those are apart. Only the thread touches it."""
         self._thread: threading.Thread | None = None
@@ -81,26 +78,14 @@ class RedisStore:
 
     # ---- the port
 
-    async def admit(self, claim: Claim, clock: Clock) -> Answer:
-        waiter: Waiter = clock.waiter()
-        replies: list[list[str] | None] = []
-
-        def answered(reply: list[str] | None, _: float) -> None:
-            replies.append(reply)
-            waiter.wake()
-
-        self.post(claim.message(), answered)
-        end = clock.now() + PATIENCE
-        while not replies and clock.now() < end:
-            await waiter.wait(max(0.0, end - clock.now()))
-        if not replies or replies[0] is None:
-            raise StoreLost(f"{self.name} does not answer: {self.error or 'no time'}")
-        return read_answer(replies[0])
-
     def post(self, message: Message, then: Then | None = None) -> None:
+        self.post_all([(message, then)])
+
+    def post_all(self, questions: Sequence[tuple[Message, Then | None]]) -> None:
         if self._thread is None or self._pid != os.getpid():
             self._start()
-        self._questions.put(_Question(message, then, time.monotonic() + message.patience))
+        now = time.monotonic()
+        self._questions.put([_Question(message, then, now + message.patience) for message, then in questions])
 
     @property
     def process(self) -> str:
@@ -161,10 +146,11 @@ class RedisStore:
         """What has come, the first of it waited for. False when that was the last."""
         try:
             for _ in range(MOST_AT_ONCE):
-                question = self._questions.get(timeout=timeout)
-                if question is None:
+                questions = self._questions.get(timeout=timeout)
+                if questions is None:
                     return False
-                self._kept.setdefault(question.message.account if self._apart else "", []).append(question)
+                for question in questions:
+                    self._kept.setdefault(question.message.account if self._apart else "", []).append(question)
                 timeout = 0.0
         except Empty:
             pass
@@ -243,7 +229,7 @@ class RedisStore:
             raise
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self.name}{' lost' if self.error else ''}>"
+        return f"<RedisStore {self.name}{f', lost: {self.error}' if self.error else ''}>"
 
 
 def _accounts(letter: _Letter) -> list[str]:

@@ -1,0 +1,116 @@
+"""A call's question to the store: whether the books of every quota it draws on have room, all in one trip.
+
+Whoever asked may be gone when the answer comes, cancelled or out of patience. What was charged for him then goes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from headrace.limits.account import Taken
+from headrace.limits.ask import Ask
+from headrace.limits.meter import Hold
+from headrace.limits.presence import LEASE
+from headrace.limits.quota import LONG_LEASE, Held, Quota, terms_of
+from headrace.limits.store import Answer, Claim, Store, StoreLost, Term, read_answer
+from headrace.ports import Clock, Waiter
+
+HORIZON: Final = 0.6
+"""Seconds ahead that the store may promise room for."""
+PATIENCE: Final = 5.0
+"""Seconds a question may take altogether, on a machine too busy to let the store's thread run."""
+
+
+class Question(Struct, eq=False):
+    """What a call asks of the books of one quota."""
+
+    quota: Quota
+    taken: Taken
+    terms: tuple[tuple[Hold, Term], ...]
+    claim: Claim
+
+    def held(self, answer: Answer) -> Held:
+        """What it has there when it was granted."""
+        return Held(self.quota, self.claim.id, answer.at, self.taken, self.terms)
+
+
+def question(id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more: bool) -> Question:
+    """more: whether others wait in line behind it."""
+    terms = tuple(terms_of(quota, taken, ask, now))
+    lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
+    left = math.inf if ask.deadline is None else ask.deadline - now
+    more = more or bool(quota.turns)
+    claim = Claim(
+        quota.tag, id, tuple([term for _, term in terms]), lease,
+        horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more, waits=more or left > 0,
+    )  # fmt: skip
+    return Question(quota, taken, terms, claim)
+
+
+async def answers_to(store: Store, claims: Sequence[Claim], clock: Clock, unwanted: Callable[[int, Answer], None]) -> list[Answer | None]:
+    """What the store says to each claim of one call; None to one that came after one that was refused, and was not looked at.
+
+    unwanted: told of what was granted all the same, by the number of its claim, from whatever thread. Raises StoreLost.
+    """
+    wait = _Wait(len(claims), clock.waiter(), unwanted)
+    store.post_all([(claim.message(also=at > 0), partial(wait.answered, at)) for at, claim in enumerate(claims)])
+    return await wait.answers(clock, f"{store!r} does not answer")
+
+
+class _Wait:
+    """One who asked, until he is answered or gone."""
+
+    def __init__(self, count: int, waiter: Waiter, unwanted: Callable[[int, Answer], None]) -> None:
+        self._waiter = waiter
+        self._unwanted = unwanted
+        self._replies: dict[int, list[str] | None] = {}
+        self._count = count
+        self._asker = [waiter]
+        """Empty once the answer is there or the asker gone: whoever takes him out was first, in whatever threads the two come."""
+
+    def answered(self, at: int, reply: list[str] | None, _: float) -> None:
+        self._replies[at] = reply
+        if len(self._replies) == self._count:
+            if self._took():
+                self._waiter.wake()
+            else:
+                self._give_back()
+
+    async def answers(self, clock: Clock, silence: str) -> list[Answer | None]:
+        end = clock.now() + PATIENCE
+        try:
+            while self._asker and clock.now() < end:
+                await self._waiter.wait(max(0.0, end - clock.now()))
+        except BaseException:
+            if not self._took():
+                self._give_back()
+            raise
+        if self._took():
+            raise StoreLost(silence)
+        if None in self._replies.values():
+            self._give_back()
+            raise StoreLost(silence)
+        return [_read(self._replies[at]) for at in range(self._count)]
+
+    def _took(self) -> bool:
+        """Whether we are the first to end it."""
+        try:
+            self._asker.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _give_back(self) -> None:
+        for at, reply in self._replies.items():
+            answer = _read(reply)
+            if answer is not None and answer.granted:
+                self._unwanted(at, answer)
+
+
+def _read(reply: list[str] | None) -> Answer | None:
+    return read_answer(reply) if reply and reply[0] else None
