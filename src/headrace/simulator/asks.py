@@ -64,7 +64,18 @@ class Models(Struct, frozen=True):
     only: str | None = None
 
 
-Ask = Chat | Embed | Models
+class Other(Struct, frozen=True):
+    """A request for something else than texts and vectors: what it is (`others.PLACES`), and what was said."""
+
+    model: str
+    kind: str
+    said: Mapping[str, Any]
+    prompt_tokens: int
+
+
+Ask = Chat | Embed | Models | Other
+Limited = Chat | Embed | Other
+"""What is asked of a model, and counts against its limits."""
 
 
 class Call(Struct, frozen=True):

@@ -14,11 +14,13 @@ from msgspec import structs
 
 from headrace.errors import ConfigurationError
 from headrace.simulator import openai_api as api
-from headrace.simulator.asks import Answer, Chat, Embed, Models, Rejected
+from headrace.simulator import others
+from headrace.simulator.asks import Answer, Ask, Chat, Embed, Limited, Models, Other, Rejected
 from headrace.simulator.config import ProviderConfig, draw, provider_of
 from headrace.simulator.enforce import Admitted, Cost, Enforcer, Refused
 from headrace.simulator.exchange import NEVER, Ending, Exchange, Piece
 from headrace.simulator.faults import NO_WISH, BadFault, Fault, FaultBook, Wish, parse_wish
+from headrace.simulator.keeping import Keeper
 from headrace.simulator.model import Model
 from headrace.simulator.stats import Stats
 from headrace.simulator.wires import OPENAI, Stream, Wire, wire_of
@@ -94,6 +96,7 @@ class Provider:
         self._wire: Wire = OPENAI
         """Of the request at hand."""
         self._endpoint = ""
+        self._keeper: Keeper | None = None
 
     # The way of a request
 
@@ -111,13 +114,18 @@ class Provider:
         return exchange
 
     def _handle(self, incoming: Incoming, now: float) -> Exchange:
-        endpoint = self._endpoint or api.endpoint_of(incoming.method, incoming.path)
-        if self._endpoint and incoming.method != "POST":
-            raise Rejected(405, f"Not allowed to {incoming.method} on {incoming.path}.", code="method_not_supported")
         key = api.key_of(incoming.headers)
         if self._keys and key not in self._keys:
             raise api.wrong_key(key)
-        ask = self._wire.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
+        if (kept := self._kept(incoming, now)) is not None:
+            return kept
+        endpoint = self._endpoint or ("other" if incoming.path in others.PLACES else api.endpoint_of(incoming.method, incoming.path))
+        if (self._endpoint or endpoint == "other") and incoming.method != "POST":
+            raise Rejected(405, f"Not allowed to {incoming.method} on {incoming.path}.", code="method_not_supported")
+        if endpoint == "other":
+            ask: Ask = others.read(incoming.path, incoming.headers, incoming.body)
+        else:
+            ask = self._wire.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
         if isinstance(ask, Models):
             return self._reply([], api.write_models(self.config.models, int(self._epoch + self._started), self.config.name, ask.only))
         ask, wish = self._wish(ask, incoming.headers)
@@ -131,7 +139,19 @@ class Provider:
         ask = self._fitting(ask)
         return self._admit(ask, wish, fault, key or "", now)
 
-    def _wish(self, ask: Chat | Embed, headers: Mapping[str, str]) -> tuple[Chat | Embed, Wish]:
+    def _kept(self, incoming: Incoming, now: float) -> Exchange | None:
+        """What files and batches say; None for anything else. Batches are answered by the same model under no limits."""
+
+        def alone(path: str, body: bytes) -> tuple[int, bytes]:
+            exchange = Provider(unlimited(self.config)).handle(Incoming("POST", path, {}, body), now)
+            return exchange.status, exchange.body
+
+        if self._keeper is None:
+            self._keeper = Keeper(alone)
+        body = self._keeper.reply(*incoming, int(self._epoch + now))
+        return None if body is None else self._reply([], body)
+
+    def _wish(self, ask: Limited, headers: Mapping[str, str]) -> tuple[Limited, Wish]:
         """What the caller asked of the simulator: by header, or after a "?" in the model's name."""
         model, mark, text = ask.model.partition("?")
         text = headers.get("x-simulate") or text
@@ -144,9 +164,11 @@ class Provider:
         except BadFault as error:
             raise Rejected(400, str(error), param="x-simulate", code="invalid_simulation") from None
 
-    def _fitting(self, ask: Chat | Embed) -> Chat | Embed:
+    def _fitting(self, ask: Limited) -> Limited:
         """The request if the model can do it, with its cached tokens looked up. Raises Rejected."""
         config = self.config
+        if isinstance(ask, Other):
+            return ask
         if isinstance(ask, Embed):
             if ask.dimensions is not None and ask.dimensions > config.dimensions:
                 message = f"Invalid 'dimensions': at most {config.dimensions} are supported, whereas you asked for {ask.dimensions}."
@@ -170,7 +192,7 @@ class Provider:
             return ask
         return structs.replace(ask, cached_tokens=min(ask.prompt_tokens, self._cache.cached_tokens(ask.model, ask.text)))
 
-    def _admit(self, ask: Chat | Embed, wish: Wish, fault: Fault | None, key: str, now: float) -> Exchange:
+    def _admit(self, ask: Limited, wish: Wish, fault: Fault | None, key: str, now: float) -> Exchange:
         enforcer = self._quota(key, ask.model)
         verdict = enforcer.admit(now, self._cost(ask))
         headers = self._wire.limit_headers(enforcer, now, self._epoch + now) if self.config.header_style == "openai" else []
@@ -200,8 +222,8 @@ class Provider:
 
         return exchange.watched(on_tokens, on_end)
 
-    def _cost(self, ask: Chat | Embed) -> Cost:
-        if isinstance(ask, Embed):
+    def _cost(self, ask: Limited) -> Cost:
+        if isinstance(ask, Embed | Other):
             return Cost(ask.prompt_tokens, 0)
         limit = ask.max_tokens if ask.max_tokens is not None else self.config.assumed_output_tokens
         return Cost(ask.prompt_tokens, limit * ask.n, ask.cached_tokens)
@@ -223,13 +245,16 @@ class Provider:
 
     # What is sent
 
-    def _plan(self, ask: Chat | Embed, wish: Wish, fault: Fault | None, headers: list[tuple[str, str]]) -> Exchange:
+    def _plan(self, ask: Limited, wish: Wish, fault: Fault | None, headers: list[tuple[str, str]]) -> Exchange:
         config = self.config
         ttft = draw(config.ttft, self.chance) if wish.ttft is None else wish.ttft
         gap = draw(config.gap, self.chance) if wish.gap is None else wish.gap
         slower = fault.factor if fault is not None and fault.kind == "slow" else 1.0
         pace = Pace(ttft * slower, gap * slower)
-        if isinstance(ask, Embed):
+        if isinstance(ask, Other):
+            kind, body = others.write(ask)
+            exchange = Exchange(200, self._headers(("content-type", kind), headers), body=body, delay=pace.ttft)
+        elif isinstance(ask, Embed):
             exchange = self._reply(headers, api.write_embeddings(ask, ask.dimensions or config.dimensions), delay=pace.ttft)
         else:
             exchange = self._plan_chat(ask, wish, fault, pace, headers)
@@ -348,6 +373,12 @@ class Provider:
 STREAM_FAULTS: Final = frozenset({"stall", "break", "cut", "unfinished", "garbage", "error_event"})
 ENDINGS: Final[Mapping[str, Ending]] = {"stall": "hang", "break": "reset", "cut": "close"}
 FIXED_FIELDS: Final = frozenset({"name", "port", "dialect", "accounting", "estimate", "limits_per", "count_failed"})
+
+
+def unlimited(config: ProviderConfig) -> ProviderConfig:
+    """The same provider without limits, keys or faults."""
+    free: dict[str, Any] = dict.fromkeys(("rpm", "tpm", "itpm", "otpm", "rpd", "tpd", "concurrency"))
+    return structs.replace(config, **free, windows=(), api_keys=(), faults=())
 
 
 def _quota_name(key: str, model: str) -> str:
