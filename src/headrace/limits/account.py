@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from headrace.errors import Failure, Kind
+from headrace.limits.costs import amounts, picker
+from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge, Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter, MeterSettings
 from headrace.limits.profile import Profile
@@ -27,8 +29,15 @@ SHARPNESS: Final = 12
 """How suddenly a limit becomes dear as it fills: at 80 % it costs a fifteenth of its full price, at 95 % half of it."""
 SLACK: Final = 0.2
 """Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
+FRESH: Final = 1.0
+"""Seconds for which it is believed that a limit is slack."""
 URGENT_MEMORY: Final = 60.0
 """Seconds after an interactive call for which a share of each window is kept for the next."""
+
+
+def step(fullness: float) -> float:
+    """How full something is in steps coarse enough for ties, each larger than any number of calls in flight, by which those are broken."""
+    return fullness * 100 // 1 * 1e6
 
 
 class Account:
@@ -36,7 +45,9 @@ class Account:
 
     __slots__ = (
         "_parallel",
+        "_pick",
         "deployments",
+        "fullness",
         "has_budget",
         "held_until",
         "in_flight",
@@ -45,6 +56,7 @@ class Account:
         "profile",
         "settings",
         "sizes",
+        "slack_until",
         "urgent_until",
     )
 
@@ -59,6 +71,10 @@ class Account:
         self.held_until = -math.inf
         """Nothing passes before."""
         self.urgent_until = -math.inf
+        self.slack_until = -math.inf
+        """Until then it is believed that no limit is dear: a call has just found it so."""
+        self.fullness = 0.0
+        """How full the fullest limit was then, as `step` has it."""
 
     def meter_of(self, unit: Unit, window: float) -> Meter | None:
         return next((meter for meter in self.meters if meter.limit.unit is unit and meter.limit.window == window), None)
@@ -89,14 +105,15 @@ class Account:
         self.meters = meters
         self.has_budget = any(meter.limit.unit is Unit.MONEY for meter in meters)
         self._parallel = [meter for meter in meters if meter.counts_running]
+        self._pick = picker([meter.arrives for meter in meters])
 
     # ---- what a call costs
 
     def costs(self, charge: Charge) -> Costs:
-        counted = charge.input - charge.cached if self.profile.cached_free else charge.input
+        counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
         most = charge.max_output if charge.stated else self.sizes.most(charge.max_output)
-        return input, tuple([meter.arrival(charge, input, most) for meter in self.meters])
+        return input, self._pick(amounts(charge, input, most))
 
     def current(self, costs: Costs) -> bool:
         """Whether `costs` were reckoned with the limits there are."""
@@ -113,11 +130,16 @@ class Account:
         return at
 
     def _open_at(self, now: float, urgent: bool, whole: bool) -> float:
-        at = self.held_until if self.held_until > now else now
+        at, even = self.held_until if self.held_until > now else now, whole and not urgent
         for meter in self.meters:
-            opens = meter.open_at(now, urgent, whole)
-            if opens > at:
-                at = opens
+            pace = meter._pace
+            if pace is None:
+                if meter.counts_running and meter.running >= meter.room:
+                    return math.inf
+            elif pace.paid_until > at:
+                opens = pace.paid_until - meter.tolerance if even and meter._burst is None else meter.open_at(now, urgent, whole)
+                if opens > at:
+                    at = opens
         return at
 
     def when(self, costs: Costs, now: float, urgent: bool) -> tuple[float, Meter | None]:
@@ -140,30 +162,48 @@ class Account:
 
     def has_room(self, costs: Costs, now: float, urgent: bool) -> bool:
         """Whether a call fits now."""
-        if self.held_until > now:
-            return False
-        whole = urgent or self.urgent_until <= now
-        for meter, cost in zip(self.meters, costs[1], strict=False):
-            if meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole) < 0:
-                return False
-        return True
+        return self.worth_if_room(costs, now, urgent, math.inf) is not None
 
-    def worth_if_room(self, costs: Costs, now: float, urgent: bool) -> tuple[float, float] | None:
-        """What a call that fits now is charged in shadow prices, and how full the fullest limit is in steps coarse enough for ties.
-        None when it does not fit."""
+    def worth_if_room(self, costs: Costs, now: float, urgent: bool, slack: float = SLACK) -> tuple[float, float] | None:
+        """What a call that fits now is charged in shadow prices, and how full the fullest limit is. None when it does not fit.
+
+        slack: the share up to which a limit costs nothing; inf where nobody asks for the price. The rules of `when`, in the order that
+        finds out soonest and in one piece: this is asked of every limit of every deployment for every call.
+        """
+        self.slack_until = -math.inf
         if self.held_until > now:
             return None
         whole = urgent or self.urgent_until <= now
+        even = whole and not urgent
         price = fullest = 0.0
-        for meter, cost in zip(self.meters, costs[1], strict=False):
-            share = meter.share_if_room(cost, now, self._doubt(meter, costs[0]) if meter.doubted else 0.0, urgent, whole)
-            if share < 0:
-                return None
+        for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+            if meter.counts_running:
+                used: float = meter.running
+                if used + cost > meter.room + EPSILON:
+                    return None
+            else:
+                log, pace = meter._log, meter._pace
+                if log.expires <= now:
+                    log.forget(now)
+                used, room = log.used, meter.room if whole else meter.room_behind_urgent
+                if meter.doubted:
+                    room -= self._doubt(meter, costs[0]) if meter.as_written else self.sizes.doubt(costs[0])
+                if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > meter.whole + EPSILON):
+                    return None
+                if pace is not None and pace.paid_until > now:
+                    ahead = meter.tolerance if even and meter._burst is None else meter.ahead(cost, now, urgent, whole)
+                    if pace.paid_until - ahead > now:  # as `Meter.when` has it, to the last bit: a line is looked at again then
+                        return None
+                if meter._shorter and not meter.short_windows_allow(cost, now):
+                    return None
+            share = used / meter.room
             if share > fullest:
                 fullest = share
-            if share > SLACK:
+            if share > slack:
                 price += (share if share < 1.0 else 1.0) ** SHARPNESS / meter.room * cost
-        return price, round(fullest, 2)
+        if fullest <= SLACK:
+            self.slack_until, self.fullness = now + FRESH, step(fullest)
+        return price, fullest
 
     def _doubt(self, meter: Meter, input: float) -> float:
         """Tokens that may be on the books of a provider that has more on them than we."""
@@ -173,7 +213,7 @@ class Account:
     def never(self, costs: Costs) -> tuple[Meter, float] | None:
         """The limit that a call is larger than and what it costs there, if there is one."""
         for meter, cost in zip(self.meters, costs[1], strict=False):
-            if meter.never(cost):
+            if cost > meter.largest + EPSILON:
                 return meter, cost
         return None
 
@@ -200,12 +240,10 @@ class Account:
             self.urgent_until = now + URGENT_MEMORY
         if not self.meters:
             return Taken(charge, 0.0, 0.0, now, now, [])
-        input, output = costs[0], self.sizes.expected(charge)
-        self.sizes.sent(input, output)
-        holds = [
-            meter.take(cost, cost if meter.constant else meter.expected(charge, input, output), now)
-            for meter, cost in zip(self.meters, costs[1], strict=False)
-        ]
+        input, holds = costs[0], []
+        output = self.sizes.begin(charge, input)
+        for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - as above
+            holds.append(meter.take(cost, cost if meter.constant else meter.expected(charge, input, output), now))
         return Taken(charge, input, output, now, now, holds)
 
     def delay(self, taken: Taken, now: float) -> None:
@@ -228,8 +266,11 @@ class Account:
         self.in_flight -= 1
         if not taken.holds:
             return
-        self.sizes.ended(taken.input, taken.output)
-        if not sent:
+        self.sizes.end(taken.input, taken.output)
+        if used is not None and failure is None and sent:
+            self._charge(taken, used, now)
+            self.sizes.learn(taken.charge, used, now - taken.at)
+        elif not sent:
             for hold in taken.holds:
                 hold.meter.settle(hold, 0.0, now)
         elif failure is not None and failure.kind in NOT_STARTED:
@@ -240,8 +281,6 @@ class Account:
                 self._assume(hold, taken, now)
         else:
             self._charge(taken, used, now)
-            if failure is None:
-                self._learn(taken, used, now - taken.at)
 
     def _counts_failed(self, meter: Meter) -> bool:
         """Whether a call that was not let in counts there all the same."""
@@ -263,21 +302,16 @@ class Account:
             meter = hold.meter
             if meter.as_written:
                 meter.settle(hold, meter.final(charge, counted, used), now, used.output, max(0.0, used.output - taken.written))
-            else:
-                meter.settle(hold, hold.charged if meter.constant else meter.final(charge, counted, used), now)
-
-    def _learn(self, taken: Taken, used: Used, seconds: float) -> None:
-        """What the call turned out to be."""
-        if taken.charge.input >= 16 and used.input:
-            self.sizes.learn_prompt(taken.charge.input, used.input)
-        if taken.charge.max_output:
-            self.sizes.learn_output(used.output, seconds)
+            elif not meter.constant:
+                meter.settle(hold, meter.final(charge, counted, used), now)
+            elif meter.counts_running:
+                meter.running -= 1
 
     def __repr__(self) -> str:
         return f"<Account {self.in_flight} in flight, {self.meters!r}>"
 
 
-class Taken(Struct, eq=False):
+class Taken(Struct, eq=False, gc=False):
     """What one call holds of one account."""
 
     charge: Charge

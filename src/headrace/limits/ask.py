@@ -46,12 +46,12 @@ class Ask(Struct, frozen=True):
         return self.charge if self.charges is None else self.charges.get(deployment, self.charge)
 
 
-class Candidate(Struct, frozen=True):
-    """A deployment that was looked at and not taken."""
+class Candidate(Struct, frozen=True, gc=False):
+    """A deployment that was thought of and not taken."""
 
     deployment: str
     wait: float
-    """Seconds until the call would have fitted; 0 when it did, and another was better; inf when a call had to end first."""
+    """Seconds until the call would have fitted; 0 when nothing spoke against it and another was better; inf when one had to end first."""
     binding: str | None
     """The limit that stood in the way."""
 

@@ -1,22 +1,47 @@
 """What a call costs against a limit, as its provider counts: on arrival, probably, and in the end.
 
-`input` is the prompt as the provider is likely to count it. Each function is chosen once per limit, from its unit and profile.
+`input` is the prompt as the provider is likely to count it. What counts is chosen once per limit, from its unit and profile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+import enum
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from headrace.limits.limit import Charge, Unit, Used
 from headrace.limits.profile import Profile
 
-OnArrival: TypeAlias = Callable[[Charge, float, float], float]
-"""(charge, input, the most it may write) → what must fit before it is sent."""
 Expected: TypeAlias = Callable[[Charge, float, float], float]
 """(charge, input, output) → what it will probably have cost."""
 InTheEnd: TypeAlias = Callable[[Charge, float, Used], float]
 """(charge, input, used) → what it did cost, without output that was charged as it was written."""
+
+
+class Arrival(enum.IntEnum):
+    """Which of `amounts` must fit before a call is sent."""
+
+    REQUESTS = 0
+    ONE = 1
+    MONEY = 2
+    INPUT = 3
+    OUTPUT = 4
+    NOTHING = 5
+    BOTH = 6
+    LARGER = 7
+
+
+def amounts(charge: Charge, input: float, most: float) -> tuple[float, ...]:
+    """All that a limit may count of a call on arrival, in the order of `Arrival`. most: tokens that it may write."""
+    return charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most
+
+
+def picker(arrivals: Sequence[Arrival]) -> Callable[[tuple[float, ...]], Any]:
+    """Of `amounts` those that so many limits count, as a tuple: every call asks it of every deployment."""
+    if len(arrivals) > 1:
+        return itemgetter(*map(int, arrivals))
+    return (lambda found: (found[arrivals[0]],)) if arrivals else lambda found: ()
 
 
 def as_written(unit: Unit, profile: Profile) -> bool:
@@ -24,24 +49,22 @@ def as_written(unit: Unit, profile: Profile) -> bool:
     return profile.accounting == "post" and (unit is Unit.OUTPUT or (unit is Unit.TOKENS and profile.output_counts))
 
 
-def on_arrival(unit: Unit, profile: Profile) -> OnArrival:
+def on_arrival(unit: Unit, profile: Profile) -> Arrival:
     later = profile.accounting == "post"
     match unit:
         case Unit.REQUESTS:
-            return lambda charge, input, most: charge.requests
+            return Arrival.REQUESTS
         case Unit.IN_FLIGHT:
-            return lambda charge, input, most: 1.0
+            return Arrival.ONE
         case Unit.MONEY:
-            return lambda charge, input, most: charge.money
+            return Arrival.MONEY
         case Unit.INPUT:
-            return lambda charge, input, most: input
+            return Arrival.INPUT
         case Unit.OUTPUT:
-            return (lambda charge, input, most: 0.0) if later else (lambda charge, input, most: most)
+            return Arrival.NOTHING if later else Arrival.OUTPUT
     if later or not profile.output_counts:
-        return lambda charge, input, most: input
-    if profile.estimate == "max":
-        return lambda charge, input, most: max(input, most)
-    return lambda charge, input, most: input + most
+        return Arrival.INPUT
+    return Arrival.LARGER if profile.estimate == "max" else Arrival.BOTH
 
 
 def expected(unit: Unit, profile: Profile) -> Expected:
@@ -49,11 +72,13 @@ def expected(unit: Unit, profile: Profile) -> Expected:
         return lambda charge, input, output: charge.money_expected or charge.money
     arrives = on_arrival(unit, profile)
     if unit not in (Unit.TOKENS, Unit.OUTPUT) or not profile.output_counts:
-        return lambda charge, input, output: arrives(charge, input, charge.max_output)
-    written = _written(unit, profile)
+        return lambda charge, input, output: amounts(charge, input, charge.max_output)[arrives]
+    written = _written(unit, profile.output_weight)
     if profile.accounting != "reserve":
-        return lambda charge, input, output: written(input, output)
-    return lambda charge, input, output: arrives(charge, input, charge.max_output) if charge.stated else written(input, output)
+        return written
+    return lambda charge, input, output: (
+        amounts(charge, input, charge.max_output)[arrives] if charge.stated else written(charge, input, output)
+    )
 
 
 def in_the_end(unit: Unit, profile: Profile) -> InTheEnd:
@@ -61,14 +86,22 @@ def in_the_end(unit: Unit, profile: Profile) -> InTheEnd:
         return lambda charge, input, used: used.money
     arrives = on_arrival(unit, profile)
     if profile.accounting == "post" or unit not in (Unit.TOKENS, Unit.OUTPUT) or (unit is Unit.TOKENS and not profile.output_counts):
-        return lambda charge, input, used: arrives(charge, input, charge.max_output)
-    written = _written(unit, profile)
+        return lambda charge, input, used: amounts(charge, input, charge.max_output)[arrives]
+    written = _wrote(unit, profile.output_weight)
     if profile.accounting == "settle":
-        return lambda charge, input, used: written(input, used.output)
-    return lambda charge, input, used: arrives(charge, input, charge.max_output) if charge.stated else written(input, used.output)
+        return written
+    return lambda charge, input, used: amounts(charge, input, charge.max_output)[arrives] if charge.stated else written(charge, input, used)
 
 
-def _written(unit: Unit, profile: Profile) -> Callable[[float, float], float]:
-    """(input, output) → what a call costs that is charged for what it wrote."""
-    weight = profile.output_weight
-    return (lambda input, output: output * weight) if unit is Unit.OUTPUT else (lambda input, output: input + output * weight)
+def _written(unit: Unit, weight: float) -> Expected:
+    """What a call will have cost that is charged for what it writes."""
+    if unit is Unit.OUTPUT:
+        return lambda charge, input, output: output * weight
+    return lambda charge, input, output: input + output * weight
+
+
+def _wrote(unit: Unit, weight: float) -> InTheEnd:
+    """The same of a call that has ended."""
+    if unit is Unit.OUTPUT:
+        return lambda charge, input, used: used.output * weight
+    return lambda charge, input, used: input + used.output * weight

@@ -15,7 +15,7 @@ EPSILON: Final = 1e-6
 """Units by which a sum may exceed a limit: rounding, never a whole one."""
 
 
-class Entry(Struct, eq=False):
+class Entry(Struct, eq=False, gc=False):
     """One charge, or a slot of them."""
 
     at: float
@@ -27,21 +27,26 @@ class Entry(Struct, eq=False):
     """Whether it has left the window: it counts until then."""
 
 
+NO_ENTRY: Final = Entry(-math.inf, 0.0, -math.inf, gone=True)
+
+
 class SlidingLog:
     """Charges of the last `window` seconds.
 
     Keeping their sum at or below a limit keeps every interval of that length below it, wherever a provider's minutes begin.
     """
 
-    __slots__ = ("_entries", "_grain", "oldest", "used", "window")
+    __slots__ = ("_entries", "_grain", "_last", "expires", "used", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
         self.used = 0.0
         self._grain = window / SLOTS
         self._entries: deque[Entry] = deque()
-        self.oldest = math.inf
-        """Of what is on the log nothing is older; inf when there is nothing."""
+        self._last = NO_ENTRY
+        """The newest of them."""
+        self.expires = math.inf
+        """Before this moment nothing of what is on the log leaves it; inf when there is nothing."""
 
     def forget(self, now: float) -> None:
         """Drop what has left the window: at the very moment that `when` names, to the last bit."""
@@ -51,32 +56,35 @@ class SlidingLog:
             entry.gone = True
             self.used -= entry.cost
         if entries:
-            self.oldest = entries[0].at
+            self.expires = entries[0].at + window
         else:
-            self.oldest = math.inf
+            self.expires, self._last = math.inf, NO_ENTRY
             self.used = 0.0  # rounding errors of a long life end with it
 
     def current(self, now: float) -> float:
         """What was charged within the window."""
-        if self.oldest + self.window <= now:
+        if self.expires <= now:
             self.forget(now)
         return self.used
 
     def add(self, at: float, cost: float) -> Entry:
         """Charge `cost`. Threads may bring their moments out of order by a little; the log counts the later one."""
-        entries = self._entries
         self.used += cost
-        if entries:
-            last = entries[-1]
-            if last.at > at:
-                at = last.at
-            if at - last.since < self._grain:
-                last.at, last.cost = at, last.cost + cost
-                return last
-        else:
-            self.oldest = at
-        entry = Entry(at, cost, at)
-        entries.append(entry)
+        last = self._last
+        if at < last.at:
+            at = last.at
+        if at - last.since >= self._grain:
+            return self._begin(at, cost)
+        last.at = at
+        last.cost += cost
+        return last
+
+    def _begin(self, at: float, cost: float) -> Entry:
+        """A slot of its own."""
+        if not self._entries:
+            self.expires = at + self.window
+        entry = self._last = Entry(at, cost, at)
+        self._entries.append(entry)
         return entry
 
     def correct(self, entry: Entry, difference: float) -> None:
@@ -88,7 +96,7 @@ class SlidingLog:
     def when(self, cost: float, room: float, now: float) -> float:
         """The moment at which `cost` more fits into `room`, `now` if it does already, inf if it never will."""
         entries = self._entries
-        if self.oldest + self.window <= now:
+        if self.expires <= now:
             self.forget(now)
         excess = self.used + cost - room
         if excess <= EPSILON:

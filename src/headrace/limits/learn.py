@@ -30,6 +30,9 @@ REFILL: Final = 2.0
 SOON: Final = 20.0
 """Seconds after a refusal within which another says that far too much was sent, and not by how much."""
 
+EASING: Final = 1.0
+"""Seconds between two answers after which caution gives something back."""
+
 FULL_AGAIN: Final = (5.0, 120.0)
 """Seconds between two refusals within which they say what gets through."""
 
@@ -65,7 +68,7 @@ class Learner:
 
     __slots__ = (
         "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_full", "_grown_at", "_last_refusal",
-        "_learned", "_newest", "_passed", "_refusals", "_settings", "_unexplained",
+        "_learned", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_unexplained",
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings) -> None:
@@ -80,6 +83,7 @@ class Learner:
         self._discovered: Meter | None = None
         self._grown_at = -math.inf
         self._cautious_at: float | None = None
+        self._relaxed_at = -math.inf
         self._learned: list[tuple[Meter, float, float]] = []
         """Windows that explained a refusal: meter, window, when."""
         self._agreeing: dict[Meter, int] = {}
@@ -246,8 +250,10 @@ class Learner:
         if self._discovered is not None or not taken.holds:
             self._passed.add(taken.at, 1.0)
             self._passed.forget(now)
-        if self._last_refusal > -math.inf or self._cautious_at is not None:
-            self._relax(now)
+        if now - self._relaxed_at >= EASING:
+            self._relaxed_at = now
+            if self._last_refusal > -math.inf or self._cautious_at is not None:
+                self._relax(now)
         for view in views:
             self._heed_limit(view, taken.at)
             self._heed_remaining(view, taken)

@@ -48,7 +48,7 @@ class Limit(Struct, frozen=True):
         return self.name or f"{self.unit.value}/{self.window:g}s"
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """The most that one call can cost, known before it is sent. Tokens; money in nano-dollars."""
 
     input: int = 0
@@ -67,7 +67,7 @@ class Charge(Struct, frozen=True):
             raise ConfigurationError(f"a charge cannot be negative, nor more of it cached than there is: {self!r}")
 
 
-class Used(Struct, frozen=True):
+class Used(Struct, frozen=True, gc=False):
     """What a call really cost, as the provider reported it."""
 
     input: int = 0

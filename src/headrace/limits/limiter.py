@@ -121,9 +121,9 @@ class Limiter:
 
     def _join(self, ask: Ask, clock: Clock) -> Reservation | Waiting:
         """Room at once, or a place in the line."""
-        now = clock.now()
+        now, roster = clock.now(), self._roster
         with self._lock:
-            group = self._roster.group(ask.group)
+            group = roster.groups.get(ask.group) or roster.group(ask.group)
             scopes = self._roster.scopes_of(ask) if ask.scopes else ()
             if not group.line.length:
                 reservation = self._usher.at_once(group, ask, scopes, now)
@@ -229,24 +229,24 @@ class Limiter:
         ledger.account.settle(taken, used, sent, failure, now)
         for scope, held in reservation.scopes:
             scope.settle(held, used, sent, failure, now)
-        if failure is not None and failure.kind is Kind.RATE_LIMIT:
+        if failure is None:
+            if sent:
+                ledger.learner.answered(taken, view, now)
+        elif failure.kind is Kind.RATE_LIMIT:
             ledger.learner.refused(failure, taken, view, now)
-        elif failure is None and sent:
-            ledger.learner.answered(taken, view, now)
-        self._room_came(reservation, now)
-
-    def _room_came(self, reservation: Reservation, now: float) -> None:
-        """Let in whom the room of an ended call is for."""
-        ledger, scopes, usher = reservation.ledger, reservation.scopes, self._usher
-        for group in self._roster.groups.values() if scopes else ledger.groups.values():
+        for group in self._roster.groups.values() if reservation.scopes else ledger.groups.values():
             if group.line.length:
-                if scopes:
-                    full = ledger.account.was_full() or any(scope.was_full() for scope, _ in scopes)
-                    usher.look(group, now, at_once=full)
-                else:
-                    usher.room_came(group, ledger.account, now)
-                if reservation.charge.money:
-                    usher.refuse_the_broke(group, now)
+                self._room_came(group, reservation, now)
+
+    def _room_came(self, group: Group, reservation: Reservation, now: float) -> None:
+        """Let in whom the room of an ended call is for."""
+        account, scopes, usher = reservation.ledger.account, reservation.scopes, self._usher
+        if scopes:
+            usher.look(group, now, at_once=account.was_full() or any(scope.was_full() for scope, _ in scopes))
+        else:
+            usher.room_came(group, account, now)
+        if reservation.charge.money:
+            usher.refuse_the_broke(group, now)
 
     def take_also(self, reservation: Reservation, scope: str, now: float) -> HeadraceError | None:
         """Hold room under one more scope, which depends on where the call goes. None when it is held; else why it is not: then the

@@ -47,7 +47,7 @@ class Member:
         return at if at > self.paused_until else self.paused_until
 
 
-class Reservation(Struct, eq=False):
+class Reservation(Struct, eq=False, gc=False):
     """Room held for one call until it is settled."""
 
     id: int
@@ -107,11 +107,13 @@ class Waiting(Place, eq=False, kw_only=True):
 class Group:
     """The deployments that serve one model name, the line before them, and the one in it who keeps the time for all."""
 
-    __slots__ = ("binding", "closed_until", "keeper", "line", "looked_at", "members", "name", "opens_at", "waiters", "wake_at")
+    __slots__ = ("binding", "closed_until", "keeper", "line", "looked_at", "members", "name", "opens_at", "others", "waiters", "wake_at")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: list[Member] = []
+        self.others: dict[Member, tuple[Candidate, ...]] = {}
+        """What is said of all the others where one was taken because it was less full."""
         self.line: FairQueue[Waiting] = FairQueue()
         self.waiters: OrderedDict[Waiting, None] = OrderedDict()
         """Those who really wait, the newest last: he keeps the time longest."""
@@ -125,6 +127,13 @@ class Group:
         """The moment before which no deployment lets anybody pass who is not urgent, as far as that is known."""
         self.binding: str | None = None
         """The limit that the first in line waited for then."""
+
+    def passed_for(self, taken: Member) -> tuple[Candidate, ...]:
+        """What is said of the other members, which had room as well."""
+        others = self.others.get(taken)
+        if others is None:
+            others = self.others[taken] = tuple([member.passed for member in self.members if member is not taken])
+        return others
 
     def allowed(self, ask: Ask) -> frozenset[str] | None:
         """The deployments a call may go to: those of `only`, without those to avoid unless none would be left."""

@@ -7,9 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from headrace.limits.costs import as_written, expected, in_the_end, on_arrival
-from headrace.limits.guard import EPSILON, Entry, SlidingLog
-from headrace.limits.limit import Limit, Unit
+from headrace.limits.costs import amounts, as_written, expected, in_the_end, on_arrival
+from headrace.limits.guard import EPSILON, NO_ENTRY, Entry, SlidingLog
+from headrace.limits.limit import Charge, Limit, Unit
 from headrace.limits.pace import Pace
 from headrace.limits.profile import Profile
 
@@ -44,22 +44,25 @@ PACED: Final = 60.0
 """Seconds of the longest window over which calls are spread: a day's allowance may be used in the morning."""
 
 
-class Hold(Struct, eq=False):
+class Hold(Struct, eq=False, gc=False):
     """What one reservation holds of one meter."""
 
     meter: Meter
     charged: float
     expected: float
-    entries: tuple[tuple[SlidingLog, Entry], ...]
+    entry: Entry
+    """On the log of the limit's own window."""
     view: tuple[float, float]
     """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
     asked: float = 0.0
     """What it was charged on arrival."""
+    shorter: tuple[tuple[SlidingLog, Entry], ...] = ()
+    """On the logs of shorter windows that are watched besides."""
     late: bool = False
     """Whether it left later than it was let through."""
 
 
-NO_ENTRIES: Final[tuple[tuple[SlidingLog, Entry], ...]] = ()
+UNSEEN: Final = (0.0, 0.0)
 
 
 class Meter:
@@ -67,24 +70,26 @@ class Meter:
 
     __slots__ = (
         "_begun", "_burst", "_caution", "_drained_until", "_ever", "_foreign", "_log", "_margin", "_open",
-        "_pace", "_shorter", "arrival", "as_written", "constant", "counts_running", "doubted", "expected", "final",
-        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
+        "_pace", "_shorter", "arrives", "as_written", "constant", "counts_money", "counts_running", "doubted", "expected",
+        "final", "largest", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
         self.limit = limit
         self.profile = profile
         self.settings = settings
-        self.arrival = on_arrival(limit.unit, profile)
+        self.arrives = on_arrival(limit.unit, profile)
         self.expected = expected(limit.unit, profile)
         self.final = in_the_end(limit.unit, profile)
         self.as_written = as_written(limit.unit, profile)
         self.counts_running = limit.unit is Unit.IN_FLIGHT
+        self.counts_money = limit.unit is Unit.MONEY
         self.constant = limit.unit in (Unit.REQUESTS, Unit.IN_FLIGHT)
         """Whether a call costs in the end what it cost on arrival."""
-        self.doubted = settings.paced and limit.unit in (Unit.TOKENS, Unit.INPUT, Unit.OUTPUT)
+        self.doubted = settings.paced and (self.as_written or limit.unit in (Unit.TOKENS, Unit.INPUT))
         """Whether the provider may have more on its books than we."""
         self.running = 0
+        """Calls under way, where those are what is limited."""
         self.stated: float | None = None
         """A lower limit than ours that the provider itself named."""
         self._margin = 0.0
@@ -93,7 +98,7 @@ class Meter:
         self._begun: float | None = None
         """When the first call was charged."""
         self._open = 0.0
-        """Charged for calls that are under way: what they do not use comes back."""
+        """Money set aside for calls that are under way: what they do not use comes back."""
         self._caution = math.inf
         self._drained_until = -math.inf
         """Until then our bucket is as full as a refusal made it, and says nothing of what we sent."""
@@ -135,6 +140,9 @@ class Meter:
         amount = self.limit.amount if self.stated is None else min(self.limit.amount, self.stated)
         self.whole: float = amount
         """What the limit allows within a window, to nobody but us and with nothing in doubt."""
+        self.largest = amount if self._burst is None else min(amount, self._burst)
+        """The most that one call may ever cost: all of the limit, and of the bucket behind it. What is kept free for a while, of doubt or
+        for others, is no reason to refuse a call: it goes when nothing else is on the books."""
         whole = amount * (1 - self._margin)
         self.room = max(0.02 * amount, whole - self._foreign * self._log.window)
         """What may be charged within a window."""
@@ -189,13 +197,9 @@ class Meter:
     # ---- when a call fits
 
     def open_at(self, now: float, urgent: bool = False, whole: bool = True) -> float:
-        """The moment before which no call at all passes. urgent, whole: as `when` has them."""
-        pace = self._pace
-        if pace is None:
-            return math.inf if self.counts_running and self.running >= self.room else now
-        if pace.paid_until <= now:
-            return now
-        return pace.when(now, self.ahead(1.0 if self.limit.unit is Unit.REQUESTS else 0.0, now, urgent, whole))
+        """The moment before which the flow lets no call at all pass. urgent, whole: as `when` has them."""
+        pace, least = self._pace, 1.0 if self.limit.unit is Unit.REQUESTS else 0.0
+        return now if pace is None else pace.when(now, self.ahead(least, now, urgent, whole))
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
         """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
@@ -214,27 +218,9 @@ class Meter:
             at = max(at, shorter.when(cost, amount, now))
         return at
 
-    def share_if_room(self, cost: float, now: float, doubt: float, urgent: bool, whole: bool) -> float:
-        """The used part of the limit when a call fits now; below 0 when it does not.
-
-        The rules of `when`, in the order that finds out soonest: this is asked of every limit of every deployment for every call.
-        """
-        if self.counts_running:
-            return self.running / self.room if self.running + cost <= self.room + EPSILON else -1.0
-        log = self._log
-        used = log.used if log.oldest + log.window > now else log.current(now)
-        room = (self.room if whole else self.room_behind_urgent) - doubt
-        if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > self.whole + EPSILON):
-            return -1.0
-        pace = self._pace
-        if pace is not None and pace.paid_until > now:
-            tolerance = self.tolerance if self._burst is None and whole and not urgent else self.ahead(cost, now, urgent, whole)
-            if pace.paid_until - tolerance > now:  # as `Pace.when` has it, to the last bit: that is when a line is looked at again
-                return -1.0
-        for shorter, amount, _ in self._shorter:
-            if shorter.current(now) + cost > amount + EPSILON:
-                return -1.0
-        return used / self.room
+    def short_windows_allow(self, cost: float, now: float) -> bool:
+        """Whether a call fits into all the shorter windows now."""
+        return all(log.current(now) + cost <= amount + EPSILON for log, amount, _ in self._shorter)
 
     def ahead(self, cost: float, now: float, urgent: bool, whole: bool = True) -> float:
         """Seconds that the flow may run ahead for a call of this cost.
@@ -280,16 +266,9 @@ class Meter:
             self._pace.paid_until = max(self._pace.paid_until, until + self.settings.short_spread + ahead)
             self._drained_until = until
 
-    def never(self, cost: float) -> bool:
-        """Whether a call of this cost is larger than the whole limit, or than the bucket behind it.
-
-        What is kept free for a while, of doubt or for others, is no reason to refuse a call: it goes when nothing else is on the books.
-        """
-        return cost > self.whole + EPSILON or (self._burst is not None and cost > self._burst + EPSILON)
-
     def spent(self, cost: float, now: float) -> bool:
         """Whether the money for such a call is gone for good, and not only set aside for calls that are under way."""
-        return self.limit.unit is Unit.MONEY and self._log.current(now) - self._open + cost > self.room + EPSILON
+        return self.counts_money and self._log.current(now) - self._open + cost > self.room + EPSILON
 
     def share(self, now: float) -> float:
         """The used part of the limit, 0 to 1 and a little."""
@@ -302,50 +281,62 @@ class Meter:
 
     # ---- taking and giving back
 
+    def arrival(self, charge: Charge, input: float, most: float) -> float:
+        """What must fit before a call is sent. most: tokens that it may write."""
+        return amounts(charge, input, most)[self.arrives]
+
     def take(self, cost: float, expected: float, now: float) -> Hold:
         """Charge a call. expected: what it will probably have cost in the end."""
-        self.running += 1
         if self.counts_running:
-            return Hold(self, cost, expected, NO_ENTRIES, (0.0, 0.0))
-        pace, log = self._pace, self._log
+            self.running += 1
+            return Hold(self, cost, expected, NO_ENTRY, UNSEEN)
+        log, pace = self._log, self._pace
         entry = log.add(now, cost)
         if self._begun is None:
             self._begun = now
-        self._ever += cost
-        self._open += cost
-        view = (log.used, self._ever)
+        self._ever = ever = self._ever + cost
+        if self.counts_money:
+            self._open += cost
         if pace is None:
-            return Hold(self, cost, 0.0, ((log, entry),), view, cost)
+            return Hold(self, cost, 0.0, entry, (log.used, ever), cost)
         if self._burst is not None and not self.as_written and expected < cost:
             expected = cost  # a bucket of known size is mirrored exactly: it gives the rest back when the call ends
         pace.add(now, expected)
-        entries = (
-            ((log, entry), *[(shorter, shorter.add(now, cost)) for shorter, _, _ in self._shorter]) if self._shorter else ((log, entry),)
-        )
-        return Hold(self, cost, expected, entries, view, cost)
+        if not self._shorter:
+            return Hold(self, cost, expected, entry, (log.used, ever), cost)
+        shorter = tuple([(shorter, shorter.add(now, cost)) for shorter, _, _ in self._shorter])
+        return Hold(self, cost, expected, entry, (log.used, ever), cost, shorter)
 
     def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
         """The call is over. cost: what it turned out to cost of what was charged on arrival; written: output that counts besides,
         `unreported` of it new."""
-        self.running -= 1
-        charged = hold.charged
-        self._open -= charged
+        charged, pace = hold.charged, self._pace
+        if self.counts_running:
+            self.running -= 1
+        elif self.counts_money:
+            self._open -= charged
         if cost != charged:
             hold.charged = cost
             self._ever += cost - charged
-            for log, entry in hold.entries:
+            self._log.correct(hold.entry, cost - charged)
+            for log, entry in hold.shorter:
                 log.correct(entry, cost - charged)
-        if self._pace is not None:
-            self._pace.correct(cost + written - hold.expected, late=hold.late)
+        if pace is not None and cost + written != hold.expected:
+            pace.correct(cost + written - hold.expected, late=hold.late)
             hold.expected = cost + written
         if unreported:
             self.add_written(unreported, now)
 
     def delay(self, hold: Hold, now: float) -> None:
         """The call leaves later than it was let through: its charge moves with it."""
-        for log, entry in hold.entries:
-            log.correct(entry, -hold.charged)
-        hold.entries = tuple([(log, log.add(now, hold.charged)) for log, _ in hold.entries])
+        if self.counts_running:
+            return
+        charged = hold.charged
+        self._log.correct(hold.entry, -charged)
+        hold.entry = self._log.add(now, charged)
+        for log, entry in hold.shorter:
+            log.correct(entry, -charged)
+        hold.shorter = tuple([(log, log.add(now, charged)) for log, _ in hold.shorter])
         if self._pace is not None:
             self._pace.departs(now, hold.expected, again=hold.late)
             hold.late = True

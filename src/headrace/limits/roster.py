@@ -87,6 +87,7 @@ class Roster:
             return ()
         for name in member.groups:
             self.groups[name].members.remove(member)
+            self.groups[name].others.clear()
         return member.groups
 
     def _settle_in(self, place: Place) -> None:
@@ -97,6 +98,7 @@ class Roster:
         for name in place.groups:
             found = self.groups.setdefault(name, Group(name))
             found.members.append(member)
+            found.others.clear()
             ledger.groups[name] = found
 
     def _ledger(self, name: str, limits: Sequence[Limit], profile: Profile) -> Ledger:

@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.limits.account import SHARPNESS, Account, Costs
+from headrace.limits.account import SHARPNESS, Account, Costs, step
 from headrace.limits.ask import URGENT, Ask, Candidate
-from headrace.limits.limit import Unit
+from headrace.limits.limit import Charge, Unit
 from headrace.limits.members import Group, Member, Waiting
 from headrace.limits.meter import Meter
 from headrace.limits.queue import FairQueue, P
@@ -70,51 +70,43 @@ def label(meter: Meter | None) -> str | None:
 
 def fits(member: Member, waiting: Waiting, now: float) -> bool:
     """Whether a call may go there now."""
-    if not waiting.scopes:
-        return member.paused_until <= now and member.account.has_room(waiting.costs_at(member), now, waiting.urgent)
-    return earliest(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)[0] <= now
+    if member.paused_until > now or not member.account.has_room(waiting.costs_at(member), now, waiting.urgent):
+        return False
+    return not waiting.scopes or have_room(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent)
+
+
+def have_room(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> bool:
+    """Whether a call fits into all of these now."""
+    return all(scope.has_room(scope.costs(charge), now, urgent) for scope in scopes)
 
 
 def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
     """What is said of a deployment that was not taken."""
     if not waiting.may(member):
         return Candidate(member.id, math.inf, None)
-    costs = waiting.costs_at(member)
-    if member.paused_until <= now and not waiting.scopes and member.account.has_room(costs, now, waiting.urgent):
+    if fits(member, waiting, now):
         return member.passed
-    at, binding = earliest(member, costs, waiting.ask, waiting.scopes, now)
+    return shut_out(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)
+
+
+def shut_out(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float) -> Candidate:
+    """What is said of a deployment that has no room."""
+    at, binding = earliest(member, costs, ask, scopes, now)
     return Candidate(member.id, at - now, label(binding))
 
 
 # ---- what it is worth
 
 
-def prices(account: Account, now: float) -> tuple[float, ...]:
-    """The shadow price of one unit of each limit: nothing while the limit is slack, steep as it fills."""
-    return prices_at(account, [meter.share(now) for meter in account.meters])
-
-
 def prices_at(account: Account, shares: Sequence[float]) -> tuple[float, ...]:
-    """The same where the used shares of the limits are known."""
+    """The shadow price of one unit of each limit, of which so much is used: nothing while it is slack, steep as it fills."""
     return tuple([(share if share < 1.0 else 1.0) ** SHARPNESS / meter.room for share, meter in zip(shares, account.meters, strict=True)])
-
-
-def score(prices: Sequence[float], costs: Costs) -> float:
-    """What a call costs at these prices, in shares of a full limit."""
-    total: float = sum(map(mul, prices, costs[1]))
-    return total
-
-
-def headroom(member: Member, now: float) -> tuple[float, int]:
-    """How full a deployment is: by its fullest limit in steps coarse enough for ties, then by calls in flight."""
-    account = member.account
-    return max([round(meter.share(now), 2) for meter in account.meters], default=0.0), account.in_flight
 
 
 class Rooms:
     """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
 
-    __slots__ = ("_urgent", "_worth", "group", "now", "open")
+    __slots__ = ("_shut", "_urgent", "_worth", "group", "now", "open")
 
     def __init__(self, group: Group, now: float) -> None:
         self.group = group
@@ -122,7 +114,9 @@ class Rooms:
         self.open: list[Member] = []
         """Those that let somebody pass."""
         self._worth: dict[Account, tuple[tuple[float, ...], float]] = {}
-        """Each account's prices, and how full its fullest limit is in steps coarse enough for ties."""
+        """Each account's prices, and how full its fullest limit is, as `step` has it."""
+        self._shut: dict[Member, Candidate] = {}
+        """What is said of those that let nobody pass: the same to all who are let in at this moment."""
         self._urgent: bool | None = None
 
     def look(self, urgent: bool) -> bool:
@@ -140,18 +134,33 @@ class Rooms:
 
     def score(self, member: Member, waiting: Waiting) -> float:
         """What the call costs there."""
-        return score(self._worth_of(member.account)[0], waiting.costs_at(member))
+        total: float = sum(map(mul, self._worth_of(member.account)[0], waiting.costs_at(member)[1]))
+        return total
 
-    def fullness(self, member: Member) -> tuple[float, int]:
-        """As `headroom`."""
-        return self._worth_of(member.account)[1], member.account.in_flight
+    def rank(self, member: Member) -> float:
+        """By how full it is, then by calls in flight."""
+        return self._worth_of(member.account)[1] + member.account.in_flight
 
     def _worth_of(self, account: Account) -> tuple[tuple[float, ...], float]:
         known = self._worth.get(account)
         if known is None:
             shares = [meter.share(self.now) for meter in account.meters]
-            known = self._worth[account] = (prices_at(account, shares), round(max(shares, default=0.0), 2))
+            known = self._worth[account] = (prices_at(account, shares), step(max(shares, default=0.0)))
         return known
+
+    def passed(self, taken: Member, waiting: Waiting, tried: Sequence[Member]) -> tuple[Candidate, ...]:
+        """What is said of the others when a call goes to one. tried: those that had no room for it."""
+        return tuple([self._said_of(member, waiting, tried) for member in self.group.members if member is not taken])
+
+    def _said_of(self, member: Member, waiting: Waiting, tried: Sequence[Member]) -> Candidate:
+        if member in tried or not waiting.may(member):
+            return passed_over(member, waiting, self.now)
+        if member in self.open:
+            return member.passed
+        shut = self._shut.get(member)
+        if shut is None:
+            shut = self._shut[member] = passed_over(member, waiting, self.now)
+        return shut
 
 
 # ---- who
@@ -164,6 +173,8 @@ class Match(Struct):
     member: Member
     regret: float
     scores: dict[Member, float]
+    tried: Sequence[Member] = ()
+    """Deployments that would have been better, and had no room for it."""
 
 
 def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed: int) -> Match | None:
@@ -172,26 +183,48 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
     A pair's loss is what the deployment costs above the cheapest for that call, and `behind` for each one it passes. A first
     one that was passed too often has the deployment that opens to it first for itself.
     """
+    kept = _kept(ahead[0], rooms.group, rooms.now) if ahead[0].bypassed >= most_bypassed else None
+    if len(rooms.group.members) == 1:
+        return _first_that_fits(ahead, rooms, kept)
     best: Match | None = None
-    group, now, alone = rooms.group, rooms.now, len(rooms.group.members) == 1
-    kept = _kept(ahead[0], group, now) if ahead[0].bypassed >= most_bypassed else None
     for position, waiting in enumerate(ahead):
         if best is not None and behind * position >= best.regret:
             break
-        scores = {member: 0.0 if alone else rooms.score(member, waiting) for member in group.members if waiting.may(member)}
-        offered = [member for member in rooms.open if member in scores and not (position and member is kept)]
-        offered.sort(key=scores.__getitem__)
-        least = min(scores.values(), default=0.0) + NEGLIGIBLE
-        for member in offered:
-            regret = (scores[member] + NEGLIGIBLE - least) / least + behind * position
-            if best is not None and regret >= best.regret:
-                break
-            if fits(member, waiting, now):
-                best = Match(position, member, regret, scores)
-                break
+        found = _cheapest(position, waiting, rooms, behind, kept, math.inf if best is None else best.regret)
+        best = best if found is None else found
     if best is not None and len(rooms.open) > 1:
         best.member = _among_equals(best, ahead[best.position], rooms, kept)
     return best
+
+
+def _first_that_fits(ahead: Sequence[Waiting], rooms: Rooms, kept: Member | None) -> Match | None:
+    """Where there is one deployment, nothing is lost but places in line."""
+    member, now = rooms.group.members[0], rooms.now
+    for position, waiting in enumerate(ahead if kept is None else ahead[:1]):
+        if waiting.may(member) and fits(member, waiting, now):
+            return Match(position, member, 0.0, {})
+    return None
+
+
+def _cheapest(position: int, waiting: Waiting, rooms: Rooms, behind: float, kept: Member | None, most: float) -> Match | None:
+    """The cheapest deployment with room for a call; None where it would lose as much as `most`."""
+    scores: dict[Member, float] = {}
+    least = math.inf
+    for member in rooms.group.members:
+        if waiting.allowed is None or member.id in waiting.allowed:
+            score = scores[member] = rooms.score(member, waiting)
+            if score < least:
+                least = score
+    offered = [member for member in rooms.open if member in scores and not (position and member is kept)]
+    offered.sort(key=scores.__getitem__)
+    least += NEGLIGIBLE
+    for number, member in enumerate(offered):
+        regret = (scores[member] + NEGLIGIBLE - least) / least + behind * position
+        if regret >= most:
+            break
+        if fits(member, waiting, rooms.now):
+            return Match(position, member, regret, scores, offered[:number])
+    return None
 
 
 def _kept(first: Waiting, group: Group, now: float) -> Member | None:
@@ -210,7 +243,7 @@ def _among_equals(best: Match, waiting: Waiting, rooms: Rooms, kept: Member | No
     if prefer is not None:
         equal.sort(key=lambda member: prefer(member.id))
     else:
-        equal.sort(key=rooms.fullness)
+        equal.sort(key=rooms.rank)
     return next((member for member in equal if member is best.member or fits(member, waiting, rooms.now)), best.member)
 
 

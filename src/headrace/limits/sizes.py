@@ -6,16 +6,19 @@ import math
 from collections import deque
 from typing import Final
 
-from headrace.limits.limit import Charge
+from headrace.limits.limit import Charge, Used
 
 MEMORY: Final = 256
 """Replies over which averages run."""
+SHARE: Final = 1 / MEMORY
 SEEN: Final = 32
 """Replies after which averages are believed."""
 SIGMAS: Final = 3.5
 LANDING_SIGMAS: Final = 4.0
 ERROR_SHARE: Final = 0.02
 """What one reply counts in the mean error: it is to fall slowly, since what it guards against is rare."""
+LEAST_PROMPT: Final = 16
+"""Tokens of a prompt that says something of how prompts are counted: of a shorter one most is what surrounds it."""
 GUESSED_ERROR: Final = 0.15
 """Mean relative error of an estimated prompt before any reply has shown it."""
 
@@ -72,26 +75,38 @@ class Sizes:
             return self.owed * ending / running
         return self.owed * ending / running + LANDING_SIGMAS * math.sqrt(ending * self.square) + min(1.0, ending) * self._rare
 
-    def sent(self, input: float, output: float) -> None:
+    def begin(self, charge: Charge, input: float) -> float:
+        """A call is let through, its prompt taken to be so long. The tokens that it will probably write."""
+        output = self.expected(charge)
         self.unconfirmed += input * input
         self.owed += output
+        return output
 
-    def ended(self, input: float, output: float) -> None:
-        """The counterpart of `sent`, with the same values."""
+    def end(self, input: float, output: float) -> None:
+        """The counterpart of `begin`, with what it was given and gave."""
         unconfirmed, owed = self.unconfirmed - input * input, self.owed - output
         self.unconfirmed = unconfirmed if unconfirmed > 0.0 else 0.0
         self.owed = owed if owed > 0.0 else 0.0
 
+    def learn(self, charge: Charge, used: Used, seconds: float) -> None:
+        """What a call turned out to be."""
+        estimated, counted = charge.input, used.input
+        if estimated >= LEAST_PROMPT and counted:
+            self.learn_prompt(estimated, counted)
+        if charge.max_output:
+            self.learn_output(used.output, seconds)
+
     def learn_prompt(self, estimated: float, counted: float) -> None:
-        ratio, replies = counted / estimated, self._replies + 8
-        if not 0.25 <= ratio <= 4.0:
-            ratio = min(4.0, max(0.25, ratio))
-        self.error += ERROR_SHARE * (abs(ratio / self.ratio - 1) * 1.25 - self.error)
-        self.ratio += (ratio - self.ratio) / (replies if replies < MEMORY else MEMORY)
+        ratio, known, replies = counted / estimated, self.ratio, self._replies + 8
+        if ratio > 4.0 or ratio < 0.25:
+            ratio = 4.0 if ratio > 4.0 else 0.25
+        off = ratio / known - 1
+        self.error += ERROR_SHARE * ((off if off > 0.0 else -off) * 1.25 - self.error)
+        self.ratio = known + (ratio - known) / (replies if replies < MEMORY else MEMORY)
 
     def learn_output(self, output: float, seconds: float) -> None:
         replies = self._replies = self._replies + 1
-        share = 1 / (replies if replies < MEMORY else MEMORY)
+        share = 1 / replies if replies < MEMORY else SHARE
         self.written += share * (output - self.written)
         self.square += share * (output * output - self.square)
         self.duration += (share if share > 0.02 else 0.02) * ((seconds if seconds > 0.0 else 0.0) - self.duration)

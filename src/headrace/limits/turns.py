@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.errors import HeadraceError, NeverFits
+from headrace.limits.ask import Candidate
 from headrace.limits.lock import Lock
 from headrace.limits.members import Member, Reservation, Waiting
 from headrace.limits.usher import Usher
@@ -24,8 +25,8 @@ class SharedUsher(Usher):
         self.by_share = False
         """Whether limits are our share of what they really are."""
 
-    def serve(self, waiting: Waiting, member: Member, now: float) -> None:
-        super().serve(waiting, member, now)
+    def serve(self, waiting: Waiting, member: Member, decided: tuple[Candidate, ...], now: float) -> None:
+        super().serve(waiting, member, decided, now)
         if waiting.granted is not None:
             self.places[waiting.granted.id] = waiting
 

@@ -12,10 +12,9 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from headrace.errors import HeadraceError
-from headrace.limits.account import Account, Costs
+from headrace.limits.account import SLACK, Account, Costs, step
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.learn import LearnSettings
-from headrace.limits.limit import Charge
 from headrace.limits.members import Group, Member, Reservation, Waiting
 from headrace.limits.meter import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
@@ -23,14 +22,11 @@ from headrace.limits.scheduler import (
     ALIKE,
     NEGLIGIBLE,
     Rooms,
-    earliest,
-    headroom,
+    have_room,
     label,
     next_opening,
-    passed_over,
     pick,
-    prices,
-    score,
+    shut_out,
     shut_until,
     soonest,
 )
@@ -90,32 +86,53 @@ class Usher:
     def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left.
 
-        Of many, the best of a few at random is good enough; all are looked at when none of those has room, or where one is preferred.
+        While all are slack none is dear, and only the one that is taken is looked at closely. Of many, the best of a few at random is
+        good enough; all are looked at when none of those has room, or where one is preferred.
         """
         members = group.members
         if ask.only is not None or ask.avoid:
             allowed = group.allowed(ask) or frozenset()
             members = [member for member in members if member.id in allowed]
-        if len(members) > MANY and ask.prefer is None:
-            found = self._best(self._random.sample(members, MANY), ask, scopes, now)
-            if found is not None:
-                return found
-        return self._best(members, ask, scopes, now)
+        few = members if len(members) <= MANY or ask.prefer is not None else self._random.sample(members, MANY)
+        if len(few) > 1 and (member := self._emptiest(few, ask, now)) is not None:
+            charge, urgent = ask.charge_at(member.id), ask.priority <= URGENT
+            costs = member.account.costs(charge)
+            if member.account.has_room(costs, now, urgent) and (not scopes or have_room(scopes, charge, now, urgent)):
+                others = group.passed_for(member) if few is group.members else tuple([other.passed for other in few if other is not member])
+                return self._grant(member, ask, costs, scopes, 0.0, None, others, now)
+        found = self._best(few, ask, scopes, now)
+        return self._best(members, ask, scopes, now) if found is None and few is not members else found
+
+    def _emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
+        """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""
+        prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
+        for member in members:
+            account = member.account
+            if account.slack_until < now or account.held_until > now or member.paused_until > now:
+                return None
+            rank = account.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
+            if rank < lowest:
+                lowest, best = rank, member
+        return best
 
     def _best(self, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """The best of these that has room now."""
         urgent, charge = ask.priority <= URGENT, ask.charge
+        slack = SLACK if len(members) > 1 else math.inf
+        open_scopes = not scopes or (ask.charges is None and have_room(scopes, charge, now, urgent))
         fitting: list[_Fitting] = []
         others: list[Candidate] = []
         for member in members:
+            if ask.charges is not None:
+                charge = ask.charge_at(member.id)
+                open_scopes = not scopes or have_room(scopes, charge, now, urgent)
             account = member.account
-            own = charge if ask.charges is None else ask.charge_at(member.id)
-            costs = account.costs(own)
-            open = member.paused_until <= now and (not scopes or _have_room(scopes, own, now, urgent))
-            worth = account.worth_if_room(costs, now, urgent) if open else None
-            if worth is None and (worth := self._worth(member, costs, ask, scopes, now, others)) is None:
-                continue
-            fitting.append((member, costs, worth))
+            costs = account.costs(charge)
+            worth = account.worth_if_room(costs, now, urgent, slack) if open_scopes and member.paused_until <= now else None
+            if worth is None:
+                others.append(shut_out(member, costs, ask, scopes, now))
+            else:
+                fitting.append((member, costs, worth))
         if not fitting:
             return None
         member, costs, _ = fitting[0]
@@ -124,25 +141,16 @@ class Usher:
             others = [*[other.passed for other, _, _ in fitting if other is not member], *others]
         return self._grant(member, ask, costs, scopes, 0.0, None, tuple(others) if others else NOBODY_ELSE, now)
 
-    @staticmethod
-    def _worth(
-        member: Member, costs: Costs, ask: Ask, scopes: tuple[Account, ...], now: float, others: list[Candidate]
-    ) -> tuple[float, float] | None:
-        """What the call is worth there, as `Account.worth_if_room` says it; None where it has to wait, which is noted among `others`."""
-        at, binding = earliest(member, costs, ask, scopes, now)
-        if at > now:
-            others.append(Candidate(member.id, at - now, label(binding)))
-            return None
-        return score(prices(member.account, now), costs), headroom(member, now)[0]
-
     def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
-        least = min([price for _, _, (price, _) in fitting]) * (1 + ALIKE) + NEGLIGIBLE
-        equal = [fitted for fitted in fitting if fitted[2][0] <= least]
-        if ask.prefer is not None:
-            prefer = ask.prefer
-            return min(equal, key=lambda fitted: prefer(fitted[0].id))
-        draw = self._random.random
-        return equal[min([(full, member.account.in_flight, draw(), at) for at, (member, _, (_, full)) in enumerate(equal)])[3]]
+        least = min([worth[0] for _, _, worth in fitting]) * (1 + ALIKE) + NEGLIGIBLE
+        prefer, draw, best, lowest = ask.prefer, self._random.random, fitting[0], math.inf
+        for fitted in fitting:
+            member, _, (price, full) = fitted
+            if price <= least:
+                rank = step(full) + member.account.in_flight + draw() if prefer is None else prefer(member.id)
+                if rank < lowest:
+                    lowest, best = rank, fitted
+        return best
 
     def _grant(
         self,
@@ -301,7 +309,8 @@ class Usher:
                 break
             for waiting in ahead[: found.position]:
                 waiting.bypassed += 1
-            self.serve(ahead.pop(found.position), found.member, now)
+            waiting = ahead.pop(found.position)
+            self.serve(waiting, found.member, rooms.passed(found.member, waiting, found.tried), now)
             rooms.taken(found.member.account)
         self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
 
@@ -320,10 +329,9 @@ class Usher:
 
         return group.line.first(count, shut)
 
-    def serve(self, waiting: Waiting, member: Member, now: float) -> None:
+    def serve(self, waiting: Waiting, member: Member, decided: tuple[Candidate, ...], now: float) -> None:
         group = waiting.group
         group.line.serve(waiting)
-        decided = tuple([passed_over(other, waiting, now) for other in group.members if other is not member])
         costs, waited = waiting.costs_at(member), now - waiting.since
         waiting.granted = self._grant(member, waiting.ask, costs, waiting.scopes, waited, waiting.binding, decided, now)
         self._tell(waiting)
@@ -331,8 +339,3 @@ class Usher:
     def never(self, waiting: Waiting) -> HeadraceError | None:
         """Why a call can never be let in, if that is so."""
         return never(waiting.group, waiting)
-
-
-def _have_room(scopes: tuple[Account, ...], charge: Charge, now: float, urgent: bool) -> bool:
-    """Whether a call fits now under limits of our own."""
-    return not [scope for scope in scopes if not scope.has_room(scope.costs(charge), now, urgent)]
