@@ -42,10 +42,10 @@ def headrace(count: int, resting: int = 0) -> Decide:
         engine.fleet.restless(float("inf"))
 
     async def decide() -> None:
-        ports = engine._worlds.suspending()
+        ports = engine.worlds.suspending()
         call = prepare(CHAT, "gpt", MESSAGES, False, {"max_tokens": 100})
         lease = await engine._reserve(ports, call, "gpt", set(), Trail(["gpt"], (), float("inf"), 1))
-        engine._settle(ports, lease, None, None)
+        engine.settle(ports, lease, None, None)
 
     return decide
 

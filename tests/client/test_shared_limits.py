@@ -124,3 +124,40 @@ def test_a_store_that_does_not_answer_is_refused_by_name(upstream: Upstream, mon
         headrace.Router([entry], redis_password="geheimnis")
     with pytest.raises(headrace.ConfigurationError, match="NOT_THERE, which is not set"):
         headrace.Router([entry], redis_url="os.environ/NOT_THERE")
+
+
+@pytest.mark.parametrize(
+    ("budgets", "options"),
+    [
+        ({"provider_budget_config": {"openai": {"budget_limit": 0.05, "time_period": "1d"}}}, {}),
+        ({"tag_budget_config": {"TAG": {"budget_limit": 0.05, "time_period": "1d"}}}, {"tags": ["TAG"]}),
+    ],
+    ids=["of a provider", "of a tag"],
+)
+def test_processes_spend_a_budget_together(
+    client: Client, upstream: Upstream, valkey: Server, budgets: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Five calls of a cent each: the budget of a provider had been each process's own."""
+    upstream.answer(Reply({**CHAT, "usage": {"prompt_tokens": 0, "completion_tokens": 10, "total_tokens": 10}}))
+    prices = {"input_cost_per_token": 0, "output_cost_per_token": 0.001}
+    entry = {"model": "openai/m", "api_key": f"sk-money-{client.name}", "base_url": upstream.url, **prices}
+    named = f"{client.name} money"  # of this test alone, whatever others spend in the same store
+    budgets = {name: {key.replace("TAG", named): value for key, value in config.items()} for name, config in budgets.items()}
+    options = {name: [named] for name in options}
+    entry |= {"custom_llm_provider": "openai"}
+    pair = [
+        headrace.Router([{"model_name": "gpt", "litellm_params": entry}], redis_url=f"{valkey.url}/{_database(client, options)}", **budgets)
+        for _ in range(2)
+    ]
+    asked: dict[str, Any] = {"max_tokens": 10, "num_retries": 0, "max_wait": 0, **options}
+    for number in range(5):
+        client.call("completion", "gpt", MESSAGES, on=pair[number % 2], **asked)
+    for broke in pair:
+        with pytest.raises(headrace.BudgetExceededError, match="is spent"):
+            client.call("completion", "gpt", MESSAGES, on=broke, **asked)
+    assert len(upstream.seen) == 5
+
+
+def _database(client: Client, options: dict[str, Any]) -> int:
+    """Of the store, for one test: a provider's budget is the same for all who share it."""
+    return 1 + 2 * (client.name == "sync") + bool(options)

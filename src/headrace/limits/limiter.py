@@ -248,9 +248,10 @@ class Limiter:
         if reservation.charge.money:
             usher.refuse_the_broke(group, now)
 
-    def take_also(self, reservation: Reservation, scope: str, now: float) -> HeadraceError | None:
+    async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
         """Hold room under one more scope, which depends on where the call goes. None when it is held; else why it is not: then the
-        reservation is as it was, to be released. QueueTimeout where money is only set aside, and may come back."""
+        reservation is to be released. QueueTimeout where money is only set aside, and may come back."""
+        now = clock.now()
         with self._lock:
             account, charge = self._roster.scope(scope), reservation.charge
             costs = account.costs(charge)

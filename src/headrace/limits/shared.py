@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from headrace.errors import Failure, Kind
+from headrace.errors import Failure, HeadraceError, Kind
 from headrace.limits.account import Taken
 from headrace.limits.ask import Ask
 from headrace.limits.limit import Unit, Used
@@ -38,7 +38,7 @@ from headrace.limits.quota import (
     term_of,
     tolerance,
 )
-from headrace.limits.refusals import out_of_money
+from headrace.limits.refusals import no_room, out_of_money
 from headrace.limits.scheduler import label
 from headrace.limits.store import (
     Answer,
@@ -199,6 +199,24 @@ class SharedLimiter(Limiter):
             self._confirmed.setdefault(reservation.id, []).append(held)
             held.quota.held[held.id] = held
         return held
+
+    async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
+        """Here, and on the shared books."""
+        refused = await super().take_also(ask, reservation, scope, clock)
+        if refused is not None:
+            return refused
+        account, taken = reservation.scopes[-1]
+        quota = self.presence.quota(account)
+        quota.asked_at, shares = clock.now(), {quota: taken}
+        try:
+            binding = self._by_share(shares, reservation) if self.lost else await self._room(shares, ask, reservation, clock)
+        except HeadraceError as error:  # the money is gone
+            return error
+        if binding is None:
+            return None
+        with self._lock:
+            at, meter = account.when(account.costs(reservation.charge), clock.now(), False)
+        return no_room(reservation.deployment, None, meter, max(at, quota.shut_until) - clock.now())
 
     def _leaves_late(self, held: Held, late: float) -> None:
         """On a busy machine the answer, or who waits for it, may come late: its provider will count the call from then."""

@@ -347,7 +347,7 @@ class Engine:
             reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0, attempt=ask.attempt + 1), ports.clock)
         except HeadraceError:
             return None
-        if self.settings.provider_budgets and self._over_budget(ports, reservation) is not None:
+        if self.settings.provider_budgets and await self._over_budget(ports, ask, reservation) is not None:
             return None
         lease = self._lease(ports, call, ask, reservation, trail)
         if lease is not None:
@@ -365,20 +365,26 @@ class Engine:
                 self._refused(ask, trail, error, began, ports.clock.now())
                 raise
             trail.waited += reservation.waited
-            if self.settings.provider_budgets and (refused := self._over_budget(ports, reservation)) is not None:
+            if self.settings.provider_budgets and (refused := await self._over_budget(ports, ask, reservation)) is not None:
                 await self._without(ports, group, ask, reservation.deployment, trail, refused)
                 continue
             lease = self._lease(ports, call, ask, reservation, trail)
             if lease is not None:
                 return lease
 
-    def _over_budget(self, ports: Ports, reservation: Reservation) -> HeadraceError | None:
+    async def _over_budget(self, ports: Ports, ask: Ask, reservation: Reservation) -> HeadraceError | None:
         """Why a call may not go to its provider, whose budget has no room for it: then the reservation is given back."""
-        member, now = self.fleet.members.get(reservation.deployment), ports.clock.now()
+        member = self.fleet.members.get(reservation.deployment)
         scope = None if member is None else self.fleet.scope_of(member)
-        refused = None if scope is None else self.limiter.take_also(reservation, scope, now)
+        if scope is None:
+            return None
+        try:
+            refused = await self.limiter.take_also(ask, reservation, scope, ports.clock)
+        except BaseException:
+            self.limiter.release(reservation, ports.clock.now())
+            raise
         if refused is not None:
-            self.limiter.release(reservation, now)
+            self.limiter.release(reservation, ports.clock.now())
         return refused
 
     async def _without(self, ports: Ports, group: str, ask: Ask, deployment: str, trail: Trail, refused: HeadraceError) -> None:
