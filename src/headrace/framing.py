@@ -63,6 +63,9 @@ class SseReader:
             data = self._one_line_ending(data)
         if not data:
             return []
+        if not self._parts and data.find(b"\n") == len(data) - 2 and data[-1] == 10 and data[:6] == b"data: " and len(data) <= self._limit:
+            self._framed = True
+            return [Frame(data[6:-2])]  # one event, as nearly every read is
         if self._parts:
             if b"\n\n" not in data and not (data[0] == 10 and self._parts[-1][-1] == 10):
                 self._hold(data)

@@ -117,11 +117,13 @@ class Spelled:
 class Written:
     """A provider's stream, in whatever dialect, as the bytes of its caller's."""
 
-    __slots__ = ("_closing", "_frames", "_reader", "_rewrite", "_write", "count")
+    __slots__ = ("_closing", "_frames", "_pieces", "_reader", "_rewrite", "_write", "count")
 
     def __init__(self, frames: FrameReader, reader: ChunkReader, dialect: str, rewrite: Rewrite | None) -> None:
         self._frames = frames
         self._reader = reader
+        self._pieces = getattr(reader, "pieces", reader.chunks)
+        """Events, some of which may be written already."""
         self._rewrite = rewrite
         self._write = event_writer(dialect)
         self._closing = ENDS.get(dialect, b"")
@@ -133,18 +135,20 @@ class Written:
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         for frame in self._frames.feed(data):
-            self._append(self._reader.chunks(frame), ready)
+            self._append(self._pieces(frame), ready)
 
     def close(self, ready: deque[Any]) -> None:
         for frame in self._frames.close():
-            self._append(self._reader.chunks(frame, last=True), ready)
+            self._append(self._pieces(frame, last=True), ready)
         self._append(self._reader.rest(), ready)
         if self._closing:
             ready.append(self._closing)
 
     def _append(self, chunks: Any, ready: deque[Any]) -> None:
         for chunk in chunks:
-            ready.append(self._write(chunk if self._rewrite is None else self._rewrite(chunk)))
+            if type(chunk) is not bytes:
+                chunk = self._write(chunk if self._rewrite is None else self._rewrite(chunk))
+            ready.append(chunk)
             self.count += 1
 
 
@@ -158,7 +162,7 @@ class Passed:
     whose bytes cannot be the provider's.
     """
 
-    __slots__ = ("_closing", "_glance", "_held", "_rewrite", "_watcher", "_write", "count")
+    __slots__ = ("_before", "_closing", "_glance", "_held", "_rewrite", "_watcher", "_write", "count")
 
     def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
         self._watcher = watcher
@@ -169,6 +173,8 @@ class Passed:
         """What the caller waits for behind the last event, unless the provider sends it."""
         self._held = bytearray()
         """Bytes behind the last empty line."""
+        self._before = b""
+        """What stood before the JSON of the last event."""
         self.count = 0
         """Events so far: about one token each."""
 
@@ -178,15 +184,18 @@ class Passed:
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
-        if not self._held and (data.find(b"\n\n") == len(data) - 2 or data.find(b"\r\n\r\n") == len(data) - 4):
-            # One event, as nearly every read has. Behind JSON there may be white space.
-            start = 6 if data[:6] == b"data: " else data.find(b"\ndata: ") + 7
-            if self._glance(data[start:]) and data[:12] != b"event: error":
+        if not self._held:  # then it is one event as a rule, of the same kind as the one before; behind its JSON may be white space
+            if not (self._before and data.startswith(self._before)):
+                self._before = _before_json(data)
+            start = len(self._before)
+            behind = len(data) - data.find(b"\n", start)  # a search for one byte is a tenth of one for two
+            whole = data[-1] == 10 if behind == 2 else behind == 3 and data[-4:] == b"\r\n\r\n"
+            if start and whole and self._glance(data[start:]):
                 self.count += 1
                 ready.append(data)
                 return
-        if whole := self._whole(data):
-            self._pass_on(whole, ready)
+        if events := self._whole(data):
+            self._pass_on(events, ready)
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
@@ -241,6 +250,13 @@ class Passed:
         if event is not None and self._rewrite is not None and (other := self._rewrite(event)) is not event:
             return self._write(other)[:-2]
         return block
+
+
+def _before_json(data: bytes) -> bytes:
+    """What stands before the JSON of an event in the usual form; nothing where it has another. Errors are to be looked at."""
+    named = data[:7] == b"event: " and data[:12] != b"event: error"
+    start = data.find(b"\n") + 1 if named else 0
+    return data[: start + 6] if data[start : start + 6] == b"data: " else b""
 
 
 def _behind_last_event(held: bytearray, start: int) -> int:

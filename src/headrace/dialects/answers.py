@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
+from headrace.dialects.base import only_says
 from headrace.dialects.citation_words import CITATIONS, WORDS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, in_words_of
 from headrace.types import (
@@ -63,7 +64,7 @@ class InCommon:
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """None of them says nothing."""
         cited = self._citing.feed(event)
-        if self._own == CHAT:
+        if self._own == CHAT or (len(cited) == 1 and only_says(event)):
             return cited
         return [told for one in cited if (told := _event(one, self._own)) is not None]
 

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from msgspec import Struct
 
 from headrace.errors import Failure
 from headrace.limits.view import QuotaView
-from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent
+from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent, TextDelta
 from headrace.wire import Frame, HeaderPairs, HttpRequest, HttpResponse
 
 
@@ -101,6 +101,11 @@ class StreamWriter(Protocol):
     def fail(self, failure: Failure) -> bytes:
         """The error in the dialect's own form, and no end: the status went out long ago."""
         ...
+
+
+def only_says(event: StreamEvent) -> TypeGuard[TextDelta]:
+    """Whether an event says some text and nothing else, as nearly every one does: each writer has a short way for it."""
+    return type(event) is TextDelta and event.text != "" and not event.extra and event.signature is None
 
 
 class Dialect(Protocol):

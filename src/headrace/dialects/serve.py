@@ -11,7 +11,7 @@ from msgspec import Struct
 from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target
+from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target, only_says
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
@@ -97,14 +97,28 @@ class Served(Struct, eq=False, kw_only=True):
 class Rewritten:
     """A stream of one dialect's as the events of another's."""
 
-    __slots__ = ("_common", "_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_begun", "_common", "_frames", "_reader", "_writer", "usage")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str) -> None:
         self._common = InCommon(caller)
         self._reader = reader
         self._writer = writer
         self._frames = SseReader()
+        self._begun = False
+        """Whether anything was said: what tells of the whole answer goes first."""
         self.usage: dict[str, Any] | None = None
+
+    def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
+        """The events, as bytes those that say a text and nothing else: nobody has anything to change in them."""
+        for event in self._reader.feed(frame, last=last):
+            self._note(event)
+            for told in self._common.feed(event):
+                data = self._writer.feed(told)
+                if self._begun and only_says(told):
+                    yield data
+                else:
+                    self._begun = self._begun or bool(data)
+                    yield from self._told(data)
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         return self._told(b"".join(self._written(self._reader.feed(frame, last=last))))
@@ -115,10 +129,13 @@ class Rewritten:
 
     def _written(self, events: Sequence[StreamEvent]) -> Iterator[bytes]:
         for event in events:
-            if isinstance(event, UsageReported):
-                self.usage = write_usage(event.usage)
+            self._note(event)
             for told in self._common.feed(event):
                 yield self._writer.feed(told)
+
+    def _note(self, event: StreamEvent) -> None:
+        if type(event) is UsageReported:
+            self.usage = write_usage(event.usage)
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:
         return [msgspec.json.decode(frame.data) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from headrace.dialects import counts, load
-from headrace.dialects.base import Dialect, StreamReader, Target
+from headrace.dialects.base import Dialect, StreamReader, Target, only_says
 from headrace.dialects.citation_words import CITATIONS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
 from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat import others, requests, responses
-from headrace.dialects.openai_chat.streams import ChunkMaker
+from headrace.dialects.openai_chat.streams import Writer
 from headrace.dialects.openai_stream import Said, read_body
 from headrace.errors import BadRequestError, UnsupportedParamsError
-from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, Text, UsageReported
+from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, StreamEvent, Text, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 
@@ -183,11 +183,11 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_citing", "_maker", "_operation", "_reader", "said", "usage")
+    __slots__ = ("_citing", "_operation", "_reader", "_writer", "said", "usage")
 
     def __init__(self, reader: StreamReader, request: ChatRequest, operation: str) -> None:
         self._reader = reader
-        self._maker = ChunkMaker(request)
+        self._writer = Writer(request)
         self._citing = Citing(CHAT)
         self._operation = operation
         self.usage: dict[str, Any] | None = None
@@ -200,18 +200,32 @@ class TranslatedChunks:
     def rest(self) -> Sequence[dict[str, Any]]:
         return self._made(self._reader.close())
 
+    def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
+        """The chunks, as bytes those that say a text and nothing else: nobody has anything to change in them."""
+        for told in self._told(self._reader.feed(frame, last=last)):
+            if only_says(told) and self._operation == "chat" and self._writer.goes_on(told):
+                if self.said is not None:
+                    self.said.texts.append(told.text)
+                yield self._writer.more(told)
+            elif (chunk := self._chunk(told)) is not None:
+                yield chunk
+
     def _made(self, events: Sequence[Any]) -> list[dict[str, Any]]:
-        made = []
+        return [chunk for told in self._told(events) if (chunk := self._chunk(told)) is not None]
+
+    def _told(self, events: Sequence[Any]) -> Iterator[StreamEvent]:
         for event in events:
-            if isinstance(event, UsageReported):
+            if type(event) is UsageReported:
                 self.usage = responses.write_usage(event.usage)
-            for told in self._citing.feed(event):
-                chunk = self._maker.feed(told)
-                if chunk is not None:
-                    if self.said is not None:
-                        self.said.note(chunk)
-                    made.append(as_text(chunk) if self._operation == "completions" else chunk)
-        return made
+            yield from self._citing.feed(event)
+
+    def _chunk(self, told: StreamEvent) -> dict[str, Any] | None:
+        chunk = self._writer.chunks.feed(told)
+        if chunk is None:
+            return None
+        if self.said is not None:
+            self.said.note(chunk)
+        return as_text(chunk) if self._operation == "completions" else chunk
 
 
 def plain(body: Mapping[str, Any]) -> dict[str, Json]:

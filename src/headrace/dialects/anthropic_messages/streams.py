@@ -68,6 +68,8 @@ class Reader:
         if kind == "error":
             raise error_of(read_error_inside(event, provider=self._target.provider, model=self._target.model))
         try:
+            if kind == "content_block_delta" and type(block := self._blocks.get(event.get("index", 0))) is _TextBlock:
+                return list(block.delta(event["delta"]))  # what nearly every event is
             return list(self._events(kind, event))
         except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):
             raise self._bad("an event of the stream is not what Anthropic's dialect allows") from None

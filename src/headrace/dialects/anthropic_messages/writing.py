@@ -10,6 +10,7 @@ import msgspec
 from headrace.dialects.anthropic_messages.failures import write_error_body
 from headrace.dialects.anthropic_messages.responses import call_id, ours, write_end, write_usage
 from headrace.dialects.anthropic_messages.streams import BLOCKS, EVENTS
+from headrace.dialects.base import only_says
 from headrace.errors import Failure
 from headrace.types import (
     AudioDelta,
@@ -39,6 +40,9 @@ def frame(event: Mapping[str, Json]) -> bytes:
     return b"event: " + str(event.get("type", "message")).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
 
+_PIECE: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%b}}\n\n'
+
+
 class Writer:
     """Events as server-sent events; `message_stop` comes only after a proper end. Of several choices the first is told."""
 
@@ -52,6 +56,8 @@ class Writer:
         self._noted: dict[str, Json] = {}
 
     def feed(self, event: StreamEvent) -> bytes:
+        if only_says(event) and event.choice == 0 and self._begun and (index := self._blocks.telling("text", event.block)) is not None:
+            return _PIECE % (index, msgspec.json.encode(event.text))
         return b"".join([frame(made) for made in self._events(event)])
 
     def close(self) -> bytes:
@@ -153,6 +159,10 @@ class _Blocks:
         """Whether the open call's input is a bare text (OpenAI's custom tools), which is said inside an object here."""
         self._waiting: dict[_Key, list[Any]] = {}
         self._closed: set[_Key] = set()
+
+    def telling(self, *key: Json) -> int | None:
+        """The place of the block of that key, where it is the open one and nothing waits."""
+        return self._index if key == self._open and not self._waiting else None
 
     def count(self) -> int:
         """How many blocks there have been."""

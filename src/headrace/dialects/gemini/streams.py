@@ -48,6 +48,7 @@ _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResu
 
 _CONTENT: Final = frozenset({"parts", "role"})
 _PLAIN: Final = frozenset({"text"})
+_SAYING: Final = frozenset({"content", "index"})
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -75,7 +76,8 @@ class Reader:
         if chunk.get("error"):
             raise error_of(read_error_inside(chunk, provider=self._target.provider, model=self._target.model))
         try:
-            return list(self._events(camel(chunk)))
+            said = self._said(chunk)
+            return list(self._events(camel(chunk))) if said is None else said
         except (AttributeError, TypeError, ValueError, BadRequestError):
             raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
 
@@ -107,6 +109,25 @@ class Reader:
     def _bad(self, what: str) -> APIResponseValidationError:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
+
+    def _said(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
+        """What a chunk tells that says a text and nothing else, as nearly every one does; None for any other."""
+        candidates = chunk.get("candidates")
+        if type(candidates) is not list or len(candidates) != 1 or not self._started or not chunk.keys() <= _CHUNK:
+            return None
+        one = candidates[0]
+        candidate = self._candidates.get(one.get("index", 0))
+        if candidate is None or not one.keys() <= _SAYING or (content := one.get("content")) is None:
+            return None
+        parts = content.get("parts")
+        if type(parts) is not list or len(parts) != 1 or content.get("role", "model") != "model" or not content.keys() <= _CONTENT:
+            return None
+        part = parts[0]
+        if type(part) is not dict or part.keys() != _PLAIN or type(said := part["text"]) is not str or not said:
+            return None
+        if type(usage := chunk.get("usageMetadata")) is dict:
+            self._usage |= usage
+        return [candidate.said(said)]
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
         news = {} if chunk.keys() <= _CHUNK else _news(chunk, _CHUNK, self._noted)
@@ -176,6 +197,12 @@ class _Candidate:
             yield Logprobs(logprobs=logprobs, choice=self._index)
         yield from self._note(candidate)
         self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
+
+    def said(self, words: str) -> StreamEvent:
+        """A text as all there is of a piece."""
+        part = Text(text=words)
+        self._texts.append(part)
+        return TextDelta(text=words, block=self._block("text", part), choice=self._index)
 
     def _parts(self, given: Json) -> list[Part]:
         if (

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.dialects.base import only_says
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.gemini.failures import write_error_body
 from headrace.dialects.gemini.names import ours
@@ -45,11 +46,16 @@ def frame(chunk: Mapping[str, Json]) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\r\n\r\n"
 
 
+_PIECE: Final = b'data: {"candidates":[{"content":{"parts":[{"text":%b}],"role":"model"},"index":%d}],%b\r\n\r\n'
+
+
 class Writer:
     """A chunk for each event. Reasons to end and the usage are held for the last one, calls until they are complete."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._head: dict[str, Json] = {"modelVersion": request.model}
+        self._tail = msgspec.json.encode(self._head)[1:]
+        """What ends every chunk, as JSON."""
         self._first: Extra = {}
         self._calls: dict[tuple[int, int], ToolCall] = {}
         self._finished: list[Finished] = []
@@ -60,10 +66,14 @@ class Writer:
         self._grounded: set[int] = set()
 
     def feed(self, event: StreamEvent) -> bytes:
+        if only_says(event) and not self._first:
+            self._texts.setdefault(event.choice, []).append(event.text)
+            return _PIECE % (msgspec.json.encode(event.text), event.choice, self._tail)
         match event:
             case Started():
                 said = {"modelVersion": event.model or self._head["modelVersion"], "responseId": event.id}
                 self._head = {name: value for name, value in said.items() if value}
+                self._tail = msgspec.json.encode(self._head)[1:]
                 self._first = ours(event.extra)
                 return b""
             case UsageReported():

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from headrace.dialects.base import Target
+from headrace.dialects.base import Target, only_says
 from headrace.dialects.fields import common, merged
 from headrace.dialects.openai_chat.messages import (
     arguments_text,
@@ -256,6 +256,15 @@ class ChunkMaker:
         self._finished: set[int] = set()
         self._kinds: dict[tuple[int, int], str] = {}
 
+    @property
+    def head(self) -> Mapping[str, Json]:
+        """What every chunk says."""
+        return self._head
+
+    def goes_on(self, choice: int) -> bool:
+        """Whether a choice was begun, and the next chunk says nothing besides."""
+        return choice in self._begun and not self._first
+
     def feed(self, event: StreamEvent) -> dict[str, Json] | None:
         """The chunk that says it; None for what no chunk says."""
         match event:
@@ -326,15 +335,33 @@ class ChunkMaker:
         return {**self._head, **first, "choices": choices, **extra}
 
 
+_PIECE: Final = b'data: %b,"choices":[{"index":%d,"delta":{"content":%b},"finish_reason":null}]}\n\n'
+
+
 class Writer:
     """Events as server-sent chunks; `[DONE]` comes only after a proper end."""
 
     def __init__(self, request: ChatRequest) -> None:
-        self._chunks = ChunkMaker(request)
+        self.chunks = ChunkMaker(request)
+        self._head = b""
+        """What every chunk says first, as JSON."""
 
     def feed(self, event: StreamEvent) -> bytes:
-        chunk = self._chunks.feed(event)
+        if only_says(event) and self.goes_on(event):
+            return self.more(event)
+        if type(event) is Started:
+            self._head = b""
+        chunk = self.chunks.feed(event)
         return b"" if chunk is None else b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+
+    def goes_on(self, event: TextDelta) -> bool:
+        """Whether a piece of text is all that its chunk says."""
+        return self.chunks.goes_on(event.choice)
+
+    def more(self, event: TextDelta) -> bytes:
+        """The chunk of such a piece."""
+        self._head = self._head or msgspec.json.encode(self.chunks.head)[:-1]
+        return _PIECE % (self._head, event.choice, msgspec.json.encode(event.text))
 
     def close(self) -> bytes:
         return b"data: [DONE]\n\n"

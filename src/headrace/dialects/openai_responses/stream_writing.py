@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from headrace.dialects.base import only_says
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.collect import collect
 from headrace.dialects.openai_chat.streams import write_error_body
@@ -51,10 +52,28 @@ _REASONED: Final[Mapping[str, _Reasoned]] = {
 }
 
 
+class _Telling:
+    """A text that is being told: of each delta only its number and its words differ."""
+
+    __slots__ = ("head", "said")
+
+    def __init__(self, place: Mapping[str, Json]) -> None:
+        self.head = b',%b,"delta":' % msgspec.json.encode(place)[1:-1]
+        self.said: list[str] = []
+
+    def more(self, number: int, text: str) -> bytes:
+        self.said.append(text)
+        return b"%b%d%b%b%b" % (_PIECE_OF_TEXT, number, self.head, msgspec.json.encode(text), _BEHIND)
+
+
+_PIECE_OF_TEXT: Final = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":'
+_BEHIND: Final = b',"logprobs":[]}\n\n'
+
+
 class _Open:
     """An item on its way out."""
 
-    __slots__ = ("at", "extra", "item", "parts", "piece")
+    __slots__ = ("at", "extra", "item", "parts", "piece", "texts")
 
     def __init__(self, at: int, item: dict[str, Json]) -> None:
         self.at = at
@@ -65,6 +84,8 @@ class _Open:
         """What kind of reasoning its last part is, and its place."""
         self.extra: dict[str, Json] = {}
         """What the item says besides, in the end."""
+        self.texts: dict[int, _Telling] = {}
+        """What was said of the texts, by their block."""
 
     @property
     def where(self) -> dict[str, Json]:
@@ -104,6 +125,12 @@ class Writer:
         if getattr(event, "choice", 0):
             return b""  # Responses has one answer
         self._told.append(event)
+        if only_says(event):
+            open_ = self._open.get(("message", 0))
+            telling = None if open_ is None else open_.texts.get(event.block)
+            if telling is not None:
+                number, self._number = self._number, self._number + 1
+                return telling.more(number, event.text)
         return b"".join(self._written(event))
 
     def close(self) -> bytes:
@@ -201,8 +228,9 @@ class Writer:
             part = open_.parts[block]
             part |= {name: value for name, value in kept.items() if name not in (ITEM, "type")}
             if text:
-                part["text"] = str(part["text"]) + text
-                yield self._frame("response.output_text.delta", **open_.place(block), delta=text, logprobs=[])
+                telling = open_.texts.get(block) or open_.texts.setdefault(block, _Telling(open_.place(block)))
+                number, self._number = self._number, self._number + 1
+                yield telling.more(number, text)
         if not kept and extra.get(ANNOTATIONS):
             yield from self._annotate(block, annotations_from_chat(extra[ANNOTATIONS]))
 
@@ -230,6 +258,7 @@ class Writer:
             if part["type"] == "refusal":
                 yield self._frame("response.refusal.done", **where, refusal=part["refusal"])
             else:
+                part["text"] = "".join(open_.texts[block].said) if block in open_.texts else part["text"]
                 if not part.get("logprobs") and self._logprobs:
                     part["logprobs"], self._logprobs = self._logprobs, []
                 yield self._frame("response.output_text.done", **where, text=part["text"], logprobs=part.get("logprobs") or [])

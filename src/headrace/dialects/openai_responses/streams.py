@@ -79,7 +79,8 @@ class Reader:
             return []
         try:
             event = _decode(data)
-            return list(self._events(obj(event, "the event"), frame.event or ""))
+            said = self._said(event)
+            return list(self._events(obj(event, "the event"), frame.event or "")) if said is None else said
         except (msgspec.DecodeError, RecursionError):
             if last:
                 return []
@@ -116,6 +117,17 @@ class Reader:
             yield from self._added(self._at(event), item) if kind.endswith("added") else self._done(self._at(event), item)
         elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
             yield from self._delta(kind, event)
+
+    def _said(self, event: Json) -> list[StreamEvent] | None:
+        """What an event tells that says more of a text, as nearly every one does; None for any other."""
+        if type(event) is not dict or event.get("type") != "response.output_text.delta" or self._over:
+            return None
+        text, at, part = event.get("delta"), event.get("output_index"), event.get("content_index")
+        state = self._items.get(at) if type(at) is int else None
+        if state is None or state.id or type(part) is not int or type(text) is not str or part not in state.said:
+            return None
+        state.said[part] += text
+        return [TextDelta(text=text, block=self._text(event["output_index"], part))]
 
     @staticmethod
     def _at(event: Mapping[str, Json]) -> int:

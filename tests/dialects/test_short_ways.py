@@ -1,0 +1,79 @@
+"""What nearly every event is has a short way through writers and translators: it says what the long one says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+
+from dialects import hubs
+from headrace.dialects import load
+from headrace.dialects.base import Target
+from headrace.dialects.serve import Rewritten
+from headrace.dialects.translate import TranslatedChunks
+from headrace.framing import SseReader
+from headrace.passing import Written
+from headrace.types import ChatRequest, Finished, StreamEvent, TextDelta
+
+ASKED = ChatRequest(model="m", messages=(), stream=True, include_usage=True)
+WRITERS = {
+    "openai_chat": "openai_chat.streams",
+    "openai_responses": "openai_responses.stream_writing",
+    "anthropic_messages": "anthropic_messages.writing",
+    "gemini": "gemini.writing",
+}
+CALLERS = pytest.mark.parametrize("caller", WRITERS)
+
+
+def written(caller: str, events: Iterable[StreamEvent]) -> list[Any]:
+    writer = load(caller).write_stream(ASKED)
+    data = b"".join([writer.feed(event) for event in events]) + writer.close()
+    return [(frame.event, frame.data if frame.data[:1] == b"[" else json.loads(frame.data)) for frame in SseReader().feed(data)]
+
+
+@CALLERS
+@given(events=hubs.streams())
+def test_a_short_way_writes_what_the_long_one_does(caller: str, events: list[StreamEvent]) -> None:
+    short = written(caller, events)
+    with patch.object(importlib.import_module(f"headrace.dialects.{WRITERS[caller]}"), "only_says", return_value=False):
+        assert written(caller, events) == short
+
+
+@CALLERS
+def test_pieces_of_a_text_take_the_short_way(caller: str) -> None:
+    writer = load(caller).write_stream(ASKED)
+    writer.feed(TextDelta(text="hello"))
+    with patch("msgspec.json.encode", side_effect=lambda value: repr(value).encode()) as encode:
+        assert b"'world'" in writer.feed(TextDelta(text="world"))
+    assert encode.call_args.args == ("world",)  # the words, and no object around them
+
+
+@CALLERS
+def test_a_translated_stream_is_the_same_in_bytes_and_in_chunks(caller: str) -> None:
+    source = "anthropic_messages" if caller == "openai_chat" else "openai_chat"
+    events = [*[TextDelta(text=word) for word in ("one ", "two ", "three")], Finished(finish="stop")]
+    teller = load(source).write_stream(ASKED)
+    data = b"".join([teller.feed(event) for event in events]) + teller.close()
+
+    def told(*, in_pieces: bool) -> list[Any]:
+        reader = load(source).read_stream(ASKED, Target("p", "m"))
+        made: Any = (
+            TranslatedChunks(reader, ASKED, "chat")
+            if caller == "openai_chat"
+            else Rewritten(reader, load(caller).write_stream(ASKED), caller)
+        )
+        pieces, ready = Written(load(source).framing(), made, caller, lambda event: event), deque[bytes]()
+        if not in_pieces:
+            pieces._pieces = made.chunks
+        pieces.feed(data, ready)
+        pieces.close(ready)
+        frames = SseReader().feed(b"".join(ready))
+        return [(frame.event, frame.data if frame.data[:1] == b"[" else json.loads(frame.data)) for frame in frames]
+
+    assert told(in_pieces=True) == told(in_pieces=False)
