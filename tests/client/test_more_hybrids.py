@@ -214,3 +214,103 @@ def test_many_callers_at_once_share_one_exchange(iam: Upstream) -> None:
         assert all(it.result().choices[0].message.content == "hello" for it in told)
     assert [seen.path for seen in iam.seen].count("/identity/token") == 1
     assert len(iam.seen) == 17
+
+
+def test_watsonx_completes_texts_by_generation(client: Client, iam: Upstream) -> None:
+    made = {"generated_text": " upon", "generated_token_count": 1, "input_token_count": 2, "stop_reason": "max_tokens"}
+    iam.answer(GRANTED, Reply({"model_id": "m", "results": [made]}))
+    answer = client.call(
+        "text_completion", "watsonx_text/ibm/granite", "Once", api_key="an-ibm-key", project_id="p", max_tokens=9, base_url=iam.url
+    )
+    assert iam.seen[1].path == "/ml/v1/text/generation?version=2024-03-13"
+    assert iam.seen[1].body == {"model_id": "ibm/granite", "project_id": "p", "input": "Once", "parameters": {"max_new_tokens": 9}}
+    assert (answer.choices[0].text, answer.choices[0].finish_reason, answer.usage.total_tokens) == (" upon", "length", 3)
+    iam.answer(Reply({"results": [made]}))
+    client.call("text_completion", "watsonx/deployment/d", "Once", api_key="an-ibm-key", seed=1, base_url=iam.url)
+    assert iam.seen[2].path == "/ml/v1/deployments/d/text/generation?version=2024-03-13"
+    assert iam.seen[2].body == {"input": "Once", "parameters": {"random_seed": 1}}
+
+
+def test_novas_endpoint_has_no_model_in_the_body_and_says_that_it_streams(client: Client, cloud: Upstream) -> None:
+    client.chat("hi", model="sagemaker_nova/my-endpoint", **KEYS)
+    assert cloud.seen[0].path == "/endpoints/my-endpoint/invocations"
+    assert cloud.seen[0].body == {"messages": [{"role": "user", "content": "hi"}]}
+
+
+# ---- SAP ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sap(cloud: Upstream, monkeypatch: pytest.MonkeyPatch) -> Upstream:
+    for name in ("SERVICE_KEY", "BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "AUTH_URL", "RESOURCE_GROUP"):
+        monkeypatch.delenv(f"AICORE_{name}", raising=False)
+    key = {"clientid": "me", "clientsecret": "a-secret", "url": cloud.url, "serviceurls": {"AI_API_URL": cloud.url}}
+    monkeypatch.setenv("AICORE_SERVICE_KEY", json.dumps({"credentials": key}))
+    return cloud
+
+
+def deployed(cloud: Upstream) -> Reply:
+    def one(name: str, day: int, scenario: str = "orchestration") -> dict[str, str]:
+        return {"scenarioId": scenario, "deploymentUrl": f"{cloud.url}/v2/inference/deployments/{name}", "createdAt": f"2026-01-0{day}"}
+
+    return Reply({"resources": [one("old", 1), one("new", 2), one("other", 3, "foundation-models")]})
+
+
+TOKEN = Reply({"access_token": "an-sap-token", "token_type": "bearer", "expires_in": 43199})
+
+
+def test_saps_orchestration_is_found_once_and_asked_in_its_envelope(client: Client, sap: Upstream) -> None:
+    sap.answer(TOKEN, deployed(sap), Reply({"request_id": "r", "final_result": CHAT}))
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    for _ in range(2):
+        answer = client.call(
+            "completion", "sap/gpt-4o", [{"role": "user", "content": "hi"}], tools=tools, max_tokens=9, base_url=None, api_key=None
+        )
+    token, found, first, second = sap.seen
+    assert token.path == "/oauth/token"
+    assert parse_qs(token.body.decode()) == {"grant_type": ["client_credentials"], "client_id": ["me"], "client_secret": ["a-secret"]}
+    assert found.path == "/v2/lm/deployments?scenarioId=orchestration&status=RUNNING"
+    assert found.headers["ai-resource-group"] == first.headers["ai-resource-group"] == "default"
+    assert first.path == second.path == "/v2/inference/deployments/new/v2/completion"
+    assert first.headers["authorization"] == "Bearer an-sap-token"
+    assert first.body == {"config": {"modules": {"prompt_templating": {
+        "prompt": {"template": [{"role": "user", "content": "hi"}], "tools": tools},
+        "model": {"name": "gpt-4o", "version": "latest", "params": {"max_tokens": 9}},
+    }}}}  # fmt: skip
+    assert (answer.choices[0].message.content, answer.request_id) == ("hello", "r")
+
+
+def test_saps_stream_is_openais_in_its_envelope(client: Client, sap: Upstream) -> None:
+    pieces = [{"request_id": "r", "final_result": it} for it in (chunk("hel"), chunk("lo"), chunk(finish="stop"))]
+    sap.answer(TOKEN, deployed(sap), Reply(pieces=sse(*pieces)))
+    chunks = client.call("completion", "sap/gpt-4o", [{"role": "user", "content": "hi"}], stream=True, base_url=None, api_key=None)
+    assert sap.seen[2].body["config"]["stream"] == {"enabled": True}
+    assert "".join(it.choices[0].delta.content or "" for it in chunks) == "hello"
+    cut = Reply(pieces=sse(*pieces[:2], done=False))
+    sap.answer(cut)
+    with pytest.raises(headrace.TruncatedStream):
+        client.call("completion", "sap/gpt-4o", [{"role": "user", "content": "hi"}], stream=True, base_url=None, api_key=None)
+
+
+def test_sap_embeds(client: Client, sap: Upstream) -> None:
+    vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [1.0]}], "model": "m", "usage": {}}
+    sap.answer(TOKEN, deployed(sap), Reply({"request_id": "r", "final_result": vectors}))
+    answer = client.call("embedding", "sap/text-embedding-3-small", ["a"], dimensions=1, base_url=None, api_key=None)
+    assert sap.seen[2].path == "/v2/inference/deployments/new/v2/embeddings"
+    model = {"name": "text-embedding-3-small", "version": "latest", "params": {"dimensions": 1}}
+    assert sap.seen[2].body == {"config": {"modules": {"embeddings": {"model": model}}}, "input": {"text": ["a"]}}
+    assert answer.data[0]["embedding"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("key", "resources", "error", "said"),
+    [
+        ("no json", [], headrace.ConfigurationError, "it is no JSON object"),
+        ('{"clientid": "me"}', [], headrace.ConfigurationError, "it has no serviceurls"),
+        (None, [], headrace.ConfigurationError, "no orchestration is deployed in the resource group 'default'"),
+    ],
+)
+def test_what_sap_lacks_is_said(client: Client, sap: Upstream, key: Any, resources: Any, error: type[Exception], said: str) -> None:
+    sap.answer(TOKEN, Reply({"resources": resources}))
+    with pytest.raises(error, match=said):
+        client.call("completion", "sap/gpt-4o", [{"role": "user", "content": "hi"}], base_url=None, api_key=key)

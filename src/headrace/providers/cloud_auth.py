@@ -24,7 +24,7 @@ from headrace.errors import AuthenticationError, ConfigurationError, Failure, He
 from headrace.fingerprint import fingerprint
 from headrace.options import CloudOptions
 from headrace.ports import Clock, Waiter
-from headrace.providers import exchange, oci
+from headrace.providers import exchange, oci, sap
 from headrace.providers.catalog import missing_key
 from headrace.providers.rows import Provider, split_url
 from headrace.wire import HttpRequest
@@ -162,6 +162,7 @@ _PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "databricks": ("client_id", "client_secret"),
     "ibm": ("watsonx_",),
     "oci": ("oci_",),
+    "sap": ("sap_",),
 }
 
 _PLACES: Final = frozenset({
@@ -204,6 +205,9 @@ def given(provider: Provider, model: str, control: Mapping[str, Any], environmen
     named = {name: control[name] for name in _NAMES & control.keys() if name.startswith(_PREFIXES[scheme])}
     named = {name: _checked(name, value) for name, value in named.items() if value is not None}
     found = {name: environment[variable] for name, variable in _FOUND.get(scheme, ()) if environment.get(variable)}
+    if scheme == "sap":
+        found = sap.found(control.get("api_key"), environment)
+        environment = {**environment, "AICORE_BASE_URL": found.get("base_url", "")}
     if scheme == "oci":
         found = {**oci.found({**found, **named}, environment), **found}
     place = "" if control.get("model_id") is None else _checked("model_id", control["model_id"])
@@ -278,7 +282,9 @@ def signer_for(provider: Provider, base_url: str, options: Options, environment:
 
 
 def exchanged(provider: Provider, options: Options, key: str | None) -> tuple[Options, str | None]:
-    """Options and key; where a key is not shown but exchanged for tokens, it is an option."""
+    """Options and key; where a key is not shown but exchanged for tokens, it is an option, or several."""
+    if provider.auth.sign == "sap":
+        return options, None
     if not key or provider.auth.sign != "ibm":
         return options, key
     return tuple(pair for pair in (*options, ("api_key", key)) if pair[0] != "watsonx_token"), None
@@ -345,6 +351,7 @@ def _signer(provider: str, scheme: str, place: str, service: str, options: Optio
         "entra": lambda: entra(said),
         "databricks": lambda: Bearer(lambda: exchange.databricks(said, place)),
         "ibm": lambda: Bearer(lambda: exchange.ibm(said)),
+        "sap": lambda: sap.Sap(said, time.time),
         "oci": lambda: oci.OciLibrary(said) if "oci_signer" in said else oci.Oci(said, time.time),
     }
     return Signer(provider, makers[scheme](), identity=_identity(provider, place, service, options))

@@ -38,6 +38,18 @@ def databricks(options: Mapping[str, Any], address: str, fetch: Fetch | None = N
     return _token("databricks", f"{address}/oidc/v1/token", form, (("authorization", f"Basic {pair}"),), fetch)
 
 
+def sap(options: Mapping[str, Any], fetch: Fetch | None = None) -> tuple[str, float | None]:
+    """A token of SAP AI Core for a service key's client (help.sap.com/docs/sap-ai-core, as litellm 1.106.2 has it)."""
+    form = {"grant_type": "client_credentials", "client_id": options["client_id"], "client_secret": options["client_secret"]}
+    return _token("sap", with_end(options["auth_url"], "/oauth/token"), form, (), fetch)
+
+
+def with_end(address: str, end: str) -> str:
+    """`address` with what it has to end in."""
+    address = address.rstrip("/")
+    return address if address.endswith(end) else address + end
+
+
 class _Granted(msgspec.Struct):
     access_token: str
     expires_in: float | None = None
@@ -52,7 +64,7 @@ def _token(
 ) -> tuple[str, float | None]:
     usual = (("content-type", "application/x-www-form-urlencoded"), ("accept", "application/json"))
     began = time.time()
-    response = (fetch or _fetched)(HttpRequest("POST", url, (*usual, *headers), urlencode(form).encode()))
+    response = (fetch or fetched)(HttpRequest("POST", url, (*usual, *headers), urlencode(form).encode()))
     if response.status >= 300:
         raise error_of(_refusal(read_error(response, provider=provider, model="")))
     try:
@@ -68,7 +80,8 @@ def _refusal(failure: Failure) -> Failure:
     return msgspec.structs.replace(failure, kind=kind, sent=False)
 
 
-def _fetched(request: HttpRequest) -> HttpResponse:
+def fetched(request: HttpRequest) -> HttpResponse:
+    """By the transport that all blocking calls share. Raises HeadraceError."""
     from headrace.runtime.worlds import RealWorlds  # late, and up: a token is fetched in a thread of its own, by the real transport
 
     try:

@@ -59,7 +59,7 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
     """What stands before the key in `Authorization`."""
     optional: bool = False
     """Calls go out without a key as well: local servers, mostly."""
-    sign: Literal["", "aws", "google", "entra", "databricks", "ibm", "oci"] = ""
+    sign: Literal["", "aws", "google", "entra", "databricks", "ibm", "oci", "sap"] = ""
     """Whose credentials sign a call that has no key (`providers.cloud_auth`); empty for nobody's."""
     service: str = ""
     """The service's name in AWS's signature."""

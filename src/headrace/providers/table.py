@@ -45,5 +45,6 @@ _SIGNED: Final[Mapping[str, str]] = {
     "entra": "Entra tokens",
     "databricks": "a service principal",
     "oci": "OCI's signatures",
+    "sap": "a service key",
 }
 """Whose credentials open the way without a key."""

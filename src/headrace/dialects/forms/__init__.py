@@ -60,7 +60,11 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "transcriptions": {"deepgram": "audio", "elevenlabs": "audio", "soniox": "soniox"},
     "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices", "runway": "tasks"},
     "chat": {"replicate": "replicate", "nlp_cloud": "texts", "petals": "texts", "triton": "texts", "sap": "sap"},
-    "completions": {"mistral": "fim", "replicate": "replicate", "nlp_cloud": "texts", "petals": "texts", "triton": "texts"},
+    "completions": {
+        "mistral": "fim",
+        "replicate": "replicate",
+        **dict.fromkeys(("nlp_cloud", "petals", "triton", "watsonx"), "texts"),
+    },
     "embeddings": {"triton": "texts", "sap": "sap"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
     "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini"},

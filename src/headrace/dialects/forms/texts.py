@@ -1,4 +1,4 @@
-"""Models that complete one text, each server in a form of its own: NLP Cloud, Petals, Triton."""
+"""Models that complete one text, each server in a form of its own: NLP Cloud, Petals, Triton, watsonx."""
 
 from __future__ import annotations
 
@@ -76,6 +76,25 @@ class Triton:
         return answer_of(body, "".join(answer["outputs"][0]["data"]))
 
 
+class Watsonx:
+    """`/ml/v1/text/generation`: the text is `input`, and what the model is told stands in `parameters`."""
+
+    _BESIDE: Final = ("model", "model_id", "project_id", "space_id", "moderations")
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        beside = {name: body[name] for name in self._BESIDE if body.get(name) is not None}
+        parameters = given(body, *_ASKED, *self._BESIDE)
+        said = {"input": prompt_of(body, target)[1], **({"parameters": parameters} if parameters else {})}
+        return posted(target, "/ml/v1/text/generation", {**beside, **said})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        made = answer["results"][0]
+        reasons = {"max_tokens": "length", "token_limit": "length", "eos_token": "stop", "stop_sequence": "stop"}
+        usage = usage_of(made.get("input_token_count"), made.get("generated_token_count"))
+        finish = reasons.get(made.get("stop_reason"), "stop")
+        return {**answer_of({"model": "", **body}, made["generated_text"], finish=finish, usage=usage), "results": answer["results"]}
+
+
 class TritonVectors:
     """`/v2/models/{model}/infer` with the texts as `input_text`, as litellm 1.106.2 has it: one tensor of vectors comes back."""
 
@@ -120,4 +139,5 @@ FORMS: Final[Mapping[tuple[str, str], Form]] = {
     ("chat", "triton"): Triton(),
     ("completions", "triton"): Triton(),
     ("embeddings", "triton"): TritonVectors(),
+    ("completions", "watsonx"): Watsonx(),
 }
