@@ -52,7 +52,7 @@ class Sap:
     """`cloud_auth.Credentials`. With the token comes the address of the newest orchestration that was deployed."""
 
     def __init__(self, options: Mapping[str, Any], wall: Callable[[], float], fetch: exchange.Fetch | None = None) -> None:
-        self._options = options
+        self._options = {"resource_group": "default", **options}
         self._fetch = fetch or exchange.fetched
         self._wall = wall
         self._token = ""
