@@ -110,6 +110,29 @@ def test_a_configuration_that_became_wrong_changes_nothing_and_is_logged(tmp_pat
         assert gateway.models() == ["sim"]
 
 
+def test_guardrails_of_a_configuration_refuse_and_change_with_it(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    without = config(upstream, "sim")
+    rule = {"guardrail": "presidio", "mode": "pre_call", "default_on": True, "pii_entities_config": {"EMAIL_ADDRESS": "BLOCK"}}
+    guarded = {**json.loads(without), "guardrails": [{"guardrail_name": "no mails", "litellm_params": rule}]}
+    asked = {**CHAT, "messages": [{"role": "user", "content": "write to anna@example.org"}]}
+
+    def refused() -> bool:
+        try:
+            with gateway.asked("/v1/chat/completions", asked):
+                return False
+        except urllib.error.HTTPError as error:
+            with error:
+                return b"the guardrail 'no mails' refuses the input: EMAIL_ADDRESS" in error.read()
+
+    (tmp_path / "config.json").write_text(json.dumps(guarded))
+    with serve(tmp_path) as gateway:
+        assert refused()
+        (tmp_path / "config.json").write_text(without)
+        assert eventually(lambda: not refused())
+        (tmp_path / "config.json").write_text(json.dumps(guarded))
+        assert eventually(refused)
+
+
 # ---- stopping ------------------------------------------------------------------------------------------------------------
 
 

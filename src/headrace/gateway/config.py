@@ -15,8 +15,10 @@ from headrace.destinations import destination
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.gateway.general import Settings, read_general
 from headrace.gateway.guard import is_loopback
+from headrace.gateway.guardrails import read_guardrails
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
 from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
+from headrace.layers.guardrails import Rule
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS
 from headrace.routing.options import read_options
 from headrace.routing.plan import Deployment, make_plan, read_deployment
@@ -51,6 +53,8 @@ class Config(Struct, frozen=True, eq=False):
     options: Mapping[str, Any] = {}
     """Of the Router."""
     settings: Settings = Settings()
+    rules: tuple[Rule, ...] = ()
+    """Guardrails."""
     unused: tuple[str, ...] = ()
     """What of it changes nothing here."""
     files: Mapping[Path, Stamp] = {}
@@ -119,16 +123,17 @@ class _Reading:
         if not self._source.problems:
             self._together(deployments, options)
         files = {**self._source.files, **self._secrets.files}
-        config = Config(entries, options, settings, tuple(self._unused), files)
+        rules = read_guardrails(self._named(self._source.content.get("guardrails"), ("guardrails",)), self._source.problem)
+        config = Config(entries, options, settings, rules, tuple(self._unused), files)
         return Examined(config, self._source.problems, deployments, self._source.name)
 
     # ---- sections ----------------------------------------------------------------------------------------------------
 
     def _sections(self) -> None:
         for name in self._source.content:
-            if name in GATEWAYS - SECTIONS:
+            if name in GATEWAYS - SECTIONS - {"guardrails"}:
                 self._unused.append(str(name))
-            elif name not in SECTIONS:
+            elif name not in SECTIONS and name not in GATEWAYS:
                 self._source.problem(f"there is no section {name!r}{_near(str(name))}", (str(name),))
 
     def _section(self, name: str) -> dict[str, Any]:

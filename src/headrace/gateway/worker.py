@@ -12,6 +12,7 @@ from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
 from headrace.gateway.config import Config, Settings, read_config
+from headrace.gateway.guardrails import Guarding
 from headrace.gateway.keys.identity import identities
 from headrace.gateway.lasting import Lasting, where
 from headrace.gateway.logs import set_up
@@ -35,8 +36,10 @@ def made(path: Path | None, config: Config) -> Gateway:
     router = config.router()
     served = gateway(router, config.settings, state=_state(router, config.settings))
     served.metrics = _metrics(served)
+    guarding = Guarding(config.rules)
+    served.services.append(guarding)
     if path is not None:
-        served.services.append(Reloader(path, config, served))
+        served.services.append(Reloader(path, config, served, guarding))
     served.services.append(Memory())
     return served
 

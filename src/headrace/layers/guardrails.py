@@ -59,7 +59,8 @@ class Rule(Protocol):
 class Guardrail:
     """A rule over texts: subclasses say what they find, `action` what becomes of it.
 
-    action: "mask" puts `<KIND>` in its place, "block" refuses the call with ContentPolicyViolationError. where: "input", "output" or both.
+    action: "mask" puts `<KIND>` in its place, "block" refuses the call with ContentPolicyViolationError.
+    block: kinds that are refused whatever `action` says. where: "input", "output" or both.
     """
 
     name: str = "guardrail"
@@ -72,6 +73,7 @@ class Guardrail:
         *,
         name: str | None = None,
         action: Literal["mask", "block"] = "mask",
+        block: Sequence[str] = (),
         where: Sequence[Literal["input", "output"]] = ("input", "output"),
         default_on: bool = True,
     ) -> None:
@@ -81,6 +83,7 @@ class Guardrail:
             raise ConfigurationError(f"a guardrail's where must be a list of 'input' and 'output', got {shape(where)}")
         self.name = name or type(self).name
         self.action, self.where, self.default_on = action, frozenset(where), default_on
+        self._blocked = frozenset(block)
 
     def find(self, text: str) -> Iterable[Finding]:
         """What the rule is about in `text`. Pure; overlaps are settled by who calls."""
@@ -108,8 +111,8 @@ class Guardrail:
         found = apart(self.find(text))
         if not found:
             return text
-        if self.action == "block":
-            raise refused(self.name, where, sorted({one.kind for one in found}))
+        if blocked := {one.kind for one in found if self.action == "block" or one.kind in self._blocked}:
+            raise refused(self.name, where, sorted(blocked))
         parts, at = [], 0
         for one in found:
             parts += [text[at : one.start], f"<{one.kind}>"]
