@@ -75,18 +75,18 @@ def halved(count: int) -> Iterator[Row]:
         moments = [when for provider in town.providers.values() for when in provider.refused]
         soon, late = sum(at <= when <= at + 120 for when in moments), sum(when > at + 120 for when in moments)
         used = [provider.used(at + 120, 900.0) * 2 for provider in town.providers.values()]
-        allowed = 0 if headers else len(town.providers) * 8  # about one in a minute finds out whether there is more again
+        allowed = 0 if headers else len(town.providers) * 5  # one in two minutes or so finds out whether there is more again
         yield Row(
             f"limit halved {'by headers' if headers else 'in silence'}, {kind}",
             f"{soon} 429s within two windows, {late} in the next 8 minutes, {min(used):.1%} to {max(used):.1%} of the half used",
-            f"<= 30 429s, then <= {allowed}, >= 90 %",
-            soon <= 30 and late <= allowed and min(used) >= 0.9,
+            f"<= 30 429s, then <= {allowed}, >= 95 %",
+            soon <= 30 and late <= allowed and min(used) >= 0.95,
         )
 
 
 def foreign(count: int) -> Iterator[Row]:
     """B6: somebody else uses a fifth of the keys (where max_tokens count, up to a half); headers tell."""
-    for kind in ("tb60/post", "slide60/reserve"):
+    for kind in ("tb60/post", "slide60/reserve", "fix60/reserve"):
         town = Town(KINDS[kind], known(kind), headers=True)
         town.stranger(2.8, 1500.0)
         town.backlog(count, mixed)

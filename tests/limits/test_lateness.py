@@ -7,7 +7,8 @@ import pytest
 from headrace.errors import Failure, Kind
 from headrace.limits import Charge, Limit, Profile, Unit
 from headrace.limits.account import Account
-from headrace.limits.learn import Learner, LearnSettings
+from headrace.limits.learn import Learner
+from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.meter import Meter, MeterSettings
 
 ONE_A_SECOND = Limit(Unit.REQUESTS, 60)

@@ -10,72 +10,49 @@ from msgspec import Struct, structs
 
 from headrace.errors import Failure, Kind
 from headrace.limits.account import Account, Taken
+from headrace.limits.foreign import Foreign
 from headrace.limits.guard import SlidingLog
+from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Limit, Unit
 from headrace.limits.meter import Meter
+from headrace.limits.shortfall import Shortfall
 from headrace.limits.view import QuotaView
 
 UNITS: Final = {"requests": Unit.REQUESTS, "tokens": Unit.TOKENS, "input": Unit.INPUT, "output": Unit.OUTPUT}
 MINUTE: Final = 60.0
 SHORT_WINDOWS: Final = (10.0, 1.0)
 """Over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
-NOISE: Final = 1.5
-"""Standard deviations by which others are left more than they use on average: their calls come in lumps."""
-STALE: Final = 15.0
-"""Seconds by which what we know of a window is behind: the smoothing of some views, and a call's way."""
-
 REFILL: Final = 2.0
 """Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
-
-SOON: Final = 20.0
-"""Seconds after a refusal within which another says that far too much was sent, and not by how much."""
-
 EASING: Final = 1.0
 """Seconds between two answers after which caution gives something back."""
-
-FULL_AGAIN: Final = (5.0, 120.0)
-"""Seconds between two refusals within which they say what gets through."""
-
-DOUBTFUL: Final = 0.05
-"""Share of a limit by which a header may differ from our books because of calls that are under way."""
-
-DOUBTS: Final = 3
-"""Headers in turn that have to speak against a window."""
+UNEXPLAINED: Final = 0.75
+"""Used share of a minute up to which a refusal is not that of a minute whose limit is lower than we were told. If it was, the window found
+in its place would do no harm: one of a second allows more than three quarters of the limit."""
 
 
-class LearnSettings(Struct, frozen=True):
-    """How an account learns. Reasons: docs/limits.md."""
+class LearnedWindow(Struct, eq=False):
+    """A short window that explained a refusal."""
 
-    hold: float = 1.0
-    """Seconds a refusal without Retry-After holds the quota; doubles with each further one, up to `hold_max`."""
-    hold_max: float = 30.0
-    margin_step: float = 0.02
-    """Share of a limit kept free after a refusal that our books do not explain; doubles with each further one within a minute."""
-    margin_max: float = 0.9
-    margin_life: float = 600.0
-    """Seconds without a refusal in which a margin falls to a third."""
-    growth: float = 1.03
-    """By which a discovered limit is raised after a quiet minute."""
-    first_tolerance: float = 0.1
-    """Seconds a flow may run ahead at first where nobody knows the provider; doubles every ten seconds without a refusal."""
-    least_tolerance: float = 0.1
-    probe_after: float = 600.0
-    """Seconds after which a learned window is lifted, to see whether it was one."""
+    meter: Meter
+    window: float
+    found: float
+    until: float
+    """The moment until which it is believed in."""
 
 
 class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_full", "_grown_at", "_last_refusal",
-        "_learned", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_unexplained",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_last_refusal",
+        "_learned", "_lifted", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_shortfalls",
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings) -> None:
         self._account = account
         self._settings = settings
         self._refusals = 0
-        self._unexplained = 0
         self._last_refusal = -math.inf
         self._explained_at = -math.inf
         self._passed = SlidingLog(MINUTE)
@@ -84,11 +61,12 @@ class Learner:
         self._grown_at = -math.inf
         self._cautious_at: float | None = None
         self._relaxed_at = -math.inf
-        self._learned: list[tuple[Meter, float, float]] = []
-        """Windows that explained a refusal: meter, window, when."""
+        self._learned: list[LearnedWindow] = []
+        """Windows that explained a refusal."""
+        self._lifted: dict[tuple[Meter, float], float] = {}
+        """Windows that were lifted to see whether they were any, and the seconds that was waited for."""
         self._agreeing: dict[Meter, int] = {}
-        self._full: dict[Meter, tuple[float, float, float]] = {}
-        """When a limit was full, all that we had sent by then, and the share of it that did not get through since."""
+        self._shortfalls: dict[Meter, Shortfall] = {}
         self._newest: dict[Meter, float] = {}
         """When the call was sent whose reply was the last word on a limit."""
         self._foreign: dict[Meter, Foreign] = {}
@@ -111,7 +89,7 @@ class Learner:
             return
         if taken.at >= self._explained_at:  # those that were on their way already say nothing of what was learned since
             self._explained_at = now
-            self._explain(failure, taken, views, now, quiet)
+            self._explain(failure, taken, views, now)
         self._start_slowly(failure, now + wait)
 
     def _start_slowly(self, failure: Failure, until: float) -> None:
@@ -129,29 +107,12 @@ class Learner:
         if meter is None or not meter.explains(cost, now):
             return False
         meter.fill(cost, until)
-        short = self._short_of(meter, taken)
+        short = self._shortfall(meter).short_of(taken)
         if meter.margin + self._settings.margin_step < short < 1:
             meter.margin = min(self._settings.margin_max, short)
         return True
 
-    def _short_of(self, meter: Meter, taken: Taken) -> float:
-        """The share of the limit by which less got through since an earlier refusal: of a bucket, less flows into it than we were told.
-
-        1 where nobody can say, since that was too short a while ago, or too long.
-        """
-        hold = next((hold for hold in taken.holds if hold.meter is meter), None)
-        if hold is None:
-            return 1.0
-        since, before, known = self._full.get(meter, (-math.inf, 0.0, 1.0))
-        ever, passed = hold.view[1] - hold.asked, taken.at - since
-        if passed > FULL_AGAIN[1]:
-            since, before, known = taken.at, ever, 1.0
-        elif passed >= FULL_AGAIN[0]:
-            known = 1 - ((ever - before) / passed * meter.limit.window + meter.left_to_others) / meter.limit.amount
-        self._full[meter] = (since, before, known)
-        return known
-
-    def _explain(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float, quiet: float) -> None:
+    def _explain(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
         """A limit that nobody told us, a shorter window, a smaller bucket, else somebody else on the same account."""
         if failure.scope == "concurrency":
             self._limit_parallel()
@@ -166,23 +127,15 @@ class Learner:
         elif not (unit is Unit.REQUESTS and self._a_window_explains(meter, failure.retry_after, taken, now)) and not self._smaller_bucket(
             meter, failure.retry_after, now
         ):
-            self._keep_off(meter, taken, quiet)
+            self._shortfall(meter).refused(taken, failure.retry_after, now)
 
-    def _keep_off(self, meter: Meter, taken: Taken, quiet: float) -> None:
-        """Leave a part of the limit free. Refused again soon, believe no more than what stood on the books when the call was sent."""
-        self._unexplained = self._unexplained + 1 if quiet <= 2 * MINUTE else 0
-        margin = meter.margin + self._settings.margin_step * 2.0 ** min(self._unexplained, 5)
-        hold = next((hold for hold in taken.holds if hold.meter is meter), None)
-        if self._unexplained and hold is not None and meter.covers(taken.at):
-            passed = 1 - (hold.view[0] - hold.asked + meter.left_to_others) / meter.limit.amount
-            margin = max(passed, margin) if quiet < SOON or passed <= meter.margin else passed
-        short = max(meter.margin + self._settings.margin_step, self._short_of(meter, taken))
-        meter.margin = min(self._settings.margin_max, margin, short)
+    def _shortfall(self, meter: Meter) -> Shortfall:
+        return self._shortfalls.get(meter) or self._shortfalls.setdefault(meter, Shortfall(meter, self._settings))
 
     def _a_window_explains(self, meter: Meter, retry_after: float | None, taken: Taken, now: float) -> bool:
         """A bucket smaller than we took it for, or a window shorter than those we learned to watch; else one that is watched not quite
         long enough, else one we did not know."""
-        held = [window for of, window, _ in self._learned if of is meter]
+        held = [learned.window for learned in self._learned if learned.meter is meter]
         if held and self._cautious_at is not None and meter.tolerance > self._settings.least_tolerance:
             self._be_careful(self._settings.least_tolerance)
             return True
@@ -198,9 +151,15 @@ class Learner:
                 meter.watch(window)
                 if self._cautious_at is not None:  # it may have been a small bucket as well
                     self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))
-                self._learned.append((meter, window, now))
+                self._learned.append(LearnedWindow(meter, window, now, now + self._patience(meter, window, now)))
                 return True
         return False
+
+    def _patience(self, meter: Meter, window: float, now: float) -> float:
+        """Seconds for which a window just found is believed in."""
+        settings, before = self._settings, self._lifted.get((meter, window), 0.0)
+        first = settings.probe_sure_after if meter.share(now) < UNEXPLAINED else settings.probe_after
+        return min(settings.probe_at_least_daily, max(first, 2 * before))
 
     def _smaller_bucket(self, meter: Meter, retry_after: float | None, now: float) -> bool:
         """Far from a full minute, yet refused after a burst, for as long as a call's room takes to refill: run ahead by half."""
@@ -262,21 +221,21 @@ class Learner:
         """Quiet time: give back what caution took."""
         if self._cautious_at is not None:
             self._grow_tolerance(now)
-        for meter in self._account.meters:
-            if meter.margin and now - self._last_refusal > MINUTE:
-                meter.margin = self._decayed(meter.margin, now)
+        for shortfall in self._shortfalls.values():
+            shortfall.narrow(now)
         if self._discovered is not None and now - max(self._grown_at, self._last_refusal) > MINUTE:
             self._raise_discovered(self._discovered, now)
-        if self._learned and now - self._learned[0][2] > self._settings.probe_after:
-            meter, window, _ = self._learned.pop(0)
-            meter.unwatch(window)
-            self._be_careful(self._settings.first_tolerance)  # else what the window held back would be refused as one burst
-            self._cautious_at = now
+        due = next((learned for learned in self._learned if now > learned.until), None)
+        if due is not None:
+            self._lift(due, now)
 
-    def _decayed(self, margin: float, now: float) -> float:
-        quiet, self._grown_at = now - max(self._grown_at, self._last_refusal + MINUTE), now
-        left = margin * math.exp(-max(0.0, quiet) / self._settings.margin_life)
-        return left if left > 0.001 else 0.0
+    def _lift(self, learned: LearnedWindow, now: float) -> None:
+        """Watch a window no more, to see whether it was one."""
+        self._learned.remove(learned)
+        self._lifted[learned.meter, learned.window] = learned.until - learned.found
+        learned.meter.unwatch(learned.window)
+        self._be_careful(self._settings.first_tolerance)  # else what the window held back would be refused as one burst
+        self._cautious_at = now
 
     def _raise_discovered(self, meter: Meter, now: float) -> None:
         self._grown_at = now
@@ -332,77 +291,3 @@ class Learner:
 
     def _meter_for(self, view: QuotaView) -> Meter | None:
         return self._account.meter_of(UNITS[view.unit], view.window or MINUTE)
-
-
-class Foreign:
-    """What others use of one limit, from the difference between what is remaining and what we have used."""
-
-    __slots__ = ("_at", "_ever", "_fits_bucket", "_fits_window", "_odd_for_window", "_rate", "_remaining", "_theirs", "_unrest")
-
-    def __init__(self, *, small_bucket: bool = False) -> None:
-        self._fits_window = not small_bucket
-        """Whether the headers could be those of a sliding window: nobody else's use can leave more than our own does."""
-        self._fits_bucket = True
-        """Whether they could be those of a bucket, which never fills by leaps."""
-        self._odd_for_window = 0
-        """Views in turn that speak against a window."""
-        self._at = -math.inf
-        self._ever = 0.0
-        self._remaining = 0.0
-        self._rate = 0.0
-        self._theirs = 0.0
-        """What of the window others had by the last view."""
-        self._unrest = 0.0
-        """Variance that their use gains in a second, as it was seen."""
-
-    def observe(self, meter: Meter, at: float, ours: tuple[float, float], limit: float, remaining: float) -> float | None:
-        """Units a second to leave to others, None where nothing new was seen. at: when the request was sent.
-
-        Views older than one already seen change nothing, so their order does not matter; more than one in two seconds is no news.
-        """
-        since = at - self._at
-        if since < 2.0:
-            return None
-        used, ever = ours
-        window = meter.limit.window
-        level = self._remaining - (ever - self._ever)
-        """What is left of what the last view showed."""
-        self._doubt_shapes(limit, remaining, used, level + since * limit / window)
-        if not meter.known_bucket or self._fits_window:
-            theirs = limit - remaining - used
-            self._surprised((theirs - self._theirs) ** 2 / 2, since)
-            share = 0.4 if self._fits_window and since < math.inf else 0.15  # one view alone says little
-            self._rate += share * (theirs / window - self._rate)
-            self._theirs = theirs
-        elif self._fits_bucket and self._remaining + since * limit / window <= min(limit, meter.capacity):  # else it ran over
-            drained = (level - remaining) / since + limit / window
-            self._surprised(((drained - self._rate) * since) ** 2, since)
-            self._rate += (1 - math.exp(-since / 20)) * (drained - self._rate)
-        else:
-            self._rate *= 0.9
-        self._at, self._ever, self._remaining = at, ever, remaining
-        return self._with_noise(meter, window)
-
-    def _doubt_shapes(self, limit: float, remaining: float, used: float, filled: float) -> None:
-        """Which ways of counting the headers rule out. filled: what a bucket that nobody else uses would hold by now.
-
-        One view is not enough to rule out a window: a burst leaves the provider's a little sooner than ours, which is watched longer.
-        """
-        odd = remaining > limit - used + DOUBTFUL * limit
-        self._odd_for_window = self._odd_for_window + 1 if odd else 0
-        if self._odd_for_window >= DOUBTS:
-            self._fits_window = False
-        if self._at > -math.inf and remaining > filled + 2 * DOUBTFUL * limit:
-            self._fits_bucket = False
-
-    def _surprised(self, square: float, since: float) -> None:
-        """Their use was as far from what was expected, squared, after so many seconds. The first view surprises nobody."""
-        if since < math.inf:
-            self._unrest += 0.1 * (square / since - self._unrest)
-
-    def _with_noise(self, meter: Meter, window: float) -> float:
-        """Their rate, and what it may be above it: as it was seen to vary, by single units at least, and at most as much again."""
-        if self._rate < (0.01 if self._fits_window else 0.03) * meter.limit.amount / window:
-            return 0.0
-        span = STALE if self._fits_window else window
-        return self._rate + min(self._rate, NOISE * math.sqrt(max(self._unrest, self._rate) * span) / window)

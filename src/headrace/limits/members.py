@@ -11,7 +11,8 @@ from msgspec import Struct
 from headrace.errors import HeadraceError
 from headrace.limits.account import Account, Costs, Taken
 from headrace.limits.ask import Ask, Candidate
-from headrace.limits.learn import Learner, LearnSettings
+from headrace.limits.learn import Learner
+from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge
 from headrace.limits.queue import FairQueue, Place
 from headrace.ports import Waiter

@@ -132,9 +132,11 @@ class Meter:
         self._apply()
 
     def state(self, amount: float | None) -> None:
-        """The provider's own word on the amount; None takes it back."""
-        self.stated = amount
+        """The provider's own word on the amount; None takes it back. A lower one explains what was kept free before it was known."""
+        self.stated, before = amount, self.whole
         self._apply()
+        if self.whole < before:
+            self.margin = max(0.0, 1 - (1 - self._margin) * before / self.whole)
 
     def _apply(self) -> None:
         amount = self.limit.amount if self.stated is None else min(self.limit.amount, self.stated)
@@ -380,6 +382,10 @@ class Meter:
         """What may have arrived in the `seconds` before a call that was sent at a moment, wherever travel times let it."""
         spread = self.settings.short_spread
         return self._log.since(moment - seconds - spread) - self._log.since(moment + spread)
+
+    def sent_between(self, since: float, until: float) -> float:
+        """What stands on the books of calls that were sent after one moment and not after another."""
+        return self._log.since(since) - self._log.since(until)
 
     def covers(self, moment: float) -> bool:
         """Whether our books reached back over the whole window at that moment, and so say what got through within it."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 from headrace.limits.account import Account
 from headrace.limits.ask import Ask
-from headrace.limits.learn import LearnSettings
+from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge, Limit
 from headrace.limits.members import Group, Ledger, Member
 from headrace.limits.meter import Meter, MeterSettings

@@ -14,7 +14,7 @@ from msgspec import Struct
 from headrace.errors import HeadraceError
 from headrace.limits.account import SLACK, Account, Costs, step
 from headrace.limits.ask import URGENT, Ask, Candidate
-from headrace.limits.learn import LearnSettings
+from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.members import Group, Member, Reservation, Waiting
 from headrace.limits.meter import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
