@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from headrace.models.cost import CLASSES, Bill, Rates, bill_of, rates_of
+from headrace.objects import Usage
 
 FACTS = {
     "input_cost_per_token": 2.5e-6, "cache_read_input_token_cost": 1.25e-6, "output_cost_per_token": 1e-5,
@@ -120,3 +122,36 @@ def test_the_sum_is_exact_and_its_parts_add_up(bill: Bill) -> None:
 )  # fmt: skip
 def test_usage_in_every_form_becomes_one_bill(usage: dict[str, Any], bill: Bill) -> None:
     assert bill_of(usage) == bill
+
+
+PLAIN = {"prompt_tokens": 120, "completion_tokens": 50, "total_tokens": 170}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"prompt_tokens_details": None, "completion_tokens_details": None},
+        {"prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None}, "completion_tokens_details": {"reasoning_tokens": 0}},
+        {"cache_read_input_tokens": 0, "server_tool_use": None, "queue_time": 0.1, "service_tier": "default"},
+    ],
+)
+@pytest.mark.parametrize("make", [dict, Usage.wrap, types.MappingProxyType])
+def test_usage_of_text_alone_is_billed_as_any_other(more: dict[str, Any], make: Any) -> None:
+    """It is read in a shorter way."""
+    assert bill_of(make({**PLAIN, **more})) == Bill(input=120, output=50)
+
+
+@pytest.mark.parametrize(
+    ("more", "bill"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 20}}, Bill(input=100, cached=20, output=50)),
+        ({"completion_tokens_details": {"reasoning_tokens": 20}}, Bill(input=120, output=30, reasoning=20)),
+        ({"prompt_cache_hit_tokens": 20}, Bill(input=100, cached=20, output=50)),
+        ({"server_tool_use": {"web_search_requests": 2}}, Bill(input=120, output=50, searches=2)),
+        ({"num_search_queries": 2}, Bill(input=120, output=50, searches=2)),
+        ({"input_tokens_details": {"cached_tokens": 20}}, Bill(input=100, cached=20, output=50)),
+    ],
+)
+def test_what_is_not_plain_text_is_never_billed_as_it(more: dict[str, Any], bill: Bill) -> None:
+    assert bill_of({**PLAIN, **more}) == bill

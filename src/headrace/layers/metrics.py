@@ -16,6 +16,7 @@ from headrace.calls import Call
 from headrace.layers import around
 from headrace.layers.around import Handler
 from headrace.layers.observing import Outcome, observe
+from headrace.models.cost import fields_of
 from headrace.ports import Ports
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,6 +32,10 @@ MOST_MODELS: Final = 1000
 OTHER: Final = "other"
 
 _WHO: Final = ("operation", "model", "provider", "deployment")
+
+
+_noted: Final[Any] = dict.get
+"""Of `_hidden_params`, past `Beside.get`: that is Python, since it can reckon what a call cost."""
 
 
 class Snapshots(Protocol):
@@ -112,18 +117,19 @@ class Metrics:
         series.seconds.observe(outcome.ended - outcome.began)
         if outcome.first is not None:
             series.first.observe(outcome.first - outcome.began)
-        record = outcome.hidden.get("headrace")
+        hidden = outcome.hidden
+        record = _noted(hidden, "headrace")
         if record is not None:
             series.waited.observe(record["waited"])
-        if outcome.hidden.get("cache_hit"):  # nobody worked, nobody is paid
+        if _noted(hidden, "cache_hit"):  # nobody worked, nobody is paid
             return
         if outcome.usage is not None:
-            _count_tokens(series, outcome.usage)
-        if cost := outcome.hidden.get("response_cost"):
+            _count_tokens(series, fields_of(outcome.usage))
+        if cost := hidden.get("response_cost"):
             series.cost.inc(cost)
 
     def _outcome(self, series: _Series, outcome: Outcome) -> None:
-        word = "cached" if outcome.hidden.get("cache_hit") and outcome.error is None else outcome.word
+        word = "cached" if _noted(outcome.hidden, "cache_hit") and outcome.error is None else outcome.word
         child = series.outcomes.get(word)
         if child is None:
             child = series.outcomes[word] = self._calls.labels(*self._named(outcome), word)
@@ -143,15 +149,20 @@ class Metrics:
 
     def _named(self, outcome: Outcome) -> tuple[str, ...]:
         """operation, model, provider, deployment."""
-        hidden, failure = outcome.hidden, getattr(outcome.error, "failure", None)
-        model: str = hidden.get("model_group") or outcome.call.model
+        hidden = outcome.hidden
+        model: str = _noted(hidden, "model_group") or outcome.call.model
         if model not in self._models:
             if len(self._models) >= MOST_MODELS:
                 model = OTHER
             else:
                 self._models.add(model)
-        provider: str = hidden.get("custom_llm_provider") or getattr(failure, "provider", "") or ""
-        return outcome.call.operation.name, model, provider, hidden.get("model_id") or ""
+        provider = _noted(hidden, "custom_llm_provider") or _failed_at(outcome.error)
+        return outcome.call.operation.name, model, provider, _noted(hidden, "model_id") or ""
+
+
+def _failed_at(error: BaseException | None) -> str:
+    """Whose failure it was."""
+    return getattr(getattr(error, "failure", None), "provider", "") or ""
 
 
 def _count_tokens(series: _Series, usage: Mapping[str, Any]) -> None:
@@ -165,7 +176,7 @@ def _count_tokens(series: _Series, usage: Mapping[str, Any]) -> None:
 
 def _detail(usage: Mapping[str, Any], part: str, name: str) -> float:
     details = usage.get(part)
-    return (details.get(name) if details is not None else 0) or 0
+    return (fields_of(details).get(name) if details else 0) or 0
 
 
 class _Routers(Collector):

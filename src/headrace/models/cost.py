@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -159,6 +160,8 @@ def bill_of(usage: Any) -> Bill:
     """Usage in the form of OpenAI's dialects, or of Anthropic's; a mapping or an object."""
     usage = fields_of(usage)
     prompt, answer = _first(usage, "prompt_tokens", "input_tokens"), _first(usage, "completion_tokens", "output_tokens")
+    if _plain(usage):
+        return Bill(input=prompt, output=answer)
     given = _given(usage, fields_of(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")))
     written = _written(fields_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details")))
     if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage):
@@ -169,11 +172,35 @@ def bill_of(usage: Any) -> Bill:
     )  # fmt: skip
 
 
+_CLASSED: Final = frozenset({
+    "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "prompt_cache_hit_tokens", "cached_tokens",
+    "input_tokens_details", "output_tokens_details", "server_tool_use", "num_search_queries",
+})  # fmt: skip
+"""What usage says beside its sums of tokens that are counted in classes of their own."""
+
+
+def _plain(usage: Mapping[str, Any]) -> bool:
+    """Whether it is text alone, read anew and written without thinking: most usage is, and costs a third to take apart."""
+    if not usage.get("prompt_tokens") or (not _CLASSED.isdisjoint(usage) and any(usage.get(name) for name in _CLASSED)):
+        return False
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if (details := usage.get(name)) is not None and any(fields_of(details).values()):
+            return False
+    return True
+
+
 def fields_of(value: Any) -> Mapping[str, Any]:
     """Of a mapping or an object; none of None."""
-    if value is None or isinstance(value, dict):
-        return value or {}
-    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    if value is None:
+        return {}
+    kind: Any = type(value)
+    return value if _is_mapping(kind) else getattr(value, "__dict__", {})
+
+
+@cache
+def _is_mapping(kind: Any) -> bool:
+    """Remembered: to ask an abstract class costs more than all the rest of a bill."""
+    return issubclass(kind, Mapping)
 
 
 def _given(usage: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace.models.cost import NANO, Bill, Rates, bill_of, rates_of
+from headrace.models.cost import NANO, Bill, Rates, bill_of, fields_of, rates_of
 from headrace.models.facts import catalogue
 
 _KEPT: dict[tuple[str, str, str], tuple[int, Rates | None]] = {}
@@ -82,8 +82,10 @@ class Beside(dict[str, Any]):
 
 def rates_said(usage: Any, model: str, provider: str, tier: str | None) -> Rates | None:
     """The catalogue's prices of a model at the service tier that its answer names; Anthropic names its own inside the usage."""
-    said = tier or usage.get("service_tier") or usage.get("speed")
-    return rates_for(model, provider, said if isinstance(said, str) else "")
+    if not tier:
+        usage = fields_of(usage)
+        tier = usage.get("service_tier") or usage.get("speed")
+    return rates_for(model, provider, tier if isinstance(tier, str) else "")
 
 
 def cost_of(usage: Any, model: str, provider: str = "", tier: str | None = None, rates: Rates | None = None) -> int | None:

@@ -69,6 +69,14 @@ def routed(model_list: list[dict[str, Any]]) -> float:
     return completion_cost(completion_response=response)
 
 
+async def many(router: Router) -> list[str | None]:
+    found = await router.abatch_completion(models=["gpt-4o", "claude"], messages=MESSAGES, max_tokens=20)
+    fastest = await router.abatch_completion_fastest_response(model="gpt-4o, claude", messages=MESSAGES)
+    scheduled = await router.schedule_acompletion(model="gpt-4o", messages=MESSAGES, priority=0)
+    answers = [one for one in found if isinstance(one, ModelResponse)]
+    return [one.choices[0].message.content for one in [*answers, fastest, scheduled]]
+
+
 async def vectors(router: Router) -> list[float]:
     response = await router.aembedding(model="vectors", input=["a", "b"])
     other = embedding(model="openai/text-embedding-3-small", input=["c"])

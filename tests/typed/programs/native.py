@@ -77,6 +77,22 @@ async def routed(router: Router) -> None:
     assert_type(ranked, RerankResponse)
 
 
+async def many(router: Router) -> None:
+    each = await router.abatch_completion(["chat", "backup"], MESSAGES, max_tokens=20)
+    assert_type(each, list[ModelResponse | HeadraceError])
+    all_of_each = await router.abatch_completion(["chat", "backup"], [MESSAGES, MESSAGES])
+    assert_type(all_of_each, list[list[ModelResponse | HeadraceError]])
+    first = await router.abatch_completion_fastest_response("chat, backup", MESSAGES)
+    assert_type(first, ModelResponse)
+    urgent = await router.schedule_acompletion("chat", MESSAGES, priority=0, stream=True)
+    assert_type(urgent, AsyncStream[ModelResponseStream])
+    plain = router.chat.completions.create(MESSAGES, "chat", temperature=0)
+    assert_type(plain, ModelResponse)
+    router.update_settings(num_retries=1, fallbacks=[{"chat": ["backup"]}])
+    info = router.get_model_group_info("chat")
+    print(info.tpm if info is not None else None, router.get_available_deployment("chat")["model_name"])
+
+
 def careful(router: Router) -> str | None:
     try:
         return router.completion("chat", MESSAGES).choices[0].message.content
