@@ -13,6 +13,7 @@ from msgspec import structs
 from headrace.dialects.base import only_says
 from headrace.dialects.citation_words import CITATIONS, WORDS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, in_words_of
+from headrace.dialects.traces import Traces, with_searches, with_traces
 from headrace.types import (
     ChatResponse,
     Choice,
@@ -40,8 +41,12 @@ _READ: Final[Mapping[str, frozenset[str]]] = {
 """Words of others that a dialect reads: citations of Chat Completions, whose reasoning a part holds, what stopped the model."""
 
 
+TRACED: Final = "openai_responses"
+"""The dialect with items for what a provider's own tools did, whoever it was. To callers of others that is not said."""
+
+
 def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
-    """`answer` as a caller who speaks `own` can be told it. What the provider's own tools did is not said."""
+    """`answer` as a caller who speaks `own` can be told it."""
     if own == CHAT:
         return answer
     return structs.replace(
@@ -55,18 +60,20 @@ def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
 class InCommon:
     """The same for the events of a stream."""
 
-    __slots__ = ("_citing", "_own")
+    __slots__ = ("_citing", "_own", "_traces")
 
     def __init__(self, own: str) -> None:
         self._own = own
         self._citing = Citing(own)
+        self._traces = Traces() if own == TRACED else None
 
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """None of them says nothing."""
         cited = self._citing.feed(event)
         if self._own == CHAT or (len(cited) == 1 and only_says(event)):
             return cited
-        return [told for one in cited if (told := _event(one, self._own)) is not None]
+        seen = cited if self._traces is None else self._traces.events(cited)
+        return [told for one in seen if (told := _event(one, self._own)) is not None]
 
 
 def _event(event: StreamEvent, own: str) -> StreamEvent | None:
@@ -85,12 +92,17 @@ def _event(event: StreamEvent, own: str) -> StreamEvent | None:
 
 def _choice(choice: Choice, own: str, beside: Extra) -> Choice:
     message = in_words_of(own, choice.message, beside)
-    parts = tuple([_part(part, own, index) for index, part in enumerate(message.content) if not isinstance(part, Other)])
+    content: Sequence[Part] = message.content
+    if own == TRACED:
+        content = (*with_searches(choice.extra), *with_traces(content))
+    parts = tuple([_part(part, own, index) for index, part in enumerate(content) if own == TRACED or not isinstance(part, Other)])
     told = Message(role="assistant", content=parts, name=message.name, extra=_kept(message.extra, own))
     return structs.replace(choice, message=told, extra=_kept(choice.extra, own))
 
 
 def _part(part: Part, own: str, index: int) -> Part:
+    if isinstance(part, Other):
+        return part  # an item of the caller's dialect
     if isinstance(part, Thinking) and own in WORDS and part.text:
         part = structs.replace(part, data=None)  # either is said there, not both
     if isinstance(part, Thinking) and own == "anthropic_messages" and part.data is None and part.signature is None:

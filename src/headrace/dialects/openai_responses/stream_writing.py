@@ -37,6 +37,13 @@ _LEGACY: Final = 1_000_000
 """Added to the index of OpenAI's older function call, which has none of its own."""
 
 
+_PHASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "web_search_call": ("in_progress", "searching", "completed"),
+    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
+}
+"""What clients are told of a tool that the provider ran."""
+
+
 class _Reasoned(NamedTuple):
     """Words for one kind of reasoning's parts: their type, their events, and the field of their place."""
 
@@ -351,6 +358,8 @@ class Writer:
                 at = len(self._items)
                 self._items.append(block)
                 yield self._frame("response.output_item.added", output_index=at, item=block)
+                for phase in _PHASES.get(block["type"], ()):
+                    yield self._frame(f"response.{block['type']}.{phase}", item_id=block.get("id"), output_index=at)
                 yield self._frame("response.output_item.done", output_index=at, item=block)
 
     def _close_all(self, but: str = "") -> Iterator[bytes]:
