@@ -16,6 +16,7 @@ from headrace.gateway.callers import Caller
 from headrace.models.cost import FIELDS, Bill
 from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
+from headrace.routing.trail import Attempt
 
 
 class Outcome(enum.Enum):
@@ -206,6 +207,17 @@ def of_answer(hidden: Beside) -> dict[str, Any]:
         rates = hidden.rates or rates_said({}, served, provider, hidden.tier)
         cost = None if bill is None or rates is None else rates.of(bill)
     return told if bill is None else {**told, "usage": _used(bill), "cost": cost}
+
+
+def of_straight(attempt: Attempt, hidden: Beside) -> dict[str, Any]:
+    """The same of an answer to a first attempt that did not wait, whose usage is known or not."""
+    member, bill = attempt.member, hidden.bill()
+    if bill is None:
+        return of_answer(hidden)
+    return {
+        "group": attempt.ask.group, "deployment": member.deployment.id, "provider": member.to.provider.name, "served": member.to.model,
+        "attempts": 1, "usage": _used(bill), "cost": hidden.cost(),
+    }  # fmt: skip
 
 
 def _used(bill: Bill) -> dict[str, int | float]:

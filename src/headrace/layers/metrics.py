@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -30,6 +31,12 @@ WAITS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 3
 MOST_MODELS: Final = 1000
 """Different models that get series of their own; a caller who makes names up gets no more of them than that."""
 OTHER: Final = "other"
+
+MOST_NOTED: Final = 256
+"""Calls that are counted together."""
+
+MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""As prometheus_client has it."""
 
 _WHO: Final = ("operation", "model", "provider", "deployment")
 
@@ -59,6 +66,10 @@ class _Series(Struct, eq=False):
     """Calls by what they came to."""
 
 
+Noted: TypeAlias = tuple[_Series, Any, float, float | None, float | None, Mapping[str, Any] | None, float]
+"""Of one call: its series, the child of its outcome, seconds in all, to the first chunk and in line, usage, dollars. No content."""
+
+
 class Metrics:
     """Counts every call once `install()` has put it around them; `watch(router)` adds queues, headroom and cooldowns.
 
@@ -73,6 +84,10 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None, *, prefix: str = "headrace") -> None:
         self.registry = CollectorRegistry() if registry is None else registry
+        self._noted: deque[Noted] = deque()
+        # Where several processes are added up another one reads what this one has counted, and cannot ask for it.
+        self._most = 1 if MULTIPROCESS in os.environ else MOST_NOTED
+        self.registry.register(_Flush(self.flush))
         self._series: dict[tuple[str, ...], _Series] = {}
         self._models: set[str] = set()
         made: dict[str, Any] = {"registry": self.registry, "namespace": prefix}
@@ -99,7 +114,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
         from prometheus_client.multiprocess import MultiProcessCollector  # late: for servers with several workers
 
@@ -112,28 +127,42 @@ class Metrics:
         return await observe(ports, call, handler, self._count)
 
     def _count(self, outcome: Outcome) -> None:
-        series = self._of(outcome)
-        self._outcome(series, outcome)
-        series.seconds.observe(outcome.ended - outcome.began)
-        if outcome.first is not None:
-            series.first.observe(outcome.first - outcome.began)
+        """Note a call. What is noted is counted together: when somebody scrapes, or when it has become much."""
         hidden = outcome.hidden
-        record = _noted(hidden, "headrace")
-        if record is not None:
-            series.waited.observe(record["waited"])
-        if _noted(hidden, "cache_hit"):  # nobody worked, nobody is paid
-            return
-        if outcome.usage is not None:
-            _count_tokens(series, fields_of(outcome.usage))
-        if cost := hidden.get("response_cost"):
-            series.cost.inc(cost)
-
-    def _outcome(self, series: _Series, outcome: Outcome) -> None:
-        word = "cached" if _noted(outcome.hidden, "cache_hit") and outcome.error is None else outcome.word
-        child = series.outcomes.get(word)
-        if child is None:
+        word, record = outcome.word, _noted(hidden, "headrace")
+        idle = bool(_noted(hidden, "cache_hit"))  # nobody worked, nobody is paid
+        series = self._of(outcome)
+        if (child := series.outcomes.get(word := "cached" if idle and outcome.error is None else word)) is None:
             child = series.outcomes[word] = self._calls.labels(*self._named(outcome), word)
-        child.inc()
+        first = None if outcome.first is None else outcome.first - outcome.began
+        waited = None if record is None else record["waited"]
+        usage = None if outcome.usage is None else fields_of(outcome.usage)
+        usage, cost = (None, 0.0) if idle else (usage, hidden.get("response_cost") or 0.0)
+        self._noted.append((series, child, outcome.ended - outcome.began, first, waited, usage, cost))
+        if len(self._noted) >= self._most:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what was noted."""
+        words: dict[Any, int] = {}
+        paid: dict[int, tuple[_Series, list[Any], list[float]]] = {}
+        noted = self._noted
+        while noted:
+            series, child, seconds, first, waited, usage, cost = noted.popleft()
+            words[child] = words.get(child, 0) + 1
+            series.seconds.observe(seconds)
+            if first is not None:
+                series.first.observe(first)
+            if waited is not None:
+                series.waited.observe(waited)
+            _, usages, costs = paid.setdefault(id(series), (series, [], []))
+            usages.append(usage)
+            costs.append(cost)
+        for child, count in words.items():
+            child.inc(count)
+        for series, usages, costs in paid.values():
+            _count_tokens(series, [usage for usage in usages if usage is not None])
+            series.cost.inc(sum(costs))
 
     def _of(self, outcome: Outcome) -> _Series:
         who = self._named(outcome)
@@ -165,18 +194,32 @@ def _failed_at(error: BaseException | None) -> str:
     return getattr(getattr(error, "failure", None), "provider", "") or ""
 
 
-def _count_tokens(series: _Series, usage: Mapping[str, Any]) -> None:
-    series.input.inc(usage.get("prompt_tokens") or usage.get("input_tokens") or 0)
-    series.output.inc(usage.get("completion_tokens") or usage.get("output_tokens") or 0)
-    if cached := _detail(usage, "prompt_tokens_details", "cached_tokens"):
+def _count_tokens(series: _Series, usages: Sequence[Mapping[str, Any]]) -> None:
+    series.input.inc(sum([usage.get("prompt_tokens") or usage.get("input_tokens") or 0 for usage in usages]))
+    series.output.inc(sum([usage.get("completion_tokens") or usage.get("output_tokens") or 0 for usage in usages]))
+    if cached := sum([_detail(usage, "prompt_tokens_details", "cached_tokens") for usage in usages]):
         series.cached.inc(cached)
-    if reasoning := _detail(usage, "completion_tokens_details", "reasoning_tokens"):
+    if reasoning := sum([_detail(usage, "completion_tokens_details", "reasoning_tokens") for usage in usages]):
         series.reasoning.inc(reasoning)
 
 
 def _detail(usage: Mapping[str, Any], part: str, name: str) -> float:
     details = usage.get(part)
     return (fields_of(details).get(name) if details else 0) or 0
+
+
+class _Flush(Collector):
+    """Has no metrics: it comes first, and counts for those behind it what was only noted."""
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._flush = flush
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        self._flush()
+        return iter(())
 
 
 class _Routers(Collector):

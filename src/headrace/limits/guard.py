@@ -103,13 +103,20 @@ class SlidingLog:
             return now
         if cost > room + EPSILON:
             return math.inf
-        if cost >= room:  # when everything has gone: answers' headers tell it, so a full log must not be walked through
-            return next((entry.at for entry in reversed(entries) if entry.cost > 0), now) + self.window
+        if cost >= room:  # when everything has gone
+            return self.empty_at(now)
         for entry in entries:
             excess -= entry.cost
             if excess <= EPSILON:
                 return entry.at + self.window
         return now + self.window
+
+    def empty_at(self, now: float) -> float:
+        """The moment at which everything has left the window. Answers' headers tell it, so a full log is not walked through."""
+        for entry in reversed(self._entries):
+            if entry.cost > 0:
+                return entry.at + self.window
+        return now
 
     def since(self, moment: float) -> float:
         """What was charged after `moment`."""

@@ -19,6 +19,8 @@ class Left(Struct, frozen=True):
 
 
 def left_of(meter: Meter, now: float) -> Left:
-    amount, share = meter.limit.amount, min(1.0, max(0.0, meter.share(now)))
-    whole = meter.when(amount, now) if share > 0 else now
-    return Left(meter.limit.unit, amount, int(amount * (1 - share)), min(meter.limit.window, max(0.0, whole - now)))
+    limit = meter.limit
+    amount, window, share = limit.amount, limit.window, meter.share(now)
+    share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
+    reset = meter.whole_at(now) - now if share > 0 else 0.0
+    return Left(limit.unit, amount, int(amount * (1 - share)), window if reset > window else reset if reset > 0.0 else 0.0)

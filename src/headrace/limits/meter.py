@@ -276,6 +276,12 @@ class Meter:
         """The used part of the limit, 0 to 1 and a little."""
         return (self.running if self.counts_running else self._log.current(now)) / self.room
 
+    def whole_at(self, now: float) -> float:
+        """The moment at which all of the limit is there again, should nobody take of it."""
+        if self.counts_running or self._pace is not None or self._shorter or self.stated is not None:
+            return self.when(self.limit.amount, now)
+        return self._log.empty_at(now)
+
     @property
     def used(self) -> float:
         """What is on our books within the window."""

@@ -189,7 +189,7 @@ class Asking:
     def own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
         """What the call takes of deployments that differ: the most they let it write, and what that can cost where prices are known;
         the requests it is sent in."""
-        own = {}
+        own: dict[str, Charge] = {}
         silent = call.operation.chunk is not None and call.max_output is None
         for member in self._fleet.served[group]:
             price, requests = member.price, requests_for(call, member.to.provider)

@@ -18,6 +18,7 @@ from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError
 from headrace.limits import Ask, Charge, Limiter
 from headrace.limits.members import Seat
+from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.prices import Beside
 from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
@@ -158,7 +159,7 @@ class Straight:
             charge,
             tenant=lane.tenant,
             scopes=lane.scopes,
-            charges=engine.asking.own_charges(lane.group, call, charge) if differs else None,
+            charges=_own_charges(lane, charge) if differs else None,
             prefer=self._preference(lane, charge, now),
             call=next(NUMBERS),
             **engine.asking.standing,
@@ -235,6 +236,17 @@ class Straight:
         """The books after a caller who left before the answer."""
         attempt.member.load.at_least(self._now() - attempt.began, attempt.call.stream)
         self._engine.settle(self._ports, attempt, None, None, error)
+
+
+def _own_charges(lane: Lane, charge: Charge) -> dict[str, Charge]:
+    """What the call takes of each deployment, as `Asking.own_charges` has it of chats."""
+    input, own = int(charge.input * PROMPT_DOUBT), {}
+    for id, sending in lane.sendings.items():
+        member = sending.member
+        most = charge.max_output if charge.stated or not member.most_output else member.most_output
+        money = 0 if member.price is None else member.price.most(input, most)
+        own[id] = Charge(input=charge.input, max_output=most, stated=charge.stated, money=money)
+    return own
 
 
 class _Message(Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -16,6 +17,7 @@ def new_token() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
+@lru_cache(maxsize=4096)
 def hash_of(token: str) -> str:
     """What is kept of a token, and what it is found by. Comparing hashes tells a guesser nothing of the token, in whatever time."""
     return sha256(token.encode()).hexdigest()

@@ -22,7 +22,7 @@ class Histogram:
         self.counts: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
-        self.counts[round(STEPS * math.log2(max(seconds, LEAST) / LEAST))] += 1
+        self.counts[0 if seconds <= LEAST else round(STEPS * math.log2(seconds / LEAST))] += 1
 
     def quantile(self, share: float) -> float | None:
         """Seconds that `share` of all stay within; None of nothing."""

@@ -24,7 +24,7 @@ from headrace.gateway.forms import ReadForm
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
 from headrace.gateway.quotas import openai_lines, openai_units
-from headrace.gateway.records import Outcome, Record, hear, of_answer
+from headrace.gateway.records import Outcome, Record, hear, of_straight
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
@@ -303,7 +303,7 @@ class Passage:
     def _answer(self, response: HttpResponse, hidden: Beside) -> None:
         passages, attempt = self._passages, self._attempt
         passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage))
-        seen = Seen(self._record(Outcome.ANSWERED, **of_answer(hidden)), attempt.record)
+        seen = Seen(self._record(Outcome.ANSWERED, **of_straight(attempt, hidden)), attempt.record)
         cost = hidden.response_cost()
         head = (
             b"content-type: ", _kind(response), b"\r\ncontent-length: %d\r\n" % len(response.body), self._start.told,
