@@ -53,12 +53,27 @@ class Next(Struct, frozen=True, eq=False):
 
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
-    "rerank": dict.fromkeys(("cohere", "voyage", "fireworks", "tei", "nvidia", "deepinfra", "dashscope"), "rerank"),
-    "images": {"stability": "images", "fal": "images", "black_forest_labs": "tasks", "runway": "tasks", "replicate": "replicate"},
+    "rerank": {
+        **dict.fromkeys(("cohere", "voyage", "fireworks", "tei", "nvidia", "deepinfra", "dashscope"), "rerank"),
+        "bedrock": "bedrock_media",
+    },
+    "images": {
+        **dict.fromkeys(("stability", "fal"), "images"),
+        **dict.fromkeys(("black_forest_labs", "runway"), "tasks"),
+        **dict.fromkeys(("gemini", "vertex"), "google_media"),
+        "replicate": "replicate",
+        "bedrock": "bedrock_media",
+    },
     "image_edits": {"black_forest_labs": "tasks"},
     "image_variations": {"topaz": "images"},
-    "transcriptions": {"deepgram": "audio", "elevenlabs": "audio", "soniox": "soniox"},
-    "speech": {"elevenlabs": "audio", "polly": "voices", "azure_speech": "voices", "runway": "tasks"},
+    "transcriptions": {"deepgram": "audio", "elevenlabs": "audio", "soniox": "soniox", "assemblyai": "assemblyai"},
+    "speech": {
+        "elevenlabs": "audio",
+        "polly": "voices",
+        "azure_speech": "voices",
+        "runway": "tasks",
+        **dict.fromkeys(("gemini", "vertex"), "google_media"),
+    },
     "chat": {"replicate": "replicate", "nlp_cloud": "texts", "petals": "texts", "triton": "texts", "sap": "sap"},
     "completions": {
         "mistral": "fim",

@@ -14,7 +14,7 @@ from headrace.multipart import form_of
 from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
 
-_RATIOS: Final = {
+RATIOS: Final = {
     "1:1": 1, "16:9": 16 / 9, "9:16": 9 / 16, "3:2": 3 / 2, "2:3": 2 / 3, "4:5": 4 / 5, "5:4": 5 / 4, "21:9": 21 / 9, "9:21": 9 / 21,
 }  # fmt: skip
 """What Stability draws (platform.stability.ai/docs/api-reference, as litellm 1.106.2 has it)."""
@@ -31,6 +31,11 @@ def pixels(body: Body) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
+def nearest(size: tuple[int, int], ratios: Mapping[str, float]) -> str:
+    """The name of the ratio that a size in pixels comes closest to."""
+    return min(ratios, key=lambda name: abs(ratios[name] - size[0] / size[1]))
+
+
 class Stability:
     """`/v2beta/stable-image/generate/…`: a form goes out, one image in base64 comes back."""
 
@@ -44,7 +49,7 @@ class Stability:
         if endpoint == "sd3":
             said["model"] = target.model
         if size := pixels(body):
-            said.setdefault("aspect_ratio", min(_RATIOS, key=lambda name: abs(_RATIOS[name] - size[0] / size[1])))
+            said.setdefault("aspect_ratio", nearest(size, RATIOS))
         form = form_of({"output_format": "png", **said})
         headers = [(name, value) for name, value in target.headers if name != "content-type"]
         headers += [("accept", "application/json"), ("content-type", form.content_type)]

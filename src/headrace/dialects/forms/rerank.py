@@ -41,7 +41,7 @@ class Reranking(Struct, frozen=True, eq=False):
 
 
 _LISTS: Final = ("results", "data", "rankings", "scores")
-_SCORES: Final = ("relevance_score", "score", "logit")
+_SCORES: Final = ("relevance_score", "relevanceScore", "score", "logit")
 
 
 def _are_numbers(found: Sequence[Json]) -> bool:

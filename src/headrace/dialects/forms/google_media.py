@@ -1,0 +1,150 @@
+"""Images and speech by Gemini and Vertex AI: Imagen's predictions, and Gemini's own models that draw or speak."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.images import nearest, pixels
+from headrace.errors import BadRequestError, Failure, Kind, UnsupportedParamsError, error_of
+from headrace.types import Json
+from headrace.wire import HttpRequest
+
+_RATIOS: Final = {"1:1": 1, "3:4": 3 / 4, "4:3": 4 / 3, "9:16": 9 / 16, "16:9": 16 / 9}
+"""What both draw (ai.google.dev/gemini-api/docs/imagen and …/image-generation, as litellm 1.106.2 has it)."""
+
+_SAID_ELSEWHERE: Final = ("model", "prompt", "n", "size", "quality", "response_format", "user")
+
+
+class Images(Struct, frozen=True):
+    """`imagen-…` by `:predict`, the other models by `:generateContent`. Their own parameters pass, as Google spells them."""
+
+    place: str
+    """Before the model's name, below the address."""
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        ratio = _ratio(body)
+        model = f"{self.place}{quote(target.model, safe='@')}"
+        if target.model.startswith("imagen"):
+            said = {"sampleCount": body.get("n") or 1, **ratio, **given(body, *_SAID_ELSEWHERE)}
+            return posted(target, f"{model}:predict", {"instances": [{"prompt": body["prompt"]}], "parameters": said})
+        if body.get("n") not in (None, 1):
+            raise UnsupportedParamsError(f"{target.model} makes one image a call: leave n out", target.model, target.provider)
+        rest = given(body, *_SAID_ELSEWHERE, "tools", "imageConfig")
+        drawn = {**ratio, **(body.get("imageConfig") or {})}
+        config = {"responseModalities": ["TEXT", "IMAGE"], **({"imageConfig": drawn} if drawn else {}), **rest}
+        said = {"contents": [{"role": "user", "parts": [{"text": body["prompt"]}]}], "generationConfig": config}
+        return posted(target, f"{model}:generateContent", {**said, **({"tools": body["tools"]} if body.get("tools") else {})})
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        images = list(_predicted(answer)) if "predictions" in answer else [_drawn(part) for part in _parts(answer) if "inlineData" in part]
+        if not images:
+            raise _filtered(answer)
+        rest = {name: value for name, value in answer.items() if name not in ("predictions", "candidates")}
+        return {"created": 0, "data": images, **rest, **_usage(answer)}
+
+
+def _ratio(body: Body) -> dict[str, Json]:
+    size = pixels(body)
+    return {} if size is None else {"aspectRatio": nearest(size, _RATIOS)}
+
+
+def _predicted(answer: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
+    for prediction in answer["predictions"]:
+        if "bytesBase64Encoded" in prediction:
+            more = {name: value for name, value in prediction.items() if name != "bytesBase64Encoded"}
+            yield {"b64_json": prediction["bytesBase64Encoded"], **more}
+
+
+def _drawn(part: Mapping[str, Any]) -> dict[str, Json]:
+    more = {name: value for name, value in part.items() if name != "inlineData"}
+    return {"b64_json": part["inlineData"]["data"], "mimeType": part["inlineData"].get("mimeType"), **more}
+
+
+def _parts(answer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for candidate in answer.get("candidates") or ():
+        yield from (candidate.get("content") or {}).get("parts") or ()
+
+
+_FILTERS: Final = ("SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION")
+
+
+def _filtered(answer: Mapping[str, Any]) -> Exception:
+    """Why there is none: the prompt or the picture was filtered. Anything else is no answer."""
+    reasons = [(answer.get("promptFeedback") or {}).get("blockReason")]
+    reasons += [prediction.get("raiFilteredReason") for prediction in answer.get("predictions") or ()]
+    reasons += [it.get("finishReason") for it in answer.get("candidates") or () if it.get("finishReason") in _FILTERS]
+    why = next(filter(None, reasons), None) or ("nothing was drawn" if answer.get("predictions") == [] else None)
+    if why is None:
+        return BadRequestError("there is nothing in it of what was asked for")
+    return error_of(Failure(Kind.CONTENT_POLICY, f"it was filtered: {why}"))
+
+
+def _usage(answer: Mapping[str, Any]) -> dict[str, Json]:
+    told = answer.get("usageMetadata")
+    if not isinstance(told, Mapping):
+        return {}
+    made = told.get("candidatesTokenCount", 0) + told.get("thoughtsTokenCount", 0)
+    said = {"input_tokens": told.get("promptTokenCount", 0), "output_tokens": made}
+    return {"usage": {**said, "total_tokens": told.get("totalTokenCount", sum(said.values()))}}
+
+
+class Speech(Struct, frozen=True):
+    """`:generateContent` of a model that speaks: raw sound, in a WAV unless `response_format` says pcm
+    (ai.google.dev/gemini-api/docs/speech-generation). `voice` is one of Google's, such as Kore, or a whole `speechConfig`."""
+
+    place: str
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        wanted, voice = body.get("response_format"), body.get("voice")
+        if wanted not in (None, "wav", "pcm", "pcm16"):
+            raise UnsupportedParamsError(f"{target.provider} speaks wav or pcm, not {str(wanted)[:10]}", target.model, target.provider)
+        if not voice:
+            raise UnsupportedParamsError(f"{target.provider} needs a voice of its own, such as Kore", target.model, target.provider)
+        named = voice if isinstance(voice, Mapping) else {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": voice}}}
+        said = f"{body['instructions']}: {body['input']}" if body.get("instructions") else body["input"]
+        rest = given(body, "model", "input", "voice", "response_format", "instructions", "user")
+        config = {"responseModalities": ["AUDIO"], "speechConfig": named, **rest}
+        asked = {"contents": [{"role": "user", "parts": [{"text": said}]}], "generationConfig": config}
+        return posted(target, f"{self.place}{quote(target.model, safe='@')}:generateContent", asked)
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        """Never asked: the answer is the recording."""
+        return dict(answer)
+
+    def content(self, told: bytes, body: Body, target: Target) -> bytes:
+        answer = msgspec.json.decode(told)
+        heard = [part["inlineData"] for part in _parts(answer) if "inlineData" in part]
+        if not heard:
+            raise _filtered(answer)
+        sound = b"".join(base64.b64decode(piece["data"]) for piece in heard)
+        return sound if body.get("response_format") in ("pcm", "pcm16") else _wav(sound, _rate(heard[0].get("mimeType", "")))
+
+
+def _rate(kind: str) -> int:
+    """Samples a second, as `audio/L16;codec=pcm;rate=24000` says."""
+    found = [field.partition("=")[2] for field in kind.split(";") if field.strip().startswith("rate=")]
+    return int(found[0]) if found else 24_000
+
+
+def _wav(sound: bytes, rate: int) -> bytes:
+    """One channel of 16 bits."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
+    data = b"data" + struct.pack("<I", len(sound)) + sound
+    return b"RIFF" + struct.pack("<I", 4 + len(form) + len(data)) + b"WAVE" + form + data
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    ("images", "gemini"): Images("/models/"),
+    ("images", "vertex"): Images("/publishers/google/models/"),
+    ("speech", "gemini"): Speech("/models/"),
+    ("speech", "vertex"): Speech("/publishers/google/models/"),
+}
