@@ -56,6 +56,8 @@ class Translation(Struct, frozen=True, eq=False):
         answer = self.dialect.read_response(response, self.request, self.target)
         body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
+        for at, choice in enumerate(body["choices"]):
+            choice.setdefault("index", at)  # a provider of one answer need not number it, and OpenAI's clients look for it
         return as_text(body) if self.operation == "completions" else body
 
     def _count(self, count: Count, response: HttpResponse) -> dict[str, Json]:
