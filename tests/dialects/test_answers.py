@@ -6,7 +6,23 @@ import json
 
 from headrace.dialects import load
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.types import ChatResponse, Choice, Message, Noted, Other, Started, Text, TextDelta, Thinking, ToolCall, Usage, UsageReported
+from headrace.dialects.base import Target
+from headrace.types import (
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    Message,
+    Noted,
+    Other,
+    Started,
+    Text,
+    TextDelta,
+    Thinking,
+    ToolCall,
+    Usage,
+    UsageReported,
+)  # fmt: skip
+from headrace.wire import Headers, HttpResponse
 
 ANSWER = ChatResponse(
     id="a",
@@ -60,3 +76,11 @@ def test_events_lose_the_same_and_those_that_say_nothing_else_go() -> None:
     assert list(gemini.feed(Noted(extra={"odd": 1}))) == []
     noted = Noted(extra={"odd": 1})
     assert list(InCommon("openai_chat").feed(noted)) == [noted]
+
+
+def test_a_candidate_without_an_index_is_still_the_first_choice() -> None:
+    """Gemini leaves out the index of the first candidate: OpenAI's clients insist on it."""
+    body = {"candidates": [{"content": {"parts": [{"text": "hi"}], "role": "model"}, "finishReason": "STOP"}]}
+    response = HttpResponse(200, Headers(), json.dumps(body).encode())
+    hub = load("gemini").read_response(response, ChatRequest(model="m", messages=()), Target("gemini", "m"))
+    assert [choice["index"] for choice in load("openai_chat").write_response(hub)["choices"]] == [0]

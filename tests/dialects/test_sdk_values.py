@@ -184,6 +184,7 @@ def test_a_result_may_say_by_name_whose_it_is() -> None:
 
 def test_reasoning_of_an_unknown_shape_is_kept() -> None:
     message = {"role": "assistant", "content": "hi", "reasoning": {"steps": [1]}}
-    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"finish_reason": "stop", "message": message}]}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     hub = load("openai_chat").read_response(HttpResponse(200, Headers(), json.dumps(body).encode()), ASKED, TARGET)
     assert load("openai_chat").write_response(hub)["choices"] == body["choices"]

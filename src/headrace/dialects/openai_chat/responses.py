@@ -38,7 +38,6 @@ _WORDS: Final[Mapping[FinishReason, str]] = {
 _RESPONSE: Final = frozenset({"id", "created", "model", "choices", "usage"})
 _RESPONSE_USUAL: Final[Mapping[str, Json]] = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
 _CHOICE: Final = frozenset({"index", "message", "finish_reason", "logprobs"})
-_CHOICE_USUAL: Final[Mapping[str, Json]] = {"index": 0, "finish_reason": None}
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
@@ -67,7 +66,7 @@ def _read_choice(value: Json, at: str) -> Choice:
     choice = obj(value, at)
     message = read_assistant(obj(choice.get("message"), f"{at}.message"), f"{at}.message")
     word = choice.get("finish_reason")
-    extra = rest(choice, _CHOICE, _CHOICE_USUAL)
+    extra = rest(choice, _CHOICE, {"finish_reason": None})
     called = bool(message.tool_calls)
     if called and not word:  # Snowflake names no reason beside calls
         word = "function_call" if message.tool_calls[0].kind == "legacy" else "tool_calls"
@@ -122,10 +121,10 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 def _write_choice(choice: Choice) -> dict[str, Json]:
     message: Message = choice.message
-    said = {"index": choice.index or None, "message": write_assistant(message), "logprobs": choice.logprobs}
+    said = {"index": choice.index, "message": write_assistant(message), "logprobs": choice.logprobs}
     if not is_unknown(choice.extra.get("finish_reason")):
         said["finish_reason"] = finish_word(choice.finish, choice.native_finish)
-    return merged(_CHOICE_USUAL, choice.extra, said)
+    return merged({"finish_reason": None}, choice.extra, said)
 
 
 _USAGE: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"})
