@@ -56,8 +56,6 @@ class Translation(Struct, frozen=True, eq=False):
         answer = self.dialect.read_response(response, self.request, self.target)
         body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
-        for at, choice in enumerate(body["choices"]):
-            choice.setdefault("index", at)  # a provider of one answer need not number it, and OpenAI's clients look for it
         return as_text(body) if self.operation == "completions" else body
 
     def _count(self, count: Count, response: HttpResponse) -> dict[str, Json]:
@@ -216,6 +214,7 @@ class TranslatedChunks:
         return [chunk for told in self._told(events) if (chunk := self._chunk(told)) is not None]
 
     def _told(self, events: Sequence[Any]) -> Iterator[StreamEvent]:
+        """The events with citations where callers look for them; the usage is noted."""
         for event in events:
             if type(event) is UsageReported:
                 self.usage = responses.write_usage(event.usage)

@@ -121,6 +121,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 def _write_choice(choice: Choice) -> dict[str, Json]:
     message: Message = choice.message
+    # The index also where a provider of one answer leaves it out (Gemini): OpenAI's clients insist on it.
     said = {"index": choice.index, "message": write_assistant(message), "logprobs": choice.logprobs}
     if not is_unknown(choice.extra.get("finish_reason")):
         said["finish_reason"] = finish_word(choice.finish, choice.native_finish)
