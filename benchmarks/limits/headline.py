@@ -1,7 +1,9 @@
 """`python -m benchmarks.limits.headline`: 600 mixed jobs at once on three unequal deployments that enforce their limits over real HTTP.
 
-Each client has a simulator of its own in a process of its own, which counts what it refused; all run side by side, for they wait far more
-than they work. `--kinds` chooses the ways of enforcing, `--clients` who runs.
+Each client has a simulator of its own in a process of its own, which counts what it refused; some run side by side, for they wait far more
+than they work. `--kinds` chooses the ways of enforcing, `--clients` who runs. On a busy machine the simulator itself is late, and what was
+sent evenly arrives at once: a run of headrace that misses its target while the simulator was later than the travel times it allows for is
+made again, `--tries` times in all.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +24,8 @@ from typing import Any
 
 from benchmarks.common import peers
 from benchmarks.common.measure import environment, table
-from benchmarks.limits.jobs import KINDS, PLACES, Job, mixed, optimum, profile, simulator
+from benchmarks.limits.jobs import KINDS, PLACES, SHORT, Job, mixed, optimum, profile, simulator, sustained
+from headrace.limits.meter import MeterSettings
 
 HOMES = {"headrace": "headrace", "litellm": "litellm", "litellm usage-v2": "litellm", "cookbook": "openai"}
 LEAST_USE, MOST_TIME = 0.97, 1.05
@@ -43,7 +46,31 @@ class Row:
     use: float | None = None
     lag: float = 0.0
     """The longest that the client's event loop was late, in seconds."""
+    late: float = 0.0
+    """The same of the simulator."""
+    tries: int = 1
     failure: str = ""
+
+    def missed(self, count: int, best: float) -> bool:
+        """Whether it fell short of what is promised of headrace."""
+        return self.completed < count or self.refused > 0 or (self.use or 0) < LEAST_USE or self.seconds > MOST_TIME * best
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether calls lay in the simulator's sockets for longer than travel times may differ."""
+        settings = MeterSettings()
+        return self.late > (settings.short_spread if self.kind in SHORT else settings.spread)
+
+
+def measure_well(kind: str, client: str, jobs: Sequence[Job], best: float, tries: int) -> Row:
+    """Run one client until nothing but itself is to blame for what it misses, or `tries` are over."""
+    row = measure(kind, client, jobs)
+    for number in range(1, tries):
+        if client != "headrace" or not (row.disturbed and row.missed(len(jobs), best)):
+            break
+        row = measure(kind, client, jobs)
+        row.tries += number
+    return row
 
 
 def measure(kind: str, client: str, jobs: Sequence[Job]) -> Row:
@@ -65,7 +92,7 @@ def measure(kind: str, client: str, jobs: Sequence[Job]) -> Row:
         told = json.loads(ran.stdout.strip().splitlines()[-1])
         row.completed, row.seconds, row.lag = told["completed"], told["seconds"], told["lag"]
         row.failure = ", ".join(f"{count} {name}" for name, count in told["failed"].items())
-        row.refused, row.use = counted(address)
+        row.refused, row.use, row.late = counted(address)
     return row
 
 
@@ -86,17 +113,18 @@ def provider(config: dict[str, Any], folder: Path) -> Iterator[str]:
         process.wait(timeout=30)
 
 
-def counted(address: str) -> tuple[int, float | None]:
-    """429s of all providers, and the mean use of the limit that bound over their saturated minutes."""
+def counted(address: str) -> tuple[int, float | None, float]:
+    """429s of all providers, the mean use of the limit that bound over their saturated minutes, and how late the simulator was."""
     with urllib.request.urlopen(f"{address}/stats", timeout=10) as answer:
-        stats = json.load(answer)["providers"]
+        told = json.load(answer)
+    stats = told["providers"]
     refused = sum(one["statuses"].get("429", 0) for one in stats.values())
     weighed = [(one["saturated"]["minutes"], one["saturated"]["use"]) for one in stats.values() if one["saturated"]["minutes"]]
     minutes = sum(count for count, _ in weighed)
-    return refused, sum(count * use for count, use in weighed) / minutes if minutes else None
+    return refused, sum(count * use for count, use in weighed) / minutes if minutes else None, told["late"]
 
 
-def shown(rows: Sequence[Row], count: int, best: float) -> str:
+def shown(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> str:
     head = (
         "enforcement",
         "client",
@@ -105,7 +133,8 @@ def shown(rows: Sequence[Row], count: int, best: float) -> str:
         "use of the binding limit",
         "seconds",
         "of the optimum",
-        "longest lag",
+        "client late",
+        "simulator late",
         "",
     )
     body = [
@@ -116,22 +145,23 @@ def shown(rows: Sequence[Row], count: int, best: float) -> str:
             str(row.refused),
             f"{row.use:.1%}" if row.use is not None else "–",
             f"{row.seconds:.1f}",
-            f"{row.seconds / best:.3f}" if row.completed == count else "–",
+            f"{row.seconds / best[row.kind]:.3f}" if row.completed == count else "–",
             f"{row.lag * 1000:.0f} ms",
-            row.failure,
+            f"{row.late * 1000:.0f} ms",
+            ", ".join([*([f"try {row.tries}"] if row.tries > 1 else []), *([row.failure] if row.failure else [])]),
         )
         for row in rows
     ]
     return table([head, *body])
 
 
-def misses(rows: Sequence[Row], count: int, best: float) -> list[str]:
+def misses(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> list[str]:
     """Where headrace is not as good as promised."""
     return [
-        f"{row.kind}: {row.completed}/{count}, {row.refused} 429s, use {row.use}, {row.seconds / best:.3f} of the optimum"
+        f"{row.kind}: {row.completed}/{count}, {row.refused} 429s, use {row.use}, {row.seconds / best[row.kind]:.3f} of the optimum"
+        + (f"; the simulator itself was {row.late:.1f} s late" if row.disturbed else "")
         for row in rows
-        if row.client == "headrace"
-        and not (row.completed == count and row.refused == 0 and (row.use or 0) >= LEAST_USE and row.seconds <= MOST_TIME * best)
+        if row.client == "headrace" and row.missed(count, best[row.kind])
     ]
 
 
@@ -140,20 +170,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=600, metavar="N", help="jobs, all at once (600)")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="ways of enforcing")
     parser.add_argument("--clients", nargs="*", choices=[*HOMES], default=[*HOMES], help="who runs")
+    parser.add_argument("--together", type=int, default=3, metavar="N", help="how many run side by side (3)")
+    parser.add_argument("--tries", type=int, default=3, metavar="N", help="runs at most where the machine disturbed one (3)")
     parser.add_argument("--quick", action="store_true", help="headrace alone, one way of enforcing")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     given = parser.parse_args(arguments)
     kinds, clients = (KINDS[:1], ["headrace"]) if given.quick else (given.kinds, given.clients)
     jobs = mixed(given.jobs)
-    best = optimum(jobs)
+    best = {kind: optimum(jobs, sustained(kind)) for kind in kinds}
     for home in {HOMES[client] for client in clients}:
         peers.python_of(home)  # before the clock runs
-    with ThreadPoolExecutor(max_workers=len(kinds)) as pool:
-        rows = [row for client in clients for row in pool.map(lambda kind, client=client: measure(kind, client, jobs), kinds)]
+    runs = [(kind, client) for client in clients for kind in kinds]
+    with ThreadPoolExecutor(max_workers=max(1, given.together)) as pool:
+        rows = list(pool.map(lambda run: measure_well(*run, jobs, best[run[0]], given.tries), runs))
     if given.json:
         print(json.dumps([asdict(row) for row in rows]))
     else:
-        print(f"{len(jobs)} jobs of {sum(job.tokens for job in jobs) / len(jobs):.0f} tokens; the limits’ rates alone take {best:.1f} s")
+        print(f"{len(jobs)} jobs of {sum(job.tokens for job in jobs) / len(jobs):.0f} tokens; what the limits let pass for good takes them")
+        print(", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in best.items()))
         print(shown(rows, len(jobs), best))
     short = misses(rows, len(jobs), best)
     for line in short:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, permutations
 from typing import Any
 
+from headrace.limits.meter import MeterSettings
 from headrace.simulator.model import count_tokens
 from headrace.simulator.openai_api import MESSAGE_TOKENS
 
 KINDS = ("bucket", "fixed", "sliding", "10s", "1s", "bucket5")
+SHORT = {"10s": 10.0, "1s": 1.0}
+"""Seconds of the window in which requests are counted as well."""
 WORDS = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
 SIZES = ((0.5, 40, 80), (0.35, 160, 240), (0.15, 700, 500))
 """Share of the jobs, words of the prompt, most tokens of the answer."""
@@ -22,8 +26,8 @@ class Place:
     """A deployment: requests and tokens a minute."""
 
     name: str
-    rpm: int
-    tpm: int
+    rpm: float
+    tpm: float
 
 
 PLACES = (Place("north", 60, 60_000), Place("east", 200, 30_000), Place("west", 40, 45_000))
@@ -66,6 +70,25 @@ def optimum(jobs: Sequence[Job], places: Sequence[Place] = PLACES, grain: int = 
     return best[0]
 
 
+def sustained(kind: str, places: Sequence[Place] = PLACES, settings: MeterSettings | None = None) -> tuple[Place, ...]:
+    """What the places let pass for good, whoever asks, without a refusal.
+
+    All that arrives in a window of w seconds may have been sent in w and the spread of the travel times, which nobody knows beforehand
+    (as much as headrace allows for): so at most w / (w + spread) of a limit can be used, in whole requests for each window.
+    """
+    settings = settings or MeterSettings()
+    share = 60 / (60 + settings.spread) if kind in ("fixed", "sliding", *SHORT) else 1.0
+    return tuple([replace(place, rpm=min(place.rpm * share, _short(kind, place, settings)), tpm=place.tpm * share) for place in places])
+
+
+def _short(kind: str, place: Place, settings: MeterSettings) -> float:
+    """Requests a minute that a short window lets pass."""
+    if kind not in SHORT:
+        return math.inf
+    window = SHORT[kind]
+    return 60 * max(1, math.floor(place.rpm * window / 60)) / (window + settings.short_spread)
+
+
 def _best_cuts(sums: Sequence[int], order: Sequence[Place], grain: int) -> tuple[float, tuple[int, int]]:
     first, second, third = order
     count = len(sums) - 1
@@ -86,8 +109,8 @@ def simulator(kind: str) -> dict[str, Any]:
         "bucket": {"enforcer": "bucket", "burst": 60},
         "fixed": {"enforcer": "fixed"},
         "sliding": {"enforcer": "sliding"},
-        "10s": {"enforcer": "sliding", "windows": [10]},
-        "1s": {"enforcer": "sliding", "windows": [1]},
+        "10s": {"enforcer": "sliding", "windows": [SHORT["10s"]]},
+        "1s": {"enforcer": "sliding", "windows": [SHORT["1s"]]},
         "bucket5": {"enforcer": "bucket", "burst": 5},
     }[kind]
     common = {"ttft": {"median": 0.2, "sigma": 0.4}, "gap": {"median": 0.002, "sigma": 0.3}, "accounting": "reserve", **shape}
@@ -98,8 +121,8 @@ def profile(kind: str) -> dict[str, Any]:
     """What is known of a provider that enforces so: the row of a table that its users would have."""
     known: dict[str, Any] = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
     own: dict[str, dict[str, Any]] = {
-        "10s": {"request_burst": None, "windows": [10.0]},
-        "1s": {"request_burst": None, "windows": [1.0]},
+        "10s": {"request_burst": None, "windows": [SHORT["10s"]]},
+        "1s": {"request_burst": None, "windows": [SHORT["1s"]]},
         "bucket5": {"request_burst": 5.0, "token_burst": 5.0},
     }
     return known | own.get(kind, {})

@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -322,3 +324,14 @@ def test_thousands_may_be_sent_ahead(wire: Wire) -> None:
     wire.socket.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3000)
     assert wire.reply().json["usage"]["completion_tokens"] == 1
     assert all(wire.reply().json == {"ok": True} for _ in range(3000))
+
+
+def test_the_simulator_says_how_late_it_was_itself() -> None:
+    """Whoever was refused because calls had lain in its own sockets is told so."""
+    with running(fleet(quick())) as base:
+        base.loop.call_soon_threadsafe(time.sleep, 0.4)
+        time.sleep(0.6)
+        with urllib.request.urlopen(f"{base}/stats") as answer:
+            assert json.load(answer)["late"] >= 0.3
+        base.reset_stats()
+        assert base.simulator.fleet.late < 0.3

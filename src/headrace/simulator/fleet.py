@@ -26,6 +26,8 @@ class Fleet:
     def __init__(self, config: SimulatorConfig, *, now: float = 0.0, epoch: float = 0.0) -> None:
         self.config = config = checked(config)
         self.providers = {provider.name: Provider(provider, seed=config.seed, now=now, epoch=epoch) for provider in config.providers}
+        self.late = 0.0
+        """The longest, in seconds, that a request may have lain here before it was looked at."""
 
     def handle(self, incoming: Incoming, now: float) -> Exchange:
         """The reply of whoever lives under the path: /NAME/v1/…, or /v1/… when there is one provider only, or the simulator's own.
@@ -44,9 +46,10 @@ class Fleet:
 
     def report(self, now: float) -> dict[str, Any]:
         """The statistics of every provider, as JSON values."""
-        return {"providers": {name: provider.report(now) for name, provider in self.providers.items()}}
+        return {"late": round(self.late, 3), "providers": {name: provider.report(now) for name, provider in self.providers.items()}}
 
     def forget(self, now: float) -> None:
+        self.late = 0.0
         for provider in self.providers.values():
             provider.forget(now)
 

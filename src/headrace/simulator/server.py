@@ -34,6 +34,8 @@ LAG: Final = 0.1
 """Seconds that a stream may be behind its own times and still catch up."""
 SETTLE: Final = 5
 """Turns of the loop in which connections that were just accepted come to be known."""
+WATCHED: Final = 0.02
+"""Seconds between two looks at how late the simulator itself is."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Handler = Callable[[Incoming, float], Exchange]
@@ -274,6 +276,7 @@ class Simulator:
         """Base address by provider, as an OpenAI client takes it."""
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError when a port is taken."""
@@ -283,12 +286,15 @@ class Simulator:
                 port = provider.config.port
                 own = None if port is None else await self._listen(provider.handle, port)
                 self.addresses[name] = f"{own or f'{self.base}/{name}'}/v1"
+            self._watching = asyncio.create_task(self._watch())
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Close every socket, in the middle of a reply if need be."""
+        if self._watching is not None:
+            self._watching.cancel()
         # asyncio forgets sockets that it has accepted when the server closes before their connection is set up
         # (seen with CPython 3.11): so stop accepting first, and give those some turns of the loop.
         for listening in (listening for server in self._servers for listening in server.sockets):
@@ -303,6 +309,14 @@ class Simulator:
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
+
+    async def _watch(self) -> None:
+        """How late we are ourselves: what came meanwhile arrives together, whenever it was sent."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + WATCHED
+            await asyncio.sleep(WATCHED)
+            self.fleet.late = max(self.fleet.late, loop.time() - due)
 
     async def _listen(self, handle: Handler, port: int) -> str:
         loop = asyncio.get_running_loop()
