@@ -106,3 +106,14 @@ def test_what_others_use_is_told_from_what_a_counter_has_of_ours() -> None:
     town.world.close()
     assert town.use() >= 0.9
     assert town.refused() <= 0.003 * len(town.waits)
+
+
+def test_a_header_of_an_overdrawn_window_does_not_make_it_something_else() -> None:
+    """Symptom: a limit was halved below what was used, and for the minute of nothing remaining the window was taken for a bucket."""
+    meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
+    seen, rate = Foreign(), 0.0
+    for look in range(60):
+        overdrawn = look < 10
+        used, remaining = (400.0, 0) if overdrawn else (200.0, 80)
+        rate = seen.observe(meter, 3.0 * look, (used, used + 10 * look), 300, remaining) or 0.0
+    assert 0.3 < rate < 0.8, "twenty a minute, and as much again for their lumps"
