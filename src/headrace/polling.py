@@ -46,9 +46,12 @@ class Following(Struct, frozen=True, eq=False):
         A task that is given up is taken back where its provider has a way to: at once when its caller leaves, without keeping him.
         """
         asked, step, pause = None, "", 0.0
+        parts: list[bytes] = []
         try:
             while (coming := self.formed.then(response, step)) is not None:
                 asked, step = coming, coming.step
+                if asked.keeps:
+                    parts.append(response.body)
                 pause = min(SLOWEST, max(asked.after, pause * _GROWTH)) if asked.after else 0.0
                 response = await self._answer(asked, pause)
         except _Unanswered as given_up:
@@ -61,7 +64,9 @@ class Following(Struct, frozen=True, eq=False):
             self._clean_aside(() if asked is None else (*asked.undo, *asked.tidy))
             raise
         await self._clean(() if asked is None else asked.tidy)
-        return response
+        if not parts:
+            return response
+        return HttpResponse(response.status, response.headers, b"[" + b",".join([*parts, response.body]) + b"]")
 
     async def opened(self, request: HttpRequest) -> HttpStream:
         """The stream that the answer to `request` points to. Raises TransportError and HeadraceError."""

@@ -417,17 +417,91 @@ def test_mistrals_batches_are_listed_and_cancelled_and_its_files_are_openais(cli
     assert upstream.seen[2].path == "/v1/files/abbe56be/content"
 
 
+# ---- xAI ---------------------------------------------------------------------------------------------------------------------------
+
+STATE = {"num_requests": 2, "num_pending": 2, "num_success": 0, "num_error": 0, "num_cancelled": 0}
+XAI_BATCH = {
+    "batch_id": "batch_6cf1", "name": "nightly", "create_time": "2026-08-10", "expire_time": "2026-09-09", "create_api_key_id": "3a17",
+    "cancel_time": None, "cancel_by_xai_message": None, "state": STATE,
+}  # fmt: skip
+"""Exchange 3aa2c0c7548c6c2c."""
+
+
+def test_xais_batches_are_ordered_by_file_and_tell_by_counters(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(XAI_BATCH))
+    batch = client.call("create_batch", "24h", "/v1/chat/completions", "file_1", "xai", metadata={"name": "nightly"})
+    assert (upstream.seen[0].path, upstream.seen[0].body) == ("/v1/batches", {"name": "nightly", "input_file_id": "file_1"})
+    is_openai(batch, openai_types.Batch)
+    assert (batch.id, batch.status, batch.input_file_id, batch.metadata) == ("batch_6cf1", "in_progress", "file_1", {"name": "nightly"})
+    assert batch.created_at == 1786320000  # a day without a zone begins in UTC
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"state": {**STATE, "num_requests": 0}}, "validating"),
+        ({}, "in_progress"),
+        ({"state": {**STATE, "num_pending": 0, "num_success": 1, "num_error": 1}}, "completed"),
+        ({"cancel_time": "2026-08-11"}, "cancelled"),
+        ({"cancel_time": "2026-08-11", "cancel_by_xai_message": "bad file"}, "failed"),
+    ],
+)
+def test_xais_states_are_openais(client: Client, upstream: Upstream, change: dict[str, Any], status: str) -> None:
+    upstream.answer(Reply({**XAI_BATCH, **change}))
+    batch = client.call("retrieve_batch", "batch_6cf1", "xai")
+    is_openai(batch, openai_types.Batch)
+    assert batch.status == status
+    assert (batch.output_file_id, (batch.errors or {}).get("data", [{}])[0].get("message")) == (
+        "batch_6cf1" if status == "completed" else None, "bad file" if status == "failed" else None,
+    )  # fmt: skip
+
+
+def test_xais_results_come_page_by_page_as_openais_lines(client: Client, upstream: Upstream) -> None:
+    """Every page is asked for: none of them is the whole."""
+    body = {"id": "c", "object": "chat.completion", "choices": []}
+    one = {"batch_request_id": "a-1", "batch_result": {"response": {"chat_get_completion": body}}}
+    two = {"batch_request_id": "a-2", "batch_result": {"error": {"code": 400, "message": "no such model"}}}
+    upstream.answer(Reply({"results": [one], "pagination_token": "t"}), Reply({"results": [two], "pagination_token": None}))
+    good, bad = results(client.call("file_content", "batch_6cf1", "xai"))
+    assert [seen.path for seen in upstream.seen] == [
+        "/v1/batches/batch_6cf1/results?limit=1000", "/v1/batches/batch_6cf1/results?limit=1000&pagination_token=t",
+    ]  # fmt: skip
+    assert (good["custom_id"], good["response"]["status_code"], good["response"]["body"]) == ("a-1", 200, body)
+    assert (bad["custom_id"], bad["response"], bad["error"]) == ("a-2", None, {"code": "400", "message": "no such model"})
+
+
+def test_xais_files_and_lists_are_nearly_openais(client: Client, upstream: Upstream) -> None:
+    file = {"id": "file_1", "object": "file", "bytes": 5, "created_at": 1, "filename": "a.jsonl", "purpose": "", "expires_at": None}
+    upstream.answer(Reply(file))
+    made = client.call("create_file", ("a.jsonl", b"{}"), "batch", "xai")
+    assert (upstream.seen[0].path, made.id, made.purpose) == ("/v1/files", "file_1", "batch")
+    assert client.call("file_retrieve", "file_1", "xai").filename == "a.jsonl"
+    upstream.answer(Reply({"data": [file], "pagination_token": "t"}))
+    assert client.call("file_list", "xai", limit=1, after="s").has_more is True
+    assert upstream.seen[-1].path == "/v1/files?limit=1&pagination_token=s"
+    upstream.answer(Reply({"id": "file_1", "deleted": True}))
+    assert client.call("file_delete", "file_1", "xai").deleted is True
+    upstream.answer(Reply(b"whole"))
+    assert client.call("file_content", "file_1", "xai").content == b"whole"
+    upstream.answer(Reply({"batches": [XAI_BATCH], "pagination_token": None}))
+    page = client.call("list_batches", "xai")
+    assert (page.has_more, page.data[0]["id"]) == (False, "batch_6cf1")
+    upstream.answer(Reply({**XAI_BATCH, "cancel_time": "2026-08-11"}))
+    assert client.call("cancel_batch", "batch_6cf1", "xai").status == "cancelled"
+    assert (upstream.seen[-1].method, upstream.seen[-1].path) == ("POST", "/v1/batches/batch_6cf1:cancel")
+
+
 # ---- all of them -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "gemini", "mistral"])
+@pytest.mark.parametrize("provider", ["anthropic", "gemini", "mistral", "xai"])
 def test_a_refusal_is_raised_as_what_it_is(client: Client, upstream: Upstream, provider: str) -> None:
     upstream.answer(Reply({"error": {"message": "no such batch", "code": 404, "status": "NOT_FOUND"}}, status=404))
     with pytest.raises(headrace.NotFoundError, match="no such batch"):
         client.call("retrieve_batch", "x", provider)
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "gemini", "mistral"])
+@pytest.mark.parametrize("provider", ["anthropic", "gemini", "mistral", "xai"])
 def test_an_answer_that_is_no_batch_is_a_bad_response(client: Client, upstream: Upstream, provider: str) -> None:
     upstream.answer(Reply({"hello": 1}))
     with pytest.raises(headrace.APIResponseValidationError, match=f"{provider}: the reply"):

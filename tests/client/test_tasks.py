@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from typing import Any
 
 import pytest
 from tests.client.upstream import Client, Reply, Upstream, wait_until
 
 import headrace
+from headrace.calls import CHAT
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -412,3 +414,20 @@ def test_a_router_takes_tasks_under_its_limits(client: Client, upstream: Upstrea
     assert [row["in_flight"] for row in router.snapshot()["deployments"].values()] == [0]
     with pytest.raises(headrace.RateLimitError):
         [client.call("image_generation", "a mill", "group", on=router) for _ in range(6)]
+
+
+def test_a_caller_of_bytes_gets_openais_events_of_a_stream_of_replicates(upstream: Upstream) -> None:
+    """What a gateway hands on: no event of Replicate's own, and the stream's proper end."""
+    upstream.answer(Reply(prediction(upstream), status=201), Reply(pieces=list(EVENTS)))
+    params = {"model": "replicate/meta/meta-llama-3-8b", "base_url": upstream.url, "api_key": "k"}
+    router = headrace.Router([{"model_name": "group", "litellm_params": params}], num_retries=0)
+
+    async def read() -> bytes:
+        stream: Any = await router.araw(CHAT, "group", ASK, stream=True, options={})
+        return b"".join([piece async for piece in stream])
+
+    told = asyncio.run(read())
+    assert told.endswith(b"data: [DONE]\n\n")
+    events = [json.loads(line.removeprefix("data: ")) for line in told.decode().split("\n\n") if line and "[DONE]" not in line]
+    assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events) == "Hello\nyou"
+    assert b"event: output" not in told

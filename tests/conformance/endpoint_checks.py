@@ -124,7 +124,7 @@ def listed(told: Any, answer: Any) -> list[str]:
 ELSEWHERE = {("deepseek", "models"): "asked at its address without a version, which takes it as well"}
 """Recordings that no call of headrace's makes, and why."""
 
-RESTATED = ("metadata", "request_counts", "status", "errors", "object", "created_at", "expires_at", "completed_at")
+RESTATED = ("metadata", "request_counts", "status", "errors", "purpose", "object", "created_at", "expires_at", "completed_at")
 """Fields of a batch or file whose words are OpenAI's, where the provider has others under the same name."""
 
 

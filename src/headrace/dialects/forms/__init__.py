@@ -50,6 +50,8 @@ class Next(Struct, frozen=True, eq=False):
     """What takes the task back, should nobody wait for it any more."""
     tidy: tuple[HttpRequest, ...] = ()
     """What is asked at the end, whatever that is: what was kept for this call is not needed any more."""
+    keeps: bool = False
+    """Whether the answer so far is a part of the whole: then all parts together, in a JSON list, are the last answer."""
 
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -82,8 +84,8 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "embeddings": {"triton": "texts", "sap": "sap"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
-    "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini"},
-    "batches": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "mistral": "kept_mistral"},
+    "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "xai": "kept_xai"},
+    "batches": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "mistral": "kept_mistral", "xai": "kept_xai"},
 }
 """By operation, the forms there are, and the module that has them."""
 

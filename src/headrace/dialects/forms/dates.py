@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headrace.types import Json
 
 
 def epoch(moment: Json) -> int | None:
-    """Seconds since 1970 of a moment in RFC 3339; None for what is none."""
+    """Seconds since 1970 of a moment in RFC 3339, or of a day's beginning in UTC; None for what is none."""
     try:
-        return int(datetime.fromisoformat(moment).timestamp()) if isinstance(moment, str) else None
+        told = datetime.fromisoformat(moment) if isinstance(moment, str) else None
+        return None if told is None else int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None
