@@ -117,7 +117,7 @@ def test_room_enough_means_no_waiting() -> None:
     assert found.waits.p99 == 0
     assert found.binding == ()
     assert found.limits[0].use == pytest.approx(300 / 6000, rel=0.1)
-    assert found.most_waiting <= 1
+    assert found.most_waiting == 0
 
 
 def test_a_backlog_ends_when_its_limit_lets_it() -> None:
@@ -126,7 +126,7 @@ def test_a_backlog_ends_when_its_limit_lets_it() -> None:
     assert 270 < found.finish < 305
     assert found.waits.mean == pytest.approx(found.finish / 2, rel=0.06)
     assert found.waits.p50 < found.waits.p95 < found.waits.p99 <= found.waits.longest
-    assert found.most_waiting == 600
+    assert 580 < found.most_waiting < 600  # a few went at once
 
 
 @pytest.mark.parametrize(

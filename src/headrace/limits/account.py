@@ -132,12 +132,17 @@ class Account:
     def _open_at(self, now: float, urgent: bool, whole: bool) -> float:
         at, even = self.held_until if self.held_until > now else now, whole and not urgent
         for meter in self.meters:
-            pace = meter._pace
-            if pace is None:
-                if meter.counts_running and meter.running >= meter.room:
+            if meter.counts_running:
+                if meter.running >= meter.room:
                     return math.inf
-            elif pace.paid_until > at:
+                continue
+            pace = meter._pace
+            if pace is not None and pace.paid_until > at:
                 opens = pace.paid_until - meter.tolerance if even and meter._burst is None else meter.open_at(now, urgent, whole)
+                if opens > at:
+                    at = opens
+            if meter.constant and meter._log.used + 1.0 > meter.room_behind_urgent + EPSILON:  # not even one request may fit
+                opens = meter.when(1.0, now, 0.0, urgent, whole)
                 if opens > at:
                     at = opens
         return at

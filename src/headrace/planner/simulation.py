@@ -5,7 +5,6 @@ A call is what the Router makes of it, without the bytes: reserve, send, be admi
 
 from __future__ import annotations
 
-import math
 import random
 from array import array
 from collections import Counter, defaultdict, deque
@@ -19,7 +18,7 @@ from headrace.limits import Ask, Charge, Limiter, LimiterSettings, Reservation, 
 from headrace.planner.config import Fleet, Place
 from headrace.planner.forecast import Forecast, waits_of
 from headrace.planner.gauges import Gauges
-from headrace.planner.jobs import Job
+from headrace.planner.jobs import Job, log_normal
 from headrace.planner.providers import accounts_of
 from headrace.runtime.virtual import World
 from headrace.simulator.enforce import Admitted, Cost, Refused
@@ -42,9 +41,13 @@ class Pace(Struct, frozen=True):
     far: float = 0.25
     """The longest: no two differ by more than the limiter allows for."""
 
-    def seconds(self, output: int, chance: random.Random) -> float:
-        """From a request's arrival to the end of its answer."""
-        return self.first_token * math.exp(chance.gauss(0.0, 0.4)) + self.each_token * math.exp(chance.gauss(0.0, 0.3)) * output
+    def first_tokens(self, chance: random.Random) -> Iterator[float]:
+        """Seconds from a request's arrival to the beginning of its answer, call by call."""
+        return log_normal(chance, self.first_token, 0.4)
+
+    def next_tokens(self, chance: random.Random) -> Iterator[float]:
+        """Seconds for each token from then on."""
+        return log_normal(chance, self.each_token, 0.3)
 
 
 def forecast(
@@ -86,14 +89,16 @@ class Simulation:
         progress: Callable[[int, float], object] | None,
     ) -> None:
         self.fleet = fleet
-        self.pace = pace
+        self._near, self._spread = pace.near, pace.far - pace.near
         self.world = World(seed=seed)
         self.limiter = Limiter(settings=settings, random=random.Random(seed))
         self.accounts = accounts_of(fleet.places)
         for place in fleet.places:
             self.limiter.add(place.name, group=place.group, limits=place.limits, profile=place.profile, account=place.account)
-        self.chance = random.Random(seed)
+        self._random = random.Random(seed).random
+        self._first_tokens, self._next_tokens = pace.first_tokens(random.Random(seed + 1)), pace.next_tokens(random.Random(seed + 2))
         self._first_tier = {group: _first_tier(fleet, group) for group in fleet.groups}
+        self._seats = {group: self.limiter.seat(group, ()) for group in fleet.groups}
         self._groups: dict[str, str] = {}
         self._lines: defaultdict[tuple[str, str, int], _Line] = defaultdict(_Line)
         self._ahead: Iterator[Job] = iter(())
@@ -162,13 +167,23 @@ class Simulation:
         group = self._groups.get(job.model) or self._group(job.model)
         self._asked += 1
         self._last_asked = job.at
-        self.waiting[group] += 1
         self._sizes.setdefault(group, (job.input, job.max_output))
         line = self._lines[group, job.tenant, job.priority]
-        if line.behind or line.inside >= AT_ONCE:
+        if not line.inside:
+            ask = self._ask_of(group, job)
+            held = self.limiter.at_once(self._seats[group], ask, self.world.now())
+            if held is not None:
+                self._go(group, job, ask, held)
+                return
+        self.waiting[group] += 1
+        if line.inside >= AT_ONCE:
             line.behind.append(job)
         else:
             self._enter(line, group, job)
+
+    def _ask_of(self, group: str, job: Job) -> Ask:
+        charge = Charge(job.input, job.max_output, job.stated)
+        return Ask(group, charge, job.tenant, priority=job.priority, only=self._first_tier[group])
 
     def _group(self, model: str) -> str:
         group = self.fleet.group_of(model)
@@ -193,8 +208,7 @@ class Simulation:
 
     async def _serve(self, line: _Line, group: str, job: Job) -> None:
         """Wait for room, and go."""
-        charge = Charge(input=job.input, max_output=job.max_output, stated=job.stated)
-        ask = Ask(group, charge, job.tenant, priority=job.priority, only=self._first_tier[group])
+        ask = self._ask_of(group, job)
         try:
             held = await self.limiter.reserve(ask, self.world)
         except HeadraceError as error:
@@ -202,6 +216,10 @@ class Simulation:
             self._refuse(error)
             return
         self._leave(line, group)
+        self._go(group, job, ask, held)
+
+    def _go(self, group: str, job: Job, ask: Ask, held: Reservation) -> None:
+        """It has room."""
         self._measure(group, job)
         self._note_wait(job)
         self._send(ask, held, job)
@@ -212,7 +230,11 @@ class Simulation:
 
     def travel(self) -> float:
         """Seconds that one way takes."""
-        return self.pace.near + (self.pace.far - self.pace.near) * self.chance.random()
+        return self._near + self._spread * self._random()
+
+    def seconds(self, output: int) -> float:
+        """From a request's arrival to the end of its answer."""
+        return next(self._first_tokens) + next(self._next_tokens) * output
 
     async def again(self, sent: _Sent) -> None:
         """A provider refused a call: it waits once more, before the others of its tenant."""
@@ -252,10 +274,10 @@ class Simulation:
         return Ask(group, Charge(input=round(input), max_output=round(output)), only=self._first_tier[group])
 
     def _measure(self, group: str, job: Job) -> None:
-        input, output = self._sizes[group]
+        most, (input, output) = job.max_output, self._sizes[group]
         self._outputs[-(-job.output // GRAIN)] += 1
-        self._reserved += job.max_output
-        self._sizes[group] = input + 0.02 * (job.input - input), output + 0.02 * (job.max_output - output)
+        self._reserved += most
+        self._sizes[group] = input + 0.02 * (job.input - input), output + 0.02 * (most - output)
 
 
 class _Sent:
@@ -280,7 +302,7 @@ class _Sent:
             run.world.at(now + run.travel(), self.turned_away)
         else:
             self._admitted = verdict
-            run.world.at(now + run.pace.seconds(job.output, run.chance), self.answered)
+            run.world.at(now + run.seconds(job.output), self.answered)
 
     def answered(self) -> None:
         run = self._run

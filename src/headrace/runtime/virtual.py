@@ -5,12 +5,12 @@ A day of traffic takes seconds, and the same program always takes the same cours
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from heapq import heappop, heappush
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -168,7 +168,7 @@ class World:
     def at(self, when: float, action: Callable[[], object]) -> None:
         """Call `action` at `when`, or now if that is past."""
         self._sequence += 1
-        heapq.heappush(self._timers, (float(when), self._sequence, None, action))
+        heappush(self._timers, (when + 0.0, self._sequence, None, action))
 
     def run(self, until: float | None = None) -> None:
         """Let everything happen up to and including `until`, or until nothing is left to happen.
@@ -217,21 +217,18 @@ class World:
         """Let the next timer up to `end` go off. False when there is none."""
         timers = self._timers
         while timers and timers[0][0] <= end:
-            when, _, task, what = heapq.heappop(timers)
+            when, _, task, what = heappop(timers)
+            if task is not None and not (task._ticket == what and task._parked):
+                continue
+            if when > self._now:
+                self._now = when
+                self._steps = 0
             if task is None:
-                self._advance(when)
                 what()
-                return True
-            if task._ticket == what and task._parked:
-                self._advance(when)
+            else:
                 self._resume(task, False)
-                return True
+            return True
         return False
-
-    def _advance(self, when: float) -> None:
-        if when > self._now:
-            self._now = when
-            self._steps = 0
 
     def _step(self, task: Task[Any]) -> None:
         self._steps += 1
@@ -268,7 +265,7 @@ class World:
                 self._resume(task, False)
             elif pause < math.inf:
                 self._sequence += 1
-                heapq.heappush(self._timers, (self._now + pause, self._sequence, task, task._ticket))
+                heappush(self._timers, (self._now + pause, self._sequence, task, task._ticket))
 
     def _resume(self, task: Task[Any], value: bool | None) -> None:
         if task._parked:

@@ -180,11 +180,14 @@ class SlidingLog:
         return self.limit - self._used
 
     def take(self, now: float, amount: float) -> list[float]:
-        self.room(now)
+        entries = self._entries
+        if entries and entries[0][0] <= now - self.window + TICK:
+            self.room(now)
         entry = [now, amount]
-        self._entries.append(entry)
-        self._used += amount
-        self.peak = max(self.peak, self._used)
+        entries.append(entry)
+        used = self._used = self._used + amount
+        if used > self.peak:
+            self.peak = used
         return entry
 
     def give(self, now: float, mark: Any, amount: float) -> None:
@@ -408,13 +411,14 @@ class Enforcer:
         self._turn_minute(now)
         if self.concurrency is not None and self.in_flight >= self.concurrency:
             return self._refuse_concurrency(now)
-        amounts = [gauge.charge(cost) for gauge in self.gauges]
-        for gauge, amount in zip(self.gauges, amounts, strict=True):
+        asked = [(gauge, gauge.charge(cost)) for gauge in self.gauges]
+        for gauge, amount in asked:
             if gauge.meter.room(now) + SLACK < amount:
-                return self._refuse(now, amounts)
+                return self._refuse(now, [amount for _, amount in asked])
         self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-        return Admitted(cost, [(gauge, gauge.take(now, amount), amount) for gauge, amount in zip(self.gauges, amounts, strict=True)])
+        if self.in_flight > self.peak_in_flight:
+            self.peak_in_flight = self.in_flight
+        return Admitted(cost, [(gauge, gauge.take(now, amount), amount) for gauge, amount in asked])
 
     def produce(self, now: float, admitted: Admitted, tokens: int) -> None:
         """`tokens` of output came into being."""
