@@ -35,6 +35,21 @@ def test_a_weight_of_two_gets_two_turns() -> None:
     assert served[:9].count("a") == 6
 
 
+def test_the_highest_class_in_which_somebody_waits_is_known_whoever_comes_and_goes() -> None:
+    batch, normal, urgent = place("batch", priority=2), place("normal"), place("urgent", priority=0)
+    line = line_of(batch)
+    assert line.first_class == 2
+    line.push(urgent)
+    line.push(normal)
+    assert line.first_class == 0
+    line.leave(urgent)
+    assert line.first_class == 1
+    line.serve(normal)
+    assert line.first_class == 2
+    line.leave(batch)
+    assert line.first_class > 2
+
+
 def test_a_higher_class_goes_first() -> None:
     assert order(line_of(place("batch", priority=2), place("normal"), place("urgent", priority=0))) == "urgentnormalbatch"
 

@@ -81,7 +81,7 @@ class Waiting(Place, eq=False, kw_only=True):
     until: float
     """The moment by which it must have started; inf for never."""
     urgent: bool
-    costs: dict[Account, Costs] | None = None
+    costs: dict[Account | Member, Costs] | None = None
     """Reckoned when it comes into view."""
     waiter: Waiter | None = None
     granted: Reservation | None = None
@@ -93,11 +93,12 @@ class Waiting(Place, eq=False, kw_only=True):
 
     def costs_at(self, member: Member) -> Costs:
         account, known = member.account, self.costs
-        if known is None or self.ask.charges is not None:
+        if known is None:
             known = self.costs = {}
-        found = known.get(account)
+        key = account if self.ask.charges is None else member
+        found = known.get(key)
         if found is None or len(found[1]) != len(account.meters):
-            found = known[account] = account.costs(self.ask.charge_at(member.id))
+            found = known[key] = account.costs(self.ask.charge_at(member.id))
         return found
 
     def wake(self) -> None:

@@ -23,6 +23,7 @@ class Priority(enum.IntEnum):
     BATCH = 2
 
 
+NOBODY: Final = sys.maxsize
 PATIENCE: Final = 8
 """Places of one lane that are found shut before the rest of the lane is passed over."""
 BY_NUMBER: Final = attrgetter("number")
@@ -105,22 +106,16 @@ class FairQueue(Generic[P]):
     however many wait.
     """
 
-    __slots__ = ("_back", "_classes", "_front", "length")
+    __slots__ = ("_back", "_classes", "_front", "first_class", "length")
 
     def __init__(self) -> None:
         self._classes: dict[int, _Class[P]] = {}
         self.length = self._front = self._back = 0
+        self.first_class = NOBODY
+        """The highest class in which somebody waits, by its number; a lower one than any when nobody does."""
 
     def __len__(self) -> int:
         return self.length
-
-    @property
-    def first_class(self) -> int:
-        """The highest class in which somebody waits, by its number; a lower one than any when nobody does."""
-        for rank, ranks in self._classes.items():
-            if ranks.tenants:
-                return rank
-        return sys.maxsize
 
     def push(self, place: P, *, first: bool = False) -> None:
         """Join the line: at the end of its tenant's, or at the front."""
@@ -131,6 +126,8 @@ class FairQueue(Generic[P]):
         tenant = ranks.tenants.get(place.tenant)
         if tenant is None:
             tenant = ranks.enter(place.tenant)
+        if place.priority < self.first_class:
+            self.first_class = place.priority
         if first:
             self._front -= 1
         else:
@@ -150,6 +147,8 @@ class FairQueue(Generic[P]):
         tenant.exit(place)
         if not tenant.count:
             ranks.exit(place.tenant, tenant)
+            if not ranks.tenants:
+                self.first_class = next((rank for rank, others in self._classes.items() if others.tenants), NOBODY)
 
     def serve(self, place: P) -> None:
         """A place is served: its tenant's turn moves on."""

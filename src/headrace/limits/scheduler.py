@@ -68,9 +68,9 @@ def label(meter: Meter | None) -> str | None:
     return None if meter is None else meter.limit.label
 
 
-def fits(member: Member, waiting: Waiting, now: float) -> bool:
-    """Whether a call may go there now."""
-    if member.paused_until > now or not member.account.has_room(waiting.costs_at(member), now, waiting.urgent):
+def fits(member: Member, waiting: Waiting, costs: Costs, now: float) -> bool:
+    """Whether a call that costs so much there may go there now."""
+    if member.paused_until > now or not member.account.has_room(costs, now, waiting.urgent):
         return False
     return not waiting.scopes or have_room(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent)
 
@@ -84,9 +84,8 @@ def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
     """What is said of a deployment that was not taken."""
     if not waiting.may(member):
         return Candidate(member.id, math.inf, None)
-    if fits(member, waiting, now):
-        return member.passed
-    return shut_out(member, waiting.costs_at(member), waiting.ask, waiting.scopes, now)
+    costs = waiting.costs_at(member)
+    return member.passed if fits(member, waiting, costs, now) else shut_out(member, costs, waiting.ask, waiting.scopes, now)
 
 
 def shut_out(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float) -> Candidate:
@@ -103,18 +102,33 @@ def prices_at(account: Account, shares: Sequence[float]) -> tuple[float, ...]:
     return tuple([(share if share < 1.0 else 1.0) ** SHARPNESS / meter.room for share, meter in zip(shares, account.meters, strict=True)])
 
 
+Worth: TypeAlias = tuple[tuple[float, ...], float]
+"""Prices, and how full the fullest limit is, as `step` has it, then how many calls are in flight."""
+
+
+class Worths(dict[Account, Worth]):
+    """What accounts are worth at one moment, reckoned when somebody asks."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __missing__(self, account: Account) -> Worth:
+        shares = [meter.share(self.now) for meter in account.meters]
+        worth = self[account] = (prices_at(account, shares), step(max(shares, default=0.0)) + account.in_flight)
+        return worth
+
+
 class Rooms:
     """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
 
-    __slots__ = ("_shut", "_urgent", "_worth", "group", "now", "open")
+    __slots__ = ("_shut", "_urgent", "group", "now", "open", "worth")
 
     def __init__(self, group: Group, now: float) -> None:
         self.group = group
         self.now = now
         self.open: list[Member] = []
-        """Those that let somebody pass."""
-        self._worth: dict[Account, tuple[tuple[float, ...], float]] = {}
-        """Each account's prices, and how full its fullest limit is, as `step` has it."""
+        """Those that let somebody pass, as far as is known."""
+        self.worth = Worths(now)
         self._shut: dict[Member, Candidate] = {}
         """What is said of those that let nobody pass: the same to all who are let in at this moment."""
         self._urgent: bool | None = None
@@ -128,25 +142,12 @@ class Rooms:
 
     def taken(self, account: Account) -> None:
         """A call was let in there."""
-        self._worth.pop(account, None)
+        self.worth.pop(account, None)
+
+    def failed(self, account: Account) -> None:
+        """A call had no room there: perhaps nobody has."""
         if account.open_at(self.now, bool(self._urgent)) > self.now:
             self.open = [member for member in self.open if member.account is not account]
-
-    def score(self, member: Member, waiting: Waiting) -> float:
-        """What the call costs there."""
-        total: float = sum(map(mul, self._worth_of(member.account)[0], waiting.costs_at(member)[1]))
-        return total
-
-    def rank(self, member: Member) -> float:
-        """By how full it is, then by calls in flight."""
-        return self._worth_of(member.account)[1] + member.account.in_flight
-
-    def _worth_of(self, account: Account) -> tuple[tuple[float, ...], float]:
-        known = self._worth.get(account)
-        if known is None:
-            shares = [meter.share(self.now) for meter in account.meters]
-            known = self._worth[account] = (prices_at(account, shares), step(max(shares, default=0.0)))
-        return known
 
     def passed(self, taken: Member, waiting: Waiting, tried: Sequence[Member]) -> tuple[Candidate, ...]:
         """What is said of the others when a call goes to one. tried: those that had no room for it."""
@@ -171,8 +172,9 @@ class Match(Struct):
 
     position: int
     member: Member
+    costs: Costs
+    """What the call takes there."""
     regret: float
-    scores: dict[Member, float]
     tried: Sequence[Member] = ()
     """Deployments that would have been better, and had no room for it."""
 
@@ -184,46 +186,63 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
     one that was passed too often has the deployment that opens to it first for itself.
     """
     kept = _kept(ahead[0], rooms.group, rooms.now) if ahead[0].bypassed >= most_bypassed else None
-    if len(rooms.group.members) == 1:
-        return _first_that_fits(ahead, rooms, kept)
+    alone = len(rooms.group.members) == 1
     best: Match | None = None
     for position, waiting in enumerate(ahead):
-        if best is not None and behind * position >= best.regret:
+        if not rooms.open or (best is not None and behind * position >= best.regret):
             break
-        found = _cheapest(position, waiting, rooms, behind, kept, math.inf if best is None else best.regret)
-        best = best if found is None else found
-    if best is not None and len(rooms.open) > 1:
-        best.member = _among_equals(best, ahead[best.position], rooms, kept)
+        offers = _one_offer(position, waiting, rooms, kept) if alone else _offers(position, waiting, rooms, kept)
+        found = _first_that_fits(position, waiting, offers, rooms, behind * position, math.inf if best is None else best.regret)
+        best = found or best
     return best
 
 
-def _first_that_fits(ahead: Sequence[Waiting], rooms: Rooms, kept: Member | None) -> Match | None:
+_Offer: TypeAlias = tuple[float, float, int, Member, Costs]
+"""What is lost, the deployment's rank among equals, its number, itself, and what the call takes there."""
+
+
+def _one_offer(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None) -> list[_Offer]:
     """Where there is one deployment, nothing is lost but places in line."""
-    member, now = rooms.group.members[0], rooms.now
-    for position, waiting in enumerate(ahead if kept is None else ahead[:1]):
-        if waiting.may(member) and fits(member, waiting, now):
-            return Match(position, member, 0.0, {})
-    return None
+    member = rooms.group.members[0]
+    return [(0.0, 0.0, 0, member, waiting.costs_at(member))] if waiting.may(member) and not (position and member is kept) else []
 
 
-def _cheapest(position: int, waiting: Waiting, rooms: Rooms, behind: float, kept: Member | None, most: float) -> Match | None:
-    """The cheapest deployment with room for a call; None where it would lose as much as `most`."""
-    scores: dict[Member, float] = {}
-    least = math.inf
-    for member in rooms.group.members:
-        if waiting.allowed is None or member.id in waiting.allowed:
-            score = scores[member] = rooms.score(member, waiting)
+def _offers(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None) -> list[_Offer]:
+    """The open deployments that a call may go to, the best first: the cheapest; of those that cost it the same, the preferred one, else
+    the one with most room left."""
+    allowed, prefer, open = waiting.allowed, waiting.ask.prefer, rooms.open
+    least = lowest = math.inf
+    offers: list[_Offer] = []
+    for number, member in enumerate(rooms.group.members):
+        if allowed is None or member.id in allowed:
+            prices, rank = rooms.worth[member.account]
+            costs = waiting.costs_at(member)
+            score = sum(map(mul, prices, costs[1]))
             if score < least:
                 least = score
-    offered = [member for member in rooms.open if member in scores and not (position and member is kept)]
-    offered.sort(key=scores.__getitem__)
-    least += NEGLIGIBLE
-    for number, member in enumerate(offered):
-        regret = (scores[member] + NEGLIGIBLE - least) / least + behind * position
-        if regret >= most:
+            if member in open and not (position and member is kept):
+                offers.append((score, rank if prefer is None else prefer(member.id), number, member, costs))
+                if score < lowest:
+                    lowest = score
+    alike, least = lowest * (1 + ALIKE) + NEGLIGIBLE, least + NEGLIGIBLE
+    offers = [
+        (((lowest if score <= alike else score) + NEGLIGIBLE - least) / least, rank, number, member, costs)
+        for score, rank, number, member, costs in offers
+    ]
+    offers.sort()
+    return offers
+
+
+def _first_that_fits(position: int, waiting: Waiting, offers: list[_Offer], rooms: Rooms, behind: float, most: float) -> Match | None:
+    """The best deployment with room for a call; None where it would lose as much as `most`."""
+    tried: list[Member] = []
+    for loss, _, _, member, costs in offers:
+        if loss + behind >= most:
             break
-        if fits(member, waiting, rooms.now):
-            return Match(position, member, regret, scores, offered[:number])
+        if fits(member, waiting, costs, rooms.now):
+            return Match(position, member, costs, loss + behind, tried)
+        tried.append(member)
+        rooms.failed(member.account)
     return None
 
 
@@ -231,20 +250,6 @@ def _kept(first: Waiting, group: Group, now: float) -> Member | None:
     """The deployment that is left to one who was passed too often. Not for hours: a day's limit would stand still with room for others."""
     at, _, member = soonest(group, first, now)
     return member if at - now <= KEPT_FOR else None
-
-
-def _among_equals(best: Match, waiting: Waiting, rooms: Rooms, kept: Member | None) -> Member:
-    """Of the deployments that cost a call the same, the preferred one, else the one with most room left."""
-    price, scores = best.scores[best.member] * (1 + ALIKE) + NEGLIGIBLE, best.scores
-    equal = [member for member in rooms.open if member in scores and scores[member] <= price and (best.position == 0 or member is not kept)]
-    if len(equal) == 1:
-        return best.member
-    prefer = waiting.ask.prefer
-    if prefer is not None:
-        equal.sort(key=lambda member: prefer(member.id))
-    else:
-        equal.sort(key=rooms.rank)
-    return next((member for member in equal if member is best.member or fits(member, waiting, rooms.now)), best.member)
 
 
 # ---- how long

@@ -10,7 +10,8 @@ from msgspec import Struct
 from headrace.errors import HeadraceError, NeverFits
 from headrace.limits.ask import Candidate
 from headrace.limits.lock import Lock
-from headrace.limits.members import Member, Reservation, Waiting
+from headrace.limits.members import Reservation, Waiting
+from headrace.limits.scheduler import Match
 from headrace.limits.usher import Usher
 from headrace.ports import Clock, Waiter
 
@@ -25,8 +26,8 @@ class SharedUsher(Usher):
         self.by_share = False
         """Whether limits are our share of what they really are."""
 
-    def serve(self, waiting: Waiting, member: Member, decided: tuple[Candidate, ...], now: float) -> None:
-        super().serve(waiting, member, decided, now)
+    def serve(self, waiting: Waiting, found: Match, decided: tuple[Candidate, ...], now: float) -> None:
+        super().serve(waiting, found, decided, now)
         if waiting.granted is not None:
             self.places[waiting.granted.id] = waiting
 

@@ -21,6 +21,7 @@ from headrace.limits.refusals import broke, never, nobody
 from headrace.limits.scheduler import (
     ALIKE,
     NEGLIGIBLE,
+    Match,
     Rooms,
     have_room,
     label,
@@ -310,7 +311,7 @@ class Usher:
             for waiting in ahead[: found.position]:
                 waiting.bypassed += 1
             waiting = ahead.pop(found.position)
-            self.serve(waiting, found.member, rooms.passed(found.member, waiting, found.tried), now)
+            self.serve(waiting, found, rooms.passed(found.member, waiting, found.tried), now)
             rooms.taken(found.member.account)
         self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
 
@@ -329,11 +330,11 @@ class Usher:
 
         return group.line.first(count, shut)
 
-    def serve(self, waiting: Waiting, member: Member, decided: tuple[Candidate, ...], now: float) -> None:
+    def serve(self, waiting: Waiting, found: Match, decided: tuple[Candidate, ...], now: float) -> None:
         group = waiting.group
         group.line.serve(waiting)
-        costs, waited = waiting.costs_at(member), now - waiting.since
-        waiting.granted = self._grant(member, waiting.ask, costs, waiting.scopes, waited, waiting.binding, decided, now)
+        waited = now - waiting.since
+        waiting.granted = self._grant(found.member, waiting.ask, found.costs, waiting.scopes, waited, waiting.binding, decided, now)
         self._tell(waiting)
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
