@@ -417,7 +417,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         raise explain(error, to) from error
     hidden = hidden_of(to, http.headers, translation)
     said = Said() if call.lasts else None
-    source = _source(call, to, translation, hidden, said)
+    source = source_of(call, to, translation, hidden, said)
     chunks: Chunks[Any] = Chunks(http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw)
     try:
         if not 200 <= http.status < 300:
@@ -432,7 +432,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     return chunks
 
 
-def _source(call: Call, to: Destination, translation: Spoken | None, hidden: Beside, said: Said | None) -> Source[Any]:
+def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: Beside, said: Said | None) -> Source[Any]:
     """What makes of the stream's bytes what the caller takes."""
     if watch := getattr(translation, "source", None):  # in the provider's own words, whatever they are
         watched: Source[Any] = watch(hidden["additional_headers"].get("content-type", ""))

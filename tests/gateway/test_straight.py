@@ -74,11 +74,48 @@ class Scripted(BaseHTTPRequestHandler):
                 self.answer(200, said("x"), {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "500"})
             case "hangs up":
                 self.close_connection = True
+            case str() if wanted.startswith("stream"):
+                self.stream(wanted, turn)
             case "late":
                 time.sleep(5)
                 self.answer(200, said("late"))
             case _:
                 self.answer(200, said(wanted, service_tier="default"))
+
+    def stream(self, wanted: str, turn: int) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        turns = [{"role": "assistant", "content": ""}, {"content": "Hello"}, {"content": " you"}]
+        events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in turns]
+        if wanted == "stream cut at once" and turn % 2:
+            events = events[:1]
+        for event in events:
+            if wanted == "stream slowly":
+                time.sleep(0.25)
+            self.chunk(b"data: " + json.dumps(event).encode() + b"\n\n")
+        match wanted:
+            case "stream cut":
+                self.close_connection = True
+                return
+            case "stream cut at once" if turn % 2:
+                self.close_connection = True
+                return
+            case "stream an error":
+                self.chunk(b'data: {"error": {"message": "no more", "code": 503}}\n\n')
+            case "stream" | "stream cut at once":
+                end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+                self.chunk(b"data: " + json.dumps(end).encode() + b"\n\n")
+                self.chunk(b"data: [DONE]\n\n")
+            case _:
+                end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE}
+                self.chunk(b"data: " + json.dumps(end).encode() + b"\n\ndata: [DO")
+                self.chunk(b"NE]\n\n")
+        self.chunk(b"")
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         self.send_whole(status, json.dumps(body).encode(), {"content-type": "application/json; charset=utf-8", **(headers or {})})
@@ -165,7 +202,7 @@ def world(provider: str, http: type[asyncio.Protocol]) -> Iterator[World]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Passages, "open", noted)
-        serve = serving(router_over(provider), Settings(key=KEY), keys=Alice(), ledger=kept, http=http)
+        serve = serving(router_over(provider), Settings(key=KEY, keep_alive=0.1), keys=Alice(), ledger=kept, http=http)
         with serve as base, closing(Client(base)) as client:
             yield World(base, kept, taken, client)
 
@@ -208,6 +245,7 @@ def booked(record: Record) -> dict[str, Any]:
     assert fields["began"] <= fields["ended"]
     assert re.fullmatch(r"req_[0-9a-f]{24}", fields["id"])
     fields["deployment"] = re.sub("^[ab]$", "a or b", fields["deployment"])
+    fields["first"] = fields["first"] is not None
     return {name: value for name, value in fields.items() if name not in ("id", "began", "ended", "waited")}
 
 
@@ -233,6 +271,16 @@ CASES: dict[str, tuple[bytes, bool]] = {
     "no usage": (chat("no usage"), True),
     "what the provider has left": (chat("quota"), True),
     "a provider that hangs up": (chat("hangs up"), True),
+    "a stream": (chat("stream", stream=True), True),
+    "a stream that tells its usage": (chat("stream usage", stream=True), True),
+    "a stream of several models": (chat("stream usage", stream=True, model="two"), True),
+    "a stream that is cut": (chat("stream cut", stream=True), True),
+    "a stream with an error inside": (chat("stream an error", stream=True), True),
+    "a stream that is slow": (chat("stream slowly", stream=True), True),
+    "a stream that is refused": (chat("bad", stream=True), True),
+    "a stream of a broken provider": (chat("broken", stream=True), True),
+    "a stream of a provider that hangs up": (chat("hangs up", stream=True), True),
+    "no stream where one was asked for": (chat("hello", stream=True), True),
     "metadata": (chat("hello", metadata={"tags": ["red"]}), False),
     "a tag": (chat("hello", tags=["red"]), False),
     "an unknown parameter": (chat("hello", invented=1), False),
@@ -267,9 +315,44 @@ def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
             status, headers, body = client.post(content)
             sent = [(path, sent) for path, _, sent in Scripted.seen]
             records = [booked(record) for record in here.kept.records]
-            told.append((status, left_out(headers), re.sub(rb"\d+ bytes|req_\w+", b"..", body), sent, records))
+            body = re.sub(rb"\d+ bytes|req_\w+", b"..", body).replace(b": waiting\n\n", b"")
+            told.append((status, left_out(headers), body, sent, records))
             assert here.taken == ([straight] if http_ is Connection else [])
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("http_", [Connection, HttpToolsProtocol])
+def test_a_stream_that_is_cut_before_anything_was_said_is_begun_anew(provider: str, http_: type[asyncio.Protocol]) -> None:
+    """The straight way has told its caller nothing yet; on the long one the gateway had failed with a fault of its own."""
+    Scripted.turns.clear()
+    with world(provider, http_) as here:
+        for _ in range(2):
+            assert here.client.post(HELLO)[0] == 200
+        status, _, body = here.client.post(chat("stream cut at once", stream=True))
+        assert here.taken == ([True, True] if http_ is Connection else [])
+    assert b"error" not in body
+    assert status == 200
+    events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
+    assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events) == "Hello you"
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert [record.outcome for record in here.kept.records] == [Outcome.ANSWERED] * 3
+
+
+def test_who_leaves_a_stream_is_recorded_with_what_had_come(provider: str, eventually: Eventually) -> None:
+    with world(provider, Connection) as here:
+        for _ in range(2):
+            here.client.post(HELLO)
+        here.kept.records.clear()
+        with connected(here.base) as leaver:
+            leaver.sendall(request(here.base, chat("stream slowly", stream=True)))
+            seen = b""
+            while b"Hello" not in seen:
+                seen += leaver.recv(65536)
+        assert eventually(lambda: len(here.kept.records) == 1)
+        (record,) = here.kept.records
+        assert (record.outcome, record.status, record.deployment, record.stream) == (Outcome.LEFT, 499, "one", True)
+        assert record.usage["output"] >= 2
+        assert here.taken == [True, True]
 
 
 def test_a_call_that_has_to_wait_goes_the_long_way(provider: str) -> None:

@@ -63,6 +63,10 @@ class Answer:
         self.left: Callable[[], Pairs] = list
         """What is left under the caller's own limits, as headers."""
 
+    def go_on(self) -> None:
+        """Its head has gone out already: what follows is a part of its stream."""
+        self._begun, self.status = True, 200
+
     @property
     def entered(self) -> Entry:
         assert self.entry is not None

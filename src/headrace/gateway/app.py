@@ -105,6 +105,8 @@ class Gateway(Struct, eq=False):
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
         asked = asked_in(scope)
         answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path, scope.get("state", {}).get(BEFORE))
+        if BEGUN in scope.get("state", ()):
+            answer.go_on()
         REQUEST.set(answer.id)
         with suppress(Left):
             await answer.guarded(self._serve(asked, scope, receive, answer))
@@ -258,6 +260,9 @@ class Gateway(Struct, eq=False):
 
 BEFORE: Final = "headrace.before"
 """Where a request's state says what was tried before it came here: `headrace.gateway.answers.Before`."""
+
+BEGUN: Final = "headrace.begun"
+"""Where a request's state says that its answer, a stream, has begun."""
 
 SESSIONS: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 

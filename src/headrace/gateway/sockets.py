@@ -9,7 +9,7 @@ from msgspec.json import encode
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.gateway.answers import Before
-from headrace.gateway.app import BEFORE, asked_in
+from headrace.gateway.app import BEFORE, BEGUN, asked_in
 from headrace.gateway.general import Settings
 from headrace.gateway.straight.heads import LENGTH, Head
 from headrace.gateway.straight.passages import LARGEST, Passage, Passages
@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
         """Bytes that are still to come of it."""
         self._early: list[bytes] = []
         """What came before it was answered."""
-        self._last = self._straight = False
+        self._last = self._straight = self._streaming = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -126,14 +126,36 @@ class Connection(HttpToolsProtocol):
 
     def answer(self, data: bytes) -> None:
         """All of an answer, but its first lines."""
-        self._passage, self._raw = None, b""
+        if not self.transport.is_closing():
+            date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
+            self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + data)
+        self._free()
+
+    def opened(self, lines: bytes) -> None:
+        """The head of a stream, but its first lines."""
+        date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
+        self._streaming = True
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + lines)
+
+    def piece(self, data: bytes) -> None:
+        """A part of it."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def answered(self, data: bytes) -> None:
+        """Its last one."""
+        self.piece(data)
+        self._free()
+
+    def _free(self) -> None:
+        """The next request may come."""
+        self._passage, self._raw, self._streaming = None, b"", False
         self._straight = True
         self.server_state.total_requests += 1
+        self._heard = self.loop.time()
         if self.transport.is_closing():
             return
-        date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
-        self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + data)
-        self._heard = self.loop.time()
         if self._last:
             self.transport.close()
         elif self._early:
@@ -147,9 +169,13 @@ class Connection(HttpToolsProtocol):
     def long_way(self, before: Before | None) -> None:
         """The request goes on where every other does."""
         raw, self._passage, self._raw = self._raw, None, b""
+        begun, self._streaming = self._streaming, False
         if self.transport.is_closing():
             return
         self._long(raw)
+        if begun:  # by a sign of life: what follows goes on in the same answer
+            self.cycle.response_started, self.cycle.chunked_encoding = True, True
+            self.cycle.scope["state"][BEGUN] = True
         if before is not None:
             self.cycle.scope["state"][BEFORE] = before
         if self._early:
@@ -191,10 +217,14 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         self._stuck, self._stuck_since = True, self.loop.time()
+        if self._passage is not None:
+            self._passage.hold()
         super().pause_writing()
 
     def resume_writing(self) -> None:
         self._stuck = False
+        if self._passage is not None:
+            self._passage.go_on()
         super().resume_writing()
 
     def _look(self) -> None:

@@ -36,7 +36,7 @@ from headrace.routing.options import Settings, read_options
 from headrace.routing.plan import Deployment, resolved, star_of
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
-from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Member, Trail, used_of
+from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Member, Over, Trail, used_of
 from headrace.streams import AsyncStream, Chunks, Stream
 
 
@@ -241,7 +241,8 @@ class Engine:
             if name != group and not await self._may_go(call, name):
                 continue
             if not said:  # nothing was said yet: whoever can answer at all can begin anew
-                answer: Chunks[Any] | None = await self._in_group(ports, call, name, trail)
+                anew = msgspec.structs.replace(call, raw=False)  # its chunks become the first stream's
+                answer: Chunks[Any] | None = await self._in_group(ports, anew, name, trail)
                 if answer is not None:
                     return answer
                 continue
@@ -435,7 +436,7 @@ class Engine:
         now = ports.clock.now()
         if call.stream:
             member.load.observe(now - lease.began, stream=True, now=now)
-            answer.when_over(lambda chunks, error: self._stream_over(ports, lease, chunks, error))
+            answer.when_over(lambda chunks, error: self.stream_over(ports, lease, chunks, error))
         else:
             member.load.observe(now - lease.began, stream=False, now=now)
             self._worked(ports, lease)
@@ -511,7 +512,7 @@ class Engine:
         if member.health.on_trial(now):
             self.limiter.resume(member.deployment.id, now)
 
-    def _stream_over(self, ports: Ports, lease: Attempt, chunks: Chunks[Any], error: BaseException | None) -> None:
+    def stream_over(self, ports: Ports, lease: Attempt, chunks: Over, error: BaseException | None) -> None:
         if isinstance(error, HeadraceError):
             self.settle_failed(ports, lease, error)
             return

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from headrace.calls import CHAT, NOTHING, Call, Operation, timeouts_of
-from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, write
+from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, source_of, write
 from headrace.dialects.quota import read_quota
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limiter
 from headrace.limits.members import Seat
 from headrace.limits.money import PROMPT_DOUBT
@@ -25,10 +25,12 @@ from headrace.providers.hybrids import PLAIN
 from headrace.providers.quirks import concerning
 from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.events import log_settled
+from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
 from headrace.routing.strategies import View
-from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, decision, used_of
-from headrace.wire import HttpRequest, HttpResponse, Timeouts, TransportError
+from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decision, used_of
+from headrace.streams import Source
+from headrace.wire import Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine
@@ -105,11 +107,18 @@ class Straight:
             seat = engine.limiter.seat(group, scopes)
         except HeadraceError:
             return None
+        if stream and engine.settings.continues and self._continued(group, members):
+            return None
         found = {id: sending for id, sending in sendings.items() if sending is not None}
         if len(found) < len(sendings):
             return None
         particular = frozenset().union(*[sending.particular for sending in found.values()])
         return Lane(operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, fleet.stamp)
+
+    def _continued(self, group: str, members: Sequence[Member]) -> bool:
+        """Whether anybody could go on with a chat of the group that broke off: then what it says has to be noted."""
+        fallbacks = self._engine.fleet.plan.fallbacks
+        return any(fallbacks.behind(group, kind) for kind in Kind) or any(can_continue(member.deployment) for member in members)
 
     def _ordinary(self, group: str) -> bool:
         """Whether every member of the group is for every call, and none for another reason than room, load and chance."""
@@ -185,6 +194,8 @@ class Straight:
 
     def unsent(self, attempt: Attempt) -> None:
         """Give the room back: nothing was sent."""
+        if not attempt.reservation.open:
+            return
         attempt.member.load.running -= 1
         self._engine.limiter.release(attempt.reservation, self._now())
 
@@ -224,8 +235,24 @@ class Straight:
         attempt.record["settled"] = used
         log_settled(attempt.record, attempt.ask.group, None, level=engine.log_level)
 
-    def explained(self, attempt: Attempt, error: TransportError) -> HeadraceError:
-        return explain(error, attempt.member.to)
+    def explained(self, attempt: Attempt, error: TransportError, *, streaming: bool = False) -> HeadraceError:
+        return explain(error, attempt.member.to, streaming=streaming)
+
+    def watch(self, attempt: Attempt, headers: Headers) -> tuple[Beside, Source[bytes]]:
+        """What is known of a stream by its head, and what makes its bytes its caller's."""
+        call, to = attempt.call, attempt.member.to
+        hidden = hidden_of(to, headers)
+        self._known(attempt, hidden)
+        call.raw = True
+        return hidden, source_of(call, to, None, hidden, None)
+
+    def first(self, attempt: Attempt, now: float) -> None:
+        """The first piece of a stream is there."""
+        attempt.member.load.observe(now - attempt.began, stream=True, now=now)
+
+    def over(self, attempt: Attempt, told: Over, error: BaseException | None) -> None:
+        """The books after a stream. error: what it broke off with, or its caller left with."""
+        self._engine.stream_over(self._ports, attempt, told, error)
 
     def failed(self, attempt: Attempt, error: HeadraceError) -> Failed:
         """The books after an attempt that failed, and what the engine's loop needs to go on from there."""

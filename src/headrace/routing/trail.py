@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -51,6 +51,20 @@ class Failed(Struct, frozen=True, eq=False):
 
     attempt: Attempt
     error: HeadraceError
+
+
+class Over(Protocol):
+    """What is known of a stream that is over."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+    @property
+    def count(self) -> int:
+        """Pieces that came: about one token each."""
+        ...
+
+    @property
+    def hidden(self) -> Beside: ...
 
 
 class Held(Struct, frozen=True, eq=False):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from headrace.framing import keeps
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
 from headrace.runtime.proxies import Proxy
@@ -196,6 +197,11 @@ class _Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def hold(self) -> None:
+        if not self._paused and not self.lost and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
     def resume(self) -> None:
         if self._paused:
             self._paused = False
@@ -347,6 +353,24 @@ class Begun(NamedTuple):
 
     connection: _Connection
     exchange: Exchange
+
+    def take(self) -> bytes:
+        """What has come of a stream's body. What only keeps its connection is no sign of an answer: the limit before it goes on."""
+        connection, data = self.connection, self.exchange.take()
+        if not self.exchange.complete:
+            limit, connection.before = connection.before, None
+            if limit is not None and data and keeps(data):
+                connection._watch(*limit)
+        return data
+
+    def hold(self) -> None:
+        """Read no further for now."""
+        if not self.exchange.complete:
+            self.connection.hold()
+
+    def go_on(self) -> None:
+        if not self.exchange.complete:
+            self.connection.resume()
 
     def leave(self) -> None:
         """Nobody waits for it any more: unless it has ended its connection is closed."""

@@ -23,7 +23,7 @@ from headrace.runtime.sql_tables import calls, spending
 
 log: Final = logging.getLogger("headrace.gateway")
 
-EVERY: Final = 0.25
+EVERY: Final = 1.0
 """Seconds between foldings."""
 LONGEST: Final = 16 << 20
 """Bytes after which a new journal is begun."""

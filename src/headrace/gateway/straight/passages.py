@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -81,6 +81,18 @@ class Asking(Protocol):
         """All of an answer."""
         ...
 
+    def opened(self, lines: bytes) -> None:
+        """The head of a stream."""
+        ...
+
+    def piece(self, data: bytes) -> None:
+        """A part of it."""
+        ...
+
+    def answered(self, data: bytes) -> None:
+        """Its last one."""
+        ...
+
     def long_way(self, before: Before | None) -> None:
         """The request has to go the long way after all. before: what was tried."""
         ...
@@ -144,9 +156,14 @@ class Passages:
         if attempt is None:
             return None
         start = course.starts[attempt.reservation.deployment]
-        passage = Passage(self, head, who, body, course, start, attempt, caller)
+        kind: type[Passage] = Passage
+        if body.stream:
+            from headrace.gateway.straight.streams import Stream  # late: a stream is a passage
+
+            kind = Stream
+        passage = kind(self, head, who, body, course, start, attempt, caller)
         if not passage.sent(transport):
-            self.straight.unsent(attempt)
+            passage.unsent()
             return None
         return passage
 
@@ -173,7 +190,7 @@ class Passages:
             model = Here(self._app.router, who, ReadForm()).meant(body.model)
         except HeadraceError:
             return Course(stamp)
-        lane = None if body.stream else self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes)
+        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes)
         if lane is None:
             return Course(stamp)
         try:
@@ -181,6 +198,10 @@ class Passages:
         except (TransportError, ValueError):
             return Course(stamp)
         return Course(stamp, lane, starts, openai_units(lane.seat.scopes))
+
+    def later(self, beat: Callable[[], None]) -> asyncio.TimerHandle:
+        """Look in on a stream after the seconds that its caller may hear nothing."""
+        return self._loop.call_later(self._settings.keep_alive, beat)
 
     # ---- what is left behind -----------------------------------------------------------------------------------------
 
@@ -228,7 +249,23 @@ def _start(sending: Sending) -> Start:
 class Passage:
     """One request under way."""
 
-    __slots__ = ("_attempt", "_began", "_begun", "_body", "_caller", "_came", "_course", "_head", "_id", "_passages", "_start", "_who")
+    __slots__ = (
+        "_attempt",
+        "_began",
+        "_begun",
+        "_body",
+        "_caller",
+        "_came",
+        "_course",
+        "_head",
+        "_id",
+        "_over",
+        "_passages",
+        "_start",
+        "_who",
+    )
+
+    streaming = False
 
     def __init__(
         self, passages: Passages, head: Head, who: Caller, body: Body, course: Course, start: Start, attempt: Attempt, caller: Asking
@@ -245,16 +282,34 @@ class Passage:
         self._came = time.time()
         self._began = attempt.began
         self._begun: Begun | None = None
+        self._over = False
+
+    def unsent(self) -> None:
+        """It was not sent after all."""
+        self._over = True
+        self._stop()
+        self._passages.straight.unsent(self._attempt)
+
+    def _stop(self) -> None:
+        """Whatever looks in on it does so no more."""
+
+    def hold(self) -> None:
+        """The caller takes no more for now."""
+
+    def go_on(self) -> None:
+        """The caller takes more."""
 
     def sent(self, transport: AsyncTransport) -> bool:
         """Send it. False where no connection is kept: the long way opens one."""
         start, content = self._start, self._body.named(self._start.opening)
         timeouts, patience = start.sending.timeouts, self._head.patience
+        if self.streaming:
+            patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
         if not transport.ready(start.origin):
             return False
         data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
-        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=False)
+        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
         return self._begun is not None
 
     # ---- what comes of it --------------------------------------------------------------------------------------------
@@ -265,7 +320,7 @@ class Passage:
             self._heard(error)
         except Exception:
             log.exception("%s: a fault of the gateway's own", self._id)
-            self._passages.straight.unsent(self._attempt)
+            self.unsent()
             self._caller.fault()
 
     def _heard(self, error: TransportError | None) -> None:
@@ -286,7 +341,7 @@ class Passage:
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received:  # it had been closed while nobody used it
-            self._passages.straight.unsent(self._attempt)
+            self.unsent()
             self._caller.long_way(None)
         else:
             self._failed(self._passages.straight.explained(self._attempt, error))

@@ -1,0 +1,241 @@
+"""Streams on the straight way: what comes from the provider goes out in the same turn, looked at in passing, as one piece."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import HeadraceError
+from headrace.gateway.logs import access
+from headrace.gateway.page.watching import Seen
+from headrace.gateway.records import Outcome, of_answer
+from headrace.gateway.straight.passages import Passage
+from headrace.layers.observing import Outcome as Observed
+from headrace.models.prices import Beside
+from headrace.streams import Source
+from headrace.wire import Headers, HttpResponse, TransportError
+
+
+class Stream(Passage):
+    """One streamed request under way."""
+
+    __slots__ = ("_felt", "_first", "_hidden", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
+
+    streaming = True
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._source: Source[bytes] | None = None
+        self._hidden: Beside | None = None
+        self._ready: deque[bytes] = deque()
+        self._first: float | None = None
+        """When the first piece was there, by the monotonic clock."""
+        self._unsaid: list[bytes] | None = []
+        """Pieces that say nothing yet: should the stream end here, it can be begun anew. None once something was said."""
+        self._opened = self._recorded = False
+        self._pulse: asyncio.TimerHandle | None = self._passages.later(self._beat)
+        self._felt = False
+
+    def _heard(self, error: TransportError | None) -> None:
+        begun = self._begun
+        if begun is None or self._over:
+            return
+        exchange = begun.exchange
+        if self._source is None:
+            if error is not None:
+                self._stop()
+                self._broke(error)
+                return
+            if not exchange.begun:
+                return
+            if not 200 <= exchange.status < 300:
+                self._refused()
+                return
+            self._hidden, self._source = self._passages.straight.watch(self._attempt, Headers(exchange.headers))
+        self._felt = True
+        failure: HeadraceError | None = None
+        try:
+            if data := begun.take():
+                self._source.feed(data, self._ready)
+            if exchange.complete:
+                self._source.close(self._ready)
+        except HeadraceError as found:
+            failure = found
+        if failure is None and error is not None:
+            failure = self._passages.straight.explained(self._attempt, error, streaming=True)
+        self._pass_on()
+        if failure is not None:
+            self._cut(failure)
+        elif exchange.complete:
+            self._end()
+
+    def _refused(self) -> None:
+        """An error in the place of a stream: read to its end, it is the Router's to decide what follows."""
+        begun = self._begun
+        assert begun is not None
+        exchange = begun.exchange
+        if not exchange.complete and exchange.size < MOST_OF_AN_ERROR:
+            return
+        self._stop()
+        begun.leave()
+        try:
+            self._passages.straight.read(self._attempt, HttpResponse(exchange.status, Headers(exchange.headers), exchange.take()))
+        except HeadraceError as error:
+            self._failed(error)
+
+    # ---- pieces ------------------------------------------------------------------------------------------------------
+
+    def _pass_on(self) -> None:
+        """What is ready, as one piece."""
+        ready = self._ready
+        if not ready:
+            return
+        piece = ready.popleft() if len(ready) == 1 else b"".join(ready)
+        ready.clear()
+        if self._first is None:
+            self._first = self._passages.straight.now()
+            self._passages.straight.first(self._attempt, self._first)
+        if self._unsaid is not None:
+            self._unsaid.append(piece)
+            if not says(piece):
+                return
+            piece, self._unsaid = b"".join(self._unsaid), None
+        self._write(piece)
+
+    def _write(self, piece: bytes) -> None:
+        source = self._source
+        if not self._recorded and source is not None and self._head.front.ends(piece) and source.usage is not None:
+            assert self._hidden is not None
+            self._hidden.usage = source.usage
+            self._record_end(Outcome.ANSWERED)  # its caller may read no further, and go
+        self._open()
+        self._caller.piece(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        told = b"" if self._first is None else self._start.told
+        lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+        ids = b"x-request-id: %b\r\nrequest-id: %b\r\ntransfer-encoding: chunked\r\n\r\n" % (id := self._id.encode(), id)
+        self._caller.opened(b"".join((lines, told, self._passages.left_of(self._course), ids)))
+
+    def _beat(self) -> None:
+        """Look whether anything was felt of late; else give a sign of life."""
+        self._pulse = self._passages.later(self._beat)
+        if not self._felt:
+            self._open()
+            alive = self._head.front.alive
+            self._caller.piece(b"%x\r\n%b\r\n" % (len(alive), alive))
+        self._felt = False
+
+    # ---- endings -----------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+
+    def _settle(self, error: BaseException | None) -> None:
+        assert self._source is not None
+        assert self._hidden is not None
+        self._over = True
+        self._stop()
+        self._hidden.usage = usage = self._source.usage
+        self._passages.straight.over(self._attempt, Told(usage, self._source.count, self._hidden), error)
+        ended = self._passages.straight.now()
+        self._passages.count(Observed(self._attempt.call, self._began, self._first, ended, None, self._hidden, usage, error))
+
+    def _end(self) -> None:
+        self._settle(None)
+        if self._unsaid:
+            self._write(b"".join(self._unsaid))
+        self._record_end(Outcome.ANSWERED)
+        self._open()
+        if access.isEnabledFor(logging.INFO):
+            self._log(200)
+        self._caller.answered(b"0\r\n\r\n")
+
+    def _cut(self, failure: HeadraceError) -> None:
+        """The stream broke off: before anything was said it may be begun anew, elsewhere."""
+        begun = self._begun
+        assert begun is not None
+        begun.leave()
+        if self._unsaid is not None:
+            self._over = True
+            self._stop()
+            self._failed(failure)
+            return
+        self._settle(failure)
+        written = self._head.front.error(failure.failure)
+        told = {} if self._recorded else {"error": failure.failure.kind.value}
+        self._record_end(Outcome.FAILED, status=written.status, **told)
+        broken = self._head.front.broken(failure.failure)
+        if access.isEnabledFor(logging.INFO):
+            self._log(200)
+        self._caller.answered(b"%x\r\n%b\r\n0\r\n\r\n" % (len(broken), broken))
+
+    def left(self) -> None:
+        begun = self._begun
+        if begun is None or self._over:
+            return
+        self._stop()
+        if self._first is None:
+            self._over = True
+            super().left()
+            return
+        begun.leave()
+        self._settle(GeneratorExit())
+        self._record_end(Outcome.LEFT, status=499)
+
+    def _record_end(self, outcome: Outcome, **more: Any) -> None:
+        if self._recorded:
+            return
+        self._recorded = True
+        assert self._hidden is not None
+        first = None if self._first is None else self._came + (self._first - self._began)
+        record = self._record(outcome, first=first, **{**of_answer(self._hidden), **more})
+        self._passages.remember(Seen(record, self._attempt.record))
+
+    def hold(self) -> None:
+        """The caller takes no more for now."""
+        if self._begun is not None:
+            self._begun.hold()
+
+    def go_on(self) -> None:
+        if self._begun is not None:
+            self._begun.go_on()
+
+
+class Told(Struct, frozen=True, eq=False):
+    """What a stream has told by its end."""
+
+    usage: dict[str, Any] | None
+    count: int
+    hidden: Beside
+
+
+MOST_OF_AN_ERROR: Final = 1 << 20
+"""Bytes."""
+
+_deltas: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def says(piece: bytes) -> bool:
+    """Whether whole events say anything of an answer: more than whose turn it is."""
+    for block in piece.replace(b"\r\n", b"\n").split(b"\n\n"):
+        data = block.removeprefix(b"data: ")
+        if data is block or not data.startswith(b"{"):
+            if data.strip() and not data.startswith(b":"):
+                return True
+            continue
+        for choice in _deltas(data).get("choices") or ():
+            delta = choice.get("delta") or {}
+            if choice.get("finish_reason") or any(value for name, value in delta.items() if name != "role"):
+                return True
+    return False
