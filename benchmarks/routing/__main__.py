@@ -31,12 +31,13 @@ def reading(router: str, count: int, calls: int) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routing", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("--quick", action="store_true", help="fewer decisions, one turn")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each router; the best counts")
     parser.add_argument("--own", action="store_true", help="headrace alone")
     parser.add_argument("--calls", action="store_true", help="a whole call through the Router beside aiohttp as well")
     given = parser.parse_args(arguments)
     routers = [name for name in ROUTERS if name.startswith("headrace") or not given.own]
     best: dict[tuple[str, int], float] = {}
-    for _ in range(1 if given.quick else 3):  # routers take turns, so that a busy moment hits all of them
+    for _ in range(1 if given.quick else given.rounds):  # routers take turns, so that a busy moment hits all of them
         for count in SIZES:
             for router in routers:
                 calls = (30 if given.quick else 200) if count == max(SIZES) else (200 if given.quick else 1_000)
