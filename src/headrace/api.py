@@ -9,6 +9,7 @@ from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, Operation
 from headrace.errors import ConfigurationError
 from headrace.fanning import Fanning
 from headrace.ports import Worlds
+from headrace.routed_keeping import Keeping
 from headrace.routing import router
 from headrace.runtime.worlds import RealWorlds
 
@@ -124,7 +125,7 @@ def _cache(**arguments: Any) -> RouterLayer:
         ) from None
 
 
-class Router(router.Router, Fanning):
+class Router(router.Router, Fanning, Keeping):
     """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
 
     model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm", "tpm", …}}`;

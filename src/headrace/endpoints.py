@@ -22,7 +22,8 @@ from headrace.calls import (
     Operation,
 )
 from headrace.counted import COUNT, TokenCountResponse
-from headrace.keeping import Page, at
+from headrace.keeping import at
+from headrace.kept import Page
 from headrace.objects import (
     BinaryResponse,
     ImageResponse,

@@ -6,53 +6,28 @@ The provider is named, a model need not be. Each function has a blocking form an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from headrace.api import blocking, suspending
 from headrace.calls import Operation, control_names
-from headrace.objects import BinaryResponse, JsonObject
-
-
-class FileObject(JsonObject):
-    """A file that a provider keeps."""
-
-    id: str = ""
-    object: str = "file"
-    purpose: str | None = None
-
-
-class BatchObject(JsonObject):
-    """Many calls in one file, answered within a day."""
-
-    id: str = ""
-    object: str = "batch"
-    status: str = ""
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-
-
-class Page(JsonObject):
-    """A list, or the first part of one: `has_more` says so."""
-
-    data: list[Any]
-    has_more: bool = False
-
-
-class Deleted(JsonObject):
-    id: str = ""
-    deleted: bool = False
-
-
-FILES: Final = Operation("files", "file", FileObject, None, files=("file",), named=False, of="files")
-FILE_LIST: Final = Operation("files", "", Page, None, method="GET", named=False, of="files")
-FILE: Final = Operation("file", "", FileObject, None, method="GET", named=False, of="files")
-FILE_DELETE: Final = Operation("file", "", Deleted, None, method="DELETE", named=False, of="files")
-FILE_CONTENT: Final = Operation("file_content", "", JsonObject, None, method="GET", reads="bytes", named=False, of="files")
-BATCHES: Final = Operation("batches", "input_file_id", BatchObject, None, named=False, of="batches")
-BATCH_OF_FILE: Final = Operation("batches", "input_file_id", BatchObject, None, files=("input_file_id",), named=False, of="batches")
-BATCH_LIST: Final = Operation("batches", "", Page, None, method="GET", named=False, of="batches")
-BATCH: Final = Operation("batch", "", BatchObject, None, method="GET", named=False, of="batches")
-BATCH_CANCEL: Final = Operation("batch_cancel", "", BatchObject, None, named=False, of="batches")
+from headrace.kept import (
+    BATCH,
+    BATCH_CANCEL,
+    BATCH_LIST,
+    BATCH_OF_FILE,
+    BATCHES,
+    FILE,
+    FILE_CONTENT,
+    FILE_DELETE,
+    FILE_LIST,
+    FILES,
+    BatchObject,
+    Deleted,
+    FileObject,
+    Page,
+    sent_metadata,
+)
+from headrace.objects import BinaryResponse
 
 
 def at(provider: str) -> str:
@@ -175,13 +150,6 @@ def _ordered(where: str, file: Any) -> Operation:
 def _way(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that say how the provider is called, and nothing of the batch."""
     return {name: value for name, value in options.items() if name in control_names() and name not in ("metadata", "extra_body")}
-
-
-def sent_metadata(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch's `metadata` is the provider's to keep, where a call's is ours."""
-    given = dict(options)
-    metadata = given.pop("metadata", None)
-    return {**given, "extra_body": {"metadata": metadata, **(given.get("extra_body") or {})}} if metadata else given
 
 
 def retrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:

@@ -155,7 +155,7 @@ def test_fallbacks_are_checked_for_their_form() -> None:
     ("name", "use"),
     [
         ("avector_store_search", "vector stores"), ("arun_thread", "use responses"), ("avideo_list", "videos"),
-        ("acreate_batch", "/v1/batches"), ("aguardrail", "headrace.layers"), ("acreate_fine_tuning_job", "fine-tuning"),
+        ("aguardrail", "headrace.layers"), ("acreate_fine_tuning_job", "fine-tuning"),
     ],
 )  # fmt: skip
 def test_what_a_router_has_not_is_an_error_that_says_what_to_use(name: str, use: str) -> None:

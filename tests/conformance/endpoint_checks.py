@@ -13,7 +13,7 @@ from conformance.corpus import Exchange
 from headrace import direct
 from headrace.calls import IMAGES, MODERATIONS, SPEECH, TRANSLATIONS, Operation
 from headrace.endpoints import MODELS
-from headrace.keeping import BATCH, FILE, FILE_DELETE, FILES
+from headrace.kept import BATCH, FILE, FILE_DELETE, FILES
 from headrace.ports import Ports
 from headrace.providers.catalog import catalog
 from headrace.runtime.clocks import BlockingClock

@@ -21,7 +21,7 @@ LAYERS: dict[str, int] = {
     "routing.trail": 2, "routing.checks": 2, "routing.looking": 2, "routing.straight": 2,
     "runtime": 3,
     "gateway": 4, "compat": 4, "cli": 4, "bulk": 4, "planner": 4, "simulator": 4, "settings": 4, "config_file": 4, "proxy_config": 4,
-    "api": 4, "fanning": 4, "endpoints": 4, "keeping": 4, "speaking": 4, "__main__": 4,
+    "api": 4, "fanning": 4, "routed_keeping": 4, "batch_lines": 1, "kept": 1, "endpoints": 4, "keeping": 4, "speaking": 4, "__main__": 4,
     "": 4,
 }  # fmt: skip
 """Layer of each room, the public face `headrace` itself among the topmost. The longest matching name decides."""

@@ -1,50 +1,18 @@
-"""Files of calls: every line names a model as the gateway's callers do, and the provider wants its own name for it."""
+"""Files of calls as the gateway takes them: with the names that its callers have for models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
-import msgspec
-
-from headrace.errors import BadRequestError
+from headrace.batch_lines import exchange
 from headrace.gateway.asking import Here
-
-LONGEST_LINE: Final = 32 << 20
-
-_TAKEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def with_models(file: tuple[str, BinaryIO, str], here: Here, deployment: str) -> tuple[str, BinaryIO, str]:
     """The file with the deployment's own name for its model in every line. Raises BadRequestError that names the line."""
     name, content, kind = file
     known = here.router.get_deployment(deployment)
-    group, own = ("", "") if known is None else (known.group, known.model.partition("/")[2] or known.model)
     written: Any = here.form.open_file()
-    for number, line in enumerate(_lines(content), 1):
-        written.write(_exchanged(line, number, group, own) + b"\n")
-    written.seek(0)
+    group, own = ("", "") if known is None else (known.group, known.model.partition("/")[2] or known.model)
+    exchange(content, group, own, written)
     return name, written, kind
-
-
-def _lines(content: BinaryIO) -> Iterator[bytes]:
-    while line := content.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE:
-            raise BadRequestError(f"file: a line is longer than the {LONGEST_LINE} bytes that are taken")
-        if line.strip():
-            yield line.strip()
-
-
-def _exchanged(line: bytes, number: int, group: str, own: str) -> bytes:
-    try:
-        fields = _TAKEN.decode(line)
-        body = _TAKEN.decode(fields["body"])
-        model = msgspec.json.decode(body["model"], type=str)
-    except KeyError as missing:
-        raise BadRequestError(f"file: line {number} has no {missing.args[0]}") from None
-    except ValueError as error:
-        raise BadRequestError(f"file: line {number} is no request: {error}") from None
-    if model not in (group, own):
-        raise BadRequestError(f"file: line {number} asks for {model!r}, and the file goes where {group!r} is served: name one model in all")
-    body["model"] = msgspec.Raw(msgspec.json.encode(own))
-    return msgspec.json.encode({**fields, "body": body})

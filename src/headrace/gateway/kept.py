@@ -16,7 +16,7 @@ from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.requests import Asked, refusal
-from headrace.keeping import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
+from headrace.kept import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.served import read_id
 

@@ -30,7 +30,7 @@ from headrace.gateway.kept import kept_batch, kept_file, kept_response, list_bat
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
 from headrace.gateway.requests import Asked, refusal
-from headrace.keeping import BATCH, BATCH_CANCEL, FILE, FILE_CONTENT, FILE_DELETE
+from headrace.kept import BATCH, BATCH_CANCEL, FILE, FILE_CONTENT, FILE_DELETE
 from headrace.served import MESSAGES, RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, RESPONSE_ITEMS, RESPONSES
 
 Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]

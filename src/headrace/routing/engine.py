@@ -135,10 +135,18 @@ class Engine:
         return AsyncStream(pieces)
 
     def blocking(
-        self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
+        self,
+        operation: Operation,
+        model: str,
+        prompt: Any,
+        stream: bool,
+        options: Mapping[str, Any],
+        place: Mapping[str, str] = EMPTY,
+        deployment: str = "",
     ) -> Any:
         """The same in the calling thread."""
         call = prepare(operation, model, prompt, stream, options, place)
+        call.deployment = deployment
         answer = complete(around(self._answer, routed=True)(self.worlds.blocking(), call))
         return Stream(answer) if stream else answer
 

@@ -77,8 +77,6 @@ INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("thread", "threads and assistants are not offered; use responses"),
     ("message", "threads and assistants are not offered; use responses"),
     ("search", "search is not offered; give the model a web search tool"),
-    ("file", "headrace.create_file and its like ask a provider by name; the gateway has /v1/files for a Router's deployments"),
-    ("batch", "headrace.create_batch and its like ask a provider by name; the gateway has /v1/batches for a Router's deployments"),
     ("realtime", "the gateway has /v1/realtime for a Router's deployments"),
     ("passthrough", "the gateway passes requests on"),
     ("adapter", "use anthropic_messages or generate_content"),

@@ -1,0 +1,44 @@
+"""Files of calls: every line names a model as a Router's callers do, and the provider wants its own name for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+import msgspec
+
+from headrace.errors import BadRequestError
+
+LONGEST_LINE: Final = 32 << 20
+
+_TAKEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def exchange(content: BinaryIO, group: str, own: str, written: BinaryIO) -> None:
+    """Write the lines of `content` with a provider's own name in place of the group's. Raises BadRequestError that names the line."""
+    for number, line in enumerate(_lines(content), 1):
+        written.write(_exchanged(line, number, group, own) + b"\n")
+    written.seek(0)
+
+
+def _lines(content: BinaryIO) -> Iterator[bytes]:
+    while line := content.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise BadRequestError(f"file: a line is longer than the {LONGEST_LINE} bytes that are taken")
+        if line.strip():
+            yield line.strip()
+
+
+def _exchanged(line: bytes, number: int, group: str, own: str) -> bytes:
+    try:
+        fields = _TAKEN.decode(line)
+        body = _TAKEN.decode(fields["body"])
+        model = msgspec.json.decode(body["model"], type=str)
+    except KeyError as missing:
+        raise BadRequestError(f"file: line {number} has no {missing.args[0]}") from None
+    except ValueError as error:
+        raise BadRequestError(f"file: line {number} is no request: {error}") from None
+    if model not in (group, own):
+        raise BadRequestError(f"file: line {number} asks for {model!r}, and the file goes where {group!r} is served: name one model in all")
+    body["model"] = msgspec.Raw(msgspec.json.encode(own))
+    return msgspec.json.encode({**fields, "body": body})

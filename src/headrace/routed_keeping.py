@@ -1,0 +1,167 @@
+"""Files and batches of a Router's deployments. A group's are kept by the first of its deployments whose provider keeps such things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from headrace.calls import Operation
+from headrace.errors import BadRequestError
+from headrace.kept import (
+    BATCH,
+    BATCH_CANCEL,
+    BATCH_LIST,
+    BATCHES,
+    FILE,
+    FILE_CONTENT,
+    FILE_DELETE,
+    FILE_LIST,
+    FILES,
+    BatchObject,
+    Deleted,
+    FileObject,
+    Page,
+    sent_metadata,
+)
+
+if TYPE_CHECKING:
+    from headrace.objects import BinaryResponse
+    from headrace.routing.engine import Engine
+
+NOBODY: Final = "-"
+"""A model's name where a deployment is named instead."""
+
+
+class Asked(NamedTuple):
+    """One call about what is kept, as the engine takes it."""
+
+    operation: Operation
+    model: str
+    prompt: Any
+    stream: bool
+    options: Mapping[str, Any]
+    place: Mapping[str, str]
+    deployment: str
+
+
+class Keeping:
+    """`model` is the group; left out, the first of all deployments is asked whose provider keeps such things."""
+
+    _engine: Engine
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    def create_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
+        """Give a file to keep. With `purpose="batch"` its lines name the group: the deployment is told its own name for the model."""
+        answer: FileObject = self._engine.blocking(*self._new_file(file, purpose, model, options))
+        return answer
+
+    async def acreate_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
+        answer: FileObject = await self._engine.suspending(*self._new_file(file, purpose, model, options))
+        return answer
+
+    def file_retrieve(self, file_id: str, model: str | None = None, **options: Any) -> FileObject:
+        answer: FileObject = self._engine.blocking(*self._about(FILE, file_id, model, options))
+        return answer
+
+    async def afile_retrieve(self, file_id: str, model: str | None = None, **options: Any) -> FileObject:
+        answer: FileObject = await self._engine.suspending(*self._about(FILE, file_id, model, options))
+        return answer
+
+    def file_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
+        """The bytes of a file."""
+        answer: BinaryResponse = self._engine.blocking(*self._about(FILE_CONTENT, file_id, model, options))
+        return answer
+
+    async def afile_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
+        answer: BinaryResponse = await self._engine.suspending(*self._about(FILE_CONTENT, file_id, model, options))
+        return answer
+
+    def file_delete(self, file_id: str, model: str | None = None, **options: Any) -> Deleted:
+        answer: Deleted = self._engine.blocking(*self._about(FILE_DELETE, file_id, model, options))
+        return answer
+
+    async def afile_delete(self, file_id: str, model: str | None = None, **options: Any) -> Deleted:
+        answer: Deleted = await self._engine.suspending(*self._about(FILE_DELETE, file_id, model, options))
+        return answer
+
+    def file_list(self, model: str | None = None, **options: Any) -> Page:
+        answer: Page = self._engine.blocking(*self._about(FILE_LIST, "", model, options))
+        return answer
+
+    async def afile_list(self, model: str | None = None, **options: Any) -> Page:
+        answer: Page = await self._engine.suspending(*self._about(FILE_LIST, "", model, options))
+        return answer
+
+    # ---- batches -----------------------------------------------------------------------------------------------------
+
+    def create_batch(
+        self, completion_window: str, endpoint: str, input_file_id: str, model: str | None = None, **options: Any
+    ) -> BatchObject:
+        """Have the calls of a file that `create_file` gave to the same group answered within `completion_window` (24h)."""
+        answer: BatchObject = self._engine.blocking(*self._order(completion_window, endpoint, input_file_id, model, options))
+        return answer
+
+    async def acreate_batch(
+        self, completion_window: str, endpoint: str, input_file_id: str, model: str | None = None, **options: Any
+    ) -> BatchObject:
+        answer: BatchObject = await self._engine.suspending(*self._order(completion_window, endpoint, input_file_id, model, options))
+        return answer
+
+    def retrieve_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
+        answer: BatchObject = self._engine.blocking(*self._about(BATCH, batch_id, model, options))
+        return answer
+
+    async def aretrieve_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
+        answer: BatchObject = await self._engine.suspending(*self._about(BATCH, batch_id, model, options))
+        return answer
+
+    def cancel_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
+        """Stop a batch; what is answered already stays."""
+        answer: BatchObject = self._engine.blocking(*self._about(BATCH_CANCEL, batch_id, model, options))
+        return answer
+
+    async def acancel_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
+        answer: BatchObject = await self._engine.suspending(*self._about(BATCH_CANCEL, batch_id, model, options))
+        return answer
+
+    def list_batches(self, model: str | None = None, **options: Any) -> Page:
+        answer: Page = self._engine.blocking(*self._about(BATCH_LIST, "", model, options))
+        return answer
+
+    async def alist_batches(self, model: str | None = None, **options: Any) -> Page:
+        answer: Page = await self._engine.suspending(*self._about(BATCH_LIST, "", model, options))
+        return answer
+
+    # ---- who keeps it ------------------------------------------------------------------------------------------------
+
+    def _keeper(self, what: Operation, model: str | None) -> str:
+        """The id of the deployment that keeps such things. Raises BadRequestError where none does."""
+        found = self._engine.fleet.offering(what.name, model)
+        if not found:
+            whose = "of this Router" if model is None else f"that serves {model!r}"
+            raise BadRequestError(f"no provider {whose} is known to keep {what.name}", model or "")
+        return found[0]
+
+    def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any]) -> Asked:
+        keeper = self._keeper(BATCHES if operation.of == "batches" else FILES, model)
+        return Asked(operation, NOBODY, None, False, options, {"id": id} if id else {}, keeper)
+
+    def _order(self, window: str, endpoint: str, file: str, model: str | None, options: Mapping[str, Any]) -> Asked:
+        given = {"completion_window": window, "endpoint": endpoint, **sent_metadata(options)}
+        return Asked(BATCHES, NOBODY, file, False, given, {}, self._keeper(BATCHES, model))
+
+    def _new_file(self, file: Any, purpose: str, model: str | None, options: Mapping[str, Any]) -> Asked:
+        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
+        given = self._with_own_names(file, keeper) if purpose == "batch" else file
+        return Asked(FILES, NOBODY, given, False, {"purpose": purpose, **options}, {}, keeper)
+
+    def _with_own_names(self, file: Any, keeper: str) -> Any:
+        from io import BytesIO  # late: few programs order batches
+
+        from headrace.batch_lines import exchange  # late as well
+        from headrace.multipart import FormFile  # late as well
+
+        member, given, written = self._engine.fleet.members[keeper], FormFile(file, "file"), BytesIO()
+        exchange(BytesIO(b"".join(given.pieces())), member.deployment.group, member.to.model, written)
+        return given.name, written.getvalue(), "application/jsonl"
