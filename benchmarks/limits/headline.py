@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.common import peers
 from benchmarks.common.measure import environment, table
 from benchmarks.limits.jobs import KINDS, PLACES, SHORT, Job, mixed, optimum, profile, simulator, sustained
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 
 HOMES = {"headrace": "headrace", "litellm": "litellm", "litellm usage-v2": "litellm", "cookbook": "openai"}
 LEAST_USE, MOST_TIME = 0.97, 1.05

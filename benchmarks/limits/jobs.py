@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, permutations
 from typing import Any
 
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 from headrace.simulator.model import count_tokens
 from headrace.simulator.openai_api import MESSAGE_TOKENS
 

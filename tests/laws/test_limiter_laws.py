@@ -15,7 +15,7 @@ from tests.laws.crowd import Call, Crowd, calls, limiter_of, moments, most_at_on
 
 from headrace.errors import NeverFits, QueueTimeout
 from headrace.limits import Ask, Charge, Limit, Limiter, LimiterSettings, Profile, QuotaView, Reservation, Unit, Used
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 
 RPM, TPM = Limit(Unit.REQUESTS, 12, 60.0, "rpm"), Limit(Unit.TOKENS, 2_000, 60.0, "tpm")
 SPREAD, SHORT_SPREAD = MeterSettings().spread, MeterSettings().short_spread

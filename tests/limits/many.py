@@ -9,7 +9,7 @@ from functools import partial
 
 from headrace.limits import LimiterSettings, Profile, limits_of
 from headrace.limits.memory import MemoryServer, MemoryStore
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.shared import SharedLimiter
 from headrace.limits.store import Message
 from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed

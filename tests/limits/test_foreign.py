@@ -9,7 +9,8 @@ import pytest
 
 from headrace.limits import Limit, Unit
 from headrace.limits.foreign import Foreign
-from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.meter import Meter
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
 from headrace.simulator.enforce import FixedWindow, Rule, SlidingLog, TokenBucket
 from headrace.simulator.enforce import Meter as Provider

@@ -9,7 +9,8 @@ from headrace.limits import Charge, Limit, Profile, Unit
 from headrace.limits.account import Account
 from headrace.limits.learn import Learner
 from headrace.limits.learn_settings import LearnSettings
-from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.meter import Meter
+from headrace.limits.meter_settings import MeterSettings
 
 ONE_A_SECOND = Limit(Unit.REQUESTS, 60)
 

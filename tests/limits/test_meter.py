@@ -14,7 +14,8 @@ from headrace.limits import Ask, Charge, Limit, Limiter, Profile, Unit, Used, li
 from headrace.limits.account import Account
 from headrace.limits.costs import amounts, expected, in_the_end, on_arrival
 from headrace.limits.guard import EPSILON, SlidingLog
-from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.meter import Meter
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.sizes import SEEN, Sizes
 from headrace.runtime.virtual import World

@@ -7,7 +7,7 @@ import pytest
 from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Profile, Used, limits_of
 from headrace.limits.account import Account
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.quota import KEEPS, SOON, Held, Quota, ending, terms_of
 from headrace.limits.store import Message
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Limiter, LimiterSettings, Profile, QuotaView, Used, limits_of
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 from headrace.runtime.virtual import World
 from headrace.simulator.enforce import Admitted, Cost, Enforcer, Rule, Shape
 

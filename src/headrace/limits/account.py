@@ -12,7 +12,8 @@ from headrace.errors import Failure, Kind
 from headrace.limits.costs import amounts, picker
 from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge, Limit, Unit, Used
-from headrace.limits.meter import Hold, Meter, MeterSettings
+from headrace.limits.meter import Hold, Meter
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.sizes import Sizes
 

@@ -10,38 +10,9 @@ from msgspec import Struct
 from headrace.limits.costs import amounts, as_written, expected, in_the_end, on_arrival
 from headrace.limits.guard import EPSILON, NO_ENTRY, Entry, SlidingLog
 from headrace.limits.limit import Charge, Limit, Unit
+from headrace.limits.meter_settings import EASE, PACED, MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.profile import Profile
-
-
-class MeterSettings(Struct, frozen=True):
-    """How far the mirror keeps from the edge. Reasons: docs/limits.md."""
-
-    spread: float = 0.5
-    """Seconds by which the travel times of two requests may differ: the window is watched this much longer."""
-    short_spread: float = 0.25
-    """The same for windows shorter than a minute, of which half a second would be a good part; the pace keeps their flow even besides."""
-    tolerance: float = 4.0
-    """Seconds of its rate that a flow may run ahead where nobody knows what a provider bears; below a second it wastes what two
-    limits leave each other."""
-    known_tolerance: float = 16.0
-    """The same where the provider is known to allow a burst: more brings calls in sooner after a quiet time and gains nothing else."""
-    urgent_tolerance: float = 8.0
-    """The same for interactive calls."""
-    even_tolerance: float = 2.0
-    """The same for others, where there have been interactive calls of late."""
-    least_burst: float = 5.0
-    """Calls that may go at once however low the limit is."""
-    kept_for_urgent: float = 0.01
-    """Share of a window that only interactive calls may use, once there have been some: they need not wait for old charges to expire."""
-    paced: bool = True
-    """False for limits of our own: nobody minds when we use them."""
-
-
-EASE: Final = 0.5
-"""Part of what is free of a window, in seconds of its rate, by which a flow with a known burst may run ahead besides."""
-PACED: Final = 60.0
-"""Seconds of the longest window over which calls are spread: a day's allowance may be used in the morning."""
 
 
 class Hold(Struct, eq=False, gc=False):

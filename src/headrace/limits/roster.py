@@ -13,7 +13,8 @@ from headrace.limits.ask import Ask
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge, Limit
 from headrace.limits.members import Group, Ledger, Member
-from headrace.limits.meter import Meter, MeterSettings
+from headrace.limits.meter import Meter
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.refusals import nobody
 

@@ -16,7 +16,7 @@ from headrace.limits.account import SLACK, Account, Costs, step
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.members import Group, Member, Reservation, Waiting
-from headrace.limits.meter import MeterSettings
+from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
 from headrace.limits.scheduler import (
     ALIKE,
