@@ -44,6 +44,22 @@ def test_gemini_draws_as_it_writes(client: Client, upstream: Upstream, provider:
     assert (answer.data[0].b64_json, answer.data[0]["thoughtSignature"], answer.usage.total_tokens) == (PNG, "s", 1294)
 
 
+def test_gemini_changes_pictures_that_go_along(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply({"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": PNG}}]}}]}))
+    files = [("a.jpg", b"one", "image/jpeg"), b"two"]
+    answer = client.call("image_edit", files, "make it blue", "gemini/gemini-2.5-flash-image")
+    assert upstream.seen[0].path == "/v1/models/gemini-2.5-flash-image:generateContent"
+    assert upstream.seen[0].body["contents"][0]["parts"] == [
+        {"text": "make it blue"},
+        {"inlineData": {"mimeType": "image/jpeg", "data": base64.b64encode(b"one").decode()}},
+        {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(b"two").decode()}},
+    ]
+    assert answer.data[0].b64_json == PNG
+    for model, options in (("gemini/imagen-4", {}), ("gemini/gemini-2.5-flash-image", {"mask": b"m"})):
+        with pytest.raises(headrace.UnsupportedParamsError):
+            client.call("image_edit", b"one", "make it blue", model, **options)
+
+
 @pytest.mark.parametrize(
     ("model", "told", "error"),
     [

@@ -66,7 +66,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
         "replicate": "replicate",
         "bedrock": "bedrock_media",
     },
-    "image_edits": {"black_forest_labs": "tasks"},
+    "image_edits": {"black_forest_labs": "tasks", "gemini": "google_media", "vertex": "google_media"},
     "image_variations": {"topaz": "images"},
     "transcriptions": {"deepgram": "audio", "elevenlabs": "audio", "soniox": "soniox", "assemblyai": "assemblyai"},
     "speech": {

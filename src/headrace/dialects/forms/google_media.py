@@ -15,6 +15,7 @@ from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given, posted
 from headrace.dialects.forms.images import nearest, pixels
 from headrace.errors import BadRequestError, Failure, Kind, UnsupportedParamsError, error_of
+from headrace.multipart import FormFile
 from headrace.types import Json
 from headrace.wire import HttpRequest
 
@@ -34,14 +35,18 @@ class Images(Struct, frozen=True):
         ratio = _ratio(body)
         model = f"{self.place}{quote(target.model, safe='@')}"
         if target.model.startswith("imagen"):
+            if body.get("image"):
+                raise UnsupportedParamsError(f"{target.model} draws and changes nothing: ask gemini-2.5-flash-image", target.model)
             said = {"sampleCount": body.get("n") or 1, **ratio, **given(body, *_SAID_ELSEWHERE)}
             return posted(target, f"{model}:predict", {"instances": [{"prompt": body["prompt"]}], "parameters": said})
         if body.get("n") not in (None, 1):
             raise UnsupportedParamsError(f"{target.model} makes one image a call: leave n out", target.model, target.provider)
-        rest = given(body, *_SAID_ELSEWHERE, "tools", "imageConfig")
+        if body.get("mask"):
+            raise UnsupportedParamsError(f"{target.model} takes no mask: say in the prompt what to change", target.model, target.provider)
+        rest = given(body, *_SAID_ELSEWHERE, "image", "tools", "imageConfig")
         drawn = {**ratio, **(body.get("imageConfig") or {})}
         config = {"responseModalities": ["TEXT", "IMAGE"], **({"imageConfig": drawn} if drawn else {}), **rest}
-        said = {"contents": [{"role": "user", "parts": [{"text": body["prompt"]}]}], "generationConfig": config}
+        said = {"contents": [{"role": "user", "parts": [{"text": body["prompt"]}, *_pictures(body)]}], "generationConfig": config}
         return posted(target, f"{model}:generateContent", {**said, **({"tools": body["tools"]} if body.get("tools") else {})})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
@@ -50,6 +55,18 @@ class Images(Struct, frozen=True):
             raise _filtered(answer)
         rest = {name: value for name, value in answer.items() if name not in ("predictions", "candidates")}
         return {"created": 0, "data": images, **rest, **_usage(answer)}
+
+
+def _pictures(body: Body) -> Iterator[dict[str, Json]]:
+    """The pictures to change, in the body: Gemini takes up to 20 MB so."""
+    given_ones = body.get("image") or []
+    for file in given_ones if isinstance(given_ones, list) else [given_ones]:
+        yield {"inlineData": {"mimeType": _kind(file), "data": base64.b64encode(b"".join(file.pieces())).decode()}}
+
+
+def _kind(file: FormFile) -> str:
+    """What a picture is: of one without a name nothing is known, and most are PNG."""
+    return file.type if file.type.startswith("image/") else "image/png"
 
 
 def _ratio(body: Body) -> dict[str, Json]:
@@ -145,6 +162,8 @@ def _wav(sound: bytes, rate: int) -> bytes:
 FORMS: Final[Mapping[tuple[str, str], Form]] = {
     ("images", "gemini"): Images("/models/"),
     ("images", "vertex"): Images("/publishers/google/models/"),
+    ("image_edits", "gemini"): Images("/models/"),
+    ("image_edits", "vertex"): Images("/publishers/google/models/"),
     ("speech", "gemini"): Speech("/models/"),
     ("speech", "vertex"): Speech("/publishers/google/models/"),
 }
