@@ -232,6 +232,17 @@ def test_a_call_larger_than_a_limit_is_refused_by_the_name_of_the_limit() -> Non
         world.complete(limiter.reserve(Ask("g", Charge(input=1_001)), world))
 
 
+def test_a_line_stands_still_forever_after_charges_that_came_and_went() -> None:
+    """0.2 and 0.5 taken back leave a hair less than nothing, which read as "no room"."""
+    account = Account("a", [TPM], Profile(), MeterSettings())
+    meter = account.meters[0]
+    holds = [meter.take(cost, cost, 0.0) for cost in (0.2, 0.5)]
+    for hold in holds:
+        meter.settle(hold, 0.0, 0.0)
+    assert meter.used < 0
+    assert account.has_room((10.0, (10.0,)), 1.0, urgent=False)
+
+
 def test_a_flow_is_kept_even_where_interactive_calls_come() -> None:
     """A flood's burst came back each minute, and a light tenant found nothing free for eleven seconds after it."""
     meter = Meter(Limit(Unit.REQUESTS, 600), Profile(request_burst=60.0), MeterSettings())
