@@ -46,7 +46,7 @@ class Scene:
     completed: int = 0
     refused: int = 0
     use: float | None = None
-    """Of the limit that binds, over the seconds that count; after a loss, of the minute in which least was used."""
+    """Of the limit that binds, over the seconds that count."""
     asked: float = 0.0
     """Questions for room for each admission."""
     calls: float = 0.0
@@ -141,10 +141,6 @@ class Watch:
         count, seconds = self.admitted(since, until)
         return count / (seconds * sum(rpm for _, rpm, _ in PLACES) / 60)
 
-    def least_use(self, since: float, until: float) -> float:
-        """Of the minutes between two moments: a burst comes again with the next minute, so that other spans hold one more or one less."""
-        return min(self.use(since + second, since + second + 60) for second in range(int(until - since) - 59))
-
 
 def simulator(rates: int = 1, **more: Any) -> dict[str, Any]:
     common = {
@@ -180,7 +176,7 @@ def store_dies(seconds: float) -> Scene:
         store.start()
         fleet.wait(seconds)
         scene.tenths = [round(watch.use(fleet.began + ten, fleet.began + ten + 10), 2) for ten in range(0, int(seconds) - 9, 10)]
-        scene.use = watch.least_use(fleet.began + 95, fleet.began + seconds)
+        scene.use = watch.use(fleet.began + 90, fleet.began + 210)  # two whole minutes: a burst comes again with the next
         scene.missed += [] if scene.use >= LEAST_AFTER else [f"use {scene.use:.1%} after the store is back"]
 
     return played("store killed, back after 30 s", seconds, course)

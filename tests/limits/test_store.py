@@ -152,7 +152,7 @@ class History:
             case ("restore", born, charges):
                 return restoring("a", born, 20.0, 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
             case ("report", process, demand):
-                return reporting("a", f"p{process}", demand, 30.0, [])
+                return reporting("a", f"p{process}", demand, 30.0, ["c1"][:process], [TOKENS, SHORT][:process])
         raise AssertionError(step)
 
     def learn(self, step: Any, message: Message, reply: Sequence[str]) -> None:

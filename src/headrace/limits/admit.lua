@@ -19,15 +19,16 @@ local function argument(at) return tonumber(given[at]) end
 local function load_terms(terms)
   local fields = {'held', 'turn', 'born'}
   for _, term in ipairs(terms) do
-    for _, part in ipairs({'.sum', '.old', '.new', '.paid'}) do fields[#fields + 1] = term.key .. part end
+    for _, part in ipairs({'.sum', '.old', '.new', '.paid', '.ever'}) do fields[#fields + 1] = term.key .. part end
   end
   local found = redis.call('HMGET', books, unpack(fields))
   for i, term in ipairs(terms) do
-    local at = 3 + (i - 1) * 4
+    local at = 3 + (i - 1) * 5
     term.sum = tonumber(found[at + 1] or '0')
     term.old = tonumber(found[at + 2] or '0')
     term.new = tonumber(found[at + 3] or '-1')
     term.paid = tonumber(found[at + 4] or '0')
+    term.ever = tonumber(found[at + 5] or '0')
   end
   return tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')
 end
@@ -101,6 +102,7 @@ local function add(term, at, cost)
   local field = term.key .. ':' .. text(slot)
   redis.call('HSET', books, field, text(tonumber(redis.call('HGET', books, field) or '0') + cost))
   term.sum = term.sum + cost
+  if cost > 0 then term.ever = term.ever + cost end
 end
 
 local function pay(term, at, expected)
@@ -110,18 +112,19 @@ end
 local function save(terms, turn, born, keep)
   local fields = {'turn', text(turn), 'born', text(born)}
   for _, term in ipairs(terms) do
-    for part, value in pairs({['.sum'] = term.sum, ['.old'] = term.old, ['.new'] = term.new, ['.paid'] = term.paid}) do
+    for part, value in pairs({['.sum'] = term.sum, ['.old'] = term.old, ['.new'] = term.new, ['.paid'] = term.paid, ['.ever'] = term.ever}) do
       fields[#fields + 1], fields[#fields + 2] = term.key .. part, text(value)
     end
   end
   redis.call('HSET', books, unpack(fields))
-  redis.call('PEXPIRE', books, keep)
+  if keep then redis.call('PEXPIRE', books, keep) end
 end
 
 local function state(terms, reply)
   for _, term in ipairs(terms) do
     reply[#reply + 1] = text(term.sum)
     reply[#reply + 1] = text(term.paid - now)
+    reply[#reply + 1] = text(term.ever)
   end
   return reply
 end
@@ -347,18 +350,23 @@ local function share_out(current, epoch)
 end
 
 local function report()
-  local name, demand, epoch, keep, lease = given[3], given[4], argument(5), given[6], argument(7)
+  local name, demand, epoch, keep, lease, count = given[3], given[4], argument(5), given[6], argument(7), argument(8)
   local current = math.floor(now / epoch)
   redis.call('HSET', members, 'd:' .. name, demand, 't:' .. name, text(now))
   if current > tonumber(redis.call('HGET', members, 'epoch') or '-1') then share_out(current, epoch) end
   redis.call('PEXPIRE', members, keep)
   local left = redis.call('PTTL', books)
   if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', books, keep) end
-  for i = 8, #given do redis.call('ZADD', flight, text(now + lease), given[i]) end
-  if #given >= 8 then redis.call('PEXPIRE', flight, keep) end
+  for i = 9, 8 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
+  if count > 0 then redis.call('PEXPIRE', flight, keep) end
+  local terms = {}
+  for i = 9 + count, #given, 3 do terms[#terms + 1] = {key = given[i], span = argument(i + 1), slot = argument(i + 2)} end
+  local until_, turn, born = load_terms(terms)
+  for _, term in ipairs(terms) do forget(term) end
+  if born > 0 then save(terms, turn, born) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
-  local kept = redis.call('HMGET', books, 'born', 'held')
-  return resting({found[1] or '', found[2] or '', found[3], found[4], kept[1] or '0', text(now), text(tonumber(kept[2] or '0') - now)})
+  local reply = {found[1] or '', found[2] or '', found[3], found[4], text(born), text(now), text(until_ - now), text(#terms)}
+  return resting(state(terms, reply))
 end
 
 local operations = {admit = admit, also = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}

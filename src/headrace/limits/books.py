@@ -20,13 +20,14 @@ LONGEST_TURN: Final = 5_000_000.0
 class _Row:
     """One limit's row in the books."""
 
-    __slots__ = ("new", "old", "paid", "slots", "sum")
+    __slots__ = ("ever", "new", "old", "paid", "slots", "sum")
 
     def __init__(self) -> None:
         self.sum = 0.0
         self.old = 0.0
         self.new = -1.0
         self.paid = 0.0
+        self.ever = 0.0
         self.slots: dict[float, float] = {}
 
 
@@ -114,10 +115,11 @@ class Books:
         row.old, row.new = min(row.old, number), max(row.new, number)
         row.slots[number] = row.slots.get(number, 0.0) + cost
         row.sum += cost
+        row.ever += max(0.0, cost)
 
     @staticmethod
     def _state(terms: Sequence[_Asked], reply: Sequence[float], now: float) -> list[str]:
-        numbers = [*reply, *[number for asked in terms for number in (asked.row.sum, asked.row.paid - now)]]
+        numbers = [*reply, *[number for asked in terms for number in (asked.row.sum, asked.row.paid - now, asked.row.ever)]]
         return [text(number) for number in numbers]
 
     @staticmethod
@@ -139,10 +141,10 @@ class Books:
             _Asked(self._row(key), span, slot, room, cost, rate, tolerance, expected)
             for key, room, cost, span, slot, rate, tolerance, expected in batched(rest, 8)
         ]
-        self.born = self.born or now
         self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
         if id in self.flight:
-            return self._state(terms, [1, now, 0, 0, 0, 0, self.born, len(self.flight), now], now)
+            return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, len(self.flight), now], now)
+        self.born = self.born or now
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
         at, binding, full = self._earliest(terms, len(self.flight), now)
@@ -241,7 +243,8 @@ class Books:
         return [text(self.born)]
 
     def report(self, now: float, arguments: list[Any]) -> list[str]:
-        name, demand, epoch, _, lease, *ids = arguments
+        name, demand, epoch, _, lease, count, *rest = arguments
+        ids, terms = rest[:count], [_Asked(self._row(key), span, slot) for key, span, slot in batched(rest[count:], 3)]
         current = math.floor(now / epoch)
         self.members[f"d:{name}"], self.members[f"t:{name}"] = float(demand), now
         if current > self.members.get("epoch", -1):
@@ -249,7 +252,10 @@ class Books:
         self.flight.update(dict.fromkeys(ids, now + lease))
         shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
         rests = [part for name in sorted(self.rests) if self.rests[name] > now for part in (name, text(self.rests[name] - now))]
-        return [*shares, text(self.born), text(now), text(self.held - now), *rests]
+        for asked in terms:
+            self._forget(asked.row, asked.span, asked.slot, now)
+        state = self._state(terms, [self.born, now, self.held - now, len(terms)], now)
+        return [*shares, *state, *rests]
 
     def _share_out(self, now: float, current: int, epoch: float) -> None:
         old = self.members

@@ -87,6 +87,17 @@ class SlidingLog:
         self._entries.append(entry)
         return entry
 
+    def insert(self, at: float, cost: float) -> Entry:
+        """Charge what was charged at a moment that may be long past, in an entry of its own."""
+        entries, place = self._entries, len(self._entries)
+        while place and entries[place - 1].at > at:
+            place -= 1
+        entry = Entry(at, cost, at)
+        entries.insert(place, entry)
+        self.used += cost
+        self.expires, self._last = entries[0].at + self.window, entries[-1]
+        return entry
+
     def correct(self, entry: Entry, difference: float) -> None:
         """Let `entry` have cost that much more. Without effect once it has left the window."""
         if not entry.gone:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from headrace.limits.absence import grow, shrink, told
+from headrace.limits.absence import grow, has_charged, shrink, told
 from headrace.limits.account import Account
 from headrace.limits.limit import Unit
 from headrace.limits.lock import Lock
 from headrace.limits.members import Reservation
-from headrace.limits.quota import Quota, tag_of
+from headrace.limits.quota import Quota, tag_of, windows_of
 from headrace.limits.roster import Roster
-from headrace.limits.store import KEPT, Message, Sign, Store, read_sign, reporting
+from headrace.limits.store import KEPT, Message, Sign, Store, Term, read_sign, reporting
 from headrace.limits.turns import SharedUsher
 
 LEASE: Final = 15.0
@@ -87,9 +87,9 @@ class Presence:
     def _report(self, now: float) -> None:
         with self._lock:
             self._know_all()
-            due = [(quota, self._sign(quota, now)) for quota in self._due(now)]
-        for quota, message in due:
-            self._store.post(message, partial(self._reported, quota))
+            due = [(quota, terms := windows_of(quota), self._sign(quota, terms, now)) for quota in self._due(now)]
+        for quota, terms, message in due:
+            self._store.post(message, partial(self._reported, quota, terms))
 
     def _know_all(self) -> None:
         """A quota for each account there is, and none for one that is gone."""
@@ -104,7 +104,7 @@ class Presence:
             return list(self._quotas.values())[:1]
         return [quota for quota in self._quotas.values() if quota.reports_from <= now and _lives(quota, now)]
 
-    def _sign(self, quota: Quota, now: float) -> Message:
+    def _sign(self, quota: Quota, terms: Sequence[Term], now: float) -> Message:
         waiting = 0.0
         for group in self._roster.groups.values():
             if group.line and any(member.account is quota.account for member in group.members):
@@ -113,9 +113,9 @@ class Presence:
         patience = 0.0 if self.lost else max(0.0, quota.reported_at + REPORTS - now)
         quota.reports_from = now + patience + IN_TIME
         limited = any(meter.limit.unit is Unit.IN_FLIGHT for meter in quota.account.meters)
-        return reporting(quota.tag, self.process, demand, LEASE, list(quota.held) if limited else [], patience=patience)
+        return reporting(quota.tag, self.process, demand, LEASE, list(quota.held) if limited else [], terms, patience=patience)
 
-    def _reported(self, quota: Quota, reply: list[str] | None, now: float) -> None:
+    def _reported(self, quota: Quota, terms: Sequence[Term], reply: list[str] | None, now: float) -> None:
         quota.reports_from = now
         if reply is None:
             self.lose(now)
@@ -128,25 +128,26 @@ class Presence:
             self.lose(now)
             self._recover(now, sign.now)
         else:
-            self._heed(quota, sign, now)
+            self._heed(quota, terms, sign, now)
 
-    def _heed(self, quota: Quota, sign: Sign, now: float) -> None:
+    def _heed(self, quota: Quota, terms: Sequence[Term], sign: Sign, now: float) -> None:
         with self._lock:
+            for term, (used, debt, ever) in zip(terms, sign.states, strict=True):
+                quota.saw(term, now, used, debt, ever)
             quota.share, quota.least = sign.share, sign.least
             self._most_processes = sign.processes
             if sign.held > 0:
                 quota.account.held_until = max(quota.account.held_until, now + sign.held)
             self._rests(quota, sign.rests, now)
 
-    @staticmethod
-    def same_books(quota: Quota, born: float, now: float) -> bool:
+    def same_books(self, quota: Quota, born: float, now: float) -> bool:
         """False when these are other books than those we knew: they have forgotten what was charged, by us or by others.
 
         Books expire where nobody reports. Then they are new as well, and it matters only if we still have something on ours.
         """
         if quota.born not in (0.0, born):
             unwatched = now - quota.reported_at > KEPT
-            if not unwatched or quota.held or any(meter.used for meter in quota.account.meters):
+            if not unwatched or quota.held or has_charged(quota, list(self._unsure.values()), now):
                 return False
         quota.born = born
         return True
@@ -175,10 +176,11 @@ class Presence:
             lost_at, self.lost_at = self.lost_at, None
             if lost_at is None:
                 return
-            self._grace_until = now + GRACE
-            messages = [(quota, told(quota, lost_at, now, store_now)) for quota in self._quotas.values()]
+            self._grace_until, unsure = now + GRACE, list(self._unsure.values())
+            messages = [(quota, told(quota, lost_at, unsure, now, store_now)) for quota in self._quotas.values()]
             for quota in self._quotas.values():
                 quota.telling = True
+                quota.flow.clear()
         for quota, message in messages:
             self._store.post(message, partial(self._restored, quota))
 

@@ -31,6 +31,8 @@ FILLING, FRESH = 0.75, 10.0
 """Share of a limit below which nobody misses what is given back, if that was seen within so many seconds."""
 FADES: Final = 0.8
 """What a call that was let through counts for our demand, a second later."""
+LOOKS: Final = 60
+"""At the shared books within a window that are remembered."""
 LONGEST_PAUSE: Final = 60.0
 """Seconds after which a process asks again however late its turn is: others may have given something back."""
 
@@ -52,7 +54,7 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "_demand", "_demand_at", "account", "asked_at", "barred", "born", "fresh", "held", "in_flight", "least", "reported_at",
+        "_demand", "_demand_at", "account", "asked_at", "barred", "born", "flow", "fresh", "held", "in_flight", "least", "reported_at",
         "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns",
     )  # fmt: skip
 
@@ -75,11 +77,13 @@ class Quota:
         """Whether what we charged is on its way to books that have forgotten it."""
         self.seen: dict[str, tuple[float, float, float]] = {}
         """By limit: when it was seen, what all had used then, seconds of debt."""
+        self.flow: dict[str, list[tuple[float, float]]] = {}
+        """By limit: what had ever been charged by when."""
         self.share: float | None = None
         self.least: float | None = None
         self.scaled: dict[Meter, Limit] = {}
         """While only our share counts: what the limits really are."""
-        self.seeds: dict[Meter, tuple[Entry, float]] = {}
+        self.seeds: dict[Meter, list[tuple[Entry, float]]] = {}
         """What was put on our own books for others."""
         self.resting: set[str] = set()
         """Deployments that rest because some process said so."""
@@ -93,6 +97,19 @@ class Quota:
     def demand(self, now: float) -> float:
         """Calls let through, those of the last seconds weighing most."""
         return float(self._demand * FADES ** (now - self._demand_at))
+
+    def saw(self, term: Term, now: float, used: float, debt: float, ever: float) -> None:
+        """The books of one limit, as they are now."""
+        self.seen[term.key] = (now, used, debt)
+        flow = self.flow.setdefault(term.key, [])
+        if flow and flow[-1][1] > ever:
+            flow.clear()  # of other books
+        while flow and flow[0][0] < now - 2 * term.window:
+            del flow[0]
+        if len(flow) > 1 and now - flow[-2][0] < term.window / LOOKS:
+            flow[-1] = (now, ever)
+        else:
+            flow.append((now, ever))
 
     def factor(self, meter: Meter) -> float:
         """What the whole limit is of what counts here now."""
@@ -134,6 +151,12 @@ def term_of(quota: Quota, hold: Hold) -> Term:
         return Term(key_of(meter, 0.0), meter.room * factor, hold.charged, 0.0, tolerance=poll)
     rate = meter._pace.rate * factor if meter._pace is not None else 0.0
     return Term(key_of(meter, limit.window), meter.room * factor, hold.charged, limit.window, meter._log.window, rate, 0.0, hold.expected)
+
+
+def windows_of(quota: Quota) -> list[Term]:
+    """The windows of an account, for looking at."""
+    meters = [meter for meter in quota.account.meters if meter.limit.window]
+    return [Term(key_of(meter, meter.limit.window), meter.room, 0.0, meter.limit.window, meter._log.window) for meter in meters]
 
 
 def key_of(meter: Meter, window: float) -> str:

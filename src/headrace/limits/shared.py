@@ -190,6 +190,7 @@ class SharedLimiter(Limiter):
             start = max([start for _, start in holds], default=0.0)
             if start > 0:
                 await clock.sleep(start)
+            self.leaves(reservation, clock.now())
             for held, start in holds:
                 self._leaves_late(held, clock.now() - began - start)
         return refused
@@ -257,8 +258,8 @@ class SharedLimiter(Limiter):
             quota.in_flight = answer.in_flight
             if answer.granted:
                 quota.granted(now)
-            for (hold, term), used, debt in zip(terms, answer.used, answer.debt, strict=True):
-                quota.seen[term.key] = (now, used, debt)
+            for (hold, term), used, debt, ever in zip(terms, answer.used, answer.debt, answer.ever, strict=True):
+                quota.saw(term, now, used, debt, ever)
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
             if answer.turn > 0:

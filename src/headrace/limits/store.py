@@ -102,6 +102,8 @@ class Answer(Struct, frozen=True):
     """What all processes have on the books, term by term."""
     debt: tuple[float, ...]
     """Seconds until all of it is earned, term by term; meaningless where there is no pace."""
+    ever: tuple[float, ...]
+    """What was ever charged there, term by term."""
 
 
 class Correction(Struct, frozen=True):
@@ -228,9 +230,14 @@ KEPT: Final = 60.0
 """Seconds for which books are kept at least after a report of any process."""
 
 
-def reporting(account: str, process: str, demand: float, lease: float, ids: Sequence[str], *, patience: float = 0.0) -> Message:
-    """A process says that it lives, how much it wants, and which of its calls are under way."""
-    return Message("report", account, [process, demand, micros(EPOCH), round(1000 * KEPT), micros(lease), *ids], patience)
+def reporting(
+    account: str, process: str, demand: float, lease: float, ids: Sequence[str], terms: Sequence[Term] = (), *, patience: float = 0.0
+) -> Message:
+    """A process says that it lives, how much it wants, which of its calls are under way, and what it would like to know of."""
+    arguments: list[Argument] = [process, demand, micros(EPOCH), round(1000 * KEPT), micros(lease), len(ids), *ids]
+    for term in terms:
+        arguments += [term.key, micros(term.span), term.slot]
+    return Message("report", account, arguments, patience)
 
 
 class Sign(Struct, frozen=True):
@@ -248,13 +255,16 @@ class Sign(Struct, frozen=True):
     """In the store's microseconds."""
     held: float
     """Seconds for which a provider's word holds everything shut, if above 0."""
+    states: tuple[tuple[float, float, float], ...]
+    """Of each term that it asked for: what all have on the books, seconds of debt, and what was ever charged."""
     rests: dict[str, float]
     """Deployments that rest, and for how many seconds more."""
 
 
 def read_sign(reply: Sequence[str]) -> Sign:
     """What is in a reply to `report`."""
-    share, before, least, count, born, now, held, *rests = reply
+    share, before, least, count, born, now, held, terms, *rest = reply
+    states, rests = rest[: 3 * int(float(terms))], rest[3 * int(float(terms)) :]
     return Sign(
         share=max(0.0, min(float(share or least), float(before or least))),
         least=float(least),
@@ -262,6 +272,12 @@ def read_sign(reply: Sequence[str]) -> Sign:
         born=float(born),
         now=float(now),
         held=float(held) / MICRO,
+        states=tuple(
+            [
+                (float(used), float(debt) / MICRO, float(ever))
+                for used, debt, ever in zip(states[::3], states[1::3], states[2::3], strict=True)
+            ]
+        ),
         rests={name: float(left) / MICRO for name, left in zip(rests[::2], rests[1::2], strict=True)},
     )
 
@@ -287,6 +303,7 @@ def read_answer(reply: Sequence[str]) -> Answer:
         binding=int(float(binding)) - 1 if float(binding) else None,
         born=float(born),
         in_flight=int(float(in_flight)),
-        used=tuple([float(used) for used in states[::2]]),
-        debt=tuple([float(debt) / MICRO for debt in states[1::2]]),
+        used=tuple([float(used) for used in states[::3]]),
+        debt=tuple([float(debt) / MICRO for debt in states[1::3]]),
+        ever=tuple([float(ever) for ever in states[2::3]]),
     )
