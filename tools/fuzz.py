@@ -11,11 +11,14 @@ import copy
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from time import monotonic
 from typing import Any
 
 import atheris
@@ -192,17 +195,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
     parser.add_argument("reader", choices=[*NAMES, *FRAMINGS])
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seeds", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    found: dict[str, str] = {}
+    if options.seeds is not None:
+        search(options.reader, options.seeds, options.seconds)
     with tempfile.TemporaryDirectory() as seeds:
-        attempt = framed(options.reader) if options.reader in FRAMINGS else by_kind(options.reader, Path(seeds))
-        flags = [f"-max_total_time={options.seconds}", "-rss_limit_mb=1500", "-timeout=20", "-max_len=30000", "-print_final_stats=1"]
-        mutator = {} if options.reader in FRAMINGS else {"custom_mutator": mutated}
-        atheris.Setup([sys.argv[0], *flags, seeds], lambda data: tried(attempt, data, found), **mutator)
-        if not os.fork():  # the search ends its process
-            atheris.Fuzz()
-        _, status = os.wait()
-    return os.waitstatus_to_exitcode(status)
+        again = [sys.executable, "-m", "tools.fuzz", options.reader, "--seconds", str(options.seconds), "--seeds", seeds]
+        return subprocess.run(again, check=False, timeout=2 * options.seconds + 60).returncode
+
+
+def search(reader: str, seeds: Path, seconds: int) -> None:
+    """Ends the process: libFuzzer does not give it back, nor always end it."""
+    trial = Trial(framed(reader) if reader in FRAMINGS else by_kind(reader, seeds), monotonic() + seconds)
+    flags = ["-rss_limit_mb=1500", "-timeout=20", "-max_len=30000"]
+    mutator = {} if reader in FRAMINGS else {"custom_mutator": mutated}
+    atheris.Setup([sys.argv[0], *flags, str(seeds)], trial.run, **mutator)
+    atheris.Fuzz()
 
 
 def by_kind(name: str, seeds: Path) -> Callable[[bytes], object]:
@@ -221,17 +229,39 @@ def by_kind(name: str, seeds: Path) -> Callable[[bytes], object]:
     return attempt
 
 
-def tried(attempt: Callable[[bytes], object], data: bytes, found: dict[str, str]) -> None:
-    try:
-        attempt(data)
-    except HeadraceError:
-        return
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} at {where.filename}:{where.lineno}"
-        if place not in found:
-            found[place] = repr(data[:1500])
-            print(f"\n{place}: {error}\n  {data[:1500]!r}", file=sys.stderr, flush=True)
+MOST = 50_000
+"""Kilobytes that reading one input may add to the most that was ever held."""
+
+
+class Trial:
+    """Inputs one after the other until the time is over; what is wrong is told once of each place."""
+
+    def __init__(self, attempt: Callable[[bytes], object], until: float) -> None:
+        self._attempt = attempt
+        self._until = until
+        self._runs = 0
+        self._found: set[str] = set()
+
+    def run(self, data: bytes) -> None:
+        if monotonic() > self._until:
+            print(f"{self._runs} inputs, {len(self._found)} wrong", flush=True)
+            os._exit(bool(self._found))
+        self._runs += 1
+        held = getrusage(RUSAGE_SELF).ru_maxrss
+        try:
+            self._attempt(data)
+        except HeadraceError:
+            pass
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self._tell(f"{type(error).__name__} at {where.filename}:{where.lineno}", data)
+        if (more := getrusage(RUSAGE_SELF).ru_maxrss - held) > MOST:
+            self._tell(f"{more // 1000} MB for {len(data) // 1000} kB", data)
+
+    def _tell(self, what: str, data: bytes) -> None:
+        if what not in self._found:
+            self._found.add(what)
+            print(f"\n{what}\n  {data[:1500]!r}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
