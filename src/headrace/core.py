@@ -357,9 +357,9 @@ def answer_of(
         body = _own_body(response, to) if translation is None else translation.read(response)
     hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
-    if call.raw and (translation is None or getattr(translation, "same", False)) and _marker(call.operation, to) is None:
+    if call.raw and (translation is None or getattr(translation, "same", False)) and _marker(call, to) is None:
         return BinaryResponse(response.body, response.headers, hidden)
-    answer = _wrapper(call.operation, call.operation.response, to)(body)
+    answer = _wrapper(call, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
 
@@ -443,11 +443,11 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
         reader.said = said
     frames = _framing(to, translation)
     if not call.raw:
-        return Objects(frames, reader, _wrapper(call.operation, made, to), hidden)
+        return Objects(frames, reader, _wrapper(call, made, to), hidden)
     from headrace.passing import bytes_of  # late: gateways take bytes
 
     events = not to.provider.framing and hidden["additional_headers"].get("content-type", "").startswith("text/event-stream")
-    return bytes_of(frames, reader, call.operation.dialect, _rewriter(call.operation, to), events=events)
+    return bytes_of(frames, reader, call.operation.dialect, _rewriter(call, to), events=events)
 
 
 def _framing(to: Destination, translation: Spoken | None) -> FrameReader:
@@ -459,24 +459,25 @@ def _framing(to: Destination, translation: Spoken | None) -> FrameReader:
     return PACKINGS[to.provider.framing](inner, to.provider.name, to.model)
 
 
-def _wrapper(operation: Operation, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:
+def _wrapper(call: Call, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:
     """What makes an object of a body. Of one that a deployment keeps, the ids say so."""
-    mark = _marker(operation, to)
+    mark = _marker(call, to)
     return made.wrap if mark is None else lambda body: made.wrap(mark(body))
 
 
-def _marker(operation: Operation, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+def _marker(call: Call, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     """What makes the ids of an answer say where it is kept; None for one that is not, or only in one place."""
-    if not (operation.stored and to.deployment):
+    if not (call.operation.stored and to.deployment):
         return None
     from headrace.served import marked  # late: with the calls whose answers are kept
 
-    return lambda body: marked(body, to.deployment)
+    seal = call.control.get("seal") or ""
+    return lambda body: marked(body, to.deployment, seal)
 
 
-def _rewriter(operation: Operation, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+def _rewriter(call: Call, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     """What cannot stay as the provider sent it, although its caller takes bytes: ids, and a text in parts."""
-    return one_text_of if operation.dialect == OPENAI else _marker(operation, to)
+    return one_text_of if call.operation.dialect == OPENAI else _marker(call, to)
 
 
 def _chunk_class(call: Call) -> type[JsonObject]:

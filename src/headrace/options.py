@@ -166,6 +166,8 @@ class RoutingOptions(TypedDict, total=False):
     """0 is served first; see `headrace.limits.Priority`."""
     tenant: str | None
     """Whose call it is: tenants share a busy channel evenly."""
+    seal: str | None
+    """A secret of whoever asks: ids of responses that it is given are good for calls with the same seal, and for calls without one."""
     scopes: list[str] | None
     """Limits of one's own that apply to it besides those of the deployment: names given to `Router.add_scope`."""
     max_wait: float | None

@@ -10,7 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import Call, Operation, response_format
+from headrace.errors import NotFoundError
 from headrace.objects import JsonObject
+from headrace.seals import opens, seal_of
 
 
 class ResponseUsage(JsonObject):
@@ -163,38 +165,48 @@ _PREFIX: Final = "resp_"
 _OURS: Final = "headrace"
 
 
-def marked_id(deployment: str, id: str) -> str:
-    """A response's id that says where it is kept, for whoever asks any process for it later."""
-    return _PREFIX + urlsafe_b64encode(f"{_OURS};{deployment};{id}".encode()).decode().rstrip("=")
+def marked_id(deployment: str, id: str, seal: str = "") -> str:
+    """A response's id that says where it is kept, for whoever asks any process for it later, and has the same seal."""
+    mark = seal_of(seal, deployment, id)
+    ours = f"{_OURS}.{mark}" if mark else _OURS
+    return _PREFIX + urlsafe_b64encode(f"{ours};{deployment};{id}".encode()).decode().rstrip("=")
 
 
-def read_id(id: str) -> tuple[str, str] | None:
-    """The deployment and the provider's own id; None for an id that is the provider's own already."""
+def read_id(id: str, seal: str = "") -> tuple[str, str] | None:
+    """The deployment and the provider's own id; None for an id that is the provider's own, or was given out under another seal."""
     try:
         text = urlsafe_b64decode(id.removeprefix(_PREFIX) + "=" * (-len(id.removeprefix(_PREFIX)) % 4)).decode()
     except (NotBase64, ValueError):
         return None
-    ours, _, rest = text.partition(";")
+    signed, _, rest = text.partition(";")
+    ours, _, mark = signed.partition(".")
     deployment, _, own = rest.rpartition(";")
-    return (deployment, own) if ours == _OURS and deployment and own else None
+    return (deployment, own) if ours == _OURS and deployment and own and opens(seal, mark, deployment, own) else None
 
 
-def marked(body: dict[str, Any], deployment: str) -> dict[str, Any]:
+def marked(body: dict[str, Any], deployment: str, seal: str = "") -> dict[str, Any]:
     """A response, or an event that tells one, with ids that say where it is kept."""
     whole = body.get("response")
     if isinstance(whole, dict):
-        return {**body, "response": marked(whole, deployment)}
+        return {**body, "response": marked(whole, deployment, seal)}
     if "type" in body and "output" not in body:
         return body  # an event that tells none
-    ids = {name: marked_id(deployment, own) for name in ("id", "previous_response_id") if isinstance(own := body.get(name), str) and own}
-    return {**body, **ids}
+    said = {name: own for name in ("id", "previous_response_id") if isinstance(own := body.get(name), str) and own}
+    return {**body, **{name: marked_id(deployment, own, seal) for name, own in said.items()}}
 
 
 def unmarked(call: Call) -> Call:
-    """The call in the provider's own ids, and bound to the deployment that they name."""
+    """The call in the provider's own ids, and bound to the deployment that they name.
+
+    Raises NotFoundError where the call has a seal, and names what was not given out under it.
+    """
+    seal = call.control.get("seal") or ""
     for holder in (call.place, call.body):
         name = "id" if holder is call.place else "previous_response_id"
-        found = read_id(said) if isinstance(said := holder.get(name), str) else None
+        said = holder.get(name)
+        found = read_id(said, seal) if isinstance(said, str) else None
+        if found is None and said and seal:
+            raise NotFoundError(f"no response {said!r} was given out here")
         if found is not None:
             changed = {**holder, name: found[1]}
             return msgspec.structs.replace(call, deployment=found[0], **({"place": changed} if name == "id" else {"body": changed}))

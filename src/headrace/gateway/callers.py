@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from headrace.errors import Kind
 from headrace.gateway.requests import refusal
+from headrace.seals import seal_of
 
 
 class Role(enum.Enum):
@@ -41,11 +42,26 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     """The limits it is under, as the limiter knows them."""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = {}
+    secret: str = ""
+    """The gateway's own, of which seals are made."""
+
+    @property
+    def owner(self) -> str:
+        """Whose is what it makes: its team's, else its own."""
+        return f"team:{self.team}" if self.team else f"key:{self.key}" if self.key else f"user:{self.user}"
+
+    @property
+    def seal(self) -> str:
+        """What ids are sealed with that are given out to its owner; empty for an administrator, who sees what everybody made."""
+        return "" if self.role is Role.ADMIN else seal_of(self.secret or "-", self.owner)
 
     @property
     def tenant(self) -> str:
         """Who waits in turn with others: keys do."""
         return self.key or self.user
+
+    def __repr__(self) -> str:
+        return f"<Caller {self.name or self.owner!r}, {self.role.value}>"
 
     def meant(self, model: str) -> str:
         """What it calls `model`, as the gateway calls it."""

@@ -15,9 +15,11 @@ from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
+from headrace.gateway.callers import Role
 from headrace.gateway.requests import Asked, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
+from headrace.seals import opens, seal_of
 from headrace.served import read_id
 
 Handler = Callable[..., Reply]
@@ -32,11 +34,11 @@ def kept_response(operation: Operation) -> Handler:
     """A response, by the id that it was given out with."""
 
     def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
-        if read_id(id) is None:
+        seal = here.caller.seal
+        if read_id(id, seal) is None:
             raise refusal(404, Kind.NOT_FOUND, f"no response {id!r} was given out here", "response_id")
-        return Finished(
-            Wanted(operation, NOBODY, None, False, _query(asked, "include", "limit", "order", "after", "before")), place={"id": id}
-        )
+        options = {**_query(asked, "include", "limit", "order", "after", "before"), "seal": seal}
+        return Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
 
     return make
 
@@ -65,7 +67,7 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     deployment = _keeper(here, BATCHES if calls else FILES, model, calls)
     if calls:
         file = with_models(file, here, deployment)
-    return _made(Wanted(FILES, NOBODY, file, False, body), deployment)
+    return _made(here, Wanted(FILES, NOBODY, file, False, body), deployment)
 
 
 def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -81,8 +83,8 @@ def kept_file(operation: Operation) -> Handler:
 
 def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """A batch is where its file is."""
-    deployment, file = _place("file", body.pop("input_file_id", None), "input_file_id")
-    return _made(Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
+    deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
+    return _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
 
 
 def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -124,13 +126,13 @@ def _with_the_order(here: Here, deployment: str) -> bool:
 
 
 def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
-    deployment, own = _place(kind, id, f"{kind}_id")
-    return _made(Wanted(operation, NOBODY, None, False, {}), deployment, {"id": own})
+    deployment, own = _place(here, kind, id, f"{kind}_id")
+    return _made(here, Wanted(operation, NOBODY, None, False, {}), deployment, {"id": own})
 
 
-def _place(kind: str, id: Any, field: str) -> tuple[str, str]:
-    """The deployment, and the provider's own id. Raises a refusal for an id that was not given out here."""
-    found = _read(id) if isinstance(id, str) else None
+def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
+    """The deployment, and the provider's own id. Raises a refusal for an id that was not given out here, or to somebody else."""
+    found = _read(id, here.caller.seal) if isinstance(id, str) else None
     if found is None:
         named = repr(id) if isinstance(id, str) else shape(id)
         raise refusal(404, Kind.NOT_FOUND, f"no {kind} {named} was given out here", field)
@@ -138,53 +140,63 @@ def _place(kind: str, id: Any, field: str) -> tuple[str, str]:
 
 
 def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
-    """The list of one provider's account: that of `model`, or of the id to go on `after`, else the first that keeps such things."""
+    """The list of one provider's account: that of `model`, or of the id to go on `after`, else the first that keeps such things.
+
+    A provider does not tell whose is what, so it is for administrators.
+    """
+    if here.caller.role is not Role.ADMIN:
+        raise refusal(403, Kind.PERMISSION, f"the list of {where.name} is of all that everybody keeps: ask for your own by their ids")
     options = _query(asked, *names)
     after = asked.query.get("after")
     if after is None:
-        return _made(Wanted(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
-    deployment, own = _place(where.name, after, "after")
+        return _made(here, Wanted(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
+    deployment, own = _place(here, where.name, after, "after")
     options = {"extra_query": {**options.get("extra_query", {}), "after": own}}
-    return _made(Wanted(operation, NOBODY, None, False, options), deployment)
+    return _made(here, Wanted(operation, NOBODY, None, False, options), deployment)
 
 
-def _made(wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Reply:
-    return Finished(wanted, partial(_with_places, deployment=deployment), place or {}, deployment)
+def _made(here: Here, wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Reply:
+    return Finished(wanted, partial(_with_places, deployment=deployment, seal=here.caller.seal), place or {}, deployment)
 
 
 _IDS: Final = ("id", "input_file_id", "output_file_id", "error_file_id", "first_id", "last_id")
 
 
-def _with_places(made: Any, *, deployment: str) -> Any:
+def _with_places(made: Any, *, deployment: str, seal: str) -> Any:
     """An answer whose ids say where what they name is kept. What is no object (a file's content) is as it is."""
     fields = getattr(made, "__dict__", made)
-    return _marked(fields, deployment) if isinstance(fields, dict) else made
+    return _marked(fields, deployment, seal) if isinstance(fields, dict) else made
 
 
-def _marked(fields: Mapping[str, Any], deployment: str) -> dict[str, Any]:
+def _marked(fields: Mapping[str, Any], deployment: str, seal: str) -> dict[str, Any]:
     said = dict(fields)
     for name in _IDS:
         if isinstance(own := said.get(name), str) and own:
-            said[name] = marked_id(deployment, own)
+            said[name] = marked_id(deployment, own, seal)
     if isinstance(items := said.get("data"), list):
         said["data"] = [
-            _marked(plain, deployment) if isinstance(plain := getattr(item, "__dict__", item), dict) else item for item in items
+            _marked(plain, deployment, seal) if isinstance(plain := getattr(item, "__dict__", item), dict) else item for item in items
         ]
     return said
 
 
-def marked_id(deployment: str, own: str) -> str:
-    """An id of a provider's that says which deployment it is of, with the beginning that tells clients what it names."""
+def marked_id(deployment: str, own: str, seal: str = "") -> str:
+    """An id of a provider's that says which deployment it is of and is good under the seal, beginning as clients know such ids."""
     sign = "-" if own.startswith("file-") else "_"
     kind, known, _ = own.partition(sign)
     beginning = kind if known and kind.isalnum() else "kept"
-    return f"{beginning}{sign}" + urlsafe_b64encode(msgspec.json.encode([_OURS, deployment, own])).decode().rstrip("=")
+    said = msgspec.json.encode([_OURS, deployment, own, seal_of(seal, deployment, own)])
+    return f"{beginning}{sign}" + urlsafe_b64encode(said).decode().rstrip("=")
 
 
-def _read(id: str) -> tuple[str, str] | None:
+def _read(id: str, seal: str) -> tuple[str, str] | None:
     packed = id.removeprefix("file-") if id.startswith("file-") else id.partition("_")[2]
     try:
-        ours, deployment, own = msgspec.json.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=tuple[str, str, str])
+        ours, deployment, own, mark = msgspec.json.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=_SAID)
     except (NotBase64, ValueError):
         return None
-    return (deployment, own) if ours == _OURS else None
+    return (deployment, own) if ours == _OURS and opens(seal, mark, deployment, own) else None
+
+
+_SAID = tuple[str, str, str, str]
+"""What an id of ours says: that it is, the deployment, the provider's own, and the seal's mark."""

@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Here
+from headrace.gateway.callers import Caller, Role
 from headrace.gateway.requests import Asked, refusal
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
@@ -52,6 +53,7 @@ def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
     path = asked.target.removeprefix(f"/{provider}") or "/"
     if not _PLAIN.fullmatch(path) or {"..", "."} & set(unquote(path.partition("?")[0]).split("/")):
         raise BadRequestError("the path must be one of the provider's, without . and ..")
+    _must_be_own(asked.method, path, here.caller)
     fields = _fields(asked, content)
     named = _named(fields, path)
     deployment = _deployment(here, provider, named)
@@ -61,6 +63,19 @@ def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
         if fields is not None and "model" in fields:
             content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
     return Passing(deployment, ThroughRequest(asked.method, _without_key(path), _headers(asked), content), named or own)
+
+
+def _must_be_own(method: str, path: str, caller: Caller) -> None:
+    """What a provider keeps bears its own ids here, which do not say whose it is: any key may give it things, administrators see them."""
+    segments = unquote(path.partition("?")[0]).lower().rstrip("/").split("/")
+    found = [at for at, name in enumerate(segments) if name in _KEPT]
+    giving = method == "POST" and found[-1:] == [len(segments) - 1]
+    if found and not giving and caller.role is not Role.ADMIN:
+        name = segments[found[-1]]
+        raise refusal(403, Kind.PERMISSION, f"the provider's {name} are of all that call here: ask for your own at /v1/{name}")
+
+
+_KEPT: Final = frozenset({"files", "batches", "responses"})
 
 
 def _provider(deployment: Deployment) -> str:

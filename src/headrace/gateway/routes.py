@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote
 
+import msgspec
 from msgspec import Struct
 
 from headrace.calls import (
@@ -86,6 +87,12 @@ def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Re
     return wanted(CHAT, fronts.as_chat(body, model), model)
 
 
+def _respond(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """What it goes on from must be the caller's own, and so is what it makes."""
+    call = wanted(RESPONSES, body)
+    return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
+
+
 def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """`anthropic-beta`, in whose words parts of the body may be, goes along as the body's `betas`."""
     if said := asked.headers.get("anthropic-beta"):
@@ -151,7 +158,7 @@ def _by_model(path: str, make: Callable[..., Reply], takes: Literal["json", "for
 
 _ROUTES: Final[tuple[_Row, ...]] = (
     *_by_model("/chat/completions", _chat),
-    _post(_OPENAI + "/responses", _plain(RESPONSES)),
+    _post(_OPENAI + "/responses", _respond),
     _post(r"(?:/anthropic)?(?:/v1)?/messages", _message),
     *_by_model("/embeddings", _plain(EMBEDDINGS)),
     *_by_model("/completions", _plain(COMPLETIONS)),

@@ -77,6 +77,7 @@ class Keyring:
         self._periods: dict[tuple[Kind, str], tuple[str, ...]] = {}
         """Scopes of the present period and of the one before, in which calls may still be on their way."""
         self._revision = self._forgotten = 0
+        self._secret = ""
 
     # ---- on a call's way
 
@@ -148,6 +149,7 @@ class Keyring:
         by_kind = {holder.kind: holder for holder in found}
         key = by_kind.get(Kind.KEY)
         own = found[0] if found else None
+        self._secret = self._secret or await self._database.read(table.sealing)
         return Caller(
             key="" if key is None else key.id,
             name="" if own is None else own.name,
@@ -159,6 +161,7 @@ class Keyring:
             scopes=tuple(scopes),
             tags=tuple(dict.fromkeys([tag for holder in found for tag in holder.terms.tags])),
             metadata={} if own is None else own.terms.metadata,
+            secret=self._secret,
         )
 
     # ---- limits

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, or_, select, up
 from headrace.errors import NotFoundError
 from headrace.gateway.keys.holders import Holder, Kind, of_row
 from headrace.gateway.keys.tokens import PREFIX, hash_of
-from headrace.runtime.sql_tables import holders, revisions, spending
+from headrace.runtime.sql_tables import holders, revisions, secrets, spending
 
 WHAT: Final = "holders"
 
@@ -116,6 +116,11 @@ def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
     """The hash of each key that still has one."""
     found = connection.execute(select(holders.c.id, holders.c.hash).where(holders.c.kind == Kind.KEY.value, holders.c.id.in_(list(ids))))
     return {id: hash for id, hash in found if hash}
+
+
+def sealing(connection: Connection) -> str:
+    """The secret of which seals are made."""
+    return str(connection.scalar(select(secrets.c.value).where(secrets.c.name == "seal")))
 
 
 def forget_deleted(connection: Connection, before: float) -> None:
