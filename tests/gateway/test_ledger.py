@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from benchmarks.ledger.killing import kill_often
-from sqlalchemy import func, make_url, select
+from sqlalchemy import Connection, create_engine, func, make_url, select, text
 
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -23,7 +23,7 @@ from headrace.gateway.ledger import folding
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
 from headrace.gateway.records import Outcome, Record
-from headrace.runtime.sql import Database
+from headrace.runtime.sql import Database, address, create, upgrade
 from headrace.runtime.sql_tables import calls, journals, spending
 
 
@@ -251,15 +251,22 @@ def _open_connections(name: str | None) -> int:
     return sum(isinstance(one, Connection) and not one.closed and one.info.dbname == name for one in gc.get_objects())
 
 
-def test_the_schema_is_what_its_migrations_make_of_it(at: Where) -> None:
+@pytest.mark.parametrize("make", [upgrade, create])
+def test_the_schema_is_what_its_migrations_make_of_it(at: Where, make: Callable[[Connection], None]) -> None:
+    """An empty database gets its tables at once, an older one step by step: either way they are the same, and another start finds them."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     from headrace.runtime.sql_tables import metadata
 
+    engine = create_engine(address(at.database))
+    with engine.begin() as connection:
+        make(connection)
+    engine.dispose()
     database = Database(at.database)
     with database.transaction() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
     database.close()
 
 

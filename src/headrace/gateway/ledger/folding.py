@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.gateway.keys.holders import Kind, Terms
 from headrace.gateway.ledger.journal import lines, orphans, unframed
@@ -177,7 +176,10 @@ def _terms(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tu
 
 def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], key: Sequence[str], how: Mapping[str, str]) -> None:
     """Insert, or change what is there. how: columns that take the new value (=), or have it added (+)."""
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    put = make(table)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as make  # late: one of the two is enough for a process
+    else:
+        from sqlalchemy.dialects.postgresql import insert as make  # type: ignore[assignment]  # late as well
+    put: Any = make(table)
     changes = {name: put.excluded[name] if sign == "=" else table.c[name] + put.excluded[name] for name, sign in how.items()}
     connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=changes), rows)
