@@ -7,7 +7,7 @@ from typing import Final
 
 from headrace.limits.meter import Meter
 
-NOISE: Final = 1.5
+NOISE: Final = 1.0
 """Standard deviations by which others are left more than they use on average: their calls come in lumps."""
 STALE: Final = 15.0
 """Seconds by which what we know of a window is behind: the smoothing of some views, and a call's way."""
