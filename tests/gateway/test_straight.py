@@ -21,11 +21,15 @@ from tests.gateway.conftest import KEY, serving
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
+from headrace.calls import Call
 from headrace.gateway.callers import Caller
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
 from headrace.gateway.sockets import Connection
 from headrace.gateway.straight.passages import Passages
+from headrace.layers import around
+from headrace.ports import Ports
+from headrace.routing.events import subscribe
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -336,6 +340,32 @@ def test_a_stream_that_is_cut_before_anything_was_said_is_begun_anew(provider: s
     assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events) == "Hello you"
     assert body.endswith(b"data: [DONE]\n\n")
     assert [record.outcome for record in here.kept.records] == [Outcome.ANSWERED] * 3
+
+
+def test_whoever_stands_around_every_call_or_hears_of_it_misses_none(provider: str) -> None:
+    """Guardrails, traces, hooks: what does more than count sees each call, so those take the long way."""
+    seen: list[str] = []
+
+    async def layer(ports: Ports, call: Call, handler: around.Handler, routed: bool) -> Any:
+        seen.append(call.model)
+        return await handler(ports, call)
+
+    with world(provider, Connection) as here:
+        for _ in range(2):
+            here.client.post(HELLO)
+        around.install(layer)
+        try:
+            assert here.client.post(HELLO)[0] == 200
+        finally:
+            around.remove(layer)
+        end = subscribe(lambda event: seen.append(event.kind))
+        try:
+            assert here.client.post(HELLO)[0] == 200
+        finally:
+            end()
+        here.client.post(HELLO)
+        assert here.taken == [True, False, False, True]
+    assert seen == ["gpt", "sent", "settled"]
 
 
 def test_who_leaves_a_stream_is_recorded_with_what_had_come(provider: str, eventually: Eventually) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,8 +41,23 @@ def made(path: Path | None, config: Config) -> Gateway:
     served.services.append(guarding)
     if path is not None:
         served.services.append(Reloader(path, config, served, guarding))
-    served.services.append(Memory())
+    served.services += [Memory(), Turns()]
     return served
+
+
+class Turns:
+    """Lets the event loop have the interpreter back soon from the thread that folds the ledger: each write to the journal gives it away."""
+
+    async def start(self) -> None:
+        self._before = sys.getswitchinterval()
+        sys.setswitchinterval(TURN)
+
+    async def stop(self) -> None:
+        sys.setswitchinterval(self._before)
+
+
+TURN: Final = 0.0005
+"""Seconds; Python's own five milliseconds are ten times what a call takes here."""
 
 
 class Memory:

@@ -70,8 +70,10 @@ class Course(Struct, frozen=True, eq=False):
     lane: Lane | None = None
     starts: Mapping[str, Start] = {}
     """By deployment."""
-    units: list[tuple[bytes, list[Meter]]] = []
+    meters: list[Meter] = []
     """The caller's own limits that answers tell of."""
+    units: list[tuple[bytes, int]] = []
+    """Of which unit they are, one after the other, and how many of each."""
 
 
 class Asking(Protocol):
@@ -197,7 +199,9 @@ class Passages:
             starts = {id: _start(sending) for id, sending in lane.sendings.items()}
         except (TransportError, ValueError):
             return Course(stamp)
-        return Course(stamp, lane, starts, openai_units(lane.seat.scopes))
+        units = openai_units(lane.seat.scopes)
+        meters = [meter for _, those in units for meter in those]
+        return Course(stamp, lane, starts, meters, [(name, len(those)) for name, those in units])
 
     def later(self, beat: Callable[[], None]) -> asyncio.TimerHandle:
         """Look in on a stream after the seconds that its caller may hear nothing."""
@@ -216,9 +220,8 @@ class Passages:
         """What is left under the caller's own limits, as lines of an answer's head."""
         if not course.units:
             return b""
-        now = self._loop.time()
-        limiter = self._app.router
-        return openai_lines([(name, limiter.left_of(meters, now)) for name, meters in course.units])
+        left = iter(self._app.router.left_of(course.meters, self._loop.time()))
+        return openai_lines([(name, [next(left) for _ in range(count)]) for name, count in course.units])
 
     def remember(self, seen: Seen) -> None:
         self._app.watch.extend((seen,))
