@@ -104,6 +104,16 @@ def test_a_log_opens_no_sooner_because_a_moment_came_out_of_order() -> None:
     assert log.when(3.0, 4.0, 12.0) == 70.0
 
 
+def test_what_was_charged_long_ago_leaves_a_log_when_it_should() -> None:
+    log = SlidingLog(60.0)
+    log.add(30.0, 2)
+    old = log.insert(10.0, 5)
+    assert log.insert(40.0, 1) is log.add(40.001, 1), "what comes next joins the newest"
+    assert (log.used, log.since(20.0), log.when(1, 9, 50.0)) == (9, 4, 70.0)
+    assert log.current(70.0) == 4
+    assert old.gone
+
+
 def test_a_correction_counts_only_within_the_window() -> None:
     log = SlidingLog(10.0)
     entry = log.add(0.0, 5.0)

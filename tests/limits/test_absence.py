@@ -1,0 +1,67 @@
+"""What stands on our own books for others while the store is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.limits import Profile, limits_of
+from headrace.limits.absence import grow, shrink
+from headrace.limits.account import Account
+from headrace.limits.meter import MeterSettings
+from headrace.limits.quota import Quota, windows_of
+
+
+def seen(looks: list[tuple[float, float]], *, used: float) -> Quota:
+    """looks: what had ever been charged by when. used: by all, at the last of them."""
+    quota = Quota(Account("a", limits_of(rpm=60), Profile(), MeterSettings()), "tag")
+    (term,) = windows_of(quota)
+    for at, ever in looks:
+        quota.saw(term, at, used, 100.0, ever)
+    return quota
+
+
+def entries(quota: Quota) -> list[tuple[float, float]]:
+    return [(entry.at, entry.cost) for entry in quota.account.meters[0]._log._entries]
+
+
+LOOKS = [(0.0, 0.0), (20.0, 20.0), (40.0, 20.0), (58.0, 40.0)]
+
+
+@pytest.mark.parametrize(
+    ("own", "books"),
+    [
+        ({10.0: 1, 50.0: 1}, [(10.0, 1), (20.0, 9), (50.0, 1), (58.0, 9), (60.0, 1)]),
+        ({50.0: 15}, [(20.0, 5), (50.0, 15), (60.0, 1)]),  # more than our part of it: that much less of what is older
+    ],
+)
+def test_our_part_of_what_all_charged_leaves_the_window_when_that_does(own: dict[float, float], books: list[tuple[float, float]]) -> None:
+    quota = seen(LOOKS, used=40)
+    meter = quota.account.meters[0]
+    for at, cost in own.items():
+        meter.take(cost, cost, at)
+    shrink(quota, 0.5, [], 60.0)
+    assert meter.limit.amount == 30
+    assert entries(quota) == books
+    grow(quota, 60.0)
+    assert meter.limit.amount == 60
+    assert meter.used == sum(own.values())
+
+
+def test_of_what_was_charged_before_we_looked_it_is_taken_that_it_was_just_before() -> None:
+    quota = seen([(58.0, 1000.0)], used=40)
+    shrink(quota, 0.5, [], 60.0)
+    assert entries(quota) == [(58.0, 20), (60.0, 1)]
+
+
+def test_a_share_of_less_than_one_call_lets_nothing_through_until_the_store_is_back() -> None:
+    quota = seen(LOOKS, used=40)
+    shrink(quota, 0.01, [], 60.0)
+    assert not quota.account.has_room((0.0, (1.0,)), 500.0, urgent=False)
+    grow(quota, 500.0)
+    assert quota.account.has_room((0.0, (1.0,)), 500.1, urgent=False)
+
+
+def test_books_that_begin_anew_are_looked_at_anew() -> None:
+    quota = seen([*LOOKS, (59.0, 4.0)], used=4)
+    shrink(quota, 0.5, [], 60.0)
+    assert entries(quota) == [(59.0, 2), (60.0, 0.5)]
