@@ -68,13 +68,18 @@ def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away
             town.world.spawn(town.served_by(limiters[number % len(limiters)], small(chance)))
 
     town.beat(170)
-    town.world.at(1, partial(come, others, 3))
+
+    async def look(limiter: SharedLimiter) -> None:
+        limiter.release(await limiter.reserve(Ask("g", SMALL), town.world), town.world.now())
+
+    for limiter in others:
+        town.world.at(1, lambda limiter=limiter: town.world.spawn(look(limiter)))
     town.world.at(1, partial(come, [idle], 260))
     town.world.at(50.1, town.store_goes)
     town.world.at(50.1 + away, partial(town.store_returns, forgets=True))
     town.world.at(50.11 + away, partial(come, others, 500))
     town.world.run(until=170)
-    assert town.admitted(0, 50) == 263
+    assert town.admitted(0, 50) == 260
     assert town.refused() == 0
     assert town.admitted(52, 112.5) >= 0.95 * 300
 
@@ -166,6 +171,27 @@ def test_what_is_granted_to_a_caller_who_is_gone_goes_back(at: float) -> None:
     assert [len(one.flight) for one in books] == [0, 0]
     assert {row.sum for one in books for row in one.rows.values()} == {0.0}
     assert limiter.snapshot(1.0)["deployments"]["d0"]["in_flight"] == 0
+
+
+def test_a_process_hears_what_others_charged_where_it_never_asked() -> None:
+    """Else it would take its part of that quota as if nothing were used when the store is lost."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000), (300, 300_000)))
+    busy, other = town.limiters
+
+    async def call(limiter: SharedLimiter, deployment: str) -> None:
+        held = await limiter.reserve(Ask("g", SMALL, only=frozenset({deployment})), town.world)
+        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
+
+    town.beat(20)
+    for _ in range(50):
+        town.world.spawn(call(busy, "d0"))
+    town.world.at(5, lambda: town.world.spawn(call(other, "d1")))
+    town.world.at(10, town.store_goes)
+    town.world.run(until=15)
+    assert other.lost
+    used = other.snapshot(15)["deployments"]["d0"]["limits"]["rpm"]["used"]
+    share = other.snapshot(15)["deployments"]["d0"]["limits"]["rpm"]["limit"] / 300
+    assert used >= share * 50
 
 
 def test_a_store_that_began_anew_is_told_once_what_was_charged() -> None:

@@ -274,6 +274,25 @@ def test_what_a_killed_process_held_in_flight_comes_back(script: Script) -> None
     assert [ask(id).granted for id in ("e", "f", "g")] == [True, True, False]
 
 
+def test_who_looks_for_a_place_in_vain_looks_again_after_all_others(script: Script) -> None:
+    """Nobody can promise when a call ends: a turn among those who wait is over with one look."""
+    account, books, ends = uuid.uuid4().hex, Books(), {"d": 0.0, "e": 0.0}
+
+    def look(id: str, now: int, *, fresh: bool) -> Answer:
+        message = Claim(account, id, (FLIGHT,), 30.0, turn=ends.get(id, 0.0), fresh=fresh, more=True).message()
+        said = script.call(account, "admit", now, message.arguments)
+        assert said == books.call("admit", float(now), message.arguments)
+        return read_answer(said)
+
+    assert all(look(id, START, fresh=False).granted for id in ("a", "b", "c"))
+    turns = []
+    for id, after, fresh in (("d", 0.0, False), ("e", 0.0, False), ("d", 0.4, True), ("e", 0.6, True)):
+        answer = look(id, START + round(after * MICRO), fresh=fresh)
+        ends[id] = answer.until
+        turns.append(round(after + answer.turn, 3))
+    assert turns == [0.4, 0.6, 0.8, 1.0]
+
+
 def test_all_limits_or_none(script: Script) -> None:
     """A call that one limit refuses is charged to no other."""
     account = uuid.uuid4().hex
@@ -367,6 +386,20 @@ def test_several_in_one_call_say_what_they_say_one_by_one(script: Script, steps:
     messages = [structs.replace(message, account=account) for account, message in asked]
     said = script.several(list(books), START, messages)
     assert said == model.several(messages, float(START), books.__getitem__)
+
+
+def test_what_one_account_refuses_is_charged_to_none_behind_it(script: Script) -> None:
+    """The first call fits everywhere, the second not under the key: it is not looked at in the team's books, and charged in none."""
+    script.run, books = uuid.uuid4().hex, {"key": Books(), "team": Books()}
+    one = Term("requests/60", room=1, cost=1, window=60.0, span=60.0)
+    ten = Term("requests/60", room=10, cost=1, window=60.0, span=60.0)
+    for call, granted, used in (("c1", True, 1.0), ("c2", False, 1.0)):
+        messages = [Claim("key", call, (one,), 30.0).message(), Claim("team", call, (ten,), 30.0).message(also=True)]
+        said = script.several(["key", "team"], START, messages)
+        assert said == model.several(messages, float(START), books.__getitem__)
+        assert read_answer(said[0]).granted is granted
+        assert read_answer(said[1]).used == (1.0,) if granted else said[1] == [""]
+        assert books["team"].rows["requests/60"].sum == used
 
 
 def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Server) -> None:
