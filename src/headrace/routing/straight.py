@@ -65,6 +65,8 @@ class Lane(Struct, frozen=True, eq=False):
     tenant: str
     scopes: tuple[str, ...]
     particular: frozenset[str]
+    standing: Mapping[str, Any]
+    """What stands for every call's place in the line."""
     stamp: object
     """The configuration that it was found for."""
 
@@ -75,11 +77,8 @@ class Straight:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._ports = engine.worlds.suspending()
-        self._now: Callable[[], float] = self._ports.clock.now
-
-    def now(self) -> float:
+        self.now: Callable[[], float] = self._ports.clock.now
         """Seconds by the clock of its world."""
-        return self._now()
 
     @property
     def transport(self) -> Transport:
@@ -113,7 +112,7 @@ class Straight:
         if len(found) < len(sendings):
             return None
         particular = frozenset().union(*[sending.particular for sending in found.values()])
-        return Lane(operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, fleet.stamp)
+        return Lane(operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, engine.asking.standing, fleet.stamp)
 
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
         """Whether anybody could go on with a chat of the group that broke off: then what it says has to be noted."""
@@ -156,7 +155,7 @@ class Straight:
 
         prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
         """
-        engine, now = self._engine, self._now()
+        engine, now = self._engine, self.now()
         fleet = engine.fleet
         if len(lane.sendings) > 1 and now < fleet.restless_until:
             return None
@@ -171,7 +170,7 @@ class Straight:
             charges=_own_charges(lane, charge) if differs else None,
             prefer=self._preference(lane, charge, now),
             call=next(NUMBERS),
-            **engine.asking.standing,
+            **lane.standing,
         )
         reservation = engine.limiter.at_once(lane.seat, ask, now)
         if reservation is None:
@@ -197,7 +196,7 @@ class Straight:
         if not attempt.reservation.open:
             return
         attempt.member.load.running -= 1
-        self._engine.limiter.release(attempt.reservation, self._now())
+        self._engine.limiter.release(attempt.reservation, self.now())
 
     def read(self, attempt: Attempt, response: HttpResponse) -> Beside:
         """What a whole answer tells of its call. Raises HeadraceError for one that is none, as the engine's loop does."""
@@ -221,7 +220,7 @@ class Straight:
 
     def answered(self, attempt: Attempt, hidden: Beside) -> None:
         """The books after a whole answer."""
-        engine, member, now = self._engine, attempt.member, self._now()
+        engine, member, now = self._engine, attempt.member, self.now()
         member.load.observe(now - attempt.began, stream=False, now=now)
         health = member.health
         if health.rests:
@@ -261,7 +260,7 @@ class Straight:
 
     def left(self, attempt: Attempt, error: BaseException) -> None:
         """The books after a caller who left before the answer."""
-        attempt.member.load.at_least(self._now() - attempt.began, attempt.call.stream)
+        attempt.member.load.at_least(self.now() - attempt.began, attempt.call.stream)
         self._engine.settle(self._ports, attempt, None, None, error)
 
 

@@ -32,6 +32,7 @@ from headrace.gateway.straight.heads import MOST, Head, read_head
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
 from headrace.limits.meter import Meter
+from headrace.models.cost import NANO
 from headrace.models.prices import Beside
 from headrace.routing import events
 from headrace.routing.events import Event
@@ -362,10 +363,10 @@ class Passage:
         passages, attempt = self._passages, self._attempt
         passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage))
         seen = Seen(self._record(Outcome.ANSWERED, **of_straight(attempt, hidden)), attempt.record)
-        cost = hidden.response_cost()
+        cost = None if hidden.usage is None else seen.record.cost
         head = (
             b"content-type: ", _kind(response), b"\r\ncontent-length: %d\r\n" % len(response.body), self._start.told,
-            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % cost, passages.left_of(self._course),
+            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course),
             b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), response.body,
         )  # fmt: skip
         passages.over(seen, self, b"".join(head))
