@@ -150,20 +150,32 @@ async def run(call: Call, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         else:
             done.append(time.monotonic())
 
-    lags: list[float] = []
-    watch = asyncio.create_task(_lag(lags))
+    lateness = Lateness()
+    watch = asyncio.create_task(lateness.watch())
     began = time.monotonic()
     await asyncio.gather(*(one(job) for job in jobs))
     watch.cancel()
-    return {"completed": len(done), "seconds": max(done, default=began) - began, "failed": dict(failed), "lag": max(lags, default=0.0)}
+    seconds = max(done, default=began) - began
+    return {"completed": len(done), "seconds": seconds, "failed": dict(failed), "lag": lateness.most, "stolen": lateness.stolen}
 
 
-async def _lag(found: list[float], step: float = 0.02) -> None:
+class Lateness:
     """How much later than asked for the event loop came round."""
-    while True:
-        due = time.monotonic() + step
-        await asyncio.sleep(step)
-        found.append(time.monotonic() - due)
+
+    STEP = 0.02
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self.stolen = 0.0
+        """The most of it in which this process did not work: the machine did something else."""
+
+    async def watch(self) -> None:
+        while True:
+            due, worked = time.monotonic() + self.STEP, time.process_time()
+            await asyncio.sleep(self.STEP)
+            late = time.monotonic() - due
+            self.most = max(self.most, late)
+            self.stolen = max(self.stolen, late - (time.process_time() - worked))
 
 
 def main() -> None:

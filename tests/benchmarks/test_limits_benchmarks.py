@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import Callable
 
 import pytest
-from benchmarks.limits import cost, headline, jobs, virtual
+from benchmarks.limits import cost, headline, jobs, runner, virtual
 
 from headrace.routing.trail import Trail
 
@@ -73,10 +76,12 @@ def test_a_run_that_falls_short_is_named(facts: dict[str, object], said: str) ->
     [
         ([{"refused": 3, "late": 0.9}, {}], (0, 2)),
         ([{"refused": 3, "late": 0.1}, {}], (3, 1)),
+        ([{"refused": 3, "stolen": 0.9}, {}], (0, 2)),
+        ([{"refused": 3, "lag": 0.9}, {}], (3, 1)),
         ([{"late": 0.9}, {"refused": 1}], (0, 1)),
         ([{"refused": 3, "late": 0.9}] * 4, (3, 3)),
     ],
-    ids=["made again", "its own fault", "good all the same", "given up"],
+    ids=["made again", "not late enough", "kept from working", "its own fault", "good all the same", "given up"],
 )
 def test_a_run_that_the_machine_spoilt_is_made_again(
     monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, object]], counted: tuple[int, int]
@@ -86,3 +91,25 @@ def test_a_run_that_the_machine_spoilt_is_made_again(
     monkeypatch.setattr(headline, "measure", lambda *_: next(waiting))
     row = headline.measure_well("sliding", "headrace", [None] * 600, 150.0, 3)  # type: ignore[list-item]
     assert (row.refused, row.tries) == counted
+
+
+def test_a_loop_that_is_late_by_its_own_work_is_told_from_one_that_was_kept_from_it() -> None:
+    def work() -> None:
+        began = time.process_time()
+        while time.process_time() - began < 0.3:
+            pass
+
+    async def late(blocked: Callable[[], None]) -> runner.Lateness:
+        lateness = runner.Lateness()
+        watch = asyncio.create_task(lateness.watch())
+        await asyncio.sleep(0.05)
+        blocked()
+        await asyncio.sleep(0.05)
+        watch.cancel()
+        return lateness
+
+    kept = asyncio.run(late(lambda: time.sleep(0.4)))
+    assert kept.stolen >= 0.3
+    worked = asyncio.run(late(work))
+    assert worked.most >= 0.25
+    assert worked.most - worked.stolen >= 0.25
