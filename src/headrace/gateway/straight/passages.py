@@ -305,14 +305,14 @@ class Passage:
 
     def sent(self, transport: AsyncTransport) -> bool:
         """Send it. False where no connection is kept: the long way opens one."""
-        start, content = self._start, self._body.named(self._start.opening)
+        start, pieces = self._start, self._body.named(self._start.opening)
         timeouts, patience = start.sending.timeouts, self._head.patience
         if self.streaming:
             patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
         if not transport.ready(start.origin):
             return False
-        data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
+        data = b"".join((start.head, b"%d\r\n\r\n" % sum(map(len, pieces)), *pieces))
         self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
         return self._begun is not None
 
