@@ -6,7 +6,7 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite conformance dropin page test demo bench tables facts clean
+.PHONY: help setup lock check laws docs suite conformance dropin page test demo bench tables fuzz-gateway facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
@@ -73,6 +73,9 @@ bench: setup  ## what can be measured, and how
 tables: setup  ## rewrite the generated tables in docs/ and the stubs of litellm's names
 	@$(BIN)/python docs/tables.py
 	@$(RUN) tools.litellm_stubs
+
+fuzz-gateway: setup  ## many requests that the gateway's OpenAPI document allows, and many that nothing allows
+	@HEADRACE_EXAMPLES=200 $(RUN) pytest -q -n 2 --timeout 1800 tests/gateway/test_openapi.py
 
 facts: setup  ## what models cost and can do, from the newest data
 	@$(RUN) tools.model_facts

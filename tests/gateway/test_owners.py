@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from sqlalchemy import Connection, create_engine
 from tests.client.upstream import Reply, Upstream, standing
 from tests.gateway.lasting import Gateway, kept
 
 from headrace import Router
 from headrace.gateway.callers import Caller, Role
+from headrace.gateway.keys import table
 from headrace.gateway.lasting import Where
+from headrace.runtime.sql import create, upgrade
 
 MADE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": []}
 FILE = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
@@ -132,8 +135,9 @@ def test_past_the_gateways_own_paths_nobody_reaches_what_others_keep(place: Gate
     asked = urllib.request.Request(f"{place.base}/openai/other/{path}", method=method, headers={"authorization": f"Bearer {place.key()}"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(asked)
-    assert refused.value.code == 403
-    assert b"of all that call here" in refused.value.read()
+    with refused.value:
+        assert refused.value.code == 403
+        assert b"of all that call here" in refused.value.read()
     assert provider.seen == []
 
 
@@ -148,3 +152,17 @@ def test_the_secret_of_seals_is_shown_nowhere() -> None:
     assert "hidden" not in repr(Caller(key="k", secret="hidden"))
     assert Caller(key="k", secret="a").seal != Caller(key="k", secret="b").seal
     assert Caller(key="k", role=Role.ADMIN, secret="a").seal == ""
+
+
+@pytest.mark.parametrize("make", [upgrade, create])
+def test_every_database_has_a_secret_of_its_own(tmp_path: Path, make: Callable[[Connection], None]) -> None:
+    """Seals of a database that was made at once, and not by its migrations, had all been made of the same known word."""
+    found = set()
+    for name in ("a", "b"):
+        engine = create_engine(f"sqlite:///{tmp_path / name}")
+        with engine.begin() as connection:
+            make(connection)
+            found.add(table.sealing(connection))
+        engine.dispose()
+    assert len(found) == 2
+    assert min(len(one) for one in found) > 40

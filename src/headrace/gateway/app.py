@@ -123,6 +123,11 @@ class Gateway(Struct, eq=False):
             caller.check_sight()
             await answer.whole(200, self.metrics(), kind=METRICS)
             return
+        if asked.path == "/openapi.json":
+            from headrace.gateway import openapi  # late: few ask, and it reads every operation's words
+
+            await answer.whole(200, openapi.encoded(None if self.state is None else self.state.desk))
+            return
         if self.state is not None and self.state.desk.serves(asked.path):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))

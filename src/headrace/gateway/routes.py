@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -18,6 +18,8 @@ from headrace.calls import (
     IMAGE_EDITS,
     IMAGE_VARIATIONS,
     IMAGES,
+    MODERATIONS,
+    RERANK,
     SPEECH,
     TRANSCRIPTIONS,
     TRANSLATIONS,
@@ -31,8 +33,8 @@ from headrace.gateway.kept import kept_batch, kept_file, kept_response, list_bat
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
 from headrace.gateway.requests import Asked, refusal
-from headrace.kept import BATCH, BATCH_CANCEL, FILE, FILE_CONTENT, FILE_DELETE
-from headrace.served import MESSAGES, RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, RESPONSE_ITEMS, RESPONSES
+from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILE_CONTENT, FILE_DELETE, FILES
+from headrace.served import CONTENT, MESSAGES, RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, RESPONSE_ITEMS, RESPONSES
 
 Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]
 
@@ -47,9 +49,9 @@ class Endpoint(Struct, frozen=True, eq=False):
 @lru_cache(maxsize=1024)
 def route_or_none(method: str, path: str) -> Endpoint | None:
     """What answers a request; None where nothing does."""
-    for wanted_method, pattern, make, takes in _ROUTES:
-        if wanted_method == method and (found := pattern.fullmatch(path)):
-            return Endpoint(partial(make, **{name: unquote(value) for name, value in found.groupdict().items()}), takes)
+    for row in ROUTES:
+        if row.method == method and (found := row.path.fullmatch(path)):
+            return Endpoint(partial(row.make, **{name: unquote(value) for name, value in found.groupdict().items()}), row.takes)
     return None
 
 
@@ -58,7 +60,7 @@ def route(method: str, path: str) -> Endpoint:
     found = route_or_none(method, path)
     if found is not None:
         return found
-    allowed = [wanted_method for wanted_method, pattern, _, _ in _ROUTES if pattern.fullmatch(path)]
+    allowed = [row.method for row in ROUTES if row.path.fullmatch(path)]
     if allowed:
         raise refusal(405, Kind.BAD_REQUEST, f"{path} takes {', '.join(allowed)}, not {method}")
     if _LATER.match(path):
@@ -131,7 +133,17 @@ def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> R
 
 # ---- the table -------------------------------------------------------------------------------------------------------------------
 
-_Row: TypeAlias = tuple[str, re.Pattern[str], Callable[..., Reply], Literal["json", "form", "nothing"]]
+
+class Row(NamedTuple):
+    """One way of asking."""
+
+    method: str
+    path: re.Pattern[str]
+    make: Callable[..., Reply]
+    takes: Literal["json", "form", "nothing"] = "json"
+    asks: Operation | None = None
+    """Whose body is taken, in OpenAI's words or the dialect's own."""
+
 
 _OPENAI: Final = r"(?:/openai)?(?:/v1)?"
 _AZURE: Final = r"/(?:openai/deployments|engines)/(?P<model>.+)"
@@ -139,52 +151,54 @@ _GEMINI: Final = r"/v1(?:beta|alpha)?/models/(?P<model>.+)"
 _ID: Final = "/(?P<id>[^/]+)"
 
 
-def _post(path: str, make: Callable[..., Reply], takes: Literal["json", "form", "nothing"] = "json") -> _Row:
-    return "POST", re.compile(path), make, takes
+def _post(path: str, make: Callable[..., Reply], takes: Literal["json", "form", "nothing"] = "json", asks: Operation | None = None) -> Row:
+    return Row("POST", re.compile(path), make, takes, asks)
 
 
-def _get(path: str, make: Callable[..., Reply]) -> _Row:
-    return "GET", re.compile(path), make, "nothing"
+def _get(path: str, make: Callable[..., Reply]) -> Row:
+    return Row("GET", re.compile(path), make, "nothing")
 
 
-def _delete(path: str, make: Callable[..., Reply]) -> _Row:
-    return "DELETE", re.compile(path), make, "nothing"
+def _delete(path: str, make: Callable[..., Reply]) -> Row:
+    return Row("DELETE", re.compile(path), make, "nothing")
 
 
-def _by_model(path: str, make: Callable[..., Reply], takes: Literal["json", "form"] = "json") -> tuple[_Row, _Row]:
+def _by_model(path: str, asks: Operation, make: Callable[..., Reply] | None = None) -> tuple[Row, Row]:
     """At OpenAI's place, and at Azure's with the model in the path."""
-    return _post(_OPENAI + path, make, takes), _post(_AZURE + path, make, takes)
+    handler = make or (filed if asks.files else _plain)(asks)
+    takes: Literal["json", "form"] = "form" if asks.files else "json"
+    return _post(_OPENAI + path, handler, takes, asks), _post(_AZURE + path, handler, takes, asks)
 
 
-_ROUTES: Final[tuple[_Row, ...]] = (
-    *_by_model("/chat/completions", _chat),
-    _post(_OPENAI + "/responses", _respond),
-    _post(r"(?:/anthropic)?(?:/v1)?/messages", _message),
-    *_by_model("/embeddings", _plain(EMBEDDINGS)),
-    *_by_model("/completions", _plain(COMPLETIONS)),
-    _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate),
+ROUTES: Final[tuple[Row, ...]] = (
+    *_by_model("/chat/completions", CHAT, _chat),
+    _post(_OPENAI + "/responses", _respond, asks=RESPONSES),
+    _post(r"(?:/anthropic)?(?:/v1)?/messages", _message, asks=MESSAGES),
+    *_by_model("/embeddings", EMBEDDINGS),
+    *_by_model("/completions", COMPLETIONS),
+    _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate, asks=CONTENT),
     _post(_GEMINI + ":(?P<verb>embedContent|batchEmbedContents)", _embed),
-    _post(_GEMINI + ":countTokens", _count),
-    _post(r"(?:/anthropic)?(?:/v1)?/messages/count_tokens", _count),
-    *_by_model("/images/generations", _plain(IMAGES)),
-    *_by_model("/images/edits", filed(IMAGE_EDITS), "form"),
-    *_by_model("/images/variations", filed(IMAGE_VARIATIONS), "form"),
-    *_by_model("/audio/speech", _plain(SPEECH)),
-    *_by_model("/audio/transcriptions", heard(TRANSCRIPTIONS), "form"),
-    *_by_model("/audio/translations", heard(TRANSLATIONS), "form"),
-    *_by_model("/moderations", moderate),
-    *_by_model("/rerank", rank),
-    _post("/v2/rerank", rank),
+    _post(_GEMINI + ":countTokens", _count, asks=CONTENT),
+    _post(r"(?:/anthropic)?(?:/v1)?/messages/count_tokens", _count, asks=MESSAGES),
+    *_by_model("/images/generations", IMAGES),
+    *_by_model("/images/edits", IMAGE_EDITS),
+    *_by_model("/images/variations", IMAGE_VARIATIONS),
+    *_by_model("/audio/speech", SPEECH),
+    *_by_model("/audio/transcriptions", TRANSCRIPTIONS, heard(TRANSCRIPTIONS)),
+    *_by_model("/audio/translations", TRANSLATIONS, heard(TRANSLATIONS)),
+    *_by_model("/moderations", MODERATIONS, moderate),
+    *_by_model("/rerank", RERANK, rank),
+    _post("/v2/rerank", rank, asks=RERANK),
     _get(_OPENAI + "/responses" + _ID, kept_response(RESPONSE)),
     _delete(_OPENAI + "/responses" + _ID, kept_response(RESPONSE_DELETE)),
     _post(_OPENAI + "/responses" + _ID + "/cancel", kept_response(RESPONSE_CANCEL), "nothing"),
     _get(_OPENAI + "/responses" + _ID + "/input_items", kept_response(RESPONSE_ITEMS)),
-    _post(_OPENAI + "/files", new_file, "form"),
+    _post(_OPENAI + "/files", new_file, "form", FILES),
     _get(_OPENAI + "/files", list_files),
     _get(_OPENAI + "/files" + _ID, kept_file(FILE)),
     _delete(_OPENAI + "/files" + _ID, kept_file(FILE_DELETE)),
     _get(_OPENAI + "/files" + _ID + "/content", kept_file(FILE_CONTENT)),
-    _post(_OPENAI + "/batches", new_batch),
+    _post(_OPENAI + "/batches", new_batch, asks=BATCHES),
     _get(_OPENAI + "/batches", list_batches),
     _get(_OPENAI + "/batches" + _ID, kept_batch(BATCH)),
     _post(_OPENAI + "/batches" + _ID + "/cancel", kept_batch(BATCH_CANCEL), "nothing"),

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.records import Ledger
 from headrace.gateway.requests import Asked
+
+
+class Desired(Struct, frozen=True):
+    """One thing that may be asked at the desk, and in which words."""
+
+    path: str
+    methods: tuple[str, ...]
+    what: str
+    words: Mapping[str, Any]
+    """JSON schemas of the body's fields; empty where the address says it all."""
 
 
 class Desk(Protocol):
@@ -14,6 +27,10 @@ class Desk(Protocol):
 
     def serves(self, path: str) -> bool:
         """Whether a path is the desk's to answer."""
+        ...
+
+    def described(self) -> Iterable[Desired]:
+        """What may be asked."""
         ...
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:

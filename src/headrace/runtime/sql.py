@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from headrace.errors import ConfigurationError
-from headrace.runtime.sql_tables import HEAD, metadata
+from headrace.runtime.sql_tables import HEAD, metadata, secrets
 
 T = TypeVar("T")
 
@@ -124,6 +125,7 @@ def _empty(connection: Connection) -> bool:
 def create(connection: Connection) -> None:
     """The tables as they are now: what the migrations come to, without the 9 MB that a process holds once it has loaded alembic."""
     metadata.create_all(connection)
+    connection.execute(secrets.insert(), {"name": "seal", "value": token_urlsafe(32)})
     versions = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
     connection.execute(text(f"CREATE TABLE IF NOT EXISTS alembic_version ({versions})"))
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})

@@ -62,7 +62,7 @@ secrets: Final = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""What every process must know and nobody else: made once, by the migration that made the table."""
+"""What every process must know and nobody else: made once, with the table."""
 
 spending: Final = Table(
     "spending",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -10,17 +12,23 @@ import msgspec
 from headrace.api import Router
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
-from headrace.gateway.admin.key_desk import KeyDesk
+from headrace.gateway.admin.forms import TERMS, schemas_of
+from headrace.gateway.admin.key_desk import OWN, KeyDesk
 from headrace.gateway.admin.model_desk import ModelDesk
-from headrace.gateway.admin.people_desk import TeamDesk, UserDesk
+from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
 from headrace.gateway.admin.spend_desk import SpendDesk
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
 ROOMS: Final = ("/key/", "/team/", "/user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/")
+
+
+WORDS: Final[Mapping[str, Iterable[str]]] = {"/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER}
+"""What a body may say, by the room."""
 
 
 class AdminDesk:
@@ -47,6 +55,12 @@ class AdminDesk:
 
     def serves(self, path: str) -> bool:
         return path.startswith(ROOMS) or path == "/health"
+
+    def described(self) -> Iterable[Desired]:
+        for path, route in self._routes.items():
+            words = WORDS.get(f"/{path.split('/')[1]}/", ()) if "POST" in route.methods else ()
+            what = inspect.getdoc(route.answer) or f"{path.removeprefix('/').replace('/', ', ')}, as LiteLLM has it"
+            yield Desired(path.replace("{}", "{part}"), route.methods, what, schemas_of(words))
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
         """JSON. Raises refusals with status 400, 403, 404 and 405."""

@@ -100,6 +100,23 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
 }
 """LiteLLM's words for terms, and ours."""
 
+_SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
+    text: {"type": "string"},
+    texts: {"type": "array", "items": {"type": "string"}},
+    mapping: {"type": "object"},
+    aliases: {"type": "object", "additionalProperties": {"type": "string"}},
+    amount: {"type": "integer", "minimum": 1},
+    money: {"type": "number", "exclusiveMinimum": 0},
+    duration: {"type": "string", "examples": ["30m", "24h", "30d", "1mo"]},
+    role: {"type": "string", "enum": [one.value for one in Role]},
+}
+
+
+def schemas_of(words: Iterable[str]) -> dict[str, Any]:
+    """The words of a body as JSON schemas. Of those that are no terms it is said only that there are."""
+    return {word: _SCHEMAS[TERMS[word][1]] if word in TERMS else {} for word in words}
+
+
 _EMPTY: Final[tuple[Any, ...]] = (None, False, "", 0, [], {})
 
 

@@ -120,7 +120,8 @@ def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
 
 def sealing(connection: Connection) -> str:
     """The secret of which seals are made."""
-    return str(connection.scalar(select(secrets.c.value).where(secrets.c.name == "seal")))
+    value: str = connection.execute(select(secrets.c.value).where(secrets.c.name == "seal")).scalar_one()
+    return value
 
 
 def forget_deleted(connection: Connection, before: float) -> None:
