@@ -8,8 +8,8 @@ from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Profile, Used, limits_of
 from headrace.limits.account import Account
 from headrace.limits.meter_settings import MeterSettings
-from headrace.limits.quota import KEEPS, SOON, Held, Quota, ending, terms_of
-from headrace.limits.store import Message
+from headrace.limits.quota import EARLY, KEEPS, SOON, Held, Quota, ending, pause_of, terms_of
+from headrace.limits.store import Answer, Message
 
 CHARGE = Charge(input=100, max_output=900)
 HALF = Used(input=100, output=400)
@@ -35,6 +35,18 @@ def ended(
         quota.seen = {term.key: (seen, full * term.room, 0.0) for _, term in held.terms}
     account.settle(taken, used, sent, failure, 10.0)
     return ending(held, used, sent, failure, 10.0)
+
+
+def test_who_waits_for_a_place_comes_at_his_turn_and_who_waits_for_a_window_a_little_before() -> None:
+    account = Account("a", limits_of(rpm=60, max_parallel_requests=4), Profile(), MeterSettings())
+    quota = Quota(account, "tag")
+    taken = account.take(CHARGE, account.costs(CHARGE), 8.0, False)
+    terms = terms_of(quota, taken, Ask("g", CHARGE), 8.0)
+    pauses = {}
+    for binding, (_, term) in enumerate(terms):
+        answer = Answer(False, 0.0, 0.0, 3.0, 3e6, binding, 1.0, 4, (0.0,) * 2, (0.0,) * 2, (0.0,) * 2)
+        pauses[term.key] = pause_of(quota, answer, terms)
+    assert pauses == {"requests/60": pytest.approx(3.0 - EARLY), "in_flight/0": 3.0}
 
 
 TOKENS = "tokens/60"

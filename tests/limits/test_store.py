@@ -402,6 +402,37 @@ def test_what_one_account_refuses_is_charged_to_none_behind_it(script: Script) -
         assert books["team"].rows["requests/60"].sum == used
 
 
+def test_all_claims_of_a_call_go_in_one_call_of_the_script(valkey: Server) -> None:
+    """And none behind one that was refused is charged."""
+    store, accounts = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)), [uuid.uuid4().hex for _ in range(3)]
+    full = Term("requests/60", room=1, cost=1, window=60.0, span=60.0)
+    wide = Term("requests/60", room=10, cost=1, window=60.0, span=60.0)
+
+    def ask(id: str) -> list[Answer | None]:
+        claims = [Claim(account, id, (term,), 30.0) for account, term in zip(accounts, (wide, full, wide), strict=True)]
+        return complete(answers_to(store, claims, BlockingClock(), lambda at, answer: None))
+
+    try:
+        assert [answer is not None and answer.granted for answer in ask("c1")] == [True, True, True]
+        first, second, third = ask("c2")
+        assert (first is not None and first.granted, second is not None and second.granted, third) == (True, False, None)
+        assert store.trips == store.calls == 2
+    finally:
+        store.close()
+
+
+def test_a_report_leaves_books_that_are_right(script: Script) -> None:
+    """It forgets what has left the window, and says so in the books."""
+    account = uuid.uuid4().hex
+    script.call(account, "admit", START, Claim(account, "c1", (TOKENS,), 30.0).message().arguments)
+    later = START + 61 * MICRO
+    for at, used in ((START, 700.5), (later, 0.0)):
+        sign = read_sign(script.call(account, "report", at, reporting("a", "p", 1.0, 30.0, [], [TOKENS]).arguments))
+        assert [(state[0], state[2]) for state in sign.states] == [(used, 700.5)]
+    answer = read_answer(script.call(account, "admit", later, Claim(account, "c2", (TOKENS,), 30.0).message().arguments))
+    assert (answer.used, answer.ever) == ((700.5,), (1401.0,))
+
+
 def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Server) -> None:
     """Of any account. It cost a call of the script for itself: two for each admission."""
     store, account = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True)), uuid.uuid4().hex
