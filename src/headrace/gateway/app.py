@@ -20,6 +20,7 @@ from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
+from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encode, written
 from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
@@ -104,6 +105,8 @@ class Gateway(Struct, eq=False):
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
         asked = asked_in(scope)
+        if wants_array(asked):
+            send = ArraySend(send)
         answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path, scope.get("state", {}).get(BEFORE))
         if BEGUN in scope.get("state", ()):
             answer.go_on()

@@ -108,10 +108,7 @@ def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def _generate(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    stream = verb == "streamGenerateContent"
-    if stream and asked.query.get("alt") != "sse":
-        raise refusal(501, Kind.BAD_REQUEST, "streamGenerateContent is offered as server-sent events alone: add ?alt=sse")
-    return fronts.content_wanted(body, model, stream=stream)
+    return fronts.content_wanted(body, model, stream=verb == "streamGenerateContent")
 
 
 def _embed(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
