@@ -63,7 +63,7 @@ class Charge(Struct, frozen=True, gc=False):
     money_expected: int = 0
 
     def __post_init__(self) -> None:
-        if self.input < 0 or self.max_output < 0 or self.requests < 0 or self.money < 0 or not 0 <= self.cached <= self.input:
+        if self.input < self.cached or self.cached < 0 or self.max_output < 0 or self.requests < 0 or self.money < 0:
             raise ConfigurationError(f"a charge cannot be negative, nor more of it cached than there is: {self!r}")
 
 

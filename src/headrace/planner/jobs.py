@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import repeat
 from statistics import NormalDist
 from typing import Any, Final
@@ -130,10 +131,16 @@ class Load(Struct, frozen=True):
 
 def log_normal(chance: random.Random, middle: float, sigma: float) -> Iterator[float]:
     """Values about a median, without end: drawn from its quantiles many at a time, which is quicker than to reckon each."""
-    quantile = NormalDist(0.0, sigma).inv_cdf
-    values = [middle * math.exp(quantile((number + 0.5) / QUANTILES)) for number in range(QUANTILES)]
+    values = [middle * math.exp(sigma * quantile) for quantile in _quantiles()]
     while True:
         yield from chance.choices(values, k=QUANTILES)
+
+
+@lru_cache(maxsize=1)
+def _quantiles() -> list[float]:
+    """Of the normal spread."""
+    inverse = NormalDist().inv_cdf
+    return [inverse((number + 0.5) / QUANTILES) for number in range(QUANTILES)]
 
 
 # ---- jobs.jsonl

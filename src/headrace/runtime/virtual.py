@@ -214,21 +214,21 @@ class World:
     # The kernel
 
     def _fire(self, end: float) -> bool:
-        """Let the next timer up to `end` go off. False when there is none."""
-        timers = self._timers
-        while timers and timers[0][0] <= end:
+        """Let the next timers up to `end` go off until there is a step to take. False when there is none."""
+        timers, ready, fired = self._timers, self._ready, False
+        while not ready and timers and timers[0][0] <= end:
             when, _, task, what = heappop(timers)
             if task is not None and not (task._ticket == what and task._parked):
                 continue
             if when > self._now:
                 self._now = when
                 self._steps = 0
+            fired = True
             if task is None:
                 what()
             else:
                 self._resume(task, False)
-            return True
-        return False
+        return fired
 
     def _step(self, task: Task[Any]) -> None:
         self._steps += 1
