@@ -424,13 +424,14 @@ def test_all_claims_of_a_call_go_in_one_call_of_the_script(valkey: Server) -> No
 def test_a_report_leaves_books_that_are_right(script: Script) -> None:
     """It forgets what has left the window, and says so in the books."""
     account = uuid.uuid4().hex
-    script.call(account, "admit", START, Claim(account, "c1", (TOKENS,), 30.0).message().arguments)
-    later = START + 61 * MICRO
-    for at, used in ((START, 700.5), (later, 0.0)):
+    then, later = START + 30 * MICRO, START + 61 * MICRO
+    for at, id in ((START, "c1"), (then, "c2")):
+        script.call(account, "admit", at, Claim(account, id, (TOKENS,), 30.0).message().arguments)
+    for at, used in ((then, 1401.0), (later, 700.5)):
         sign = read_sign(script.call(account, "report", at, reporting("a", "p", 1.0, 30.0, [], [TOKENS]).arguments))
-        assert [(state[0], state[2]) for state in sign.states] == [(used, 700.5)]
-    answer = read_answer(script.call(account, "admit", later, Claim(account, "c2", (TOKENS,), 30.0).message().arguments))
-    assert (answer.used, answer.ever) == ((700.5,), (1401.0,))
+        assert [(state[0], state[2]) for state in sign.states] == [(used, 1401.0)]
+    answer = read_answer(script.call(account, "admit", later, Claim(account, "c3", (TOKENS,), 30.0).message().arguments))
+    assert (answer.used, answer.ever) == ((1401.0,), (2101.5,))
 
 
 def test_an_end_that_nobody_waits_for_travels_with_the_next_question(valkey: Server) -> None:
