@@ -15,6 +15,7 @@ from hypothesis import given
 from dialects import hubs
 from headrace.dialects import load
 from headrace.dialects.base import Target
+from headrace.dialects.openai_stream import Said
 from headrace.dialects.serve import Rewritten
 from headrace.dialects.translate import TranslatedChunks
 from headrace.framing import SseReader
@@ -77,3 +78,18 @@ def test_a_translated_stream_is_the_same_in_bytes_and_in_chunks(caller: str) -> 
         return [(frame.event, frame.data if frame.data[:1] == b"[" else json.loads(frame.data)) for frame in frames]
 
     assert told(in_pieces=True) == told(in_pieces=False)
+
+
+def test_what_a_translated_chat_said_is_noted_on_either_way() -> None:
+    """Another deployment goes on from it when the stream breaks off."""
+    teller = load("anthropic_messages").write_stream(ASKED)
+    data = b"".join([teller.feed(TextDelta(text=word)) for word in ("one ", "two ", "three")])
+    noted = []
+    for way in ("pieces", "chunks"):
+        chunks = TranslatedChunks(load("anthropic_messages").read_stream(ASKED, Target("p", "m")), ASKED, "chat")
+        chunks.said = Said()
+        for frame in SseReader().feed(data):
+            list(getattr(chunks, way)(frame))
+        noted.append((chunks.said.texts, chunks.said.plain, chunks.said.first))
+    assert noted[0] == noted[1]
+    assert "".join(noted[0][0]) == "one two three"
