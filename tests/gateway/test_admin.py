@@ -122,8 +122,9 @@ def test_a_user_comes_with_a_key_under_its_terms(gateway: Gateway) -> None:
 
 
 def test_an_id_that_is_taken_is_refused(gateway: Gateway) -> None:
-    gateway.ask("/team/new", {"team_id": "t"})
-    gateway.ask("/team/new", {"team_id": "t"}, status=400)
+    gateway.ask("/team/new", {"team_id": "t", "rpm_limit": 7})
+    assert "'t'" in gateway.ask("/team/new", {"team_id": "t", "rpm_limit": 8}, status=400)["error"]["message"]
+    assert gateway.ask("/team/info?team_id=t")["team_info"]["rpm_limit"] == 7
 
 
 # ---- who may ask what ------------------------------------------------------------------------------------------------------------
@@ -175,12 +176,17 @@ def test_a_caller_sees_its_own_and_nobody_else_s(gateway: Gateway) -> None:
     ("path", "status"), [("/key/nonsense", 404), ("/key/a/b/regenerate/c", 404), ("/team/", 404), ("/key/generate", 405)]
 )
 def test_what_the_desk_does_not_know_is_said(gateway: Gateway, path: str, status: int) -> None:
-    gateway.ask(path, status=status)
+    said = gateway.ask(path, status=status)["error"]["message"]
+    assert path in said
+    assert ("takes POST, not GET" in said) == (status == 405)
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 def test_the_desk_is_closed_without_a_key(gateway: Gateway) -> None:
-    gateway.ask("/key/list", key="sk-nobody", status=401)
+    gateway.key(key_alias="hidden")
+    said = gateway.ask("/key/list", key="sk-nobody", status=401)
+    assert set(said) == {"error"}
+    assert "hidden" not in str(said)
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------------------

@@ -58,10 +58,11 @@ def test_a_rotated_key_is_another_token_with_the_same_terms(gateway: Gateway) ->
 def test_a_rotated_key_s_old_token_is_good_for_its_grace_period(gateway: Gateway) -> None:
     old = gateway.key()
     new = gateway.ask(f"/key/{old}/regenerate", {"grace_period": "1h"})["key"]
+    assert old != new
     gateway.chat(old)
     gateway.chat(new)
     gateway.state.keys._clock = lambda: 4e9
-    gateway.chat(old, 401)
+    assert "has expired" in gateway.chat(old, 401)["error"]["message"]
     gateway.chat(new)
 
 
@@ -76,7 +77,8 @@ def test_models_must_be_allowed_by_key_and_team(gateway: Gateway) -> None:
 
 
 def test_an_alias_of_a_key_is_a_model_s_other_name(gateway: Gateway) -> None:
-    gateway.chat(gateway.key(aliases={"mine": "gpt"}), model="mine")
+    assert gateway.chat(gateway.key(aliases={"mine": "gpt"}), model="mine")["choices"]
+    assert "'mine'" in gateway.chat(gateway.key(), 404, model="mine")["error"]["message"]
 
 
 @pytest.mark.parametrize("whose", ["key", "team", "user"])
@@ -88,7 +90,7 @@ def test_limits_of_key_team_and_user_hold(gateway: Gateway, whose: str) -> None:
         form = {"user_id": gateway.ask("/user/new", {**form, "auto_create_key": False})["user_id"]}
     key = gateway.key(**form)
     gateway.chat(key)
-    gateway.chat(key, 429, max_wait=0)
+    assert whose in gateway.chat(key, 429, max_wait=0)["error"]["message"]
     other = gateway.key(**({} if whose == "key" else form))
     gateway.chat(other, 200 if whose == "key" else 429, max_wait=0)
 
@@ -163,6 +165,7 @@ def test_the_next_period_of_a_budget_begins_with_nothing_spent(gateway: Gateway)
     key = gateway.key(max_budget=0.0004, budget_duration="1h")
     while "error" not in gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt", "max_tokens": 20}, key, status=_any(200, 429)):
         pass
+    assert gateway.ask(f"/key/info?key={key}")["info"]["spend"] > 0
     import time
 
     later = time.time() + 3600
