@@ -6,11 +6,11 @@ RUN := $(BIN)/python -m
 SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check laws docs suite conformance dropin page test demo bench tables fuzz-gateway facts clean
+.PHONY: help setup lock check laws docs suite conformance dropin clients page test demo bench tables fuzz-gateway facts clean
 .DELETE_ON_ERROR:
 
 help:  ## these lines
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-11s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 setup: $(VENV)/.ready  ## the virtual environment, from the locks
 
@@ -53,6 +53,9 @@ conformance: setup  ## every dialect against recorded traffic, as a table
 
 dropin: setup  ## real programs written for litellm, over headrace, as a table
 	@$(RUN) tools.dropin
+
+clients: setup  ## coding agents and kits from npm, each doing a task through the gateway, as a table (needs node and npm)
+	@$(RUN) tools.clients
 
 # The page is built where npm is; without it the gateway serves plain tables, and the tests of the page say that they did not run.
 PAGE := src/headrace/gateway/page/built/index.html
