@@ -13,7 +13,7 @@ from conformance import anthropic_checks
 from conformance.checks import differences
 from conformance.corpus import Exchange, everything
 from headrace.calls import CHAT, EMBEDDINGS, prepare
-from headrace.core import _translation, write
+from headrace.core import translation_of, write
 from headrace.destinations import Destination, destination
 from headrace.dialects import load
 from headrace.dialects.base import Target
@@ -74,7 +74,7 @@ def address(exchange: Exchange) -> list[str]:
     """The path is the recorded one. Which version was asked for is the caller's to say."""
     body = exchange.request_json
     call, to = called(exchange), sent_to(exchange)
-    written = urlsplit(write(call, to, _translation(call, to)).url)
+    written = urlsplit(write(call, to, translation_of(call, to)).url)
     path = re.sub("^/+", "/", exchange.path or "")
     wrong = [] if unquote(written.path) == unquote(path) else [f"it goes to {written.path}"]
     streams = dict(parse_qsl(written.query)).get("alt") == "sse"

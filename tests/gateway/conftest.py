@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -27,6 +28,22 @@ from headrace.simulator.server import Running, running
 
 KEY = "sk-of-the-gateway"
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture(autouse=True)
+def _official_clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """They leave their connections to the garbage collector, which complained of them in whatever test came later."""
+    made: list[httpx.Client] = []
+    begin = httpx.Client.__init__
+
+    def noted(self: httpx.Client, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(httpx.Client, "__init__", noted)
+    yield
+    for client in made:
+        client.close()
 
 
 @contextmanager

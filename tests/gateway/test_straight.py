@@ -29,6 +29,7 @@ from headrace.gateway.sockets import Connection
 from headrace.gateway.straight.passages import Passages
 from headrace.layers import around
 from headrace.ports import Ports
+from headrace.routing import events
 from headrace.routing.events import subscribe
 
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -133,6 +134,12 @@ class Scripted(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gateway of this process hears of every call, which then goes the long way."""
+    monkeypatch.setattr(events, "_everywhere", ())
 
 
 @pytest.fixture(scope="module")
