@@ -10,6 +10,7 @@ from functools import cache
 HEAVY = {
     "asyncio", "ssl", "socket", "selectors", "concurrent", "multiprocessing", "subprocess", "http", "email", "tomllib", "logging",
     "httptools", "click", "rich", "pydantic", "httpx2", "httpx", "aiohttp", "openai", "uvloop", "tiktoken", "redis", "valkey", "sqlalchemy",
+    "hashlib", "hmac",
 }  # fmt: skip
 
 PROBE = """
