@@ -87,7 +87,8 @@ class Gateway(NamedTuple):
             with urllib.request.urlopen(asked) as answer:
                 code, said = answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            code, said = error.code, error.read()
+            with error:
+                code, said = error.code, error.read()
         assert code == status, said
         return json.loads(said)
 
