@@ -140,6 +140,7 @@ class Scripted(BaseHTTPRequestHandler):
 def _nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another gateway of this process hears of every call, which then goes the long way."""
     monkeypatch.setattr(events, "_everywhere", ())
+    monkeypatch.setattr(around, "_layers", ())
 
 
 @pytest.fixture(scope="module")
