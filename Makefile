@@ -33,7 +33,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 lock: setup  ## newest versions into locks/
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group build --group docs -o locks/dev.txt
-	@for peer in http openai litellm litellm-proxy facts; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
+	@for peer in core http openai litellm litellm-proxy facts; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
 
 check: setup  ## format, lint, types and the laws of the house: under a minute
 	@$(BIN)/ruff check .
