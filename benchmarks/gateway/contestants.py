@@ -108,13 +108,20 @@ def _new_key(address: str) -> str:
 
 
 @contextmanager
-def headrace(upstream: str, folder: Path) -> Iterator[Contestant]:
-    config, port = folder / "config.json", free_port()
-    config.write_text(json.dumps(_headrace_config(upstream)))
-    command = [sys.executable, "-m", "headrace", "serve", "--config", config, "--port", str(port)]
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Our gateway and its address, by the `config.json` of a folder in which it keeps all that it keeps."""
+    port = free_port()
+    command = [sys.executable, "-m", "headrace", "serve", "--config", folder / "config.json", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     with _process(command, folder, {"HEADRACE_STATE": str(folder), "DATABASE_URL": ""}) as process:
         _ready(f"{address}/health/liveliness", process, folder)
+        yield process, address
+
+
+@contextmanager
+def headrace(upstream: str, folder: Path) -> Iterator[Contestant]:
+    (folder / "config.json").write_text(json.dumps(_headrace_config(upstream)))
+    with serving(folder) as (process, address):
         key = _new_key(address)
         yield Contestant("headrace", "headrace (limits, key, budget, ledger)", address, process.pid, {"authorization": f"Bearer {key}"})
 
