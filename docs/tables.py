@@ -49,8 +49,6 @@ REASONS: Mapping[str, str] = {
     "python-stdnum": "checks the digits of cards, IBANs and national numbers",
     "opentelemetry-sdk": "a tracer whose spans can be read",
     "jsonschema": "what programs bring to have answers held to a schema",
-    "sqlalchemy": "one SQL for SQLite and PostgreSQL: its Core alone, imported when the gateway starts",
-    "alembic": "brings an older database to the newest schema; imported only where there is something to bring",
     "psycopg": "PostgreSQL's client, where `DATABASE_URL` names one",
     "pyjwt": "checks the tokens of an identity provider (OIDC) where the gateway is told to take them",
     "pyarrow": "writes the ledger as Parquet",

@@ -17,11 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
-from sqlalchemy import func, select
 
 from headrace.gateway.ledger.journal import SUFFIX
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_tables import calls, spending
 
 MASTER = "sk-of-the-master-of-the-mill"
 BODY = json.dumps({"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "stream": False}).encode()
@@ -128,9 +126,9 @@ def kill_often(
 def _found(url: str, answered: list[str], restart: float) -> Found:
     database = Database(url)
     with database.transaction() as connection:
-        rows = Counter(connection.scalars(select(calls.c.id)))
-        cost = connection.scalar(select(func.sum(calls.c.cost))) or 0
-        spent = connection.scalar(select(func.sum(spending.c.cost)).where(spending.c.kind == "key")) or 0
+        rows = Counter(id for (id,) in connection.tuples("SELECT id FROM calls"))
+        cost = connection.scalar("SELECT sum(cost) FROM calls") or 0
+        spent = connection.scalar("SELECT sum(cost) FROM spending WHERE kind = 'key'") or 0
     database.close()
     return Found(
         answered=len(answered),

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
-from sqlalchemy import create_engine, text
 from tests.gateway.conftest import CHAT, KEY, serving
 
 from headrace import Router
@@ -43,12 +43,12 @@ def postgres() -> Iterator[str]:
 def new_database(server: str) -> str:
     """Another database of the server, empty."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        url = engine.url.set(database=name)
-    engine.dispose()
-    return url.render_as_string(hide_password=False)
+    import psycopg  # late: tests of SQLite go without it
+    from psycopg import sql  # late as well
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 
 @contextmanager

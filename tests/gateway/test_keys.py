@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 
@@ -228,7 +227,7 @@ def test_no_token_stands_in_database_journal_log_or_repr(
     database = Database(at.database)
     with database.transaction() as connection:
         for table in ("holders", "calls", "spending", "journals"):
-            seen += [repr(row) for row in connection.execute(text(f"SELECT * FROM {table}"))]
+            seen += [repr(row) for row in connection.rows(f"SELECT * FROM {table}")]
     database.close()
     seen += [record.getMessage() for record in caplog.records]
     assert len(seen) > 6

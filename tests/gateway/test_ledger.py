@@ -11,10 +11,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from benchmarks.ledger.killing import kill_often
-from sqlalchemy import Connection, create_engine, func, make_url, select, text
+from tests.gateway.lasting import new_database
 
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -23,8 +24,9 @@ from headrace.gateway.ledger import folding
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
 from headrace.gateway.records import Outcome, Record
-from headrace.runtime.sql import Database, address, create, upgrade
-from headrace.runtime.sql_tables import calls, journals, spending
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_drivers import DatabaseError, TakenError, address, driver_of
+from headrace.runtime.sql_schema import STEPS
 
 
 def record(number: int = 0, *, began: float = 1000.0, cost: int | None = 7, **more: Any) -> Record:
@@ -43,15 +45,15 @@ class Opened:
 
     def ids(self) -> list[str]:
         with self.database.transaction() as connection:
-            return list(connection.scalars(select(calls.c.id).order_by(calls.c.number)))
+            return [id for (id,) in connection.tuples("SELECT id FROM calls ORDER BY number")]
 
     def spent(self, id: str = "k") -> int:
         with self.database.transaction() as connection:
-            return int(connection.scalar(select(func.sum(spending.c.cost)).where(spending.c.id == id)) or 0)
+            return int(connection.scalar("SELECT sum(cost) FROM spending WHERE id = :id", id=id) or 0)
 
     def journals(self) -> list[str]:
         with self.database.transaction() as connection:
-            return list(connection.scalars(select(journals.c.name)))
+            return [name for (name,) in connection.tuples("SELECT name FROM journals")]
 
 
 def run(where: Where, work: Callable[[Opened], Awaitable[None]]) -> None:
@@ -231,18 +233,16 @@ def test_what_others_spend_is_told_once_and_our_own_is_not(at: Where) -> None:
 
 
 def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:
-    from sqlalchemy import text
-
     from headrace.errors import ConfigurationError
 
     database = Database(at.database)
     with database.transaction() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
     with pytest.raises(ConfigurationError, match="newer"):
         Database(at.database)
     if at.database.startswith("postgres"):
-        assert _open_connections(make_url(at.database).database) == 0
+        assert _open_connections(urlsplit(at.database).path[1:]) == 0
 
 
 def _open_connections(name: str | None) -> int:
@@ -251,22 +251,74 @@ def _open_connections(name: str | None) -> int:
     return sum(isinstance(one, Connection) and not one.closed and one.info.dbname == name for one in gc.get_objects())
 
 
-@pytest.mark.parametrize("make", [upgrade, create])
-def test_the_schema_is_what_its_migrations_make_of_it(at: Where, make: Callable[[Connection], None]) -> None:
-    """An empty database gets its tables at once, an older one step by step: either way they are the same, and another start finds them."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
+def test_an_older_database_comes_to_the_same_tables_as_a_new_one(at: Where, request: pytest.FixtureRequest) -> None:
+    """Also one that was made by the tool that kept the schemas until November 2026, whose table of versions stays."""
+    old = driver_of(address(at.database))
+    raw = old.connect()
+    versions = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    old.run(raw, f"CREATE TABLE alembic_version ({versions})")
+    old.run(raw, "INSERT INTO alembic_version (version_num) VALUES ('0001')")
+    for statement in STEPS["0001"]:
+        number = "BIGSERIAL" if at.database.startswith("postgres") else "INTEGER NOT NULL"
+        old.run(raw, statement.replace("number NUMBER", f"number {number} PRIMARY KEY"))
+    old.discard(raw)
+    new = f"sqlite:///{at.folder / 'new.db'}" if old.begin_writing != "BEGIN" else new_database(request.getfixturevalue("server"))
+    assert _columns(at.database) == _columns(new)
 
-    from headrace.runtime.sql_tables import metadata
 
-    engine = create_engine(address(at.database))
-    with engine.begin() as connection:
-        make(connection)
-    engine.dispose()
+def _columns(given: str) -> list[tuple[Any, ...]]:
+    """Every table's columns and indexes, and the version, once the database was opened."""
+    database = Database(given)
+    if database.sqlite:
+        asked = "SELECT name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' ORDER BY 1, 2"
+    else:
+        asked = (
+            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+            " UNION ALL SELECT tablename, indexname, indexdef, '' FROM pg_indexes"
+            " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            " ORDER BY 1, 2"
+        )
+    with database.reading() as connection:
+        found = connection.tuples(asked)
+        found += connection.tuples("SELECT version_num FROM alembic_version")
+    database.close()
+    assert len(found) > 15
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("INSERT INTO secrets (name, value) VALUES ('seal', 'x')", TakenError), ("SELECT nothing FROM nowhere", DatabaseError)],
+)
+def test_what_may_be_there_once_is_told_from_what_the_database_does_not_do(at: Where, said: str, kind: type[Exception]) -> None:
+    """And nothing of the transaction stays."""
     database = Database(at.database)
+
+    def write() -> None:
+        with database.transaction() as connection:
+            connection.execute("UPDATE secrets SET name = 'other'")
+            connection.insert("secrets", ("name", "value"), [("seal", "x")])
+            connection.execute(said)
+
+    with pytest.raises(DatabaseError) as failed:
+        write()
+    assert type(failed.value) is kind
+    with database.reading() as connection:
+        assert connection.tuples("SELECT name FROM secrets") == [("seal",)]
+    database.close()
+
+
+def test_a_connection_that_the_server_ended_is_replaced_by_another(server: str) -> None:
+    database = Database(new_database(server))
     with database.transaction() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
+        own = connection.scalar("SELECT pg_backend_pid()")
+    other = Database(new_database(server))
+    with other.transaction() as connection:
+        assert connection.scalar("SELECT pg_terminate_backend(:own)", own=own)
+    other.close()
+    with database.reading() as connection:
+        assert connection.scalar("SELECT pg_backend_pid()") != own
     database.close()
 
 
@@ -289,11 +341,8 @@ def test_an_address_that_cannot_be_is_refused_without_its_password(given: str, s
 
 
 def test_addresses_made_for_litellm_s_client_are_understood() -> None:
-    from headrace.runtime.sql import address
-
-    assert (
-        str(address("postgres://u:p@h/d?schema=public&connection_limit=5&sslmode=require").query) == "immutabledict({'sslmode': 'require'})"
-    )
+    found = address("postgres://u:p@h/d?schema=public&connection_limit=5&sslmode=require")
+    assert (found.target, str(found)) == ("postgresql://u:p@h/d?sslmode=require", "postgresql://u:***@h/d?sslmode=require")
 
 
 @pytest.mark.timeout(240)
@@ -304,5 +353,5 @@ def test_kill_9_under_load_loses_no_answered_call_and_doubles_none(tmp_path: Pat
 
 
 def test_the_gateway_is_imported_without_a_database(tmp_path: Path) -> None:
-    code = "import sys, headrace.gateway.app; sys.exit(any(name in sys.modules for name in ('sqlalchemy', 'alembic')))"
+    code = "import sys, headrace.gateway.app; sys.exit(any(name in sys.modules for name in ('sqlite3', 'psycopg')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from sqlalchemy import Connection, create_engine
 from tests.client.upstream import Reply, Upstream, standing
 from tests.gateway.lasting import Gateway, kept
 
@@ -19,7 +18,7 @@ from headrace import Router
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys import table
 from headrace.gateway.lasting import Where
-from headrace.runtime.sql import create, upgrade
+from headrace.runtime.sql import Database
 
 MADE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": []}
 FILE = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
@@ -154,15 +153,13 @@ def test_the_secret_of_seals_is_shown_nowhere() -> None:
     assert Caller(key="k", role=Role.ADMIN, secret="a").seal == ""
 
 
-@pytest.mark.parametrize("make", [upgrade, create])
-def test_every_database_has_a_secret_of_its_own(tmp_path: Path, make: Callable[[Connection], None]) -> None:
+def test_every_database_has_a_secret_of_its_own(tmp_path: Path) -> None:
     """Seals of a database that was made at once, and not by its migrations, had all been made of the same known word."""
     found = set()
     for name in ("a", "b"):
-        engine = create_engine(f"sqlite:///{tmp_path / name}")
-        with engine.begin() as connection:
-            make(connection)
+        database = Database(f"sqlite:///{tmp_path / name}")
+        with database.reading() as connection:
             found.add(table.sealing(connection))
-        engine.dispose()
+        database.close()
     assert len(found) == 2
     assert min(len(one) for one in found) > 40

@@ -9,7 +9,7 @@ from functools import cache
 
 HEAVY = {
     "asyncio", "ssl", "socket", "selectors", "concurrent", "multiprocessing", "subprocess", "http", "email", "tomllib", "logging",
-    "httptools", "click", "rich", "pydantic", "httpx2", "httpx", "aiohttp", "openai", "uvloop", "tiktoken", "redis", "valkey", "sqlalchemy",
+    "httptools", "click", "rich", "pydantic", "httpx2", "httpx", "aiohttp", "openai", "uvloop", "tiktoken", "redis", "valkey", "sqlite3",
     "hashlib", "hmac",
 }  # fmt: skip
 

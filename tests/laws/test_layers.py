@@ -36,13 +36,13 @@ UPWARD: dict[tuple[str, str], str] = {
 
 PACKAGES: dict[str, set[str]] = {
     "": {"msgspec"},
-    "runtime": {"msgspec", "httptools", "httpx2", "redis", "sqlalchemy", "alembic"},
+    "runtime": {"msgspec", "httptools", "httpx2", "redis", "psycopg"},
     "models": {"msgspec", "toktok"},
     "layers": {"msgspec", "prometheus_client", "opentelemetry", "detect_secrets", "phonenumbers", "stdnum", "numpy"},
     "simulator": {"msgspec", "httptools"},
     "cli": {"msgspec", "click", "rich", "uvicorn"},
     "planner": {"msgspec", "matplotlib"},
-    "gateway": {"msgspec", "python_multipart", "uvicorn", "websockets", "sqlalchemy", "jwt", "pyarrow"},
+    "gateway": {"msgspec", "python_multipart", "uvicorn", "websockets", "jwt", "pyarrow"},
     "config_file": {"msgspec", "yaml"},
 }
 """Packages from elsewhere that a room may import."""

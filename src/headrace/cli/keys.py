@@ -41,7 +41,7 @@ def keys() -> None:
 def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...], **form: Any) -> None:
     """The token is the one line on standard output, so that a script can keep it; nobody can show it again."""
     with opened(database) as (found, _):
-        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring SQLAlchemy
+        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring the gateway
         from headrace.gateway.keys import table  # late as well
 
         said = {name: value for name, value in {**form, "models": list(models), "tags": list(tags)}.items() if value not in (None, [])}
@@ -59,7 +59,7 @@ def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...],
 def list_keys(database: str | None, as_json: bool) -> None:
     """Alias, id, the token's end, team, user, state, spending of the present period, budget."""
     with opened(database) as (found, _):
-        from headrace.gateway.admin.forms import key_shape  # late: it brings SQLAlchemy
+        from headrace.gateway.admin.forms import key_shape  # late: it brings the gateway
         from headrace.gateway.keys import table  # late as well
         from headrace.gateway.keys.holders import Kind  # late as well
 
@@ -87,7 +87,7 @@ def _row(key: dict[str, Any]) -> tuple[Any, ...]:
 @database_option
 def rotate(database: str | None, key: str, grace: str | None) -> None:
     """The new token is the one line on standard output."""
-    from headrace.gateway.admin.forms import seconds  # late: it brings SQLAlchemy
+    from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
     from headrace.gateway.admin.key_desk import rotated  # late as well
     from headrace.gateway.keys.tokens import new_token  # late as well
 
@@ -120,7 +120,7 @@ def enable(database: str | None, key: str) -> None:
 def delete(database: str | None, key: str) -> None:
     """Its calls stay in the ledger."""
     with opened(database) as (found, _), found.transaction() as connection:
-        from headrace.gateway.keys import table  # late: it brings SQLAlchemy
+        from headrace.gateway.keys import table  # late: it brings the gateway
 
         table.remove(connection, table.named(connection, key), time.time())
     if pretty():
@@ -137,7 +137,7 @@ def _block(database: str | None, key: str, blocked: bool) -> None:
 
 def _change(database: str | None, key: str, how: Callable[[Holder], Holder]) -> Holder:
     with opened(database) as (found, _), found.transaction() as connection:
-        from headrace.gateway.keys import table  # late: it brings SQLAlchemy
+        from headrace.gateway.keys import table  # late: it brings the gateway
 
         held = table.named(connection, key)
         changed = table.change(connection, held.kind, held.id, how)

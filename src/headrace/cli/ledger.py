@@ -33,7 +33,7 @@ def ledger() -> None:
 def export(database: str | None, file: Path, since: datetime | None, until: datetime | None) -> None:
     """FILE ends in .csv or .parquet; - writes CSV to standard output. One row a call, money in nano-dollars."""
     with opened(database) as (found, folder):
-        from headrace.gateway.ledger.export import rows, write_csv, write_parquet  # late: they bring SQLAlchemy
+        from headrace.gateway.ledger.export import rows, write_csv, write_parquet  # late: they bring the gateway
         from headrace.gateway.ledger.folding import adopt  # late as well
         from headrace.gateway.ledger.reading import between  # late as well
 
@@ -68,7 +68,7 @@ def reconcile(
     The ledger is looked at for the days of the invoice, from its first to its last.
     """
     with opened(database) as (found, folder):
-        from headrace.gateway.ledger.folding import adopt  # late: it brings SQLAlchemy
+        from headrace.gateway.ledger.folding import adopt  # late: it brings the gateway
         from headrace.gateway.ledger.invoices import compare, read_invoice, recorded  # late as well
         from headrace.gateway.ledger.reading import during  # late as well
 
@@ -96,7 +96,7 @@ def reconcile(
 @database_option
 def prune(database: str | None, older_than: str) -> None:
     """What was spent stays known to keys and budgets."""
-    from headrace.gateway.admin.forms import seconds  # late: it brings SQLAlchemy
+    from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
     from headrace.gateway.ledger.books import forget  # late as well
 
     before, count = time.time() - seconds("--older-than", older_than), 0

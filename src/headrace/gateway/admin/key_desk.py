@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
-from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
@@ -17,6 +15,7 @@ from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, se
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
 from headrace.gateway.keys.tokens import PREFIX, SHORTEST, hash_of, hint_of, new_token
+from headrace.runtime.sql_drivers import Connection, TakenError
 
 OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend")
 """Words of a key's form besides those of its terms."""
@@ -93,7 +92,7 @@ class KeyDesk:
 
         try:
             await self._counter.change(put, "key")
-        except IntegrityError:
+        except TakenError:
             raise BadRequestError("there is a key with that token already") from None
         return await self._with_token(key, token)
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
@@ -19,7 +17,7 @@ from headrace.gateway.keys.table import next_revision, revision
 from headrace.routing.groups import facts_of, group_info
 from headrace.routing.masked import HIDDEN, secret
 from headrace.routing.plan import Deployment
-from headrace.runtime.sql_tables import deployments
+from headrace.runtime.sql_drivers import Connection, DatabaseError
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -27,6 +25,7 @@ LOOK: Final = 2.0
 """Seconds between looks at what other processes added."""
 WHAT: Final = "deployments"
 ENTRY: Final = ("model_name", "litellm_params", "model_info")
+COLUMNS: Final = ("id", "entry", "deleted", "revision")
 FROM_ENVIRONMENT: Final = "os.environ/"
 
 
@@ -124,8 +123,8 @@ class ModelDesk:
             await asyncio.sleep(LOOK)
             try:
                 await self.refresh()
-            except SQLAlchemyError as error:
-                log.warning("changes of models are not seen at present: the database does not answer (%s)", type(error).__name__)
+            except DatabaseError as error:
+                log.warning("changes of models are not seen at present: the database does not answer (%s)", error)
 
     async def refresh(self) -> None:
         since = self._revision
@@ -187,11 +186,10 @@ def shown(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _written(connection: Connection, id: str, entry: Mapping[str, Any], *, deleted: bool = False) -> None:
-    row = {"entry": msgspec.json.encode(entry).decode(), "deleted": deleted, "revision": next_revision(connection, WHAT)}
-    if connection.execute(update(deployments).where(deployments.c.id == id).values(row)).rowcount == 0:
-        connection.execute(insert(deployments).values(id=id, **row))
+    row = (id, msgspec.json.encode(entry).decode(), deleted, next_revision(connection, WHAT))
+    changes = ", ".join([f"{name} = excluded.{name}" for name in COLUMNS[1:]])
+    connection.insert("deployments", COLUMNS, [row], f"ON CONFLICT (id) DO UPDATE SET {changes}")
 
 
 def _changed(connection: Connection, since: int) -> list[Any]:
-    columns = (deployments.c.id, deployments.c.entry, deployments.c.deleted, deployments.c.revision)
-    return list(connection.execute(select(*columns).where(deployments.c.revision > since).order_by(deployments.c.revision)))
+    return connection.tuples(f"SELECT {', '.join(COLUMNS)} FROM deployments WHERE revision > :since ORDER BY revision", since=since)

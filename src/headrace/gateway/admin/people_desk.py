@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
-from sqlalchemy import Connection
 
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
@@ -16,6 +15,7 @@ from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, ma
 from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
+from headrace.runtime.sql_drivers import Connection
 
 TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
 USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Select, func, select
 
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.counter import Counter, Question, Route
@@ -18,10 +17,9 @@ from headrace.gateway.admin.key_desk import PAGE, number_of
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
 from headrace.gateway.keys.tokens import PREFIX, hash_of
-from headrace.gateway.ledger.reading import DAY, day_of, sums
+from headrace.gateway.ledger.reading import DAY, Condition, Query, between, day_of, query, sums
 from headrace.gateway.records import Outcome
 from headrace.models.info import completion_cost
-from headrace.runtime.sql_tables import calls
 
 MOST: Final = 10_000
 """Calls in one answer."""
@@ -55,23 +53,22 @@ class SpendDesk:
         dated = question.query.get("start_date") and question.query.get("end_date")
         if dated and question.query.get("summarize", "true").lower() != "false":
             return await self._by_day(where)
-        return await self._payloads(select(calls).where(*where).order_by(calls.c.began.desc()).limit(MOST))
+        return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST))
 
     async def pages(self, question: Question) -> Any:
         where = await self._where(question)
         page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 50))
-        total = await self._scalar(select(func.count()).select_from(calls).where(*where))
-        chosen = select(calls).where(*where).order_by(calls.c.began.desc()).offset((page - 1) * size).limit(size)
-        data = await self._payloads(chosen)
+        total = await self._scalar(query("count(*)", where))
+        data = await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=size, first=(page - 1) * size))
         return {"data": data, "total": total, "page": page, "page_size": size, "total_pages": math.ceil(total / size)}
 
-    async def _payloads(self, chosen: Select[Any]) -> list[dict[str, Any]]:
+    async def _payloads(self, chosen: Query) -> list[dict[str, Any]]:
         rows = await self._rows(chosen)
         hashes = await self._hashes(rows)
         return [payload(row, hashes) for row in rows]
 
-    async def _by_day(self, where: Sequence[ColumnElement[bool]]) -> list[dict[str, Any]]:
-        rows = await self._grouped([self._day.label("day"), calls.c.key, calls.c.user, calls.c.served], where)
+    async def _by_day(self, where: Sequence[Condition]) -> list[dict[str, Any]]:
+        rows = await self._grouped([self._day, "key", '"user"', "served"], where)
         hashes = await self._hashes(rows)
         days: dict[int, dict[str, Any]] = {}
         for row in rows:
@@ -111,23 +108,23 @@ class SpendDesk:
     async def _tags(self, question: Question) -> list[tuple[str, tuple[int, int]]]:
         """Each tag with its calls and what they cost, the dearest first."""
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for row in await self._grouped([calls.c.tags], [*await self._where(question), calls.c.tags != "[]"]):
+        for row in await self._grouped(["tags"], [*await self._where(question), ("tags <> '[]'", {})]):
             for tag in msgspec.json.decode(row["tags"]):
                 found[tag][0] += row["calls"]
                 found[tag][1] += row["cost"]
         return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
 
     async def all(self, question: Question) -> Any:
-        total = await self._scalar(select(func.sum(calls.c.cost)).where(*await self._where(question)))
+        total = await self._scalar(query("sum(cost)", await self._where(question)))
         return {"spend": dollars(total), "max_budget": None}
 
     async def days(self, question: Question) -> Any:
         where = await self._where(question, days=30)
-        rows = await self._grouped([self._day.label("day")], where)
+        rows = await self._grouped([self._day], where)
         return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
 
     async def activity(self, question: Question) -> Any:
-        rows = sorted(await self._grouped([self._day.label("day")], await self._where(question, days=30)), key=lambda row: row["day"])
+        rows = sorted(await self._grouped([self._day], await self._where(question, days=30)), key=lambda row: row["day"])
         daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
         return {
             "daily_data": daily,
@@ -136,7 +133,7 @@ class SpendDesk:
         }
 
     async def dear_keys(self, question: Question) -> Any:
-        rows = await self._dearest([calls.c.key, calls.c.name], question)
+        rows = await self._dearest(["key", "name"], question)
         hashes = await self._hashes(rows)
         return [
             {"api_key": hashes.get(row["key"], row["key"]), "key_alias": row["name"] or None, "total_spend": dollars(row["cost"])}
@@ -144,17 +141,17 @@ class SpendDesk:
         ]
 
     async def models(self, question: Question) -> Any:
-        return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest([calls.c.served], question)]
+        return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest(["served"], question)]
 
     async def providers(self, question: Question) -> Any:
-        return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest([calls.c.provider], question)]
+        return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], question)]
 
-    async def _dearest(self, by: list[Column[Any]], question: Question) -> list[Row]:
-        rows = await self._grouped(list(by), await self._where(question, days=30))
+    async def _dearest(self, by: list[str], question: Question) -> list[Row]:
+        rows = await self._grouped(by, await self._where(question, days=30))
         return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
 
     async def teams(self, question: Question) -> Any:
-        rows = await self._grouped([self._day.label("day"), calls.c.team], await self._where(question, days=30))
+        rows = await self._grouped([self._day, "team"], await self._where(question, days=30))
         daily: dict[int, dict[str, Any]] = {}
         total: dict[str, int] = defaultdict(int)
         for row in sorted(rows, key=lambda row: row["day"]):
@@ -169,10 +166,10 @@ class SpendDesk:
     async def report(self, question: Question) -> Any:
         """By day and team (customer, api_key): what each model came to."""
         by = question.query.get("group_by", "team")
-        columns = {"team": calls.c.team, "customer": calls.c.customer, "api_key": calls.c.key}
+        columns = {"team": "team", "customer": "customer", "api_key": "key"}
         if by not in columns:
             raise BadRequestError(f"group_by must be one of {', '.join(columns)}, got {by!r}")
-        rows = await self._grouped([self._day.label("day"), columns[by].label("who"), calls.c.served], await self._where(question, days=30))
+        rows = await self._grouped([self._day, f"{columns[by]} AS who", "served"], await self._where(question, days=30))
         days: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
             days[row["day"]][row["who"]].append(
@@ -204,42 +201,41 @@ class SpendDesk:
     # ---- what they rest on
 
     @property
-    def _day(self) -> ColumnElement[int]:
-        return day_of(calls.c.began, self._counter.database.sqlite)
+    def _day(self) -> str:
+        return f"{day_of('began', self._counter.database.sqlite)} AS day"
 
-    async def _rows(self, chosen: Select[Any]) -> list[Row]:
+    async def _rows(self, chosen: Query) -> list[Row]:
         await self._counter.ledger.fold()
-        return await self._counter.database.read(lambda connection: [dict(row) for row in connection.execute(chosen).mappings()])
+        rows: Sequence[Row] = await self._counter.database.read(chosen.rows)
+        return list(rows)
 
-    async def _scalar(self, chosen: Select[Any]) -> int:
+    async def _scalar(self, chosen: Query) -> int:
         await self._counter.ledger.fold()
-        return int(await self._counter.database.read(lambda connection: connection.scalar(chosen) or 0))
+        return int(await self._counter.database.read(chosen.scalar) or 0)
 
-    async def _grouped(self, by: list[Any], where: Sequence[ColumnElement[bool]]) -> list[Row]:
+    async def _grouped(self, by: Sequence[str], where: Sequence[Condition]) -> list[Row]:
         return await self._rows(sums(by, where))
 
     async def _hashes(self, rows: Sequence[Row]) -> dict[str, str]:
         ids = {row["key"] for row in rows if row["key"]}
         return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
 
-    async def _where(self, question: Question, days: int | None = None) -> list[ColumnElement[bool]]:
+    async def _where(self, question: Question, days: int | None = None) -> list[Condition]:
         """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""
-        query, where = question.query, []
+        said, where = question.query, list[Condition]()
         if not question.sees_all:
-            where.append(calls.c.key == question.caller.key if not question.caller.user else calls.c.user == question.caller.user)
-        if named := query.get("api_key"):
+            own = "user" if question.caller.user else "key"
+            where.append((f'"{own}" = :own', {"own": getattr(question.caller, own)}))
+        if named := said.get("api_key"):
             hash = hash_of(named) if named.startswith(PREFIX) else named
             key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
-            where.append(calls.c.key == (named if key is None else key.id))
+            where.append(("key = :named", {"named": named if key is None else key.id}))
         names = {"user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer", "model": "model"}
-        where += [calls.c[column] == query[name] for name, column in names.items() if query.get(name)]
-        if query.get("start_date"):
-            where.append(calls.c.began >= at(query["start_date"], "start_date"))
-        if query.get("end_date"):
-            where.append(calls.c.began < at(query["end_date"], "end_date", end=True))
-        if days is not None and not query.get("start_date"):
-            where.append(calls.c.began >= self._counter.clock() - days * DAY)
-        return where
+        where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in names.items() if said.get(name)]
+        first = at(said["start_date"], "start_date") if said.get("start_date") else None
+        if first is None and days is not None:
+            first = self._counter.clock() - days * DAY
+        return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
 
 
 def payload(row: Row, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -120,4 +120,5 @@ class Holder(Struct, frozen=True, kw_only=True):
 
 
 def of_row(row: Mapping[str, Any]) -> Holder:
-    return Holder(**{**row, "kind": Kind(row["kind"]), "terms": msgspec.json.decode(row["terms"], type=Terms)})
+    said = {"kind": Kind(row["kind"]), "terms": msgspec.json.decode(row["terms"], type=Terms)}
+    return Holder(**{**row, **said, "blocked": bool(row["blocked"]), "deleted": bool(row["deleted"])})

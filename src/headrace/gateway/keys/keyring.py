@@ -12,8 +12,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import Caller, Role
@@ -25,6 +23,7 @@ from headrace.gateway.requests import refusal
 from headrace.limits.limit import NANO
 from headrace.routing.router import Router
 from headrace.runtime.sql import Database
+from headrace.runtime.sql_drivers import Connection, DatabaseError
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -225,8 +224,8 @@ class Keyring:
         while True:
             try:
                 await self.refresh()
-            except SQLAlchemyError as error:
-                log.warning("changes of keys are not seen at present: the database does not answer (%s)", type(error).__name__)
+            except DatabaseError as error:
+                log.warning("changes of keys are not seen at present: the database does not answer (%s)", error)
             await asyncio.sleep(LOOK)
 
     async def refresh(self) -> None:

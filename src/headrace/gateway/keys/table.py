@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select, update
 
 from headrace.errors import NotFoundError
 from headrace.gateway.keys.holders import Holder, Kind, of_row
 from headrace.gateway.keys.tokens import PREFIX, hash_of
-from headrace.runtime.sql_tables import holders, revisions, secrets, spending
+from headrace.runtime.sql_drivers import Connection, several
 
 WHAT: Final = "holders"
 
@@ -39,47 +38,46 @@ def remove(connection: Connection, holder: Holder, now: float) -> None:
 
 def _written(connection: Connection, holder: Holder, number: int) -> Holder:
     numbered = msgspec.structs.replace(holder, revision=number)
-    same = (holders.c.kind == holder.kind.value) & (holders.c.id == holder.id)
     row = numbered.row()
-    if connection.execute(update(holders).where(same).values(row)).rowcount == 0:
-        connection.execute(insert(holders).values(row))
+    changes = ", ".join([f'"{name}" = :{name}' for name in row])
+    if connection.execute(f"UPDATE holders SET {changes} WHERE kind = :kind AND id = :id", **row) == 0:
+        connection.insert("holders", list(row), [list(row.values())])
     return numbered
 
 
 def next_revision(connection: Connection, what: str) -> int:
     """One after the other: who changes something waits for whoever was before."""
-    up = update(revisions).where(revisions.c.what == what).values(revision=revisions.c.revision + 1)
-    if connection.execute(up).rowcount == 0:
-        connection.execute(insert(revisions).values(what=what, revision=1))
+    if connection.execute("UPDATE revisions SET revision = revision + 1 WHERE what = :what", what=what) == 0:
+        connection.insert("revisions", ("what", "revision"), [(what, 1)])
     return revision(connection, what)
 
 
 def revision(connection: Connection, what: str) -> int:
-    return connection.scalar(select(revisions.c.revision).where(revisions.c.what == what)) or 0
+    return connection.scalar("SELECT revision FROM revisions WHERE what = :what", what=what) or 0
 
 
 def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int]]:
     """Kind, id and revision of whoever changed after that revision."""
-    found = connection.execute(select(holders.c.kind, holders.c.id, holders.c.revision).where(holders.c.revision > since))
+    found = connection.tuples("SELECT kind, id, revision FROM holders WHERE revision > :since", since=since)
     return [(Kind(kind), id, number) for kind, id, number in found]
 
 
 def by_hash(connection: Connection, hash: str) -> Holder | None:
-    return _one(connection, _all().where(or_(holders.c.hash == hash, holders.c.former == hash)))
+    return _one(connection, "(hash = :hash OR former = :hash)", hash=hash)
 
 
 def get(connection: Connection, kind: Kind, id: str) -> Holder | None:
-    return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.id == id))
+    return _one(connection, "kind = :kind AND id = :id", kind=kind.value, id=id)
 
 
 def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
-    return _one(connection, _all().where(holders.c.kind == kind.value, holders.c.name == name))
+    return _one(connection, "kind = :kind AND name = :name", kind=kind.value, name=name)
 
 
 def is_taken(connection: Connection, holder: Holder) -> bool:
     """Whether another of its kind has its name."""
-    same = (holders.c.kind == holder.kind.value, holders.c.name == holder.name, holders.c.id != holder.id)
-    return _one(connection, _all().where(*same)) is not None
+    same = {"kind": holder.kind.value, "name": holder.name, "id": holder.id}
+    return _one(connection, "kind = :kind AND name = :name AND id <> :id", **same) is not None
 
 
 def named(connection: Connection, name: str) -> Holder:
@@ -95,44 +93,51 @@ def named(connection: Connection, name: str) -> Holder:
 
 def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None) -> list[Holder]:
     """In the order of their making."""
-    chosen = _all().where(holders.c.kind == kind.value, *[holders.c[name] == value for name, value in where.items()])
-    rows = connection.execute(chosen.order_by(holders.c.created, holders.c.id).offset(first).limit(most))
-    return [of_row(dict(row)) for row in rows.mappings()]
+    page = {} if most is None else {"most": most, "first": first}
+    limit = " LIMIT :most OFFSET :first" if page else ""
+    rows = connection.rows(f"SELECT * FROM holders {_where(where)} ORDER BY created, id{limit}", kind=kind.value, **where, **page)
+    return [of_row(row) for row in rows]
 
 
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
-    chosen = [holders.c.kind == kind.value, ~holders.c.deleted, *[holders.c[name] == value for name, value in where.items()]]
-    return connection.scalar(select(func.count()).select_from(holders).where(*chosen)) or 0
+    return connection.scalar(f"SELECT count(*) FROM holders {_where(where)}", kind=kind.value, **where) or 0
+
+
+def _where(where: Where) -> str:
+    """Those of a kind that are there, and of which this holds."""
+    return " AND ".join(["WHERE kind = :kind AND NOT deleted", *[f'"{name}" = :{name}' for name in where]])
 
 
 def spent(connection: Connection, holder: Holder, now: float) -> int:
     """Nano-dollars in the present period of its budget, ever where it has none."""
     began = holder.terms.period_at(now)[0]
-    whose = (spending.c.kind == holder.kind.value, spending.c.id == holder.id, spending.c.began == began)
-    return connection.scalar(select(spending.c.cost).where(*whose)) or 0
+    return spent_in(connection, holder.kind, holder.id, began)
+
+
+def spent_in(connection: Connection, kind: Kind, id: str, began: float) -> int:
+    """Nano-dollars in the period that began then."""
+    asked = "SELECT cost FROM spending WHERE kind = :kind AND id = :id AND began = :began"
+    return connection.scalar(asked, kind=kind.value, id=id, began=began) or 0
 
 
 def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
     """The hash of each key that still has one."""
-    found = connection.execute(select(holders.c.id, holders.c.hash).where(holders.c.kind == Kind.KEY.value, holders.c.id.in_(list(ids))))
+    marks, given = several("id", ids)
+    found = connection.tuples(f"SELECT id, hash FROM holders WHERE kind = :kind AND id IN {marks}", kind=Kind.KEY.value, **given)
     return {id: hash for id, hash in found if hash}
 
 
 def sealing(connection: Connection) -> str:
     """The secret of which seals are made."""
-    value: str = connection.execute(select(secrets.c.value).where(secrets.c.name == "seal")).scalar_one()
+    value: str = connection.scalar("SELECT value FROM secrets WHERE name = 'seal'")
     return value
 
 
 def forget_deleted(connection: Connection, before: float) -> None:
     """Drop what was deleted long enough ago for everybody to know."""
-    connection.execute(delete(holders).where(holders.c.deleted, holders.c.updated < before))
+    connection.execute("DELETE FROM holders WHERE deleted AND updated < :before", before=before)
 
 
-def _all() -> Select[Any]:
-    return select(holders).where(~holders.c.deleted)
-
-
-def _one(connection: Connection, chosen: Select[Any]) -> Holder | None:
-    row = connection.execute(chosen).mappings().first()
-    return None if row is None else of_row(dict(row))
+def _one(connection: Connection, where: str, **given: Any) -> Holder | None:
+    rows = connection.rows(f"SELECT * FROM holders WHERE NOT deleted AND {where}", **given)
+    return of_row(rows[0]) if rows else None

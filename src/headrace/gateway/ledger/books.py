@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.exc import SQLAlchemyError
-
 from headrace.errors import ConfigurationError
+from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Kind
 from headrace.gateway.ledger import folding
 from headrace.gateway.ledger.folding import Period
 from headrace.gateway.ledger.journal import Journal
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_tables import calls, spending
+from headrace.runtime.sql_drivers import Connection, DatabaseError
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -96,8 +94,8 @@ class Books:
                 if now - clean >= CLEAN:
                     clean = now
                     await self.clean()
-            except SQLAlchemyError as error:
-                log.warning("the ledger waits in its journal: the database does not take it (%s)", type(error).__name__)
+            except DatabaseError as error:
+                log.warning("the ledger waits in its journal: the database does not take it (%s)", error)
                 await asyncio.sleep(WAIT)
             except Exception:
                 log.exception("the ledger waits in its journal: a fault of the gateway's own")
@@ -142,10 +140,7 @@ class Books:
         """Nano-dollars spent in a period by everybody; what others add from now on is told to `on_spent_elsewhere`."""
         async with self._folding:
             await self._fold()
-            kind, id, began = period
-            chosen = select(spending.c.cost).where(spending.c.kind == kind.value, spending.c.id == id, spending.c.began == began)
-            cost = await self._database.read(lambda connection: connection.scalar(chosen))
-            self._seen[period] = cost or 0
+            self._seen[period] = await self._database.read(lambda connection: table.spent_in(connection, *period))
             return self._seen[period]
 
     def _know(self, spent: Mapping[Period, int]) -> None:
@@ -159,9 +154,8 @@ class Books:
         if not self._seen:
             return
         async with self._folding:
-            recent = select(spending.c.kind, spending.c.id, spending.c.began, spending.c.cost)
-            recent = recent.where(spending.c.touched >= self._clock() - LOOK - LATE)
-            rows = await self._database.read(lambda connection: connection.execute(recent).all())
+            recent, since = "SELECT kind, id, began, cost FROM spending WHERE touched >= :since", self._clock() - LOOK - LATE
+            rows = await self._database.read(lambda connection: connection.tuples(recent, since=since))
             for kind, id, began, cost in rows:
                 period = (Kind(kind), id, began)
                 more = cost - self._seen.get(period, cost)
@@ -185,8 +179,8 @@ class Books:
         """Fold the rest, and leave no journal behind. Where the database is gone the journal stays for the next start."""
         try:
             await self.fold()
-        except SQLAlchemyError as error:
-            log.warning("the rest of the ledger stays in its journal (%s)", type(error).__name__)
+        except DatabaseError as error:
+            log.warning("the rest of the ledger stays in its journal (%s)", error)
             self._journal.close()
             return
         self._journal.close()
@@ -195,5 +189,5 @@ class Books:
 
 def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
     """Delete the oldest calls of those that began before that moment; how many. What was spent stays known."""
-    old = select(calls.c.number).where(calls.c.began < before).order_by(calls.c.began).limit(most)
-    return connection.execute(delete(calls).where(calls.c.number.in_(old))).rowcount
+    old = "SELECT number FROM calls WHERE began < :before ORDER BY began LIMIT :most"
+    return connection.execute(f"DELETE FROM calls WHERE number IN ({old})", before=before, most=most)

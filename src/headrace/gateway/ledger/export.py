@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, select
 
 from headrace.errors import ConfigurationError
+from headrace.gateway.ledger.reading import Condition, query
 from headrace.models.cost import FIELDS
-from headrace.runtime.sql_tables import calls
+from headrace.runtime.sql_drivers import Connection
 
 _TEXTS: Final = (
     "id", "key", "name", "team", "user", "customer", "path", "operation", "model", "group", "deployment", "provider", "served", "outcome",
@@ -27,12 +27,12 @@ COLUMNS: Final = (
 BATCH: Final = 5_000
 
 
-def rows(connection: Connection, where: Sequence[ColumnElement[bool]]) -> Iterator[dict[str, Any]]:
+def rows(connection: Connection, where: Sequence[Condition]) -> Iterator[dict[str, Any]]:
     """Calls in the order in which they came into the ledger; moments as seconds since 1970."""
-    chosen = select(calls).where(*where).order_by(calls.c.number).execution_options(yield_per=BATCH)
-    for row in connection.execute(chosen).mappings():
+    chosen = query("*", where, "ORDER BY number")
+    for row in connection.look_through(chosen.sql, **chosen.given):
         usage = msgspec.json.decode(row["usage"])
-        whole = {**row, "cost_nano_dollars": row["cost"], **{name: usage.get(name, 0) for name in FIELDS}}
+        whole = {**row, "stream": bool(row["stream"]), "cost_nano_dollars": row["cost"], **{name: usage.get(name, 0) for name in FIELDS}}
         yield {name: whole[name] for name in COLUMNS}
 
 

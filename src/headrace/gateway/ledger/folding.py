@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, delete, insert, select
 
 from headrace.gateway.keys.holders import Kind, Terms
 from headrace.gateway.ledger.journal import lines, orphans, unframed
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_tables import calls, holders, journals, spending
+from headrace.runtime.sql_drivers import Connection, several
 
 Period = tuple[Kind, str, float]
 """Whose money, and when the budget's period began."""
@@ -52,14 +51,16 @@ class Folded(Struct, frozen=True):
 
 def fold(connection: Connection, path: Path) -> Folded:
     """Bring the next lines of a journal into the database."""
-    reached = connection.scalar(select(journals.c.position).where(journals.c.name == path.name)) or 0
+    reached = connection.scalar("SELECT position FROM journals WHERE name = :name", name=path.name) or 0
     found, position = lines(path, reached, BATCH)
     if position == reached:
         return Folded(False)
     read = [unframed(line) for line in found]
     records = [record for record in read if record is not None]
     spent = keep(connection, records)
-    _upsert(connection, journals, [{"name": path.name, "position": position}], ("name",), {"position": "="})
+    connection.insert(
+        "journals", ("name", "position"), [(path.name, position)], "ON CONFLICT (name) DO UPDATE SET position = excluded.position"
+    )
     return Folded(True, len(records), len(read) - len(records), spent)
 
 
@@ -88,24 +89,29 @@ def tell(path: Path, step: Folded) -> None:
 def drop(connection: Connection, path: Path) -> None:
     """Done with a journal. The file goes first: a file without its place in the table would be folded once more."""
     path.unlink(missing_ok=True)
-    connection.execute(delete(journals).where(journals.c.name == path.name))
+    connection.execute("DELETE FROM journals WHERE name = :name", name=path.name)
 
 
 def keep(connection: Connection, records: Sequence[Record]) -> Mapping[Period, int]:
     """Write records into the ledger, and what they cost to whom."""
     if not records:
         return {}
-    _insert(connection, [row(record) for record in records])
+    connection.insert("calls", COLUMNS, [row(record) for record in records])
     spent = _spent(connection, records)
     now = time.time()
     # In one order everywhere: two processes that wait for each other's rows would wait for ever.
     rows = [
-        {"kind": kind.value, "id": id, "began": began, "cost": spent[kind, id, began], "touched": now}
+        (kind.value, id, began, spent[kind, id, began], now)
         for kind, id, began in sorted(spent, key=lambda period: (period[0].value, period[1], period[2]))
     ]
     if rows:
-        _upsert(connection, spending, rows, ("kind", "id", "began"), {"cost": "+", "touched": "="})
+        connection.insert("spending", ("kind", "id", "began", "cost", "touched"), rows, _ADDED)
     return spent
+
+
+_ADDED: Final = (
+    "ON CONFLICT (kind, id, began) DO UPDATE SET cost = spending.cost + excluded.cost, touched = excluded.touched"
+)  # fmt: skip
 
 
 def row(record: Record) -> tuple[Any, ...]:
@@ -121,15 +127,6 @@ def row(record: Record) -> tuple[Any, ...]:
         _json(record.metadata) if record.metadata else "{}",
         None if record.content is None else _json(record.content),
     )
-
-
-def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
-    if connection.dialect.name == "sqlite":  # past what SQLAlchemy does for each row, which takes longer than SQLite itself
-        quote = connection.dialect.identifier_preparer.quote
-        names, marks = ", ".join(map(quote, COLUMNS)), ", ".join("?" * len(COLUMNS))
-        connection.exec_driver_sql(f"INSERT INTO calls ({names}) VALUES ({marks})", rows)
-    else:
-        connection.execute(insert(calls), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 def _json(value: Any) -> str:
@@ -169,17 +166,7 @@ def _terms(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tu
         ids[kind].add(id)
     found = {}
     for kind, those in ids.items():
-        asked = select(holders.c.id, holders.c.terms).where(holders.c.kind == kind.value, holders.c.id.in_(sorted(those)))
-        found.update({(kind, id): _decode_terms(terms) for id, terms in connection.execute(asked)})
+        marks, given = several("id", sorted(those))
+        rows = connection.tuples(f"SELECT id, terms FROM holders WHERE kind = :kind AND id IN {marks}", kind=kind.value, **given)
+        found.update({(kind, id): _decode_terms(terms) for id, terms in rows})
     return found
-
-
-def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], key: Sequence[str], how: Mapping[str, str]) -> None:
-    """Insert, or change what is there. how: columns that take the new value (=), or have it added (+)."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as make  # late: one of the two is enough for a process
-    else:
-        from sqlalchemy.dialects.postgresql import insert as make  # type: ignore[assignment]  # late as well
-    put: Any = make(table)
-    changes = {name: put.excluded[name] if sign == "=" else table.c[name] + put.excluded[name] for name, sign in how.items()}
-    connection.execute(put.on_conflict_do_update(index_elements=list(key), set_=changes), rows)

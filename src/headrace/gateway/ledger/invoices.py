@@ -11,12 +11,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, TextIO
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection
 
 from headrace.errors import ConfigurationError
-from headrace.gateway.ledger.reading import day_of, sums
+from headrace.gateway.ledger.reading import Condition, day_of, sums
 from headrace.limits.limit import NANO
-from headrace.runtime.sql_tables import calls
+from headrace.runtime.sql_drivers import Connection
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "day": (
@@ -136,10 +135,10 @@ def _count(value: str | None, where: str) -> int:
         raise ConfigurationError(f"{where}: {value!r} is no number of tokens") from None
 
 
-def recorded(connection: Connection, where: Sequence[ColumnElement[bool]]) -> Lines:
+def recorded(connection: Connection, where: Sequence[Condition]) -> Lines:
     """What the ledger has of each day and model."""
-    day = day_of(calls.c.began, connection.dialect.name == "sqlite")
-    rows = connection.execute(sums([day.label("day"), calls.c.served], [calls.c.served != "", *where])).mappings()
+    day = day_of("began", connection.sqlite)
+    rows = sums([f"{day} AS day", "served"], [("served <> ''", {}), *where]).rows(connection)
     return {
         (date.fromordinal(date(1970, 1, 1).toordinal() + row["day"]).isoformat(), row["served"]): Line(
             int(row["cost"]), int(row["input"]), int(row["output"])

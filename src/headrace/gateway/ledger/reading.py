@@ -4,47 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Select, cast, func, select
-
-from headrace.runtime.sql_tables import calls
+from headrace.runtime.sql_drivers import Connection
 
 DAY: Final = 86_400
 
+Condition: TypeAlias = tuple[str, dict[str, Any]]
+"""A condition in SQL, and its parameters by name."""
 
-def day_of(moment: ColumnElement[float], sqlite: bool) -> ColumnElement[int]:
+
+class Query(NamedTuple):
+    """A statement with its parameters."""
+
+    sql: str
+    given: dict[str, Any]
+
+    def rows(self, connection: Connection) -> list[dict[str, Any]]:
+        return connection.rows(self.sql, **self.given)
+
+    def scalar(self, connection: Connection) -> Any:
+        return connection.scalar(self.sql, **self.given)
+
+
+def query(what: str, where: Sequence[Condition], more: str = "", **given: Any) -> Query:
+    """Calls for which all of this holds. what: the columns. more: what stands behind the conditions."""
+    conditions = " AND ".join([sql for sql, _ in where]) or "TRUE"
+    for _, said in where:
+        given |= said
+    return Query(f"SELECT {what} FROM calls WHERE {conditions} {more}", given)
+
+
+def day_of(moment: str, sqlite: bool) -> str:
     """The number of the UTC day since 1970. SQLite cuts off where others round, and has no floor everywhere."""
-    days = moment / float(DAY)
-    return cast(days if sqlite else func.floor(days), Integer)
+    days = f"{moment} / {DAY}.0"
+    return f"CAST({days if sqlite else f'floor({days})'} AS INTEGER)"
 
 
-def sums(by: Sequence[Any], where: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group."""
+def sums(by: Sequence[str], where: Sequence[Condition]) -> Query:
+    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS name`."""
     # PostgreSQL's sum of whole numbers is a decimal one.
-    cost, input, output = (cast(func.coalesce(func.sum(calls.c[name]), 0), BigInteger) for name in ("cost", "input", "output"))
-    return (
-        select(
-            *by,
-            func.count().label("calls"),
-            cost.label("cost"),
-            input.label("input"),
-            output.label("output"),
-            (input + output).label("tokens"),
-        )
-        .where(*where)
-        .group_by(*by)
-    )
+    cost, input, output = (f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in ("cost", "input", "output"))
+    told = f"count(*) AS calls, {cost} AS cost, {input} AS input, {output} AS output, {input} + {output} AS tokens"
+    groups = ", ".join([str(number + 1) for number in range(len(by))])
+    return query(", ".join([*by, told]), where, f"GROUP BY {groups}")
 
 
-def between(since: float | None, until: float | None) -> list[ColumnElement[bool]]:
+def between(since: float | None, until: float | None) -> list[Condition]:
     """Calls that began at `since` or later, and before `until`; seconds since 1970."""
-    found = [] if since is None else [calls.c.began >= since]
-    return found if until is None else [*found, calls.c.began < until]
+    found: list[Condition] = [] if since is None else [("began >= :since", {"since": since})]
+    return found if until is None else [*found, ("began < :until", {"until": until})]
 
 
-def during(first: str, last: str, provider: str | None = None) -> list[ColumnElement[bool]]:
+def during(first: str, last: str, provider: str | None = None) -> list[Condition]:
     """Calls of the UTC days from the first to the last, to one provider or to all."""
     ends = [datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in (first, last)]
     found = between(ends[0], ends[1] + DAY)
-    return found if provider is None else [*found, calls.c.provider == provider]
+    return found if provider is None else [*found, ("provider = :provider", {"provider": provider})]

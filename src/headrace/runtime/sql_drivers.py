@@ -1,0 +1,284 @@
+"""What SQLite and PostgreSQL have each its own way: addresses, connections, marks of parameters, errors."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from headrace.errors import ConfigurationError
+
+_PATIENCE: Final = 10.0
+"""Seconds to wait for another process's lock, or for a connection."""
+_PRISMA: Final = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size"})
+"""Words in addresses made for LiteLLM's database client that PostgreSQL's own does not know."""
+_POSTGRES: Final = re.compile(r"postgres(ql)?(\+\w+)?")
+_BATCH: Final = 5_000
+"""Rows that PostgreSQL sends at a time of an answer that is looked through."""
+
+
+class DatabaseError(Exception):
+    """What a database did not do, in the first line of its own words."""
+
+
+class TakenError(DatabaseError):
+    """Something that may be there only once is there already."""
+
+
+class Address(Struct, frozen=True):
+    """Where a database is. Its text hides the password."""
+
+    sqlite: bool
+    target: str
+    """SQLite's file, or PostgreSQL's address. It may hold a password."""
+
+    def __str__(self) -> str:
+        if self.sqlite:
+            return f"sqlite:///{self.target}"
+        parts = urlsplit(self.target)
+        if parts.password is None:
+            return self.target
+        return urlunsplit(parts._replace(netloc=f"{quote(parts.username or '')}:***@{parts.netloc.rpartition('@')[2]}"))
+
+    def __repr__(self) -> str:
+        return f"<Address {self}>"
+
+
+def address(given: str) -> Address:
+    """A database's address as people write it. Raises ConfigurationError that never repeats it: it may hold a password."""
+    scheme, colon, rest = given.strip().partition("://")
+    if not colon or not scheme:
+        raise ConfigurationError("the database's address must be like postgresql://user:password@host/name or sqlite:///file")
+    if scheme in ("sqlite", "sqlite+pysqlite"):
+        file = rest.partition("?")[0].removeprefix("/")
+        if file in ("", ":memory:"):
+            raise ConfigurationError("SQLite needs a file: sqlite:///headrace.db")
+        return Address(True, file)
+    if not _POSTGRES.fullmatch(scheme):
+        raise ConfigurationError(f"the database must be SQLite or PostgreSQL, got an address of {scheme!r}")
+    try:
+        parts = urlsplit(f"postgresql://{rest}")
+    except ValueError:
+        raise ConfigurationError("the database's address must be like postgresql://user:password@host/name") from None
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name not in _PRISMA], quote_via=quote)
+    return Address(False, urlunsplit(parts._replace(query=query)))
+
+
+def several(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
+    """A statement's list of parameters, for `IN`, and what they are."""
+    given = {f"{name}{number}": value for number, value in enumerate(values)}
+    return f"({', '.join([f':{one}' for one in given])})", given
+
+
+class Driver(Protocol):
+    """One database's Python module. Connections are its own, without transactions that begin by themselves."""
+
+    begin_writing: str
+    begin_reading: str
+    error: type[Exception]
+
+    def connect(self) -> Any:
+        """Raises ConfigurationError where the driver, or a folder, is missing."""
+        ...
+
+    def answers(self, raw: Any) -> bool:
+        """Whether a connection that waited is still good."""
+        ...
+
+    def discard(self, raw: Any) -> None:
+        """Close a connection, whatever its state."""
+        ...
+
+    def run(self, raw: Any, sql: str, given: Any = ()) -> Any:
+        """A cursor. given: by name or in order, as the statement has them."""
+        ...
+
+    def run_many(self, raw: Any, sql: str, rows: Sequence[Any]) -> None: ...
+    def look_through(self, raw: Any, sql: str, given: Any) -> Iterator[Any]:
+        """The rows of a long answer, a few in memory at a time; before the first the columns' names."""
+        ...
+
+    def translating(self) -> Any:
+        """A context in which the driver's errors become ours."""
+        ...
+
+
+class Connection:
+    """A transaction. Statements name their parameters as `:name`, on both databases."""
+
+    __slots__ = ("_driver", "_raw")
+
+    def __init__(self, driver: Driver, raw: Any) -> None:
+        self._driver = driver
+        self._raw = raw
+
+    @property
+    def sqlite(self) -> bool:
+        return isinstance(self._driver, Sqlite)
+
+    def execute(self, sql: str, **given: Any) -> int:
+        """How many rows were changed."""
+        count: int = self._driver.run(self._raw, sql, given).rowcount
+        return count
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], more: str = "") -> None:
+        """Rows in one statement. more: what stands behind it, such as ON CONFLICT."""
+        names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
+        self._driver.run_many(self._raw, f"INSERT INTO {table} ({names}) VALUES ({marks}) {more}", rows)
+
+    def tuples(self, sql: str, **given: Any) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self._driver.run(self._raw, sql, given).fetchall()
+        return found
+
+    def rows(self, sql: str, **given: Any) -> list[dict[str, Any]]:
+        """By the names of their columns."""
+        cursor = self._driver.run(self._raw, sql, given)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def look_through(self, sql: str, **given: Any) -> Iterator[dict[str, Any]]:
+        """The same of a long answer, a few of them in memory at a time."""
+        found = self._driver.look_through(self._raw, sql, given)
+        names = next(found)
+        for row in found:
+            yield dict(zip(names, row, strict=True))
+
+    def scalar(self, sql: str, **given: Any) -> Any:
+        """The first column of the first row; None where there is none."""
+        row = self._driver.run(self._raw, sql, given).fetchone()
+        return None if row is None else row[0]
+
+
+def driver_of(at: Address) -> Driver:
+    """Raises ConfigurationError where a package or a folder is missing."""
+    return Sqlite(at.target) if at.sqlite else Postgres(at.target)
+
+
+class Sqlite:
+    # A reader that turns writer halfway would fail at once where another writes; one that says so waits.
+    begin_writing, begin_reading = "BEGIN IMMEDIATE", "BEGIN"
+    error: type[Exception] = sqlite3.Error
+
+    def __init__(self, file: str) -> None:
+        self._path = Path(file).expanduser()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(f"{error.filename}: {error.strerror}: set HEADRACE_STATE or DATABASE_URL") from None
+
+    def connect(self) -> Any:
+        raw = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            raw.execute(f"PRAGMA {pragma}")
+        return raw
+
+    def answers(self, raw: Any) -> bool:
+        return True
+
+    def discard(self, raw: Any) -> None:
+        raw.close()
+
+    def run(self, raw: Any, sql: str, given: Any = ()) -> Any:
+        return raw.execute(sql, given)
+
+    def run_many(self, raw: Any, sql: str, rows: Sequence[Any]) -> None:
+        raw.executemany(sql, rows)
+
+    def look_through(self, raw: Any, sql: str, given: Any) -> Iterator[Any]:
+        cursor = raw.execute(sql, given)
+        yield [column[0] for column in cursor.description]
+        yield from cursor
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise TakenError(_first_line(error)) from error
+        except sqlite3.Error as error:
+            raise DatabaseError(_first_line(error)) from error
+
+
+class Postgres:
+    begin_writing, begin_reading = "BEGIN", "BEGIN"
+
+    def __init__(self, target: str) -> None:
+        try:
+            import psycopg  # late: an optional package
+        except ImportError:
+            raise ConfigurationError('PostgreSQL needs one more package: pip install "headrace[postgres]"') from None
+        self._psycopg = psycopg
+        self._target = target
+        self.error: type[Exception] = psycopg.Error
+
+    def connect(self) -> Any:
+        return self._psycopg.connect(autocommit=True, **{"connect_timeout": int(_PATIENCE), **_words(self._target)})
+
+    def answers(self, raw: Any) -> bool:
+        try:
+            raw.execute("SELECT 1")
+        except self._psycopg.Error:
+            return False
+        return True
+
+    def discard(self, raw: Any) -> None:
+        with suppress(self._psycopg.Error):
+            raw.close()
+
+    def run(self, raw: Any, sql: str, given: Any = ()) -> Any:
+        return raw.execute(_marked(sql), given or None)
+
+    def run_many(self, raw: Any, sql: str, rows: Sequence[Any]) -> None:
+        with raw.cursor() as cursor:
+            cursor.executemany(_marked(sql), rows)
+
+    def look_through(self, raw: Any, sql: str, given: Any) -> Iterator[Any]:
+        with raw.cursor(name="headrace") as cursor:
+            cursor.itersize = _BATCH
+            cursor.execute(_marked(sql), given or None)
+            yield [column[0] for column in cursor.description]
+            yield from cursor
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        try:
+            yield
+        except self._psycopg.IntegrityError as error:
+            raise TakenError(_first_line(error)) from error
+        except self._psycopg.Error as error:
+            raise DatabaseError(_first_line(error)) from error
+
+
+def _words(target: str) -> dict[str, Any]:
+    """An address in its parts: given whole, a mistake in it would be told with the password."""
+    parts = urlsplit(target)
+    who, _, where = parts.netloc.rpartition("@")
+    user, _, password = who.partition(":")
+    places = [_PLACE.fullmatch(place) for place in where.split(",")]
+    hosts = [place["host"].strip("[]") if place else "" for place in places]
+    ports = [place["port"] or "" if place else "" for place in places]
+    found = {
+        "user": unquote(user), "password": unquote(password), "host": ",".join(map(unquote, hosts)), "port": ",".join(ports),
+        "dbname": unquote(parts.path.removeprefix("/")),
+    }  # fmt: skip
+    return {**{name: value for name, value in found.items() if value.strip(",")}, **dict(parse_qsl(parts.query))}
+
+
+_PLACE: Final = re.compile(r"(?P<host>\[[^]]*\]|[^:]*)(:(?P<port>\d+))?")
+
+
+@lru_cache(maxsize=256)
+def _marked(sql: str) -> str:
+    """A statement with psycopg's marks: `%(name)s` for `:name`, `%s` for `?`."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql).replace("?", "%s")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,90 @@
+"""The tables: who holds keys, what was spent, which calls there were. Money in nano-dollars, moments in seconds since 1970.
+
+Each step brings a database from one version to the next, and an empty one goes through all of them; a step that was published is never
+changed. NUMBER stands for what numbers rows: PostgreSQL and SQLite call it by different names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from secrets import token_urlsafe
+from typing import Final
+
+from headrace.runtime.sql_drivers import Connection
+
+STEPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "0001": (
+        # kind: key, team or user. hash: of a key, SHA-256 of the token in hex. former: the one before the last rotation, good until
+        # `former_until`. hint: what may be shown of the token. terms: JSON of `headrace.gateway.keys.holders.Terms`.
+        """CREATE TABLE holders (
+            kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, hash TEXT UNIQUE, former TEXT, former_until FLOAT, hint TEXT NOT NULL,
+            team TEXT NOT NULL, "user" TEXT NOT NULL, blocked BOOLEAN NOT NULL, expires FLOAT, created FLOAT NOT NULL,
+            updated FLOAT NOT NULL, terms TEXT NOT NULL, deleted BOOLEAN NOT NULL, revision BIGINT NOT NULL, PRIMARY KEY (kind, id))""",
+        "CREATE INDEX holders_revision ON holders (revision)",
+        "CREATE INDEX holders_former ON holders (former)",
+        "CREATE INDEX holders_team ON holders (team)",
+        'CREATE INDEX holders_user ON holders ("user")',
+        # Counts the changes of a table, so that others who keep it in memory see that there is something new.
+        "CREATE TABLE revisions (what TEXT NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
+        # entry: JSON of a model_list's entry.
+        "CREATE TABLE deployments (id TEXT NOT NULL PRIMARY KEY, entry TEXT NOT NULL, deleted BOOLEAN NOT NULL, revision BIGINT NOT NULL)",
+        # began: of the budget's period; 0 where there is none.
+        """CREATE TABLE spending (
+            kind TEXT NOT NULL, id TEXT NOT NULL, began FLOAT NOT NULL, cost BIGINT NOT NULL, touched FLOAT NOT NULL,
+            PRIMARY KEY (kind, id, began))""",
+        "CREATE INDEX spending_touched ON spending (touched)",
+        # tags, usage, metadata, content: JSON. input, output: tokens of all classes.
+        """CREATE TABLE calls (
+            number NUMBER, id TEXT NOT NULL, began FLOAT NOT NULL, ended FLOAT NOT NULL, first FLOAT, key TEXT NOT NULL, name TEXT NOT NULL,
+            team TEXT NOT NULL, "user" TEXT NOT NULL, customer TEXT NOT NULL, tags TEXT NOT NULL, path TEXT NOT NULL,
+            operation TEXT NOT NULL, model TEXT NOT NULL, "group" TEXT NOT NULL, deployment TEXT NOT NULL, provider TEXT NOT NULL,
+            served TEXT NOT NULL, stream BOOLEAN NOT NULL, outcome TEXT NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL,
+            input BIGINT NOT NULL, output BIGINT NOT NULL, usage TEXT NOT NULL, cost BIGINT, waited FLOAT NOT NULL,
+            attempts INTEGER NOT NULL, session TEXT NOT NULL, metadata TEXT NOT NULL, content TEXT)""",
+        "CREATE INDEX calls_id ON calls (id)",
+        "CREATE INDEX calls_began ON calls (began)",
+        # position: bytes of the journal that stand in `calls`.
+        "CREATE TABLE journals (name TEXT NOT NULL PRIMARY KEY, position BIGINT NOT NULL)",
+    ),
+    # What every process must know and nobody else: made once, with the table.
+    "0002": (
+        "CREATE TABLE secrets (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+        "INSERT INTO secrets (name, value) VALUES ('seal', :secret)",
+    ),
+}  # fmt: skip
+"""Statements by the version that they bring."""
+
+
+class SchemaError(Exception):
+    """The database is of a version that is not known here."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+def upgrade(connection: Connection) -> None:
+    """To the newest version, step by step. Raises SchemaError."""
+    version, versions = _version(connection), list(STEPS)
+    if version and version not in STEPS:
+        raise SchemaError(version)
+    for step in versions[versions.index(version) + 1 if version else 0 :]:
+        for statement in STEPS[step]:
+            _run(connection, statement)
+        if version:
+            connection.execute("UPDATE alembic_version SET version_num = :step", step=step)
+        else:
+            connection.execute("INSERT INTO alembic_version (version_num) VALUES (:step)", step=step)
+        version = step
+
+
+def _version(connection: Connection) -> str:
+    """Empty for a database without any. The table's name is of the tool that kept it until November 2026."""
+    connection.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    return connection.scalar("SELECT version_num FROM alembic_version") or ""
+
+
+def _run(connection: Connection, statement: str) -> None:
+    number = "INTEGER NOT NULL PRIMARY KEY" if connection.sqlite else "BIGSERIAL PRIMARY KEY"
+    given = {"secret": token_urlsafe(32)} if ":secret" in statement else {}
+    connection.execute(statement.replace("number NUMBER", f"number {number}"), **given)
