@@ -452,11 +452,12 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
 
 def _framing(to: Destination, translation: Spoken | None) -> FrameReader:
     inner = SseReader() if translation is None else translation.dialect.framing()
-    if not to.provider.framing:
+    packing = to.provider.framing or getattr(translation, "packing", "")
+    if not packing:
         return inner
     from headrace.dialects.packing import PACKINGS  # late: only clouds pack streams in their own way
 
-    return PACKINGS[to.provider.framing](inner, to.provider.name, to.model)
+    return PACKINGS[packing](inner, to.provider.name, to.model)
 
 
 def _wrapper(call: Call, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:

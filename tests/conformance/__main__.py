@@ -146,8 +146,11 @@ def explain() -> None:
     print("\nanswers that are written otherwise than they came, and why:")
     for name, rule, number, of in table.excepted():
         print(f"{number:6} of {of} ({number / of:.1%}) {name}: {rule}")
-    missing = table.uncovered()
-    print(f"\nnot covered, {missing.total()} exchanges: " + ", ".join(f"{' '.join(row)} {n}" for row, n in sorted(missing.items())))
+    missing, meant = table.uncovered()
+    rows = Counter(f"{it.provider} {it.endpoint}" for it in missing)
+    print(f"\nlooked at by nothing: {len(missing)}" + "".join(f", {row} {number}" for row, number in sorted(rows.items())))
+    print(f"no endpoint of headrace's: {meant.total()}")
+    print("\n".join(f"{number:6} {why}" for why, number in meant.most_common()))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ ASKED = ChatRequest(model="model", messages=(), stream=True, include_usage=True)
 
 
 def exchanges() -> list[Exchange]:
-    """Those with Converse; counts of its tokens, whose bodies hold such requests and whose refusals are the same; Bedrock's refusals."""
-    return [it for it in everything() if it.family == "converse" and it.endpoint.startswith("converse")]
+    """Those in Converse's words: with itself, and with Nova by InvokeModel."""
+    return [it for it in everything() if it.family == "converse" and it.endpoint.startswith(("converse", "invoke"))]
 
 
 def refusals() -> list[Exchange]:
@@ -186,7 +186,9 @@ def same_words(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def address(exchange: Exchange) -> list[str]:
-    """The path a request is sent to; some recorders wrote it decoded."""
+    """The path a request is sent to; some recorders wrote it decoded. InvokeModel is not asked in these words."""
+    if exchange.endpoint.startswith("invoke"):
+        return []
     stream = exchange.endpoint == "converse-stream"
     asked = ChatRequest(model="", messages=(), stream=stream)
     sent = CONVERSE.write_request(asked, target(exchange)).url.partition(".amazonaws.com")[2]
@@ -239,11 +241,16 @@ def meaning(hub: ChatRequest) -> dict[str, Any]:
 
 
 def data_of(exchange: Exchange) -> bytes:
-    """The stream's bytes; fixtures that hold its events as lines of JSON are framed as Bedrock would."""
-    if exchange.eventstream_b64 is not None:
+    """The stream's bytes; fixtures that hold its events as lines of JSON, and those of InvokeModel, are framed as Converse would."""
+    if exchange.eventstream_b64 is None:
+        lines = [json.loads(line) for line in (exchange.response_text or "").splitlines() if line.strip()]
+    elif exchange.endpoint == "invoke-stream":
+        frames = EventStreamReader().feed(base64.b64decode(exchange.eventstream_b64))
+        lines = [json.loads(base64.b64decode(json.loads(frame.data)["bytes"])) for frame in frames]
+    else:
         return base64.b64decode(exchange.eventstream_b64)
-    lines = [json.loads(line) for line in (exchange.response_text or "").splitlines() if line.strip()]
-    return b"".join([eventstream.event(name, payload) for line in lines for name, payload in line.items()])
+    known = [(name, payload) for line in lines for name, payload in line.items() if not name.startswith("amazon-bedrock")]
+    return b"".join([eventstream.event(name, payload) for name, payload in known])
 
 
 def events_of(data: bytes) -> list[StreamEvent]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from conformance.checks import differences
 from conformance.corpus import Exchange
 from headrace import direct
-from headrace.calls import IMAGES, MODERATIONS, SPEECH, TRANSLATIONS, Operation
+from headrace.calls import IMAGES, MODERATIONS, OCR, SPEECH, TRANSLATIONS, Operation
 from headrace.endpoints import MODELS
 from headrace.kept import BATCH, FILE, FILE_DELETE, FILES
 from headrace.ports import Ports
@@ -68,6 +68,7 @@ PLACES = (
     Place("GET", "/batches/{id}", BATCH),
     Place("GET", "/batch/jobs/{id}", BATCH),
     Place("POST", "/moderations", MODERATIONS, "input"),
+    Place("POST", "/ocr", OCR, "document"),
     Place("POST", "/images/generations", IMAGES, "prompt"),
     Place("POST", "/audio/speech", SPEECH, "input"),
     Place("POST", "/audio/translations", TRANSLATIONS),
@@ -142,7 +143,11 @@ def kept(told: Any, answer: Any) -> list[str]:
 def concerned(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
     """Those whose provider has that endpoint in OpenAI's form."""
     for exchange in exchanges:
-        known = exchange.status < 300 and exchange.endpoint in ENDPOINTS and (exchange.provider, exchange.endpoint) not in ELSEWHERE
+        known = (
+            exchange.status < 300
+            and (exchange.endpoint in ENDPOINTS or (exchange.path or "").endswith("/ocr"))
+            and (exchange.provider, exchange.endpoint) not in ELSEWHERE
+        )
         if known and place_of(exchange) is not None:
             yield exchange
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Final, NamedTuple
 
-from conformance import beside_checks, cohere_checks, endpoint_checks, error_checks, gemini_checks, judge, mutations
+from conformance import (
+    beside_checks,
+    cohere_checks,
+    endpoint_checks,
+    error_checks,
+    gemini_checks,
+    hybrid_checks,
+    judge,
+    mutations,
+    text_checks,
+)
 from conformance.checks import READ_AND_WRITE
 from conformance.checks import answer as plain_answer
 from conformance.corpus import Exchange, everything, exchanges
@@ -57,11 +69,14 @@ class Count(NamedTuple):
 
 
 def problems(check: TongueCheck, tongue: Tongue, exchange: Exchange) -> list[str]:
-    """What is wrong. An error of headrace's is wrong as well; any other is left to stop the run."""
+    """What is wrong. An exception is wrong as well, and stops nothing: other recordings than these may hold what no check foresees."""
     try:
         return check(tongue, exchange)
     except HeadraceError as error:
         return [repr(error)]
+    except Exception as error:
+        place = extract_tb(error.__traceback__)[-1]
+        return [f"{type(error).__name__} {error} in {Path(place.filename).name}:{place.lineno}"]
 
 
 def judged(columns: tuple[Column, ...], share: tuple[int, int] = (0, 1)) -> Count:
@@ -110,6 +125,12 @@ def others() -> Iterator[tuple[str, Callable[[Exchange], list[str]], list[Exchan
     yield "answers", beside_checks.ranked, [it for it in good if it.endpoint == "rerank"]
     yield "answers", beside_checks.counted, beside_checks.counts(good)
     yield "streams", beside_checks.texts, [it for it in good if it.kind == "completions" and it.sse_text]
+    yield "answers", hybrid_checks.embedded, hybrid_checks.embeddings()
+    texts = text_checks.of_bedrock(good)
+    yield "answers", text_checks.completed, [it for it in texts if it.response_json]
+    yield "streams", text_checks.streamed, [it for it in texts if it.eventstream_b64]
+    yield "streams", text_checks.generated, text_checks.of_watsonx(good)
+    yield "requests", text_checks.predicted, text_checks.of_replicate(good)
     yield "answers", endpoint_checks.called, list(endpoint_checks.concerned(good))
     known = {it.id for tongue in TONGUES for it in tongue.exchanges() if tongue.is_error(it)}
     yield "errors", error_checks.kind, [it for it in error_checks.refusals() if it.id not in known]
@@ -124,13 +145,45 @@ def excepted() -> Iterator[tuple[str, str, int, int]]:
         yield from ((tongue.name, rule, number, len(them)) for rule, number in rules.most_common())
 
 
-def uncovered() -> Counter[tuple[str, str]]:
-    """Exchanges that nothing looks at, by provider and endpoint."""
+NOT_OURS: Final = (
+    ("/v1/complete", "text completions of Claude's, whose models are retired"),
+    ("/count-tokens", "a count of an invocation: Converse's words are counted"),
+    ("cohere.command-r", "asked by Converse"),
+    ("/guardrail/", "guardrails are no call of a model"),
+    ("api.cohere.com/v1/chat", "asked by v2, which has the same models"),
+    ("/tokenize", "tokens are counted by the count"),
+    ("api.deepseek.com/v1/models", "asked at its address without a version"),
+    ("/cachedContents", "kept contexts are called by their own client"),
+    ("/interactions", "asked by generateContent"),
+    ("Stores/", "stores of files are called by their own client"),
+    ("/vector_stores/", "stores of files are called by their own client"),
+    ("/pipeline/", "no model that speaks"),
+    ("/api/embeddings", "asked by /api/embed, which takes several texts"),
+    ("/api/tags", "listed by /v1/models"),
+    ("/api/generate", "asked by /api/chat"),
+    ("/input_tokens", "tokens of OpenAI's are counted here"),
+    ("/api/v1/images", "OpenRouter's pictures are asked for by chat"),
+    ("api.replicate.com/v1/models/", "a model's card"),
+    ("api.writer.com/v1/completions", "a stream that never says that it is whole"),
+    ("/videos/", "films are called by their own client"),
+)
+"""What is no endpoint of headrace's, by a part of its address, and how its users get there."""
+
+
+def uncovered() -> tuple[list[Exchange], Counter[str]]:
+    """Exchanges that nothing looks at; and how many of those are meant to be left, by the reason."""
     seen = {it.id for tongue in TONGUES for it in tongue.exchanges() for column in COLUMNS if column.concerns(tongue, it)}
     seen |= {it.id for kind in READ_AND_WRITE for it in exchanges(kind) if plain(kind, it)} | {
         it.id for _, _, them in others() for it in them
     }
-    return Counter((it.provider, it.endpoint) for it in everything() if it.id not in seen)
+    odd = {id_: why for tongue in TONGUES for id_, why in tongue.oddities.items()}
+    left = [(it, odd.get(it.id) or no_endpoint(it)) for it in everything() if it.id not in seen]
+    return [it for it, why in left if not why], Counter(why for _, why in left if why)
+
+
+def no_endpoint(exchange: Exchange) -> str:
+    address = f"{exchange.host}{exchange.path}"
+    return next((why for part, why in NOT_OURS if part in address), "")
 
 
 def lines(count: Count, columns: tuple[Column, ...]) -> Iterator[str]:

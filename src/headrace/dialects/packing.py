@@ -64,14 +64,23 @@ _decode_chunk: Final = msgspec.json.Decoder(_Chunk).decode
 
 def _chunk(frame: Frame) -> list[Frame]:
     """Bedrock's: one event of the model's in base64, named as server-sent events would name it."""
+    [whole] = _whole(frame)
+    data = whole.data
     try:
-        data = b64decode(_decode_chunk(frame.data).bytes, validate=True)
         event = msgspec.json.decode(data)
     except (ValueError, RecursionError) as error:
         raise _broken(error) from None
     if isinstance(event, Mapping) and isinstance(name := event.get("type"), str):
         return [Frame(data, name)]
     return [Frame(msgspec.json.encode(value), name) for name, value in event.items()] if isinstance(event, Mapping) else [Frame(data)]
+
+
+def _whole(frame: Frame) -> list[Frame]:
+    """One event of a model that names none."""
+    try:
+        return [Frame(b64decode(_decode_chunk(frame.data).bytes, validate=True))]
+    except (ValueError, RecursionError) as error:
+        raise _broken(error) from None
 
 
 def _broken(error: Exception) -> HeadraceError:
@@ -81,6 +90,11 @@ def _broken(error: Exception) -> HeadraceError:
 def aws_chunks(inner: FrameReader, provider: str, model: str) -> FrameReader:
     """Bedrock's invoke-with-response-stream: each frame is one event, so the dialect's own framing has nothing to cut."""
     return Unpacker(_chunk, Target(provider, model))
+
+
+def aws_whole(inner: FrameReader, provider: str, model: str) -> FrameReader:
+    """The same of models whose events have no names."""
+    return Unpacker(_whole, Target(provider, model))
 
 
 def aws_parts(inner: FrameReader, provider: str, model: str) -> FrameReader:
@@ -104,4 +118,8 @@ class Parts(Unpacker):
         return frames
 
 
-PACKINGS: Final[Mapping[str, Callable[[FrameReader, str, str], FrameReader]]] = {"aws_chunks": aws_chunks, "aws_parts": aws_parts}
+PACKINGS: Final[Mapping[str, Callable[[FrameReader, str, str], FrameReader]]] = {
+    "aws_chunks": aws_chunks,
+    "aws_whole": aws_whole,
+    "aws_parts": aws_parts,
+}

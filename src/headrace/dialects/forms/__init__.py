@@ -80,6 +80,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "completions": {
         "mistral": "fim",
         "replicate": "replicate",
+        "bedrock": "invoke",
         **dict.fromkeys(("nlp_cloud", "petals", "triton", "watsonx"), "texts"),
     },
     "embeddings": {"triton": "texts", "sap": "sap"},
@@ -122,6 +123,11 @@ class Formed(Struct, frozen=True, eq=False):
     def dialect(self) -> Dialect:
         """Reads refusals, and the streams of forms that have them: they are OpenAI's."""
         return load("openai_chat")
+
+    @property
+    def packing(self) -> str:
+        """How a stream is packed, where not as its provider's chats are (`dialects.packing`)."""
+        return getattr(self.form, "packing", "")
 
     def write(self) -> HttpRequest:
         return self.form.write(self.body, self.target)

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.pieces import Made, Pieces, Told
 from headrace.dialects.forms.said import answer_of, prompt_of, turns_of, usage_of
 from headrace.errors import BadRequestError
 from headrace.types import Json
@@ -77,9 +78,17 @@ class Triton:
 
 
 class Watsonx:
-    """`/ml/v1/text/generation`: the text is `input`, and what the model is told stands in `parameters`."""
+    """`/ml/v1/text/generation` and `generation_stream`: the text is `input`, and what the model is told stands in `parameters`.
+
+    The reasons to stop are those of `TextGenResult` (ibm.github.io/watsonx-ai-node-sdk, read 2026-11-29).
+    """
 
     _BESIDE: Final = ("model", "model_id", "project_id", "space_id", "moderations")
+    _REASONS: Final[Mapping[str, str | None]] = {
+        "not_finished": None,
+        **dict.fromkeys(("max_tokens", "token_limit", "time_limit"), "length"),
+        **dict.fromkeys(("eos_token", "stop_sequence"), "stop"),
+    }
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         beside = {name: body[name] for name in self._BESIDE if body.get(name) is not None}
@@ -88,11 +97,21 @@ class Watsonx:
         return posted(target, "/ml/v1/text/generation", {**beside, **said})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        told = self._told(answer)
+        return {**told.body(str(body.get("model", ""))), "results": answer["results"]}
+
+    def read_stream(self, body: Body, target: Target) -> Pieces:
+        return Pieces(self._told, body, target)
+
+    def _told(self, answer: Any) -> Told:
+        """What an answer or an event says. Raises BadRequestError where the model failed."""
         made = answer["results"][0]
-        reasons = {"max_tokens": "length", "token_limit": "length", "eos_token": "stop", "stop_sequence": "stop"}
+        if (reason := made.get("stop_reason")) in ("error", "cancelled"):
+            raise BadRequestError(f"the model stopped by {reason}")
         usage = usage_of(made.get("input_token_count"), made.get("generated_token_count"))
-        finish = reasons.get(made.get("stop_reason"), "stop")
-        return {**answer_of({"model": "", **body}, made["generated_text"], finish=finish, usage=usage), "results": answer["results"]}
+        counted = {**usage, "total_tokens": sum(usage.values())} if usage else None
+        rest = {name: value for name, value in answer.items() if name != "results"}
+        return Told((Made(made["generated_text"], self._REASONS.get(reason, "stop")),), counted, rest)
 
 
 class TritonVectors:

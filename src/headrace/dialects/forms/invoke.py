@@ -1,0 +1,196 @@
+"""Text completions by Bedrock's InvokeModel: the models that complete a text, in the words of their makers.
+
+Request and response of each stand in docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html (read 2026-11-29); recorded
+are exchanges of Titan (2ba9ce29ccd0abd8), Llama (63c36ac2c3633e52), Mistral (8d9cec992d40c860), Command (069dcf7d60fcfb8f), Jurassic
+(36e48bbaaa79f8c0) and Claude (e1ffb783a7009c62). Newer models are asked by Converse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.pieces import Made, Pieces, Told
+from headrace.dialects.forms.said import prompt_of, usage_of
+from headrace.errors import BadRequestError, UnsupportedParamsError
+from headrace.types import Json
+from headrace.wire import HttpRequest, HttpResponse
+
+_SAID: Final = ("model", "prompt", "stream", "stream_options")
+
+_FINISHES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("finish", "complete", "stop", "stop_sequence", "stop_criteria_met", "endoftext", "end_turn"), "stop"),
+    **dict.fromkeys(("length", "max_tokens"), "length"),
+    **dict.fromkeys(("content_filtered", "error_toxic"), "content_filter"),
+}
+"""What the makers' words for the end mean, without regard to their letters; any other is a stop, and stands beside it as it came."""
+
+_METRICS: Final = "amazon-bedrock-invocationMetrics"
+"""Bedrock's own in the last event of a stream."""
+
+_OWN_WORDS: Final = {"finish_reason": "native_finish_reason"}
+"""A maker's field that has the name of OpenAI's."""
+
+_INTERVENED: Final = "amazon-bedrock-guardrailAction"
+"""Bedrock's own where a guardrail answered: then no model says why it ended."""
+
+
+class Maker(Struct, frozen=True, eq=False):
+    """How one maker's models are asked for a text, and give it."""
+
+    models: str
+    """A regular expression searched for in the model's name."""
+    words: Mapping[str, str]
+    """OpenAI's parameters in the maker's words. What has none is refused; what is not OpenAI's passes."""
+    text: str
+    reason: str
+    prompt: str = "prompt"
+    parameters: str = ""
+    """The field that holds them, where it is not the body."""
+    listed: str = ""
+    """The field of the texts, where an answer is a list of them."""
+    counts: tuple[str, str] = ("", "")
+    """Fields that count the tokens read and written."""
+    streams: Mapping[str, Json] | None = {}
+    """What is said besides to have a stream; None for a maker that has none."""
+    needs: Mapping[str, Json] = {}
+    """What must be said, unless the caller does."""
+
+    def told(self, answer: Mapping[str, Any]) -> Told:
+        """What a whole answer or an event says. Raises KeyError for one that says neither a text nor an end."""
+        beside = {name: value for name, value in answer.items() if name.startswith("amazon-bedrock") and name != _METRICS}
+        if self.listed in answer:
+            made = [self._made(_flat(item), position) for position, item in enumerate(answer[self.listed])]
+            beside = {name: value for name, value in answer.items() if name not in (self.listed, *self.counts, _METRICS)}
+        else:
+            own = {name: value for name, value in answer.items() if name not in (*self.counts, _METRICS, *beside)}
+            made = [self._made(own, 0)]
+        if isinstance(id_ := beside.get("id"), int):
+            beside["id"] = str(id_)  # AI21's; OpenAI's are texts
+        over = _METRICS in answer or answer.get(_INTERVENED) == "INTERVENED"
+        return Told(tuple(made), self._usage(answer), beside, over)
+
+    def _made(self, item: Mapping[str, Any], position: int) -> Made:
+        word = item.get(self.reason)
+        text = item[self.text] if self.text in item else "" if word else item[self.text]
+        finish = _FINISHES.get(str(word).lower(), "stop") if word else None
+        rest = {_OWN_WORDS.get(name, name): value for name, value in item.items() if name not in (self.text, "index")}
+        return Made(text or "", finish, int(item.get("index") or position), rest)
+
+    def _usage(self, answer: Mapping[str, Any]) -> dict[str, int] | None:
+        metrics = answer.get(_METRICS) or {}
+        read, written = (answer.get(name) for name in self.counts)
+        texts = answer.get(self.listed) or ()
+        if written is None and texts and all("tokenCount" in item for item in texts):
+            written = sum(item["tokenCount"] for item in texts)
+        return _counted(metrics.get("inputTokenCount", read), metrics.get("outputTokenCount", written))
+
+
+def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A text of AI21's, which stands one step deeper, as its neighbours have theirs."""
+    if not isinstance(item.get("data"), Mapping):
+        return dict(item)
+    return {**item["data"], **{name: value for name, value in item.items() if name != "data"}, "reason": item["finishReason"]["reason"]}
+
+
+def _counted(read: Any, written: Any) -> dict[str, int] | None:
+    counts = [int(count) if isinstance(count, int | float) else None for count in (read, written)]
+    usage = usage_of(*counts)
+    return usage and {**usage, "total_tokens": sum(usage.values())}
+
+
+_TITAN: Final = {"max_tokens": "maxTokenCount", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}
+_MISTRAL: Final = {name: name for name in ("max_tokens", "temperature", "top_p", "stop")}
+_ANTHROPIC: Final = {"max_tokens": "max_tokens_to_sample", "temperature": "temperature", "top_p": "top_p", "stop": "stop_sequences"}
+_COHERE: Final = {
+    "max_tokens": "max_tokens", "temperature": "temperature", "top_p": "p", "stop": "stop_sequences", "n": "num_generations",
+    "logit_bias": "logit_bias",
+}  # fmt: skip
+_AI21: Final = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences", "n": "numResults"}
+
+MAKERS: Final = (
+    Maker(
+        r"titan-(?:text|tg1)", _TITAN, "outputText", "completionReason", prompt="inputText", parameters="textGenerationConfig",
+        listed="results", counts=("inputTextTokenCount", "totalOutputTextTokenCount"),
+    ),
+    Maker(
+        r"meta\.llama", {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}, "generation", "stop_reason",
+        counts=("prompt_token_count", "generation_token_count"),
+    ),
+    Maker(r"mistral\.", _MISTRAL, "text", "stop_reason", listed="outputs"),
+    Maker(r"cohere\.command", _COHERE, "text", "finish_reason", listed="generations", streams={"stream": True}),
+    Maker(r"ai21\.j2", _AI21, "text", "reason", listed="completions", streams=None),
+    # The most that these models write; they want to be told.
+    Maker(r"anthropic\.claude", _ANTHROPIC, "completion", "stop_reason", needs={"max_tokens_to_sample": 4096}),
+)  # fmt: skip
+
+_OPENAIS: Final = (
+    "max_tokens", "temperature", "top_p", "stop", "n", "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs",
+    "presence_penalty", "seed", "suffix", "user",
+)  # fmt: skip
+
+
+def maker_of(target: Target) -> Maker:
+    """Raises BadRequestError for a model of which no such form is known."""
+    for maker in MAKERS:
+        if re.search(maker.models, target.model):
+            return maker
+    raise BadRequestError(f"{target.provider}: nobody knows how {target.model} completes a text", target.model, target.provider)
+
+
+class Texts:
+    """The maker's own parameters pass: `top_k`, `k`, `return_likelihoods`."""
+
+    packing: Final = "aws_whole"
+
+    def write(self, body: Body, target: Target) -> HttpRequest:
+        maker = maker_of(target)
+        if body.get("stream") and maker.streams is None:
+            raise UnsupportedParamsError(f"{target.model} has no stream: leave stream out", target.model, target.provider)
+        said = {**maker.needs, **self._parameters(maker, body, target)}
+        text = self._prompt(maker, prompt_of(body, target)[1])
+        own = {maker.parameters: said} if maker.parameters and said else said
+        return posted(target, "", {maker.prompt: text, **own, **((maker.streams or {}) if body.get("stream") else {})})
+
+    @staticmethod
+    def _parameters(maker: Maker, body: Body, target: Target) -> dict[str, Json]:
+        asked = {name: value for name, value in given(body, *_SAID).items() if not (name == "n" and value == 1)}
+        unsaid = [name for name in asked if name in _OPENAIS and name not in maker.words]
+        if unsaid and not target.drop_params:
+            why = f"{target.model} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out"
+            raise UnsupportedParamsError(why, target.model, target.provider)
+        if isinstance(asked.get("stop"), str):
+            asked["stop"] = [asked["stop"]]
+        nested = asked.pop(maker.parameters, {}) if maker.parameters else {}
+        return {maker.words.get(name, name): value for name, value in asked.items() if name not in unsaid} | nested
+
+    @staticmethod
+    def _prompt(maker: Maker, text: str) -> str:
+        """Claude completes nothing but what an assistant says to a human, and refuses anything else."""
+        if maker.words is _ANTHROPIC and "\n\nHuman:" not in text:
+            return f"\n\nHuman: {text}\n\nAssistant:"
+        return text
+
+    def read(self, answer: Json, body: Body) -> dict[str, Json]:
+        maker = maker_of(Target("bedrock", body["model"]))
+        return maker.told(answer).body(body["model"])
+
+    def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:
+        """Tokens are counted in headers where the body does not count them."""
+        answer = self.read(msgspec.json.decode(response.body), body)
+        counts = [response.headers.get(f"x-amzn-bedrock-{name}-token-count", "") for name in ("input", "output")]
+        if "usage" not in answer and all(count.isdecimal() for count in counts):
+            answer["usage"] = _counted(*map(int, counts))
+        return answer
+
+    def read_stream(self, body: Body, target: Target) -> Pieces:
+        return Pieces(maker_of(target).told, body, target)
+
+
+FORMS: Final[Mapping[tuple[str, str], Form]] = {("completions", "bedrock"): Texts()}
