@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeAlias
+from typing import Any, TypeAlias
 
 from headrace.dialects.openai_stream import Said
 from headrace.errors import HeadraceError
-from headrace.models.prices import Beside
-from headrace.streams import C, Chunks
+from headrace.streams import C, Chunks, Outer
 
 GoOn: TypeAlias = Callable[[str, HeadraceError], Awaitable[Chunks[C] | None]]
 """(what was said so far, empty for nothing yet; what broke it off) → the stream that goes on from there; None where nobody can."""
 
 
-class Continuing(Generic[C]):
+class Continuing(Outer[C]):
     """Chunks of a chat with one choice, from as many streams as it takes. The caller sees one: one id, one role, one finish.
 
     An answer that was plain text so far can be continued. Any other ends with its error, which carries what was received.
     """
 
-    __slots__ = ("_chunks", "_go_on", "_joins", "_said", "_seam", "ready")
+    __slots__ = ("_go_on", "_joins", "_said", "_seam")
 
     def __init__(self, chunks: Chunks[C], go_on: GoOn[C]) -> None:
         """chunks: a stream that notes what it says."""
-        self._chunks = chunks
+        super().__init__(chunks)
         self._go_on = go_on
         self._said = chunks.said or Said()
         self._joins = False
         """Whether another stream goes on by now, whose chunks must become the first's."""
         self._seam = ""
         """White space that the caller has and the next stream may say again."""
-        self.ready: deque[C] = chunks.ready
+        self.ready = chunks.ready
         """One for all streams: whoever stands around this one may hold it."""
-
-    # what a `Stream` asks of its chunks
-
-    @property
-    def hidden(self) -> Beside:
-        return self._chunks.hidden
-
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        return self._chunks.usage
-
-    @property
-    def count(self) -> int:
-        return self._chunks.count
-
-    @property
-    def over(self) -> bool:
-        return self._chunks.over
-
-    def close(self) -> None:
-        self._chunks.close()
 
     async def fill(self) -> bool:
         """Wait until a chunk is ready. False at the proper end."""

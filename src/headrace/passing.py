@@ -14,9 +14,8 @@ import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
-from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, JsonObject
-from headrace.streams import ChunkReader
+from headrace.streams import ChunkReader, Outer
 
 Rewrite: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """An event as its caller may have it: the same object where nothing is to be changed."""
@@ -63,33 +62,16 @@ def in_bytes(answer: JsonObject | BinaryResponse) -> BinaryResponse:
     return BinaryResponse(encode(answer), hidden.get("additional_headers", {}), hidden)
 
 
-class Spelled:
+class Spelled(Outer[bytes]):
     """A stream's chunks on their way to a caller who takes bytes, whether somebody made objects of them or not."""
 
-    __slots__ = ("_chunks", "_closing", "_owes_end", "_write", "ready")
+    __slots__ = ("_closing", "_owes_end", "_write")
 
     def __init__(self, chunks: Any, dialect: str) -> None:
-        self._chunks = chunks
+        super().__init__(chunks)
         self._write = event_writer(dialect)
         self._closing = ENDS.get(dialect, b"")
         self._owes_end = False
-        self.ready: deque[bytes] = deque()
-
-    @property
-    def hidden(self) -> Beside:
-        return self._chunks.hidden  # type: ignore[no-any-return]
-
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        return self._chunks.usage  # type: ignore[no-any-return]
-
-    @property
-    def count(self) -> int:
-        return self._chunks.count  # type: ignore[no-any-return]
-
-    @property
-    def over(self) -> bool:
-        return bool(self._chunks.over)
 
     async def fill(self) -> bool:
         """Wait until a piece is ready. False at the proper end."""

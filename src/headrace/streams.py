@@ -188,6 +188,36 @@ class Chunks(Generic[C]):
         self._end(GeneratorExit())
 
 
+class Outer(Generic[C]):
+    """Stands around the chunks of a stream and hands them on; what is asked of it is asked of them."""
+
+    __slots__ = ("_chunks", "ready")
+
+    def __init__(self, chunks: Any) -> None:
+        """chunks: `Chunks`, or what stands around them."""
+        self._chunks = chunks
+        self.ready: deque[C] = deque()
+
+    @property
+    def hidden(self) -> Beside:
+        return self._chunks.hidden  # type: ignore[no-any-return]
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._chunks.usage  # type: ignore[no-any-return]
+
+    @property
+    def count(self) -> int:
+        return self._chunks.count  # type: ignore[no-any-return]
+
+    @property
+    def over(self) -> bool:
+        return bool(self._chunks.over)
+
+    def close(self) -> None:
+        self._chunks.close()
+
+
 class _Held(Generic[C]):
     """What both kinds of stream offer besides iteration."""
 

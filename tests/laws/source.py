@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -48,10 +49,19 @@ def read(name: str, text: str) -> list[Import]:
     """Every import of module `name` whose source is `text`; names imported from a package count as its modules where they are."""
     lines = text.splitlines()
     found = []
-    for node, late, typing in walk(ast.parse(text), late=False, typing=False):
+    for node, late, typing in walk(parsed(text), late=False, typing=False):
         explained = any("#" in line for line in lines[max(0, node.lineno - 2) : node.end_lineno or node.lineno])
         found += [Import(name, target, node.lineno, late, typing, explained) for target in targets(node)]
     return found
+
+
+def parsed(text: str) -> ast.Module:
+    """The collector waits: what other tests left, finalized in the middle of a parse, makes CPython 3.11 raise SystemError."""
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        gc.enable()
 
 
 def walk(tree: ast.AST, *, late: bool, typing: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool, bool]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import msgspec
 
 from headrace.calls import Call
-from headrace.models.prices import Beside
 from headrace.ports import Ports
+from headrace.streams import Outer
 
 if TYPE_CHECKING:
     from headrace.layers.observing import Outcome
@@ -88,29 +87,16 @@ OnOver: TypeAlias = Callable[[list[Any], BaseException | None], None]
 """(all chunks that were handed out, what ended the stream): None for its proper end, GeneratorExit for a caller who left."""
 
 
-class Watched:
+class Watched(Outer[Any]):
     """A stream's chunks on their way to the caller; tells once how the stream ended."""
 
-    __slots__ = ("_chunks", "_on_over", "_seen", "_told", "ready")
+    __slots__ = ("_on_over", "_seen", "_told")
 
     def __init__(self, chunks: Any, on_over: OnOver) -> None:
-        self._chunks = chunks
+        super().__init__(chunks)
         self._on_over = on_over
         self._seen: list[Any] = []
         self._told = False
-        self.ready: deque[Any] = deque()
-
-    @property
-    def hidden(self) -> Beside:
-        return self._chunks.hidden  # type: ignore[no-any-return]
-
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        return self._chunks.usage  # type: ignore[no-any-return]
-
-    @property
-    def count(self) -> int:
-        return self._chunks.count  # type: ignore[no-any-return]
 
     @property
     def over(self) -> bool:

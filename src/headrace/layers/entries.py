@@ -12,7 +12,7 @@ from msgspec import Struct
 from headrace.calls import Operation, encode
 from headrace.models.prices import Beside
 from headrace.objects import JsonObject
-from headrace.streams import J
+from headrace.streams import J, Outer
 
 _TOLD: Final = ("custom_llm_provider", "model", "model_id", "model_group")
 """What is still true of an answer when it is given again."""
@@ -94,34 +94,17 @@ class Replayed(Generic[J]):
         self.ready.clear()
 
 
-class Recorded(Generic[J]):
+class Recorded(Outer[J]):
     """A stream on its way to the caller, kept once it has come to its proper end; a cut or abandoned one is not."""
 
-    __slots__ = ("_chunks", "_keep", "_kept", "_left", "ready")
+    __slots__ = ("_keep", "_kept", "_left")
 
     def __init__(self, chunks: Any, keep: Callable[[bytes], Awaitable[None]], largest: int) -> None:
         """largest: bytes of chunks that are kept; a longer stream only passes through."""
-        self._chunks = chunks
+        super().__init__(chunks)
         self._keep: Callable[[bytes], Awaitable[None]] | None = keep
         self._kept: list[msgspec.Raw] = []
         self._left = largest
-        self.ready: deque[J] = deque()
-
-    @property
-    def hidden(self) -> Beside:
-        return self._chunks.hidden  # type: ignore[no-any-return]
-
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        return self._chunks.usage  # type: ignore[no-any-return]
-
-    @property
-    def count(self) -> int:
-        return self._chunks.count  # type: ignore[no-any-return]
-
-    @property
-    def over(self) -> bool:
-        return bool(self._chunks.over)
 
     async def fill(self) -> bool:
         chunks = self._chunks
