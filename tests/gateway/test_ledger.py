@@ -195,6 +195,20 @@ def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Wher
     run(at, work)
 
 
+def test_a_budget_counts_what_a_killed_process_spent_though_nobody_waited_for_its_journal(at: Where) -> None:
+    """After a restart a gateway serves at once; who asks what was spent waits until the former calls stand in the database."""
+
+    async def work(opened: Opened) -> None:
+        killed = opened.books()
+        killed.append(record(0))
+        killed._journal.close()
+        books = opened.books()
+        assert await books.spent((Kind.KEY, "k", 0.0)) == 7
+        await books.close()
+
+    run(at, work)
+
+
 def test_spending_is_counted_by_the_period_in_which_a_call_began(at: Where) -> None:
     terms = Terms(budget=100, budget_duration="1h", budget_since=1000.0)
 

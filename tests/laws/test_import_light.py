@@ -73,3 +73,11 @@ def test_the_probe_would_notice() -> None:
     assert {"asyncio", "socket"} <= loaded(found)
     assert found["threads"] == 2
     assert "socket.__new__" in str(found["events"])
+
+
+def test_a_gateway_starts_without_what_only_some_of_its_calls_need() -> None:
+    """A restart is as long as its imports are: tables for terminals, realtime sessions and a second database's driver come when asked."""
+    found = probe(
+        PROBE.replace("headrace.Router\nheadrace.completion", "import headrace.cli.app, headrace.cli.serve, headrace.gateway.worker")
+    )
+    assert not loaded(found) & {"rich", "websockets", "psycopg", "sqlalchemy", "pydantic", "redis", "opentelemetry", "openai"}

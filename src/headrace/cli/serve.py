@@ -8,7 +8,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -83,14 +83,21 @@ def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) 
 
     from headrace.gateway.sockets import Connection  # late: as uvicorn
 
-    client_ca = tls["tls_client_ca"]
+    client_ca, sessions = tls["tls_client_ca"], cast("type[Any]", _sessions)
     return uvicorn.Config(
-        app, factory=workers > 1, workers=workers, http=Connection, ws="websockets-sansio", lifespan="on", interface="asgi3",
+        app, factory=workers > 1, workers=workers, http=Connection, ws=sessions, lifespan="on", interface="asgi3",
         log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(read.settings.drain)), timeout_keep_alive=75,
         ssl_certfile=tls["tls_cert"], ssl_keyfile=tls["tls_key"], ssl_ca_certs=client_ca,
         ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
     )  # fmt: skip
+
+
+def _sessions(**given: Any) -> Any:
+    """A connection of a realtime session. Few gateways hold any, so what they need is loaded with the first."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # late, see above
+
+    return WebSocketsSansIOProtocol(**given)
 
 
 def _one(settings: uvicorn.Config, listening: socket.socket) -> None:

@@ -9,16 +9,16 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from headrace.objects import JsonObject
 from headrace.settings import Secret
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 MINT: Final = "dark_cyan"
 """The one accent; everything else is default, dim, green, yellow or red."""
@@ -41,6 +41,8 @@ def colourful(stream: TextIO | None = None) -> bool:
 
 def console(stream: TextIO | None = None) -> Console:
     """A rich console on `stream` as it is now; decides by the stream alone, whatever FORCE_COLOR says."""
+    from rich.console import Console  # late: what is said to programs goes without rich
+
     target = stream or sys.stdout
     return Console(
         file=target,
@@ -60,6 +62,8 @@ def clean(text: str) -> str:
 def say(text: str, style: str = "") -> None:
     """One line on standard output."""
     if pretty():
+        from rich.text import Text  # late as well
+
         console().print(Text(text, style=style))
     else:
         print(text)
@@ -68,6 +72,8 @@ def say(text: str, style: str = "") -> None:
 def note(text: str) -> None:
     """A remark for a person, on standard error, dim; a program's standard error stays silent."""
     if pretty(sys.stderr):
+        from rich.text import Text  # late as well
+
         console(sys.stderr).print(Text(text, style="dim"))
 
 
@@ -75,6 +81,8 @@ def complain(message: str) -> None:
     """The one line that says what went wrong."""
     line = "headrace: " + " ".join(hidden(clean(message.replace("\n", " "))).split())
     if colourful(sys.stderr):
+        from rich.text import Text  # late as well
+
         console(sys.stderr).print(Text.assemble(("headrace: ", "bold red"), line.removeprefix("headrace: ")), soft_wrap=True)
     else:
         print(line, file=sys.stderr)
@@ -110,6 +118,10 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right:
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> Table:
+    from rich import box  # late as well
+    from rich.table import Table  # late as well
+    from rich.text import Text  # late as well
+
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")

@@ -58,8 +58,7 @@ class Lasting:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take over what a process before us left, and begin to fold and to look for changes."""
-        await self.ledger.adopt()
+        """Begin to fold, first what a process before us left, and to look for changes. Whoever has a budget waits for the former."""
         await self.desk.start()
         self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch())]
 

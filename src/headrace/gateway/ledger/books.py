@@ -47,6 +47,8 @@ class Books:
         self._keep = keep
         self._clock = clock
         self._folding = asyncio.Lock()
+        self._adopted = False
+        """Whether what processes before us left behind is in the database."""
         self._reached = 0
         """Bytes of the journal that are in the database, at least."""
         self._unwritten: list[Record] = []
@@ -82,7 +84,6 @@ class Books:
 
     async def run(self) -> None:
         """Fold, look at what others spent, delete what is too old; until cancelled."""
-        await self.adopt()
         look = clean = -CLEAN
         while True:
             now = time.monotonic()
@@ -105,14 +106,21 @@ class Books:
     async def adopt(self) -> int:
         """Fold what processes that have ended left behind; how many rows."""
         async with self._folding:
-            return await asyncio.to_thread(folding.adopt, self._database, self._folder)
+            return await self._adopt()
+
+    async def _adopt(self) -> int:
+        rows = await asyncio.to_thread(folding.adopt, self._database, self._folder)
+        self._adopted = True
+        return rows
 
     async def fold(self) -> None:
-        """Bring into the database whatever was appended until now."""
+        """Bring into the database whatever was appended until now, first of all by processes that have ended."""
         async with self._folding:
             await self._fold()
 
     async def _fold(self) -> None:
+        if not self._adopted:
+            await self._adopt()
         if self._unwritten:
             records = list(self._unwritten)
             self._know(await self._database.write(lambda connection: folding.keep(connection, records)))
