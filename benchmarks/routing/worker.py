@@ -38,8 +38,10 @@ def headrace(count: int, resting: int = 0) -> Decide:
     router = Router(entries(count))
     engine = router._engine
     for id in router.get_model_ids()[:resting]:
-        engine.fleet.members[id].health.until = float("inf")
-        engine.fleet.restless(float("inf"))
+        member = engine.fleet.members[id]
+        member.health.until = float("inf")
+        engine.fleet.rests(member, float("inf"))
+        engine.limiter.pause(id, float("inf"), 0.0)
 
     async def decide() -> None:
         ports = engine.worlds.suspending()

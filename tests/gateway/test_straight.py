@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import math
 import re
 import socket
 import threading
@@ -21,7 +22,7 @@ from tests.gateway.conftest import KEY, serving
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
-from headrace.calls import Call
+from headrace.calls import CHAT, Call
 from headrace.gateway.callers import Caller
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
@@ -502,3 +503,24 @@ def test_a_client_without_a_sound_head_is_refused_however_often_it_comes(provide
                 connection.sendall(request(here.base, HELLO, f"Content-Length: {len(HELLO)}\r\nContent-Length: 5"))
                 assert connection.recv(65536).startswith(b"HTTP/1.1 400")
         assert here.taken == []
+
+
+def test_one_deployment_that_rests_sends_no_call_the_long_way(provider: str) -> None:
+    """The others take the calls straight on; only where they have no room, or hardly any is left, does somebody look more closely."""
+
+    async def calls() -> None:
+        router = router_over(provider)
+        way, fleet = router.straight(), router._fleet
+        lane = way.lane(CHAT, "two", False, "", ())
+        assert lane is not None
+        for rests, other in (("a", "b"), ("b", None)):
+            member = fleet.members[rests]
+            member.health.until = math.inf
+            fleet.rests(member, math.inf)
+            for _ in range(5):
+                attempt = way.begin(lane, 5, 10)
+                assert (None if attempt is None else attempt.member.deployment.id) == other
+                if attempt is not None:
+                    way.unsent(attempt)
+
+    asyncio.run(calls())

@@ -138,3 +138,26 @@ def test_the_log_has_the_record_and_no_secret(caplog: pytest.LogCaptureFixture) 
 def test_a_hook_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="on_event"):
         Router([{"model_name": "m", "litellm_params": {"model": "openai/m", "api_key": "k"}}], on_event="print")  # type: ignore[arg-type]
+
+
+def test_two_gateways_of_one_hook_are_not_both_deaf_when_one_of_them_ends() -> None:
+    """A hook given twice is ended as often as it was given, however often one of them ends it."""
+    told: list[Event] = []
+
+    def hook(event: Event) -> None:
+        told.append(event)
+
+    ends = [subscribe(hook), subscribe(hook)]
+    try:
+        for left in (2, 1, 0):
+            told.clear()
+            stage = Stage(provider("a"))
+            stage.open(stage.deployment("a"))
+            stage.send()
+            stage.run()
+            assert [event.kind for event in told] == ["sent"] * left + ["settled"] * left
+            for _ in range(2):
+                ends[max(0, left - 1)]()
+    finally:
+        for end in ends:
+            end()

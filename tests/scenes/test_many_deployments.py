@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from tests.scenes.stage import Stage, provider
+
+from headrace.routing.health import Health
 
 
 def crowd(count: int, **params: Any) -> Stage:
@@ -48,7 +51,7 @@ def test_one_that_rests_is_passed_over_among_many() -> None:
     stage = crowd(40)
     member = stage.router._fleet.members["d7"]
     member.health.until = 100.0
-    stage.router._fleet.restless(100.0)
+    stage.router._fleet.rests(member, 100.0)
     stage.send(400)
     stage.run(until=50)
     assert "d7" not in {served.by for served in stage.log}
@@ -56,3 +59,36 @@ def test_one_that_rests_is_passed_over_among_many() -> None:
     stage.at(101, lambda: stage.send(400))
     stage.run()
     assert "d7" in {served.by for served in stage.log}
+
+
+def test_one_that_rests_among_a_thousand_does_not_make_a_call_look_at_all_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = crowd(1_000)
+    stage.router._fleet.rests(resting := stage.router._fleet.members["d7"], 100.0)
+    resting.health.until = 100.0
+    asked: list[str] = []
+    cooling = Health.cooling
+
+    def seen(health: Health, now: float) -> bool:
+        asked.append("")
+        return cooling(health, now)
+
+    monkeypatch.setattr(Health, "cooling", seen)
+    stage.send(50)
+    stage.run(until=50)
+    assert stage.failed() == []
+    assert "d7" not in {served.by for served in stage.log}
+    assert {len(served.record["candidates"]) for served in stage.log} <= {6, 7}
+    assert len(asked) <= 10 * 50
+
+
+def test_who_rests_is_known_until_the_rest_is_over_or_the_deployment_gone() -> None:
+    stage = crowd(3)
+    fleet = stage.router._fleet
+    member = fleet.members["d1"]
+    member.health.until = 100.0
+    fleet.rests(member, 100.0)
+    assert fleet.resting("gpt", 50.0) == {"d1"}
+    assert fleet.resting("gpt", 100.0) == frozenset()
+    fleet.rests(member, 200.0)
+    stage.router.delete_deployment("d1")
+    assert fleet.resting("gpt", 50.0) == frozenset(), "who is gone does not rest"

@@ -144,6 +144,11 @@ class Group:
         ids = [member.id for member in self.members if ask.only is None or member.id in ask.only]
         return frozenset([id for id in ids if id not in ask.avoid] or ids)
 
+    def choice(self, ask: Ask) -> list[Member]:
+        """The same, as members."""
+        allowed = self.allowed(ask)
+        return self.members if allowed is None else [member for member in self.members if member.id in allowed]
+
     def wake_keeper(self) -> None:
         if self.keeper is not None:
             self.keeper.wake()

@@ -90,11 +90,10 @@ class Usher:
         While all are slack none is dear, and only the one that is taken is looked at closely. Of many, the best of a few at random is
         good enough; all are looked at when none of those has room, or where one is preferred.
         """
-        members = group.members
-        if ask.only is not None or ask.avoid:
-            allowed = group.allowed(ask) or frozenset()
-            members = [member for member in members if member.id in allowed]
+        members = group.members if ask.only is None else group.choice(ask)
         few = members if len(members) <= MANY or ask.prefer is not None else self._random.sample(members, MANY)
+        if ask.avoid:
+            few = [member for member in few if member.id not in ask.avoid]
         if len(few) > 1 and (member := self._emptiest(few, ask, now)) is not None:
             charge, urgent = ask.charge_at(member.id), ask.priority <= URGENT
             costs = member.account.costs(charge)
@@ -102,7 +101,9 @@ class Usher:
                 others = group.passed_for(member) if few is group.members else tuple([other.passed for other in few if other is not member])
                 return self._grant(member, ask, costs, scopes, 0.0, None, others, now)
         found = self._best(few, ask, scopes, now)
-        return self._best(members, ask, scopes, now) if found is None and few is not members else found
+        if found is not None or few is members:
+            return found
+        return self._best(group.choice(ask) if ask.avoid else members, ask, scopes, now)
 
     def _emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
         """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""

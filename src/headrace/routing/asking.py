@@ -27,6 +27,8 @@ from headrace.routing.trail import Member, Trail
 DEFAULT_MAX_OUTPUT: Final = 1024
 """Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
 
+NOBODY: Final[frozenset[str]] = frozenset()
+
 Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
 """A strategy of the user's own: the id of the deployment it wants for a call to a group."""
 
@@ -53,11 +55,13 @@ class Asking:
         if self._settings.tag_budgets:
             given["scopes"] = (*given.get("scopes", ()), *self._tag_scopes(call.control))
         ends = min(given.pop("deadline", math.inf), trail.ends_at)
+        only, avoid = await self._where(ports, call, group, charge, tried, trail, given.get("scopes", ()))
         return Ask(
             group,
             charge,
             charges=self.own_charges(group, call, charge) if self._differs(group, call) else None,
-            only=await self._only(ports, call, group, charge, tried, trail, given.get("scopes", ())),
+            only=only,
+            avoid=avoid,
             again=bool(trail.errors),
             call=trail.number,
             attempt=len(trail.errors) + 1,
@@ -92,19 +96,24 @@ class Asking:
 
     # ---- where it may go ---------------------------------------------------------------------------------------------
 
-    async def _only(
+    async def _where(
         self, ports: Ports, call: Call, group: str, charge: Charge, tried: set[str], trail: Trail, scopes: Sequence[str]
-    ) -> frozenset[str] | None:
-        """Deployments that are asked, None for all of the group."""
-        only = frozenset([call.deployment]) if call.deployment else self._eligible(group, call, charge, tried, ports.clock.now())
+    ) -> tuple[frozenset[str] | None, frozenset[str]]:
+        """Deployments that are asked, None for all of the group, and those of them that are asked only when there is no other."""
+        only, avoid = (
+            (frozenset([call.deployment]), NOBODY) if call.deployment else self._eligible(group, call, charge, tried, ports.clock.now())
+        )
         if trail.only is not None:
             only = trail.only if only is None else (only & trail.only or trail.only)
         elif self._custom is not None and not call.deployment:
             wanted = await self._custom(ports, call, group)
-            only = only if wanted is None or (only is not None and wanted not in only) else frozenset([wanted])
+            if wanted is not None and wanted not in avoid and (only is None or wanted in only):
+                only = frozenset([wanted])
         if self._fleet.budgets and not self._fleet.budgets.isdisjoint(scopes):
             only = self._of_known_price(group, only)
-        return self._with_money(group, only, trail.spent) if trail.spent else only
+        if trail.spent:
+            only = self._with_money(group, only, trail.spent)
+        return only, avoid
 
     def _with_money(self, group: str, only: frozenset[str] | None, spent: Mapping[str, HeadraceError]) -> frozenset[str]:
         """Those of providers whose budget has room. Raises what the last of them said where there is none."""
@@ -119,27 +128,49 @@ class Asking:
         tags = wants_of(control, 0, self._settings.tag_prefix).tags
         return [scope_of_tag(tag) for tag in sorted(tags) if tag in self._settings.tag_budgets]
 
-    def _eligible(self, group: str, call: Call, charge: Charge, tried: set[str], now: float) -> frozenset[str] | None:
-        """Deployments worth asking, None for all: for this call, not tried for it, first tier first; none that rests unless most do
-        and the others have no room."""
+    def _eligible(
+        self, group: str, call: Call, charge: Charge, tried: set[str], now: float
+    ) -> tuple[frozenset[str] | None, frozenset[str]]:
+        """Deployments worth asking, None for all: for this call, first tier first; and those of them to leave out while there are others:
+        tried for it, or at rest, unless most do and the others have no room."""
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
+        only: frozenset[str] | None = None
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
-            members = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
-        elif len(members) == 1 or not (tried or group in fleet.tiered or self._some_rest(members, now)):
-            return None
-        left = [member for member in members if member.deployment.id not in tried] or list(members)
-        awake = [member for member in left if not member.health.cooling(now)]
-        if not awake:
-            awake = left  # as soon as the first has rested
-        elif len(awake) < settings.cooldown.panic * len(left) and not fleet.has_room(group, charge, awake, now):
-            fleet.wake(left, now)
-            awake = left
-        tiers = [fleet.plan.tier(group, member.deployment) for member in awake]
-        first = min(tiers)
-        return frozenset([member.deployment.id for member, tier in zip(awake, tiers, strict=True) if tier == first])
+            fit = self._fitting(members, wants_of(call.control, charge.input, settings.tag_prefix))
+            if len(fit) < len(members):
+                members, only = fit, frozenset([member.deployment.id for member in fit])
+        elif len(members) == 1:
+            return None, NOBODY
+        avoid = self._left_out(group, members, only, charge, tried, now)
+        if group in fleet.tiered:
+            left = [member for member in members if member.deployment.id not in avoid]
+            tiers = [fleet.plan.tier(group, member.deployment) for member in left]
+            first = min(tiers)
+            only = frozenset([member.deployment.id for member, tier in zip(left, tiers, strict=True) if tier == first])
+        return only, avoid
 
-    def _some_rest(self, members: Sequence[Member], now: float) -> bool:
-        return now < self._fleet.restless_until and any(member.health.cooling(now) for member in members)
+    def _left_out(
+        self, group: str, members: Sequence[Member], only: frozenset[str] | None, charge: Charge, tried: set[str], now: float
+    ) -> frozenset[str]:
+        """Whom of these not to ask now, never all of them. only: their ids, None for the whole group."""
+        fleet = self._fleet
+        resting = fleet.resting(group, now)
+        if not (tried or resting):
+            return NOBODY
+        here = fleet.known[group] if only is None else only
+        out = here & tried
+        if len(out) == len(here):
+            out = NOBODY
+        asleep = (here & resting) - out
+        left = len(here) - len(out)
+        if len(asleep) == left:
+            return out  # as soon as the first has rested
+        if left - len(asleep) < self._settings.cooldown.panic * left:
+            asked = [member for member in members if member.deployment.id not in out]
+            if not fleet.has_room(group, charge, [member for member in asked if member.deployment.id not in asleep], now):
+                fleet.wake(asked, now)
+                return out
+        return out | asleep
 
     def _fitting(self, members: Sequence[Member], wants: Wants) -> Sequence[Member]:
         settings = self._settings

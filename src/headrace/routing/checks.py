@@ -118,7 +118,7 @@ class Checks:
             self.found[id] = Found(now, False, f"{type(error).__name__}: {error}")
             if self._policy.routes:
                 member.health.unwell = now + self._policy.staleness
-                self._fleet.restless(member.health.unwell)
+                self._fleet.rests(member, member.health.unwell)
         else:
             self.found[id] = Found(ports.clock.now(), True)
 

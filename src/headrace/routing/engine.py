@@ -511,7 +511,7 @@ class Engine:
                 last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
                 rest = failed(other.health, failure, now, self.settings.cooldown, other.deployment.cooldown, last=last)
                 if rest is not None:
-                    self.fleet.restless(now + rest)
+                    self.fleet.rests(other, now + rest)
                     self.limiter.pause(other.deployment.id, now + rest, now)
         self._undecided(member, now)
 

@@ -59,13 +59,19 @@ _everywhere: tuple[Hook, ...] = ()
 
 
 def subscribe(hook: Hook) -> Callable[[], None]:
-    """Tell `hook` of the events of every Router in this process, besides each Router's own `on_event`. Returns what ends it."""
+    """Tell `hook` of the events of every Router in this process, besides each Router's own `on_event`. Returns what ends it, once: a hook
+    given twice is told twice until both are ended."""
     global _everywhere
     _everywhere = (*_everywhere, hook)
+    subscribed = True
 
     def end() -> None:
         global _everywhere
-        _everywhere = tuple([other for other in _everywhere if other is not hook])
+        nonlocal subscribed
+        if subscribed:
+            subscribed = False
+            at = _everywhere.index(hook)
+            _everywhere = (*_everywhere[:at], *_everywhere[at + 1 :])
 
     return end
 

@@ -47,7 +47,11 @@ class Fleet:
         """Groups with members whose price is known."""
         self.capped: set[str] = set()
         """Groups with members that limit answers by themselves."""
-        self.restless_until = -math.inf
+        self.known: dict[str, frozenset[str]] = {}
+        """The same, to ask who is among them."""
+        self._resting: dict[str, Member] = {}
+        """Those that rest, by id; some whose rest is over already."""
+        self._restless_until = -math.inf
         """Clock seconds after which nobody rests, unless somebody fails before."""
         self.budgets: set[str] = set()
         """Scopes that count money."""
@@ -72,9 +76,22 @@ class Fleet:
         """What a deployment's limits are kept under; others may be kept under the same."""
         return _account(self.members[id]) or id
 
-    def restless(self, until: float) -> None:
-        """Somebody rests until then."""
-        self.restless_until = max(self.restless_until, until)
+    def rests(self, member: Member, until: float) -> None:
+        """It rests until then, unless it is woken before."""
+        self._resting[member.deployment.id] = member
+        self._restless_until = max(self._restless_until, until)
+
+    def resting(self, group: str, now: float) -> frozenset[str]:
+        """Ids of a group's members that rest now. Costs what those cost that rest, however many others there are."""
+        if now >= self._restless_until:
+            return frozenset()
+        found = []
+        for id, member in list(self._resting.items()):
+            if not member.health.cooling(now):
+                self._resting.pop(id, None)
+            elif id in self.known[group]:
+                found.append(id)
+        return frozenset(found)
 
     def wake(self, members: Sequence[Member], now: float) -> None:
         """End the rests of these: one call finds out about each."""
@@ -159,6 +176,8 @@ class Fleet:
         self.loads = {id: member.load for id, member in members.items()}
         self.served = {group: [members[deployment.id] for deployment in served] for group, served in plan.groups.items()}
         self.ids = {group: [deployment.id for deployment in served] for group, served in plan.groups.items()}
+        self.known = {group: frozenset(ids) for group, ids in self.ids.items()}
+        self._resting = {id: member for id, member in self._resting.items() if members.get(id) is member}
         self.tiered = {group for group, served in plan.groups.items() if len({plan.tier(group, one) for one in served}) > 1}
         self.particular = {group for group, served in plan.groups.items() if any(one.team or one.blocked for one in served)}
         self.capped = {group for group, served in self.served.items() if any(member.most_output for member in served)}

@@ -23,7 +23,7 @@ from headrace.models.prices import Beside
 from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
 from headrace.providers.quirks import concerning
-from headrace.routing.asking import DEFAULT_MAX_OUTPUT
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT, NOBODY
 from headrace.routing.events import log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
@@ -157,7 +157,9 @@ class Straight:
         """
         engine, now = self._engine, self.now()
         fleet = engine.fleet
-        if len(lane.sendings) > 1 and now < fleet.restless_until:
+        count = len(lane.sendings)
+        resting = fleet.resting(lane.group, now) if count > 1 else NOBODY
+        if resting and count - len(resting) < engine.settings.cooldown.panic * count:
             return None
         charge = Charge(input=prompt, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
         call = Call(lane.operation, lane.model, {} if most is None else {"max_tokens": most}, None, NOTHING, stream=lane.stream)
@@ -166,6 +168,7 @@ class Straight:
             lane.group,
             charge,
             tenant=lane.tenant,
+            avoid=resting,
             scopes=lane.scopes,
             charges=_own_charges(lane, charge) if differs else None,
             prefer=self._preference(lane, charge, now),
@@ -176,7 +179,7 @@ class Straight:
         if reservation is None:
             return None
         member = lane.sendings[reservation.deployment].member
-        if member.health.rests and len(lane.sendings) > 1:
+        if member.health.rests and count > 1:
             engine.limiter.release(reservation, now)
             return None
         engine.called(self._ports)
