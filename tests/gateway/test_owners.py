@@ -21,6 +21,10 @@ from headrace.gateway.lasting import Where
 from headrace.runtime.sql import Database
 
 MADE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": []}
+ANSWER = {
+    "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+}  # fmt: skip
 FILE = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
 BATCH = {
     "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": "file-1", "completion_window": "24h",
@@ -37,7 +41,8 @@ def provider() -> Iterator[Upstream]:
 @pytest.fixture
 def place(provider: Upstream, tmp_path: Path) -> Iterator[Gateway]:
     params = {"model": "openai/own", "api_key": "sk-upstream", "base_url": provider.url}
-    router = Router([{"model_name": "m", "litellm_params": params}], num_retries=0)
+    google = {"model": "gemini/own", "api_key": "sk-upstream", "base_url": provider.url.replace("/v1", "/v1beta")}
+    router = Router([{"model_name": "m", "litellm_params": params}, {"model_name": "g", "litellm_params": google}], num_retries=0)
     with kept(router, Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)) as (base, state):
         yield Gateway(base, state)
 
@@ -109,25 +114,149 @@ def test_keys_of_one_team_share_what_they_made(place: Gateway, provider: Upstrea
     is_hidden(client(place, place.key()).files.retrieve, file.id)
 
 
-def test_lists_of_an_account_are_for_administrators(place: Gateway, provider: Upstream) -> None:
+def test_the_list_of_an_account_is_for_administrators(place: Gateway, provider: Upstream) -> None:
     provider.answer(Reply({"object": "list", "data": [FILE], "has_more": False}))
-    mine = client(place, place.key())
-    with pytest.raises(openai.PermissionDeniedError, match="by their ids"):
-        mine.files.list()
-    with pytest.raises(openai.PermissionDeniedError, match="by their ids"):
-        mine.batches.list()
+    assert client(place, place.key()).files.list().data == []
+    assert client(place, place.key()).batches.list().data == []
     assert provider.seen == []
     assert len(client(place, "sk-of-the-gateway").files.list().data) == 1
+
+
+def test_a_key_lists_its_own_files(place: Gateway, provider: Upstream) -> None:
+    mine, other = client(place, place.key()), client(place, place.key())
+    made = []
+    for number in range(3):
+        provider.answer(Reply({**FILE, "id": f"file-{number}", "created_at": number, "purpose": "vision" if number == 1 else "user_data"}))
+        made.append(mine.files.create(file=("x.txt", b"x"), purpose="user_data"))
+    seen = len(provider.seen)
+    assert [one.id for one in mine.files.list()] == [one.id for one in reversed(made)]
+    assert [one.id for one in mine.files.list(order="asc", after=made[0].id)] == [made[1].id, made[2].id]
+    assert [one.id for one in mine.files.list(purpose="vision")] == [made[1].id]
+    page = mine.files.list(limit=2)
+    assert page.has_more
+    assert [one.id for one in page] == [one.id for one in reversed(made)]  # the client asks for the rest
+    assert other.files.list().data == []
+    is_hidden(other.files.list, after=made[0].id)
+    with pytest.raises(openai.BadRequestError, match="limit must be a whole number from 1 to 10000"):
+        mine.files.list(limit=0)
+    assert len(provider.seen) == seen  # all that was known here
+    provider.answer(Reply({"id": "file-1", "object": "file", "deleted": True}))
+    mine.files.delete(made[1].id)
+    assert [one.id for one in mine.files.list()] == [made[2].id, made[0].id]
+
+
+def test_a_key_lists_its_own_batches_as_they_stand(place: Gateway, provider: Upstream) -> None:
+    mine = client(place, place.key())
+    provider.answer(Reply(FILE))
+    file = mine.files.create(file=("x.txt", b"x"), purpose="user_data")
+    provider.answer(Reply({**BATCH, "status": "in_progress", "output_file_id": None}))
+    batch = mine.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    provider.answer(Reply({"error": {"message": "later"}}, status=500), Reply(BATCH))
+    assert [one.status for one in mine.batches.list()] == ["in_progress"]  # its provider does not say: as it was
+    listed = mine.batches.list().data
+    assert [(one.id, one.status) for one in listed] == [(batch.id, "completed")]
+    assert listed[0].output_file_id == mine.batches.retrieve(batch.id).output_file_id
+    seen = len(provider.seen)
+    assert [one.status for one in mine.batches.list()] == ["completed"]
+    assert len(provider.seen) == seen  # it stays so
+    assert client(place, place.key()).batches.list().data == []
+
+
+FILE_PARTS = [
+    ("/v1/chat/completions", lambda id: {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": id}}]}]}),
+    ("/v1/responses", lambda id: {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": id}]}]}),
+    ("/v1/responses", lambda id: {"input": "hi", "tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": [id]}}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), FILE_PARTS)
+def test_a_call_speaks_of_its_own_files_alone(place: Gateway, provider: Upstream, path: str, body: Any) -> None:
+    key, other = place.key(), place.key()
+    provider.answer(Reply(FILE))
+    file = client(place, key).files.create(file=("x.txt", b"x"), purpose="user_data")
+    provider.answer(Reply(MADE if "responses" in path else ANSWER))
+    place.ask(path, {"model": "m", **body(file.id)}, key)
+    assert "file-1" in json.dumps(provider.seen[-1].body)
+    assert file.id not in json.dumps(provider.seen[-1].body)
+    seen = len(provider.seen)
+    for who, id in ((other, file.id), (other, "file-1"), (key, "file-2")):
+        assert "given out here" in json.dumps(place.ask(path, {"model": "m", **body(id)}, who, status=404))
+    assert len(provider.seen) == seen
+    place.ask(path, {"model": "m", **body(file.id)})  # the master key's
+    place.ask(path, {"model": "m", **body("file-of-somebody")})
+
+
+def test_what_a_tool_calls_a_file_is_the_tool_s(place: Gateway, provider: Upstream) -> None:
+    provider.answer(Reply(ANSWER))
+    called = {"id": "c", "type": "function", "function": {"name": "open", "arguments": '{"file_id": "file-9"}'}}
+    schema = {"type": "object", "properties": {"file_id": {"type": "string"}}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c", "content": "x"},
+    ]
+    tools = [{"type": "function", "function": {"name": "open", "parameters": schema}}]
+    place.ask("/v1/chat/completions", {"model": "m", "messages": messages, "tools": tools}, place.key())
+    assert provider.seen[-1].body["tools"] == tools
+
+
+def test_a_conversation_is_for_who_made_it(place: Gateway, provider: Upstream) -> None:
+    key, other = place.key(), place.key()
+    provider.answer(Reply({"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}))
+    assert place.ask("/openai/v1/conversations", {}, key)["id"] == "conv_1"
+    provider.answer(Reply(MADE))
+    for conversation in ("conv_1", {"id": "conv_1"}):
+        place.ask("/v1/responses", {"model": "m", "input": "hi", "conversation": conversation}, key)
+        assert provider.seen[-1].body["conversation"] == conversation
+        seen = len(provider.seen)
+        assert "given out here" in json.dumps(
+            place.ask("/v1/responses", {"model": "m", "input": "hi", "conversation": conversation}, other, status=404)
+        )
+        assert len(provider.seen) == seen
+    place.ask("/openai/v1/conversations/conv_1/items", None, key)
+    place.ask("/openai/v1/conversations/conv_1/items", None, other, status=404)
+    place.ask("/openai/v1/conversations/conv_1/items", None)
+    assert len(provider.seen) == seen + 2
+
+
+def test_what_google_keeps_is_for_who_made_it(place: Gateway, provider: Upstream) -> None:
+    key, other = place.key(), place.key()
+    provider.answer(Reply({"name": "cachedContents/abc", "model": "models/own"}))
+    place.ask("/gemini/v1beta/cachedContents", {"model": "models/own", "contents": []}, key)
+    provider.answer(Reply({"file": {"name": "files/f1", "uri": "https://google.test/v1beta/files/f1"}}))
+    place.ask("/gemini/upload/v1beta/files", {"file": {}}, key)
+    generate = {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": "https://google.test/v1beta/files/f1"}}]}]}
+    provider.answer(Reply({"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}))
+    for path in ("/v1beta/models/g:generateContent", "/gemini/v1beta/models/g:generateContent"):
+        for body in (generate, {"contents": [], "cachedContent": "cachedContents/abc"}):
+            seen = len(provider.seen)
+            assert "given out here" in json.dumps(place.ask(path, body, other, status=404))
+            assert len(provider.seen) == seen
+            place.ask(path, {**body, "contents": body["contents"] or [{"role": "user", "parts": [{"text": "hi"}]}]}, key)
+    other_uri = {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": "https://example.org/film"}}]}]}
+    place.ask("/gemini/v1beta/models/g:generateContent", other_uri, other)
+    provider.answer(Reply({"cachedContents": [{"name": "cachedContents/abc"}, {"name": "cachedContents/theirs"}], "nextPageToken": "t"}))
+    assert place.ask("/gemini/v1beta/cachedContents", None, key) == {
+        "cachedContents": [{"name": "cachedContents/abc"}],
+        "nextPageToken": "t",
+    }
+    assert place.ask("/gemini/v1beta/cachedContents", None, other) == {"cachedContents": [], "nextPageToken": "t"}
+    assert len(place.ask("/gemini/v1beta/cachedContents")["cachedContents"]) == 2
+    place.ask("/gemini/v1beta/cachedContents/abc", None, other, status=404)
+    place.ask("/gemini/v1beta/cachedContents/abc", None, key)
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "v1/files"),
-        ("GET", "v1/files/"),
+        ("DELETE", "v1/files"),
+        ("GET", "v1//files/file-1"),
         ("GET", "v1/%66iles/file-1"),
         ("DELETE", "v1/Files/file-1"),
         ("POST", "v1/batches/b/cancel"),
+        ("GET", "v1/files%2Ffile-1"),
+        ("GET", "v1/responses/resp_1"),
+        ("GET", "v1/responses"),
     ],
 )
 def test_past_the_gateways_own_paths_nobody_reaches_what_others_keep(place: Gateway, provider: Upstream, method: str, path: str) -> None:
@@ -135,8 +264,9 @@ def test_past_the_gateways_own_paths_nobody_reaches_what_others_keep(place: Gate
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(asked)
     with refused.value:
-        assert refused.value.code == 403
-        assert b"of all that call here" in refused.value.read()
+        assert refused.value.code in (403, 404)
+        said = refused.value.read()
+        assert b"of all that call here" in said or b"was given out here" in said
     assert provider.seen == []
 
 

@@ -47,3 +47,13 @@ def test_depth_is_bounded(deep: int) -> None:
 
 def test_brackets_in_a_text_are_no_depth() -> None:
     assert read_body(body("{[" * 1000)) is not None
+
+
+@pytest.mark.parametrize("name", ["file_id", "file\\u005fid", "\\u0066ile_id"])
+@pytest.mark.parametrize("text", ["hello", LONG])
+def test_who_names_a_file_is_looked_at_as_a_whole(name: str, text: str) -> None:
+    """Whose it is has to be known, however its name is spelled."""
+    part = f'{{"type": "file", "file": {{"{name}": "file-1"}}}}'
+    content = f'{{"model": "m", "messages": [{{"role": "user", "content": [{{"type": "text", "text": "{text}"}}, {part}]}}]}}'
+    assert read_body(content.encode()) is None
+    assert read_body(content.replace(part, '{"type": "text", "text": "\\u00e9"}').encode()) is not None

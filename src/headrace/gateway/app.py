@@ -21,7 +21,8 @@ from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
-from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, encode, written
+from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Wanted, encode, written
+from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.forms import ReadForm, read_form
@@ -30,10 +31,12 @@ from headrace.gateway.headers import options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
+from headrace.gateway.owned import bound, home_of
 from headrace.gateway.page.picture import Picture
 from headrace.gateway.page.serving import Page
 from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, passed_error, passing, provider_of
+from headrace.gateway.passing_kept import looked_at
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
@@ -83,6 +86,10 @@ class Gateway(Struct, eq=False):
     metrics: Callable[[], bytes] | None = None
     """What `/metrics` says."""
     _passages: Passages | None = None
+
+    @property
+    def belongings(self) -> Belongings:
+        return NoBelongings() if self.state is None else self.state.belongings
 
     @property
     def passages(self) -> Passages:
@@ -135,17 +142,20 @@ class Gateway(Struct, eq=False):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
             return
-        here = Here(self.router, caller, ReadForm())
+        here = Here(self.router, caller, ReadForm(), self.belongings)
         found = route_or_none(asked.method, asked.path)
         if found is None and (provider := provider_of(asked, here)) is not None:
-            sent = passing(asked, here, provider, await read_body(receive, asked.headers, self.settings.max_body))
+            sent = await passing(asked, here, provider, await read_body(receive, asked.headers, self.settings.max_body))
             await _attended(receive, self._pass(here, asked, sent, answer), answer)
             return
         found = found or route(asked.method, asked.path)
         with here.form as form:
             body = await self._read(found.takes, asked, receive, form)
+            home = await home_of(here, body) if found.takes == "json" else ""
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
+            if home and isinstance(reply, Wanted | Finished):
+                reply = bound(here, home, reply)
             await _attended(receive, self._answer(here, asked, reply, answer), answer)
 
     async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,6 +224,9 @@ class Gateway(Struct, eq=False):
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
+        if isinstance(reply, Gathered):
+            await answer.whole(200, encode(await reply.gather()))
+            return
         before = answer.before
         answer.entry = Entry(self.watch, answer.id, asked.path, here.caller, None if before is None else before.came)
         await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
@@ -237,6 +250,8 @@ class Gateway(Struct, eq=False):
             return
         made = await making
         answer.entered.answered(made._hidden_params)
+        if reply.noted is not None:
+            await reply.noted(made)
         content, kind = written(made if reply.finish is None else reply.finish(made))
         await answer.whole(200, content, told_of(made._hidden_params), kind=kind)
 
@@ -253,6 +268,10 @@ class Gateway(Struct, eq=False):
                 raise
             answer.entry.close(Outcome.FAILED, error.failure, own[0])
             await answer.whole(own[0], own[1])
+            return
+        if sent.looking is not None:
+            answer.entered.answered(stream._hidden_params)
+            await answer.whole(200, await looked_at(here, sent.deployment.id, sent.looking, stream), told_of(stream._hidden_params))
             return
         await answer.passed(stream)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -11,6 +11,7 @@ from msgspec import Struct
 from headrace.api import Router
 from headrace.calls import EMPTY, Operation
 from headrace.errors import BadRequestError, Kind
+from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.requests import refusal
@@ -24,6 +25,8 @@ class Here(Struct, frozen=True, eq=False):
     caller: Caller
     form: ReadForm
     """The form that was sent, if one was; what is opened for it is closed with it."""
+    belongings: Belongings = NoBelongings()
+    """Whose is what providers keep."""
 
     def names(self) -> list[str]:
         """The models it may call."""
@@ -56,6 +59,12 @@ class Listed(Struct, frozen=True, eq=False):
     body: Any
 
 
+class Gathered(Struct, frozen=True, eq=False):
+    """The same, put together of several questions."""
+
+    gather: Callable[[], Awaitable[Any]]
+
+
 class Wanted(Struct, frozen=True, eq=False):
     """A call, ready for the Router."""
 
@@ -75,9 +84,15 @@ class Finished(Struct, frozen=True, eq=False):
     place: Mapping[str, str] = EMPTY
     deployment: str = ""
     """The one that keeps what is asked for; empty for any."""
+    noted: Callable[[Any], Awaitable[None]] | None = None
+    """Told of the answer before it goes out."""
+
+    def at(self, deployment: str) -> Finished:
+        """The same call where it can be answered alone."""
+        return msgspec.structs.replace(self, deployment=deployment)
 
 
-Reply: TypeAlias = Listed | Wanted | Finished
+Reply: TypeAlias = Listed | Gathered | Wanted | Finished
 
 
 class Plain(Struct, frozen=True, eq=False):

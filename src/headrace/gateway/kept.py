@@ -13,11 +13,12 @@ import msgspec
 from headrace.calls import Operation, shape
 from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.errors import BadRequestError, Kind
+from headrace.gateway import own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.callers import Role
 from headrace.gateway.requests import Asked, refusal
-from headrace.kept import BATCH_LIST, BATCHES, FILE_LIST, FILES, sent_metadata
+from headrace.kept import BATCH_LIST, BATCHES, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.seals import opens, seal_of
 from headrace.served import read_id
@@ -67,7 +68,7 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     deployment = _keeper(here, BATCHES if calls else FILES, model, calls)
     if calls:
         file = with_models(file, here, deployment)
-    return _made(here, Wanted(FILES, NOBODY, file, False, body), deployment)
+    return _noted(here, "files", _made(here, Wanted(FILES, NOBODY, file, False, body), deployment))
 
 
 def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -78,13 +79,19 @@ def kept_file(operation: Operation) -> Handler:
     return partial(_kept, operation, "file")
 
 
+def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    reply = _kept(FILE_DELETE, "file", here, asked, body, id)
+    gone = partial(own_lists.forget, here, "files", reply.deployment, reply.place["id"])
+    return msgspec.structs.replace(reply, noted=gone)
+
+
 # ---- batches ---------------------------------------------------------------------------------------------------------------------
 
 
 def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """A batch is where its file is."""
     deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
-    return _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
+    return _noted(here, "batches", _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment))
 
 
 def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -125,14 +132,14 @@ def _with_the_order(here: Here, deployment: str) -> bool:
     return known is not None and resolve(known.model).provider.forms.get("batches") in WITH_THE_ORDER
 
 
-def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Finished:
     deployment, own = _place(here, kind, id, f"{kind}_id")
     return _made(here, Wanted(operation, NOBODY, None, False, {}), deployment, {"id": own})
 
 
 def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
     """The deployment, and the provider's own id. Raises a refusal for an id that was not given out here, or to somebody else."""
-    found = _read(id, here.caller.seal) if isinstance(id, str) else None
+    found = read_place(id, here.caller.seal) if isinstance(id, str) else None
     if found is None:
         named = repr(id) if isinstance(id, str) else shape(id)
         raise refusal(404, Kind.NOT_FOUND, f"no {kind} {named} was given out here", field)
@@ -140,23 +147,32 @@ def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
 
 
 def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
-    """The list of one provider's account: that of `model`, or of the id to go on `after`, else the first that keeps such things.
-
-    A provider does not tell whose is what, so it is for administrators.
+    """The caller's own; for administrators the list of one provider's account: that of `model`, or of the id to go on `after`, else the
+    first that keeps such things. A provider does not tell whose is what.
     """
-    if here.caller.role is not Role.ADMIN:
-        raise refusal(403, Kind.PERMISSION, f"the list of {where.name} is of all that everybody keeps: ask for your own by their ids")
     options = _query(asked, *names)
     after = asked.query.get("after")
-    if after is None:
+    place = None if after is None else _place(here, where.name, after, "after")
+    if here.caller.role is not Role.ADMIN:
+        return own_lists.own_list(here, asked, where, place, partial(_with_places_of, here))
+    if place is None:
         return _made(here, Wanted(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
-    deployment, own = _place(here, where.name, after, "after")
+    deployment, own = place
     options = {"extra_query": {**options.get("extra_query", {}), "after": own}}
     return _made(here, Wanted(operation, NOBODY, None, False, options), deployment)
 
 
-def _made(here: Here, wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Reply:
+def _made(here: Here, wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Finished:
     return Finished(wanted, partial(_with_places, deployment=deployment, seal=here.caller.seal), place or {}, deployment)
+
+
+def _noted(here: Here, kind: str, reply: Finished) -> Finished:
+    """Something new: whose it is, is remembered."""
+    return msgspec.structs.replace(reply, noted=partial(own_lists.note, here, kind, reply.deployment))
+
+
+def _with_places_of(here: Here, made: Any, deployment: str) -> Any:
+    return _with_places(made, deployment=deployment, seal=here.caller.seal)
 
 
 _IDS: Final = ("id", "input_file_id", "output_file_id", "error_file_id", "first_id", "last_id")
@@ -189,7 +205,8 @@ def marked_id(deployment: str, own: str, seal: str = "") -> str:
     return f"{beginning}{sign}" + urlsafe_b64encode(said).decode().rstrip("=")
 
 
-def _read(id: str, seal: str) -> tuple[str, str] | None:
+def read_place(id: str, seal: str) -> tuple[str, str] | None:
+    """The deployment and the provider's own id; None for an id that was not given out here under that seal."""
     packed = id.removeprefix("file-") if id.startswith("file-") else id.partition("_")[2]
     try:
         ours, deployment, own, mark = msgspec.json.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=_SAID)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headrace.api import Router
 from headrace.gateway.admin.desk import AdminDesk
+from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
@@ -52,6 +53,7 @@ class Lasting:
         """identities: whose tokens are taken besides our own keys."""
         self._database = Database(at.database)
         self.ledger = Books(self._database, at.folder / "journal", keep=at.keep)
+        self.belongings = KeptTable(self._database)
         self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
         self.desk = AdminDesk(self._database, router, self.keys, self.ledger)

@@ -11,7 +11,8 @@ import msgspec
 
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Here
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.owned import home_of
+from headrace.gateway.passing_kept import Looking, way_of
 from headrace.gateway.requests import Asked, refusal
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
@@ -40,6 +41,8 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     request: ThroughRequest
     model: str
     """As it was asked for; the deployment's own where nobody said."""
+    looking: Looking | None = None
+    """What of the answer is read."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:
@@ -48,34 +51,27 @@ def provider_of(asked: Asked, here: Here) -> str | None:
     return name if any(_provider(deployment) == name for deployment in _deployments(here)) else None
 
 
-def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
-    """Raises refusals for a model that is not this caller's to call, and for a path that is none."""
+async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
+    """Raises refusals for a model that is not this caller's to call, for a path that is none, and for what is kept for others."""
     path = asked.target.removeprefix(f"/{provider}") or "/"
     if not _PLAIN.fullmatch(path) or {"..", "."} & set(unquote(path.partition("?")[0]).split("/")):
         raise BadRequestError("the path must be one of the provider's, without . and ..")
-    _must_be_own(asked.method, path, here.caller)
+    way = await way_of(here, asked.method, path)
     fields = _fields(asked, content)
+    home = way.home
+    if fields is not None:
+        body = msgspec.json.decode(content)
+        if spoken := await home_of(here, body):
+            home, content = spoken, msgspec.json.encode(body)
+            fields = _TOP.decode(content)
     named = _named(fields, path)
-    deployment = _deployment(here, provider, named)
+    deployment = _deployment(here, provider, named, home)
     own = deployment.model.partition("/")[2]
     if named is not None and named == deployment.group != own:
         path = _MODEL.sub(lambda found: found[1] + quote(own, safe="") if unquote(found[2]) == named else found[0], path, count=1)
         if fields is not None and "model" in fields:
             content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
-    return Passing(deployment, ThroughRequest(asked.method, _without_key(path), _headers(asked), content), named or own)
-
-
-def _must_be_own(method: str, path: str, caller: Caller) -> None:
-    """What a provider keeps bears its own ids here, which do not say whose it is: any key may give it things, administrators see them."""
-    segments = unquote(path.partition("?")[0]).lower().rstrip("/").split("/")
-    found = [at for at, name in enumerate(segments) if name in _KEPT]
-    giving = method == "POST" and found[-1:] == [len(segments) - 1]
-    if found and not giving and caller.role is not Role.ADMIN:
-        name = segments[found[-1]]
-        raise refusal(403, Kind.PERMISSION, f"the provider's {name} are of all that call here: ask for your own at /v1/{name}")
-
-
-_KEPT: Final = frozenset({"files", "batches", "responses"})
+    return Passing(deployment, ThroughRequest(asked.method, _without_key(path), _headers(asked), content), named or own, way.looking)
 
 
 def _provider(deployment: Deployment) -> str:
@@ -88,9 +84,10 @@ def _deployments(here: Here) -> Iterator[Deployment]:
             yield found
 
 
-def _deployment(here: Here, provider: str, named: str | None) -> Deployment:
-    """The deployment of the provider's that serves the model; without one the first that this caller may use."""
+def _deployment(here: Here, provider: str, named: str | None, home: str) -> Deployment:
+    """The deployment of the provider's that serves the model; without one the first that this caller may use. home: in whose account."""
     mine = [one for one in _deployments(here) if _provider(one) == provider and here.caller.may_call(one.group)]
+    mine = [one for one in mine if not home or here.router.same_account(home, one.id)]
     for one in mine:
         if named is None or named in (one.group, one.model.partition("/")[2]):
             here.caller.check(one.group)

@@ -140,6 +140,11 @@ class Router(Face, Speaking, Looking):
         """Ids of deployments whose provider is known to offer an operation, of one group or of all, each account once."""
         return self._fleet.offering(operation.offer, model)
 
+    def same_account(self, one: str, other: str) -> bool:
+        """Whether two deployments ask one provider with one key: what the one keeps the other knows. False where one is not there."""
+        members = [self._fleet.members.get(id) for id in (one, other)]
+        return None not in members and len({member.to.credential for member in members if member is not None}) == 1
+
     def serves(self, model: str) -> bool:
         """Whether a group, an alias or a pattern answers to the name."""
         return self._fleet.plan.group_of(model) is not None

@@ -51,6 +51,15 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "CREATE TABLE secrets (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
         "INSERT INTO secrets (name, value) VALUES ('seal', :secret)",
     ),
+    # What providers keep for callers who are no administrators. kind: files, batches, conversations, cachedcontents. id: the provider's
+    # own. said: JSON of what the provider told of it last.
+    "0003": (
+        """CREATE TABLE kept (
+            deployment TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, owner TEXT NOT NULL, created FLOAT NOT NULL, said TEXT NOT NULL,
+            PRIMARY KEY (deployment, kind, id))""",
+        "CREATE INDEX kept_id ON kept (id)",
+        "CREATE INDEX kept_owner ON kept (owner, kind, created)",
+    ),
 }  # fmt: skip
 """Statements by the version that they bring."""
 

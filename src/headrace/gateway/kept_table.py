@@ -1,0 +1,65 @@
+"""Whose is what providers keep, in the database: written when something is made, which is seldom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headrace.gateway.belongings import Belonging, Thing
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_drivers import Connection, DatabaseError, several
+
+log: Final = logging.getLogger("headrace.gateway")
+
+_SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
+
+
+class KeptTable:
+    """The gateway's `Belongings`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def note(self, one: Belonging) -> None:
+        row = {
+            **_key(one.deployment, one.thing),
+            "owner": one.owner,
+            "created": one.created,
+            "said": msgspec.json.encode(one.said).decode(),
+        }
+
+        def work(connection: Connection) -> None:
+            connection.execute(f"DELETE FROM kept WHERE {_SAME}", **_key(one.deployment, one.thing))
+            connection.insert("kept", list(row), [list(row.values())])
+
+        try:
+            await self._database.write(work)
+        except DatabaseError as error:  # the answer that tells of it is worth more
+            log.error("whose %s %s is, is not known: the database does not answer (%s)", one.thing.kind, one.thing.id, error)
+
+    async def find(self, things: Sequence[Thing]) -> list[Belonging]:
+        marks, given = several("id", {thing.id for thing in things})
+        wanted = frozenset(things)
+        return [one for one in await self._read(f"id IN {marks}", **given) if one.thing in wanted] if things else []
+
+    async def owned(self, owner: str, kind: str) -> list[Belonging]:
+        return await self._read("owner = :owner AND kind = :kind", owner=owner, kind=kind)
+
+    async def forget(self, deployment: str, thing: Thing) -> None:
+        await self._database.write(lambda connection: connection.execute(f"DELETE FROM kept WHERE {_SAME}", **_key(deployment, thing)))
+
+    async def _read(self, which: str, **given: Any) -> list[Belonging]:
+        asked = f"SELECT * FROM kept WHERE {which} ORDER BY created DESC, id"
+        return await self._database.read(lambda connection: [_of_row(row) for row in connection.rows(asked, **given)])
+
+
+def _key(deployment: str, thing: Thing) -> dict[str, str]:
+    return {"deployment": deployment, "kind": thing.kind, "id": thing.id}
+
+
+def _of_row(row: Mapping[str, Any]) -> Belonging:
+    said = msgspec.json.decode(row["said"])
+    return Belonging(Thing(row["kind"], row["id"]), row["deployment"], row["owner"], row["created"], said)

@@ -1,0 +1,97 @@
+"""Files and batches of one owner: noted when they are made, listed without those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from headrace.calls import Operation, shape
+from headrace.errors import BadRequestError, HeadraceError
+from headrace.gateway.asking import Gathered, Here
+from headrace.gateway.belongings import Belonging, Thing
+from headrace.gateway.callers import Role
+from headrace.gateway.requests import Asked
+from headrace.kept import BATCH, BATCHES
+from headrace.objects import JsonObject
+
+log: Final = logging.getLogger("headrace.gateway")
+
+MOST: Final[Mapping[str, int]] = {"files": 10_000, "batches": 100}
+"""In one page (platform.openai.com/docs/api-reference, from memory)."""
+USUAL: Final[Mapping[str, int]] = {"files": 10_000, "batches": 20}
+
+OVER: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+"""Statuses in which a batch stays."""
+
+Marked = Callable[[Any, str], Any]
+"""(an answer, the deployment that it is of) → the same with ids as they are given out."""
+
+
+async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
+    """Remember whose it is. What is an administrator's is nobody else's: nothing has to be known of it."""
+    fields = said.model_dump() if isinstance(said, JsonObject) else said
+    id = fields.get("id") if isinstance(fields, Mapping) else None
+    if here.caller.role is Role.ADMIN or not isinstance(id, str) or not id:
+        return
+    created = fields.get("created_at")
+    moment = float(created) if isinstance(created, int | float) else time.time()
+    await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, moment, fields))
+
+
+async def forget(here: Here, kind: str, deployment: str, id: str, said: Any) -> None:
+    """It is gone."""
+    await here.belongings.forget(deployment, Thing(kind, id))
+
+
+def own_list(here: Here, asked: Asked, where: Operation, after: tuple[str, str] | None, marked: Marked) -> Gathered:
+    """What the caller's owner has, the newest first unless `order` says otherwise. after: the deployment and the provider's own id."""
+    return Gathered(partial(_listed, here, asked.query, where, after, marked))
+
+
+async def _listed(here: Here, query: Mapping[str, str], where: Operation, after: tuple[str, str] | None, marked: Marked) -> Any:
+    kind = where.name
+    found = await here.belongings.owned(here.caller.owner, kind)
+    if query.get("order") == "asc":
+        found.reverse()
+    if purpose := query.get("purpose"):
+        found = [one for one in found if one.said.get("purpose") == purpose]
+    if after is not None:
+        places = [(one.deployment, one.thing.id) for one in found]
+        found = found[places.index(after) + 1 :] if after in places else []
+    most = _limit(query, kind)
+    page, more = found[:most], len(found) > most
+    if where is BATCHES:
+        page = await _as_they_stand(here, page)
+    data = [marked(one.said, one.deployment) for one in page]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": more}
+
+
+def _limit(query: Mapping[str, str], kind: str) -> int:
+    said = query.get("limit", str(USUAL[kind]))
+    if not said.isdecimal() or not 1 <= int(said) <= MOST[kind]:
+        raise BadRequestError(f"limit must be a whole number from 1 to {MOST[kind]}, got {shape(said)}")
+    return int(said)
+
+
+async def _as_they_stand(here: Here, page: Sequence[Belonging]) -> list[Belonging]:
+    """Batches as their providers tell of them now; those that are over are known."""
+    return list(await asyncio.gather(*[_as_it_stands(here, one) for one in page]))
+
+
+async def _as_it_stands(here: Here, one: Belonging) -> Belonging:
+    if one.said.get("status") in OVER:
+        return one
+    try:
+        made = await here.router.acall(
+            BATCH, "-", None, stream=False, options=here.caller.options(), place={"id": one.thing.id}, deployment=one.deployment
+        )
+    except HeadraceError as error:
+        log.info("batch %s is told of as it was: %s", one.thing.id, error.failure.kind.value)
+        return one
+    await note(here, one.thing.kind, one.deployment, made)
+    return Belonging(one.thing, one.deployment, one.owner, one.created, made.model_dump())

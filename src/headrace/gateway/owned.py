@@ -1,0 +1,66 @@
+"""Whose is what a body speaks of: others' things are not there, and a call goes where its own are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import BadRequestError, HeadraceError, Kind
+from headrace.gateway.asking import Finished, Here, Wanted
+from headrace.gateway.belongings import Belonging, Reference, Thing, references
+from headrace.gateway.kept import read_place
+from headrace.gateway.requests import refusal
+
+
+async def home_of(here: Here, body: Any) -> str:
+    """The deployment whose account keeps what the body speaks of; empty where it speaks of nothing that is known.
+
+    Ids that were given out here become the provider's own, in place. Raises refusals for what is another's, or of several accounts.
+    """
+    found = list(references(body)) if isinstance(body, dict) else []
+    if not found:
+        return ""
+    known = await here.belongings.find([one.thing for one in found])
+    homes = [home for one in found if (home := _home(here, one, known))]
+    for other in homes[1:]:
+        if not here.router.same_account(homes[0], other):
+            raise BadRequestError(f"{found[0].field}: what one call speaks of must be kept by one account of one provider")
+    return homes[0] if homes else ""
+
+
+def _home(here: Here, one: Reference, known: list[Belonging]) -> str:
+    seal = here.caller.seal
+    if (opened := read_place(one.thing.id, seal)) is not None:
+        one.become(opened[1])
+        return opened[0]
+    mine = next((row for row in known if row.thing == one.thing and is_theirs(here, row)), None)
+    if mine is not None:
+        return mine.deployment
+    if seal:
+        raise not_here(one.thing, one.field)
+    return ""
+
+
+def is_theirs(here: Here, row: Belonging) -> bool:
+    """Whether it is for whoever asks."""
+    return not here.caller.seal or row.owner == here.caller.owner
+
+
+def not_here(thing: Thing, field: str | None = None) -> HeadraceError:
+    """What is another's is told of like what there is not."""
+    return refusal(404, Kind.NOT_FOUND, f"no {thing.kind} {thing.id!r} was given out here to whoever asks", field)
+
+
+def bound(here: Here, home: str, reply: Wanted | Finished) -> Finished:
+    """The call where what it speaks of is kept. One that asks for something kept goes there anyway."""
+    finished = Finished(reply) if isinstance(reply, Wanted) else reply
+    if finished.deployment:
+        return finished
+    return finished.at(serving(here, home, here.meant(finished.wanted.model)))
+
+
+def serving(here: Here, home: str, model: str) -> str:
+    """Of those that serve `model` the first in the account of `home`. Raises BadRequestError where there is none."""
+    found = next((id for id in here.router.get_model_ids(model) if here.router.same_account(home, id)), None)
+    if found is None:
+        raise BadRequestError(f"what the call speaks of is kept by an account in which nobody here serves {model!r}", model)
+    return found

@@ -1,0 +1,127 @@
+"""What providers keep, reached at `/{provider}/…` by their own ids: each key its own, administrators all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import Failure, Kind, error_of
+from headrace.gateway.asking import Here
+from headrace.gateway.belongings import Belonging, Thing, bare
+from headrace.gateway.callers import Role
+from headrace.gateway.owned import is_theirs, not_here
+from headrace.gateway.requests import refusal
+from headrace.streams import AsyncStream
+
+COLLECTIONS: Final = frozenset({"files", "batches", "responses", "conversations", "cachedcontents"})
+"""As they are called in paths, in small letters."""
+
+_ORDER: Final = ":batchgeneratecontent"
+"""How a path of Google's ends that makes a batch."""
+
+
+class Looking(Struct, frozen=True):
+    """What of an answer is ours to read: what was made, a list of which others' things are left out, or that something is gone."""
+
+    how: Literal["made", "listed", "gone"]
+    kind: str
+    id: str = ""
+
+
+class Way(Struct, frozen=True):
+    """Where a request about something kept goes."""
+
+    home: str = ""
+    """The deployment in whose account it lies; empty where that is not known."""
+    looking: Looking | None = None
+
+
+async def way_of(here: Here, method: str, path: str) -> Way:
+    """Raises refusals for what is not this caller's, and for what nobody but an administrator may ask."""
+    things, kind = kept_in(path)
+    home = ""
+    if things:
+        known = await here.belongings.find(things)
+        for thing in things:
+            mine = next((one for one in known if one.thing == thing and is_theirs(here, one)), None)
+            if mine is None and here.caller.role is not Role.ADMIN:
+                raise not_here(thing)
+            home = mine.deployment if mine is not None else home
+    if kind:
+        return Way(home, _looking(here, method, kind))
+    if method == "DELETE" and len(things) == 1 and home:
+        return Way(home, Looking("gone", things[0].kind, things[0].id))
+    return Way(home)
+
+
+def _looking(here: Here, method: str, kind: str) -> Looking | None:
+    """At a collection as a whole."""
+    if here.caller.role is Role.ADMIN or (kind == "responses" and method == "POST"):  # that may be a stream
+        return None
+    if method == "POST":
+        return Looking("made", kind)
+    if method == "GET" and kind != "responses":
+        return Looking("listed", kind)
+    raise refusal(403, Kind.PERMISSION, f"the provider's {kind} are of all that call here: ask for your own by their ids")
+
+
+def kept_in(path: str) -> tuple[list[Thing], str]:
+    """The kept things that a path names, and the collection that it ends with; empty where it ends with none."""
+    where = unquote(path.partition("?")[0])
+    segments = [segment for segment in where.split("/") if segment]
+    names = [segment.lower() for segment in segments]
+    if where.lower().endswith(_ORDER):
+        return [], "batches"
+    things = [
+        Thing(name, segments[at + 1].partition(":")[0]) for at, name in enumerate(names[:-1]) if name in COLLECTIONS
+    ]  # Google's verbs stand behind an id, after a colon
+    return things, names[-1] if names and names[-1] in COLLECTIONS else ""
+
+
+# ---- answers ----------------------------------------------------------------------------------------------------------------------
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+async def looked_at(here: Here, deployment: str, looking: Looking, stream: AsyncStream[bytes]) -> bytes:
+    """The answer as its caller may have it; what it tells of is noted. Raises a refusal for a list that cannot be read."""
+    content = b"".join([piece async for piece in stream])
+    if looking.how == "gone":
+        await here.belongings.forget(deployment, Thing(looking.kind, looking.id))
+        return content
+    try:
+        said = _decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        message = f"the provider's answer about {looking.kind} cannot be read, so it cannot be said whose they are"
+        raise error_of(Failure(Kind.SERVER, message, status=502)) from None
+    if looking.how == "made":
+        await _note(here, deployment, looking.kind, said)
+        return content
+    return msgspec.json.encode(await _own_of(here, looking.kind, said))
+
+
+async def _note(here: Here, deployment: str, kind: str, said: Mapping[str, Any]) -> None:
+    inner = said.get("file")  # Google's answer to an upload
+    said = inner if isinstance(inner, Mapping) else said
+    if id := _id_of(said):
+        await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, time.time(), {"id": id, **said}))
+
+
+async def _own_of(here: Here, kind: str, said: dict[str, Any]) -> dict[str, Any]:
+    """A list without what is others'."""
+    own = {one.thing.id for one in await here.belongings.owned(here.caller.owner, kind)}
+    return {
+        name: [item for item in value if isinstance(item, Mapping) and _id_of(item) in own] if isinstance(value, list) else value
+        for name, value in said.items()
+    }
+
+
+def _id_of(said: Mapping[str, Any]) -> str:
+    """OpenAI's and Anthropic's `id`; Google's `name`, without its collection."""
+    found = said.get("id") or said.get("name")
+    return bare(found) if isinstance(found, str) else ""
