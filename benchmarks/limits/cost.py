@@ -1,6 +1,8 @@
 """`python -m benchmarks.limits.cost`: what the limiter itself costs, in µs a call and in bytes for each one that waits.
 
-Every figure comes from a process of its own, in CPU time; the median of the rounds counts. `--quick` takes fewer calls and judges nothing.
+Every figure comes from a process of its own, in CPU time; the median of the rounds counts. Beside it stands the same as a multiple of what
+an `asyncio.Semaphore` takes to be acquired and released, measured before each round in that process: machines differ, and so does a shared
+one from minute to minute. `--quick` takes fewer calls and judges nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import headrace
 from benchmarks.common.measure import environment, table
@@ -52,6 +54,8 @@ class Row:
     """The target, where there is one."""
     spread: float = 0.0
     """Half the distance of the quartiles, as a share of the figure."""
+    semaphores: float = 0.0
+    """The figure in pairs of a bare semaphore, measured at the same time; 0 where it is none of time."""
 
     @property
     def verdict(self) -> str:
@@ -62,23 +66,46 @@ def limiter(deployments: int, **limits: int) -> Limiter:
     """One group on so many deployments, each with these limits."""
     made = Limiter()
     for number in range(deployments):
-        made.add(
-            f"d{number}",
-            group="chat",
-            limits=limits_of(**limits),
-            profile=Profile(accounting="settle"),
-        )
+        made.add(f"d{number}", group="chat", limits=limits_of(**limits), profile=Profile(accounting="settle"))
     return made
 
 
-def rounds(run: Callable[[int], float], calls: int, count: int) -> tuple[float, float]:
-    """µs a call: the median of `count` rounds after one to warm up, and its spread. run: CPU seconds of so many calls."""
+class Figure(NamedTuple):
+    """What a scene comes to."""
+
+    middle: float
+    """The median."""
+    spread: float = 0.0
+    """As `Row` has it."""
+    yard: float = 0.0
+    """µs of a bare semaphore's pair, the median as well; 0 where nobody asked."""
+
+
+def rounds(run: Callable[[int], float], calls: int, count: int) -> Figure:
+    """µs a call: the median of `count` rounds after one to warm up. run: CPU seconds of so many calls."""
     run(calls)
     gc.collect()
-    figures = sorted(run(calls) / calls * 1e6 for _ in range(count))
+    figures, yards = [], []
+    for _ in range(count):
+        yards.append(semaphore(calls) / calls * 1e6)
+        figures.append(run(calls) / calls * 1e6)
     middle = statistics.median(figures)
     low, _, high = statistics.quantiles(figures, n=4, method="inclusive") if count > 1 else (middle, middle, middle)
-    return middle, (high - low) / 2 / middle
+    return Figure(middle, (high - low) / 2 / middle, statistics.median(yards))
+
+
+def semaphore(calls: int) -> float:
+    """CPU seconds of so many pairs of the least that a limiter could be: a count that nobody has to wait for."""
+    free = asyncio.Semaphore(2)
+
+    async def run() -> float:
+        began = time.process_time()
+        for _ in range(calls):
+            await free.acquire()
+            free.release()
+        return time.process_time() - began
+
+    return complete(run())
 
 
 # ---- with room for everybody
@@ -86,10 +113,7 @@ def rounds(run: Callable[[int], float], calls: int, count: int) -> tuple[float, 
 
 def uncontended(deployments: int) -> Callable[[int], float]:
     """Reserve and settle, one call after another, within limits that never bind: 32 calls are under way all the time."""
-    books, clock = (
-        limiter(deployments, rpm=100_000_000, tpm=2_000_000_000),
-        AsyncClock(),
-    )
+    books, clock = limiter(deployments, rpm=10**9, tpm=10**12), AsyncClock()
     under_way = [complete(books.reserve(ASK, clock)) for _ in range(32)]
 
     def run(calls: int) -> float:
@@ -123,18 +147,8 @@ def contended(deployments: int, waiting: int, tenants: int) -> Callable[[int], f
 
     Counted: the CPU of joining, being matched, being woken and settling, and of the world that runs the tasks.
     """
-    world, books = (
-        World(),
-        limiter(deployments, rpm=60_000, tpm=60_000_000, max_parallel_requests=50_000),
-    )
-    asks = [
-        Ask(
-            "chat",
-            Charge(input=600 + 40 * (number % 17), max_output=200),
-            tenant=f"t{number % tenants}",
-        )
-        for number in range(997)
-    ]
+    world, books = World(), limiter(deployments, rpm=60_000, tpm=60_000_000, max_parallel_requests=50_000)
+    asks = [Ask("chat", Charge(input=600 + 40 * (number % 17), max_output=200), tenant=f"t{number % tenants}") for number in range(997)]
     served = 0
 
     async def call(number: int) -> None:
@@ -203,22 +217,9 @@ def told(level: int, hooked: bool = False) -> Callable[[int], float]:
     if hooked:
         headrace.subscribe(lambda event: None)
     world, names = World(), ("a", "b", "c")
-    providers = VirtualProviders(
-        world,
-        SimulatorConfig(providers=tuple(ProviderConfig(name=name) for name in names)),
-    )
-    entries = [
-        {
-            "model_name": "chat",
-            "litellm_params": {
-                "model": "openai/gpt-sim",
-                "api_key": "sk",
-                "base_url": providers.url(name),
-                "rpm": 10**6,
-            },
-        }
-        for name in names
-    ]
+    providers = VirtualProviders(world, SimulatorConfig(providers=tuple(ProviderConfig(name=name) for name in names)))
+    facts = {"model": "openai/gpt-sim", "api_key": "sk", "rpm": 10**6}
+    entries = [{"model_name": "chat", "litellm_params": {**facts, "base_url": providers.url(name)}} for name in names]
     router = Router(model_list=entries, worlds=OneWorld(world.ports(providers)))
     engine = router._engine
     sent, over, made = Kept(engine._sent), Kept(engine._over), Kept(Trail.record)
@@ -296,7 +297,7 @@ async def bare() -> None:
 
 # ---- all of it
 
-SCENES: dict[str, Callable[[bool], tuple[float, float]]] = {
+SCENES: dict[str, Callable[[bool], Figure]] = {
     "loop": lambda quick: rounds(empty, *_size(quick)),
     "pair-1": lambda quick: rounds(uncontended(1), *_size(quick)),
     "pair-3": lambda quick: rounds(uncontended(3), *_size(quick)),
@@ -306,8 +307,8 @@ SCENES: dict[str, Callable[[bool], tuple[float, float]]] = {
     "record": lambda quick: rounds(told(logging.WARNING), *_size(quick)),
     "record-log": lambda quick: rounds(told(logging.DEBUG), *_size(quick)),
     "record-hook": lambda quick: rounds(told(logging.WARNING, hooked=True), *_size(quick)),
-    "waiter": lambda quick: (memory(full(), _many(quick)), 0.0),
-    "task": lambda quick: (memory(bare, _many(quick)), 0.0),
+    "waiter": lambda quick: Figure(memory(full(), _many(quick))),
+    "task": lambda quick: Figure(memory(bare, _many(quick))),
 }
 
 
@@ -322,64 +323,37 @@ def _many(quick: bool) -> int:
 
 def measured(quick: bool) -> list[Row]:
     found = {scene: _apart(scene, quick) for scene in SCENES}
-    many = f"{_many(quick):,}"
+    many, yard = f"{_many(quick):,}", statistics.median([figure.yard for figure in found.values() if figure.yard])
 
-    def row(
-        what: str,
-        scene: str,
-        floor: str = "",
-        unit: str = "µs",
-        most: float | None = None,
-    ) -> Row:
-        figure, spread = found[scene]
-        return Row(what, figure - (found[floor][0] if floor else 0.0), unit, most, spread)
+    def row(what: str, scene: str, most: float | None = None, *, without: str = "", unit: str = "µs") -> Row:
+        figure, spread, here = found[scene]
+        floor = found[without] if without else Figure(0.0, yard=1.0)
+        pairs = figure / here - floor.middle / floor.yard if here else 0.0
+        return Row(what, figure - floor.middle, unit, most, spread, pairs)
 
     return [
+        Row("the yardstick: a bare semaphore, acquired and released", yard, "µs", semaphores=1.0),
         row("an empty coroutine", "loop"),
-        row("reserve and settle, 1 deployment, no line", "pair-1", most=PAIR_MOST),
-        row("reserve and settle, 3 deployments, no line", "pair-3", most=PAIR_MOST),
+        row("reserve and settle, 1 deployment, no line", "pair-1", PAIR_MOST),
+        row("reserve and settle, 3 deployments, no line", "pair-3", PAIR_MOST),
         row("the virtual world’s tasks alone", "tasks"),
-        row(
-            "reserve, wait and settle, 10,000 in line, 1 deployment, without them",
-            "queued-1",
-            "tasks",
-            most=QUEUED_MOST,
-        ),
-        row(
-            "reserve, wait and settle, 10,000 in line, 3 deployments, without them",
-            "queued-3",
-            "tasks",
-            most=QUEUED_MOST,
-        ),
-        row("decision record", "record", most=RECORD_MOST),
-        row("decision record, to a log at DEBUG", "record-log", most=RECORD_MOST),
-        row("decision record, as events to a hook", "record-hook", most=RECORD_MOST),
+        row("reserve, wait and settle, 10,000 in line, 1 deployment, without them", "queued-1", QUEUED_MOST, without="tasks"),
+        row("reserve, wait and settle, 10,000 in line, 3 deployments, without them", "queued-3", QUEUED_MOST, without="tasks"),
+        row("decision record", "record", RECORD_MOST),
+        row("decision record, to a log at DEBUG", "record-log", RECORD_MOST),
+        row("decision record, as events to a hook", "record-hook", RECORD_MOST),
         row(f"a task that waits, one of {many}", "task", unit="bytes"),
-        row(
-            f"a call in line, one of {many}, beyond its task",
-            "waiter",
-            "task",
-            "bytes",
-            WAITER_MOST,
-        ),
+        row(f"a call in line, one of {many}, beyond its task", "waiter", WAITER_MOST, without="task", unit="bytes"),
     ]
 
 
-def _apart(scene: str, quick: bool) -> tuple[float, float]:
+def _apart(scene: str, quick: bool) -> Figure:
     """A scene in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.limits.cost",
-        "--scene",
-        scene,
-        *(["--quick"] if quick else []),
-    ]
+    command = [sys.executable, "-m", "benchmarks.limits.cost", "--scene", scene, *(["--quick"] if quick else [])]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{scene}: {done.stderr.strip()}")
-    figure, spread = json.loads(done.stdout)
-    return figure, spread
+    return Figure(*json.loads(done.stdout))
 
 
 def shown(rows: Sequence[Row], judged: bool) -> str:
@@ -388,19 +362,17 @@ def shown(rows: Sequence[Row], judged: bool) -> str:
             row.what,
             f"{row.figure:,.2f} {row.unit}" if row.figure < 100 else f"{row.figure:,.0f} {row.unit}",
             f"{row.spread:.0%}" if row.spread else "–",
+            f"{row.semaphores:,.1f}" if row.semaphores else "–",
             f"{row.most:,.0f} {row.unit}" if row.most else "–",
             row.verdict if judged else "",
         )
         for row in rows
     ]
-    return table([("the limiter’s own cost", "measured", "±", "at most", ""), *body])
+    return table([("the limiter’s own cost", "measured", "±", "in semaphores", "at most", ""), *body])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.limits.cost",
-        description=(__doc__ or "").partition("\n")[0],
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.cost", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer calls; nothing is judged")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--scene", choices=SCENES, help=argparse.SUPPRESS)

@@ -19,9 +19,16 @@ def test_a_pair_of_reserve_and_settle_is_measured_with_and_without_a_line(monkey
         monkeypatch.setattr(logger, name, getattr(logger, name))
     monkeypatch.setattr(Trail, "record", Trail.record)
     for run in (cost.uncontended(3), cost.contended(3, waiting=40, tenants=2), cost.told(logging.DEBUG)):
-        middle, spread = cost.rounds(run, calls=100, count=3)
+        middle, spread, yard = cost.rounds(run, calls=100, count=3)
         assert 0 < middle < 1_000_000
         assert spread >= 0
+        assert 0 < yard < 1_000_000
+
+
+def test_a_fast_machine_finds_no_limit_that_binds_where_none_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: "no running event loop": on a quiet machine so many pairs a second went that they came to wait for room."""
+    monkeypatch.setattr(cost.AsyncClock, "now", lambda self: 1000.0)
+    assert cost.uncontended(1)(20_000) > 0
 
 
 def test_a_call_in_line_is_weighed() -> None:
