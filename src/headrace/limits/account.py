@@ -20,6 +20,9 @@ from headrace.limits.sizes import Sizes
 Costs: TypeAlias = tuple[float, tuple[float, ...]]
 """A call as an account counts it: its prompt in the provider's tokens, and what it takes of each limit on arrival."""
 
+Worth: TypeAlias = tuple[tuple[float, ...], float]
+"""The shadow price of one unit of each limit, and how full the fullest is, as `step` has it, then how many calls are in flight."""
+
 NOT_STARTED: Final = frozenset({
     Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED, Kind.BAD_REQUEST, Kind.CONTEXT_WINDOW, Kind.UNSUPPORTED_PARAMS, Kind.UNPROCESSABLE,
     Kind.AUTHENTICATION, Kind.PAYMENT, Kind.PERMISSION, Kind.NOT_FOUND,
@@ -211,6 +214,17 @@ class Account:
             self.slack_until, self.fullness = now + FRESH, step(fullest)
         return price, fullest
 
+    def worth(self, now: float) -> Worth:
+        """What its limits cost as they are used now: nothing while they are slack, steeply more as they fill."""
+        prices, fullest = [], 0.0
+        for meter in self.meters:
+            room = meter.room
+            share = (meter.running if meter.counts_running else meter._log.current(now)) / room
+            if share > fullest:
+                fullest = share
+            prices.append((share if share < 1.0 else 1.0) ** SHARPNESS / room)
+        return tuple(prices), step(fullest) + self.in_flight
+
     def _doubt(self, meter: Meter, input: float) -> float:
         """Tokens that may be on the books of a provider that has more on them than we."""
         doubt = self.sizes.doubt(input) if meter.limit.unit is not Unit.OUTPUT else 0.0
@@ -218,7 +232,7 @@ class Account:
 
     def never(self, costs: Costs) -> tuple[Meter, float] | None:
         """The limit that a call is larger than and what it costs there, if there is one."""
-        for meter, cost in zip(self.meters, costs[1], strict=False):
+        for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - as above
             if cost > meter.largest + EPSILON:
                 return meter, cost
         return None

@@ -17,7 +17,7 @@ def nobody(group: str) -> BadRequestError:
 
 def never(group: Group, waiting: Waiting) -> HeadraceError | None:
     """What a call is told that is larger than a limit of every deployment it may go to, or of a scope."""
-    if waiting.allowed == frozenset():
+    if waiting.allowed is not None and not waiting.allowed:
         return nobody(group.name)
     for scope in waiting.scopes:
         blocked = scope.never(scope.costs(waiting.ask.charge))

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.limits.account import SHARPNESS, Account, Costs, step
+from headrace.limits.account import Account, Costs, Worth
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.limit import Charge, Unit
 from headrace.limits.members import Group, Member, Waiting
@@ -70,7 +70,7 @@ def label(meter: Meter | None) -> str | None:
 
 def fits(member: Member, waiting: Waiting, costs: Costs, now: float) -> bool:
     """Whether a call that costs so much there may go there now."""
-    if member.paused_until > now or not member.account.has_room(costs, now, waiting.urgent):
+    if member.paused_until > now or member.account.worth_if_room(costs, now, waiting.urgent, math.inf) is None:
         return False
     return not waiting.scopes or have_room(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent)
 
@@ -97,15 +97,6 @@ def shut_out(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float)
 # ---- what it is worth
 
 
-def prices_at(account: Account, shares: Sequence[float]) -> tuple[float, ...]:
-    """The shadow price of one unit of each limit, of which so much is used: nothing while it is slack, steep as it fills."""
-    return tuple([(share if share < 1.0 else 1.0) ** SHARPNESS / meter.room for share, meter in zip(shares, account.meters, strict=True)])
-
-
-Worth: TypeAlias = tuple[tuple[float, ...], float]
-"""Prices, and how full the fullest limit is, as `step` has it, then how many calls are in flight."""
-
-
 class Worths(dict[Account, Worth]):
     """What accounts are worth at one moment, reckoned when somebody asks."""
 
@@ -113,15 +104,14 @@ class Worths(dict[Account, Worth]):
         self.now = now
 
     def __missing__(self, account: Account) -> Worth:
-        shares = [meter.share(self.now) for meter in account.meters]
-        worth = self[account] = (prices_at(account, shares), step(max(shares, default=0.0)) + account.in_flight)
+        worth = self[account] = account.worth(self.now)
         return worth
 
 
 class Rooms:
     """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
 
-    __slots__ = ("_shut", "_urgent", "group", "now", "open", "worth")
+    __slots__ = ("_said", "_shut", "_urgent", "group", "now", "open", "worth")
 
     def __init__(self, group: Group, now: float) -> None:
         self.group = group
@@ -131,6 +121,8 @@ class Rooms:
         self.worth = Worths(now)
         self._shut: dict[Member, Candidate] = {}
         """What is said of those that let nobody pass: the same to all who are let in at this moment."""
+        self._said: dict[Member, tuple[Candidate, ...]] = {}
+        """What is said of all the others where one is taken that everybody may go to, while the same are open."""
         self._urgent: bool | None = None
 
     def look(self, urgent: bool) -> bool:
@@ -138,6 +130,7 @@ class Rooms:
         if urgent is not self._urgent:
             self._urgent = urgent
             self.open = [member for member in self.group.members if member.open_at(self.now, urgent) <= self.now]
+            self._said.clear()
         return bool(self.open)
 
     def taken(self, account: Account) -> None:
@@ -148,10 +141,17 @@ class Rooms:
         """A call had no room there: perhaps nobody has."""
         if account.open_at(self.now, bool(self._urgent)) > self.now:
             self.open = [member for member in self.open if member.account is not account]
+            self._said.clear()
 
     def passed(self, taken: Member, waiting: Waiting, tried: Sequence[Member]) -> tuple[Candidate, ...]:
         """What is said of the others when a call goes to one. tried: those that had no room for it."""
-        return tuple([self._said_of(member, waiting, tried) for member in self.group.members if member is not taken])
+        alike = not tried and waiting.allowed is None
+        said = self._said.get(taken) if alike else None
+        if said is None:
+            said = tuple([self._said_of(member, waiting, tried) for member in self.group.members if member is not taken])
+            if alike:
+                self._said[taken] = said
+        return said
 
     def _said_of(self, member: Member, waiting: Waiting, tried: Sequence[Member]) -> Candidate:
         if member in tried or not waiting.may(member):

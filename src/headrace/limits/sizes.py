@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from heapq import nlargest
 from typing import Final
 
 from headrace.limits.limit import Charge, Used
@@ -112,4 +113,5 @@ class Sizes:
         self.duration += (share if share > 0.02 else 0.02) * ((seconds if seconds > 0.0 else 0.0) - self.duration)
         self._outputs.append(output)
         if replies % 64 == SEEN:
-            self._rare = sorted(self._outputs)[int(0.995 * len(self._outputs))]
+            count = len(self._outputs)
+            self._rare = nlargest(count - int(0.995 * count), self._outputs)[-1]

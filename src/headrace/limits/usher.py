@@ -100,10 +100,10 @@ class Usher:
             if member.account.has_room(costs, now, urgent) and (not scopes or have_room(scopes, charge, now, urgent)):
                 others = group.passed_for(member) if few is group.members else tuple([other.passed for other in few if other is not member])
                 return self._grant(member, ask, costs, scopes, 0.0, None, others, now)
-        found = self._best(few, ask, scopes, now)
+        found = self._best(group, few, ask, scopes, now)
         if found is not None or few is members:
             return found
-        return self._best(group.choice(ask) if ask.avoid else members, ask, scopes, now)
+        return self._best(group, group.choice(ask) if ask.avoid else members, ask, scopes, now)
 
     def _emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
         """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""
@@ -117,13 +117,14 @@ class Usher:
                 lowest, best = rank, member
         return best
 
-    def _best(self, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
+    def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """The best of these that has room now."""
         urgent, charge = ask.priority <= URGENT, ask.charge
         slack = SLACK if len(members) > 1 else math.inf
         open_scopes = not scopes or (ask.charges is None and have_room(scopes, charge, now, urgent))
         fitting: list[_Fitting] = []
         others: list[Candidate] = []
+        least = math.inf
         for member in members:
             if ask.charges is not None:
                 charge = ask.charge_at(member.id)
@@ -135,20 +136,24 @@ class Usher:
                 others.append(shut_out(member, costs, ask, scopes, now))
             else:
                 fitting.append((member, costs, worth))
+                if worth[0] < least:
+                    least = worth[0]
         if not fitting:
             return None
         member, costs, _ = fitting[0]
         if len(fitting) > 1:
-            member, costs, _ = self._cheapest(fitting, ask)
+            member, costs, _ = self._cheapest(fitting, least * (1 + ALIKE) + NEGLIGIBLE, ask)
+            if len(fitting) == len(group.members):
+                return self._grant(member, ask, costs, scopes, 0.0, None, group.passed_for(member), now)
             others = [*[other.passed for other, _, _ in fitting if other is not member], *others]
         return self._grant(member, ask, costs, scopes, 0.0, None, tuple(others) if others else NOBODY_ELSE, now)
 
-    def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
-        least = min([worth[0] for _, _, worth in fitting]) * (1 + ALIKE) + NEGLIGIBLE
+    def _cheapest(self, fitting: list[_Fitting], most: float, ask: Ask) -> _Fitting:
+        """Of those that cost no more than `most`, the preferred one, else the one with most room left."""
         prefer, draw, best, lowest = ask.prefer, self._random.random, fitting[0], math.inf
         for fitted in fitting:
             member, _, (price, full) = fitted
-            if price <= least:
+            if price <= most:
                 rank = step(full) + member.account.in_flight + draw() if prefer is None else prefer(member.id)
                 if rank < lowest:
                     lowest, best = rank, fitted
