@@ -170,10 +170,10 @@ class Simulation:
         self._sizes.setdefault(group, (job.input, job.max_output))
         line = self._lines[group, job.tenant, job.priority]
         if not line.inside:
-            ask = self._ask_of(group, job)
-            held = self.limiter.at_once(self._seats[group], ask, self.world.now())
+            ask, now = self._ask_of(group, job), self.world.now()
+            held = self.limiter.at_once(self._seats[group], ask, now)
             if held is not None:
-                self._go(group, job, ask, held)
+                self._go(group, job, ask, held, now)
                 return
         self.waiting[group] += 1
         if line.inside >= AT_ONCE:
@@ -216,17 +216,17 @@ class Simulation:
             self._refuse(error)
             return
         self._leave(line, group)
-        self._go(group, job, ask, held)
+        self._go(group, job, ask, held, self.world.now())
 
-    def _go(self, group: str, job: Job, ask: Ask, held: Reservation) -> None:
+    def _go(self, group: str, job: Job, ask: Ask, held: Reservation, now: float) -> None:
         """It has room."""
         self._measure(group, job)
-        self._note_wait(job)
-        self._send(ask, held, job)
+        self._note_wait(job, now)
+        self._send(ask, held, job, now)
 
-    def _send(self, ask: Ask, held: Reservation, job: Job) -> None:
-        self._last_sent = self.world.now()
-        self.world.at(self._last_sent + self.travel(), _Sent(self, ask, held, job).arrive)
+    def _send(self, ask: Ask, held: Reservation, job: Job, now: float) -> None:
+        self._last_sent = now
+        self.world.at(now + self.travel(), _Sent(self, ask, held, job).arrive)
 
     def travel(self) -> float:
         """Seconds that one way takes."""
@@ -239,14 +239,15 @@ class Simulation:
     async def again(self, sent: _Sent) -> None:
         """A provider refused a call: it waits once more, before the others of its tenant."""
         self._refused += 1
-        self._send(sent.ask, await self.limiter.reserve(_again(sent.ask), self.world), sent.job)
+        held = await self.limiter.reserve(_again(sent.ask), self.world)
+        self._send(sent.ask, held, sent.job, self.world.now())
 
     def done(self, sent: _Sent) -> None:
         self._served[sent.held.deployment] += 1
         self._end()
 
-    def _note_wait(self, job: Job) -> None:
-        waited = self.world.now() - job.at
+    def _note_wait(self, job: Job, now: float) -> None:
+        waited = now - job.at
         if waited > 0:
             self._waited[job.tenant].append(waited)
         else:

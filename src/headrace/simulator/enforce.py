@@ -408,17 +408,24 @@ class Enforcer:
         self._refused_this_minute = False
 
     def admit(self, now: float, cost: Cost) -> Admitted | Refused:
-        self._turn_minute(now)
+        if self._minute_end is None or now >= self._minute_end:
+            self._turn_minute(now)
         if self.concurrency is not None and self.in_flight >= self.concurrency:
             return self._refuse_concurrency(now)
-        asked = [(gauge, gauge.charge(cost)) for gauge in self.gauges]
-        for gauge, amount in asked:
-            if gauge.meter.room(now) + SLACK < amount:
-                return self._refuse(now, [amount for _, amount in asked])
+        gauges = self.gauges
+        for gauge in gauges:
+            if gauge.meter.room(now) + SLACK < gauge.charge(cost):
+                return self._refuse(now, [gauge.charge(cost) for gauge in gauges])
         self.in_flight += 1
         if self.in_flight > self.peak_in_flight:
             self.peak_in_flight = self.in_flight
-        return Admitted(cost, [(gauge, gauge.take(now, amount), amount) for gauge, amount in asked])
+        charges = []
+        for gauge in gauges:
+            amount = gauge.charge(cost)
+            gauge.minute += amount
+            gauge.total += amount
+            charges.append((gauge, gauge.meter.take(now, amount), amount))
+        return Admitted(cost, charges)
 
     def produce(self, now: float, admitted: Admitted, tokens: int) -> None:
         """`tokens` of output came into being."""
