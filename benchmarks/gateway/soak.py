@@ -39,15 +39,16 @@ class Soaked:
 
 
 async def soak(one: Contestant, calls: int) -> Soaked:
-    """So many calls in `SAMPLES` parts; between two parts nobody is connected."""
+    """So many calls, in at most `SAMPLES` parts; between two parts nobody is connected."""
     requests = {
         "whole": load.request_of(one.address, load.body_of(load.SMALL), one.headers),
         "broken": load.request_of(one.address, load.body_of(load.SMALL, model="broken"), one.headers),
         "left": load.request_of(one.address, load.body_of(load.SMALL, stream=True, paced=True), one.headers),
     }
     seen, numbers = Soaked(), iter(range(calls))
-    for part in range(SAMPLES):
-        until = calls * (part + 1) // SAMPLES
+    parts = max(4, min(SAMPLES, calls // 100))
+    for part in range(parts):
+        until = calls * (part + 1) // parts
         await asyncio.gather(*(_caller(one.address, requests, numbers, until, seen) for _ in range(CALLERS)))
         await asyncio.sleep(1.0)
         seen.memory.append((seen.sent, resident_mb(one.pid)))

@@ -332,7 +332,7 @@ def router_of(upstream: Upstream, *models: str, **params: Any) -> headrace.Route
 
 
 def test_a_router_knows_again_which_deployment_keeps_a_response(client: Client, upstream: Upstream) -> None:
-    router = router_of(upstream, *["openai/gpt-5"] * 4, rpm=100, tpm=100_000)
+    router = router_of(upstream, *["openai/gpt-5"] * 4, rpm=60_000, tpm=6_000_000)
     upstream.answer(Reply(ANSWER))
     answer = client.call("responses", "hi", "gpt", on=router)
     key = upstream.seen[-1].headers["authorization"]

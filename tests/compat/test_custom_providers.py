@@ -101,7 +101,7 @@ def test_a_handlers_chunks_are_a_stream_like_any_other(colour: Colour) -> None:
 
 def test_a_router_has_handlers_among_its_deployments(colour: Colour) -> None:
     parrot()
-    router = headrace.Router([{"model_name": "group", "litellm_params": {"model": "parrot/grey", "rpm": 10}}])
+    router = headrace.Router([{"model_name": "group", "litellm_params": {"model": "parrot/grey", "rpm": 60_000}}])
     assert ask(colour, router, model="group").choices[0].message.content == f"{colour.name} Hello"
     assert len(ask(colour, router, model="group", stream=True)) >= 3
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.dialects import NAMES, load
@@ -26,6 +26,8 @@ from headrace.wire import Frame, Headers, HttpResponse
 
 TARGET = Target("provider", "theirs")
 ASKED = ChatRequest(model="m", messages=(), stream=True, include_usage=True)
+FEWER = settings(max_examples=settings().max_examples // 3)
+"""Of each dialect: `tools/fuzz.py` goes on where these stop."""
 EVERY = pytest.mark.parametrize("dialect", [pytest.param(load(name), id=name) for name in NAMES])
 
 WORDS = st.sampled_from([
@@ -73,6 +75,7 @@ def tried(*attempts: Callable[[], Any]) -> None:
 
 
 @EVERY
+@FEWER
 @given(body=BODIES, headers=HEADERS, status=st.sampled_from([200, 400, 401, 404, 429, 500, 529]))
 def test_no_body_raises_anything_but_an_error_of_ours(dialect: Dialect, body: Any, headers: dict[str, str], status: int) -> None:
     response = HttpResponse(status, Headers.of(headers), encoded(body))
@@ -86,6 +89,7 @@ def test_no_body_raises_anything_but_an_error_of_ours(dialect: Dialect, body: An
 
 
 @EVERY
+@FEWER
 @given(bodies=st.lists(st.tuples(BODIES, st.none() | TEXTS), max_size=6))
 def test_no_stream_raises_anything_but_an_error_of_ours(dialect: Dialect, bodies: list[tuple[Any, str | None]]) -> None:
     def read() -> None:
@@ -98,6 +102,7 @@ def test_no_stream_raises_anything_but_an_error_of_ours(dialect: Dialect, bodies
 
 
 @EVERY
+@FEWER
 @given(data=st.binary(max_size=200), pieces=st.integers(1, 50))
 def test_no_bytes_raise_anything_but_an_error_of_ours(dialect: Dialect, data: bytes, pieces: int) -> None:
     def read() -> None:
@@ -175,6 +180,7 @@ ANSWERS = st.dictionaries(WORDS | st.sampled_from(["results", "data", "models", 
 
 
 @FORM
+@FEWER
 @given(answer=ANSWERS | VALUES)
 def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(which: tuple[str, str, str], answer: Any) -> None:
     operation, name, part = which
@@ -184,6 +190,7 @@ def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(which: tuple[s
 
 
 @EVERY
+@FEWER
 @given(body=BODIES)
 def test_no_embeddings_raise_anything_but_an_error_of_ours(dialect: Dialect, body: Any) -> None:
     read: Any = getattr(dialect, "read_embedding_response", None)
