@@ -31,7 +31,7 @@ LOOKS = [(0.0, 0.0), (20.0, 20.0), (40.0, 20.0), (58.0, 40.0)]
     ("own", "books"),
     [
         ({10.0: 1, 50.0: 1}, [(10.0, 1), (20.0, 9), (50.0, 1), (58.0, 9), (60.0, 1)]),
-        ({50.0: 15}, [(20.0, 5), (50.0, 15), (60.0, 1)]),  # more than our part of it: that much less of what is older
+        ({45.0: 7, 50.0: 8}, [(20.0, 10), (45.0, 2), (50.0, 8), (60.0, 1)]),  # more than our part: the rest is for others to leave
     ],
 )
 def test_our_part_of_what_all_charged_leaves_the_window_when_that_does(own: dict[float, float], books: list[tuple[float, float]]) -> None:
@@ -45,6 +45,22 @@ def test_our_part_of_what_all_charged_leaves_the_window_when_that_does(own: dict
     grow(quota, 60.0)
     assert meter.limit.amount == 60
     assert meter.used == sum(own.values())
+
+
+def test_what_was_given_back_is_not_on_the_books_of_a_lost_store() -> None:
+    """Calls that use less than they might: what was ever charged is more than what all have used."""
+    quota = seen(LOOKS, used=12)
+    shrink(quota, 0.5, [], 60.0)
+    assert entries(quota) == [(58.0, 6), (60.0, 1)]
+
+
+def test_a_full_window_of_which_much_left_since_we_looked_may_have_been_filled_again() -> None:
+    """By others, as fast as the flow lets them: what left was not free for us alone."""
+    quota = seen([(0.0, 0.0), (0.5, 30.0), (30.0, 30.0), (58.0, 60.0)], used=60)
+    ((seen_at, used, _),) = quota.seen.values()
+    quota.seen[next(iter(quota.seen))] = (seen_at, used, -100.0)  # the flow was not ahead: it may run ahead by its tolerance
+    shrink(quota, 0.5, [], 61.2)
+    assert entries(quota) == [(58.0, 15), (61.2, pytest.approx(0.5 * (3.2 + 5.0)))]
 
 
 def test_of_what_was_charged_before_we_looked_it_is_taken_that_it_was_just_before() -> None:
@@ -65,3 +81,17 @@ def test_books_that_begin_anew_are_looked_at_anew() -> None:
     quota = seen([*LOOKS, (59.0, 4.0)], used=4)
     shrink(quota, 0.5, [], 60.0)
     assert entries(quota) == [(59.0, 2), (60.0, 0.5)]
+
+
+@pytest.mark.parametrize("word", [0.0, 65.0, 90.0])
+def test_a_turn_ends_with_the_store_that_gave_it_and_a_providers_word_does_not(word: float) -> None:
+    """A process waited for a turn among all while its own part of the limit was free."""
+    quota = seen(LOOKS, used=40)
+    if word:
+        quota.account.held_until = word
+    quota.shut(80.0)
+    quota.shut(84.0)
+    assert quota.account.held_until == max(84.0, word)
+    shrink(quota, 0.5, [], 62.0)
+    assert max(quota.account.held_until, 62.0) == max(word, 62.0)
+    assert quota.shut_until <= 62.0

@@ -41,19 +41,27 @@ def test_a_call_costs_the_store_one_and_a_half_calls_of_its_script(kind: str) ->
     assert town.called() <= 1.5 * len(town.waits)
 
 
-@pytest.mark.parametrize(("kind", "forgets"), [("slide60/reserve", True), ("slide60/settle", False)])
-def test_a_lost_store_opens_no_limit_and_comes_back_without_a_burst(kind: str, forgets: bool) -> None:
-    """Lost for half a minute, back with or without its memory: no provider refuses anything, before, meanwhile or afterwards."""
+@pytest.mark.parametrize(
+    ("kind", "forgets", "after"),
+    [("slide60/reserve", True, 0.97), ("slide60/settle", False, 0.97), ("tb5/reserve", False, 0.97), ("fix10/reserve", True, 0.92)],
+)
+def test_a_lost_store_opens_no_limit_and_comes_back_without_a_burst(kind: str, forgets: bool, after: float) -> None:
+    """Lost for half a minute, back with or without its memory: no provider refuses anything, before, meanwhile or afterwards.
+
+    Nor is much left over. A sixth of the limit was used: what answers' headers said the other processes used, each took for a
+    stranger's and left to him, and kept to what remained for minutes after the store's return. And turns that it had given were waited for.
+    """
     town = Towns(KINDS[kind], known(kind), processes=4, deployments=((300, 300_000),))
+    town.headers = True
     town.beat(240)
     town.world.at(70, town.store_goes)
     town.world.at(100, partial(town.store_returns, forgets=forgets))
     town.backlog(1400, small)
     town.world.run(until=240)
     assert town.refused() == 0
-    assert 0.5 <= town.admitted(70, 100) / 150 <= 1.02
+    assert 0.82 <= town.admitted(70, 100) / 150 <= 1.02
     # windows: a minute's burst comes again with the next, so that other spans hold one more or one less of them
-    assert min(town.admitted(at, at + 60.5) for at in range(100, 175)) >= 0.95 * 300
+    assert min(town.admitted(at, at + 60.5) for at in range(100, 175)) >= after * 300
 
 
 @pytest.mark.parametrize("away", [0.05, 0.5])

@@ -41,7 +41,7 @@ class Meter:
 
     __slots__ = (
         "_begun", "_burst", "_caution", "_drained_until", "_ever", "_foreign", "_log", "_margin", "_open",
-        "_pace", "_shorter", "arrives", "as_written", "constant", "counts_money", "counts_running", "doubted", "expected",
+        "_pace", "_shorter", "arrives", "as_written", "constant", "counts_money", "counts_running", "doubted", "eases", "expected",
         "final", "largest", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
     )  # fmt: skip
 
@@ -80,6 +80,8 @@ class Meter:
         """Windows shorter than a minute: what was charged, how much may be, their seconds."""
         self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
         self._burst = _burst(limit, profile)
+        self.eases = True
+        """Whether a flow with a known burst runs less far ahead where the window is full: not where it is full of what others sent."""
         self._apply()
         if limit.unit is Unit.REQUESTS and limit.window == 60.0:
             for window in profile.windows:
@@ -100,6 +102,7 @@ class Meter:
     def resize(self, limit: Limit) -> None:
         """Another amount from now on; what is on the books stays there."""
         self.limit = limit
+        self._burst = _burst(limit, self.profile)
         self._apply()
 
     def state(self, amount: float | None) -> None:
@@ -213,8 +216,10 @@ class Meter:
 
     def _ease(self, used: float) -> float:
         """Seconds that a flow with a known burst may run ahead when so much of the window is used."""
-        if self._burst is None or used >= self.room:
-            return self.settings.even_tolerance if self._burst is not None else math.inf
+        if self._burst is None or not self.eases:
+            return math.inf
+        if used >= self.room:
+            return self.settings.even_tolerance
         return self.settings.even_tolerance + EASE * self.limit.window * (1 - used / self.room)
 
     def explains(self, cost: float, now: float) -> bool:

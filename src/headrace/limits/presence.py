@@ -49,6 +49,8 @@ class Presence:
         self._begun = False
         """Whether we have reported: from the first call on."""
         self.lost_at: float | None = None
+        self.shrunk_at = -math.inf
+        """When each limit was last made our share of it."""
         self._grace_until = -math.inf
         self._most_processes = 1
         store.attach(self.beat)
@@ -159,11 +161,12 @@ class Presence:
         with self._lock:
             if self.lost:
                 return
-            self.lost_at = now
+            self.lost_at = self.shrunk_at = now
             self._know_all()
             for quota in self._quotas.values():
                 shrink(quota, self._share(quota, now), list(self._unsure.values()), now)
             self._usher.by_share = True
+            self._look_again(now)
 
     def _share(self, quota: Quota, now: float) -> float:
         if quota.share is None or quota.least is None:
@@ -197,9 +200,14 @@ class Presence:
             for quota in reduced:
                 grow(quota, now)
             self._usher.by_share = False
-            for group in self._roster.groups.values():
-                if reduced and group.line:
-                    self._usher.match(group, now)
+            if reduced:
+                self._look_again(now)
+
+    def _look_again(self, now: float) -> None:
+        """Whoever waits may go now, or at another moment."""
+        for group in self._roster.groups.values():
+            if group.line:
+                self._usher.match(group, now)
 
 
 def _lives(quota: Quota, now: float) -> bool:

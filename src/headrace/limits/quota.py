@@ -55,7 +55,7 @@ class Quota:
 
     __slots__ = (
         "_demand", "_demand_at", "account", "asked_at", "barred", "born", "flow", "fresh", "held", "in_flight", "least", "reported_at",
-        "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns",
+        "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns", "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -64,6 +64,8 @@ class Quota:
         self.turn, self.fresh = 0.0, False
         self.shut_until = -math.inf
         """Nobody asks before."""
+        self.word_until = -math.inf
+        """Before which moment nothing passes by a provider's word, should `shut_until` be later."""
         self.turns = Turns()
         self.asked_at = -math.inf
         self._demand, self._demand_at = 0.0, 0.0
@@ -89,6 +91,13 @@ class Quota:
         """Deployments that rest because some process said so."""
         self.barred = False
         """Whether our share is less than one call."""
+
+    def shut(self, until: float) -> None:
+        """Nobody asks, and so nobody passes, until it is our turn."""
+        if self.account.held_until != self.shut_until:
+            self.word_until = self.account.held_until
+        self.shut_until = max(self.shut_until, until)
+        self.account.held_until = max(self.account.held_until, until)
 
     def granted(self, now: float) -> None:
         """A call was let through."""

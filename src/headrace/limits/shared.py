@@ -8,7 +8,7 @@ Reasons: docs/decisions/0014-one-limit-for-many-processes.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -112,10 +112,23 @@ class SharedLimiter(Limiter):
         shares = self._shares(reservation, clock.now())
         refused = None
         if shares:
-            refused = self._by_share(shares, reservation) if self.lost else await self._room(shares, ask, reservation, clock)
+            refused = await self._asked(shares, ask, reservation, clock)
         if refused is None:
             self._usher.heard(reservation)
         return refused
+
+    async def _asked(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
+        """What decides at present: the store, or without it our share."""
+        if self._outdated(shares.values()):
+            return ""
+        if self.lost:
+            self._by_share(shares, reservation)
+            return None
+        return await self._room(shares, ask, reservation, clock)
+
+    def _outdated(self, all_taken: Iterable[Taken]) -> bool:
+        """Whether it was let through before our share was all that counted: it goes back, also if the store is back by now."""
+        return any(taken.at < self.presence.shrunk_at for taken in all_taken)
 
     def _shares(self, reservation: Reservation, now: float) -> dict[Quota, Taken]:
         """What a call takes of which shared books: every call's in the same order, so that none waits for another that waits for it."""
@@ -173,11 +186,13 @@ class SharedLimiter(Limiter):
         """Hold what was granted, until it may go. What is refused: as `_confirm` has it."""
         pairs = [(one, answer) for one, answer in zip(questions, answers, strict=True) if answer is not None]
         now, refused = clock.now(), None
-        if not all(self.presence.same_books(one.quota, answer.born, now) for one, answer in pairs):
+        same = all(self.presence.same_books(one.quota, answer.born, now) for one, answer in pairs)
+        if not same or self._outdated([one.taken for one in questions]):
             for at, answer in enumerate(answers):
                 if answer is not None and answer.granted:
                     self._give_back(questions, at, answer)
-            self.presence.lose(now)  # it has forgotten what was charged
+            if not same:
+                self.presence.lose(now)  # it has forgotten what was charged
             return ""
         holds = []
         for one, answer in pairs:
@@ -210,7 +225,7 @@ class SharedLimiter(Limiter):
         quota = self.presence.quota(account)
         quota.asked_at, shares = clock.now(), {quota: taken}
         try:
-            binding = self._by_share(shares, reservation) if self.lost else await self._room(shares, ask, reservation, clock)
+            binding = await self._asked(shares, ask, reservation, clock)
         except HeadraceError as error:  # the money is gone
             return error
         if binding is None:
@@ -226,17 +241,13 @@ class SharedLimiter(Limiter):
             terms = [term for _, term in held.terms]
             self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, terms, patience=KEEPS))
 
-    def _by_share(self, shares: Mapping[Quota, Taken], reservation: Reservation) -> str | None:
-        """Without the store our share decides; what was let through before it was all that counted goes back."""
-        lost_at, at = self.presence.lost_at, reservation.taken.at
-        if lost_at is None or at < lost_at:
-            return ""
+    def _by_share(self, shares: Mapping[Quota, Taken], reservation: Reservation) -> None:
+        """Without the store our share decides, and it let this one through."""
         id = f"{self.presence.process}.{next(self._ids):x}"
         for quota, taken in shares.items():
             terms = tuple([(hold, term_of(quota, hold)) for hold in taken.holds])
             self._hold(reservation, Held(quota, id, 0.0, taken, terms, stored=False))
-            quota.granted(at)
-        return None
+            quota.granted(reservation.taken.at)
 
     @staticmethod
     def _refused(answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask) -> str:
@@ -266,8 +277,7 @@ class SharedLimiter(Limiter):
                 quota.turn, quota.fresh = answer.until, True
                 pause = pause_of(quota, answer, terms)
                 until = now + pause
-                quota.shut_until = max(quota.shut_until, until)
-                quota.account.held_until = max(quota.account.held_until, until)
+                quota.shut(until)
                 for hold, _ in terms:
                     owe(hold.meter, until + tolerance(hold, urgent, now) - HORIZON)
 
@@ -279,8 +289,8 @@ class SharedLimiter(Limiter):
         if not reservation.open:
             return
         self._usher.heard(reservation)
-        if not self.lost:  # what others use is on the shared books already
-            view = [structs.replace(one, remaining=None) for one in view]
+        # what others use is on the shared books, and without those it is their part of the limit: no stranger has it
+        view = [structs.replace(one, remaining=None) for one in view]
         super()._settle(reservation, used, now, sent, failure, view)
         for held in self._confirmed.pop(reservation.id, ()):
             held.quota.held.pop(held.id, None)
