@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import urllib.request
-from contextlib import suppress
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -63,17 +64,12 @@ def test_who_waits_in_line_is_shown_by_the_name_of_the_key(page: Page, base: str
     anna = post(base, "/key/generate", {"key_alias": "anna"})["key"]
     chat(base, "narrow", anna)
 
-    def leaving() -> None:
-        headers = {"authorization": f"Bearer {anna}", "content-type": "application/json"}
-        body = json.dumps({"model": "narrow", "messages": [{"role": "user", "content": "hi"}]}).encode()
-        with suppress(OSError):  # it has waited long enough to be seen
-            urllib.request.urlopen(urllib.request.Request(f"{base}/v1/chat/completions", body, headers), timeout=8)
-
-    waiting = threading.Thread(target=leaving)
-    waiting.start()
-    enter(page, base)
-    expect(page.get_by_role("region", name="narrow").locator(".queue")).to_contain_text("anna 1 waiting")
-    waiting.join()
+    headers = {"authorization": f"Bearer {anna}", "content-type": "application/json"}
+    body = json.dumps({"model": "narrow", "messages": [{"role": "user", "content": "hi"}]})
+    with closing(HTTPConnection(urlsplit(base).netloc)) as waiting:
+        waiting.request("POST", "/v1/chat/completions", body, headers)
+        enter(page, base)
+        expect(page.get_by_role("region", name="narrow").locator(".queue")).to_contain_text("anna 1 waiting")
     expect(page.get_by_role("region", name="narrow").locator(".queue")).to_have_count(0)
 
 
