@@ -49,17 +49,24 @@ class Scripted(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     seen: ClassVar[list[Any]] = []
+    betas: ClassVar[list[str | None]] = []
     turns: ClassVar[dict[str, int]] = {}
 
     def do_POST(self) -> None:
         sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.seen.append((self.path, self.headers["authorization"], sent))
-        wanted = sent["messages"][-1]["content"]
+        self.betas.append(self.headers["anthropic-beta"])
+        wanted = sent["messages"][-1]["content"] if "messages" in sent else str(sent["input"])
         turn = self.turns[wanted] = self.turns.get(wanted, 0) + 1
         self.wanted(str(wanted), turn)
 
     def wanted(self, wanted: str, turn: int) -> None:
         match wanted:
+            case "bad key":
+                key = self.headers["authorization"] or self.headers["x-api-key"]
+                self.answer(401, {"type": "error", "error": {"message": f"what is {key}", "type": "authentication_error"}})
+            case _ if not self.path.endswith("/chat/completions"):
+                self.elsewhere(wanted, turn)
             case "broken":
                 self.answer(500, {"error": {"message": "broken", "type": "server_error"}})
             case "broken once" if turn % 2:
@@ -88,11 +95,12 @@ class Scripted(BaseHTTPRequestHandler):
             case _:
                 self.answer(200, said(wanted, service_tier="default"))
 
+    def elsewhere(self, wanted: str, turn: int) -> None:
+        """What is not a chat is not asked of this one."""
+        raise NotImplementedError
+
     def stream(self, wanted: str, turn: int) -> None:
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
+        self.streams()
         turns = [{"role": "assistant", "content": ""}, {"content": "Hello"}, {"content": " you"}]
         events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in turns]
         if wanted == "stream cut at once" and turn % 2:
@@ -119,6 +127,12 @@ class Scripted(BaseHTTPRequestHandler):
                 self.chunk(b"data: " + json.dumps(end).encode() + b"\n\ndata: [DO")
                 self.chunk(b"NE]\n\n")
         self.chunk(b"")
+
+    def streams(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
@@ -204,7 +218,7 @@ def router_over(provider: str) -> Router:
 
 
 @contextmanager
-def world(provider: str, http: type[asyncio.Protocol]) -> Iterator[World]:
+def world(provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over) -> Iterator[World]:
     kept, taken = Kept(), []
     opened = Passages.open
 
@@ -215,7 +229,7 @@ def world(provider: str, http: type[asyncio.Protocol]) -> Iterator[World]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Passages, "open", noted)
-        serve = serving(router_over(provider), Settings(key=KEY, keep_alive=0.1), keys=Alice(), ledger=kept, http=http)
+        serve = serving(over(provider), Settings(key=KEY, keep_alive=0.1), keys=Alice(), ledger=kept, http=http)
         with serve as base, closing(Client(base)) as client:
             yield World(base, kept, taken, client)
 
@@ -230,8 +244,8 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
-    def post(self, content: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        self._connection.request("POST", "/v1/chat/completions", content, {**self._headers, **headers})
+    def post(self, content: bytes, path: str = "/v1/chat/completions", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        self._connection.request("POST", path, content, {**self._headers, **headers})
         answer = self._connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
 
@@ -249,7 +263,7 @@ def left_out(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: re.sub(r"^[ab]$", "a or b", value)
         for name, value in headers.items()
-        if name not in ("date", "x-request-id", "request-id", "retry-after-ms") and "-reset-" not in name
+        if name not in ("date", "x-request-id", "request-id", "retry-after-ms") and "-reset" not in name
     }
 
 
@@ -278,6 +292,7 @@ CASES: dict[str, tuple[bytes, bool]] = {
     "broken once, one of two": (chat("broken once", model="two"), True),
     "a refusal": (chat("bad"), True),
     "too many requests": (chat("too many", model="two"), True),
+    "a provider that repeats its key": (chat("bad key"), True),
     "no JSON": (chat("no json"), True),
     "an error inside": (chat("hidden error"), True),
     "a text in parts": (chat("in parts"), True),
@@ -375,6 +390,18 @@ def test_whoever_stands_around_every_call_or_hears_of_it_misses_none(provider: s
         here.client.post(HELLO)
         assert here.taken == [True, False, False, True]
     assert seen == ["gpt", "sent", "settled"]
+
+
+def test_another_gateway_in_the_process_sends_nobody_the_long_way(provider: str) -> None:
+    """Each had heard of the other's calls as of a program's that wants to see every one: all plain chats of both took the long way."""
+    with world(provider, Connection) as here, serving(router_over(provider), Settings(key=KEY), http=Connection) as other:
+        for _ in range(3):
+            assert here.client.post(HELLO)[0] == 200
+        with closing(Client(other, KEY)) as client:
+            for _ in range(3):
+                assert client.post(HELLO)[0] == 200
+        assert here.taken == [True, True, True, True]
+        assert len(here.kept.records) == 3
 
 
 def test_who_leaves_a_stream_is_recorded_with_what_had_come(provider: str, eventually: Eventually) -> None:

@@ -61,8 +61,8 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
 
 
 def said_in(headers: Mapping[str, str]) -> bool:
-    """Whether there are any options of the call but how long its client waits."""
-    return not _HEADERS.keys().isdisjoint(headers) or any(name in headers for name in _SESSIONS)
+    """Whether there are any options of the call but how long its client waits, and which session it is of."""
+    return not _HEADERS.keys().isdisjoint(headers)
 
 
 def patience_of(headers: Mapping[str, str]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -72,7 +72,7 @@ def plain_call(method: str, path: str) -> Operation | None:
     """The operation that a path is for and nothing else, its model in the body; None for every other."""
     found = route_or_none(method, path)
     made = found.make if found is not None else None
-    return CHAT if isinstance(made, partial) and made.func is _chat and not made.keywords.get("model") else None
+    return _PLAIN.get(made.func) if isinstance(made, partial) and not made.keywords.get("model") else None
 
 
 _LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|fine_tuning|vector_stores|assistants|threads|uploads|videos)\b")
@@ -97,11 +97,21 @@ def _respond(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """`anthropic-beta`, in whose words parts of the body may be, goes along as the body's `betas`."""
-    if said := asked.headers.get("anthropic-beta"):
+    if words := betas_of(asked.headers):
         given = body.get("betas")
-        words = [*(given if isinstance(given, list) else []), *(word.strip() for word in said.split(","))]
-        body["betas"] = list(dict.fromkeys(word for word in words if word))
+        body["betas"] = list(dict.fromkeys([*([word for word in given if word] if isinstance(given, list) else []), *words]))
     return wanted(MESSAGES, body)
+
+
+def betas_of(headers: Mapping[str, str]) -> list[str]:
+    return [word for part in headers.get("anthropic-beta", "").split(",") if (word := part.strip())]
+
+
+_embed_plainly: Final = _plain(EMBEDDINGS)
+
+_PLAIN: Final[Mapping[Callable[..., Reply], Operation]] = {
+    _chat: CHAT, _message: MESSAGES, _respond: RESPONSES, _embed_plainly: EMBEDDINGS,
+}  # fmt: skip
 
 
 # ---- Google ----------------------------------------------------------------------------------------------------------------------
@@ -171,7 +181,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *_by_model("/chat/completions", CHAT, _chat),
     _post(_OPENAI + "/responses", _respond, asks=RESPONSES),
     _post(r"(?:/anthropic)?(?:/v1)?/messages", _message, asks=MESSAGES),
-    *_by_model("/embeddings", EMBEDDINGS),
+    *_by_model("/embeddings", EMBEDDINGS, _embed_plainly),
     *_by_model("/completions", COMPLETIONS),
     _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate, asks=CONTENT),
     _post(_GEMINI + ":(?P<verb>embedContent|batchEmbedContents)", _embed),

@@ -7,19 +7,22 @@ then `lane` or `begin` says None and the call takes that loop, also after an att
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import CHAT, NOTHING, Call, Operation, timeouts_of
-from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, source_of, write
+from headrace.calls import CHAT, EMBEDDINGS, EMPTY, NOTHING, Call, Operation, timeouts_of
+from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, source_of, translation_of, write
+from headrace.dialects.anthropic_messages.responses import read_usage
+from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limiter
 from headrace.limits.members import Seat
 from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.prices import Beside
+from headrace.passing import in_bytes
 from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
 from headrace.providers.quirks import concerning
@@ -29,6 +32,7 @@ from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
 from headrace.routing.strategies import View
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decision, used_of
+from headrace.served import MESSAGES, RESPONSES
 from headrace.streams import Source
 from headrace.wire import Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 _UNFELT: Final = frozenset({"drop_params"})
 """Options that say something only of parameters which a provider takes in its own way."""
 
-OPERATIONS: Final = frozenset({CHAT})
+OPERATIONS: Final = frozenset({CHAT, EMBEDDINGS, MESSAGES, RESPONSES})
 
 
 class Sending(Struct, frozen=True, eq=False):
@@ -47,6 +51,8 @@ class Sending(Struct, frozen=True, eq=False):
     member: Member
     request: HttpRequest
     """Its address and its headers."""
+    translation: Any
+    """What reads answers in another dialect than OpenAI's own, which the caller and the provider both speak."""
     particular: frozenset[str]
     """Parameters that its provider takes in its own lane."""
     timeouts: Timeouts
@@ -65,6 +71,10 @@ class Lane(Struct, frozen=True, eq=False):
     tenant: str
     scopes: tuple[str, ...]
     particular: frozenset[str]
+    control: dict[str, Any]
+    """Options of the calls that are not the model's."""
+    most_texts: int
+    """That one request may hold, where each is answered by itself; 0 for any number."""
     standing: Mapping[str, Any]
     """What stands for every call's place in the line."""
     stamp: object
@@ -92,27 +102,42 @@ class Straight:
         """Another object whenever something was configured anew."""
         return self._engine.fleet.stamp
 
-    def lane(self, operation: Operation, model: str, stream: bool, tenant: str, scopes: Sequence[str]) -> Lane | None:
-        """None where the call has to take the engine's loop. Raises nothing: what is wrong is said there."""
+    def lane(
+        self, operation: Operation, model: str, stream: bool, tenant: str, scopes: Sequence[str], options: Mapping[str, Any] = EMPTY
+    ) -> Lane | None:
+        """None where the call has to take the engine's loop. Raises nothing: what is wrong is said there.
+
+        options: those of every such call that are not in its body, of `betas` and `seal`.
+        """
         engine, fleet = self._engine, self._engine.fleet
         group = fleet.plan.group_of(model)
-        if operation not in OPERATIONS or group is None or not engine.plain or not self._ordinary(group):
+        if (
+            operation not in OPERATIONS
+            or (stream and operation.chunk is None)
+            or group is None
+            or not engine.plain
+            or not self._ordinary(group)
+        ):
             return None
         members = fleet.served.get(group, ())
         if not fleet.budgets.isdisjoint(scopes) and any(member.price is None for member in members):
             return None
         try:
-            sendings = {member.deployment.id: self._sending(operation, member, stream) for member in members}
+            sendings = {member.deployment.id: self._sending(operation, member, stream, options) for member in members}
             seat = engine.limiter.seat(group, scopes)
         except HeadraceError:
             return None
-        if stream and engine.settings.continues and self._continued(group, members):
+        if stream and operation is CHAT and engine.settings.continues and self._continued(group, members):
             return None
         found = {id: sending for id, sending in sendings.items() if sending is not None}
         if len(found) < len(sendings):
             return None
         particular = frozenset().union(*[sending.particular for sending in found.values()])
-        return Lane(operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, engine.asking.standing, fleet.stamp)
+        most = min([limit for member in members if (limit := member.to.provider.max_inputs)], default=0)
+        return Lane(
+            operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, _control(options),
+            most if operation is EMBEDDINGS else 0, engine.asking.standing, fleet.stamp,
+        )  # fmt: skip
 
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
         """Whether anybody could go on with a chat of the group that broke off: then what it says has to be noted."""
@@ -125,14 +150,18 @@ class Straight:
         special = group in fleet.particular or group in fleet.tiered or self._engine.asking.minds(group)
         return type(limiter) is Limiter and not special
 
-    def _sending(self, operation: Operation, member: Member, stream: bool) -> Sending | None:
+    def _sending(self, operation: Operation, member: Member, stream: bool, options: Mapping[str, Any]) -> Sending | None:
         """How a request goes out whose body is the caller's own but for the model's name; None where more has to be done."""
         to, deployment = member.to, member.deployment
         provider = to.provider
-        speaks = provider.dialect_of(operation.name) == OPENAI and operation.name not in provider.forms
+        speaks = operation.dialect == provider.dialect or operation.dialect in provider.speaks
+        if operation.dialect == OPENAI:
+            speaks = provider.dialect_of(operation.name) == OPENAI
+        formed = operation.name in provider.forms or (operation.dialect != OPENAI and "chat" in provider.forms)
         packed = provider.framing or provider.envelope != PLAIN or provider.base_url == PYTHON or to.signer is not None
         if (
             not speaks
+            or formed
             or packed
             or to.defaults
             or not to.options.keys() <= _UNFELT
@@ -140,13 +169,16 @@ class Straight:
             or "*" in deployment.model
         ):
             return None
-        quirks = concerning(provider, operation.name, to.model)
+        quirks = concerning(provider, operation.name, to.model) if operation.dialect == OPENAI else []
         if any(quirk.messages or quirk.default for quirk in quirks):
             return None
         names = [name for quirk in quirks for name in (*quirk.refuse, *quirk.rename, *quirk.rename_texts, *quirk.drop)]
-        call = Call(operation, to.model, {}, None, NOTHING, stream=stream)
+        betas = {"betas": options["betas"]} if options.get("betas") else {}
+        call = Call(operation, to.model, betas, None, NOTHING, _control(options), stream=stream, raw=True)
         timeouts = timeouts_of(self._engine.time_limit(call, deployment), stream)
-        return Sending(member, msgspec.structs.replace(write(call, to), body=b""), frozenset(names), timeouts)
+        translation = translation_of(call, to)
+        request = msgspec.structs.replace(write(call, to, translation), body=b"")
+        return Sending(member, request, translation, frozenset(names), timeouts)
 
     # ---- one call ----------------------------------------------------------------------------------------------------
 
@@ -161,8 +193,13 @@ class Straight:
         resting = fleet.resting(lane.group, now) if count > 1 else NOBODY
         if resting and count - len(resting) < engine.settings.cooldown.panic * count:
             return None
-        charge = Charge(input=prompt, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
-        call = Call(lane.operation, lane.model, {} if most is None else {"max_tokens": most}, None, NOTHING, stream=lane.stream)
+        operation = lane.operation
+        if operation.chunk is None:
+            charge = Charge(input=prompt)
+        else:
+            charge = Charge(input=prompt, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
+        body: dict[str, Any] = {} if most is None else {"max_tokens": most}
+        call = Call(operation, lane.model, body, None, NOTHING, lane.control, lane.stream, raw=True)
         differs = lane.group in fleet.priced or lane.group in fleet.capped
         ask = Ask(
             lane.group,
@@ -201,20 +238,21 @@ class Straight:
         attempt.member.load.running -= 1
         self._engine.limiter.release(attempt.reservation, self.now())
 
-    def read(self, attempt: Attempt, response: HttpResponse) -> Beside:
-        """What a whole answer tells of its call. Raises HeadraceError for one that is none, as the engine's loop does."""
-        to = attempt.member.to
+    def read(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> tuple[Beside, bytes]:
+        """What a whole answer tells of its call, and its body. Raises HeadraceError for one that is none, as the engine's loop does."""
+        to, read = attempt.member.to, _READ.get(attempt.call.operation)
         try:
-            said = _read(response.body) if 200 <= response.status < 300 else None
+            said = read(response.body) if read is not None and 200 <= response.status < 300 else None
         except (msgspec.DecodeError, RecursionError):
             said = None
         if said is None:  # a failure, or one of those that need a closer look
-            hidden = cast("Beside", answer_of(attempt.call, to, None, (), response)._hidden_params)
+            made = in_bytes(answer_of(attempt.call, to, sending.translation, sending.request.headers, response))
+            hidden, body = cast("Beside", made._hidden_params), made.content
         else:
-            hidden = hidden_of(to, response.headers)
-            hidden.usage, hidden.tier = said.usage, said.service_tier
+            hidden, body = hidden_of(to, response.headers), response.body
+            hidden.usage, hidden.tier = said.used, said.service_tier
         self._known(attempt, hidden)
-        return hidden
+        return hidden, body
 
     def _known(self, attempt: Attempt, hidden: Beside) -> None:
         member = attempt.member
@@ -240,13 +278,12 @@ class Straight:
     def explained(self, attempt: Attempt, error: TransportError, *, streaming: bool = False) -> HeadraceError:
         return explain(error, attempt.member.to, streaming=streaming)
 
-    def watch(self, attempt: Attempt, headers: Headers) -> tuple[Beside, Source[bytes]]:
+    def watch(self, attempt: Attempt, sending: Sending, headers: Headers) -> tuple[Beside, Source[bytes]]:
         """What is known of a stream by its head, and what makes its bytes its caller's."""
         call, to = attempt.call, attempt.member.to
         hidden = hidden_of(to, headers)
         self._known(attempt, hidden)
-        call.raw = True
-        return hidden, source_of(call, to, None, hidden, None)
+        return hidden, source_of(call, to, sending.translation, hidden, None)
 
     def first(self, attempt: Attempt, now: float) -> None:
         """The first piece of a stream is there."""
@@ -272,10 +309,15 @@ def _own_charges(lane: Lane, charge: Charge) -> dict[str, Charge]:
     input, own = int(charge.input * PROMPT_DOUBT), {}
     for id, sending in lane.sendings.items():
         member = sending.member
-        most = charge.max_output if charge.stated or not member.most_output else member.most_output
+        own_most = member.most_output if lane.operation.chunk is not None and not charge.stated else None
+        most = own_most or charge.max_output
         money = 0 if member.price is None else member.price.most(input, most)
         own[id] = Charge(input=charge.input, max_output=most, stated=charge.stated, money=money)
     return own
+
+
+def _control(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"seal": options["seal"]} if options.get("seal") else {}
 
 
 class _Message(Struct):
@@ -294,5 +336,45 @@ class _Answer(Struct):
     usage: dict[str, Any] | None = None
     service_tier: str | None = None
 
+    @property
+    def used(self) -> dict[str, Any] | None:
+        """In OpenAI's form."""
+        return self.usage
 
-_read: Final = msgspec.json.Decoder(_Answer).decode
+
+class _Vectors(Struct):
+    """Embeddings, whatever their form."""
+
+    data: list[msgspec.Raw]
+    usage: dict[str, Any] | None = None
+    service_tier: str | None = None
+
+    @property
+    def used(self) -> dict[str, Any] | None:
+        return self.usage
+
+
+class _Block(Struct):
+    type: str
+
+
+class _AnthropicMessage(Struct):
+    """A message of Anthropic's that begins and ends as most do."""
+
+    type: Literal["message"]
+    content: list[_Block]
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+    usage: dict[str, Any]
+    service_tier: str | None = None
+
+    @property
+    def used(self) -> dict[str, Any] | None:
+        return write_usage(read_usage(self.usage)) if self.usage else None
+
+
+_READ: Final[Mapping[Operation, Callable[[bytes], Any]]] = {
+    CHAT: msgspec.json.Decoder(_Answer).decode,
+    EMBEDDINGS: msgspec.json.Decoder(_Vectors).decode,
+    MESSAGES: msgspec.json.Decoder(_AnthropicMessage).decode,
+}
+"""What reads an ordinary answer; others, and those of other operations, are read as ever."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,19 +12,73 @@ from msgspec import Raw, Struct
 from headrace.gateway.requests import DEEPEST, deeper
 from headrace.models.tokens import BYTES_PER_TOKEN, PLAIN_LIMIT
 
-_NAMES: Final = (
-    "messages", "stream", "stream_options", "user", "max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "stop", "seed",
-    "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
-    "response_format", "reasoning_effort", "verbosity", "modalities", "audio", "prediction", "web_search_options", "prompt_cache_key",
-    "safety_identifier",
-)  # fmt: skip
-"""A chat's parameters that go on unseen, or seen. With any other name the body is read whole: it may say something to us."""
-PASSED: Final[Mapping[str, bytes]] = {name: b',"%b":' % name.encode() for name in _NAMES}
-_KNOWN: Final = frozenset(PASSED) | {"model"}
-
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _messages: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_input: Final = msgspec.json.Decoder(str | list[dict[str, Raw]]).decode
+_texts: Final = msgspec.json.Decoder(str | list[str]).decode
 _text: Final = msgspec.json.Decoder(str).decode
+
+
+def _some_messages(prompt: Raw) -> int:
+    return len(_messages(prompt))
+
+
+def _some_input(prompt: Raw) -> int:
+    return len(_input(prompt))
+
+
+def _some_texts(prompt: Raw) -> int:
+    read = _texts(prompt)
+    return len(read) if type(read) is list else bool(read)
+
+
+class Words(Struct, frozen=True, eq=False):
+    """What of one operation's bodies is seen in passing."""
+
+    prompt: str
+    """The field that the model reads."""
+    passed: Mapping[str, bytes]
+    """Parameters that go on unseen, or seen, as they begin in JSON. With any other name the body is read whole: it may say something
+    to us."""
+    known: frozenset[str]
+    """Their names, and the model's."""
+    count: Callable[[Raw], int]
+    """How many things a prompt in one of the usual forms has: of texts that are answered each by itself, their number."""
+    long: tuple[bytes, ...]
+    """How a long prompt in one of them begins, which is not decoded. Empty: it is, however long."""
+    most: tuple[str, ...]
+    """Where it says how many tokens the model may write."""
+    parted: bool
+    """Whether a file is named in a list of the prompt's parts or nowhere."""
+
+
+def _words(prompt: str, count: Callable[[Raw], int], long: tuple[bytes, ...], most: tuple[str, ...], *names: str) -> Words:
+    passed = {name: b',"%b":' % name.encode() for name in (prompt, *most, *names)}
+    return Words(prompt, passed, frozenset(passed) | {"model"}, count, long, most, "stream_options" in names)
+
+
+WORDS: Final[Mapping[str, Words]] = {
+    "chat": _words(
+        "messages", _some_messages, (b"[{",), ("max_completion_tokens", "max_tokens"),
+        "stream", "stream_options", "user", "n", "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty",
+        "logit_bias", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort",
+        "verbosity", "modalities", "audio", "prediction", "web_search_options", "prompt_cache_key", "safety_identifier",
+    ),
+    "messages": _words(
+        "messages", _some_messages, (b"[{",), ("max_tokens",),
+        "stream", "system", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking", "metadata",
+        "context_management", "output_config",
+    ),
+    "responses": _words(
+        "input", _some_input, (b'"', b"[{"), ("max_output_tokens",),
+        "stream", "instructions", "user", "temperature", "top_p", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
+        "max_tool_calls", "reasoning", "text", "truncation", "include", "store", "metadata", "prompt_cache_key", "safety_identifier",
+    ),
+    "embeddings": _words("input", _some_texts, (), (), "user", "encoding_format", "dimensions"),
+}  # fmt: skip
+"""By the operation's name."""
+CHATS: Final = WORDS["chat"]
+
 _MEDIA: Final = re.compile(b"base64")
 FEW: Final = 64
 """Sixes that are looked at one by one."""
@@ -33,50 +87,89 @@ _NULL: Final = Raw(b"null")
 
 
 class Body(Struct, frozen=True, eq=False):
-    """A chat as it was sent."""
+    """A call as it was sent."""
 
     model: str
+    words: Words
     fields: Mapping[str, Raw]
     """As JSON, the model among them."""
     stream: bool
     user: str
+    """Whom the caller says it asks for."""
     most: int | None
     """The most tokens that it lets the model write, where it says so."""
     prompt: int
     """Tokens, as estimated."""
+    texts: int = 1
+    """How many, where each is answered by itself."""
 
     def named(self, opening: bytes) -> list[bytes | Raw]:
         """The same with another name for the model, in pieces. opening: the JSON's beginning, with that name."""
         pieces: list[bytes | Raw] = [opening]
+        passed = self.words.passed
         for name, value in self.fields.items():
             if name != "model" and value != _NULL and (name != "stream" or self.stream):
-                pieces += (PASSED[name], value)
+                pieces += (passed[name], value)
         pieces.append(b"}")
         return pieces
 
 
-def read_body(content: bytes) -> Body | None:
+def read_body(content: bytes, words: Words = CHATS) -> Body | None:
     """None for what has to be read whole, be it wrong, or unusual."""
     try:
         fields = _fields(content)
-        model, messages = _text(fields["model"]), fields["messages"]
-        if not (fields.keys() <= _KNOWN and model and _sound(content, messages)) or _may_name_files(bytes(messages)):
+        model, prompt = _text(fields["model"]), fields[words.prompt]
+        texts = _sound(content, prompt, words)
+        if not (fields.keys() <= words.known and model and texts) or _speaks_of_files(content, prompt, words):
             return None
-        user = _text(fields["user"]) if fields.get("user", _NULL) != _NULL else ""
-        most, n = _whole(fields, "max_completion_tokens") or _whole(fields, "max_tokens"), _whole(fields, "n") or 1
+        user = _whose(fields)
+        most = None
+        for name in words.most:
+            most = most or _whole(fields, name)
+        n = _whole(fields, "n") or 1
         stream = _flag(fields, "stream")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, KeyError, RecursionError):
         return None
-    return Body(model, fields, stream, user, most * n if most else None, len(messages) // BYTES_PER_TOKEN + 1)
+    return Body(model, words, fields, stream, user, most * n if most else None, len(prompt) // BYTES_PER_TOKEN + 1, texts)
 
 
-def _sound(content: bytes, messages: Raw) -> bool:
-    """Whether the messages are some, and nothing in the body is of a kind that asks for a closer look."""
+def _sound(content: bytes, prompt: Raw, words: Words) -> int:
+    """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look."""
     if not content.isascii():
         content.decode()
-    if len(messages) >= PLAIN_LIMIT:
-        return bytes(memoryview(messages)[:2]) == b"[{" and not _has_media(content) and not _too_deep(content)
-    return bool(_messages(messages)) and not _too_deep(content)
+    if _too_deep(content):
+        return 0
+    if len(prompt) >= PLAIN_LIMIT:
+        if _has_media(content):
+            return 0
+        if words.long:
+            return bytes(memoryview(prompt)[:2]).startswith(words.long)
+    return words.count(prompt)
+
+
+def _whose(fields: Mapping[str, Raw]) -> str:
+    """The `user` of a body, or that of its `metadata`. Raises ValueError where the latter says something else that is ours to note."""
+    user = _text(fields["user"]) if fields.get("user", _NULL) != _NULL else ""
+    if fields.get("metadata", _NULL) != _NULL:
+        said = _fields(fields["metadata"])
+        if not _NOTED.isdisjoint(said):
+            raise ValueError("it is noted with the call")
+        user = _text(said["user_id"]) if "user_id" in said else user
+    return user
+
+
+_NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
+
+
+def _speaks_of_files(content: bytes, prompt: Raw, words: Words) -> bool:
+    """Whether a file may be named by its id: in a chat's messages, elsewhere also among the tools."""
+    if words.parted:
+        return _may_name_files(bytes(prompt))
+    return b"file_id" in content or _hidden(content)
+
+
+def _hidden(content: bytes) -> bool:
+    return b"\\u00" in content and _ESCAPED.search(content) is not None
 
 
 def _may_name_files(messages: bytes) -> bool:
@@ -90,7 +183,7 @@ def _may_name_files(messages: bytes) -> bool:
         if messages[at + 1 : at + 2] in _OPENS:
             break
         at = messages.find(b"[", at + 1)
-    return b"file_id" in messages or (b"\\u00" in messages and _ESCAPED.search(messages) is not None)
+    return b"file_id" in messages or _hidden(messages)
 
 
 _OPENS: Final = (b"{", b" ", b"\n", b"\r", b"\t")

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from headrace.calls import CHAT, Operation
+from headrace.calls import Operation
 from headrace.errors import HeadraceError
 from headrace.gateway.callers import ADMIN, Caller, Keys
 from headrace.gateway.fronts import Front, front_of
 from headrace.gateway.guard import keys_of
 from headrace.gateway.headers import patience_of, said_in
 from headrace.gateway.requests import Asked, must_be_json
+from headrace.gateway.routes import betas_of
+from headrace.gateway.straight.bodies import WORDS, Words
+from headrace.routing.straight import OPERATIONS
+from headrace.served import MESSAGES
 
 if TYPE_CHECKING:
-    from headrace.gateway.straight.passages import Course
+    from headrace.gateway.straight.courses import Course
 
 LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
 MOST: Final = 512
@@ -27,11 +31,18 @@ _FRAMING: Final = frozenset({"transfer-encoding", "expect", "upgrade", "content-
 """Headers of requests that are not simply a body of some length."""
 
 
+_QUERIES: Final = frozenset({("beta", "true")})
+"""What Anthropic's clients ask with, and nobody here looks at."""
+
+
 class Head(Struct, eq=False):
     """A head that was parsed once and let in."""
 
     asked: Asked
     operation: Operation
+    words: Words
+    betas: list[str]
+    """Anthropic's, in whose words parts of the body may be."""
     front: Front
     key: str
     master: bool
@@ -57,7 +68,13 @@ def read_head(asked: Asked, operation: Operation | None, master: str) -> Head | 
     """None for a request that has to go the long way, whatever its body."""
     headers = asked.headers
     shown = keys_of(asked)
-    if operation is not CHAT or asked.query or len(shown) != 1 or not _FRAMING.isdisjoint(headers) or said_in(headers):
+    if (
+        operation not in OPERATIONS
+        or not asked.query.items() <= _QUERIES
+        or len(shown) != 1
+        or not _FRAMING.isdisjoint(headers)
+        or said_in(headers)
+    ):
         return None
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
         return None
@@ -66,4 +83,5 @@ def read_head(asked: Asked, operation: Operation | None, master: str) -> Head | 
     except HeadraceError:
         return None
     mastered = bool(master) and compare_digest(shown[0].encode(), master.encode())
-    return Head(asked, operation, front_of(asked), shown[0], mastered, patience_of(headers))
+    betas = betas_of(headers) if operation is MESSAGES else []
+    return Head(asked, operation, WORDS[operation.name], betas, front_of(asked), shown[0], mastered, patience_of(headers))

@@ -10,35 +10,31 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import msgspec
-from msgspec import Struct
 
 from headrace.errors import HeadraceError
 from headrace.gateway.answers import LEFT, Before
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
+from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
-from headrace.gateway.page.watching import Seen
-from headrace.gateway.quotas import openai_lines, openai_units
+from headrace.gateway.page.watching import Seen, Watch
+from headrace.gateway.quotas import openai_headers, openai_lines, openai_units
 from headrace.gateway.records import Outcome, Record, hear, of_straight
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
+from headrace.gateway.straight.courses import Course, Start, start_of
 from headrace.gateway.straight.heads import MOST, Head, read_head
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
-from headrace.limits.meter import Meter
 from headrace.models.cost import NANO
 from headrace.models.prices import Beside
 from headrace.routing import events
 from headrace.routing.events import Event
-from headrace.routing.straight import Lane, Sending
 from headrace.routing.trail import Attempt
-from headrace.runtime.http1 import Origin, way_of, written
 from headrace.runtime.http_async import AsyncTransport, Begun
 from headrace.wire import Fault, Headers, HttpResponse, TransportError
 
@@ -49,32 +45,6 @@ log: Final = logging.getLogger("headrace.gateway")
 
 LARGEST: Final = 4 << 20
 """Bytes of a body that is gathered here."""
-
-
-class Start(Struct, frozen=True, eq=False):
-    """What of a request to one deployment, and of its answer, is always the same."""
-
-    sending: Sending
-    origin: Origin
-    head: bytes
-    """Up to the length's value."""
-    opening: bytes
-    """The body's beginning, with the provider's name of the model."""
-    told: bytes
-    """Lines of the answer's head."""
-
-
-class Course(Struct, frozen=True, eq=False):
-    """A lane of the Router with the bytes around it; None: it has to be the long way."""
-
-    stamp: object
-    lane: Lane | None = None
-    starts: Mapping[str, Start] = {}
-    """By deployment."""
-    meters: list[Meter] = []
-    """The caller's own limits that answers tell of."""
-    units: list[tuple[bytes, int]] = []
-    """Of which unit they are, one after the other, and how many of each."""
 
 
 class Asking(Protocol):
@@ -146,12 +116,12 @@ class Passages:
         who = head.who(self._app.keys)
         if who is None or (head.master and self._app.failures) or not self._calm() or len(content) > self._settings.max_body:
             return None
-        body = read_body(content)
+        body = read_body(content, head.words)
         if body is None:
             return None
         course = self._course(head, who, body)
         lane = course.lane
-        if lane is None or not body.fields.keys().isdisjoint(lane.particular):
+        if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
         transport = self._transport
         assert transport is not None
@@ -171,11 +141,12 @@ class Passages:
         return passage
 
     def _calm(self) -> bool:
-        """Whether nobody but ourselves hears of calls, and whoever stands around them only counts."""
+        """Whether nobody but gateways hears of calls, and whoever stands around them only counts. What another gateway hears of them
+        changes nothing there: it shows who waits in line, and whoever has to wait goes the long way."""
         hooks, layers = events.hooks(), around.standing()
         if hooks is not self._hooks or layers is not self._layers:
             self._hooks, self._layers = hooks, layers
-            own = all(hook in (hear, self._app.watch.hear) for hook in hooks)
+            own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in hooks)
             self._counts = around.counting() if own else None
         return self._counts is not None
 
@@ -193,13 +164,16 @@ class Passages:
             model = Here(self._app.router, who, ReadForm()).meant(body.model)
         except HeadraceError:
             return Course(stamp)
-        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes)
+        options = {"betas": head.betas, "seal": who.seal if head.operation.stored else ""}
+        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes, options)
         if lane is None:
             return Course(stamp)
         try:
-            starts = {id: _start(sending) for id, sending in lane.sendings.items()}
+            starts = {id: start_of(sending) for id, sending in lane.sendings.items()}
         except (TransportError, ValueError):
             return Course(stamp)
+        if head.front.left is not openai_headers:
+            return Course(stamp, lane, starts, [meter for scope in lane.seat.scopes for meter in scope.meters])
         units = openai_units(lane.seat.scopes)
         meters = [meter for _, those in units for meter in those]
         return Course(stamp, lane, starts, meters, [(name, len(those)) for name, those in units])
@@ -217,11 +191,14 @@ class Passages:
             except Exception as error:  # whoever measures must not break what he measures
                 events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
 
-    def left_of(self, course: Course) -> bytes:
+    def left_of(self, course: Course, front: Front) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
-        if not course.units:
+        if not course.meters:
             return b""
-        left = iter(self._app.router.left_of(course.meters, self._loop.time()))
+        found = self._app.router.left_of(course.meters, self._loop.time())
+        if not course.units:
+            return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in front.left(found)])
+        left = iter(found)
         return openai_lines([(name, [next(left) for _ in range(count)]) for name, count in course.units])
 
     def remember(self, seen: Seen) -> None:
@@ -238,16 +215,6 @@ class Passages:
         self._app.watch.extend([seen for seen, _, _ in done])
         for _, passage, answer in done:
             passage.out(answer)
-
-
-def _start(sending: Sending) -> Start:
-    """Raises TransportError, ValueError for what cannot be sent."""
-    whole, record = written(sending.request), f"x-headrace-deployment: {sending.member.deployment.id}"
-    if not record.isprintable():
-        raise ValueError("a deployment's id does not go into a header")
-    told = record.encode("latin-1", "replace") + b"\r\nx-headrace-queue-wait-ms: 0\r\nx-headrace-attempts: 1\r\n"
-    opening = b'{"model":' + msgspec.json.encode(sending.member.to.model)
-    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told)
 
 
 class Passage:
@@ -336,12 +303,12 @@ class Passage:
         exchange = begun.exchange
         response = HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
         try:
-            hidden = straight.read(attempt, response)
+            hidden, body = straight.read(attempt, self._start.sending, response)
         except HeadraceError as failure:
             self._failed(failure)
             return
         straight.answered(attempt, hidden)
-        self._answer(response, hidden)
+        self._answer(hidden, body, _kind(response))
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received:  # it had been closed while nobody used it
@@ -359,15 +326,15 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer(self, response: HttpResponse, hidden: Beside) -> None:
+    def _answer(self, hidden: Beside, body: bytes, kind: bytes) -> None:
         passages, attempt = self._passages, self._attempt
         passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage))
         seen = Seen(self._record(Outcome.ANSWERED, **of_straight(attempt, hidden)), attempt.record)
         cost = None if hidden.usage is None else seen.record.cost
         head = (
-            b"content-type: ", _kind(response), b"\r\ncontent-length: %d\r\n" % len(response.body), self._start.told,
-            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course),
-            b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), response.body,
+            b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), self._start.told,
+            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course, self._head.front),
+            b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), body,
         )  # fmt: skip
         passages.over(seen, self, b"".join(head))
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.calls import CHAT
 from headrace.errors import HeadraceError
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
@@ -56,7 +57,7 @@ class Stream(Passage):
             if not 200 <= exchange.status < 300:
                 self._refused()
                 return
-            self._hidden, self._source = self._passages.straight.watch(self._attempt, Headers(exchange.headers))
+            self._hidden, self._source = self._passages.straight.watch(self._attempt, self._start.sending, Headers(exchange.headers))
         self._felt = True
         failure: HeadraceError | None = None
         try:
@@ -84,7 +85,8 @@ class Stream(Passage):
         self._stop()
         begun.leave()
         try:
-            self._passages.straight.read(self._attempt, HttpResponse(exchange.status, Headers(exchange.headers), exchange.take()))
+            response = HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
+            self._passages.straight.read(self._attempt, self._start.sending, response)
         except HeadraceError as error:
             self._failed(error)
 
@@ -102,7 +104,7 @@ class Stream(Passage):
             self._passages.straight.first(self._attempt, self._first)
         if self._unsaid is not None:
             self._unsaid.append(piece)
-            if not says(piece):
+            if self._head.operation is CHAT and not says(piece):
                 return
             piece, self._unsaid = b"".join(self._unsaid), None
         self._write(piece)
@@ -123,7 +125,7 @@ class Stream(Passage):
         told = b"" if self._first is None else self._start.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         ids = b"x-request-id: %b\r\nrequest-id: %b\r\ntransfer-encoding: chunked\r\n\r\n" % (id := self._id.encode(), id)
-        self._caller.opened(b"".join((lines, told, self._passages.left_of(self._course), ids)))
+        self._caller.opened(b"".join((lines, told, self._passages.left_of(self._course, self._head.front), ids)))
 
     def _beat(self) -> None:
         """Look whether anything was felt of late; else give a sign of life."""

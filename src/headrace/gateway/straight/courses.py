@@ -1,0 +1,48 @@
+"""Where calls of one caller to one model go, with the bytes that are the same around each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from headrace.limits.meter import Meter
+from headrace.routing.straight import Lane, Sending
+from headrace.runtime.http1 import Origin, way_of, written
+
+
+class Start(Struct, frozen=True, eq=False):
+    """What of a request to one deployment, and of its answer, is always the same."""
+
+    sending: Sending
+    origin: Origin
+    head: bytes
+    """Up to the length's value."""
+    opening: bytes
+    """The body's beginning, with the provider's name of the model."""
+    told: bytes
+    """Lines of the answer's head."""
+
+
+class Course(Struct, frozen=True, eq=False):
+    """A lane of the Router with the bytes around it; None: it has to be the long way."""
+
+    stamp: object
+    lane: Lane | None = None
+    starts: Mapping[str, Start] = {}
+    """By deployment."""
+    meters: list[Meter] = []
+    """The caller's own limits that answers tell of."""
+    units: list[tuple[bytes, int]] = []
+    """Of which unit they are, one after the other, and how many of each."""
+
+
+def start_of(sending: Sending) -> Start:
+    """What of all requests to a deployment is the same. Raises TransportError, ValueError for what cannot be sent."""
+    whole, record = written(sending.request), f"x-headrace-deployment: {sending.member.deployment.id}"
+    if not record.isprintable():
+        raise ValueError("a deployment's id does not go into a header")
+    told = record.encode("latin-1", "replace") + b"\r\nx-headrace-queue-wait-ms: 0\r\nx-headrace-attempts: 1\r\n"
+    opening = b'{"model":' + msgspec.json.encode(sending.member.to.model)
+    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told)
