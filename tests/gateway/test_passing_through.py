@@ -16,6 +16,7 @@ from headrace import Router
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
+from headrace.layers import around
 from headrace.through import address_of
 
 
@@ -152,3 +153,19 @@ def test_nobody_passes_without_a_key(address: str, provider: Upstream) -> None:
 )
 def test_a_path_stays_at_the_providers_host(base: str, path: str, found: str) -> None:
     assert address_of(base, path) == found
+
+
+def test_who_watches_calls_in_objects_leaves_what_is_passed_as_it_is(address: str, provider: Upstream) -> None:
+    """A layer that asked for objects had the bytes of a provider's own answer written as if they were chunks."""
+
+    async def layer(ports: Any, call: Any, handler: Any, routed: bool) -> Any:
+        return around.Watched(await handler(ports, around.in_objects(call)), lambda chunks, error: seen.extend(chunks))
+
+    seen: list[Any] = []
+    provider.answer(Reply({"fine": True}))
+    around.install(layer)
+    try:
+        assert ask(address, "/mistral/v1/agents", {"model": "m"})[2] == b'{"fine": true}'
+    finally:
+        around.remove(layer)
+    assert b"".join(seen) == b'{"fine": true}'

@@ -42,7 +42,13 @@ class Guarding:
         self._follow()
 
     def _follow(self) -> None:
-        (around.install if self._runs and self._stands else around.remove)(self._layer)
+        if self._runs and self._stands:
+            around.install(self._layer, session=self._check_session)
+        else:
+            around.remove(self._layer)
+
+    def _check_session(self, call: Call) -> None:
+        self._rules.check_session(call)
 
     async def _layer(self, ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
         return await self._rules.answer(ports, call, handler)

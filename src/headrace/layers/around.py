@@ -26,6 +26,10 @@ Tell: TypeAlias = "Callable[[Outcome], None]"
 """Hears what a call came to."""
 
 
+Check: TypeAlias = Callable[[Call], None]
+"""Raises what refuses a session."""
+
+
 class RouterLayer(Protocol):
     """A layer of one Router's own, inside those that stand around every call."""
 
@@ -36,24 +40,29 @@ class RouterLayer(Protocol):
 
 _layers: tuple[Layer, ...] = ()
 _counts: dict[Layer, Tell] = {}
+_sessions: dict[Layer, Check] = {}
 
 
-def install(layer: Layer, count: Tell | None = None) -> None:
+def install(layer: Layer, count: Tell | None = None, session: Check | None = None) -> None:
     """Put `layer` around every call from now on, inside those that are there. A second time changes nothing.
 
     count: told what a call came to it does all that the layer does. Then who answers calls in another way may tell it instead.
+    session: raises what refuses a session, whose words no layer sees.
     """
     global _layers
     if layer not in _layers:
         _layers = (*_layers, layer)
     if count is not None:
         _counts[layer] = count
+    if session is not None:
+        _sessions[layer] = session
 
 
 def remove(layer: Layer) -> None:
     global _layers
     _layers = tuple(other for other in _layers if other != layer)
     _counts.pop(layer, None)
+    _sessions.pop(layer, None)
 
 
 def standing() -> tuple[Layer, ...]:
@@ -64,6 +73,13 @@ def standing() -> tuple[Layer, ...]:
 def counting() -> tuple[Tell, ...] | None:
     """Whom to tell what a call came to, in the place of all layers; None where one of them wants to be around it."""
     return tuple([_counts[layer] for layer in _layers]) if all(layer in _counts for layer in _layers) else None
+
+
+def check_session(call: Call) -> None:
+    """Raises what a layer says against a session that it could not see into."""
+    for layer in _layers:
+        if (check := _sessions.get(layer)) is not None:
+            check(call)
 
 
 def around(handler: Handler, *, routed: bool = False) -> Handler:

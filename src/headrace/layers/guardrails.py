@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from headrace.calls import Call, shape
 from headrace.errors import BadRequestError, ConfigurationError, ContentPolicyViolationError, Failure, Kind
-from headrace.layers import around, texts
+from headrace.layers import around, passed, texts
 from headrace.layers.around import Handler
 from headrace.layers.held import Held
 from headrace.ports import Ports
@@ -90,7 +90,8 @@ class Guardrail:
         raise NotImplementedError
 
     async def before(self, ports: Ports, call: Call) -> Call:
-        return texts.in_request(call, partial(self._apply, where="input")) if "input" in self.where else call
+        look = passed.in_request if passed.is_passed(call) else texts.in_request
+        return look(call, partial(self._apply, where="input")) if "input" in self.where else call
 
     async def during(self, ports: Ports, call: Call) -> None:
         """Nothing: texts are looked at before and after."""
@@ -99,7 +100,11 @@ class Guardrail:
         return texts.in_answer(answer, partial(self._apply, where="output")) if "output" in self.where else answer
 
     def streamed(self, ports: Ports, call: Call, chunks: Any) -> Any:
-        return Held(chunks, call.operation.name, self._apply_output, self._spans, self.window) if "output" in self.where else chunks
+        if "output" not in self.where:
+            return chunks
+        if passed.is_passed(call):
+            return passed.held(chunks, self._apply_output, self._spans, self.window)
+        return Held(chunks, call.operation.name, self._apply_output, self._spans, self.window)
 
     def _apply_output(self, text: str) -> str:
         return self._apply(text, where="output")
@@ -152,7 +157,7 @@ class Guardrails:
 
     def install(self) -> None:
         """Guard every call from now on, direct or by a Router. A second time changes nothing."""
-        around.install(self._layer)
+        around.install(self._layer, session=self.check_session)
 
     def remove(self) -> None:
         around.remove(self._layer)
@@ -165,7 +170,7 @@ class Guardrails:
         rules = self._of(call)
         if not rules:
             return await handler(ports, call)
-        if call.raw:
+        if call.raw and not passed.is_passed(call):
             call = msgspec.structs.replace(call, raw=False)
         for rule in rules:
             call = await rule.before(ports, call)
@@ -173,6 +178,12 @@ class Guardrails:
         for rule in rules:
             answer = rule.streamed(ports, call, answer) if call.stream else await rule.after(ports, call, answer)
         return answer
+
+    def check_session(self, call: Call) -> None:
+        """Raises ContentPolicyViolationError for a session whose words go by unseen, where a rule holds for it."""
+        if rules := self._of(call):
+            message = f"the guardrail {rules[0].name!r} holds for every call, and what is said in a session cannot be looked at"
+            raise ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail"))
 
     def _of(self, call: Call) -> list[Rule]:
         """The rules that hold for a call: those that always do, and those it names (`guardrails`, or in LiteLLM's `metadata`)."""

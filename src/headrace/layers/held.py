@@ -130,6 +130,34 @@ _SHAPES: Final[Mapping[str, Shape]] = {
 """By operation, where they are not as in chats."""
 
 
+ANY: Final = "passed"
+"""For streams in whatever dialect: each event is looked at in the words that it has."""
+
+
+def _shape_of(event: Any) -> Shape | None:
+    if _get(event, "whole"):
+        return None
+    kind = _get(event, "type") or ""
+    if _get(event, "choices") is not None:
+        return _CHAT
+    if _get(event, "candidates") is not None:
+        return _SHAPES["generate_content"]
+    if kind.startswith("response."):
+        return _SHAPES["responses"]
+    return _SHAPES["messages"] if kind.startswith(("message_", "content_block_", "ping")) else None
+
+
+def _any(event: Any) -> Iterable[Slot]:
+    shape = _shape_of(event)
+    return () if shape is None else shape.slots(event)
+
+
+def _any_ends(event: Any) -> bool:
+    """What is of no known words is looked at as it is."""
+    shape = _shape_of(event)
+    return shape is None or shape.ends(event)
+
+
 class Held:
     """A stream's chunks with their texts changed. What is not yet seen enough of waits; what a text was is made whole at its end."""
 
@@ -137,7 +165,7 @@ class Held:
 
     def __init__(self, chunks: Any, operation: str, apply: Apply, spans: Spans, window: int) -> None:
         self._chunks = chunks
-        self._shape = _SHAPES.get(operation, _CHAT)
+        self._shape = Shape(_any, _any_ends) if operation == ANY else _SHAPES.get(operation, _CHAT)
         self._make: Callable[[], Text] = lambda: Text(apply, spans, window)
         self._whole = apply
         self._texts: dict[tuple[Any, ...], tuple[Text, Any]] = {}

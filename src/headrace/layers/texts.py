@@ -38,6 +38,17 @@ def in_request(call: Call, change: Change) -> Call:
     return msgspec.structs.replace(call, prompt=prompt, encoded=encoded, body={**call.body, **body, name: encoded})
 
 
+def changed_body(body: Any, change: Change) -> Any:
+    """A whole body in a provider's own words, every text of it changed that a model would read. Nothing is changed in place."""
+    if isinstance(body, Mapping):
+        return {name: changed(value, change) if name in _PROMPTS else _field(name, value, change, False) for name, value in body.items()}
+    return [changed_body(item, change) for item in body] if isinstance(body, list) else body
+
+
+_PROMPTS: Final = frozenset({"prompt", "input", "inputs", "messages", "contents", "suffix"})
+"""Fields of a body that hold what is asked."""
+
+
 def in_answer(answer: Any, change: Change) -> Any:
     """An answer with every text changed that the model said, in place."""
     if isinstance(answer, JsonObject):

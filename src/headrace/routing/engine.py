@@ -18,7 +18,7 @@ from headrace.core import bound, direct, fetch, open_stream, retries_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
-from headrace.layers.around import Handler, RouterLayer, around
+from headrace.layers.around import Handler, RouterLayer, around, check_session
 from headrace.limits import Ask, Availability, Charge, Left, Limiter, LimiterSettings, Reservation, Used
 from headrace.limits.store import Store
 from headrace.objects import BinaryResponse
@@ -131,7 +131,8 @@ class Engine:
         answer: Any = await around(self._answer, routed=True)(self.worlds.suspending(), call)
         if not stream:
             return in_bytes(answer)
-        pieces: Any = answer if getattr(answer, "raw", False) else Spelled(answer, operation.dialect)
+        # What has no chunks of its own is bytes, whatever layers have asked for.
+        pieces: Any = answer if operation.chunk is None or getattr(answer, "raw", False) else Spelled(answer, operation.dialect)
         return AsyncStream(pieces)
 
     def blocking(
@@ -600,8 +601,9 @@ class Engine:
     # ---- what is no call ----------------------------------------------------------------------------------------------
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
-        """Room under a deployment's limits for what somebody else does there. Waits its turn."""
+        """Room under a deployment's limits for what somebody else does there. Waits its turn. Raises what a layer says against it."""
         ports, call = self.worlds.suspending(), prepare(operation, model, None, False, options)
+        check_session(call)
         group = self._group_of(call)
         trail = Trail([group], (), ends_at(call.control, ports.clock.now()), next(NUMBERS))
         lease = await self._reserve(ports, call, group, set(), trail)
