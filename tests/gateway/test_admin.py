@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +17,7 @@ from tests.gateway.lasting import Gateway, kept, priced
 from headrace.gateway.admin.model_desk import secret
 from headrace.gateway.admin.spend_desk import at as moment_of
 from headrace.gateway.lasting import Where
+from headrace.simulator.server import Running
 
 Eventually = Callable[[Callable[[], bool]], bool]
 TODAY = datetime.now(UTC).date()
@@ -275,6 +279,30 @@ def test_health_asks_each_deployment(gateway: Gateway) -> None:
     assert (said["healthy_count"], said["unhealthy_count"], len(said["healthy_endpoints"])) == (1, 0, 1)
     assert "sk-upstream" not in str(said)
     gateway.ask("/health", key=gateway.key(), status=403)
+    gateway.ask("/health?model=none", status=404)
+    gateway.ask("/health?cached=soon", status=400)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_health_that_may_be_a_little_old_asks_once_for_all_who_watch(gateway: Gateway, upstream: Running) -> None:
+    def asked() -> int:
+        with urllib.request.urlopen(f"{upstream}/stats") as answer:
+            return int(json.load(answer)["providers"]["sim"]["requests"])
+
+    before = asked()
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: gateway.ask("/health?model=gpt&cached=300"), range(4)))
+    assert asked() == before + 1
+    assert [one["healthy_count"] for one in told] == [1] * 4
+    gateway.ask("/health?model=gpt")
+    assert asked() == before + 2
+    latest = gateway.ask("/health/latest")
+    assert latest["total_models"] == 2
+    assert latest["latest_health_checks"]["first"]["healthy"] is True
+    assert latest["latest_health_checks"]["second"]["healthy"] is None
+    assert asked() == before + 2  # nobody was asked
+    assert gateway.ask("/health/backlog") == {"in_flight_requests": 0, "queued_requests": 0, "queues": {"gpt": 0, "slow": 0}}
+    gateway.ask("/health/other", status=404)
 
 
 # ---- spending --------------------------------------------------------------------------------------------------------------------

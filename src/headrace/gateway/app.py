@@ -122,7 +122,7 @@ class Gateway(Struct, eq=False):
             await answer.guarded(self._serve(asked, scope, receive, answer))
 
     async def _serve(self, asked: Asked, scope: Scope, receive: Receive, answer: Answer) -> None:
-        if asked.path.startswith("/health/"):
+        if asked.path in OPEN or (self.state is None and asked.path.startswith("/health/")):
             await self._health(asked, answer)
             return
         if self.page.serves(asked):
@@ -290,6 +290,9 @@ BEFORE: Final = "headrace.before"
 
 BEGUN: Final = "headrace.begun"
 """Where a request's state says that its answer, a stream, has begun."""
+
+OPEN: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness"})
+"""For whoever watches over processes, and has no key."""
 
 SESSIONS: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 

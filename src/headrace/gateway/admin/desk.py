@@ -13,6 +13,7 @@ from headrace.api import Router
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
 from headrace.gateway.admin.forms import TERMS, schemas_of
+from headrace.gateway.admin.health_desk import HealthDesk
 from headrace.gateway.admin.key_desk import OWN, KeyDesk
 from headrace.gateway.admin.model_desk import ModelDesk
 from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
@@ -24,7 +25,7 @@ from headrace.gateway.requests import Asked, refusal
 from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
-ROOMS: Final = ("/key/", "/team/", "/user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/")
+ROOMS: Final = ("/key/", "/team/", "/user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/", "/health/")
 
 
 WORDS: Final[Mapping[str, Iterable[str]]] = {"/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER}
@@ -43,6 +44,7 @@ class AdminDesk:
             **TeamDesk(counter).routes(),
             **UserDesk(counter, key_desk).routes(),
             **self._models.routes(),
+            **HealthDesk(counter).routes(),
             **SpendDesk(counter).routes(),
         }
 

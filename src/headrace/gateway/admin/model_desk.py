@@ -59,7 +59,6 @@ class ModelDesk:
             "/model/info": info,
             "/v1/model/info": info,
             "/model_group/info": Route(("GET",), "anyone", self.groups),
-            "/health": Route(("GET",), "look", self.health),
         }
 
     # ---- changes
@@ -164,13 +163,6 @@ class ModelDesk:
     def _described(self, deployment: Deployment) -> dict[str, Any]:
         info = {"db_model": deployment.id in self._entries, **facts_of(deployment), **deployment.model_info}
         return {"model_name": deployment.group, "litellm_params": shown(deployment.litellm_params), "model_info": info}
-
-    async def health(self, question: Question) -> Any:
-        """Ask each deployment now, of one `model` or of all, a small question."""
-        found = await self._counter.router.ahealth_check(question.query.get("model"))
-        sides = {name: [shown(one) for one in found[f"{name}_endpoints"]] for name in ("healthy", "unhealthy")}
-        lists = {f"{name}_endpoints": side for name, side in sides.items()}
-        return {**lists, **{f"{name}_count": len(side) for name, side in sides.items()}}
 
     async def groups(self, question: Question) -> Any:
         wanted = question.query.get("model_group")
