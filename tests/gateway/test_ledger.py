@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -257,6 +258,19 @@ def test_a_schema_of_a_newer_version_is_refused(at: Where) -> None:
         Database(at.database)
     if at.database.startswith("postgres"):
         assert _open_connections(urlsplit(at.database).path[1:]) == 0
+
+
+def test_processes_that_start_at_once_make_the_tables_once(at: Where) -> None:
+    def opened(_: int) -> list[tuple[Any, ...]]:
+        database = Database(at.database)
+        try:
+            with database.reading() as connection:
+                return connection.tuples("SELECT version_num FROM alembic_version")
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(opened, range(8))) == [[(list(STEPS)[-1],)]] * 8
 
 
 def _open_connections(name: str | None) -> int:
