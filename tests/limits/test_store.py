@@ -17,7 +17,7 @@ from msgspec import structs
 
 from headrace.bridge import complete
 from headrace.limits import books as model
-from headrace.limits.books import Books
+from headrace.limits.books import Books, Since
 from headrace.limits.question import answers_to
 from headrace.limits.store import (
     EPOCH,
@@ -71,7 +71,8 @@ class Script:
 
 
 def _keys(account: str) -> list[str]:
-    return [f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests")]
+    since = f"test:{{{account}}}:since" if account.startswith("new") else "test:since"
+    return [*[f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests")], since]
 
 
 async def admitted(store: RedisStore, claim: Claim, clock: Clock) -> Answer:
@@ -83,6 +84,7 @@ async def admitted(store: RedisStore, claim: Claim, clock: Clock) -> Answer:
 @pytest.fixture(scope="module")
 def script(valkey: Server) -> Any:
     found = Script(valkey.url)
+    found.client.set("test:since", 1)
     yield found
     found.client.close()
 
@@ -96,7 +98,7 @@ terms = st.lists(st.sampled_from([REQUESTS, TOKENS, SHORT, FLIGHT]), min_size=1,
 seconds = st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3, 1.0, 7.3, 30.0, 61.0, 200.0])
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1)),
+        st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1), st.booleans()),
         st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
         st.tuples(st.just("delay"), st.integers(0, 20), st.floats(0, 2)),
         st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
@@ -120,7 +122,7 @@ class History:
 
     def message(self, step: Any) -> Message:
         match step:
-            case ("admit", asked, factor, more, process):
+            case ("admit", asked, factor, more, process, told):
                 self.count += 1
                 scaled = tuple(term if term is FLIGHT else _times(term, factor) for term in asked)
                 return Claim(
@@ -132,6 +134,7 @@ class History:
                     fresh=True,
                     more=more,
                     waits=more or process == 0,
+                    told=told,
                 ).message()
             case ("settle", which, difference, written):
                 if not self.granted:
@@ -177,7 +180,7 @@ def _terms(message: Message) -> tuple[Term, ...]:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_the_script_and_its_model_say_the_same(script: Script, steps: Any) -> None:
-    account, books, history, now = uuid.uuid4().hex, Books(), History(), START
+    account, books, history, now = f"new{uuid.uuid4().hex}", Books(Since(None)), History(), START
     for passed, step in steps:
         now += round(passed * MICRO)
         message = history.message(step)
@@ -238,6 +241,22 @@ def test_processes_take_turns_and_hardly_ask_in_vain(script: Script) -> None:
     assert total >= 0.98 * 600 * 3
     assert asked <= 1.5 * total
     assert min(admitted.values()) >= 0.7 * total / 8
+
+
+def test_a_store_that_has_just_begun_waits_for_what_others_have_to_tell(script: Script) -> None:
+    """Whoever has told what he charged may pass, others when all have; and a process that lives on knows that there is a store."""
+    account = f"new{uuid.uuid4().hex}"
+
+    def ask(id: str, after: float, *, told: bool = False) -> Answer:
+        message = Claim(account, id, (TOKENS,), 30.0, horizon=0.0, told=told).message()
+        return read_answer(script.call(account, "admit", START + round(after * MICRO), message.arguments))
+
+    script.call(account, "report", START, reporting(account, "p", 1.0, 30.0, []).arguments)
+    early = ask("c1", 1.0)
+    assert (early.granted, early.turn, early.binding, early.used) == (False, pytest.approx(2.0), None, (0.0,))
+    assert ask("c2", 1.0, told=True).granted
+    assert not ask("c3", 2.99).granted
+    assert ask("c4", 3.1).granted
 
 
 def test_settling_twice_gives_back_once(script: Script) -> None:
@@ -317,7 +336,7 @@ def test_every_key_expires(valkey: Server) -> None:
         with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
             keys = sorted(client.scan_iter(f"*{account}*"))
             assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members", "rests"]
-            assert all(key.startswith(f"headrace:1:{{{account}}}:") for key in keys)
+            assert all(key.startswith(f"headrace:1:{{{account[:2]}}}:{account}:") for key in keys)
             assert all(0 < client.pttl(key) <= 200_000 for key in keys)
     finally:
         store.close()
@@ -329,7 +348,7 @@ def test_books_are_kept_as_long_as_anybody_reports(valkey: Server) -> None:
     try:
         with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
             complete(admitted(store, Claim(account, "c1", (TOKENS,), 30.0), BlockingClock()))
-            books = f"headrace:1:{{{account}}}:books"
+            books = f"headrace:1:{{{account[:2]}}}:{account}:books"
             client.pexpire(books, 5000)
             store.post(reporting(account, "p", 1.0, 30.0, []), lambda *_: told.set())
             assert told.wait(5)
@@ -498,5 +517,6 @@ def test_the_script_uses_no_command_newer_than_redis_6_2(script: Script) -> None
     source = RedisStore(script.client)._source
     assert set(re.findall(r"redis\.call\('(\w+)'", source)) <= {
         "TIME", "HGET", "HMGET", "HGETALL", "HSET", "HDEL", "DEL", "PEXPIRE", "PTTL", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZREMRANGEBYSCORE",
+        "GET", "SET",
     }  # fmt: skip
     assert script.client.info("server")["redis_version"]

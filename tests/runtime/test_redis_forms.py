@@ -59,7 +59,7 @@ def answers(client: redis.Redis) -> None:
 
 def asked(store: RedisStore, account: str, count: int) -> list[bool]:
     def ask(number: int) -> Answer:
-        claim = Claim(account, f"c{number}-{uuid.uuid4().hex}", (THREE,), 30.0)
+        claim = Claim(account, f"c{number}-{uuid.uuid4().hex}", (THREE,), 30.0, told=True)
         (answer,) = complete(answers_to(store, [claim], BlockingClock(), lambda at, answer: None))
         assert answer is not None
         return answer
@@ -168,7 +168,7 @@ def test_a_cluster_that_looks_like_one_server(stack: ExitStack, tmp_path: Path) 
     stack.callback(store.close)
     first, second = uuid.uuid4().hex, uuid.uuid4().hex
     for account in (first, second):
-        store.post(structs.replace(Claim(account, "c0", (THREE,), 30.0).message(), patience=600.0))
+        store.post(structs.replace(Claim(account, "c0", (THREE,), 30.0, told=True).message(), patience=600.0))
     for account in (first, second):
         assert asked(store, account, 3) == [True, True, False], "what was kept was told before, once"
     store.post(structs.replace(resting(first, "d", 1.0), patience=600.0))

@@ -1,9 +1,9 @@
 -- The books of a quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
--- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account and one cluster slot; of several
--- accounts one after another, where a server keeps the slots of all.
+-- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account, and since when there is a store,
+-- all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
-local EPSILON, CHUNK = 1e-6, 100
-local books, flight, members, rests = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local EPSILON, CHUNK, YOUNG = 1e-6, 100, 3000000
+local books, flight, members, rests, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -13,6 +13,15 @@ end
 local function text(number) return string.format('%.17g', number) end
 local given = ARGV -- what the operation at hand was given
 local function argument(at) return tonumber(given[at]) end
+
+local function opens() -- the moment by which all have told a new store what they charged
+  local began = tonumber(redis.call('GET', since))
+  if not began then
+    began = now
+    redis.call('SET', since, text(now))
+  end
+  return began + YOUNG
+end
 
 -- ---- one limit
 
@@ -88,9 +97,9 @@ end
 local function earliest(terms, in_flight, held)
   local at, binding, full = math.max(now, held), 0, false
   for i, term in ipairs(terms) do
-    local opens = opens_at(term, in_flight)
-    if term.span == 0 and opens > now then full = true end
-    if opens > at then at, binding = opens, i end
+    local open = opens_at(term, in_flight)
+    if term.span == 0 and open > now then full = true end
+    if open > at then at, binding = open, i end
   end
   return at, binding, full
 end
@@ -146,8 +155,9 @@ local function admit()
   local id, keep, lease, horizon, quantum = given[3], given[4], argument(5), argument(6), argument(7)
   local until_ = argument(8)
   local fresh, more, waits = given[9] == '1', given[10] == '1', given[11] == '1'
+  local all_told, told = opens(), given[12] == '1'
   local terms = {}
-  for at = 12, #given, 8 do
+  for at = 13, #given, 8 do
     terms[#terms + 1] = {
       key = given[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
       rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7),
@@ -155,6 +165,7 @@ local function admit()
   end
   local held, turn, born = load_terms(terms)
   if born == 0 then born = now end
+  if not told then held = math.max(held, all_told) end
   redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
   local in_flight = redis.call('ZCARD', flight)
   if redis.call('ZSCORE', flight, id) then
@@ -169,7 +180,7 @@ local function admit()
   if full or start > now + horizon then
     local stride = step(terms, binding, quantum)
     local promise = start
-    if waits and (full or not (mine and fresh)) then -- nobody knows when a call ends: one process looks at a time
+    if waits and (told or now >= all_told) and (full or not (mine and fresh)) then -- nobody knows when a call ends: one process looks at a time
       promise = math.max(at, turn)
       turn = math.ceil(promise + stride)
     end
@@ -279,6 +290,7 @@ end
 
 local function restore()
   local keep, lease, known, away, count = given[3], argument(4), argument(5), argument(6), argument(7)
+  opens()
   for i = 8, 7 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
   if count > 0 then redis.call('PEXPIRE', flight, keep) end
   local terms, at = {}, 8 + count
@@ -351,6 +363,7 @@ end
 
 local function report()
   local name, demand, epoch, keep, lease, count = given[3], given[4], argument(5), given[6], argument(7), argument(8)
+  opens()
   local current = math.floor(now / epoch)
   redis.call('HSET', members, 'd:' .. name, demand, 't:' .. name, text(now))
   if current > tonumber(redis.call('HGET', members, 'epoch') or '-1') then share_out(current, epoch) end
@@ -376,8 +389,8 @@ local operations = {admit = admit, also = admit, settle = settle, delay = delay,
 function operations.several()
   local replies, refused, at = {}, {}, 3
   while at <= #ARGV do
-    local first, count = 4 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    books, flight, members, rests = KEYS[first - 3], KEYS[first - 2], KEYS[first - 1], KEYS[first]
+    local first, count = 5 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    books, flight, members, rests, since = KEYS[first - 4], KEYS[first - 3], KEYS[first - 2], KEYS[first - 1], KEYS[first]
     given = {ARGV[at], ARGV[2]}
     for i = 1, count do given[2 + i] = ARGV[at + 2 + i] end
     local reply = given[1] == 'also' and refused[given[3]] and {''} or operations[given[1]]()

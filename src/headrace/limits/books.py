@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.limits.store import Argument, Message
+from headrace.limits.store import MICRO, YOUNG, Argument, Message
 
 EPSILON: Final = 1e-6
 LONGEST_TURN: Final = 5_000_000.0
@@ -44,10 +44,24 @@ class _Asked(Struct):
     expected: float = 0.0
 
 
+class Since:
+    """When a store began, which all of its books know; -inf for one that has long been there, None for one that nobody has used."""
+
+    def __init__(self, at: float | None = -math.inf) -> None:
+        self.at = at
+
+    def opens(self, now: float) -> float:
+        """The moment by which all have told it what they charged."""
+        if self.at is None:
+            self.at = now
+        return self.at + YOUNG * MICRO
+
+
 class Books:
     """One account's books. Every call takes the time in microseconds and returns what the script would."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: Since | None = None) -> None:
+        self.since = since or Since()
         self.rows: dict[str, _Row] = {}
         self.flight: dict[str, float] = {}
         self.members: dict[str, float] = {}
@@ -98,8 +112,8 @@ class Books:
             at = asked.row.paid - asked.tolerance
         return at
 
-    def _earliest(self, terms: Sequence[_Asked], in_flight: int, now: float) -> tuple[float, int, bool]:
-        at, binding, full = max(now, self.held), 0, False
+    def _earliest(self, terms: Sequence[_Asked], in_flight: int, now: float, held: float) -> tuple[float, int, bool]:
+        at, binding, full = max(now, held), 0, False
         for number, asked in enumerate(terms, 1):
             opens = self._opens_at(asked, in_flight, now)
             full = full or (asked.span == 0 and opens > now)
@@ -136,24 +150,27 @@ class Books:
     # operations
 
     def admit(self, now: float, arguments: list[Any]) -> list[str]:
-        id, _, lease, horizon, quantum, until, fresh, more, waits, *rest = arguments
+        id, _, lease, horizon, quantum, until, fresh, more, waits, told, *rest = arguments
         terms = [
             _Asked(self._row(key), span, slot, room, cost, rate, tolerance, expected)
             for key, room, cost, span, slot, rate, tolerance, expected in batched(rest, 8)
         ]
+        all_told = self.since.opens(now)
+        held = self.held if told else max(self.held, all_told)
         self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
         if id in self.flight:
             return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, len(self.flight), now], now)
         self.born = self.born or now
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
-        at, binding, full = self._earliest(terms, len(self.flight), now)
+        at, binding, full = self._earliest(terms, len(self.flight), now, held)
         mine = until > 0 and now <= until + horizon
         others = self.turn > now and not (mine and self.turn <= until)
         start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
         stride = self._step(terms, binding, quantum)
         if full or start > now + horizon:
-            return self._refuse(terms, now, at, start, stride, binding, kept=not waits or (mine and bool(fresh) and not full))
+            kept = not waits or not (told or now >= all_told) or (mine and bool(fresh) and not full)
+            return self._refuse(terms, now, at, start, stride, binding, kept=kept)
         ahead = others and not mine
         if ahead:
             self.turn = math.ceil(max(self.turn, start + stride))
@@ -161,7 +178,7 @@ class Books:
         self.flight[id] = start + lease
         promise, ends = 0.0, 0.0
         if more:
-            following, bound, filled = self._earliest(terms, len(self.flight), now)
+            following, bound, filled = self._earliest(terms, len(self.flight), now, held)
             if filled or following > now + horizon or ahead or (self.turn > now and mine and following > until and self.turn > until):
                 begins = max(following, self.turn)
                 self.turn = ends = math.ceil(begins + self._step(terms, bound, quantum))
@@ -227,6 +244,7 @@ class Books:
 
     def restore(self, now: float, arguments: list[Any]) -> list[str]:
         _, lease, known, away, count, *rest = arguments
+        self.since.opens(now)
         self.flight.update(dict.fromkeys(rest[:count], now + lease))
         self.born = self.born or now
         rest = rest[count:]
@@ -245,6 +263,7 @@ class Books:
     def report(self, now: float, arguments: list[Any]) -> list[str]:
         name, demand, epoch, _, lease, count, *rest = arguments
         ids, terms = rest[:count], [_Asked(self._row(key), span, slot) for key, span, slot in batched(rest[count:], 3)]
+        self.since.opens(now)
         current = math.floor(now / epoch)
         self.members[f"d:{name}"], self.members[f"t:{name}"] = float(demand), now
         if current > self.members.get("epoch", -1):

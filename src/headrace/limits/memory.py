@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from headrace.limits.books import Books, several
+from headrace.limits.books import Books, Since, several
 from headrace.limits.store import Message, Then, micros
 from headrace.ports import Clock
 
@@ -15,13 +15,19 @@ class MemoryServer:
 
     def __init__(self) -> None:
         self.away = False
+        self.since = Since()
         self.books: dict[str, Books] = {}
+
+    def forget(self) -> None:
+        """Begin anew, with nothing in it."""
+        self.since.at = None
+        self.books.clear()
 
     def answer(self, messages: Sequence[Message], now: float) -> Sequence[list[str] | None]:
         """The replies to one call of the script."""
         if self.away:
             return [None] * len(messages)
-        return several(messages, float(micros(now)), lambda account: self.books.setdefault(account, Books()))
+        return several(messages, float(micros(now)), lambda account: self.books.setdefault(account, Books(self.since)))
 
 
 class MemoryStore:

@@ -47,7 +47,8 @@ def question(id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more:
     more = more or bool(quota.turns)
     claim = Claim(
         quota.tag, id, tuple([term for _, term in terms]), lease,
-        horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more, waits=more or left > 0,
+        horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more,
+        waits=more or left > 0, told=bool(quota.scaled),
     )  # fmt: skip
     return Question(quota, taken, terms, claim)
 

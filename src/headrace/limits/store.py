@@ -70,12 +70,15 @@ class Claim(Struct, frozen=True):
     """Whether others wait behind it here, for whom a turn is of use."""
     waits: bool = True
     """Whether anybody will use the turn it is given when it is refused."""
+    told: bool = False
+    """Whether the process has told these books what it charged, and keeps to its share until the others have: then it need not wait for
+    those where the store has just begun."""
 
     def message(self, *, also: bool = False) -> Message:
         """also: it is not looked at where another claim of the same call before it was refused."""
         keep = keep_of([term.span for term in self.terms], self.lease)
         times = [micros(self.lease), micros(self.horizon), micros(self.quantum)]
-        head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more), int(self.waits)]
+        head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more), int(self.waits), int(self.told)]
         return Message(
             "also" if also else "admit", self.account, [*head, *[argument for term in self.terms for argument in term.arguments()]]
         )
@@ -224,6 +227,9 @@ def restoring(account: str, born: float, away: float, lease: float, ids: Sequenc
     return Message("restore", account, arguments)
 
 
+YOUNG: Final = 3.0
+"""Seconds from its beginning on in which a store lets nobody pass who has told it nothing: by then all have told what they charged while
+another was there."""
 EPOCH: Final = 3.0
 """Seconds for which shares stand. Every process that reports more often than that sees each of them."""
 KEPT: Final = 60.0

@@ -31,7 +31,11 @@ BEAT: Final = 1.0
 MOST_AT_ONCE: Final = 100
 """Questions that are taken up at once."""
 PARTS: Final = ("books", "flight", "members", "rests")
-"""The keys of an account, as the script takes them."""
+"""The keys of an account, as the script takes them; behind them it takes the one that says since when there is a store."""
+BEGIN: Final = """
+local time = redis.call('TIME')
+redis.call('SET', KEYS[1], string.format('%.0f', time[1] * 1000000 + time[2]), 'NX')
+"""
 ELSEWHERE: Final = "hash to the same slot"
 """In what a cluster says to a call whose accounts it keeps on several servers."""
 
@@ -97,7 +101,7 @@ class RedisStore:
     def reach(self) -> None:
         """Ask for a first answer, in the caller's thread. Raises ConfigurationError when there is none, or no right to run a script."""
         try:
-            self._client.eval("return redis.call('TIME')", 1, f"{PREFIX}:{{reach}}:books")
+            self._client.eval(BEGIN, 1, _since("reach", self._apart))
         except Exception as error:  # whatever a client raises
             raise unreachable(self.name, error) from None
 
@@ -186,7 +190,7 @@ class RedisStore:
         """Their replies, None for each that got none. An error of the store is one of its replies, and counts as none."""
         try:
             self.trips += 1
-            replies = self._send([_arguments(letter) for letter in letters])
+            replies = self._send([_arguments(letter, self._apart) for letter in letters])
             self.error = ""
         except Exception as error:  # whatever a client raises: the store is lost to us
             self.error = f"{type(error).__name__}: {error}"[:300]
@@ -236,11 +240,20 @@ def _accounts(letter: _Letter) -> list[str]:
     return list(dict.fromkeys([question.message.account for question in letter]))
 
 
-def _arguments(letter: _Letter) -> list[Any]:
+def _since(account: str, apart: bool) -> str:
+    """The key that says since when there is a store; where accounts are apart one for each 256th of them: one server may be new."""
+    return f"{PREFIX}:{{{account[:2]}}}:since" if apart else f"{PREFIX}:since"
+
+
+def _keys(account: str, apart: bool) -> list[str]:
+    return [*[f"{PREFIX}:{{{account[:2]}}}:{account}:{part}" for part in PARTS], _since(account, apart)]
+
+
+def _arguments(letter: _Letter, apart: bool) -> list[Any]:
     """A call of the script: how many keys, those of each account in one slot of a cluster; the operation, by the server's own clock, and
     what it takes."""
     accounts = _accounts(letter)
-    keys = [f"{PREFIX}:{{{account}}}:{part}" for account in accounts for part in PARTS]
+    keys = [key for account in accounts for key in _keys(account, apart)]
     messages = [question.message for question in letter]
     if len(messages) == 1:
         return [len(keys), *keys, messages[0].operation, "", *messages[0].arguments]
