@@ -215,3 +215,13 @@ def test_old_calls_are_forgotten(program: Program, place: Path) -> None:
     spend(record(1), record(2, began=time.time(), ended=time.time()))
     program("ledger", "export", "-")
     assert program("ledger", "prune", "--older-than", "1h").out == "1 calls forgotten\n"
+
+
+def test_limits_of_single_models(program: Any) -> None:
+    made = program("keys", "create", "--alias", "m", "--model-rpm", "gpt-*=60", "--model-tpm", "gpt=1000", "--model-budget", "gpt=5/30d")
+    assert made.code == 0
+    (key,) = json.loads(program("keys", "list", "--json").out)
+    assert (key["model_rpm_limit"], key["model_tpm_limit"]) == ({"gpt-*": 60}, {"gpt": 1000})
+    assert key["model_max_budget"] == {"gpt": {"budget_limit": 5.0, "time_period": "30d"}}
+    for wrong in ("gpt", "gpt=many", "=3", "gpt=3/1d"):
+        assert "--model-rpm must be like gpt-4o=60" in program("keys", "create", "--model-rpm", wrong).err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -34,6 +34,11 @@ def keys() -> None:
 @click.option("--max-parallel", "max_parallel_requests", type=int, metavar="N", help="Calls in flight at once.")
 @click.option("--budget", "max_budget", type=float, metavar="DOLLARS", help="Dollars it may spend in each --budget-duration.")
 @click.option("--budget-duration", metavar="TIME", help="24h, 7d, 30d, 1mo; for ever without it.")
+@click.option("--model-rpm", "model_rpm_limit", multiple=True, metavar="MODEL=N", help="Requests a minute of one model; repeat for more.")
+@click.option("--model-tpm", "model_tpm_limit", multiple=True, metavar="MODEL=N", help="Tokens a minute of one model.")
+@click.option(
+    "--model-budget", "model_max_budget", multiple=True, metavar="MODEL=DOLLARS[/TIME]", help="Dollars for one model: gpt-4o=5/30d."
+)
 @click.option("--duration", metavar="TIME", help="How long the key is good: 30d.")
 @click.option("--role", "user_role", metavar="ROLE", help="proxy_admin, proxy_admin_viewer or internal_user.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Remembered with each call; repeat for more.")
@@ -44,13 +49,33 @@ def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...],
         from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring the gateway
         from headrace.gateway.keys import table  # late as well
 
-        said = {name: value for name, value in {**form, "models": list(models), "tags": list(tags)}.items() if value not in (None, [])}
+        form |= {name: _by_model(f"--{option}", form[name]) for option, name in _BY_MODEL.items()}
+        said = {name: value for name, value in {**form, "models": list(models), "tags": list(tags)}.items() if value not in (None, [], {})}
         key, token = draft(said, time.time())
         with found.transaction() as connection:
             check_alias(connection, key)
             table.put(connection, key)
     say(token)
     note(f"{key.id}: kept is its hash alone; write the token down")
+
+
+_BY_MODEL: Final = {"model-rpm": "model_rpm_limit", "model-tpm": "model_tpm_limit", "model-budget": "model_max_budget"}
+
+
+def _by_model(option: str, given: tuple[str, ...]) -> dict[str, Any]:
+    """What stands behind `=` for each model: a number, or dollars and their period."""
+    found: dict[str, Any] = {}
+    for one in given:
+        model, _, said = one.rpartition("=")
+        number, _, period = said.partition("/")
+        try:
+            amount = float(number) if "budget" in option else int(number)
+        except ValueError:
+            raise click.BadParameter(f"{option} must be like gpt-4o=60, got {one!r}") from None
+        if not model or (period and "budget" not in option):
+            raise click.BadParameter(f"{option} must be like gpt-4o=60, got {one!r}")
+        found[model] = {"budget_limit": amount, "time_period": period} if period else amount
+    return found
 
 
 @keys.command("list", short_help="List the keys.")

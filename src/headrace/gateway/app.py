@@ -174,7 +174,8 @@ class Gateway(Struct, eq=False):
             model = realtime.model_of(asked)
             entry = Entry(self.watch, f"req_{secrets.token_hex(12)}", asked.path, caller)
             entry.asked(realtime.REALTIME.name, model, stream=True, options={})
-            held = await self.router.hold(realtime.REALTIME, Here(self.router, caller, ReadForm()).meant(model), caller.options())
+            here = Here(self.router, caller, ReadForm())
+            held = await self.router.hold(realtime.REALTIME, here.meant(model), here.options(here.meant(model)))
             provider = await realtime.opened(held.to, asked, protocols)
         except HeadraceError as error:
             if held is not None:
@@ -235,9 +236,9 @@ class Gateway(Struct, eq=False):
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         model = self._meant(here, reply)
-        if here.caller.scopes:
-            answer.left = lambda: answer.front.left(self.router.left(here.caller.scopes))
-        options = {**options_of(headers, stream=call.stream), **call.options, **here.caller.options()}
+        if scopes := here.scopes(model):
+            answer.left = lambda: answer.front.left(self.router.left(scopes))
+        options = {**options_of(headers, stream=call.stream), **call.options, **here.options(model)}
         make: Any = self.router.araw if reply.finish is None else self.router.acall
         if (before := answer.before) is not None:
             answer.entered.sent(before.event)
@@ -259,7 +260,7 @@ class Gateway(Struct, eq=False):
         """Send on what is in a provider's own words, and its answer back."""
         answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
-        options = {"request": sent.request, **here.caller.options()}
+        options = {"request": sent.request, **here.options(sent.deployment.group)}
         try:
             stream: Any = await self.router.araw(PASSED, sent.model, None, stream=True, options=options, deployment=sent.deployment.id)
         except HeadraceError as error:

@@ -47,6 +47,20 @@ class Here(Struct, frozen=True, eq=False):
             raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r} here; /v1/models lists those there are", "model")
         return model
 
+    def scopes(self, model: str) -> tuple[str, ...]:
+        """The caller's limits that a call of a model is under."""
+        return self.caller.scopes_on(model, self._group(model))
+
+    def options(self, model: str) -> dict[str, Any]:
+        """What the Router is told of the caller with a call of a model."""
+        return self.caller.options(model, self._group(model))
+
+    def _group(self, model: str) -> str | None:
+        if not self.caller.model_scopes:
+            return None
+        found = self.router.get_deployment_by_model_group_name(model)
+        return None if found is None else found.group
+
     def may_use(self, deployment: str) -> bool:
         """Whether what a deployment keeps is for it to ask for."""
         found = self.router.get_deployment(deployment)

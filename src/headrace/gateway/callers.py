@@ -40,6 +40,8 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     """Names of its own for models."""
     scopes: tuple[str, ...] = ()
     """The limits it is under, as the limiter knows them."""
+    model_scopes: tuple[tuple[str, str], ...] = ()
+    """Further limits that hold for single models: (a name or pattern, the scope)."""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = {}
     secret: str = ""
@@ -83,12 +85,23 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
         if self.role is Role.CALLER:
             raise refusal(403, Kind.PERMISSION, "this key is for calling models: what concerns everybody is for admins, and who may look")
 
-    def options(self) -> dict[str, Any]:
+    def scopes_on(self, model: str, group: str | None = None) -> tuple[str, ...]:
+        """The limits that a call of a model is under. group: the model group behind the name."""
+        if not self.model_scopes:
+            return self.scopes
+        return (*self.scopes, *[scope for name, scope in self.model_scopes if is_named(name, model, group)])
+
+    def options(self, model: str = "", group: str | None = None) -> dict[str, Any]:
         """What the Router is told with each of its calls."""
         told: dict[str, Any] = {"tenant": self.tenant} if self.tenant else {}
-        if self.scopes:
-            told["scopes"] = self.scopes
+        if scopes := self.scopes_on(model, group):
+            told["scopes"] = scopes
         return told
+
+
+def is_named(name: str, *models: str | None) -> bool:
+    """Whether a name or pattern (`gpt-*`) is of one of them."""
+    return any(model is not None and _listed(model, (name,)) for model in models)
 
 
 def _listed(model: str, names: tuple[str, ...]) -> bool:

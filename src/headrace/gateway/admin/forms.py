@@ -12,7 +12,7 @@ import msgspec
 from headrace.calls import shape
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.callers import Role
-from headrace.gateway.keys.holders import Holder, Terms
+from headrace.gateway.keys.holders import Allowance, Holder, Terms
 from headrace.limits.limit import NANO
 from headrace.limits.money import UNITS
 
@@ -82,6 +82,25 @@ def aliases(name: str, value: Any) -> dict[str, str]:
     return found
 
 
+def amounts(name: str, value: Any) -> dict[str, int]:
+    """A whole number for each model."""
+    return {model: amount(f"{name}.{model}", given) for model, given in mapping(name, value).items()}
+
+
+def allowances(name: str, value: Any) -> dict[str, Allowance]:
+    """Dollars for each model: `{"gpt-4o": 5}`, or with a period `{"gpt-4o": {"budget_limit": 5, "time_period": "30d"}}`."""
+    return {model: _allowance(f"{name}.{model}", given) for model, given in mapping(name, value).items()}
+
+
+def _allowance(name: str, given: Any) -> Allowance:
+    if not isinstance(given, dict):
+        return Allowance(money(name, given))
+    check_names(given, ("budget_limit", "time_period", "max_budget", "budget_duration"))
+    period = given.get("time_period") or given.get("budget_duration")
+    dollars = given["max_budget"] if given.get("budget_limit") is None and "max_budget" in given else given.get("budget_limit")
+    return Allowance(money(f"{name}.budget_limit", dollars), None if period is None else duration(f"{name}.time_period", period))
+
+
 TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "models": ("models", texts),
     "aliases": ("aliases", aliases),
@@ -91,6 +110,9 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "rpd_limit": ("rpd", amount),
     "tpd_limit": ("tpd", amount),
     "max_parallel_requests": ("max_parallel_requests", amount),
+    "model_rpm_limit": ("model_rpm", amounts),
+    "model_tpm_limit": ("model_tpm", amounts),
+    "model_max_budget": ("model_budgets", allowances),
     "max_budget": ("budget", money),
     "budget_duration": ("budget_duration", duration),
     "user_role": ("role", role),
@@ -107,6 +129,8 @@ _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
     aliases: {"type": "object", "additionalProperties": {"type": "string"}},
     amount: {"type": "integer", "minimum": 1},
     money: {"type": "number", "exclusiveMinimum": 0},
+    amounts: {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
+    allowances: {"type": "object"},
     duration: {"type": "string", "examples": ["30m", "24h", "30d", "1mo"]},
     role: {"type": "string", "enum": [one.value for one in Role]},
 }
@@ -173,6 +197,11 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
         "tpd_limit": terms.tpd,
         "rpd_limit": terms.rpd,
         "max_parallel_requests": terms.max_parallel_requests,
+        "model_rpm_limit": dict(terms.model_rpm),
+        "model_tpm_limit": dict(terms.model_tpm),
+        "model_max_budget": {
+            name: {"budget_limit": dollars(one.budget), "time_period": one.duration} for name, one in terms.model_budgets.items()
+        },
         "tags": list(terms.tags),
         "metadata": dict(terms.metadata),
         "blocked": holder.blocked,

@@ -19,6 +19,8 @@ class Kind(enum.Enum):
     KEY = "key"
     TEAM = "team"
     USER = "user"
+    MODEL = "model"
+    """No holder: what one of them may spend on a model, in the sums of what was spent."""
 
 
 LIMITS: Final = ("rpm", "tpm", "rpd", "tpd", "max_parallel_requests")
@@ -30,6 +32,22 @@ class Member(Struct, frozen=True):
     user: str
     role: str = "user"
     """user or admin."""
+
+
+class Allowance(Struct, frozen=True):
+    """What may be spent on one model."""
+
+    budget: int
+    """Nano-dollars in each period."""
+    duration: str | None = None
+    """As `Terms.budget_duration`."""
+
+    def period_at(self, now: float) -> tuple[float, float]:
+        """Beginning and end of the period."""
+        if self.duration is None:
+            return 0.0, math.inf
+        length = budget_of(self.budget / NANO, self.duration, "terms").window
+        return now // length * length, now // length * length + length
 
 
 class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,11 +73,20 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: Mapping[str, Any] = {}
     members: tuple[Member, ...] = ()
     """Of a team."""
+    model_rpm: Mapping[str, int] = {}
+    """Limits and budgets of single models, by name or pattern."""
+    model_tpm: Mapping[str, int] = {}
+    model_budgets: Mapping[str, Allowance] = {}
 
     def check(self, where: str) -> None:
         """Raises ConfigurationError that names the field."""
         named: dict[str, Any] = self.limits
         limits_of(**named)
+        for name in self.limited_models:
+            single: dict[str, Any] = self.limits_on(name)
+            limits_of(**single)
+        for name, one in self.model_budgets.items():
+            budget_of(one.budget / NANO, one.duration, f"{where}.model_max_budget.{name}")
         if self.budget is not None:
             budget_of(self.budget / NANO, self.budget_duration, where)
         elif self.budget_duration is not None:
@@ -69,6 +96,20 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def limits(self) -> dict[str, int]:
         """The limits that there are, by their names at a Router."""
         return {name: amount for name in LIMITS if (amount := getattr(self, name)) is not None}
+
+    @property
+    def limited_models(self) -> list[str]:
+        """Names and patterns that have limits of their own."""
+        return list(dict.fromkeys([*self.model_rpm, *self.model_tpm]))
+
+    def limits_on(self, model: str) -> dict[str, int]:
+        """The limits of a name or pattern, by their names at a Router."""
+        given = {"rpm": self.model_rpm.get(model), "tpm": self.model_tpm.get(model)}
+        return {name: amount for name, amount in given.items() if amount is not None}
+
+    def ends_at(self, now: float) -> float:
+        """When the first of its present budgets ends."""
+        return min([self.period_at(now)[1], *[one.period_at(now)[1] for one in self.model_budgets.values()]])
 
     @property
     def period(self) -> float:
@@ -122,3 +163,8 @@ class Holder(Struct, frozen=True, kw_only=True):
 def of_row(row: Mapping[str, Any]) -> Holder:
     said = {"kind": Kind(row["kind"]), "terms": msgspec.json.decode(row["terms"], type=Terms)}
     return Holder(**{**row, **said, "blocked": bool(row["blocked"]), "deleted": bool(row["deleted"])})
+
+
+def budget_id(kind: Kind, id: str, model: str) -> str:
+    """What a budget for one model is called in the sums."""
+    return f"{kind.value}:{id}:{model}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys import table
-from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.holders import Holder, Kind, budget_id
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.requests import refusal
@@ -135,7 +135,7 @@ class Keyring:
     def _remember(self, hash: str, found: tuple[Holder, ...], caller: Caller, until: float, forgotten: int) -> _Known:
         """forgotten: how many had changed before we asked: what was asked before a change is good for this call alone."""
         now = self._clock()
-        known = _Known(found, caller, min(until, *[one.terms.period_at(now)[1] for one in found], math.inf))
+        known = _Known(found, caller, min(until, *[one.terms.ends_at(now) for one in found], math.inf))
         self._known.pop(hash, None)
         if self._forgotten == forgotten:
             self._known[hash] = known
@@ -145,6 +145,7 @@ class Keyring:
 
     async def _caller(self, found: tuple[Holder, ...], now: float) -> Caller:
         scopes = [scope for holder in found for scope in await self._scopes(holder, now)]
+        model_scopes = [pair for holder in found for pair in await self._model_scopes(holder, now)]
         by_kind = {holder.kind: holder for holder in found}
         key = by_kind.get(Kind.KEY)
         own = found[0] if found else None
@@ -158,6 +159,7 @@ class Keyring:
             models=tuple([names for holder in found if (names := _names(holder))]),
             aliases={alias: model for holder in reversed(found) for alias, model in holder.terms.aliases.items()},
             scopes=tuple(scopes),
+            model_scopes=tuple(model_scopes),
             tags=tuple(dict.fromkeys([tag for holder in found for tag in holder.terms.tags])),
             metadata={} if own is None else own.terms.metadata,
             secret=self._secret,
@@ -173,7 +175,19 @@ class Keyring:
             scopes.append(holder.scope)
         if holder.terms.budget is not None:
             began, _ = holder.terms.period_at(now)
-            scopes.append(await self._budget(holder, began))
+            scopes.append(await self._budget((holder.kind, holder.id, began), holder.terms.budget))
+        return scopes
+
+    async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
+        """The same of single models: each with the name or pattern that it holds for."""
+        scopes = []
+        for name in holder.terms.limited_models:
+            scope = f"{holder.scope}:{name}"
+            self._place(scope, holder.terms.limits_on(name))
+            scopes.append((name, scope))
+        for name, allowance in holder.terms.model_budgets.items():
+            period = (Kind.MODEL, budget_id(holder.kind, holder.id, name), allowance.period_at(now)[0])
+            scopes.append((name, await self._budget(period, allowance.budget)))
         return scopes
 
     def _place(self, scope: str, limits: Mapping[str, Any]) -> None:
@@ -181,28 +195,28 @@ class Keyring:
             self._router.add_scope(scope, **limits)
             self._placed[scope] = dict(limits)
 
-    async def _budget(self, holder: Holder, began: float) -> str:
+    async def _budget(self, period: Period, budget: int) -> str:
         """A scope of its own for each period, so that the next one begins with nothing spent; what is known to be spent is charged."""
-        scope = budget_scope(holder.kind, holder.id, began)
+        scope = budget_scope(*period)
         new = scope not in self._placed
-        before = await self._spent((holder.kind, holder.id, began)) if new else 0
+        before = await self._spent(period) if new else 0
         if new and scope in self._placed:
             return scope  # somebody else was faster
-        assert holder.terms.budget is not None
-        self._place(scope, {"max_budget": max(1, holder.terms.budget) / NANO})
+        self._place(scope, {"max_budget": max(1, budget) / NANO})
         if new:
-            self._begin(holder, scope, before)
+            self._begin(period, scope, before)
         return scope
 
-    def _begin(self, holder: Holder, scope: str, spent: int) -> None:
+    def _begin(self, period: Period, scope: str, spent: int) -> None:
         """A period begins here, so much of it spent already."""
         if spent:
             self._router.charge_scope(scope, spent)
-        *over, last = (*self._periods.get((holder.kind, holder.id), ()), scope)
+        kind, id, _ = period
+        *over, last = (*self._periods.get((kind, id), ()), scope)
         for old in over[:-1]:
             self._router.remove_scope(old)
             del self._placed[old]
-        self._periods[holder.kind, holder.id] = (*over[-1:], last)
+        self._periods[kind, id] = (*over[-1:], last)
 
     def spent_elsewhere(self, period: Period, cost: int) -> None:
         """Other processes spent that much more in a period: it counts here as well."""

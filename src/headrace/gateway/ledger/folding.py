@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from headrace.gateway.keys.holders import Kind, Terms
+from headrace.gateway.callers import is_named
+from headrace.gateway.keys.holders import Kind, Terms, budget_id
 from headrace.gateway.ledger.journal import lines, orphans, unframed
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
@@ -143,20 +144,24 @@ def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
 
 def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
     """Money by holder and period: that in which the call began, whose budget it was let through by."""
-    paid: dict[_Caller, list[tuple[float, int]]] = defaultdict(list)
+    paid: dict[_Caller, list[Record]] = defaultdict(list)
     for record in records:
         if record.cost:
-            paid[record.key, record.team, record.user].append((record.began, record.cost))
+            paid[record.key, record.team, record.user].append(record)
     terms = _terms(connection, {holder for caller in paid for holder in _holders(caller)})
     spent: dict[Period, int] = defaultdict(int)
-    for caller, costs in paid.items():
+    for caller, theirs in paid.items():
         for kind, id in _holders(caller):
             own = terms.get((kind, id))
             if own is None or not (own.budget_duration or own.budget_since):
-                spent[kind, id, 0.0] += sum([cost for _, cost in costs])
+                spent[kind, id, 0.0] += sum([record.cost or 0 for record in theirs])
             else:
-                for began, cost in costs:
-                    spent[kind, id, own.period_at(began)[0]] += cost
+                for record in theirs:
+                    spent[kind, id, own.period_at(record.began)[0]] += record.cost or 0
+            for name, allowance in own.model_budgets.items() if own is not None else ():
+                for record in theirs:
+                    if is_named(name, record.model, record.group):
+                        spent[Kind.MODEL, budget_id(kind, id, name), allowance.period_at(record.began)[0]] += record.cost or 0
     return dict(spent)
 
 

@@ -160,12 +160,13 @@ class Passages:
 
     def _new_course(self, head: Head, who: Caller, body: Body) -> Course:
         stamp = self.straight.stamp
+        here = Here(self._app.router, who, ReadForm())
         try:
-            model = Here(self._app.router, who, ReadForm()).meant(body.model)
+            model = here.meant(body.model)
         except HeadraceError:
             return Course(stamp)
         options = {"betas": head.betas, "seal": who.seal if head.operation.stored else ""}
-        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, who.scopes, options)
+        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, here.scopes(model), options)
         if lane is None:
             return Course(stamp)
         try:
