@@ -29,13 +29,14 @@ def openai_headers(left: Sequence[Left]) -> Pairs:
     return told
 
 
-def openai_lines(left: Iterable[tuple[bytes, Sequence[Left]]]) -> bytes:
-    """The same as lines of a head: of each unit's name what is left under the limits of that unit."""
-    return b"".join([_line(name, min(found, key=_remaining)) for name, found in left])
-
-
-def _line(name: bytes, found: Left) -> bytes:
-    return _LINES % (name, found.limit, name, found.remaining, name, found.reset)
+def openai_lines(units: Iterable[tuple[bytes, int]], left: Sequence[Left]) -> bytes:
+    """The same as lines of a head. units: of which unit they are, one after the other, and how many of each."""
+    lines, at = [], 0
+    for name, count in units:
+        found = left[at] if count == 1 else min(left[at : at + count], key=_remaining)
+        at += count
+        lines.append(_LINES % (name, found.limit, name, found.remaining, name, found.reset))
+    return b"".join(lines)
 
 
 _LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n"

@@ -127,16 +127,18 @@ class Connection(HttpToolsProtocol):
     def answer(self, data: bytes) -> None:
         """All of an answer, but its first lines."""
         if not self.transport.is_closing():
-            date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
-            self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + data)
+            self.transport.write(self._first_lines() + data)
         self._free()
 
     def opened(self, lines: bytes) -> None:
         """The head of a stream, but its first lines."""
-        date = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
         self._streaming = True
         if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 200 OK\r\n" + date + lines)
+            self.transport.write(self._first_lines() + lines)
+
+    def _first_lines(self) -> bytes:
+        assert self._passages is not None
+        return self._passages.first_lines(self.server_state.default_headers)
 
     def piece(self, data: bytes) -> None:
         """A part of it."""

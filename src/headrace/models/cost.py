@@ -85,7 +85,8 @@ class Rates(Struct, frozen=True):
 
     def of(self, bill: Bill) -> int:
         """Nano-dollars, rounded up."""
-        return _sum(astuple(bill), self._prices(bill.prompt))
+        prices = self.steps[0][1] if len(self.steps) == 1 else self._prices(bill.prompt)
+        return _sum(astuple(bill), prices)
 
     def parts(self, bill: Bill) -> tuple[int, int]:
         """Nano-dollars for the prompt, and for the answer with whatever is no token."""
@@ -94,7 +95,7 @@ class Rates(Struct, frozen=True):
 
     def most(self, prompt: int, answer: int) -> int:
         """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
-        price = self._prices(prompt)
+        price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
         return _whole(prompt * max(price[_INPUT], price[_CACHE_WRITE]) + answer * max(price[_PROMPT], price[_REASONING]))
 
     def _prices(self, prompt: int) -> tuple[int, ...]:
@@ -111,7 +112,8 @@ _INPUT, _CACHE_WRITE, _REASONING = [FIELDS.index(name) for name in ("input", "ca
 
 
 def _sum(counts: Iterable[float], prices: Iterable[int]) -> int:
-    return _whole(sum([count * price for count, price in zip(counts, prices, strict=False) if count]))
+    # As `_whole` has it: two of these are reckoned for every call.
+    return -(-int(sum([count * price for count, price in zip(counts, prices, strict=False) if count])) // MILLION)
 
 
 def _whole(millionths: float) -> int:
@@ -158,10 +160,11 @@ def _price(dollars: Any) -> int:
 
 def bill_of(usage: Any) -> Bill:
     """Usage in the form of OpenAI's dialects, or of Anthropic's; a mapping or an object."""
-    usage = fields_of(usage)
+    if type(usage) is not dict:
+        usage = fields_of(usage)
+    if (plain := _plain(usage)) is not None:
+        return plain
     prompt, answer = _first(usage, "prompt_tokens", "input_tokens"), _first(usage, "completion_tokens", "output_tokens")
-    if _plain(usage):
-        return Bill(input=prompt, output=answer)
     given = _given(usage, fields_of(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")))
     written = _written(fields_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details")))
     if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage):
@@ -179,14 +182,20 @@ _CLASSED: Final = frozenset({
 """What usage says beside its sums of tokens that are counted in classes of their own."""
 
 
-def _plain(usage: Mapping[str, Any]) -> bool:
-    """Whether it is text alone, read anew and written without thinking: most usage is, and costs a third to take apart."""
-    if not usage.get("prompt_tokens") or (not _CLASSED.isdisjoint(usage) and any(usage.get(name) for name in _CLASSED)):
-        return False
-    for name in ("prompt_tokens_details", "completion_tokens_details"):
-        if (details := usage.get(name)) is not None and any(fields_of(details).values()):
-            return False
-    return True
+def _plain(usage: Mapping[str, Any]) -> Bill | None:
+    """The bill of text alone, read anew and written without thinking: most usage is that, and costs a fifth to take apart."""
+    prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
+    if type(prompt) is not int or type(answer) is not int or prompt <= 0 or answer < 0:
+        return None
+    if not _CLASSED.isdisjoint(usage) and any(usage.get(name) for name in _CLASSED):
+        return None
+    for name in _DETAILS:
+        if (details := usage.get(name)) and (type(details) is not dict or any(details.values())):
+            return None
+    return Bill(input=prompt, output=answer)
+
+
+_DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:

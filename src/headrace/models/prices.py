@@ -63,13 +63,15 @@ class Beside(dict[str, Any]):
 
     def cost(self) -> int | None:
         """Nano-dollars; None where the model's prices are not known, or not what was used. Reckoned once for the same prices."""
+        priced = self._priced
+        if priced is not None and self.usage is self._billed and priced[1] is self.rates:
+            return priced[2]
         bill = self.bill()
         if bill is None:
             return None
         rates = self.rates or rates_said(self.usage, self["model"], self["custom_llm_provider"], self.tier)
         if rates is None:
             return None
-        priced = self._priced
         if priced is None or priced[0] is not bill or priced[1] is not rates:
             priced = self._priced = (bill, rates, rates.of(bill))
         return priced[2]

@@ -77,7 +77,7 @@ class Watch:
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
-        self._see(record, decision)
+        self._see(Seen(record, decision))
 
     def extend(self, seen: Sequence[Seen]) -> None:
         """Several calls that ended in one moment, written down together where the ledger can."""
@@ -86,10 +86,11 @@ class Watch:
         for one in seen:
             if self._extend is None:
                 self._ledger.append(one.record)
-            self._see(one.record, one.decision)
+            self._see(one)
 
-    def _see(self, record: Record, decision: Mapping[str, Any] | None) -> None:
-        self._recent.append(Seen(record, decision))
+    def _see(self, seen: Seen) -> None:
+        record = seen.record
+        self._recent.append(seen)
         if record.name:
             self.names[record.key] = record.name
         self._slot(record).count(record)

@@ -122,12 +122,13 @@ def read_body(content: bytes, words: Words = CHATS) -> Body | None:
         texts = _sound(content, prompt, words)
         if not (fields.keys() <= words.known and model and texts) or _speaks_of_files(content, prompt, words):
             return None
-        user = _whose(fields)
+        user = "" if _WHOSE.isdisjoint(fields) else _whose(fields)
         most = None
         for name in words.most:
-            most = most or _whole(fields, name)
-        n = _whole(fields, "n") or 1
-        stream = _flag(fields, "stream")
+            if most is None and name in fields:
+                most = _whole(fields[name]) or None
+        n = (_whole(fields["n"]) or 1) if "n" in fields else 1
+        stream = "stream" in fields and _FLAGS[bytes(fields["stream"])]
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, KeyError, RecursionError):
         return None
     return Body(model, words, fields, stream, user, most * n if most else None, len(prompt) // BYTES_PER_TOKEN + 1, texts)
@@ -137,14 +138,12 @@ def _sound(content: bytes, prompt: Raw, words: Words) -> int:
     """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look."""
     if not content.isascii():
         content.decode()
-    if _too_deep(content):
+    if len(prompt) < PLAIN_LIMIT:
+        few = content.count(b"{") + content.count(b"[") <= DEEPEST
+        return words.count(prompt) if few or not _too_deep(content) else 0
+    if _too_deep(content) or _has_media(content):
         return 0
-    if len(prompt) >= PLAIN_LIMIT:
-        if _has_media(content):
-            return 0
-        if words.long:
-            return bytes(memoryview(prompt)[:2]).startswith(words.long)
-    return words.count(prompt)
+    return bytes(memoryview(prompt)[:2]).startswith(words.long) if words.long else words.count(prompt)
 
 
 def _whose(fields: Mapping[str, Raw]) -> str:
@@ -158,13 +157,15 @@ def _whose(fields: Mapping[str, Raw]) -> str:
     return user
 
 
+_WHOSE: Final = frozenset({"user", "metadata"})
 _NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
 
 
 def _speaks_of_files(content: bytes, prompt: Raw, words: Words) -> bool:
     """Whether a file may be named by its id: in a chat's messages, elsewhere also among the tools."""
     if words.parted:
-        return _may_name_files(bytes(prompt))
+        said = bytes(prompt)
+        return said.find(b"[", 1) >= 0 and _may_name_files(said)
     return b"file_id" in content or _hidden(content)
 
 
@@ -219,19 +220,9 @@ def _many(content: bytes, *signs: bytes) -> bool:
     return False
 
 
-def _whole(fields: Mapping[str, Raw], name: str) -> int | None:
-    """Raises ValueError for what is no whole number."""
-    said = fields.get(name)
-    if said is None or said == _NULL:
-        return None
-    return int(bytes(said))
-
-
-def _flag(fields: Mapping[str, Raw], name: str) -> bool:
-    said = fields.get(name)
-    if said is None:
-        return False
-    return _FLAGS[bytes(said)]
+def _whole(said: Raw) -> int:
+    """0 for null. Raises ValueError for what is no whole number."""
+    return 0 if said == _NULL else int(bytes(said))
 
 
 _FLAGS: Final[Mapping[bytes, bool]] = {b"true": True, b"false": False, b"null": False}

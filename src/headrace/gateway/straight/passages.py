@@ -89,6 +89,7 @@ class Passages:
         self._layers: tuple[around.Layer, ...] = ()
         self._counts: tuple[around.Tell, ...] | None = ()
         self._done: list[tuple[Seen, Passage, bytes]] = []
+        self._standing: tuple[Any, bytes] = None, b""
 
     # ---- heads -------------------------------------------------------------------------------------------------------
 
@@ -199,8 +200,13 @@ class Passages:
         found = self._app.router.left_of(course.meters, self._loop.time())
         if not course.units:
             return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in front.left(found)])
-        left = iter(found)
-        return openai_lines([(name, [next(left) for _ in range(count)]) for name, count in course.units])
+        return openai_lines(course.units, found)
+
+    def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
+        """How every answer begins. standing: headers of all of them; the server makes others each second."""
+        if self._standing[0] is not standing:
+            self._standing = standing, b"HTTP/1.1 200 OK\r\n" + b"".join([b"%b: %b\r\n" % pair for pair in standing])
+        return self._standing[1]
 
     def remember(self, seen: Seen) -> None:
         self._app.watch.extend((seen,))
