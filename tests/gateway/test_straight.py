@@ -32,6 +32,7 @@ from headrace.layers import around
 from headrace.ports import Ports
 from headrace.routing import events
 from headrace.routing.events import subscribe
+from headrace.runtime.http_async import AsyncTransport
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -83,6 +84,8 @@ class Scripted(BaseHTTPRequestHandler):
                 self.answer(200, said([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]))
             case "no usage":
                 self.answer(200, {**said("x"), "usage": None})
+            case "goodbye":
+                self.answer(200, said("x"), {"connection": "close"})
             case "quota":
                 self.answer(200, said("x"), {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "500"})
             case "hangs up":
@@ -329,13 +332,38 @@ CASES: dict[str, tuple[bytes, bool]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
     """Answer, headers, what the provider was sent, and the ledger's row."""
-    content, straight = CASES[case]
+    compare(provider, *CASES[case])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "plain", "large", "one of two", "a broken provider", "a provider that is broken once", "a refusal", "a provider that hangs up",
+        "a stream", "a stream that is cut", "a stream that is slow", "a stream of a provider that hangs up", "a stream that is refused",
+    ],
+)  # fmt: skip
+def test_both_ways_come_to_the_same_where_no_connection_is_kept(provider: str, case: str) -> None:
+    """A burst meets fewer connections than it has calls: those had all taken the long way."""
+    compare(provider, *CASES[case], last="goodbye")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_both_ways_come_to_the_same_where_nobody_answers(provider: str, streamed: bool) -> None:
+    """The provider's port is closed by now."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+    compare(nobody, chat("hello", stream=streamed), True, opened=500)
+
+
+def compare(provider: str, content: bytes, straight: bool, last: str = "hello", opened: int = 200) -> None:
+    """last: what is asked before. opened: the status of what is asked before."""
     told = []
     for http_ in (Connection, HttpToolsProtocol):
         with world(provider, http_) as here:
             client = here.client
-            for model in ("gpt", "two", "two"):  # opens the connections that are kept
-                assert client.post(HELLO.replace(b"gpt", model.encode()))[0] == 200
+            for model in ("gpt", "two", "two") if opened == 200 else ("gpt",):  # opens the connections that are kept
+                assert client.post(HELLO.replace(b"gpt", model.encode()))[0] == opened
+            client.post(chat(last))
             here.kept.records.clear()
             here.taken.clear()
             Scripted.seen.clear()
@@ -458,6 +486,33 @@ def test_who_leaves_on_the_straight_way_is_recorded_and_frees_its_room(provider:
             leaver.sendall(request(here.base, content))
             assert eventually(lambda: len(here.taken) == 2)
         assert eventually(lambda: len(here.kept.records) == 1)
+        (record,) = here.kept.records
+        assert (record.outcome, record.status, record.deployment) == (Outcome.LEFT, 499, "one")
+        assert here.taken == [True, True]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_who_leaves_while_the_provider_is_dialled_frees_his_room(
+    provider: str, streamed: bool, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[bool] = []
+
+    async def dials(*_: Any) -> Any:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    with world(provider, Connection) as here:
+        here.client.post(HELLO)
+        here.client.post(chat("goodbye"))
+        here.kept.records.clear()
+        monkeypatch.setattr(AsyncTransport, "_dial", dials)
+        with connected(here.base) as leaver:
+            leaver.sendall(request(here.base, chat("hello", stream=streamed)))
+            assert eventually(lambda: len(here.taken) == 2)
+        assert eventually(lambda: len(here.kept.records) == 1 and bool(cancelled))
         (record,) = here.kept.records
         assert (record.outcome, record.status, record.deployment) == (Outcome.LEFT, 499, "one")
         assert here.taken == [True, True]

@@ -231,6 +231,10 @@ class Straight:
             return None
         return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
 
+    def leaves(self, attempt: Attempt) -> None:
+        """It goes on its way only now."""
+        self._engine.limiter.leaves(attempt.reservation, self.now())
+
     def unsent(self, attempt: Attempt) -> None:
         """Give the room back: nothing was sent."""
         if not attempt.reservation.open:

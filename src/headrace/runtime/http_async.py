@@ -379,6 +379,10 @@ class Begun(NamedTuple):
             self.connection.close()
 
 
+Sent: TypeAlias = Callable[[Begun], None]
+"""Told of a request that is on its way."""
+
+
 class AsyncTransport:
     """Carries HTTP in one event loop. `repr` counts its connections."""
 
@@ -417,9 +421,30 @@ class AsyncTransport:
         connection.heard = heard
         return Begun(connection, exchange)
 
-    def ready(self, origin: Origin) -> bool:
-        """Whether a connection is kept for it, and no proxy stands before it."""
-        return self._straight and bool(self._idle.get(origin))
+    def begin_anew(
+        self, origin: Origin, data: bytes, timeouts: Timeouts, total: float | None, heard: Heard, sent: Sent, *, streaming: bool
+    ) -> asyncio.Task[None]:
+        """The same on another connection. sent: told when it is on its way; `heard` alone where it never is. Cancel the task for a
+        caller who leaves before."""
+        loop = asyncio.get_running_loop()
+        total_at = None if total is None else loop.time() + total
+
+        async def begin() -> None:
+            try:
+                connection, _ = await self._connect(loop, origin, None, timeouts, total_at)
+            except TransportError as error:
+                heard(error)
+                return
+            exchange = connection.send(data, STREAM_LIMIT if streaming else DEFAULT_MAX_BODY, timeouts, total_at, streaming)
+            connection.heard = heard
+            sent(Begun(connection, exchange))
+
+        return loop.create_task(begin())
+
+    @property
+    def direct(self) -> bool:
+        """Whether no proxy stands before anybody."""
+        return self._straight
 
     async def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange]:
         """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""

@@ -27,8 +27,8 @@ log: Final = logging.getLogger("headrace.gateway")
 
 BATCH: Final = 2 << 20
 """Bytes of a journal in one transaction."""
-PROMPT: Final = ("input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input")
-ANSWER: Final = ("output", "reasoning", "audio_output", "image_output")
+PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
+ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
 _PLAIN: Final = tuple([
     name for name in Record.__struct_fields__ if name not in ("tags", "outcome", "usage", "metadata", "content")
 ])  # fmt: skip
@@ -122,8 +122,8 @@ def row(record: Record) -> tuple[Any, ...]:
         *_plain(record),
         _json(record.tags) if record.tags else "[]",
         record.outcome.value,
-        int(sum([usage.get(name, 0) for name in PROMPT])) if usage else 0,
-        int(sum([usage.get(name, 0) for name in ANSWER])) if usage else 0,
+        int(sum([count for name, count in usage.items() if name in PROMPT])) if usage else 0,
+        int(sum([count for name, count in usage.items() if name in ANSWER])) if usage else 0,
         _json(usage) if usage else "{}",
         _json(record.metadata) if record.metadata else "{}",
         None if record.content is None else _json(record.content),

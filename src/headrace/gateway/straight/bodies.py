@@ -164,8 +164,7 @@ _NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
 def _speaks_of_files(content: bytes, prompt: Raw, words: Words) -> bool:
     """Whether a file may be named by its id: in a chat's messages, elsewhere also among the tools."""
     if words.parted:
-        said = bytes(prompt)
-        return said.find(b"[", 1) >= 0 and _may_name_files(said)
+        return _may_name_files(content)
     return b"file_id" in content or _hidden(content)
 
 
@@ -173,18 +172,20 @@ def _hidden(content: bytes) -> bool:
     return b"\\u00" in content and _ESCAPED.search(content) is not None
 
 
-def _may_name_files(messages: bytes) -> bool:
-    """Whether a file may be named by its id: whose it is has to be looked up. That takes a list of parts, and plain signs that are escaped
-    could hide the name. Brackets are found ten times as fast as words, and are rare in most texts.
+def _may_name_files(content: bytes) -> bool:
+    """Whether a file may be named by its id: whose it is has to be looked up. That takes a list of parts besides that of the messages, and
+    plain signs that are escaped could hide the name. Brackets are found ten times as fast as words, and are rare in most texts.
     """
-    at = messages.find(b"[", 1)
+    at, lists = content.find(b"["), 0
     for _ in range(FEW):
         if at < 0:
             return False
-        if messages[at + 1 : at + 2] in _OPENS:
-            break
-        at = messages.find(b"[", at + 1)
-    return b"file_id" in messages or _hidden(messages)
+        if content[at + 1 : at + 2] in _OPENS:
+            lists += 1
+            if lists > 1:
+                break
+        at = content.find(b"[", at + 1)
+    return b"file_id" in content or _hidden(content)
 
 
 _OPENS: Final = (b"{", b" ", b"\n", b"\r", b"\t")

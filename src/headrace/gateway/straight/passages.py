@@ -125,7 +125,8 @@ class Passages:
         if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
         transport = self._transport
-        assert transport is not None
+        if transport is None or not transport.direct:
+            return None
         attempt = self.straight.begin(lane, body.prompt, body.most)
         if attempt is None:
             return None
@@ -136,9 +137,7 @@ class Passages:
 
             kind = Stream
         passage = kind(self, head, who, body, course, start, attempt, caller)
-        if not passage.sent(transport):
-            passage.unsent()
-            return None
+        passage.send(transport)
         return passage
 
     def _calm(self) -> bool:
@@ -237,6 +236,7 @@ class Passage:
         "_course",
         "_head",
         "_id",
+        "_opening",
         "_over",
         "_passages",
         "_start",
@@ -260,6 +260,8 @@ class Passage:
         self._came = time.time()
         self._began = attempt.began
         self._begun: Begun | None = None
+        self._opening: asyncio.Task[None] | None = None
+        """Makes a connection where none was kept."""
         self._over = False
 
     def unsent(self) -> None:
@@ -277,18 +279,28 @@ class Passage:
     def go_on(self) -> None:
         """The caller takes more."""
 
-    def sent(self, transport: AsyncTransport) -> bool:
-        """Send it. False where no connection is kept: the long way opens one."""
+    def send(self, transport: AsyncTransport) -> None:
+        """On a connection that is kept, else on another."""
         start, pieces = self._start, self._body.named(self._start.opening)
         timeouts, patience = start.sending.timeouts, self._head.patience
         if self.streaming:
             patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
-        if not transport.ready(start.origin):
-            return False
         data = b"".join((start.head, b"%d\r\n\r\n" % sum(map(len, pieces)), *pieces))
         self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
-        return self._begun is not None
+        if self._begun is None:
+            self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
+            self._opening.add_done_callback(self._opened_at_last)
+
+    def _sent(self, begun: Begun) -> None:
+        self._begun = begun
+        self._passages.straight.leaves(self._attempt)
+
+    def _opened_at_last(self, opening: asyncio.Task[None]) -> None:
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            log.error("%s: a fault of the gateway's own", self._id, exc_info=error)
+            self.unsent()
+            self._caller.fault()
 
     # ---- what comes of it --------------------------------------------------------------------------------------------
 
@@ -318,7 +330,7 @@ class Passage:
         self._answer(hidden, body, _kind(response))
 
     def _broke(self, error: TransportError) -> None:
-        if error.fault is Fault.CLOSED and not error.received:  # it had been closed while nobody used it
+        if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
             self.unsent()
             self._caller.long_way(None)
         else:
@@ -352,10 +364,13 @@ class Passage:
 
     def left(self) -> None:
         """The caller has gone."""
-        begun, attempt, passages = self._begun, self._attempt, self._passages
-        if begun is None or begun.exchange.complete or not attempt.reservation.open:
+        begun, opening, attempt, passages = self._begun, self._opening, self._attempt, self._passages
+        if not attempt.reservation.open or (begun is not None and begun.exchange.complete):
             return
-        begun.leave()
+        if begun is not None:
+            begun.leave()
+        elif opening is not None:
+            opening.cancel()
         error = asyncio.CancelledError()
         passages.straight.left(attempt, error)
         passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))

@@ -44,14 +44,16 @@ class Stream(Passage):
 
     def _heard(self, error: TransportError | None) -> None:
         begun = self._begun
-        if begun is None or self._over:
+        if self._over:
+            return
+        if error is not None and self._source is None:
+            self._stop()
+            self._broke(error)
+            return
+        if begun is None:
             return
         exchange = begun.exchange
         if self._source is None:
-            if error is not None:
-                self._stop()
-                self._broke(error)
-                return
             if not exchange.begun:
                 return
             if not 200 <= exchange.status < 300:
@@ -184,10 +186,10 @@ class Stream(Passage):
 
     def left(self) -> None:
         begun = self._begun
-        if begun is None or self._over:
+        if self._over:
             return
         self._stop()
-        if self._first is None:
+        if self._first is None or begun is None:
             self._over = True
             super().left()
             return
