@@ -98,7 +98,8 @@ _THEIRS: Final = ("_", "litellm_")
 
 _FOR_LAYERS: Final = frozenset({
     "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "mock_timeout", "no-log",
-    "use_litellm_proxy",
+    "use_litellm_proxy", "client", "mock_testing_fallbacks", "mock_testing_context_fallbacks", "mock_testing_content_policy_fallbacks",
+    "mock_testing_rate_limit_error",
 })  # fmt: skip
 """What layers around a call may look at; never sent either."""
 
@@ -191,6 +192,14 @@ def prepare(
     if stream:
         body["stream"] = True
     return Call(operation, model, body, prompt, encoded, control, stream, place)
+
+
+def altered(call: Call, options: Mapping[str, Any]) -> Call:
+    """The call with other options, its prompt among them. Raises as `prepare` does."""
+    said = dict(options)
+    prompt = said.pop(call.operation.prompt, call.prompt) if call.operation.prompt else call.prompt
+    anew = prepare(call.operation, call.model, prompt, call.stream, {**call.control, **call.body, **said}, call.place)
+    return msgspec.structs.replace(call, body=anew.body, control=anew.control, prompt=anew.prompt, encoded=anew.encoded)
 
 
 def _opened(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

@@ -366,6 +366,8 @@ def answer_of(
 
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
     """A world in which the caller's own `mock_response` answers, where he gave one, or the program's own object."""
+    if "client" in call.control:
+        raise BadRequestError("client is taken in litellm's place alone: call headrace.install_as_litellm(), or give base_url and api_key")
     said = call.control.get("mock_response", to.options.get("mock_response"))
     silent = call.control.get("mock_timeout")
     if said is None and not silent:

@@ -118,8 +118,8 @@ def test_deployments_come_and_go(client: Client, upstream: Upstream) -> None:
 def test_deployments_are_looked_up_in_litellms_words(upstream: Upstream) -> None:
     first = {**entry(upstream), "model_info": {"id": "one", "tier": "free"}}
     router = headrace.Router([first, entry(upstream, "claude")], model_group_alias={"gpt-4": "gpt"})
-    assert [item["model_name"] for item in router.get_model_list()] == ["gpt", "claude"]
-    assert router.get_model_list(model_name="gpt-4") == [first]
+    assert [item["model_name"] for item in router.get_model_list()] == ["gpt", "claude", "gpt-4"]
+    assert router.get_model_list(model_name="gpt-4") == [{**first, "model_name": "gpt-4"}]
     assert router.get_model_list(model_name="nobody") == []
     assert router.get_model_ids(model_name="gpt") == ["one"]
     found = router.get_deployment(model_id="one")
@@ -228,9 +228,12 @@ def test_a_deployment_that_cannot_work_is_refused_at_construction(
         headrace.Router([entry(upstream, **params)])
 
 
-def test_an_empty_model_list_is_refused() -> None:
-    with pytest.raises(headrace.ConfigurationError, match="model_list is empty"):
-        headrace.Router([])
+def test_a_router_may_begin_without_deployments(client: Client, upstream: Upstream) -> None:
+    router = headrace.Router([])
+    with pytest.raises(headrace.BadRequestError, match="model groups: none yet, add_deployment adds them"):
+        client.call("completion", "gpt", MESSAGES, on=router)
+    router.add_deployment(entry(upstream))
+    assert client.call("completion", "gpt", MESSAGES, on=router).choices
 
 
 def test_no_repr_shows_a_key(upstream: Upstream) -> None:

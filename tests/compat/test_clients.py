@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from tests.client.upstream import Reply, Upstream
 
 import headrace
 from conftest import Colour
+from headrace.compat.litellm import activate, stand_in
 from headrace.compat.litellm.clients import AsyncHTTPHandler, HTTPHandler
 from headrace.compat.litellm.many import mock_completion
+from headrace.layers import around
 
 MESSAGES = [{"role": "user", "content": "x"}]
 
@@ -87,3 +91,69 @@ assert litellm.embedding("mine/m", ["a", "b"]).data[1] == {"object": "embedding"
 
 def test_a_custom_provider_is_written_as_litellm_s_pages_show() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60)
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    module = stand_in.module("litellm")
+    before, layers = dict(vars(module)), around._layers
+    activate()
+    yield
+    vars(module).clear()
+    vars(module).update(before)
+    around._layers = layers
+
+
+def ask(colour: Colour, make: Callable[[bool], Any], **options: Any) -> Any:
+    """A chat with the client that `make` makes for its colour."""
+
+    async def awaited() -> Any:
+        client = make(True)
+        try:
+            return await headrace.acompletion("openai/m", MESSAGES, client=client, **options)
+        finally:
+            await (client.close() if hasattr(client, "close") else client.aclose())
+
+    if colour.is_async:
+        return asyncio.run(awaited())
+    client = make(False)
+    try:
+        return headrace.completion("openai/m", MESSAGES, client=client, **options)
+    finally:
+        client.close()
+
+
+def test_a_call_goes_by_the_client_of_openais_sdk_that_it_is_given(settings: None, upstream: Upstream, colour: Colour) -> None:
+    def make(awaited: bool) -> Any:
+        return (openai.AsyncOpenAI if awaited else openai.OpenAI)(api_key="sk-theirs", base_url=upstream.url, organization="org-1")
+
+    assert ask(colour, make).choices[0].message.content == "hello"
+    headers = upstream.seen[0].headers
+    assert (headers["authorization"], headers["openai-organization"]) == ("Bearer sk-theirs", "org-1")
+    ask(colour, make, api_key="sk-own")
+    assert upstream.seen[1].headers["authorization"] == "Bearer sk-own"
+    assert "client" not in upstream.seen[1].body
+
+
+@pytest.mark.parametrize("handler", [False, True], ids=["httpx", "HTTPHandler"])
+def test_a_call_goes_by_the_http_client_that_it_is_given(settings: None, upstream: Upstream, colour: Colour, handler: bool) -> None:
+    def make(awaited: bool) -> Any:
+        inner = (httpx.AsyncClient if awaited else httpx.Client)(headers={"x-by": "theirs"})
+        if not handler:
+            return inner
+        return AsyncHTTPHandler(client=inner) if awaited else HTTPHandler(client=inner)
+
+    ask(colour, make, api_key="sk-own", base_url=upstream.url)
+    assert (upstream.seen[0].headers["x-by"], upstream.seen[0].headers["authorization"]) == ("theirs", "Bearer sk-own")
+
+
+@pytest.mark.parametrize("client", [3, httpx.AsyncClient])
+def test_a_client_of_the_wrong_kind_is_refused_with_what_it_should_be(settings: None, client: Any) -> None:
+    given = client() if callable(client) else client
+    with pytest.raises(headrace.BadRequestError, match="client must be a blocking client of OpenAI's SDK"):
+        headrace.completion("openai/m", MESSAGES, client=given, api_key="sk-own")
+
+
+def test_a_client_is_not_ignored_where_nobody_took_litellms_place(upstream: Upstream) -> None:
+    with pytest.raises(headrace.BadRequestError, match="install_as_litellm"):
+        headrace.completion("openai/m", MESSAGES, client=object(), api_key="sk-own", base_url=upstream.url)

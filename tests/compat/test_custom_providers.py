@@ -176,3 +176,50 @@ def test_who_leaves_a_handlers_stream_ends_it() -> None:
     stream.close()
     del stream
     assert ended == [True]
+
+
+class Plain(custom.CustomLLM):
+    """A handler that names what it takes, and no more, as litellm's documentation has them."""
+
+    def completion(self, model: str, messages: list[Any], optional_params: dict[str, Any]) -> Any:  # type: ignore[override]
+        return answer(f"{model} heard {messages[-1]['content']} at {optional_params['temperature']}")
+
+    async def acompletion(self, model: str, messages: list[Any], optional_params: dict[str, Any]) -> Any:  # type: ignore[override]
+        return self.completion(model, messages, optional_params)
+
+    def streaming(self, model: str) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        yield {"text": model, "is_finished": True, "finish_reason": "stop", "index": 0}
+
+    async def astreaming(self, model: str) -> AsyncIterator[dict[str, Any]]:  # type: ignore[override]
+        for chunk in self.streaming(model):
+            yield chunk
+
+    def embedding(self, model: str, input: list[str], litellm_params: dict[str, Any]) -> Any:  # type: ignore[override]
+        return {"object": "list", "model": model, "data": [{"index": 0, "embedding": [1.0], "object": "embedding"}]}
+
+    async def aembedding(self, model: str, input: list[str], litellm_params: dict[str, Any]) -> Any:  # type: ignore[override]
+        return self.embedding(model, input, litellm_params)
+
+
+def answer(text: str) -> dict[str, Any]:
+    return {"id": "x", "object": "chat.completion", "created": 0, "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]}  # fmt: skip
+
+
+def test_a_handler_that_takes_few_arguments_failed_over_those_it_does_not_take(colour: Colour) -> None:
+    accept("custom_provider_map", [{"provider": "plain", "custom_handler": Plain()}])
+
+    async def all_of_them() -> tuple[Any, Any, str]:
+        whole = await headrace.acompletion("plain/m", MESSAGES, temperature=0.5)
+        vectors = await headrace.aembedding("plain/m", ["a"])
+        stream = await headrace.acompletion("plain/m", MESSAGES, stream=True)
+        return whole, vectors, "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    if colour.is_async:
+        whole, vectors, text = asyncio.run(all_of_them())
+    else:
+        whole, vectors = headrace.completion("plain/m", MESSAGES, temperature=0.5), headrace.embedding("plain/m", ["a"])
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in headrace.completion("plain/m", MESSAGES, stream=True))
+    assert whole.choices[0].message.content == "m heard Hello at 0.5"
+    assert vectors.data[0]["embedding"] == [1.0]
+    assert text == "m"

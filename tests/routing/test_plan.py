@@ -10,7 +10,8 @@ import pytest
 from headrace import Router
 from headrace.errors import ConfigurationError
 from headrace.limits import override, profile_of
-from headrace.routing.plan import make_plan, read_deployment, read_deployments, star_of
+from headrace.routing.patterns import filled, stars_of
+from headrace.routing.plan import make_plan, read_deployment, read_deployments
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -59,7 +60,6 @@ def test_the_same_configuration_gives_the_same_id_and_twins_differ() -> None:
 @pytest.mark.parametrize(
     ("model_list", "said"),
     [
-        ([], "model_list is empty"),
         ({}, "model_list must be a list"),
         ("gpt", "model_list must be a list"),
         ([1], r"model_list\[0\] must be a mapping"),
@@ -100,7 +100,16 @@ def test_a_caller_may_use_a_groups_name_an_alias_or_a_name_that_fits_a_pattern()
     asked = ["a", "x", "openai/o3", "openai/gpt-5", "any-small", "openai/", "nobody"]
     assert [plan.group_of(name) for name in asked] == ["a", "a", "openai/*", "openai/gpt-*", "*-small", None, None]
     assert plan.hidden == {"x"}
-    assert star_of("openai/gpt-*", "openai/gpt-5") == "5"
+    assert stars_of("openai/gpt-*", "openai/gpt-5") == ("5",)
+
+
+def test_a_pattern_may_have_several_stars_and_gives_each_its_own_part() -> None:
+    plan = make_plan(read_deployments([entry(model_name=name) for name in ("*llama3*", "eu/*/*:free", "*")], {}))
+    asked = ["bedrock/meta.llama3-70b", "eu/groq/gemma:free", "eu/groq/gemma"]
+    assert [plan.group_of(name) for name in asked] == ["*llama3*", "eu/*/*:free", "*"]
+    stars = stars_of("eu/*/*:free", "eu/groq/gemma:free")
+    assert stars == ("groq", "gemma")
+    assert [filled(model, stars) for model in ("*/*", "openai/*", "*/*/*")] == ["groq/gemma", "openai/groq", "groq/gemma/gemma"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,11 @@ class Reloader:
     def _adopt(self, found: Config) -> None:
         """Options and deployments are exchanged under the calls."""
         router = self._changing.router
-        added = [entry for entry in router.get_model_list() if entry["model_info"]["id"] not in self._own]
+        added = [
+            entry
+            for entry in map(router.get_model_info, router.get_model_ids())
+            if entry is not None and entry["model_info"]["id"] not in self._own
+        ]
         router.set_options([*found.model_list, *added], **found.of_router)
         self._own = frozenset(router.get_model_ids()) - {entry["model_info"]["id"] for entry in added}
         self._changing.settings = found.settings

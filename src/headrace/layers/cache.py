@@ -107,6 +107,12 @@ class ResponseCache:
         self._rests_until = 0.0
         self._warned = False
 
+    def clear(self) -> None:
+        """Forget the answers in this process's memory; those on a disk or a server are others' as well, and stay."""
+        forget = getattr(self._store, "clear", None)
+        if forget is not None:
+            forget()
+
     async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
         """The kept answer of the same call, else the handler's, which is kept.
 

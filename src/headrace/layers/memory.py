@@ -50,6 +50,12 @@ class MemoryStore:
             while len(self._kept) > self._max_entries or self._bytes > self._max_bytes:
                 self._drop(next(iter(self._kept)))
 
+    def clear(self) -> None:
+        """Forget every answer."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
     def _drop(self, key: str) -> None:
         self._bytes -= len(self._kept.pop(key).value)
 

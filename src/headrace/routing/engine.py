@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.bridge import complete
-from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, continued, ends_at, prepare, shape, timeouts_of, within
+from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, altered, continued, ends_at, prepare, timeouts_of, within
 from headrace.continuing import Continuing
 from headrace.core import bound, direct, fetch, open_stream, retries_of
 from headrace.destinations import Destination, destination
@@ -28,12 +28,15 @@ from headrace.routing.asking import Asking
 from headrace.routing.checks import Checks
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
 from headrace.routing.events import Event, EventKind, be_verbose, listening, log_settled, tell
+from headrace.routing.fallbacks import given_with
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.health import failed, succeeded
 from headrace.routing.hedging import Hedging
 from headrace.routing.options import Settings, read_options
-from headrace.routing.plan import Deployment, resolved, star_of
+from headrace.routing.patterns import filled, stars_of
+from headrace.routing.plan import Deployment, resolved
+from headrace.routing.rehearsing import earnest, rehearsed
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Member, Over, Trail, used_of
@@ -169,20 +172,36 @@ class Engine:
 
     async def _call(self, ports: Ports, call: Call) -> Any:
         plan, call = self.fleet.plan, bound(call)
-        if self.settings.passes_through and not call.deployment and plan.group_of(call.model) is None:
-            return await direct(ports, call)
+        if not call.deployment and plan.group_of(call.model) is None:
+            if self.settings.passes_through:
+                return await direct(ports, call)
+            call.deployment = call.model if call.model in plan.deployments else ""
         group = self._group_of(call)
-        given = _names(call.control.get("fallbacks"))
+        given = given_with(call)
         ends = ends_at(call.control, ports.clock.now())
-        trail = Trail([group], given, ends, next(NUMBERS), bound=bool(call.deployment), before=call.before)
+        trail = Trail(
+            [group if call.deployment else plan.step(call.model)], list(given), ends, next(NUMBERS),
+            called=call.model, bound=bool(call.deployment), before=call.before,
+        )  # fmt: skip
         if call.before is None:
             self.called(ports)
         call.lasts = call.stream and self._lasts(call)
+        if (failed := rehearsed(call)) is not None:
+            trail.errors.append(failed)
+            call, group = self._at(call, await self._fall_back(call, trail), given)
         while True:
             answer = await self._in_group(ports, call, group, trail)
             if answer is not None:
                 return self._lasting(ports, call, answer, trail) if call.lasts else answer
-            group = await self._fall_back(call, trail)
+            call, group = self._at(call, await self._fall_back(call, trail), given)
+
+    def _at(self, call: Call, name: str, given: Mapping[str, Mapping[str, Any]] = EMPTY) -> tuple[Call, str]:  # type: ignore[assignment]
+        """The call as it goes on to a group, or to a name that a pattern stands for: with what its caller changed for it, and the group."""
+        plan, call = self.fleet.plan, earnest(call)
+        group = plan.group_of(name) or name
+        if options := given.get(name):
+            call = altered(call, options)
+        return msgspec.structs.replace(call, model=name) if group in plan.patterns else call, group
 
     def called(self, ports: Ports) -> None:
         """One more call has come."""
@@ -223,7 +242,7 @@ class Engine:
             plan = self.fleet.plan
             group = plan.group_of(call.model)
             if group is None:
-                known = ", ".join(map(repr, plan.groups))
+                known = ", ".join(map(repr, plan.groups)) or "none yet, add_deployment adds them"
                 raise BadRequestError(f"no deployment serves {call.model!r}; model groups: {known}", call.model)
             return group
         deployment = self.fleet.plan.deployments.get(call.deployment)
@@ -246,9 +265,10 @@ class Engine:
         trail.retries += 1
         trail.continued = len(said)
         group, now = trail.asked[-1], ports.clock.now()
-        for name in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
-            if name != group and not await self._may_go(call, name):
+        for step in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
+            if step != group and not await self._may_go(call, step):
                 continue
+            call, name = self._at(call, step)
             if not said:  # nothing was said yet: whoever can answer at all can begin anew
                 anew = msgspec.structs.replace(call, raw=False)  # its chunks become the first stream's
                 answer: Chunks[Any] | None = await self._in_group(ports, anew, name, trail)
@@ -313,7 +333,7 @@ class Engine:
     ) -> Step:
         """own: the attempts that the deployment which failed would have."""
         policy = self.settings.retries_for(group)
-        behind = trail.behind(self.fleet.plan, group, failure.kind)
+        behind = trail.behind(self.fleet.plan, trail.asked[-1], failure.kind)
         step = decide(
             failure,
             attempt,
@@ -464,7 +484,7 @@ class Engine:
         model = deployment.model
         if "*" in model:
             name = self.fleet.plan.aliases.get(call.model, call.model)
-            model = model.replace("*", star_of(deployment.group, name) or name)
+            model = filled(model, stars_of(deployment.group, name) or (name,))
         to = destination(model, {**deployment.control, **call.control})
         return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options, deployment=deployment.id)
 
@@ -547,6 +567,12 @@ class Engine:
         log_settled(record, lease.ask.group, error, level=self.log_level)
         if listening(self._on_event):
             tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
+
+    def flush(self) -> None:
+        """Forget what is only kept for a while: who rests, and answers in memory."""
+        self.fleet.wake(list(self.fleet.members.values()), self.worlds.blocking().clock.now())
+        for layer in self.layers:
+            getattr(layer, "clear", lambda: None)()
 
     def charge_scope(self, name: str, money: int) -> None:
         self.limiter.charge_scope(name, money, self.worlds.blocking().clock.now())
@@ -673,12 +699,3 @@ def _repeatable(call: Call) -> bool:
     """Whether two providers may be asked the same at once: nothing is kept there, made ready there or sent from a file."""
     operation = call.operation
     return operation.named and not operation.stored and not operation.files
-
-
-def _names(fallbacks: Any) -> Sequence[str]:
-    """Fallbacks given with one call: a list of group names."""
-    if fallbacks is None:
-        return ()
-    if not isinstance(fallbacks, Sequence) or isinstance(fallbacks, str) or not all(isinstance(name, str) for name in fallbacks):
-        raise BadRequestError(f"fallbacks must be a list of model group names, got {shape(fallbacks)}")
-    return fallbacks

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.calls import shape
-from headrace.errors import ConfigurationError, Kind
+from headrace.calls import Call, shape
+from headrace.errors import BadRequestError, ConfigurationError, Kind
 
 ANY: Final = "*"
 """As a group's name: whatever group has no fallbacks of its own."""
@@ -28,17 +28,17 @@ class Fallbacks(Struct, frozen=True):
     most: int = 5
     """Groups that one call falls back to at most (litellm's `max_fallbacks`)."""
 
-    def behind(self, group: str, kind: Kind) -> tuple[str, ...]:
-        """Groups to ask after `group`, the best first, for a call that failed there with `kind`."""
-        own = _of(_SPECIAL[kind](self), group) if kind in _SPECIAL else ()
-        return (*(own or _of(self.general, group)), *self.default)
+    def behind(self, names: Sequence[str], kind: Kind) -> tuple[str, ...]:
+        """Groups to ask after one that goes by these names, the best first, for a call that failed there with `kind`."""
+        own = _of(_SPECIAL[kind](self), names) if kind in _SPECIAL else ()
+        return (*(own or _of(self.general, names)), *self.default)
 
 
 NO_FALLBACKS: Final = Fallbacks()
 
 
-def _of(behind: Mapping[str, tuple[str, ...]], group: str) -> tuple[str, ...]:
-    return behind.get(group, behind.get(ANY, ()))
+def _of(behind: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> tuple[str, ...]:
+    return next((behind[name] for name in (*names, ANY) if name in behind), ())
 
 
 _SPECIAL: Final = {
@@ -80,8 +80,8 @@ def _names(value: Any, where: str) -> list[str]:
     return list(value)
 
 
-def check_fallbacks(fallbacks: Fallbacks, group_of: Mapping[str, str], served: Iterable[str]) -> None:
-    """Every name must be served, and every walk must end. group_of: names that callers may use, and their groups.
+def check_fallbacks(fallbacks: Fallbacks, group_of: Callable[[str], str | None], step: Callable[[str], str], served: Iterable[str]) -> None:
+    """Every name must be served, and every walk must end. group_of: the group that a name means. step: what going there counts as.
 
     Raises ConfigurationError that names what nobody serves, or the loop.
     """
@@ -90,11 +90,11 @@ def check_fallbacks(fallbacks: Fallbacks, group_of: Mapping[str, str], served: I
     for where, table in tables.items():
         for group, others in table.items():
             for name in others:
-                if name not in group_of:
+                if group_of(name) is None:
                     known = ", ".join(repr(name) for name in sorted(served))
                     raise ConfigurationError(f"{where} of {group!r} name {name!r}, which no deployment serves; known: {known}")
         if where != "default_fallbacks":
-            _check_end({group_of.get(group, group): {group_of[name] for name in others} for group, others in table.items()}, where)
+            _check_end({step(group): {step(name) for name in others} for group, others in table.items()}, where)
 
 
 def _check_end(behind: Mapping[str, set[str]], where: str) -> None:
@@ -103,3 +103,30 @@ def _check_end(behind: Mapping[str, set[str]], where: str) -> None:
     except graphlib.CycleError as error:
         path = " → ".join(repr(name) for name in reversed(error.args[1]))
         raise ConfigurationError(f"{where} go round in a circle: {path}; take one of them out") from None
+
+
+def given_with(call: Call) -> dict[str, Mapping[str, Any]]:
+    """Fallbacks that one call brings, in order, each with what is other for it: names (`["b"]`), as a Router has them (`[{"a": ["b"]}]`),
+    or options of their own (`[{"model": "b", "messages": […]}]`). Raises BadRequestError."""
+    given = call.control.get("fallbacks") or ()
+    entries = [given] if isinstance(given, Mapping) else given
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise BadRequestError(f"fallbacks must be a list of model group names, got {shape(given)}")
+    found: dict[str, Mapping[str, Any]] = {}
+    for number, entry in enumerate(entries):
+        if isinstance(entry, str):
+            found.setdefault(entry, {})
+        elif isinstance(entry, Mapping) and isinstance(entry.get("model"), str):
+            found[entry["model"]] = {name: value for name, value in entry.items() if name != "model"}
+        elif isinstance(entry, Mapping):
+            try:
+                found |= {name: {} for name in _of({str(group): _listed(others) for group, others in entry.items()}, [call.model])}
+            except ConfigurationError as error:
+                raise BadRequestError(f"fallbacks[{number}]: {error.message}", call.model) from None
+        else:
+            raise BadRequestError(f"fallbacks[{number}] must be a model group's name, or a mapping, got {shape(entry)}", call.model)
+    return found
+
+
+def _listed(names: Any) -> tuple[str, ...]:
+    return tuple(_names(names, "what stands behind a group"))

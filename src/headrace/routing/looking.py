@@ -39,8 +39,14 @@ class Looking:
         return candidate_id in self._fleet.plan.deployments
 
     def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
-        """The entries as they were configured, with their ids; of one group, or of an alias."""
-        return [_entry(deployment) for deployment in self._fleet.serving(model_name)]
+        """The entries as they were configured, with their ids; of one group, or of an alias under its own name. Of all: also those behind
+        every alias that is not hidden."""
+        plan = self._fleet.plan
+        if model_name is None:
+            also = [alias for alias in plan.aliases if alias not in plan.hidden]
+            return [*map(_entry, self._fleet.serving(None)), *[entry for alias in also for entry in self.get_model_list(alias)]]
+        named = {"model_name": model_name} if model_name in plan.aliases else {}
+        return [{**_entry(deployment), **named} for deployment in self._fleet.serving(model_name)]
 
     def get_model_info(self, id: str) -> dict[str, Any] | None:
         """The entry with that id."""
@@ -129,8 +135,10 @@ class Looking:
         """`get_available_deployment`, for whoever awaits it."""
         return _entry(await self._engine.choose(*_asked(model, messages, input, specific_deployment, request_kwargs)))
 
-    async def async_get_healthy_deployments(self, model: str, request_kwargs: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The entries of a group that are not resting now."""
+    async def async_get_healthy_deployments(
+        self, model: str, request_kwargs: Mapping[str, Any] | None = None, messages: Any = None, input: Any = None, **_: Any
+    ) -> list[dict[str, Any]]:
+        """The entries of a group that are not resting now, whatever the call."""
         return [_entry(one) for one in self._fleet.serving(model) if not self._engine.health_of(one.id)["resting"]]
 
     # ---- settings ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,8 @@ from headrace.models.info import find
 from headrace.options import CallOptions
 from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS, Fallbacks, check_fallbacks
+from headrace.routing.fields import Fields
+from headrace.routing.patterns import stars_of
 from headrace.routing.theirs import check_deployment
 from headrace.routing.ways import Joint
 
@@ -99,15 +101,14 @@ class Deployment(Struct, frozen=True, eq=False):
         return self.group
 
     @property
-    def litellm_params(self) -> Mapping[str, Any]:
+    def litellm_params(self) -> Fields:
         """As they were configured."""
-        params: Mapping[str, Any] = self.given["litellm_params"]
-        return params
+        return Fields(_mapping(self.given["litellm_params"], "litellm_params"))
 
     @property
-    def model_info(self) -> Mapping[str, Any]:
+    def model_info(self) -> Fields:
         """As configured, with the id."""
-        return {**(self.given.get("model_info") or {}), "id": self.id}
+        return Fields({**_mapping(self.given.get("model_info") or {}, "model_info"), "id": self.id})
 
     def same(self, other: Deployment) -> bool:
         """Whether both call the same place in the same way under the same limits, however they were written."""
@@ -147,14 +148,12 @@ class Plan(Struct, frozen=True):
         name = self.aliases.get(model, model)
         if name in self.groups:
             return name
-        return next((pattern for pattern in self.patterns if star_of(pattern, name) is not None), None)
+        return next((pattern for pattern in self.patterns if stars_of(pattern, name) is not None), None)
 
-
-def star_of(pattern: str, name: str) -> str | None:
-    """What stands for the `*` of a pattern in a name that fits it."""
-    before, _, behind = pattern.partition("*")
-    fits = len(name) > len(before) + len(behind) and name.startswith(before) and name.endswith(behind)
-    return name[len(before) : len(name) - len(behind)] if fits else None
+    def step(self, name: str) -> str:
+        """What a call that goes to `name` has asked then: the group, or the very name where a pattern stands for many."""
+        group = self.group_of(name)
+        return name if group is None else self.aliases.get(name, name) if group in self.patterns else group
 
 
 def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient: bool = False) -> list[Deployment]:
@@ -162,13 +161,11 @@ def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient
     unless none can."""
     if not isinstance(model_list, Sequence) or isinstance(model_list, str | bytes):
         raise ConfigurationError(f"model_list must be a list of deployments, got {shape(model_list)}")
-    if not model_list:
-        raise ConfigurationError("model_list is empty: give at least one deployment {'model_name': …, 'litellm_params': {'model': …}}")
     found: dict[str, Deployment] = {}
     wrong: list[ConfigurationError] = []
-    for number, entry in enumerate(model_list):
+    for where, entry in _entries(model_list):
         try:
-            deployment = read_deployment(entry, f"model_list[{number}]", environment, taken=found)
+            deployment = read_deployment(entry, where, environment, taken=found)
         except ConfigurationError as error:
             if not lenient:
                 raise
@@ -180,6 +177,21 @@ def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient
     for cause in wrong:
         warn(f"left out of the Router: {cause}")
     return list(found.values())
+
+
+def _entries(model_list: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Where each entry stands, and the entry; one that names several organizations is a deployment of each."""
+    for number, entry in enumerate(model_list):
+        where = f"model_list[{number}]"
+        params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
+        several = params.get("organization") if isinstance(params, Mapping) else None
+        if params is None or not isinstance(several, list | tuple):
+            yield where, entry
+            continue
+        id = own_id(entry)
+        for count, organization in enumerate(several):
+            info = {**(entry.get("model_info") or {})} | ({"id": f"{id}-{count}"} if id is not None and count else {})
+            yield where, {**entry, "litellm_params": {**params, "organization": organization}, "model_info": info}
 
 
 def read_deployment(entry: Any, where: str, environment: Mapping[str, str], *, taken: Iterable[str] = ()) -> Deployment:
@@ -433,7 +445,7 @@ def _check(plan: Plan) -> None:
             raise ConfigurationError(
                 f"model_group_alias[{alias!r}] names {target!r}, which no deployment serves; known: {_list(plan.groups)}"
             )
-    check_fallbacks(plan.fallbacks, {**{group: group for group in plan.groups}, **plan.aliases}, plan.groups)
+    check_fallbacks(plan.fallbacks, plan.group_of, plan.step, plan.groups)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -42,7 +42,7 @@ class Router(Face, Speaking, Looking):
 
     def __init__(
         self,
-        model_list: Sequence[Mapping[str, Any]] = (),
+        model_list: Sequence[Mapping[str, Any]] | None = (),
         *,
         worlds: Worlds | None = None,
         **options: Unpack[RouterOptions],
@@ -55,7 +55,8 @@ class Router(Face, Speaking, Looking):
         self._engine = Engine(options, worlds or own.worlds, lambda **at: own.stores(**at), lambda **given: own.caches(**given))
         self._engine.router = self
         self._fleet = self._engine.fleet
-        self.set_model_list(model_list)
+        if model_list:  # one without deployments is given them later, by add_deployment or set_model_list
+            self.set_model_list(model_list)
 
     if not TYPE_CHECKING:  # a checker should go on telling of names that are not there
 
@@ -241,6 +242,15 @@ class Router(Face, Speaking, Looking):
 
     discard = close
     """litellm's name for it."""
+
+    def flush_cache(self) -> None:
+        """Whoever rests is asked again, and the answers that this process keeps for the Router are forgotten; limits keep what was used."""
+        self._engine.flush()
+
+    def reset(self) -> None:
+        """`close`, and `flush_cache`. Callbacks stay who they are."""
+        self.close()
+        self.flush_cache()
 
     async def aclose(self) -> None:
         self.close()

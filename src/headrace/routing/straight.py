@@ -142,7 +142,7 @@ class Straight:
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
         """Whether anybody could go on with a chat of the group that broke off: then what it says has to be noted."""
         fallbacks = self._engine.fleet.plan.fallbacks
-        return any(fallbacks.behind(group, kind) for kind in Kind) or any(can_continue(member.deployment) for member in members)
+        return any(fallbacks.behind((group,), kind) for kind in Kind) or any(can_continue(member.deployment) for member in members)
 
     def _ordinary(self, group: str) -> bool:
         """Whether every member of the group is for every call, and none for another reason than room, load and chance."""

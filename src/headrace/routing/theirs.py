@@ -82,8 +82,6 @@ INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("adapter", "use anthropic_messages or generate_content"),
     ("compact", "not offered; go on from previous_response_id"),
     ("function_with", "retries and fallbacks are the Router's own, in every call"),
-    ("flush_cache", "caches are kept by time; give calls cache={'namespace': …} of their own"),
-    ("reset", "make a new Router, or use set_options"),
     ("callback", "give on_event a function"),
     ("plugin", "give routing_strategy a function"),
     ("_router_deployment", "there is no automatic choice of models; give routing_strategy a function"),

@@ -80,13 +80,15 @@ class Trail(Struct, eq=False):
     """What a call has been through, and what stands before it."""
 
     asked: list[str]
-    """Groups, in order."""
+    """Groups, in order; of a pattern, the name that it stood for."""
     given: Sequence[str]
     """Groups that the caller wants asked before the configured ones."""
     ends_at: float
     """Clock seconds."""
     number: int
     """By which its events name the call."""
+    called: str = ""
+    """What its caller named."""
     bound: bool = False
     """Whether only one deployment can answer."""
     before: Failed | None = None
@@ -111,8 +113,10 @@ class Trail(Struct, eq=False):
         """Groups to ask after a failure of that kind in `group`, the next one first."""
         if self.bound:
             return []
-        names = (*self.given, *plan.fallbacks.behind(group, kind), *self.ahead)
-        groups = dict.fromkeys([plan.group_of(name) or name for name in names])
+        also = [self.called] if len(self.asked) == 1 and self.called else []
+        known = list(dict.fromkeys([*also, group, plan.group_of(group) or group]))
+        names = (*self.given, *plan.fallbacks.behind(known, kind), *self.ahead)
+        groups = dict.fromkeys(map(plan.step, names))
         left = plan.fallbacks.most + 1 - len(self.asked)
         return [name for name in groups if name not in self.asked and name not in self.refused][: max(0, left)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.calls import CHAT, COMPLETIONS, Call
+from headrace.calls import CHAT, COMPLETIONS, Call, altered
 from headrace.compat.litellm import caching, callbacks
 from headrace.compat.litellm.filled import Filled
 from headrace.compat.litellm.guards import guards
@@ -27,7 +27,7 @@ async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool)
     """The layer (`headrace.layers.around`)."""
     call = applied(call, routed)
     told_of(call)
-    ports = by_their_client(ports)
+    ports, call = by_their_client(ports, call)
     if setting("max_budget"):
         handler = partial(within_budget, handler)
     if (guarding := guards()) is not None:
@@ -104,4 +104,4 @@ def _instead(call: Call, other: Any) -> Call:
     if isinstance(other, str):
         return msgspec.structs.replace(call, model=other)
     options = {name: value for name, value in other.items() if name != "model"}
-    return msgspec.structs.replace(call, model=other.get("model", call.model), control={**call.control, **options})
+    return altered(msgspec.structs.replace(call, model=other.get("model", call.model)), options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from headrace import handlers
@@ -93,17 +95,17 @@ class _Answers:
         self._handler = handler
 
     def whole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
-        return _dumped(self._method(call)(**_asked(call, model, timeouts)))
+        return _dumped(_ask(self._method(call), _asked(call, model, timeouts)))
 
     async def awhole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]:
-        return _dumped(await self._method(call, "a")(**_asked(call, model, timeouts, awaited=True)))
+        return _dumped(await _ask(self._method(call, "a"), _asked(call, model, timeouts, awaited=True)))
 
     def chunks(self, call: Call, model: str, timeouts: Timeouts) -> Iterator[Mapping[str, Any]]:
-        for chunk in self._handler.streaming(**_asked(call, model, timeouts)):
+        for chunk in _ask(self._handler.streaming, _asked(call, model, timeouts)):
             yield from _as_chunks(chunk, model)
 
     async def achunks(self, call: Call, model: str, timeouts: Timeouts) -> AsyncIterator[Mapping[str, Any]]:
-        stream = self._handler.astreaming(**_asked(call, model, timeouts, awaited=True))
+        stream = _ask(self._handler.astreaming, _asked(call, model, timeouts, awaited=True))
         async for chunk in (await stream) if hasattr(stream, "__await__") else stream:
             for made in _as_chunks(chunk, model):
                 yield made
@@ -116,6 +118,21 @@ class _Answers:
 
     def __repr__(self) -> str:
         return f"<{type(self._handler).__name__} in a provider's place>"
+
+
+def _ask(method: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """What the method says; of the arguments it is given those that it takes: litellm's own differ from method to method and in time."""
+    return method(**{name: value for name, value in given.items() if name in (taken := _taken(method)) or "**" in taken})
+
+
+@lru_cache(maxsize=64)
+def _taken(method: Callable[..., Any]) -> frozenset[str]:
+    """Names of the parameters of a method, and `**` where it takes any."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset({"**"})
+    return frozenset("**" if parameter.kind is parameter.VAR_KEYWORD else parameter.name for parameter in parameters)
 
 
 def _asked(call: Call, model: str, timeouts: Timeouts, *, awaited: bool = False) -> dict[str, Any]:

@@ -68,7 +68,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "ResponseFunctionToolCall", "OutputTextDeltaEvent", "RefusalDeltaEvent", "ReasoningSummaryTextDeltaEvent", "ErrorEvent",
         "ResponseCompletedEvent", "ResponseIncompleteEvent", "ResponseFailedEvent", "MAX_CALLBACKS", "_FINISH_REASON_MAP", "version",
         "SearchContextCostPerQuery", "GenericStreamingChunk", "ChatCompletionUsageBlock", "ChatCompletionDeltaChunk",
-        "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams",
+        "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams", "CustomRoutingStrategyBase",
     ),
 }  # fmt: skip
 
@@ -78,6 +78,7 @@ _SAME: Final[Mapping[str, tuple[str, str]]] = {
     "ResponseAPIUsage": ("headrace.served", "ResponseUsage"),
     "ResponsesAPIStreamingIterator": ("headrace.streams", "AsyncStream"),
     "SyncResponsesAPIStreamingIterator": ("headrace.streams", "Stream"),
+    "ModelGroupInfo": ("headrace.routing.groups", "ModelGroupInfo"),
     "supports_temperature": (f"{_HERE}.questions", "supports_temperature"),
 }
 """What has another name here."""
@@ -119,7 +120,19 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.types.responses": (),
     "litellm.types.responses.main": ("OutputFunctionToolCall",),
     "litellm.exceptions": (*_EXCEPTIONS, *_OWN[f"{_HERE}.more_errors"]),
-    "litellm.router": ("Router",),
+    "litellm.router": (
+        "Router",
+        "Deployment",
+        "LiteLLM_Params",
+        "ModelInfo",
+        "DeploymentTypedDict",
+        "RetryPolicy",
+        "AllowedFailsPolicy",
+        "RouterRateLimitError",
+        "ModelGroupInfo",
+        "CustomRoutingStrategyBase",
+        "GenericLiteLLMParams",
+    ),
     "litellm.cost_calculator": ("completion_cost", "cost_per_token", "get_response_cost_from_hidden_params"),
     "litellm.constants": ("MAX_CALLBACKS",),
     "litellm._version": ("version",),

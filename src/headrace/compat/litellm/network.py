@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from headrace.calls import Call, shape
 from headrace.compat.litellm.stand_in import setting
-from headrace.errors import ConfigurationError
+from headrace.errors import BadRequestError, ConfigurationError
 from headrace.ports import Ports, Transport
 from headrace.runtime.http_settings import HttpSettings
 from headrace.runtime.worlds import RealWorlds
 
 
-def by_their_client(ports: Ports) -> Ports:
-    """The ports with the program's own HTTP client, or its own way to verify, where it set one."""
+def by_their_client(ports: Ports, call: Call) -> tuple[Ports, Call]:
+    """The ports with the program's own HTTP client, or its own way to verify, where it set one, or gave the call a `client`."""
+    given = call.control.get("client")
+    if given is None:
+        return _standing(ports), call
+    control = {name: value for name, value in call.control.items() if name != "client"}
+    session, theirs = _session_of(given, ports.blocking)
+    call = msgspec.structs.replace(call, control={**theirs, **control})
+    return msgspec.structs.replace(ports, transport=_over(session, ports.blocking)), call
+
+
+def _session_of(client: Any, blocking: bool) -> tuple[Any, dict[str, Any]]:
+    """The httpx client behind litellm's HTTP handlers or a client of OpenAI's SDK, and what of the latter says where calls go."""
+    session = getattr(client, "_client", None) or getattr(client, "client", None) or client
+    if not hasattr(session, "send") or inspect.iscoroutinefunction(session.send) is blocking:
+        form = "a blocking" if blocking else "an async"
+        raise BadRequestError(f"client must be {form} client of OpenAI's SDK, of httpx or of litellm (HTTPHandler), got {shape(client)}")
+    said = {"base_url": getattr(client, "base_url", None), "api_key": getattr(client, "api_key", None)}
+    said |= {"organization": getattr(client, "organization", None), "api_version": getattr(client, "_api_version", None)}
+    of_sdk = hasattr(client, "chat") and said["base_url"] is not None
+    return session, {name: str(value) for name, value in said.items() if value} if of_sdk else {}
+
+
+def _standing(ports: Ports) -> Ports:
+    """By what the module's settings say."""
     session = setting("client_session" if ports.blocking else "aclient_session")
     if session is not None:
         return msgspec.structs.replace(ports, transport=_over(session, ports.blocking))

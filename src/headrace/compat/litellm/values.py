@@ -122,6 +122,17 @@ class ChoiceLogprobs(JsonObject):
     content: Any = None
 
 
+class CustomRoutingStrategyBase:
+    """To be subclassed, for `Router.set_custom_routing_strategy`: both methods are given `model`, `messages`, `input` and
+    `request_kwargs`, and give the entry of `model_list` that should serve the call, or its id."""
+
+    async def async_get_available_deployment(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no async_get_available_deployment")
+
+    def get_available_deployment(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no get_available_deployment")
+
+
 class ServerToolUse(JsonObject):
     web_search_requests: int | None = None
 

@@ -44,7 +44,7 @@ class Picture(Struct, frozen=True, eq=False):
     def _groups(self) -> dict[str, list[dict[str, Any]]]:
         """The entries of each group, without aliases."""
         groups: dict[str, list[dict[str, Any]]] = {}
-        for entry in self.router.get_model_list():
+        for entry in filter(None, map(self.router.get_model_info, self.router.get_model_ids())):
             groups.setdefault(entry["model_name"], []).append(entry)
         return groups
 
