@@ -6,6 +6,7 @@ events, so that what has to be said instead can always follow; an event of which
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -137,6 +138,38 @@ class Written:
 # ---- bytes as they came ------------------------------------------------------------------------------------------------------------
 
 
+LESSONS: Final = 32
+"""Events of a stream that are looked at for what stands around their text before one of them has been of use; each use earns another."""
+
+_NOWHERE: Final = b"\0"
+"""No event begins so."""
+
+_TEXTS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "openai_chat": (b'"content":"', b'"reasoning_content":"', b'"reasoning":"'),
+    "anthropic_messages": (b'"text":"', b'"thinking":"', b'"partial_json":"'),
+    "gemini": (b'"text":"', b'"text": "'),
+}
+"""What stands before an event's text. No watcher's judgement hangs on a text; inside of one the same would have backslashes."""
+
+_COUNTS: Final = (b'"usage":{', b'"usageMetadata":')
+"""Events that count are looked at, each of them."""
+
+_plain: Final = re.compile(rb'[^"\\\x00-\x1f]*+').fullmatch
+
+
+def _is_text(data: bytes, begin: int, end: int) -> bool:
+    """Whether a part of `data` is what may stand between the quotes of a JSON text: UTF-8 without escapes."""
+    if _plain(data, begin, end) is None:
+        return False
+    if data.isascii():
+        return True
+    try:
+        data[begin:end].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Passed:
     """Server-sent events handed on byte for byte, each piece the whole events of one read.
 
@@ -144,7 +177,10 @@ class Passed:
     whose bytes cannot be the provider's.
     """
 
-    __slots__ = ("_before", "_closing", "_glance", "_held", "_rewrite", "_watcher", "_write", "count")
+    __slots__ = (
+        "_at", "_before", "_closing", "_glance", "_held", "_lead", "_lessons", "_rewrite", "_tails", "_texts", "_watcher",
+        "_write", "count",
+    )  # fmt: skip
 
     def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
         self._watcher = watcher
@@ -157,6 +193,11 @@ class Passed:
         """Bytes behind the last empty line."""
         self._before = b""
         """What stood before the JSON of the last event."""
+        self._texts = _TEXTS.get(dialect, ()) if getattr(watcher, "said", None) is None else ()
+        self._lead, self._at = _NOWHERE, 0
+        self._tails: set[bytes] = set()
+        """What stood before and behind the text of events that were looked at: another with the same around it is as sound."""
+        self._lessons = LESSONS if self._texts else 0
         self.count = 0
         """Events so far: about one token each."""
 
@@ -167,6 +208,13 @@ class Passed:
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
         if not self._held:  # then it is one event as a rule, of the same kind as the one before; behind its JSON may be white space
+            if data.startswith(self._lead):
+                end = data.find(b'"', self._at)
+                if data[end:] in self._tails and _is_text(data, self._at, end):
+                    self._lessons += 1
+                    self.count += 1
+                    ready.append(data)
+                    return
             if not (self._before and data.startswith(self._before)):
                 self._before = _before_json(data)
             start = len(self._before)
@@ -175,9 +223,26 @@ class Passed:
             if start and whole and self._glance(data[start:]):
                 self.count += 1
                 ready.append(data)
+                if self._lessons:
+                    self._learn(data)
                 return
         if events := self._whole(data):
             self._pass_on(events, ready)
+
+    def _learn(self, data: bytes) -> None:
+        """From an event that says a piece of the answer, what stands around its text."""
+        self._lessons -= 1
+        if not self._lessons or any(count in data for count in _COUNTS):
+            self._lead = _NOWHERE  # more changes from event to event: to compare is of no use
+            return
+        for text in self._texts:
+            begin = data.find(text) + len(text)
+            end = data.find(b'"', begin)
+            if len(text) <= begin < end and _is_text(data, begin, end):
+                if self._lead != data[:begin]:
+                    self._lead, self._at, self._tails = data[:begin], begin, set()
+                self._tails.add(data[end:])
+                return
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""

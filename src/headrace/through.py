@@ -113,7 +113,7 @@ def _answers(seen: bytes, *, events: bool) -> Iterator[Mapping[str, Any]]:
     for text in texts:
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         yield from [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
 

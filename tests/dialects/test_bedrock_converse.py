@@ -248,7 +248,7 @@ def test_reasoning_only_the_provider_reads_is_the_text_anthropic_gives() -> None
         ({}, "messages must be a non-empty list"),
         ({"messages": {}}, "messages must be a list"),
         ({"messages": [1]}, r"messages\[0\] must be an object"),
-        ({"messages": [{"role": "system", "content": []}]}, r"messages\[0\]\.role must be user or assistant"),
+        ({"messages": [{"role": "tool", "content": []}]}, r"messages\[0\]\.role must be user, assistant or system"),
         ({"messages": [{"role": "user", "content": "hi"}]}, r"messages\[0\]\.content must be a list"),
         ({"messages": [user("hi")]}, r"messages\[0\]\.content\[0\] must be an object"),
         ({"messages": [user({"toolResult": {"content": []}})]}, r"messages\[0\]\.content\[0\]\.toolResult\.toolUseId must be a string"),

@@ -180,3 +180,71 @@ def test_an_error_inside_a_stream_that_is_handed_on_is_raised(name: str, event: 
 def test_a_stream_of_nothing_is_cut(name: str) -> None:
     with pytest.raises(TruncatedStream):
         watcher_of(name).close()
+
+
+# ---- events like the one before ------------------------------------------------------------------------------------------------------
+
+ODD = ("plain", "", "über", '"quoted"', "back\\slash", "line\nbreak", "emoji 😀", '"error": {}', "data: x", "[DONE]")
+
+
+def one_by_one(name: str, events: list[bytes], *, compared: bool) -> tuple[list[bytes], Kind | None, Any, int]:
+    """The pieces that go out. compared: whether events may be taken for sound because of what stands around their text."""
+    handed_on, pieces = Passed(watcher_of(name), name), deque[bytes]()
+    if not compared:
+        handed_on._lessons = 0
+    kind = None
+    try:
+        for event in events:
+            handed_on.feed(event, pieces)
+        handed_on.close(pieces)
+    except HeadraceError as error:
+        kind = error.failure.kind
+    return list(pieces), kind, handed_on.usage, handed_on.count
+
+
+def spoiled(event: bytes, how: str) -> bytes:
+    """An event that looks much like the others and is none."""
+    match how:
+        case "cut":
+            return event[: len(event) // 2] + b"\n\n"
+        case "no text":
+            return event.replace(b"plain", b"pl\xff\xfeain")
+        case "control":
+            return event.replace(b"plain", b"pl\x01ain")
+        case "escape":
+            return event.replace(b'plain"', b'plain\\"')
+        case "twice":
+            return event + event
+    return event.replace(b"plain", b'plain"}, "error": {"message": "no"}, "x": {"y": "')
+
+
+@given(
+    name=st.sampled_from((*WATCHED, "openai_chat")),
+    texts=st.lists(st.sampled_from(ODD), min_size=1, max_size=30),
+    how=st.sampled_from(("", "cut", "no text", "control", "escape", "twice", "error")),
+    at=st.floats(0, 1),
+)
+def test_an_event_like_the_one_before_is_judged_as_if_it_were_the_first(name: str, texts: list[str], how: str, at: float) -> None:
+    """Only the text of an event may differ for it to be handed on unread: what is broken in it is found all the same."""
+    writer = load(name).write_stream(ASKED)
+    said = [EVENTS[0], *[TextDelta(text=text) for text in ["plain", *texts, "plain"]], Finished(finish="stop"), UsageReported(usage=USAGE)]
+    data = b"".join([writer.feed(event) for event in said]) + writer.close()
+    end = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
+    events = [event + end for event in data.split(end) if event]
+    spots = [place for place, event in enumerate(events) if b"plain" in event and place]
+    spot = spots[round(at * (len(spots) - 1))]
+    events[spot] = spoiled(events[spot], how) if how else events[spot]
+    assert one_by_one(name, events, compared=True) == one_by_one(name, events, compared=False)
+
+
+def test_events_that_differ_in_their_text_alone_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, handed_on, pieces = load("openai_chat").write_stream(ASKED), Passed(watcher_of("openai_chat"), "openai_chat"), deque[bytes]()
+    writer.feed(EVENTS[0])
+    events = [writer.feed(TextDelta(text=f"piece {number}")) for number in range(40)]
+    glanced: list[bytes] = []
+    glance = handed_on._glance
+    monkeypatch.setattr(handed_on, "_glance", lambda data: bool(glanced.append(data)) or glance(data))
+    for event in events:
+        handed_on.feed(event, pieces)
+    assert (list(pieces), handed_on.count) == (events, len(events))
+    assert len(glanced) < 5

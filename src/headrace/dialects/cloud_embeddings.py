@@ -57,7 +57,7 @@ class Form(Struct, frozen=True):
             found = self.read(body, response.headers)
             packed = request.encoding_format == "base64"
             data = tuple([_embedding(values, index, packed=packed) for index, values in enumerate(found.values)])
-        except (BadRequestError, msgspec.DecodeError, RecursionError) as error:
+        except (BadRequestError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _unreadable(response, target, error) from None
         usage = None if found.tokens is None else Usage(input=found.tokens, total=found.tokens)
         return EmbeddingResponse(model=target.model, data=data, usage=usage, extra=found.extra)

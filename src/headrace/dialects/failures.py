@@ -126,7 +126,7 @@ def _masked(value: Any) -> Any:
 def _parsed(body: bytes) -> Any:
     try:
         return _masked(msgspec.json.decode(body))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return mask(body[:4096].decode("utf-8", "replace"))
 
 

@@ -22,7 +22,7 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
     """
     try:
         body = _decode(response.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
         raise _unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
@@ -188,7 +188,7 @@ class ChunkReader:
             return None
         try:
             chunk = _decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
             raise self._broken(frame) from None
@@ -217,7 +217,7 @@ class ChunkReader:
         said = self.said
         try:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False  # `feed` says what is wrong, if anything is
         choice = chunk.choices[0]
         if choice.index not in self._seen:

@@ -34,7 +34,7 @@ def read_object(response: HttpResponse, target: Target, failed: Callable[[Mappin
     """
     try:
         body = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(response, target, f"is not JSON ({error})") from None
     if isinstance(body, list) and len(body) == 1:
         body = body[0]

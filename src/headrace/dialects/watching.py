@@ -12,7 +12,7 @@ from headrace.errors import APIResponseValidationError, BadRequestError, Failure
 from headrace.types import Json
 from headrace.wire import Frame
 
-UNSOUND: Final = (msgspec.DecodeError, RecursionError)
+UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `glance` leaves to `feed`, which says what is wrong, if anything is."""
 
 _decode: Final = msgspec.json.Decoder().decode

@@ -104,7 +104,7 @@ def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:
         return None
     try:
         return _TOP.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"the body is not a JSON object: {error}") from None
 
 
@@ -112,7 +112,7 @@ def _named(fields: dict[str, msgspec.Raw] | None, path: str) -> str | None:
     if fields is not None and "model" in fields:
         try:
             return msgspec.json.decode(fields["model"], type=str)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadRequestError("model must be a text") from None
     found = _MODEL.search(path)
     return None if found is None else unquote(found[2])

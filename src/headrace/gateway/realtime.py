@@ -121,7 +121,7 @@ class Session:
             return
         try:
             event = msgspec.json.decode(message)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return
         response = event.get("response") if isinstance(event, Mapping) and event.get("type") == "response.done" else None
         usage = response.get("usage") if isinstance(response, Mapping) else None

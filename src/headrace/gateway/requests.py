@@ -88,7 +88,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises BadRequestError for what is none, is too deep, or says what is not the caller's to say."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")

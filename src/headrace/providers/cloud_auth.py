@@ -551,7 +551,7 @@ def _google_credentials(given_here: str | None) -> Any:
         return _library("google.auth").default(scopes=[_GOOGLE_SCOPE])[0]
     try:
         info = msgspec.json.decode(_content(given_here))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ConfigurationError("vertex_credentials must be a service account's JSON or the path of a file that holds it") from None
     kind = info.get("type") if isinstance(info, dict) else None
     if not isinstance(kind, str) or kind not in _GOOGLE_KINDS:

@@ -69,7 +69,7 @@ def _token(
         raise error_of(_refusal(read_error(response, provider=provider, model="")))
     try:
         granted = _decode(response.body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise AuthenticationError(f"{provider}: {url} answered without a token", provider) from None
     return granted.access_token, None if granted.expires_in is None else began + granted.expires_in
 

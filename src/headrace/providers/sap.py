@@ -43,7 +43,7 @@ def _taken_apart(key: str) -> dict[str, str]:
             "auth_url": told["url"],
             "base_url": urls["AI_API_URL"],
         }
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         missing = f"it has no {error.args[0]}" if isinstance(error, KeyError) else "it is no JSON object"
         raise ConfigurationError(f"sap: the key must be a service key of SAP AI Core, and {missing}") from None
 

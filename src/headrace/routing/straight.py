@@ -247,7 +247,7 @@ class Straight:
         to, read = attempt.member.to, _READ.get(attempt.call.operation)
         try:
             said = read(response.body) if read is not None and 200 <= response.status < 300 else None
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = None
         if said is None:  # a failure, or one of those that need a closer look
             made = in_bytes(answer_of(attempt.call, to, sending.translation, sending.request.headers, response))

@@ -87,7 +87,7 @@ class Reader:
             return None  # gateways that add OpenAI's end
         try:
             event = _decode(frame.data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
             raise self._bad("an event of the stream is not JSON") from None
@@ -323,6 +323,6 @@ class _OtherBlock(_Block):
         if given:
             try:
                 self._block["input"] = _decode(given)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._block["input"] = given
         yield Noted(level="message", extra={BLOCKS: [self._block]})

@@ -314,7 +314,7 @@ def _input(call: ToolCall, *, foreign: bool) -> Json:
         return {"input": call.arguments}
     try:
         value = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"arguments": call.arguments}
     return value if isinstance(value, Mapping) or not foreign else {"arguments": value}
 

@@ -45,7 +45,7 @@ def _named(body: Json) -> str:
 def _decoded(data: bytes) -> Json:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

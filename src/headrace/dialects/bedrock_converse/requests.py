@@ -13,10 +13,11 @@ from headrace.dialects.base import Target
 from headrace.dialects.bedrock_converse import structured
 from headrace.dialects.bedrock_converse.blocks import CACHE, BlockWriter, cache_point, read_blocks
 from headrace.dialects.bedrock_converse.reasoning import read_fields, thinks, write_fields
+from headrace.dialects.bedrock_converse.turns import placed, read_message, write_messages, write_system
 from headrace.dialects.fields import bad, items, json_text, merged, number, obj, optional, rest, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
-from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice, ToolResult
+from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice
 from headrace.wire import HttpRequest
 
 _KNOWN: Final = frozenset({
@@ -48,7 +49,9 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
         raise bad("messages", "a non-empty list of messages", body.get("messages"))
     messages = [Message(role="system", content=tuple(read_blocks(system, "system")))] if system else []
     for index, message in enumerate(given):
-        messages += _read_message(message, f"messages[{index}]")
+        messages += read_message(message, f"messages[{index}]")
+    if not system and messages[0].role == "system":
+        extra["system"] = msgspec.UNSET  # what stands first is a turn
     said: dict[str, Any] = {
         **_read_inference(body.get("inferenceConfig"), extra),
         **_read_tools(body.get("toolConfig"), extra),
@@ -56,28 +59,6 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
         "response_format": _read_format(body.get("outputConfig"), extra),
     }
     return ChatRequest(model=optional(body.get("modelId"), "modelId") or "", messages=tuple(messages), **said, extra=extra)
-
-
-def _read_message(value: Json, at: str) -> list[Message]:
-    """One turn; each tool result in it becomes a message of its own, what stands around them a user's."""
-    source = obj(value, at)
-    role = source.get("role")
-    if role not in ("user", "assistant"):
-        raise bad(f"{at}.role", "user or assistant", role)
-    extra = rest(source, frozenset({"role", "content"}), {"content": []})
-    parts = read_blocks(source.get("content"), f"{at}.content", answer=role == "assistant")
-    if role == "assistant":
-        return [Message(role="assistant", content=tuple(parts), extra=extra)]
-    turns: list[Message] = []
-    for part in parts:
-        if isinstance(part, ToolResult):
-            turns.append(Message(role="tool", content=(part,)))
-        elif turns and turns[-1].role == "user":
-            turns[-1] = msgspec.structs.replace(turns[-1], content=(*turns[-1].content, part))
-        else:
-            turns.append(Message(role="user", content=(part,)))
-    turns = turns or [Message(role="user")]
-    return [msgspec.structs.replace(turns[0], extra=extra), *turns[1:]]
 
 
 def _read_inference(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
@@ -226,9 +207,10 @@ def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
     fields = write_fields(request, model, own)
     if structured.by_tool(request, target):
         request = structured.as_tool(request, model, thinks="thinking" in fields)
+    prompts, turns = placed(request.messages, foreign=foreign, inline=extra.get("system") is msgspec.UNSET)
     said: dict[str, Json] = {
-        "messages": _write_messages(request.messages, writer),
-        "system": _write_system(request.messages, writer) or None,
+        "messages": write_messages(turns, writer),
+        "system": write_system(prompts, writer) or None,
         "inferenceConfig": _write_inference(
             request, _object(extra.get("inferenceConfig")), thinks=request.effort is not None and thinks(fields, own)
         )
@@ -288,32 +270,6 @@ def _tier(extra: Extra) -> dict[str, Json]:
     if not isinstance(tier, str) or "serviceTier" in extra:
         return {}
     return {"serviceTier": {"type": "default" if tier == "auto" else tier}}
-
-
-def _write_system(messages: Iterable[Message], writer: BlockWriter) -> list[dict[str, Json]]:
-    """All that was said as system or developer, wherever it stood: Converse has one place for it."""
-    return [
-        block
-        for index, message in enumerate(messages)
-        if message.role in ("system", "developer")
-        for block in (*writer.blocks(message.content, f"messages[{index}].content"), *cache_point(message.extra))
-    ]
-
-
-def _write_messages(messages: Iterable[Message], writer: BlockWriter) -> list[dict[str, Json]]:
-    """Turns of user and assistant, one after the other: Converse refuses two of the same, and wants all results of a turn in one."""
-    written: list[dict[str, Json]] = []
-    for index, message in enumerate(messages):
-        if message.role in ("system", "developer"):
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = [*writer.blocks(message.content, f"messages[{index}].content"), *cache_point(message.extra)]
-        kept = {} if writer.foreign else {name: value for name, value in message.extra.items() if name != CACHE}
-        if written and written[-1]["role"] == role:
-            written[-1] |= {**kept, "content": [*(written[-1].get("content") or []), *blocks]}
-        elif blocks or not writer.foreign:
-            written.append(merged({"role": role, "content": []}, kept, {"content": blocks or None}))
-    return written
 
 
 def _write_inference(request: ChatRequest, kept: dict[str, Json], *, thinks: bool) -> dict[str, Json]:

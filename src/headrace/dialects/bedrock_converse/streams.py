@@ -257,7 +257,7 @@ def _settled(block: dict[str, Json]) -> dict[str, Json]:
         case {"toolUse": {"input": str(text), **use}, **others}:
             try:
                 return {"toolUse": {**use, "input": msgspec.json.decode(text) if text else {}}, **others}
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return block
     return block
 

@@ -62,7 +62,7 @@ class Reader:
         try:
             event = msgspec.json.decode(frame.data)
             return list(self._events(obj(event, "the event")))
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return []
             raise self._broken() from None

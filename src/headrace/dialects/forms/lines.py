@@ -58,7 +58,7 @@ def _split(file: FormFile) -> Iterator[bytes]:
 def _read(line: bytes, number: int, dialect: str, target: Target) -> Line:
     try:
         asked = _decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"file: line {number} is no request: {error}") from None
     if asked.url != CHATS:
         raise BadRequestError(f"file: line {number} asks for {asked.url[:40]!r}; {target.provider} takes {CHATS} in files")

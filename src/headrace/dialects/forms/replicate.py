@@ -114,7 +114,7 @@ class TextChunks:
     def _finish(self, data: str) -> str:
         try:
             reason = msgspec.json.decode(data).get("reason")
-        except (msgspec.DecodeError, AttributeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
             reason = None
         if reason in ("canceled", "error"):
             raise broken(Kind.SERVER, f"the prediction has ended early: {reason}", self._target)

@@ -96,7 +96,7 @@ class Reader:
         """None for what the end of the connection cut off: `close` tells."""
         try:
             chunk = _decode(frame.data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
             raise self._bad("a chunk of the stream is not JSON") from None

@@ -170,6 +170,6 @@ def _arguments(call: ToolCall) -> dict[str, Json]:
         return {"input": call.arguments}
     try:
         value = msgspec.json.decode(call.arguments) if call.arguments.strip() else {}
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {"arguments": call.arguments}
     return value if isinstance(value, dict) else {"arguments": value}

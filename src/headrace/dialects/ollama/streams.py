@@ -61,7 +61,7 @@ class Reader:
         """Raises HeadraceError for an error inside the stream and for what is no line of it."""
         try:
             return list(self._events(obj(msgspec.json.decode(frame.data), "the line")))
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return []
             raise self._broken() from None

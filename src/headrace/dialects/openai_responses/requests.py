@@ -54,7 +54,10 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
     choice = body.get("tool_choice")
     include = body.get("include")
     said: dict[str, Any] = {name: check(body.get(name), name) for name, check in _PLAIN}
-    turns = read_input(body.get("input")) if "input" in body or not _ELSEWHERE & body.keys() else ()
+    said_elsewhere = bool(_ELSEWHERE & body.keys()) and not body.get("input")
+    if said_elsewhere and "input" in body:
+        extra["input"] = body["input"]
+    turns = () if said_elsewhere else read_input(body.get("input"))
     return ChatRequest(
         model=string(body.get("model"), "model") if "model" in body or "prompt" not in body else "",
         messages=(*_read_instructions(body.get("instructions")), *turns),

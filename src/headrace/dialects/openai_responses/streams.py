@@ -81,7 +81,7 @@ class Reader:
             event = _decode(data)
             said = self._said(event)
             return list(self._events(obj(event, "the event"), frame.event or "")) if said is None else said
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return []
         except HeadraceError as error:

@@ -96,7 +96,7 @@ def _object(content: bytes) -> dict[str, Any]:
         return {}
     try:
         value = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")

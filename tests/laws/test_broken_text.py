@@ -1,0 +1,59 @@
+"""Bytes that are no UTF-8, wherever JSON is read: an error of headrace's, in every dialect."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.dialects import NAMES, load
+from headrace.dialects.base import Passable, Target
+from headrace.dialects.bedrock_converse.eventstream import message
+from headrace.dialects.openai_stream import ChunkReader, read_body
+from headrace.errors import HeadraceError, Kind
+from headrace.types import ChatRequest
+from headrace.wire import Frame, Headers, HttpResponse
+
+TARGET = Target("provider", "model")
+ASKED = ChatRequest(model="model", messages=(), stream=True, include_usage=True)
+BROKEN = b'{"type": "x", "choices": [{"index": 0, "delta": {"content": "pl\xff\xfeain"}, "finish_reason": null}], "text": "pl\xff\xfeain"}'
+"""It raised UnicodeDecodeError, which no reader took for the provider's mistake."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_that_is_no_text_is_the_providers_mistake(name: str) -> None:
+    reply = HttpResponse(200, Headers(), BROKEN)
+    with pytest.raises(HeadraceError) as caught:
+        load(name).read_response(reply, ASKED, TARGET)
+    assert caught.value.failure.kind is Kind.BAD_RESPONSE
+    with pytest.raises(HeadraceError):
+        read_body(reply, provider="provider", model="model")
+    assert load(name).read_error(HttpResponse(500, Headers(), BROKEN), TARGET).kind is Kind.SERVER
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_event_that_is_no_text_is_the_providers_mistake(name: str) -> None:
+    dialect = load(name)
+    frame = Frame(BROKEN, "contentBlockDelta" if name == "bedrock_converse" else None)
+    with pytest.raises(HeadraceError) as caught:
+        dialect.read_stream(ASKED, TARGET).feed(frame)
+    assert caught.value.failure.kind is Kind.BAD_RESPONSE
+    if isinstance(dialect, Passable):
+        watcher = dialect.watch_stream(TARGET)
+        watcher.glance(BROKEN)  # it may pass over a text that it does not need
+        with pytest.raises(HeadraceError):
+            watcher.feed(frame)
+
+
+def test_a_chunk_that_is_no_text_is_the_providers_mistake() -> None:
+    reader = ChunkReader(provider="provider", model="model")
+    assert not reader.glance(BROKEN)
+    with pytest.raises(HeadraceError) as caught:
+        reader.feed(Frame(BROKEN))
+    assert caught.value.failure.kind is Kind.BAD_RESPONSE
+
+
+def test_an_exception_of_bedrocks_that_is_no_text_is_one_all_the_same() -> None:
+    dialect = load("bedrock_converse")
+    [frame] = dialect.framing().feed(message({":exception-type": "throttlingException", ":message-type": "exception"}, BROKEN))
+    with pytest.raises(HeadraceError) as caught:
+        dialect.read_stream(ASKED, TARGET).feed(frame)
+    assert caught.value.failure.kind is Kind.RATE_LIMIT
