@@ -26,7 +26,7 @@ from headrace.gateway.ledger.books import Books
 from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
 from headrace.gateway.records import Outcome, Record
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_drivers import DatabaseError, TakenError, address, driver_of
+from headrace.runtime.sql_drivers import Connection, DatabaseError, TakenError, address, driver_of
 from headrace.runtime.sql_schema import STEPS
 
 
@@ -192,6 +192,33 @@ def test_calls_are_forgotten_after_their_time_and_what_was_spent_is_not(at: Wher
         assert await books.clean() == 2
         assert (opened.ids(), opened.spent()) == (["req_2"], 21)
         await books.close()
+
+    run(at, work)
+
+
+def test_what_comes_while_the_ledger_is_folded_waits_for_the_next_time(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under load it had been folded a few rows at a time without a pause, each with a commit of its own."""
+    rows: list[int] = []
+
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        await books.fold()
+        fold = folding.fold
+
+        def noted(connection: Connection, path: Path) -> folding.Folded:
+            step = fold(connection, path)
+            rows.append(step.rows)
+            if len(rows) < 5:
+                books.append(record(10 + len(rows)))
+            return step
+
+        monkeypatch.setattr(folding, "fold", noted)
+        for number in range(3):
+            books.append(record(number))
+        await books.fold()
+        assert rows == [3]
+        await books.close()
+        assert len(opened.ids()) == len(set(opened.ids())) == 7
 
     run(at, work)
 

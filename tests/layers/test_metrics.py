@@ -151,7 +151,7 @@ def test_nothing_is_counted_once_it_is_removed(metrics: Metrics) -> None:
 
 
 def test_a_measure_that_fails_hurts_no_call(metrics: Metrics, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_of", lambda outcome: 1 / 0)
+    monkeypatch.setattr(metrics, "_named", lambda outcome: 1 / 0)
     assert call(colour, mock_response="Hi").choices[0].message.content == "Hi"
 
 

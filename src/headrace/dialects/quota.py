@@ -68,8 +68,12 @@ def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float 
 
     family: the provider's `quota` column. now_wall: epoch seconds, for headers that give moments instead of spans.
     """
-    if isinstance(headers, Headers) and b"ratelimit" not in b" ".join([name for name, _ in headers.raw]).lower():
-        return ()
+    if type(headers) is Headers:
+        for name, _ in headers.raw:
+            if b"ratelimit" in name.lower():
+                break
+        else:
+            return ()
     found: dict[str, dict[str, str]] = {}
     for header, value in headers.items():
         split = _split(header)

@@ -66,18 +66,19 @@ class Connection(HttpToolsProtocol):
             self.transport.pause_reading()
         elif self._missing:
             self._gather(data)
-        elif self._passages is None or not self._idle or not self._met(self._passages, data):
+        elif self._passages is None or not self._met(self._passages, data):
             self._long(data)
 
     # ---- the straight way --------------------------------------------------------------------------------------------
 
     @property
-    def _idle(self) -> bool:
-        """Whether a request may begin here, and the answers before it have gone out."""
-        return self._in_head and not self._head and not self._stuck and (self.cycle is None or self.cycle.response_complete)
+    def _answered_all(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _met(self, passages: Passages, data: bytes) -> bool:
         """Whether what has come is the beginning of a request that goes the straight way, or may."""
+        if not self._in_head or self._head or self._stuck or not self._answered_all:
+            return False  # no request may begin here yet
         end = data.find(b"\r\n\r\n")
         length = LENGTH.search(data, 0, end + 2) if end > 0 else None
         if length is None or end > self._settings.max_headers:
@@ -96,7 +97,8 @@ class Connection(HttpToolsProtocol):
         missing = end + 4 + int(data[start:stop]) - len(data)
         if missing < 0 or missing > LARGEST:
             return False
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._known, self._content = head, end + 4
         if missing:
             self._gathered, self._missing = [data], missing
@@ -237,7 +239,8 @@ class Connection(HttpToolsProtocol):
         if self._stuck and self._stuck_since < oldest:
             self.transport.abort()
             return
-        if self._straight and self._idle and self._passage is None and self._heard < self.loop.time() - self.timeout_keep_alive:
+        idle = self._in_head and not self._head and not self._stuck and self._answered_all
+        if self._straight and idle and self._passage is None and self._heard < self.loop.time() - self.timeout_keep_alive:
             self.transport.close()
             return
         if self._awaited and self._heard < oldest:

@@ -131,9 +131,10 @@ class Metrics:
         hidden = outcome.hidden
         word, record = outcome.word, _noted(hidden, "headrace")
         idle = bool(_noted(hidden, "cache_hit"))  # nobody worked, nobody is paid
-        series = self._of(outcome)
+        who = self._named(outcome)
+        series = self._series.get(who) or self._made(who)
         if (child := series.outcomes.get(word := "cached" if idle and outcome.error is None else word)) is None:
-            child = series.outcomes[word] = self._calls.labels(*self._named(outcome), word)
+            child = series.outcomes[word] = self._calls.labels(*who, word)
         first = None if outcome.first is None else outcome.first - outcome.began
         waited = None if record is None else record["waited"]
         usage = None if outcome.usage is None else fields_of(outcome.usage)
@@ -164,17 +165,11 @@ class Metrics:
             _count_tokens(series, [usage for usage in usages if usage is not None])
             series.cost.inc(sum(costs))
 
-    def _of(self, outcome: Outcome) -> _Series:
-        who = self._named(outcome)
-        series = self._series.get(who)
-        if series is None:
-            series = self._series[who] = self._made(who)
-        return series
-
     def _made(self, who: tuple[str, ...]) -> _Series:
         input, output, cached, reasoning = [self._tokens.labels(*who, kind) for kind in ("input", "output", "cached_input", "reasoning")]
         seconds, first, waited = [metric.labels(*who) for metric in (self._seconds, self._first, self._waited)]
-        return _Series(input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
+        made = self._series[who] = _Series(input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
+        return made
 
     def _named(self, outcome: Outcome) -> tuple[str, ...]:
         """operation, model, provider, deployment."""

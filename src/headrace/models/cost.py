@@ -86,7 +86,8 @@ class Rates(Struct, frozen=True):
     def of(self, bill: Bill) -> int:
         """Nano-dollars, rounded up."""
         prices = self.steps[0][1] if len(self.steps) == 1 else self._prices(bill.prompt)
-        return _sum(astuple(bill), prices)
+        counts = astuple(bill)
+        return -(-int(sum([count * price for count, price in zip(counts, prices, strict=False) if count])) // MILLION)
 
     def parts(self, bill: Bill) -> tuple[int, int]:
         """Nano-dollars for the prompt, and for the answer with whatever is no token."""
@@ -96,7 +97,8 @@ class Rates(Struct, frozen=True):
     def most(self, prompt: int, answer: int) -> int:
         """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
         price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
-        return _whole(prompt * max(price[_INPUT], price[_CACHE_WRITE]) + answer * max(price[_PROMPT], price[_REASONING]))
+        millionths = prompt * max(price[_INPUT], price[_CACHE_WRITE]) + answer * max(price[_PROMPT], price[_REASONING])
+        return -(-int(millionths) // MILLION)
 
     def _prices(self, prompt: int) -> tuple[int, ...]:
         for above, prices in self.steps:
@@ -112,8 +114,7 @@ _INPUT, _CACHE_WRITE, _REASONING = [FIELDS.index(name) for name in ("input", "ca
 
 
 def _sum(counts: Iterable[float], prices: Iterable[int]) -> int:
-    # As `_whole` has it: two of these are reckoned for every call.
-    return -(-int(sum([count * price for count, price in zip(counts, prices, strict=False) if count])) // MILLION)
+    return _whole(sum([count * price for count, price in zip(counts, prices, strict=False) if count]))
 
 
 def _whole(millionths: float) -> int:

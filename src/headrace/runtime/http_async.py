@@ -210,7 +210,8 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The response is whole: the connection is free before its caller has even looked."""
-        self.resume()
+        if self._paused:
+            self.resume()
         self._deadline = None
         heard, self.heard = self.heard, None
         if self._http.reusable and not self._uploading:
@@ -220,7 +221,8 @@ class _Connection(asyncio.Protocol):
             self.close()
         if heard is not None:
             heard(None)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def _end(self, cause: Exception | None = None) -> None:
         exchange = self.exchange

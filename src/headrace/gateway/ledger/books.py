@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,19 +126,23 @@ class Books:
             records = list(self._unwritten)
             self._know(await self._database.write(lambda connection: folding.keep(connection, records)))
             del self._unwritten[: len(records)]
-        if self._journal.size > self._reached:
-            await self._fold_all(self._journal.path)
-            self._reached = self._journal.size
+        if (size := self._journal.size) > self._reached:
+            await self._fold_all(self._journal.path, size)
+            self._reached = size
         if self._reached >= LONGEST:
             old, self._journal, self._reached = self._journal, Journal(self._folder), 0
             await self._fold_all(old.path)
             old.close()
             await self._drop(old.path)
 
-    async def _fold_all(self, path: Path) -> None:
+    async def _fold_all(self, path: Path, until: float = math.inf) -> None:
+        """Fold so many bytes of a journal. What is appended meanwhile is left for the next time: row by row, each transaction would cost
+        more than the rows."""
         while (step := await self._database.write(lambda connection: folding.fold(connection, path))).more:
             self._know(step.spent)
             folding.tell(path, step)
+            if step.reached >= until:
+                return
 
     async def _drop(self, path: Path) -> None:
         await self._database.write(lambda connection: folding.drop(connection, path))
@@ -187,6 +192,8 @@ class Books:
         """Fold the rest, and leave no journal behind. Where the database is gone the journal stays for the next start."""
         try:
             await self.fold()
+            while self._journal.size > self._reached:  # what came meanwhile
+                await self.fold()
         except DatabaseError as error:
             log.warning("the rest of the ledger stays in its journal (%s)", error)
             self._journal.close()

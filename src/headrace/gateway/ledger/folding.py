@@ -48,6 +48,8 @@ class Folded(Struct, frozen=True):
     """Lines that were not whole."""
     spent: Mapping[Period, int] = {}
     """Nano-dollars."""
+    reached: int = 0
+    """Bytes of the journal that are in the database by now."""
 
 
 def fold(connection: Connection, path: Path) -> Folded:
@@ -62,7 +64,7 @@ def fold(connection: Connection, path: Path) -> Folded:
     connection.insert(
         "journals", ("name", "position"), [(path.name, position)], "ON CONFLICT (name) DO UPDATE SET position = excluded.position"
     )
-    return Folded(True, len(records), len(read) - len(records), spent)
+    return Folded(True, len(records), len(read) - len(records), spent, position)
 
 
 def adopt(database: Database, folder: Path) -> int:
