@@ -65,7 +65,7 @@ function Reasons({ how }: { how: Decision }) {
       {how.candidates.map((one) => <li key={one.deployment}>{passedOver(one)}</li>)}
       {how.failed.map(([kind, model], number) => <li key={number}>Before that{model && <> {model}</>} failed: {kind.replaceAll("_", " ")}.</li>)}
       {how.continued !== null && <li>Went on after {count(how.continued)} characters that another deployment had given.</li>}
-      {how.scopes.length > 0 && <li>Counted for {how.scopes.map((scope) => scope.split(":").slice(0, 2).join(" ")).filter((scope, at, all) => all.indexOf(scope) === at).join(", ")}.</li>}
+      {how.scopes.length > 0 && <li>Counted for {how.scopes.map((scope) => scope.replace(/^model:/, "").split(":").slice(0, 2).join(" ")).filter((scope, at, all) => all.indexOf(scope) === at).join(", ")}.</li>}
       <li>Reserved {amounts(how.reserved)}; {how.settled ? <>used {amounts(how.settled)}</> : "what was used is not known"}.</li>
     </ul>
   );

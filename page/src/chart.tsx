@@ -5,6 +5,9 @@ import type { Series } from "./gateway";
 
 const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** Steps of an axis that counts: there is no half of a call. */
+const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((first) => first * 10 ** power));
+
 function options(width: number): uPlot.Options {
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const line = (label: string, name: string, scale: string, value: (shown: number) => string): uPlot.Series => ({
@@ -16,7 +19,7 @@ function options(width: number): uPlot.Options {
     scales: { calls: { range: (_, __, most) => [0, Math.max(1, most)] }, time: { range: (_, __, most) => [0, Math.max(0.1, most)] } },
     axes: [
       { ...axis, space: 90, values: (_, ticks) => ticks.map(clock) },
-      { ...axis, scale: "calls", size: 44, values: (_, ticks) => ticks.map(count) },
+      { ...axis, scale: "calls", size: 44, incrs: WHOLE, values: (_, ticks) => ticks.map(count) },
       { ...axis, scale: "time", side: 1, size: 56, grid: { show: false }, values: (_, ticks) => ticks.map(seconds) },
     ],
     series: [

@@ -32,7 +32,8 @@ export interface Picture { at: number; began: number; version: string; groups: G
 export interface Key {
   token: string; key_name: string; key_alias: string | null; team_id: string | null; user_id: string | null; status: string;
   spend: number; max_budget: number | null; budget_duration: string | null; budget_reset_at: string | null; models: string[];
-  rpm_limit: number | null; tpm_limit: number | null; max_parallel_requests: number | null; blocked: boolean; expires: string | null;
+  rpm_limit: number | null; tpm_limit: number | null; max_parallel_requests: number | null; model_rpm_limit: Record<string, number>; model_tpm_limit: Record<string, number>;
+  model_max_budget: Record<string, { budget_limit: number; time_period: string | null }>; blocked: boolean; expires: string | null;
 }
 
 const KEPT = "headrace.key";

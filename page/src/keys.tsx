@@ -87,9 +87,18 @@ function Table({ keys, act, edit }: { keys: Key[]; act: Act; edit: (one: Key) =>
   );
 }
 
+/** The limits that hold for single models. */
+function ofModels(one: Key): string[] {
+  return [
+    ...Object.entries(one.model_rpm_limit).map(([model, most]) => `${model} ${most} rpm`),
+    ...Object.entries(one.model_tpm_limit).map(([model, most]) => `${model} ${most} tpm`),
+    ...Object.entries(one.model_max_budget).map(([model, most]) => `${model} ${dollars(most.budget_limit)}${most.time_period === null ? "" : ` in ${most.time_period}`}`),
+  ];
+}
+
 function Row({ one, act, edit }: { one: Key; act: Act; edit: () => void }) {
   const name = one.key_alias ?? one.key_name;
-  const limits = [one.rpm_limit && `${one.rpm_limit} rpm`, one.tpm_limit && `${one.tpm_limit} tpm`, one.max_parallel_requests && `${one.max_parallel_requests} at once`];
+  const limits = [one.rpm_limit && `${one.rpm_limit} rpm`, one.tpm_limit && `${one.tpm_limit} tpm`, one.max_parallel_requests && `${one.max_parallel_requests} at once`, ...ofModels(one)];
   const sure = (what: string) => confirm(`${what} ${name}?`);
   return (
     <tr>

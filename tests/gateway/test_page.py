@@ -19,6 +19,7 @@ from headrace.gateway.callers import Caller, Role
 from headrace.gateway.config import Settings
 from headrace.gateway.page import serving as page
 from headrace.gateway.page.histogram import LEAST, Histogram, total
+from headrace.gateway.page.picture import holder_of
 from headrace.gateway.page.watching import SLOTS, SPAN, Watch
 from headrace.gateway.records import NoLedger, Outcome, Record
 from headrace.routing.events import Event
@@ -228,3 +229,17 @@ def test_keys_are_told_by_their_names_once_they_are_known() -> None:
     watch.append(ended(1.0, key="key_1", name="anna"))
     watch.hear(Event(kind="queued", group="g", call=1, tenant="key_1"))
     assert watch.line("g")[0]["tenant"] == "anna"
+
+
+@pytest.mark.parametrize(
+    ("scope", "whose"),
+    [
+        ("key:k1", ("key", "k1", "")),
+        ("team:t1:1767225600", ("team", "t1", "")),
+        ("key:k1:gpt-*", ("key", "k1", "gpt-*")),
+        ("key:k1:ft:gpt:own", ("key", "k1", "ft:gpt:own")),
+        ("model:user:u1:ft:gpt:own:0", ("user", "u1", "ft:gpt:own")),
+    ],
+)
+def test_a_scope_is_told_by_whose_it_is_and_for_which_model(scope: str, whose: tuple[str, str, str]) -> None:
+    assert holder_of(scope) == whose

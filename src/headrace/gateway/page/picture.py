@@ -32,13 +32,15 @@ class Picture(Struct, frozen=True, eq=False):
         }
 
     def _scopes(self, scopes: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The limits of each holder together: those of its budget stand in a scope of their own for each period."""
+        """The limits of each holder together: those of its budgets and of single models stand in scopes of their own."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for name, use in scopes.items():
-            kind, id, *_ = [*name.split(":"), ""]
+            kind, id, model = holder_of(name)
             whose = found.setdefault((kind, id), {"kind": kind, "name": self.watch.names.get(id, id), "in_flight": 0, "limits": []})
             whose["in_flight"] = max(whose["in_flight"], use["in_flight"])
-            whose["limits"] += [{"name": label.removeprefix(f"{name}:"), **gauge} for label, gauge in use["limits"].items()]
+            for label, gauge in use["limits"].items():
+                limit = label.removeprefix(f"{name}:")
+                whose["limits"].append({"name": f"{limit} {model}" if model else limit, **gauge})
         return list(found.values())
 
     def _groups(self) -> dict[str, list[dict[str, Any]]]:
@@ -68,6 +70,15 @@ class Picture(Struct, frozen=True, eq=False):
             **_use(use),
             "traffic": self.watch.sums(group, id),
         }
+
+
+def holder_of(scope: str) -> tuple[str, str, str]:
+    """Whose limits a scope of the gateway holds: kind and id, and the single model that they are for; empty where they are for all."""
+    kind, id, *more = [*scope.removeprefix("model:").split(":"), ""]
+    more = more[:-1]
+    if scope.startswith("model:") or (len(more) == 1 and more[0].isdecimal()):  # a budget: its period's beginning stands last
+        more = more[:-1]
+    return kind, id, ":".join(more)
 
 
 def _use(use: Mapping[str, Any]) -> dict[str, Any]:
