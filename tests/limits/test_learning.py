@@ -177,3 +177,51 @@ def test_a_window_that_was_one_is_doubted_half_as_often_each_time() -> None:
             account.take(ASKS, account.costs(ASKS), found + 52, False)
         found += 52.1
         refused(learner, account, found, retry_after=5.0)
+
+
+@pytest.mark.parametrize("kind", ["tb1/reserve", "fix10/reserve"])
+def test_each_key_of_one_provider_was_refused_to_find_the_same_window(kind: str) -> None:
+    """Symptom: three deployments of a provider that nobody had described met three to five refusals, one or two each. One is enough for
+    all, but for calls that were on their way by then; where nobody says that they are of one provider, each finds out by itself."""
+
+    def backlog(*, kin: bool) -> Town:
+        deployments = ((240, 240_000), (120, 120_000), (120, 120_000))
+        town = Town(KINDS[kind], told_nothing(kind), deployments=deployments, kin=kin)
+        town.backlog(1300, small)
+        return town
+
+    town = backlog(kin=True)
+    town.world.run()
+    assert 1 <= town.refused() <= 2
+    assert town.use() >= 0.95
+    apart = backlog(kin=False)
+    apart.world.run(until=60.0)
+    apart.world.close()
+    assert apart.refused() >= 3
+
+
+def test_kin_believe_in_a_window_until_the_one_that_found_it_has_looked_again() -> None:
+    """The window is lifted by who found it; the others follow when it has turned out to be none, and stay where it was one again."""
+    unknown, kin = Profile(confidence="unknown"), list[Learner]()
+    accounts = [Account(name, [Limit(Unit.REQUESTS, 600)], unknown, MeterSettings()) for name in ("a", "b")]
+    finder, other = (Learner(account, LearnSettings(), kin) for account in accounts)
+    [found], [heard] = accounts[0].meters, accounts[1].meters
+    for number in range(11):
+        accounts[0].take(ASKS, accounts[0].costs(ASKS), number / 100, False)
+    refused(finder, accounts[0], 0.2, retry_after=1.0)
+    assert found.watches(1.0)
+    assert heard.watches(1.0)
+    assert accounts[1].held_until < 0, "the refusal itself was none of its own"
+
+    def answered(learner: Learner, account: Account, now: float) -> None:
+        taken = account.take(ASKS, account.costs(ASKS), now, False)
+        account.settle(taken, None, True, None, now)
+        learner.answered(taken, (), now)
+
+    patience = LearnSettings().probe_sure_after
+    for learner, account in zip((finder, other), accounts, strict=True):
+        answered(learner, account, patience + 10)
+    assert not found.watches(1.0)
+    assert heard.watches(1.0)
+    answered(other, accounts[1], patience + 200)
+    assert not heard.watches(1.0)

@@ -110,8 +110,10 @@ class Town:
         told: Callable[[int, int], tuple[int | None, int | None]] = lambda rpm, tpm: (rpm, tpm),
         headers: bool = False,
         miscount: Callable[[random.Random], float] | None = None,
+        kin: bool = True,
         seed: int = 1,
     ) -> None:
+        """kin: whether the limiter knows that the deployments are all of one provider."""
         self.chance = random.Random(seed)
         self.world = World(seed=seed)
         self.settings = settings or LimiterSettings(meters=MeterSettings(spread=SPREAD, short_spread=SPREAD))
@@ -126,7 +128,8 @@ class Town:
             name = f"d{number}"
             self.providers[name] = Provider(name, rpm, tpm, rules.enforcer(rpm, tpm, self.chance))
             told_rpm, told_tpm = told(rpm, tpm)
-            self.limiter.add(name, group="g", limits=limits_of(rpm=told_rpm, tpm=told_tpm), profile=profile)
+            limits = limits_of(rpm=told_rpm, tpm=told_tpm)
+            self.limiter.add(name, group="g", limits=limits, profile=profile, provider="town" if kin else "")
 
     # ---- callers
 

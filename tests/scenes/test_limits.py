@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from tests.scenes.stage import Stage, provider
 
 from headrace.errors import NeverFits, RateLimitError
+from headrace.limits import Limiter, Place
+from headrace.routing.router import Router
 from headrace.runtime.virtual import VirtualWaiter
 
 UNEQUAL = (("a", 600, 60_000), ("b", 300, 60_000), ("c", 120, 12_000))
@@ -150,3 +154,21 @@ def test_the_callers_max_tokens_stand_above_the_deployments() -> None:
     stage.send(max_tokens=200)
     stage.run()
     assert stage.log[0].record["reserved"].max_output == 200
+
+
+def test_the_limiter_is_told_which_keys_are_of_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They learn of each other how it enforces: by its host, whatever stands before or behind it."""
+    places: dict[str, str] = {}
+    swaps = Limiter.swap
+
+    def swap(self: Limiter, gone: Iterable[str], come: Iterable[Place]) -> None:
+        coming = list(come)
+        places.update({place.deployment: place.provider for place in coming})
+        swaps(self, gone, coming)
+
+    monkeypatch.setattr(Limiter, "swap", swap)
+    hosts = {"one": "https://llm.example.com/v1", "two": "https://llm.example.com/v2", "three": "https://other.example.com/v1"}
+    params = [{"model": "openai/own", "api_key": f"sk-{id}", "base_url": url} for id, url in hosts.items()]
+    entries = [{"model_name": "gpt", "litellm_params": each, "model_info": {"id": id}} for each, id in zip(params, hosts, strict=True)]
+    Router(entries)
+    assert places == {"one": "llm.example.com", "two": "llm.example.com", "three": "other.example.com"}

@@ -26,6 +26,8 @@ REFILL: Final = 2.0
 """Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
 EASING: Final = 1.0
 """Seconds between two answers after which caution gives something back."""
+KIN_LATER: Final = 120.0
+"""Seconds for which a window is believed in after the account that found it believes in it no more: by then it knows whether it was one."""
 UNEXPLAINED: Final = 0.75
 """Used share of a minute up to which a refusal is not that of a minute whose limit is lower than we were told. If it was, the window found
 in its place would do no harm: one of a second allows more than three quarters of the limit."""
@@ -45,15 +47,20 @@ class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_last_refusal",
-        "_learned", "_lifted", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_shortfalls",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_kin", "_last_refusal",
+        "_learned", "_lifted", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_shortfalls", "_warned_at",
     )  # fmt: skip
 
-    def __init__(self, account: Account, settings: LearnSettings) -> None:
+    def __init__(self, account: Account, settings: LearnSettings, kin: list[Learner] | None = None) -> None:
+        """kin: the learners of all accounts of one provider, which it joins."""
         self._account = account
+        self._kin = [] if kin is None else kin
+        self._kin.append(self)
         self._settings = settings
         self._refusals = 0
         self._last_refusal = -math.inf
+        self._warned_at = -math.inf
+        """When one of its kin was refused for a window that ours has as well."""
         self._explained_at = -math.inf
         self._passed = SlidingLog(MINUTE)
         """Calls that got through in the last minute: what an unknown limit allows."""
@@ -151,9 +158,30 @@ class Learner:
                 meter.watch(window)
                 if self._cautious_at is not None:  # it may have been a small bucket as well
                     self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))
-                self._learned.append(LearnedWindow(meter, window, now, now + self._patience(meter, window, now)))
+                learned = LearnedWindow(meter, window, now, now + self._patience(meter, window, now))
+                self._learned.append(learned)
+                if meter.share(now) < UNEXPLAINED:
+                    self._tell_kin(learned, meter.tolerance, now)
                 return True
         return False
+
+    def _tell_kin(self, found: LearnedWindow, tolerance: float, now: float) -> None:
+        """A provider enforces alike for all its accounts: the others need not be refused to find the same window."""
+        for other in self._kin:
+            if other is not self:
+                other._hear_of(found.window, found.until + KIN_LATER, tolerance, now)
+
+    def _hear_of(self, window: float, until: float, tolerance: float, now: float) -> None:
+        meter = self._account.meter_of(Unit.REQUESTS, MINUTE)
+        self._warned_at = self._explained_at = now
+        known = next((learned for learned in self._learned if learned.meter is meter and learned.window == window), None)
+        if known is not None:
+            known.until = max(known.until, until)
+        elif meter is not None and not meter.watches(window):
+            meter.watch(window)
+            self._learned.append(LearnedWindow(meter, window, now, until))
+            if self._cautious_at is not None and tolerance < meter.tolerance:
+                self._be_careful(tolerance)
 
     def _patience(self, meter: Meter, window: float, now: float) -> float:
         """Seconds for which a window just found is believed in."""
@@ -211,7 +239,7 @@ class Learner:
             self._passed.forget(now)
         if now - self._relaxed_at >= EASING:
             self._relaxed_at = now
-            if self._last_refusal > -math.inf or self._cautious_at is not None:
+            if self._last_refusal > -math.inf or self._learned or self._cautious_at is not None:
                 self._relax(now)
         for view in views:
             self._heed_limit(view, taken.at)
@@ -248,7 +276,7 @@ class Learner:
         if self._cautious_at == -math.inf:
             self._cautious_at = now
         passed = now - self._cautious_at
-        if passed < 1.0 or now - self._last_refusal < MINUTE:
+        if passed < 1.0 or now - max(self._last_refusal, self._warned_at) < MINUTE:
             return
         self._cautious_at = now
         more = 2.0 ** (min(passed, 10.0) / 10.0)  # little by little: who goes too far is refused one call, not a burst of them

@@ -50,10 +50,19 @@ class Limiter:
     # ---- what there is
 
     def add(
-        self, deployment: str, *, group: str | Sequence[str], limits: Sequence[Limit], profile: Profile, account: str | None = None
+        self,
+        deployment: str,
+        *,
+        group: str | Sequence[str],
+        limits: Sequence[Limit],
+        profile: Profile,
+        account: str | None = None,
+        provider: str = "",
     ) -> None:
-        """Let `deployment` serve one or more groups. Deployments of the same account share its limits."""
-        self.swap((), [Place(deployment, (group,) if isinstance(group, str) else tuple(group), limits, profile, account)])
+        """Let `deployment` serve one or more groups. Deployments of the same account share its limits; accounts of the same provider,
+        by whatever name, learn of each other how it enforces them."""
+        groups = (group,) if isinstance(group, str) else tuple(group)
+        self.swap((), [Place(deployment, groups, limits, profile, account, provider)])
 
     def remove(self, deployment: str) -> None:
         """Send nothing there any more; what is under way is settled as ever. Calls that could go nowhere else are refused."""

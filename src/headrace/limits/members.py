@@ -23,9 +23,10 @@ class Ledger:
 
     __slots__ = ("account", "groups", "learner")
 
-    def __init__(self, account: Account, settings: LearnSettings) -> None:
+    def __init__(self, account: Account, settings: LearnSettings, kin: list[Learner] | None = None) -> None:
+        """kin: as `Learner` has it."""
         self.account = account
-        self.learner = Learner(account, settings)
+        self.learner = Learner(account, settings, kin)
         self.groups: dict[str, Group] = {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 from headrace.limits.account import Account
 from headrace.limits.ask import Ask
+from headrace.limits.learn import Learner
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge, Limit
 from headrace.limits.members import Group, Ledger, Member
@@ -31,6 +33,8 @@ class Place(Struct, frozen=True):
     limits: Sequence[Limit]
     profile: Profile
     account: str | None = None
+    provider: str = ""
+    """Accounts of the same one learn of each other how it enforces; empty for one of which nothing is known."""
 
     def never(self, charge: Charge) -> tuple[Meter, float] | None:
         """The limit that such a call is larger than and what it costs there, if there is one."""
@@ -47,6 +51,8 @@ class Roster:
         self.groups: dict[str, Group] = {}
         self.members: dict[str, Member] = {}
         self.ledgers: dict[str, Ledger] = {}
+        self._kin: defaultdict[str, list[Learner]] = defaultdict(list)
+        """Those who learn of each other, by their provider."""
         self.scopes: dict[str, Account] = {}
 
     def group(self, name: str) -> Group:
@@ -94,7 +100,7 @@ class Roster:
     def _settle_in(self, place: Place) -> None:
         if place.deployment in self.members:
             raise ConfigurationError(f"deployment {place.deployment!r} is there already: remove it first")
-        ledger = self._ledger(place.account or place.deployment, place.limits, place.profile)
+        ledger = self._ledger(place)
         member = self.members[place.deployment] = Member(place.deployment, ledger, tuple(place.groups))
         for name in place.groups:
             found = self.groups.setdefault(name, Group(name))
@@ -102,11 +108,12 @@ class Roster:
             found.others.clear()
             ledger.groups[name] = found
 
-    def _ledger(self, name: str, limits: Sequence[Limit], profile: Profile) -> Ledger:
+    def _ledger(self, place: Place) -> Ledger:
+        name, limits, profile = place.account or place.deployment, place.limits, place.profile
         ledger = self.ledgers.get(name)
         if ledger is None:
             account = Account(name, limits, profile, self._meters)
-            ledger = self.ledgers[name] = Ledger(account, self._learn)
+            ledger = self.ledgers[name] = Ledger(account, self._learn, self._kin[place.provider] if place.provider else None)
         elif any(member.ledger is ledger for member in self.members.values()):
             ledger.account.join(limits)
         else:

@@ -221,6 +221,7 @@ class Fleet:
             deployment.limits or self._parallel,
             accounting_of(deployment, member.to.provider.profile),
             _account(member),
+            member.to.host,
         )
         blocked = place.never(Charge(input=1, max_output=1))
         if blocked is not None:
