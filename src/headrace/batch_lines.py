@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from headrace.errors import BadRequestError
+from headrace.slices import Steps, at_once
 
 LONGEST_LINE: Final = 32 << 20
 
@@ -16,8 +17,14 @@ _TAKEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def exchange(content: BinaryIO, group: str, own: str, written: BinaryIO) -> None:
     """Write the lines of `content` with a provider's own name in place of the group's. Raises BadRequestError that names the line."""
+    at_once(exchanging(content, group, own, written))
+
+
+def exchanging(content: BinaryIO, group: str, own: str, written: BinaryIO) -> Steps[None]:
+    """`exchange`, a line in each step."""
     for number, line in enumerate(_lines(content), 1):
         written.write(_exchanged(line, number, group, own) + b"\n")
+        yield
     written.seek(0)
 
 

@@ -330,15 +330,38 @@ async def _fetch(
         here._hidden_params = hidden_of(to, {})
         return here
     began = ports.clock.now()
-    translation = translation_of(call, to)
+    translation = await _written(ports, translation_of(call, to))
     request = await _signed(ports, call, to, translation, leaving)
     try:
         response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
-    if getattr(translation, "follows", False) and 200 <= response.status < 300:
-        response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
+    if 200 <= response.status < 300:
+        if getattr(translation, "follows", False):
+            response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
+        if call.operation.reads == "bytes":
+            translation = await _read(ports, translation, response)
     return answer_of(call, to, translation, request.headers, response)
+
+
+async def _written(ports: Ports, translation: Spoken | None) -> Spoken | None:
+    """A form that may have much to write, with its request: a file of a million calls holds nobody up."""
+    steps = translation.writing() if (form := getattr(translation, "form", None)) is not None and hasattr(form, "writing") else None  # type: ignore[union-attr]
+    if steps is None:
+        return translation
+    from headrace.slices import in_slices  # late: few calls send files of calls
+
+    return msgspec.structs.replace(cast("Formed", translation), written=await in_slices(ports.clock, steps))
+
+
+async def _read(ports: Ports, translation: Spoken | None, response: HttpResponse) -> Spoken | None:
+    """The same with its answer."""
+    steps = translation.reading(response) if (form := getattr(translation, "form", None)) is not None and hasattr(form, "reading") else None  # type: ignore[union-attr]
+    if steps is None:
+        return translation
+    from headrace.slices import in_slices  # late: few calls ask for files of answers
+
+    return msgspec.structs.replace(cast("Formed", translation), content_read=await in_slices(ports.clock, steps))
 
 
 def answer_of(

@@ -14,6 +14,9 @@ PIECE: Final = 64 * 1024
 """Bytes of a file that are held at once."""
 
 
+MOST_IN_MEMORY: Final = 1 << 20
+"""Bytes of a `Spool` that are not written to a disk."""
+
 BINARY: Final = "must be opened in binary mode: open(path, 'rb')"
 
 
@@ -65,25 +68,53 @@ class FormFile:
         return f"<FormFile {self.name!r} {self.size} bytes>"
 
 
+class Spool:
+    """A body that is made piece by piece: in memory while it is small, then in a file without a name. `headrace.wire.Upload`."""
+
+    __slots__ = ("_file", "size", "type")
+
+    def __init__(self, type: str) -> None:
+        from tempfile import SpooledTemporaryFile  # late: few calls send files of calls
+
+        self.type = type
+        self.size = 0
+        self._file: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - it lives as long as the request, which may be sent again
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.size += len(data)
+
+    def pieces(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        yield from _read(self._file)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.size} bytes>"
+
+
 class _Parts:
     """Parts in a row, each a head and a content: `headrace.wire.Upload`."""
 
     __slots__ = ("_parts", "boundary", "size")
 
-    def __init__(self, parts: Iterable[tuple[str, bytes | FormFile]]) -> None:
+    def __init__(self, parts: Iterable[tuple[str, bytes | FormFile | Spool]]) -> None:
         self.boundary = secrets.token_hex(16)
-        self._parts: list[bytes | FormFile] = []
+        self._parts: list[bytes | FormFile | Spool] = []
         for head, content in parts:
             self._parts += [f"--{self.boundary}\r\n{head}\r\n\r\n".encode(), content, b"\r\n"]
         self._parts.append(f"--{self.boundary}--\r\n".encode())
-        self.size = sum(part.size if isinstance(part, FormFile) else len(part) for part in self._parts)
+        self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in self._parts)
 
     def pieces(self) -> Iterator[bytes]:
         for part in self._parts:
-            if isinstance(part, FormFile):
-                yield from part.pieces()
-            else:
+            if isinstance(part, bytes):
                 yield part
+            else:
+                yield from part.pieces()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.size} bytes>"
@@ -108,7 +139,7 @@ class Related(_Parts):
 
     __slots__ = ()
 
-    def __init__(self, parts: Sequence[tuple[bytes | FormFile, str]]) -> None:
+    def __init__(self, parts: Sequence[tuple[bytes | FormFile | Spool, str]]) -> None:
         super().__init__([(f"content-type: {type}", content) for content, type in parts])
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headrace.calls import Operation
@@ -27,6 +27,7 @@ from headrace.kept import (
 if TYPE_CHECKING:
     from headrace.objects import BinaryResponse
     from headrace.routing.engine import Engine
+    from headrace.slices import Steps
 
 NOBODY: Final = "-"
 """A model's name where a deployment is named instead."""
@@ -53,11 +54,26 @@ class Keeping:
 
     def create_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
         """Give a file to keep. With `purpose="batch"` its lines name the group: the deployment is told its own name for the model."""
-        answer: FileObject = self._engine.blocking(*self._new_file(file, purpose, model, options))
+        from headrace.slices import at_once  # late: few programs keep files
+
+        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
+        given, close = at_once(self._with_own_names(file, purpose, keeper))
+        try:
+            answer: FileObject = self._engine.blocking(*_new_file(given, purpose, keeper, options))
+        finally:
+            close()
         return answer
 
     async def acreate_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
-        answer: FileObject = await self._engine.suspending(*self._new_file(file, purpose, model, options))
+        from headrace.slices import in_slices  # late: few programs keep files
+
+        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
+        clock = self._engine.worlds.suspending().clock
+        given, close = await in_slices(clock, self._with_own_names(file, purpose, keeper))
+        try:
+            answer: FileObject = await self._engine.suspending(*_new_file(given, purpose, keeper, options))
+        finally:
+            close()
         return answer
 
     def file_retrieve(self, file_id: str, model: str | None = None, **options: Any) -> FileObject:
@@ -151,17 +167,30 @@ class Keeping:
         given = {"completion_window": window, "endpoint": endpoint, **sent_metadata(options)}
         return Asked(BATCHES, NOBODY, file, False, given, {}, self._keeper(BATCHES, model))
 
-    def _new_file(self, file: Any, purpose: str, model: str | None, options: Mapping[str, Any]) -> Asked:
-        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
-        given = self._with_own_names(file, keeper) if purpose == "batch" else file
-        return Asked(FILES, NOBODY, given, False, {"purpose": purpose, **options}, {}, keeper)
+    def _with_own_names(self, file: Any, purpose: str, keeper: str) -> Steps[tuple[Any, Callable[[], object]]]:
+        """The file as the deployment takes it, a line in each step, and what closes it."""
+        if purpose != "batch":
+            return file, bool
+        from tempfile import SpooledTemporaryFile  # late: few programs order batches
 
-    def _with_own_names(self, file: Any, keeper: str) -> Any:
-        from io import BytesIO  # late: few programs order batches
+        from headrace.batch_lines import exchanging  # late as well
+        from headrace.multipart import MOST_IN_MEMORY, FormFile  # late as well
 
-        from headrace.batch_lines import exchange  # late as well
-        from headrace.multipart import FormFile  # late as well
+        member, given = self._engine.fleet.members[keeper], FormFile(file, "file")
+        content: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - closed by whoever has sent it
+        written: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115
+        try:
+            with content:
+                for piece in given.pieces():
+                    content.write(piece)
+                    yield
+                content.seek(0)
+                yield from exchanging(content, member.deployment.group, member.to.model, written)
+        except BaseException:
+            written.close()
+            raise
+        return (given.name, written, "application/jsonl"), written.close
 
-        member, given, written = self._engine.fleet.members[keeper], FormFile(file, "file"), BytesIO()
-        exchange(BytesIO(b"".join(given.pieces())), member.deployment.group, member.to.model, written)
-        return given.name, written.getvalue(), "application/jsonl"
+
+def _new_file(given: Any, purpose: str, keeper: str, options: Mapping[str, Any]) -> Asked:
+    return Asked(FILES, NOBODY, given, False, {"purpose": purpose, **options}, {}, keeper)

@@ -13,6 +13,7 @@ from laws.source import PACKAGE, Import, imports, modules, read
 LAYERS: dict[str, int] = {
     "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "bridge": 0, "dotenv": 0, "options": 0,
     "dialects": 1, "providers": 1, "models": 1, "limits": 1, "routing": 1, "objects": 1, "calls": 1, "served": 1, "seals": 0,
+    "slices": 0,
     "multipart": 1, "media": 1, "counted": 1,
     "through": 2,
     "client": 2, "core": 2, "destinations": 2, "streams": 2, "rebuild": 2, "fetching": 2, "continuing": 2, "layers": 2, "mocking": 2,

@@ -96,7 +96,7 @@ async def looked_at(here: Here, deployment: str, looking: Looking, stream: Async
         return content
     try:
         said = _decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         message = f"the provider's answer about {looking.kind} cannot be read, so it cannot be said whose they are"
         raise error_of(Failure(Kind.SERVER, message, status=502)) from None
     if looking.how == "made":

@@ -35,7 +35,7 @@ def in_request(call: Call, change: Change) -> Call:
         return call
     try:
         body = msgspec.json.decode(request.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return call  # no JSON after all: no model reads it
     said = changed_body(body, change)
     if said == body:
@@ -103,7 +103,7 @@ class Read(Outer[Any]):
             content, self._parts = b"".join(self._parts), []
             try:
                 said = msgspec.json.decode(content)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.ready.append(content)
                 return
             self.ready.append(_made(said, None, whole=True) if isinstance(said, dict) else _made({"": said}, None, whole=True))
@@ -112,7 +112,7 @@ class Read(Outer[Any]):
 def _of_frame(frame: Frame) -> PassedEvent | bytes:
     try:
         said = msgspec.json.decode(frame.data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = None
     if not isinstance(said, dict):
         return _framed(frame.data, frame.event)

@@ -17,6 +17,7 @@ from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.failures import read_error_inside
 from headrace.errors import APIResponseValidationError, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, error_of
+from headrace.slices import Steps
 from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
 
@@ -118,6 +119,10 @@ class Formed(Struct, frozen=True, eq=False):
     target: Target
     body: Body
     operation: str
+    written: HttpRequest | None = None
+    """The request, where it was written already, step by step."""
+    content_read: bytes | None = None
+    """The answer's bytes, likewise."""
 
     @property
     def dialect(self) -> Dialect:
@@ -130,7 +135,12 @@ class Formed(Struct, frozen=True, eq=False):
         return getattr(self.form, "packing", "")
 
     def write(self) -> HttpRequest:
-        return self.form.write(self.body, self.target)
+        return self.form.write(self.body, self.target) if self.written is None else self.written
+
+    def writing(self) -> Steps[HttpRequest] | None:
+        """`write` in steps, of a form that may have much to write: a file of calls."""
+        writing: Callable[..., Steps[HttpRequest]] | None = getattr(self.form, "writing", None)
+        return None if writing is None else writing(self.body, self.target)
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
         """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
@@ -150,7 +160,20 @@ class Formed(Struct, frozen=True, eq=False):
     def content(self, response: HttpResponse) -> bytes:
         """The answer where that is bytes: as they came, unless the form makes others of them."""
         made = getattr(self.form, "content", None)
+        if self.content_read is not None:
+            return self.content_read
         return response.body if made is None else self._sound(response, lambda: made(response.body, self.body, self.target))
+
+    def reading(self, response: HttpResponse) -> Steps[bytes] | None:
+        """`content` in steps, of a form that may have much to read."""
+        reading: Callable[..., Steps[bytes]] | None = getattr(self.form, "reading", None)
+        return None if reading is None else self._soundly(response, reading(response.body, self.body, self.target))
+
+    def _soundly(self, response: HttpResponse, steps: Steps[bytes]) -> Steps[bytes]:
+        try:
+            return (yield from steps)
+        except _UNREADABLE as error:
+            raise self._unsound(response, error) from None
 
     @property
     def follows(self) -> bool:
@@ -176,9 +199,13 @@ class Formed(Struct, frozen=True, eq=False):
         try:
             return read()
         except _UNREADABLE as error:
-            if isinstance(error, HeadraceError) and type(error) is not BadRequestError:
-                raise
-            raise self._unreadable(response, error) from None
+            raise self._unsound(response, error) from None
+
+    def _unsound(self, response: HttpResponse, error: Exception) -> HeadraceError:
+        """What a form's own error means to its caller: headrace's other errors stay as they are."""
+        if isinstance(error, HeadraceError) and type(error) is not BadRequestError:
+            return error
+        return self._unreadable(response, error)
 
     def used(self, body: Mapping[str, Json]) -> Any:
         """What the answer says it used, in OpenAI's form."""

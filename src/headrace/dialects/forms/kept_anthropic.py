@@ -18,9 +18,10 @@ from headrace.dialects.anthropic_messages.requests import VERSION
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given
 from headrace.dialects.forms.dates import epoch
-from headrace.dialects.forms.lines import answered, failed, joined, lines_of, never_ran
+from headrace.dialects.forms.lines import answered, failed, joining, lines_in, lines_of, never_ran
 from headrace.errors import BadRequestError
-from headrace.multipart import FormFile, form_of
+from headrace.multipart import FormFile, Spool, form_of
+from headrace.slices import Steps, at_once
 from headrace.types import Json
 from headrace.wire import HeaderPairs, HttpRequest
 
@@ -112,9 +113,12 @@ class Content:
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
+        return at_once(self.reading(told, body, target))
+
+    def reading(self, told: bytes, body: Body, target: Target) -> Steps[bytes]:
         if not str(body["id"]).startswith(_BATCH):
             return told
-        return joined(self._result(msgspec.json.decode(line), target) for line in told.splitlines() if line.strip())
+        return (yield from joining(self._result(msgspec.json.decode(line), target) for line in lines_in(told)))
 
     @staticmethod
     def _result(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
@@ -164,21 +168,27 @@ class NewBatch:
     """`input_file_id` is the file itself. Betas that its calls need are asked for together."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
+        return at_once(self.writing(body, target))
+
+    def writing(self, body: Body, target: Target) -> Steps[HttpRequest]:
         file = body["input_file_id"]
         if not isinstance(file, FormFile):
             raise BadRequestError(
                 f"{target.provider} gives no uploaded file back to read calls from: "
                 "give the file itself as input_file_id (a pathlib.Path, bytes or an open file)"
             )
-        requests, betas = [], []
+        made, betas = Spool("application/json"), dict[str, None]()
         for line in lines_of(file, _DIALECT, target):
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", line.custom_id):
                 raise BadRequestError(f"file: line {line.number}: {target.provider} takes custom_ids of 1 to 64 letters, digits, - and _")
-            requests.append({"custom_id": line.custom_id, "params": msgspec.Raw(line.request.body)})
-            betas += dict(line.request.headers).get("anthropic-beta", "").split(",")
-        headers = {**dict(_headers(target, *filter(None, betas))), "content-type": "application/json"}
+            made.write(b"," if made.size else b'{"requests":[')
+            made.write(msgspec.json.encode({"custom_id": line.custom_id, "params": msgspec.Raw(line.request.body)}))
+            betas |= dict.fromkeys(dict(line.request.headers).get("anthropic-beta", "").split(","))
+            yield
+        made.write(b"]}" if made.size else b'{"requests":[]}')
+        headers = {**dict(_headers(target, *filter(None, betas))), "content-type": made.type}
         url = f"{target.base_url.rstrip('/')}/messages/batches"
-        return HttpRequest("POST", url, tuple(headers.items()), msgspec.json.encode({"requests": requests}))
+        return HttpRequest("POST", url, tuple(headers.items()), upload=made)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
         return _batch(answer)

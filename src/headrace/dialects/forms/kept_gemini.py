@@ -15,9 +15,10 @@ import msgspec
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given, posted
 from headrace.dialects.forms.dates import epoch
-from headrace.dialects.forms.lines import CHATS, answered, failed, joined, lines_of
+from headrace.dialects.forms.lines import CHATS, answered, failed, joining, lines_in, lines_of
 from headrace.errors import BadRequestError
-from headrace.multipart import FormFile, Related
+from headrace.multipart import FormFile, Related, Spool
+from headrace.slices import Steps, at_once
 from headrace.types import Json
 from headrace.wire import HttpRequest
 
@@ -63,10 +64,13 @@ class NewFile:
     """One form with the file's description and its bytes. A file of calls goes up in Gemini's own lines."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
+        return at_once(self.writing(body, target))
+
+    def writing(self, body: Body, target: Target) -> Steps[HttpRequest]:
         file = body["file"]
         if not isinstance(file, FormFile):
             raise BadRequestError(f"{target.provider} takes one file at a time")
-        sent = _in_lines(file, target) if body.get("purpose") == "batch" else file
+        sent: FormFile | Spool = (yield from _in_lines(file, target)) if body.get("purpose") == "batch" else file
         about = {"display_name": file.name, "mime_type": sent.type, **given(body, "file", "purpose")}
         related = Related([(msgspec.json.encode({"file": about}), "application/json"), (sent, sent.type)])
         host, _, version = target.base_url.rstrip("/").rpartition("/")
@@ -78,9 +82,12 @@ class NewFile:
         return _file(answer["file"], body.get("purpose"))
 
 
-def _in_lines(file: FormFile, target: Target) -> FormFile:
-    made = (msgspec.json.encode({"key": it.custom_id, "request": msgspec.Raw(it.request.body)}) for it in lines_of(file, _DIALECT, target))
-    return FormFile((file.name, b"".join(line + b"\n" for line in made), "application/jsonl"), "file")
+def _in_lines(file: FormFile, target: Target) -> Steps[Spool]:
+    made = Spool("application/jsonl")
+    for line in lines_of(file, _DIALECT, target):
+        made.write(msgspec.json.encode({"key": line.custom_id, "request": msgspec.Raw(line.request.body)}) + b"\n")
+        yield
+    return made
 
 
 class Files:
@@ -127,12 +134,14 @@ class Content:
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
+        return at_once(self.reading(told, body, target))
+
+    def reading(self, told: bytes, body: Body, target: Target) -> Steps[bytes]:
         if str(body["id"]).startswith("batches/"):
-            return joined(_result(each, target) for each in _inlined(msgspec.json.decode(told)))
-        lines = told.splitlines()
-        if not lines or _line(lines[0]) is None:
+            return (yield from joining(_result(each, target) for each in _inlined(msgspec.json.decode(told))))
+        if _line(next(lines_in(told), b"")) is None:
             return told
-        return joined(_result(line, target) for raw in lines if (line := _line(raw)) is not None)
+        return (yield from joining(_result(line, target) for raw in lines_in(told) if (line := _line(raw)) is not None))
 
 
 def _line(raw: bytes) -> Any:

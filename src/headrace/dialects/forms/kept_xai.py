@@ -15,8 +15,9 @@ import msgspec
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, Next, given, posted
 from headrace.dialects.forms.dates import epoch
-from headrace.dialects.forms.lines import CHATS, joined
+from headrace.dialects.forms.lines import CHATS, joining
 from headrace.multipart import form_of
+from headrace.slices import Steps, at_once
 from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
 
@@ -168,10 +169,14 @@ class Content:
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
+        return at_once(self.reading(told, body, target))
+
+    def reading(self, told: bytes, body: Body, target: Target) -> Steps[bytes]:
         if not _is_batch(body):
             return told
         pages = msgspec.json.decode(told)
-        return joined(_line(each) for page in (pages if isinstance(pages, list) else [pages]) for each in page.get("results") or ())
+        them = (each for page in (pages if isinstance(pages, list) else [pages]) for each in page.get("results") or ())
+        return (yield from joining(_line(each) for each in them))
 
 
 def _is_batch(body: Body) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from headrace.dialects.failures import read_error_inside
 from headrace.dialects.translate import Translation, translate
 from headrace.errors import POLICY, BadRequestError, Kind, UnsupportedParamsError
 from headrace.multipart import FormFile
+from headrace.slices import Steps
 from headrace.types import ChatRequest, Json
 from headrace.wire import Headers, HttpRequest, HttpResponse
 
@@ -48,11 +49,15 @@ def lines_of(file: Any, dialect: str, target: Target) -> Iterator[Line]:
 
 
 def _split(file: FormFile) -> Iterator[bytes]:
-    left = b""
+    held: list[bytes] = []
     for piece in file.pieces():
-        *whole, left = (left + piece).split(b"\n")
-        yield from whole
-    yield left
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            yield b"".join([*held, piece[start:end]])
+            held.clear()
+            start = end + 1
+        held.append(piece[start:])
+    yield b"".join(held)
 
 
 def _read(line: bytes, number: int, dialect: str, target: Target) -> Line:
@@ -105,5 +110,21 @@ def _line(custom_id: str, status: int, request_id: Json, body: Mapping[str, Json
     return {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": answer, "error": None}
 
 
-def joined(lines: Iterator[dict[str, Json]]) -> bytes:
-    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+def lines_in(told: bytes) -> Iterator[bytes]:
+    """The lines of a reply that are not empty, one by one."""
+    start = 0
+    while start < len(told):
+        end = told.find(b"\n", start)
+        end = len(told) if end < 0 else end
+        if line := told[start:end].strip():
+            yield line
+        start = end + 1
+
+
+def joining(lines: Iterable[dict[str, Json]]) -> Steps[bytes]:
+    """Lines as a file, one in each step."""
+    made = []
+    for line in lines:
+        made.append(msgspec.json.encode(line) + b"\n")
+        yield
+    return b"".join(made)
