@@ -9,7 +9,6 @@ from tests.scenes.stage import Stage, provider
 
 from headrace.errors import NeverFits, RateLimitError
 from headrace.limits import Limiter, Place
-from headrace.routing.router import Router
 from headrace.runtime.virtual import VirtualWaiter
 
 UNEQUAL = (("a", 600, 60_000), ("b", 300, 60_000), ("c", 120, 12_000))
@@ -170,5 +169,5 @@ def test_the_limiter_is_told_which_keys_are_of_one_provider(monkeypatch: pytest.
     hosts = {"one": "https://llm.example.com/v1", "two": "https://llm.example.com/v2", "three": "https://other.example.com/v1"}
     params = [{"model": "openai/own", "api_key": f"sk-{id}", "base_url": url} for id, url in hosts.items()]
     entries = [{"model_name": "gpt", "litellm_params": each, "model_info": {"id": id}} for each, id in zip(params, hosts, strict=True)]
-    Router(entries)
+    Stage(provider("a")).open(*entries)
     assert places == {"one": "llm.example.com", "two": "llm.example.com", "three": "other.example.com"}
