@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
 from headrace.calls import CHAT, Call
-from headrace.gateway.callers import Caller
+from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
 from headrace.gateway.sockets import Connection
@@ -181,7 +181,7 @@ class Kept:
         self.records.append(record)
 
 
-class Alice:
+class Alice(Keys):
     """Knows one caller, who is under limits of her own."""
 
     caller = Caller(key="k-1", name="alice", team="t", user="u", scopes=("alice",), tags=("blue",), aliases={"mine": "gpt"})

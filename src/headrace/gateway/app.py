@@ -236,9 +236,13 @@ class Gateway(Struct, eq=False):
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         model = self._meant(here, reply)
-        if scopes := here.scopes(model):
+        customer = answer.entered.told("customer")
+        scopes = here.scopes(model) + (await self.keys.customer(customer) if customer else ())
+        if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
         options = {**options_of(headers, stream=call.stream), **call.options, **here.options(model)}
+        if scopes:
+            options["scopes"] = scopes
         make: Any = self.router.araw if reply.finish is None else self.router.acall
         if (before := answer.before) is not None:
             answer.entered.sent(before.event)

@@ -123,8 +123,16 @@ class Keys(Protocol):
         """Whose key it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
         ...
 
+    def may_be_held(self, customer: str) -> bool:
+        """Whether limits of a customer's own have to be looked up, as far as that is known without asking anybody."""
+        return False
 
-class NoKeys:
+    async def customer(self, id: str) -> tuple[str, ...]:
+        """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
+        return ()
+
+
+class NoKeys(Keys):
     """A gateway with a master key alone."""
 
     def remembered(self, token: str) -> Caller | None:

@@ -12,6 +12,7 @@ import msgspec
 from headrace.api import Router
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
+from headrace.gateway.admin.customer_desk import CUSTOMER, CustomerDesk
 from headrace.gateway.admin.forms import TERMS, schemas_of
 from headrace.gateway.admin.health_desk import HealthDesk
 from headrace.gateway.admin.key_desk import OWN, KeyDesk
@@ -25,10 +26,14 @@ from headrace.gateway.requests import Asked, refusal
 from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
-ROOMS: Final = ("/key/", "/team/", "/user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/", "/health/")
+ROOMS: Final = (
+    "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/", "/health/",
+)  # fmt: skip
 
 
-WORDS: Final[Mapping[str, Iterable[str]]] = {"/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER}
+WORDS: Final[Mapping[str, Iterable[str]]] = {
+    "/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER, "/customer/": CUSTOMER, "/end_user/": CUSTOMER,
+}  # fmt: skip
 """What a body may say, by the room."""
 
 
@@ -45,6 +50,7 @@ class AdminDesk:
             **UserDesk(counter, key_desk).routes(),
             **self._models.routes(),
             **HealthDesk(counter).routes(),
+            **CustomerDesk(counter).routes(),
             **SpendDesk(counter).routes(),
         }
 

@@ -237,6 +237,12 @@ def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
     }
 
 
+def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
+    shown = terms_shape(customer, spent, now)
+    kept = {name: value for name, value in shown.items() if name not in ("models", "tags") and not name.startswith("model_")}
+    return {"user_id": customer.id, "alias": customer.name or None, **kept}
+
+
 def user_shape(user: Holder, spent: int, now: float) -> dict[str, Any]:
     return {
         "user_id": user.id,

@@ -31,7 +31,7 @@ def member_of(given: Any) -> Member:
     return Member(text("member.user_id", said.get("user_id")), role)
 
 
-class _People:
+class People:
     """What is done alike with teams and with users."""
 
     def __init__(self, counter: Counter, kind: Kind, id: str, alias: str, shape: Callable[[Holder, int, float], dict[str, Any]]) -> None:
@@ -103,7 +103,7 @@ class _People:
 class TeamDesk:
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
-        self._teams = _People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
+        self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -183,7 +183,7 @@ class UserDesk:
     def __init__(self, counter: Counter, keys: KeyDesk) -> None:
         self._counter = counter
         self._keys = keys
-        self._users = _People(counter, Kind.USER, "user_id", "user_alias", user_shape)
+        self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
 
     def routes(self) -> dict[str, Route]:
         return {

@@ -19,6 +19,8 @@ class Kind(enum.Enum):
     KEY = "key"
     TEAM = "team"
     USER = "user"
+    CUSTOMER = "customer"
+    """Whom callers say they ask for; holds no key."""
     MODEL = "model"
     """No holder: what one of them may spend on a model, in the sums of what was spent."""
 

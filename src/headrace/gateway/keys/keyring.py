@@ -75,6 +75,8 @@ class Keyring:
         """Scopes at the Router, and their limits."""
         self._periods: dict[tuple[Kind, str], tuple[str, ...]] = {}
         """Scopes of the present period and of the one before, in which calls may still be on their way."""
+        self._customers: dict[str, Holder] | None = None
+        """Those that there are; None until somebody asks."""
         self._revision = self._forgotten = 0
         self._secret = ""
 
@@ -178,6 +180,29 @@ class Keyring:
             scopes.append(await self._budget((holder.kind, holder.id, began), holder.terms.budget))
         return scopes
 
+    # ---- customers
+
+    def may_be_held(self, customer: str) -> bool:
+        """Whether limits of a customer's own have to be looked up."""
+        return self._customers is None or customer in self._customers
+
+    async def customer(self, id: str) -> tuple[str, ...]:
+        """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
+        if self._customers is None:
+            forgotten = self._forgotten
+            found = await self._database.read(lambda connection: table.listed(connection, Kind.CUSTOMER))
+            customers = {one.id: one for one in found}
+            if self._forgotten == forgotten:
+                self._customers = customers
+        else:
+            customers = self._customers
+        holder = customers.get(id)
+        if holder is None:
+            return ()
+        if holder.blocked:
+            raise refusal(403, Failing.PERMISSION, f"the customer {id!r} of this call is blocked", "user")
+        return tuple(await self._scopes(holder, self._clock()))
+
     async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
         """The same of single models: each with the name or pattern that it holds for."""
         scopes = []
@@ -229,6 +254,8 @@ class Keyring:
     def forget(self, kind: Kind, id: str) -> None:
         """Somebody has changed: look again at the next call."""
         self._forgotten += 1
+        if kind is Kind.CUSTOMER:
+            self._customers = None
         stale = [hash for hash, known in self._known.items() if any(one.kind is kind and one.id == id for one in known.holders)]
         for hash in stale:
             del self._known[hash]

@@ -136,12 +136,13 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_Caller = tuple[str, str, str]
-"""Key, team and user."""
+_Caller = tuple[str, str, str, str]
+"""Key, team, user, and the customer that was asked for."""
+_KINDS: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
 
 
 def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
-    return [(kind, id) for kind, id in zip((Kind.KEY, Kind.TEAM, Kind.USER), caller, strict=True) if id]
+    return [(kind, id) for kind, id in zip(_KINDS, caller, strict=True) if id]
 
 
 def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
@@ -149,12 +150,14 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
     paid: dict[_Caller, list[Record]] = defaultdict(list)
     for record in records:
         if record.cost:
-            paid[record.key, record.team, record.user].append(record)
+            paid[record.key, record.team, record.user, record.customer].append(record)
     terms = _terms(connection, {holder for caller in paid for holder in _holders(caller)})
     spent: dict[Period, int] = defaultdict(int)
     for caller, theirs in paid.items():
         for kind, id in _holders(caller):
             own = terms.get((kind, id))
+            if own is None and kind is Kind.CUSTOMER:
+                continue  # a name that a caller gave, and nobody keeps
             if own is None or not (own.budget_duration or own.budget_since):
                 spent[kind, id, 0.0] += sum([record.cost or 0 for record in theirs])
             else:

@@ -118,7 +118,7 @@ class Passages:
         if who is None or (head.master and self._app.failures) or not self._calm() or len(content) > self._settings.max_body:
             return None
         body = read_body(content, head.words)
-        if body is None:
+        if body is None or (body.user and self._app.keys.may_be_held(body.user)):
             return None
         course = self._course(head, who, body)
         lane = course.lane

@@ -1,0 +1,87 @@
+"""Customers at the desk: whom callers ask for (`user` of a body), with limits and budgets of their own, in LiteLLM's words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import check_names, customer_shape, texts
+from headrace.gateway.admin.people_desk import People
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind
+from headrace.runtime.sql_drivers import Connection
+
+_HELD: Final = ("rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "max_budget", "budget_duration", "metadata")
+CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
+"""What a customer may have: it holds no key, so it chooses no models."""
+
+
+class CustomerDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._customers = People(counter, Kind.CUSTOMER, "user_id", "alias", customer_shape)
+
+    def routes(self) -> dict[str, Route]:
+        ways = {
+            "new": Route(("POST",), "admin", self.new),
+            "update": Route(("POST",), "admin", self.update),
+            "delete": Route(("POST",), "admin", self.delete),
+            "block": Route(("POST",), "admin", self.block),
+            "unblock": Route(("POST",), "admin", self.unblock),
+            "info": Route(("GET",), "look", self.info),
+            "list": Route(("GET",), "look", self.page),
+        }
+        return {f"/{room}/{name}": route for room in ("customer", "end_user") for name, route in ways.items()}
+
+    async def new(self, question: Question) -> Any:
+        """A customer by the name that callers give in `user`. Whoever is asked for and stands here nowhere has no limits."""
+        check_names(question.body, CUSTOMER)
+        if not question.body.get("user_id"):
+            raise BadRequestError("user_id must say what callers give as `user`")
+        return await self._shown(await self._customers.make(question.body))
+
+    async def update(self, question: Question) -> Any:
+        check_names(question.body, CUSTOMER)
+        how = question.body
+        return await self._shown(await self._customers.change(how.get("user_id"), lambda customer: self._customers.changed(customer, how)))
+
+    async def delete(self, question: Question) -> Any:
+        ids = texts("user_ids", question.body.get("user_ids"))
+        now = self._counter.clock()
+
+        def work(connection: Connection) -> list[Holder]:
+            found = [table.get(connection, Kind.CUSTOMER, id) for id in ids]
+            if None in found:
+                raise not_found(f"customer {ids[found.index(None)]!r}")
+            gone = [one for one in found if one is not None]
+            for one in gone:
+                table.remove(connection, one, now)
+            return gone
+
+        for one in await self._counter.database.write(work):
+            self._counter.keys.forget(one.kind, one.id)
+        return {"deleted_customers": len(ids), "message": f"deleted: {', '.join(ids)}"}
+
+    async def block(self, question: Question) -> Any:
+        return await self._blocked(question, True)
+
+    async def unblock(self, question: Question) -> Any:
+        return await self._blocked(question, False)
+
+    async def _blocked(self, question: Question, blocked: bool) -> Any:
+        now = self._counter.clock()
+        ids = texts("user_ids", question.body.get("user_ids"))
+        found = [await self._customers.change(id, lambda one: replace(one, blocked=blocked, updated=now)) for id in ids]
+        return {"blocked_users" if blocked else "unblocked_users": [await self._shown(one) for one in found]}
+
+    async def info(self, question: Question) -> Any:
+        return await self._shown(await self._customers.find(question.query.get("end_user_id") or question.query.get("user_id")))
+
+    async def page(self, question: Question) -> Any:
+        return await self._counter.all_shown(await self._customers.all(), customer_shape)
+
+    async def _shown(self, customer: Holder) -> dict[str, Any]:
+        return await self._counter.shown(customer, customer_shape)

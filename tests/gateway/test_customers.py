@@ -1,0 +1,79 @@
+"""Customers: whom callers ask for, with limits and budgets of their own, in LiteLLM's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.gateway.conftest import CHAT
+from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.test_keys import _any
+
+from headrace.gateway.lasting import Where
+
+SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+
+
+def asked(gateway: Gateway, key: str, customer: str, **more: Any) -> Any:
+    """The answer, or the refusal."""
+    return gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt", "user": customer, **more}, key, status=_any(200, 403, 429))
+
+
+@SQLITE
+@pytest.mark.parametrize("room", ["customer", "end_user"])
+def test_a_customer_is_made_shown_changed_and_deleted(gateway: Gateway, room: str) -> None:
+    made = gateway.ask(f"/{room}/new", {"user_id": "acme", "alias": "Acme", "max_budget": 2.5, "budget_duration": "30d", "rpm_limit": 60})
+    assert (made["user_id"], made["alias"], made["max_budget"], made["rpm_limit"], made["blocked"]) == ("acme", "Acme", 2.5, 60, False)
+    assert "models" not in made
+    assert gateway.ask(f"/{room}/update", {"user_id": "acme", "rpm_limit": 6})["rpm_limit"] == 6
+    assert [one["user_id"] for one in gateway.ask(f"/{room}/list")] == ["acme"]
+    assert gateway.ask(f"/{room}/info?end_user_id=acme")["spend"] == 0
+    assert "taken" in gateway.ask(f"/{room}/new", {"user_id": "acme"}, status=400)["error"]["message"]
+    assert "models means nothing here" in gateway.ask(f"/{room}/new", {"user_id": "b", "models": ["gpt"]}, status=400)["error"]["message"]
+    gateway.ask(f"/{room}/new", {}, status=400)
+    gateway.ask(f"/{room}/list", key=gateway.key(), status=403)
+    assert gateway.ask(f"/{room}/delete", {"user_ids": ["acme"]})["deleted_customers"] == 1
+    gateway.ask(f"/{room}/delete", {"user_ids": ["acme"]}, status=404)
+    gateway.ask(f"/{room}/info?end_user_id=acme", status=404)
+
+
+@SQLITE
+@pytest.mark.parametrize("stream", [False, True])
+def test_limits_of_a_customer_hold_whoever_asks_for_it(gateway: Gateway, stream: bool) -> None:
+    one, other = gateway.key(), gateway.key()
+    for key in (one, one, other):
+        assert "error" not in asked(gateway, key, "acme", max_wait=0)  # nobody knows it yet, and its way is known
+    gateway.ask("/customer/new", {"user_id": "acme", "rpm_limit": 1})
+    assert "error" not in asked(gateway, one, "acme")
+    for key in (one, other):
+        assert "customer:acme" in asked(gateway, key, "acme", max_wait=0)["error"]["message"]
+    assert "error" not in asked(gateway, one, "somebody", max_wait=0)
+    gateway.chat(one)
+    gateway.ask("/customer/update", {"user_id": "acme", "rpm_limit": 100})
+    assert "error" not in asked(gateway, other, "acme", max_wait=0)
+    gateway.ask("/customer/block", {"user_ids": ["acme"]})
+    assert "the customer 'acme' of this call is blocked" in asked(gateway, one, "acme")["error"]["message"]
+    body = {**CHAT, "model": "gpt", "max_tokens": 20, "metadata": {"user_id": "acme"}}
+    assert "blocked" in gateway.ask("/v1/messages", body, one, status=403)["error"]["message"]  # Anthropic's word for it
+    gateway.ask("/customer/unblock", {"user_ids": ["acme"]})
+    assert "error" not in asked(gateway, one, "acme", max_wait=0)
+
+
+def test_a_customers_budget_is_kept_over_restarts(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key()
+        gateway.ask("/customer/new", {"user_id": "acme", "max_budget": 0.0004})
+        ended = ["error" in asked(gateway, key, "acme", max_tokens=20) for _ in range(12)]
+        assert not ended[0]
+        assert ended[-1]
+        spent = gateway.ask("/customer/info?end_user_id=acme")["spend"]
+        assert 0 < spent <= 0.0004
+        asked(gateway, key, "nobody-in-particular")
+    with kept(priced(upstream), at) as opened:
+        gateway = Gateway(*opened)
+        assert "of $0.0004" in asked(gateway, key, "acme", max_tokens=20)["error"]["message"]
+        assert "error" not in asked(gateway, key, "other", max_tokens=20)
+        assert gateway.ask("/customer/info?end_user_id=acme")["spend"] == spent
+        with gateway.state._database.reading() as connection:  # names that callers give leave nothing behind
+            assert connection.tuples("SELECT DISTINCT id FROM spending WHERE kind = 'customer'") == [("acme",)]
