@@ -64,6 +64,20 @@ def test_a_lost_store_opens_no_limit_and_comes_back_without_a_burst(kind: str, f
     assert min(town.admitted(at, at + 60.5) for at in range(100, 175)) >= after * 300
 
 
+def test_a_store_that_is_lost_again_as_soon_as_it_is_back_opens_no_limit() -> None:
+    """Nor does it close one: each process took for its share what the first table of the new store said, before the others were in it."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=8, deployments=((480, 480_000),))
+    town.beat(130)
+    town.world.at(60, town.store_goes)
+    town.world.at(75, partial(town.store_returns, forgets=True))
+    town.world.at(76.5, town.store_goes)
+    town.world.at(95, partial(town.store_returns, forgets=False))
+    town.backlog(1100, small)
+    town.world.run(until=130)
+    assert town.refused() == 0
+    assert 0.8 <= town.admitted(62, 92) / 240 <= 1.1
+
+
 @pytest.mark.parametrize("away", [0.05, 0.5])
 def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away: float) -> None:
     """One process has used the limit and is idle, the others come again when the store has just begun anew: they were let in once more."""

@@ -352,10 +352,14 @@ local function share_out(current, epoch)
   end
   local following = fields['epoch'] == current - 1
   local shares, least, count = split(demands)
-  local new = {epoch = current, least = least, count = count}
+  local new, newcomers = {epoch = current, least = least, count = count}, 0
+  for who in pairs(shares) do
+    if not fields['s:' .. who] then newcomers = newcomers + 1 end
+  end
   for who, share in pairs(shares) do
-    new['d:' .. who], new['t:' .. who], new['s:' .. who] = demands[who], fields['t:' .. who], share
-    if following then new['p:' .. who] = fields['s:' .. who] end
+    local before = share -- nobody has an older one where no table went before; else newcomers have all that it kept for one it did not know
+    if following then before = fields['s:' .. who] or fields['least'] / newcomers end
+    new['d:' .. who], new['t:' .. who], new['s:' .. who], new['p:' .. who] = demands[who], fields['t:' .. who], share, before
   end
   redis.call('DEL', members)
   write(new)

@@ -287,10 +287,12 @@ class Books:
         for demand in demands.values():
             weights += max(demand, least)
         self.members = {"epoch": current, "least": least / weights, "count": len(demands)}
+        newcomers = sum([f"s:{who}" not in old for who in demands])
         for who, demand in demands.items():
-            self.members |= {f"d:{who}": demand, f"t:{who}": old[f"t:{who}"], f"s:{who}": max(demand, least) / weights}
-            if old.get("epoch") == current - 1 and f"s:{who}" in old:
-                self.members[f"p:{who}"] = old[f"s:{who}"]
+            share = before = max(demand, least) / weights
+            if old.get("epoch") == current - 1:
+                before = old[f"s:{who}"] if f"s:{who}" in old else old["least"] / newcomers
+            self.members |= {f"d:{who}": demand, f"t:{who}": old[f"t:{who}"], f"s:{who}": share, f"p:{who}": before}
 
 
 def several(messages: Sequence[Message], now: float, books: Callable[[str], Books]) -> list[list[str]]:

@@ -136,7 +136,8 @@ class Presence:
         with self._lock:
             for term, (used, debt, ever) in zip(terms, sign.states, strict=True):
                 quota.saw(term, now, used, debt, ever)
-            quota.share, quota.least = sign.share, sign.least
+            if not quota.scaled:  # else the others have yet to come: shares by what the first of them want are none
+                quota.share, quota.least = sign.share, sign.least
             self._most_processes = sign.processes
             if sign.held > 0:
                 quota.account.held_until = max(quota.account.held_until, now + sign.held)
@@ -169,9 +170,10 @@ class Presence:
             self._look_again(now)
 
     def _share(self, quota: Quota, now: float) -> float:
-        if quota.share is None or quota.least is None:
+        if quota.least is None:
             return 1 / (4 * (self._most_processes + 1))
-        return quota.share if now - quota.asked_at < IDLE or quota.held else min(quota.share, quota.least)
+        share = quota.share or 0.0  # who stands in no table yet may be one of many
+        return share if now - quota.asked_at < IDLE or quota.held else min(share, quota.least)
 
     def _recover(self, now: float, store_now: float) -> None:
         """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""

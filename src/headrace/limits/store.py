@@ -249,9 +249,10 @@ def reporting(
 class Sign(Struct, frozen=True):
     """What the store says to a report."""
 
-    share: float
-    """Of a process that loses the store from now on. The smaller of the last two it was told: others may have seen one table less, and all
-    shares of one table add up to less than 1."""
+    share: float | None
+    """Of a process that loses the store from now on; None of one that stands in no table yet. The smaller of the last two it was told:
+    others may have seen one table less, and all shares of one table add up to less than 1. Newcomers divide what the table before them
+    kept for one it did not know."""
     least: float
     """The share of one that wants nothing."""
     processes: int
@@ -272,7 +273,7 @@ def read_sign(reply: Sequence[str]) -> Sign:
     share, before, least, count, born, now, held, terms, *rest = reply
     states, rests = rest[: 3 * int(float(terms))], rest[3 * int(float(terms)) :]
     return Sign(
-        share=max(0.0, min(float(share or least), float(before or least))),
+        share=min(float(share), float(before)) if share else None,
         least=float(least),
         processes=max(1, int(float(count))),
         born=float(born),
