@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from headrace.calls import Operation
-from headrace.errors import BadRequestError
+from headrace.errors import BadRequestError, NotFoundError
 from headrace.kept import (
     BATCH,
     BATCH_CANCEL,
@@ -45,8 +45,21 @@ class Asked(NamedTuple):
     deployment: str
 
 
+def _nowhere(asked: Sequence[Asked], error: NotFoundError) -> NotFoundError:
+    """What to say of an id that none of those knows who were asked."""
+    if len(asked) == 1:
+        return error
+    what, who = asked[0].operation.of or "files", ", ".join(repr(one.deployment) for one in asked)
+    error.message = (
+        f"{asked[0].place.get('id')!r} is known to none of the deployments that keep {what}: {who}. Was it made by one that this Router no "
+        f"longer has, or with another key? The last one said: {error.message}"
+    )
+    return error
+
+
 class Keeping:
-    """`model` is the group; left out, the first of all deployments is asked whose provider keeps such things."""
+    """`model` is the group, or a deployment's id; left out, all deployments are asked whose provider keeps such things, in their order,
+    for what there is already, and the first for what is new."""
 
     _engine: Engine
 
@@ -77,36 +90,36 @@ class Keeping:
         return answer
 
     def file_retrieve(self, file_id: str, model: str | None = None, **options: Any) -> FileObject:
-        answer: FileObject = self._engine.blocking(*self._about(FILE, file_id, model, options))
+        answer: FileObject = self._known(self._about(FILE, file_id, model, options))
         return answer
 
     async def afile_retrieve(self, file_id: str, model: str | None = None, **options: Any) -> FileObject:
-        answer: FileObject = await self._engine.suspending(*self._about(FILE, file_id, model, options))
+        answer: FileObject = await self._aknown(self._about(FILE, file_id, model, options))
         return answer
 
     def file_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
         """The bytes of a file."""
-        answer: BinaryResponse = self._engine.blocking(*self._about(FILE_CONTENT, file_id, model, options))
+        answer: BinaryResponse = self._known(self._about(FILE_CONTENT, file_id, model, options))
         return answer
 
     async def afile_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
-        answer: BinaryResponse = await self._engine.suspending(*self._about(FILE_CONTENT, file_id, model, options))
+        answer: BinaryResponse = await self._aknown(self._about(FILE_CONTENT, file_id, model, options))
         return answer
 
     def file_delete(self, file_id: str, model: str | None = None, **options: Any) -> Deleted:
-        answer: Deleted = self._engine.blocking(*self._about(FILE_DELETE, file_id, model, options))
+        answer: Deleted = self._known(self._about(FILE_DELETE, file_id, model, options))
         return answer
 
     async def afile_delete(self, file_id: str, model: str | None = None, **options: Any) -> Deleted:
-        answer: Deleted = await self._engine.suspending(*self._about(FILE_DELETE, file_id, model, options))
+        answer: Deleted = await self._aknown(self._about(FILE_DELETE, file_id, model, options))
         return answer
 
     def file_list(self, model: str | None = None, **options: Any) -> Page:
-        answer: Page = self._engine.blocking(*self._about(FILE_LIST, "", model, options))
+        answer: Page = self._engine.blocking(*self._about(FILE_LIST, "", model, options)[0])
         return answer
 
     async def afile_list(self, model: str | None = None, **options: Any) -> Page:
-        answer: Page = await self._engine.suspending(*self._about(FILE_LIST, "", model, options))
+        answer: Page = await self._engine.suspending(*self._about(FILE_LIST, "", model, options)[0])
         return answer
 
     # ---- batches -----------------------------------------------------------------------------------------------------
@@ -125,43 +138,65 @@ class Keeping:
         return answer
 
     def retrieve_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
-        answer: BatchObject = self._engine.blocking(*self._about(BATCH, batch_id, model, options))
+        answer: BatchObject = self._known(self._about(BATCH, batch_id, model, options))
         return answer
 
     async def aretrieve_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
-        answer: BatchObject = await self._engine.suspending(*self._about(BATCH, batch_id, model, options))
+        answer: BatchObject = await self._aknown(self._about(BATCH, batch_id, model, options))
         return answer
 
     def cancel_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
         """Stop a batch; what is answered already stays."""
-        answer: BatchObject = self._engine.blocking(*self._about(BATCH_CANCEL, batch_id, model, options))
+        answer: BatchObject = self._known(self._about(BATCH_CANCEL, batch_id, model, options))
         return answer
 
     async def acancel_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
-        answer: BatchObject = await self._engine.suspending(*self._about(BATCH_CANCEL, batch_id, model, options))
+        answer: BatchObject = await self._aknown(self._about(BATCH_CANCEL, batch_id, model, options))
         return answer
 
     def list_batches(self, model: str | None = None, **options: Any) -> Page:
-        answer: Page = self._engine.blocking(*self._about(BATCH_LIST, "", model, options))
+        answer: Page = self._engine.blocking(*self._about(BATCH_LIST, "", model, options)[0])
         return answer
 
     async def alist_batches(self, model: str | None = None, **options: Any) -> Page:
-        answer: Page = await self._engine.suspending(*self._about(BATCH_LIST, "", model, options))
+        answer: Page = await self._engine.suspending(*self._about(BATCH_LIST, "", model, options)[0])
         return answer
 
     # ---- who keeps it ------------------------------------------------------------------------------------------------
 
-    def _keeper(self, what: Operation, model: str | None) -> str:
-        """The id of the deployment that keeps such things. Raises BadRequestError where none does."""
+    def _keepers(self, what: Operation, model: str | None) -> list[str]:
+        """The ids of the deployments that keep such things, one of each account. Raises BadRequestError where none does."""
         found = self._engine.fleet.offering(what.name, model)
         if not found:
             whose = "of this Router" if model is None else f"that serves {model!r}"
             raise BadRequestError(f"no provider {whose} is known to keep {what.name}", model or "")
-        return found[0]
+        return found
 
-    def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any]) -> Asked:
-        keeper = self._keeper(BATCHES if operation.of == "batches" else FILES, model)
-        return Asked(operation, NOBODY, None, False, options, {"id": id} if id else {}, keeper)
+    def _keeper(self, what: Operation, model: str | None) -> str:
+        """The first of them."""
+        return self._keepers(what, model)[0]
+
+    def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any]) -> list[Asked]:
+        """The same asked of each that may keep it: an id does not say who gave it out."""
+        keepers = self._keepers(BATCHES if operation.of == "batches" else FILES, model)
+        return [Asked(operation, NOBODY, None, False, options, {"id": id} if id else {}, keeper) for keeper in keepers]
+
+    def _known(self, asked: Sequence[Asked]) -> Any:
+        """What the first says who knows it."""
+        for one in asked:
+            try:
+                return self._engine.blocking(*one)
+            except NotFoundError as error:
+                unknown = error
+        raise _nowhere(asked, unknown)
+
+    async def _aknown(self, asked: Sequence[Asked]) -> Any:
+        for one in asked:
+            try:
+                return await self._engine.suspending(*one)
+            except NotFoundError as error:
+                unknown = error
+        raise _nowhere(asked, unknown)
 
     def _order(self, window: str, endpoint: str, file: str, model: str | None, options: Mapping[str, Any]) -> Asked:
         given = {"completion_window": window, "endpoint": endpoint, **sent_metadata(options)}

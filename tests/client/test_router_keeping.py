@@ -98,3 +98,49 @@ def test_a_group_that_keeps_none_is_passed_over(client: Client, upstream: Upstre
         made = headrace.Router([entry("a", "cohere/command-r", silent), entry("b", "openai/gpt-4o", upstream)])
         client.call("file_list", on=made)
     assert len(upstream.seen) == 1
+
+
+NOT_HERE = Reply({"error": {"message": "No such File object: file-9", "code": None}}, status=404)
+
+
+@pytest.mark.parametrize(
+    ("method", "id", "answer"),
+    [
+        ("file_retrieve", "file-9", {"id": "file-9", "object": "file"}),
+        ("file_delete", "file-9", {"id": "file-9", "deleted": True}),
+        ("retrieve_batch", "batch_9", {"id": "batch_9", "object": "batch", "status": "completed"}),
+        ("cancel_batch", "batch_9", {"id": "batch_9", "object": "batch", "status": "cancelling"}),
+    ],
+)
+def test_an_id_that_another_deployment_gave_out_was_not_found(
+    client: Client, upstream: Upstream, method: str, id: str, answer: dict[str, Any]
+) -> None:
+    """An id does not say whose it is: whoever does not know it sends the question on to the next account."""
+    made = router(upstream)
+    upstream.answer(NOT_HERE, Reply(answer))
+    assert client.call(method, id, on=made).id == id
+    assert [seen.headers["authorization"] for seen in upstream.seen] == ["Bearer sk-gpt", "Bearer sk-other"]
+    assert not any(state["resting"] for state in made.health().values())
+
+
+def test_an_id_that_nobody_knows_is_refused_with_who_was_asked(client: Client, upstream: Upstream) -> None:
+    made = router(upstream)
+    upstream.answer(NOT_HERE, NOT_HERE)
+    first, second = made.get_model_ids()
+    with pytest.raises(headrace.NotFoundError, match=rf"'file-9' is known to none of the deployments that keep \w+: '{first}', '{second}'"):
+        client.call("file_retrieve", "file-9", on=made)
+
+
+def test_a_deployment_can_be_named_by_its_id_as_the_one_who_keeps_it(client: Client, upstream: Upstream) -> None:
+    made = router(upstream)
+    upstream.answer(Reply({"id": "file-1", "object": "file"}))
+    client.call("file_retrieve", "file-1", on=made, model=made.get_model_ids()[1])
+    assert [seen.headers["authorization"] for seen in upstream.seen] == ["Bearer sk-other"]
+
+
+def test_a_file_that_is_not_there_put_its_deployment_to_rest(client: Client, upstream: Upstream) -> None:
+    twins = headrace.Router([entry("gpt", "openai/gpt-4o", upstream), entry("gpt", "openai/gpt-4o", upstream)], num_retries=0)
+    upstream.answer(NOT_HERE)
+    with pytest.raises(headrace.NotFoundError):
+        client.call("file_retrieve", "file-9", on=twins)
+    assert not any(state["resting"] for state in twins.health().values())

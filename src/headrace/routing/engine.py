@@ -527,7 +527,8 @@ class Engine:
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self.limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
         self._over(lease, None, error, now)
-        if len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
+        about_itself = not (lease.call.deployment and failure.kind is Kind.NOT_FOUND)  # else what it keeps was not found, and it is well
+        if about_itself and len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
             for other in self.fleet.concerned(member, failure.kind):
                 last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
                 rest = failed(other.health, failure, now, self.settings.cooldown, other.deployment.cooldown, last=last)

@@ -143,9 +143,10 @@ class Fleet:
         return self.plan.groups.get(self.plan.group_of(model) or "", ())
 
     def offering(self, operation: str, model: str | None) -> list[str]:
-        """Ids of those behind `model` whose provider is known to offer an operation, each account once."""
+        """Ids of those behind `model`, or of the one with that id, whose provider is known to offer an operation, each account once."""
         found: dict[str, str] = {}
-        for member in [self.members[deployment.id] for deployment in self.serving(model)]:
+        one = self.members.get(model or "")
+        for member in [self.members[deployment.id] for deployment in self.serving(model)] or ([one] if one is not None else []):
             if operation in member.to.provider.offered:
                 found.setdefault(member.to.credential, member.deployment.id)
         return list(found.values())
