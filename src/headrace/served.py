@@ -116,6 +116,17 @@ class AnthropicMessage(JsonObject):
         ("delta", JsonObject.wrap, False),
     )
 
+    # Of an answer; an event has those that its type says. What did not come is not there.
+    id: str
+    role: str
+    model: str
+    content: list[Any]
+    stop_reason: str | None
+    usage: Any
+    message: Any
+    index: int
+    content_block: Any
+    delta: Any
     type: str = ""
 
 

@@ -86,6 +86,7 @@ def test_installing_beside_the_real_one_is_refused() -> None:
         ),
         "import litellm.responses.main, litellm; assert litellm.responses is headrace.responses",
         "import importlib.metadata as m; assert tuple(map(int, m.version('litellm').split('.')[:2])) >= (1, 52)",
+        "import importlib.metadata as m; assert 'litellm' in {found.metadata['Name'] for found in m.distributions()}",
         "import litellm; assert litellm.ModelResponse.__module__.startswith('litellm.types.')",
         (
             "import litellm, pickle; r = litellm.completion('gpt-4o', [{'role': 'user', 'content': 'x'}], mock_response='y')\n"

@@ -44,7 +44,7 @@ class Record:
         for listener in _listeners("input_callback"):
             if hasattr(listener, "log_pre_api_call"):
                 _tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
-            elif not inspect.iscoroutinefunction(listener):
+            elif callable(listener) and not inspect.iscoroutinefunction(listener):
                 _tell(listener, self.kwargs)
         if self._logger_fn is not None:
             _tell(self._logger_fn, self.kwargs)

@@ -91,7 +91,7 @@ class Finder(MetaPathFinder, Loader):
         """Nothing: its names are looked up when asked for."""
 
     def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:
-        if context is None or context.name == "litellm":
+        if context is None or context.name in (None, "litellm"):  # of all, or of this one
             yield _Metadata()
 
 
