@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
+
+from headrace.compat.litellm.logs import verbose_logger
 
 
 class CustomLogger:
@@ -23,17 +28,33 @@ class CustomLogger:
 
 
 class CustomBatchLogger(CustomLogger):
-    """A logger that gathers what it hears; the subclass says when it sends."""
+    """A logger that gathers what it hears in `log_queue`; the subclass sends it (`async_send_batch`), at once or in `periodic_flush`."""
 
     def __init__(self, flush_lock: Any = None, batch_size: int | None = None, flush_interval: int | None = None, **_: Any) -> None:
         super().__init__()
         self.log_queue: list[Any] = []
         self.flush_lock, self.batch_size, self.flush_interval = flush_lock, batch_size or 512, flush_interval or 5
+        self.last_flush_time = time.time()
+
+    async def periodic_flush(self) -> None:
+        """Send what there is every `flush_interval` seconds: for a task of the subclass's own, which it ends."""
+        while True:
+            await asyncio.sleep(self.flush_interval)
+            try:
+                await self.flush_queue()
+            except Exception:
+                verbose_logger.exception("a batch of %s was not sent", type(self).__name__)
 
     async def flush_queue(self) -> None:
-        if self.log_queue:
+        """Send what there is now. What comes meanwhile waits for the next time; a subclass that fails keeps what it has."""
+        async with self.flush_lock if self.flush_lock is not None else nullcontext():
+            if not (queue := self.log_queue):
+                return
+            there = len(queue)
             await self.async_send_batch()
-            self.log_queue.clear()
+            if self.log_queue is queue:  # else the subclass has taken it over
+                del queue[:there]
+            self.last_flush_time = time.time()
 
     async def async_send_batch(self) -> None: ...
 
