@@ -77,7 +77,10 @@ def fits(member: Member, waiting: Waiting, costs: Costs, now: float) -> bool:
 
 def have_room(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> bool:
     """Whether a call fits into all of these now."""
-    return all(scope.has_room(scope.costs(charge), now, urgent) for scope in scopes)
+    for scope in scopes:  # noqa: SIM110 - asked for every call under limits of its own: a generator costs as much as looking
+        if scope.worth_if_room(scope.costs(charge), now, urgent, math.inf) is None:
+            return False
+    return True
 
 
 def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
