@@ -293,3 +293,22 @@ def test_every_database_has_a_secret_of_its_own(tmp_path: Path) -> None:
         database.close()
     assert len(found) == 2
     assert min(len(one) for one in found) > 40
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input_file_id": "file-1", "endpoint": "/v1/chat/completions"},
+        {"input_files": ["file-1"], "endpoint": "/v1/chat/completions"},
+        {"training_file": "file-1"},
+        {"previous_response_id": "resp_1"},
+        {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "file-1"}}]}]},
+    ],
+)
+def test_past_the_gateways_own_paths_nobody_speaks_of_what_others_keep(place: Gateway, provider: Upstream, body: dict[str, Any]) -> None:
+    """A batch of somebody else's file could be ordered at a provider's own path."""
+    said = place.ask("/gemini/v1/anything", body, place.key(), status=404)
+    assert "given out here" in json.dumps(said)
+    assert provider.seen == []
+    provider.answer(Reply({"fine": True}))
+    place.ask("/gemini/v1/anything", body)  # the master key's

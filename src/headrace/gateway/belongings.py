@@ -80,11 +80,17 @@ class Reference(Struct, frozen=True, eq=False):
         self.holder[self.at] = id
 
 
-_NAMES: Final[Mapping[str, str]] = {
+NAMES: Final[Mapping[str, str]] = {
     "file_id": "files", "conversation": "conversations", "cachedContent": "cachedcontents", "cached_content": "cachedcontents",
     "fileUri": "files", "file_uri": "files",
 }  # fmt: skip
 """Fields that name one, and of which kind: of Chat Completions, Responses, Anthropic's Messages and Gemini."""
+
+PASSED_NAMES: Final[Mapping[str, str]] = {
+    **NAMES, "input_file_id": "files", "training_file": "files", "validation_file": "files", "previous_response_id": "responses",
+}  # fmt: skip
+"""The same in requests to a provider's own API, where what we answer ourselves elsewhere is the provider's own too."""
+_LISTS: Final = frozenset({"file_ids", "input_files"})
 
 _URIS: Final = frozenset({"fileUri", "file_uri"})
 _KEPT_URI: Final = re.compile(r"(?:.*/v1(?:alpha|beta)?/)?(files/[^/?#:]+)[?#]?.*")
@@ -99,23 +105,22 @@ _TOOLS_OWN: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use", "c
 """Types of blocks in which such names are those of a tool."""
 
 
-def references(body: Mapping[str, Any]) -> Iterator[Reference]:
-    """Every place of a body that names something kept, in the words of whatever dialect."""
+def references(body: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> Iterator[Reference]:
+    """Every place of a body that names something kept, in the words of whatever dialect. names: fields, and what kind they name."""
     for name, value in body.items():
-        if name in _NAMES:
-            yield from _named(body, name, value)
-        elif name == "file_ids" and isinstance(value, list):
+        if name in names:
+            yield from _named(body, name, value, names[name])
+        elif name in _LISTS and isinstance(value, list):
             for at, id in enumerate(value):
                 if isinstance(id, str) and id:
                     yield Reference(value, at, name, Thing("files", id))
         elif name in _WITHIN:
             for inner in value if isinstance(value, list) else (value,):
                 if isinstance(inner, dict) and inner.get("type") not in _TOOLS_OWN:
-                    yield from references(inner)
+                    yield from references(inner, names)
 
 
-def _named(body: Any, name: str, value: Any) -> Iterator[Reference]:
-    kind = _NAMES[name]
+def _named(body: Any, name: str, value: Any, kind: str) -> Iterator[Reference]:
     if isinstance(value, dict) and kind == "conversations":
         body, name, value, field = value, "id", value.get("id"), name
     else:

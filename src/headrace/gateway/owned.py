@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import BadRequestError, HeadraceError, Kind
 from headrace.gateway.asking import Finished, Here, Wanted
-from headrace.gateway.belongings import Belonging, Reference, Thing, references
+from headrace.gateway.belongings import NAMES, Belonging, Reference, Thing, references
 from headrace.gateway.kept import read_place
 from headrace.gateway.requests import refusal
 
 
-async def home_of(here: Here, body: Any) -> str:
-    """The deployment whose account keeps what the body speaks of; empty where it speaks of nothing that is known.
+async def home_of(here: Here, body: Any, names: Mapping[str, str] = NAMES) -> str:
+    """The deployment whose account keeps what the body speaks of; empty where it speaks of nothing that is known. names: its fields.
 
     Ids that were given out here become the provider's own, in place. Raises refusals for what is another's, or of several accounts.
     """
-    found = list(references(body)) if isinstance(body, dict) else []
+    found = list(references(body, names)) if isinstance(body, dict) else []
     if not found:
         return ""
     known = await here.belongings.find([one.thing for one in found])

@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Here
+from headrace.gateway.belongings import PASSED_NAMES
 from headrace.gateway.owned import home_of
 from headrace.gateway.passing_kept import Looking, way_of
 from headrace.gateway.requests import Asked, refusal
@@ -61,7 +62,7 @@ async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Pa
     home = way.home
     if fields is not None:
         body = msgspec.json.decode(content)
-        if spoken := await home_of(here, body):
+        if spoken := await home_of(here, body, PASSED_NAMES):
             home, content = spoken, msgspec.json.encode(body)
             fields = _TOP.decode(content)
     named = _named(fields, path)
