@@ -155,6 +155,12 @@ def test_a_stream_there_is_masked_across_its_events(address: str, provider: Upst
     assert said.rstrip().endswith(b"[DONE]" if "mistral" in path else b'{"type":"message_stop"}')
 
 
+def test_text_that_does_not_say_it_is_json_is_looked_at_too(address: str, provider: Upstream) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": SECRET}]}).encode()
+    assert ask(address, "/mistral/v1/chat/completions", body, "text/plain")[0] == 400
+    assert provider.seen == []
+
+
 def test_sound_passes_as_it_is(address: str, provider: Upstream) -> None:
     provider.answer(Reply(b"\x00\xffmp3", headers={"content-type": "audio/mpeg"}))
     assert ask(address, "/mistral/v1/audio/speech", {"input": "hi"}) == (200, b"\x00\xffmp3")

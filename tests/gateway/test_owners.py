@@ -312,3 +312,13 @@ def test_past_the_gateways_own_paths_nobody_speaks_of_what_others_keep(place: Ga
     assert provider.seen == []
     provider.answer(Reply({"fine": True}))
     place.ask("/gemini/v1/anything", body)  # the master key's
+
+
+def test_who_does_not_say_that_he_sends_json_is_held_to_his_own_as_well(place: Gateway, provider: Upstream) -> None:
+    headers = {"authorization": f"Bearer {place.key()}", "content-type": "text/plain"}
+    asked = urllib.request.Request(f"{place.base}/gemini/v1/anything", b' {"cachedContent": "cachedContents/abc"}', headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked)
+    with refused.value:
+        assert refused.value.code == 404
+    assert provider.seen == []

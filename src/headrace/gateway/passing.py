@@ -101,11 +101,14 @@ def _deployment(here: Here, provider: str, named: str | None, home: str) -> Depl
 
 def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:
     """The top of a JSON body; None for what is no JSON object."""
-    if not content or "json" not in asked.headers.get("content-type", ""):
+    said = "json" in asked.headers.get("content-type", "")
+    if not content or not (said or content.lstrip()[:1] == b"{"):  # a provider may read what does not say that it is JSON
         return None
     try:
         return _TOP.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not said:
+            return None
         raise BadRequestError(f"the body is not a JSON object: {error}") from None
 
 
