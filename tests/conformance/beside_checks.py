@@ -54,7 +54,8 @@ def inside(asked: Any) -> Any:
 
 def counts(exchanges: Iterable[Exchange]) -> list[Exchange]:
     """Those that ask in a chat's own words: of Bedrock's some hold the body of an invocation."""
-    return [it for it in exchanges if it.endpoint == "count_tokens" and "invokeModel" not in it.request_json.get("input", ())]
+    them = [it for it in exchanges if it.endpoint == "count_tokens" and isinstance(it.request_json, dict)]
+    return [it for it in them if "invokeModel" not in (it.request_json.get("input") or ())]
 
 
 def texts(exchange: Exchange) -> list[str]:

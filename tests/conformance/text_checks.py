@@ -29,7 +29,9 @@ WORDS = {
 }
 """The makers' words in OpenAI's."""
 
-COMPLETING = re.compile(r"titan-t(?:ext|g1)|meta\.llama|mistral\.mistral-7b|cohere\.command-(?:light-)?text|ai21\.j2|claude-instant")
+COMPLETING = re.compile(
+    r"titan-t(?:ext|g1)|meta\.llama|mistral\.mi[sx]tral-(?:7b|8x7b)|cohere\.command-(?:light-)?text|ai21\.j2|claude-(?:instant|v2)"
+)
 
 
 def model_of(exchange: Exchange) -> str:
@@ -37,7 +39,7 @@ def model_of(exchange: Exchange) -> str:
 
 
 def of_bedrock(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    them = [it for it in exchanges if it.provider == "bedrock" and it.endpoint in ("invoke", "invoke-stream") and it.status < 300]
+    them = [it for it in exchanges if it.provider == "bedrock" and it.endpoint.startswith("invoke") and isinstance(it.request_json, dict)]
     return [
         it for it in them if it.family == "bedrock-invoke-other" and COMPLETING.search(model_of(it)) and "messages" not in it.request_json
     ]
@@ -125,7 +127,8 @@ def streamed(exchange: Exchange) -> list[str]:
 
 
 def of_watsonx(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    return [it for it in exchanges if it.provider == "watsonx" and it.sse_text and "generation" in (it.path or "")]
+    them = [it for it in exchanges if it.provider == "watsonx" and it.sse_text and isinstance(it.request_json, dict)]
+    return [it for it in them if "generation" in (it.path or "")]
 
 
 def generated(exchange: Exchange) -> list[str]:
@@ -146,7 +149,8 @@ def generated(exchange: Exchange) -> list[str]:
 
 
 def of_replicate(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    return [it for it in exchanges if it.provider == "replicate" and it.method == "POST" and (it.path or "").endswith("/predictions")]
+    them = [it for it in exchanges if it.provider == "replicate" and it.method == "POST" and isinstance(it.request_json, dict)]
+    return [it for it in them if (it.path or "").endswith("/predictions")]
 
 
 def predicted(exchange: Exchange) -> list[str]:
