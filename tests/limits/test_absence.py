@@ -43,7 +43,7 @@ def test_our_part_of_what_all_charged_leaves_the_window_when_that_does(own: dict
     assert meter.limit.amount == 30
     assert entries(quota) == books
     grow(quota, 60.0)
-    assert meter.limit.amount == 60
+    assert (meter.limit.amount, meter.eases) == (60, True)
     assert meter.used == sum(own.values())
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -497,6 +497,7 @@ def test_a_store_that_is_not_there_is_lost_soon() -> None:
     store.close()
 
 
+@example([[1.0], [1.0] * 6, [1.0] * 6], 0)
 @given(st.lists(st.lists(st.floats(0, 1000), min_size=1, max_size=6), min_size=2, max_size=6), st.integers(0, 5))
 def test_shares_never_add_up_to_more_than_the_limit(epochs: Any, late: int) -> None:
     """Whatever each wants, whichever of the last two tables it has seen, and however many have just come: each took all that is kept."""
