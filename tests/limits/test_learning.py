@@ -225,3 +225,31 @@ def test_kin_believe_in_a_window_until_the_one_that_found_it_has_looked_again() 
     assert heard.watches(1.0)
     answered(other, accounts[1], patience + 200)
     assert not heard.watches(1.0)
+
+
+def admitted(account: Account, calls: int) -> list[float]:
+    """When each of so many calls goes, one asked as soon as the one before has gone."""
+    now, moments = 0.0, []
+    for _ in range(calls):
+        now = max(now, *[meter.when(1.0, now) for meter in account.meters])
+        account.take(ASKS, account.costs(ASKS), now, False)
+        moments.append(now)
+    return moments
+
+
+@pytest.mark.parametrize("rpm", [5, 10, 20])
+def test_whoever_tries_a_key_with_a_low_limit_waits_for_none_of_the_first_calls(rpm: int) -> None:
+    """Symptom: at 5 a minute, with a provider nobody knows, the second call came twelve seconds after the first."""
+    account = Account("a", [Limit(Unit.REQUESTS, rpm)], Profile(), MeterSettings())
+    Learner(account, LearnSettings())
+    assert admitted(account, 5) == [0.0] * 5
+
+
+def test_few_calls_at_once_are_over_once_one_was_refused_and_where_there_are_many_a_minute() -> None:
+    account = Account("a", [Limit(Unit.REQUESTS, 10)], Profile(), MeterSettings())
+    learner = Learner(account, LearnSettings())
+    refused(learner, account, 0.0, retry_after=6.0)
+    assert account.meters[0].tolerance < 1.0
+    many = Account("b", [Limit(Unit.REQUESTS, 60)], Profile(), MeterSettings())
+    Learner(many, LearnSettings())
+    assert admitted(many, 3)[1:] == pytest.approx([0.9, 1.9])

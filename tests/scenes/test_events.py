@@ -19,10 +19,10 @@ def test_each_call_is_told_of_when_it_queues_is_sent_and_is_settled() -> None:
     told: list[Event] = []
     stage = Stage(provider("a", rpm=60))
     stage.open(stage.deployment("a", rpm=6), on_event=told.append)
-    stage.send(8, tenant="anna")
+    stage.send(11, tenant="anna")
     stage.run()
     kinds = [event.kind for event in told]
-    assert (kinds.count("sent"), kinds.count("settled")) == (8, 8)
+    assert (kinds.count("sent"), kinds.count("settled")) == (11, 11)
     assert kinds.count("queued") == sum(served.waited > 0 for served in stage.log) > 2
     places = [event.availability for event in told if event.availability is not None]
     assert [place.position for place in places] == list(range(1, len(places) + 1))

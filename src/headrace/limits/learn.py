@@ -47,8 +47,8 @@ class Learner:
     """The memory of one account's refusals and headers."""
 
     __slots__ = (
-        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_foreign", "_grown_at", "_kin", "_last_refusal",
-        "_learned", "_lifted", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_shortfalls", "_warned_at",
+        "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_few", "_foreign", "_grown_at", "_kin",
+        "_last_refusal", "_learned", "_lifted", "_newest", "_passed", "_refusals", "_relaxed_at", "_settings", "_shortfalls", "_warned_at",
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings, kin: list[Learner] | None = None) -> None:
@@ -58,6 +58,8 @@ class Learner:
         self._kin.append(self)
         self._settings = settings
         self._refusals = 0
+        self._few = 0.0
+        """Calls that may go at once where there are few a minute, as long as none was refused."""
         self._last_refusal = -math.inf
         self._warned_at = -math.inf
         """When one of its kin was refused for a window that ours has as well."""
@@ -78,7 +80,7 @@ class Learner:
         """When the call was sent whose reply was the last word on a limit."""
         self._foreign: dict[Meter, Foreign] = {}
         if account.profile.confidence == "unknown":
-            self._be_careful(settings.first_tolerance)
+            self._be_careful(settings.first_tolerance, account.settings.least_burst)
 
     # ---- refusals
 
@@ -87,6 +89,8 @@ class Learner:
         settings, quiet = self._settings, now - self._last_refusal
         self._refusals = self._refusals + 1 if quiet <= MINUTE else 0
         self._last_refusal = now
+        if self._few:
+            self._be_careful(settings.first_tolerance)
         backoff = min(settings.hold_max, settings.hold * 2.0 ** min(self._refusals, 10))
         wait = failure.retry_after if failure.retry_after is not None else backoff
         self._account.held_until = max(self._account.held_until, now + wait)
@@ -198,10 +202,10 @@ class Learner:
         self._be_careful(max(self._settings.least_tolerance, meter.tolerance / 2))
         return True
 
-    def _be_careful(self, tolerance: float) -> None:
-        self._cautious_at = self._last_refusal
+    def _be_careful(self, tolerance: float, few: float = 0.0) -> None:
+        self._cautious_at, self._few = self._last_refusal, few
         for meter in self._account.meters:
-            meter.slow_to(tolerance)
+            meter.slow_to(tolerance, few)
 
     def _discover(self, unit: Unit, views: Sequence[QuotaView], now: float) -> None:
         """A limit per minute that nobody told us: as the headers say, else what got through in the last minute was allowed."""
@@ -280,11 +284,11 @@ class Learner:
             return
         self._cautious_at = now
         more = 2.0 ** (min(passed, 10.0) / 10.0)  # little by little: who goes too far is refused one call, not a burst of them
-        tolerance = max((more * meter.tolerance for meter in self._account.meters if meter.tolerance < math.inf), default=math.inf)
+        tolerance = max((more * meter.caution for meter in self._account.meters if meter.caution < math.inf), default=math.inf)
         if tolerance > self._account.settings.known_tolerance:
             tolerance, self._cautious_at = math.inf, None
         for meter in self._account.meters:
-            meter.slow_to(tolerance)
+            meter.slow_to(tolerance, self._few)
 
     # ---- headers
 

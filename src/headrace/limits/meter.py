@@ -10,7 +10,7 @@ from msgspec import Struct
 from headrace.limits.costs import amounts, as_written, expected, in_the_end, on_arrival
 from headrace.limits.guard import EPSILON, NO_ENTRY, Entry, SlidingLog
 from headrace.limits.limit import Charge, Limit, Unit
-from headrace.limits.meter_settings import EASE, PACED, MeterSettings
+from headrace.limits.meter_settings import EASE, PACED, SELDOM, MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.profile import Profile
 
@@ -40,9 +40,9 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_begun", "_burst", "_caution", "_drained_until", "_ever", "_foreign", "_log", "_margin", "_open",
-        "_pace", "_shorter", "arrives", "as_written", "constant", "counts_money", "counts_running", "doubted", "eases", "expected",
-        "final", "largest", "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
+        "_begun", "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives",
+        "as_written", "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "final", "largest",
+        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -70,7 +70,9 @@ class Meter:
         """When the first call was charged."""
         self._open = 0.0
         """Money set aside for calls that are under way: what they do not use comes back."""
-        self._caution = math.inf
+        self.caution = math.inf
+        """Seconds that a flow may run ahead for the time being."""
+        self._few = 0.0
         self._drained_until = -math.inf
         """Until then our bucket is as full as a refusal made it, and says nothing of what we sent."""
         self.tolerance = math.inf
@@ -127,7 +129,8 @@ class Meter:
         self.room_behind_urgent = self.room * (1 - kept)
         if self._pace is not None:
             self._pace.rate = max(0.02 * amount, whole - self._foreign * self.limit.window) / self.limit.window
-            self.tolerance = min(self._caution, self._tolerance(self._pace.rate))
+            few = self._few / self._pace.rate if self.limit.unit is Unit.REQUESTS and self._pace.rate < SELDOM else 0.0
+            self.tolerance = min(max(self.caution, few), self._tolerance(self._pace.rate))
 
     def _tolerance(self, rate: float) -> float:
         """Seconds the flow may run ahead."""
@@ -137,9 +140,9 @@ class Meter:
         calls = settings.least_burst / rate if self.limit.unit is Unit.REQUESTS and not self._shorter else 0.0
         return max(settings.tolerance, min(calls, self.limit.window))
 
-    def slow_to(self, tolerance: float) -> None:
-        """Let the flow run no further ahead than this, whatever else would allow."""
-        self._caution = tolerance
+    def slow_to(self, tolerance: float, few: float = 0.0) -> None:
+        """Let the flow run no further ahead than this, whatever else would allow. few: calls that may, where there are few."""
+        self.caution, self._few = tolerance, few
         self._apply()
 
     def watch(self, window: float) -> None:

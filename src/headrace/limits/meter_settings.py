@@ -31,6 +31,8 @@ class MeterSettings(Struct, frozen=True):
     """False for limits of our own: nobody minds when we use them."""
 
 
+SELDOM: Final = 0.5
+"""Requests a second: where a limit allows fewer, the wait from one to the next would be felt by whoever just tries a key."""
 EASE: Final = 0.5
 """Part of what is free of a window, in seconds of its rate, by which a flow with a known burst may run ahead besides."""
 PACED: Final = 60.0
