@@ -49,12 +49,14 @@ class Traced:
 @pytest.fixture
 def traced() -> Iterator[Traced]:
     before, around._layers = around._layers, ()
+    heard, events._everywhere = events._everywhere, ()  # a gateway of other tests may run as long as this process
     made = Traced()
     yield made
     for tracing in made.tracings:
         tracing.remove()
     around._layers = before
-    assert not events._everywhere
+    left, events._everywhere = events._everywhere, heard
+    assert not left
 
 
 def call(colour: Colour, on: Any = headrace, model: str = "openai/gpt-4o", **options: Any) -> Any:
