@@ -1,4 +1,4 @@
-"""Every endpoint of a Router as a program writes it: what comes back has a type, and no cast is needed."""
+"""A Router as a program writes it: what comes back of its endpoints has a type, and no cast is needed."""
 
 from __future__ import annotations
 
