@@ -41,9 +41,9 @@ _HOME = {
     "headrace.models.info": ("completion_cost", "cost_per_token", "get_max_tokens", "get_model_info", "register_model"),
     "headrace.objects": (
         "BinaryResponse", "ChatCompletionDeltaToolCall", "ChatCompletionMessageToolCall", "Choices", "Delta", "Embedding",
-        "EmbeddingResponse", "Function", "ImageObject", "ImageResponse", "Message", "ModelResponse", "ModelResponseStream",
-        "ModerationResponse", "OCRResponse", "RerankResponse", "StreamingChoices", "TextChoices", "TextCompletionResponse",
-        "TranscriptionResponse", "Usage",
+        "EmbeddingResponse", "Function", "ImageObject", "ImageResponse", "ImageStreamEvent", "Message", "ModelResponse",
+        "ModelResponseStream", "ModerationResponse", "OCRResponse", "RerankResponse", "StreamingChoices", "TextChoices",
+        "TextCompletionResponse", "TranscriptionResponse", "TranscriptionStreamEvent", "Usage",
     ),
     "headrace.providers.catalog": ("providers", "register_provider"),
     "headrace.rebuild": ("stream_chunk_builder",),

@@ -265,6 +265,9 @@ from headrace.objects import (
     ImageResponse as ImageResponse,
 )
 from headrace.objects import (
+    ImageStreamEvent as ImageStreamEvent,
+)
+from headrace.objects import (
     Message as Message,
 )
 from headrace.objects import (
@@ -293,6 +296,9 @@ from headrace.objects import (
 )
 from headrace.objects import (
     TranscriptionResponse as TranscriptionResponse,
+)
+from headrace.objects import (
+    TranscriptionStreamEvent as TranscriptionStreamEvent,
 )
 from headrace.objects import (
     Usage as Usage,

@@ -15,6 +15,7 @@ from headrace.media import with_data
 from headrace.objects import (
     EmbeddingResponse,
     ImageResponse,
+    ImageStreamEvent,
     Json,
     JsonObject,
     ModelResponse,
@@ -24,6 +25,7 @@ from headrace.objects import (
     RerankResponse,
     TextCompletionResponse,
     TranscriptionResponse,
+    TranscriptionStreamEvent,
 )
 from headrace.wire import Timeouts
 
@@ -50,8 +52,20 @@ class Operation(Struct, frozen=True, eq=False):
     """The caller's: the words he asks in and is answered in."""
     stored: bool = False
     """Whether the provider keeps the answer under its id, to be asked for later."""
+    last: str = ""
+    """The type of event that ends its stream, where that is one of typed events and of no chat's chunks."""
     of: str = ""
     """What it is a part of, where a provider has all of that or nothing: whoever keeps files lists, shows and deletes them."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes text, of which a call may say the most."""
+        return self.chunk is not None and not self.last
+
+    @property
+    def spelling(self) -> str:
+        """How its streams are spelled: as its dialect's, or as typed events that nothing closes but the last of them."""
+        return "openai_events" if self.last else self.dialect
 
     @property
     def offer(self) -> str:
@@ -70,11 +84,15 @@ EMBEDDINGS: Final = Operation("embeddings", "input", EmbeddingResponse, None)
 MODERATIONS: Final = Operation("moderations", "input", ModerationResponse, None)
 RERANK: Final = Operation("rerank", "query", RerankResponse, None)
 OCR: Final = Operation("ocr", "document", OCRResponse, None)
-IMAGES: Final = Operation("images", "prompt", ImageResponse, None)
-IMAGE_EDITS: Final = Operation("image_edits", "image", ImageResponse, None, files=("image", "mask"))
+IMAGES: Final = Operation("images", "prompt", ImageResponse, ImageStreamEvent, last="image_generation.completed")
+IMAGE_EDITS: Final = Operation(
+    "image_edits", "image", ImageResponse, ImageStreamEvent, files=("image", "mask"), last="image_edit.completed"
+)
 IMAGE_VARIATIONS: Final = Operation("image_variations", "image", ImageResponse, None, files=("image",))
 SPEECH: Final = Operation("speech", "input", JsonObject, None, reads="bytes")
-TRANSCRIPTIONS: Final = Operation("transcriptions", "file", TranscriptionResponse, None, files=("file",), reads="text")
+TRANSCRIPTIONS: Final = Operation(
+    "transcriptions", "file", TranscriptionResponse, TranscriptionStreamEvent, files=("file",), reads="text", last="transcript.text.done"
+)
 TRANSLATIONS: Final = Operation("translations", "file", TranscriptionResponse, None, files=("file",), reads="text")
 
 
@@ -158,6 +176,9 @@ def continued(call: Call, said: str, mark: str = "") -> Call:
 
 _MOST: Final = ("max_tokens", "max_completion_tokens")
 
+TEXTS: Final = ("text", "srt", "vtt")
+"""Forms of a transcription that are no JSON."""
+
 EMPTY: Final[Mapping[str, str]] = {}
 NOTHING: Final = msgspec.Raw(b"")
 
@@ -190,6 +211,10 @@ def prepare(
             prompt = with_data(prompt)
         encoded = body[operation.prompt] = _encode_prompt(operation, prompt)
     if stream:
+        if operation.reads == "text" and body.get("response_format") in TEXTS:
+            raise BadRequestError(
+                f"response_format {body['response_format']!r} cannot be streamed: ask for json, or leave stream out", model
+            )
         body["stream"] = True
     return Call(operation, model, body, prompt, encoded, control, stream, place)
 

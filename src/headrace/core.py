@@ -217,7 +217,10 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     control = {**to.options, **call.control} if to.options else call.control
     body = plain(_body(call, to, control)) | dict(_extra_body(control) or {}) | dict(call.place)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
-    return Formed(form_of(call.operation.offer, form, call.operation.form), target, body, call.operation.offer)
+    formed = Formed(form_of(call.operation.offer, form, call.operation.form), target, body, call.operation.offer)
+    if call.stream:
+        formed.check_stream()
+    return formed
 
 
 def counts(to: Destination) -> bool:
@@ -463,7 +466,7 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
         watched: Source[Any] = watch(hidden["additional_headers"].get("content-type", ""))
         return watched
     made = _chunk_class(call)
-    reader: Any = ChunkReader(provider=to.provider.name, model=to.model) if translation is None else cast("Any", translation).read_stream()
+    reader: Any = _reader(call, to) if translation is None else cast("Any", translation).read_stream()
     if said is not None:
         reader.said = said
     frames = _framing(to, translation)
@@ -472,7 +475,15 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
     from headrace.passing import bytes_of  # late: gateways take bytes
 
     events = not to.provider.framing and hidden["additional_headers"].get("content-type", "").startswith("text/event-stream")
-    return bytes_of(frames, reader, call.operation.dialect, _rewriter(call, to), events=events)
+    return bytes_of(frames, reader, call.operation.spelling, _rewriter(call, to), events=events)
+
+
+def _reader(call: Call, to: Destination) -> ChunkReader:
+    if not call.operation.last:
+        return ChunkReader(provider=to.provider.name, model=to.model)
+    from headrace.dialects.openai_events import EventReader  # late: few calls stream pictures or what was heard
+
+    return EventReader(call.operation.last, provider=to.provider.name, model=to.model)
 
 
 def _framing(to: Destination, translation: Spoken | None) -> FrameReader:

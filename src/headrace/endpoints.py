@@ -6,7 +6,7 @@ Each function has a blocking form and an `a…` form. They take OpenAI's paramet
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, overload
 
 from headrace.api import blocking, suspending
 from headrace.calls import (
@@ -27,11 +27,14 @@ from headrace.kept import Page
 from headrace.objects import (
     BinaryResponse,
     ImageResponse,
+    ImageStreamEvent,
     ModerationResponse,
     OCRResponse,
     RerankResponse,
     TranscriptionResponse,
+    TranscriptionStreamEvent,
 )
+from headrace.streams import AsyncStream, Stream
 
 MODELS: Final = Operation("models", "", Page, None, method="GET", named=False)
 
@@ -39,26 +42,60 @@ MODELS: Final = Operation("models", "", Page, None, method="GET", named=False)
 # ---- with a model ------------------------------------------------------------------------------------------------------------------
 
 
-def image_generation(prompt: str, model: str = "openai/gpt-image-1", **options: Any) -> ImageResponse:
-    """Images of what `prompt` says. `n`, `size`, `quality`, … as OpenAI has them."""
-    answer: ImageResponse = blocking(IMAGES, model, prompt, False, options)
-    return answer
+@overload
+def image_generation(
+    prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[True], **options: Any
+) -> Stream[ImageStreamEvent]: ...
+@overload
+def image_generation(
+    prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
+) -> ImageResponse: ...
+def image_generation(prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
+    """Images of what `prompt` says. `n`, `size`, `quality`, … as OpenAI has them.
+
+    With `stream=True` a `Stream` of its events: as many `partial_images` as asked for, then the completed image.
+    """
+    return blocking(IMAGES, model, prompt, bool(stream), options)
 
 
-async def aimage_generation(prompt: str, model: str = "openai/gpt-image-1", **options: Any) -> ImageResponse:
-    answer: ImageResponse = await suspending(IMAGES, model, prompt, False, options)
-    return answer
+@overload
+async def aimage_generation(
+    prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[True], **options: Any
+) -> AsyncStream[ImageStreamEvent]: ...
+@overload
+async def aimage_generation(
+    prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
+) -> ImageResponse: ...
+async def aimage_generation(prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(IMAGES, model, prompt, bool(stream), options)
 
 
-def image_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1", **options: Any) -> ImageResponse:
-    """`image` (a file, or a list of files; `mask` besides) changed as `prompt` says. Files are read while they are sent."""
-    answer: ImageResponse = blocking(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
-    return answer
+@overload
+def image_edit(
+    image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[True], **options: Any
+) -> Stream[ImageStreamEvent]: ...
+@overload
+def image_edit(
+    image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
+) -> ImageResponse: ...
+def image_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
+    """`image` (a file, or a list of files; `mask` besides) changed as `prompt` says. Files are read while they are sent.
+
+    Streamed as `image_generation` is.
+    """
+    return blocking(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
 
-async def aimage_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1", **options: Any) -> ImageResponse:
-    answer: ImageResponse = await suspending(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
-    return answer
+@overload
+async def aimage_edit(
+    image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[True], **options: Any
+) -> AsyncStream[ImageStreamEvent]: ...
+@overload
+async def aimage_edit(
+    image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
+) -> ImageResponse: ...
+async def aimage_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
 
 def image_variation(image: Any, model: str = "openai/dall-e-2", **options: Any) -> ImageResponse:
@@ -83,18 +120,25 @@ async def aspeech(model: str, input: str, voice: Any = None, **options: Any) -> 
     return answer
 
 
-def transcription(model: str, file: Any, **options: Any) -> TranscriptionResponse:
+@overload
+def transcription(model: str, file: Any, *, stream: Literal[True], **options: Any) -> Stream[TranscriptionStreamEvent]: ...
+@overload
+def transcription(model: str, file: Any, *, stream: Literal[False] | None = None, **options: Any) -> TranscriptionResponse: ...
+def transcription(model: str, file: Any, *, stream: bool | None = None, **options: Any) -> Any:
     """What is said in `file`: bytes, a path, an open file, or (name, content, type). It is read while it is sent.
 
-    With `response_format` text, srt or vtt the text is in `.text`, as it came.
+    With `response_format` text, srt or vtt the text is in `.text`, as it came. With `stream=True` a `Stream` of its events:
+    pieces of the text, at the end the whole; one event alone of a model that does not stream.
     """
-    answer: TranscriptionResponse = blocking(TRANSCRIPTIONS, model, file, False, options)
-    return answer
+    return blocking(TRANSCRIPTIONS, model, file, bool(stream), options)
 
 
-async def atranscription(model: str, file: Any, **options: Any) -> TranscriptionResponse:
-    answer: TranscriptionResponse = await suspending(TRANSCRIPTIONS, model, file, False, options)
-    return answer
+@overload
+async def atranscription(model: str, file: Any, *, stream: Literal[True], **options: Any) -> AsyncStream[TranscriptionStreamEvent]: ...
+@overload
+async def atranscription(model: str, file: Any, *, stream: Literal[False] | None = None, **options: Any) -> TranscriptionResponse: ...
+async def atranscription(model: str, file: Any, *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(TRANSCRIPTIONS, model, file, bool(stream), options)
 
 
 def audio_translation(model: str, file: Any, **options: Any) -> TranscriptionResponse:

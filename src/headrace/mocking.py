@@ -116,6 +116,11 @@ def _vectors(call: Call, model: str, said: Any) -> dict[str, Any]:
 
 def _chunks(call: Call, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A whole answer as the stream that it would have been."""
+    if call.operation.last:
+        from headrace.dialects.openai_events import events_of  # late: few calls stream pictures or what was heard
+
+        yield from events_of(call.operation.last, body)
+        return
     base = {name: body[name] for name in ("id", "created", "model") if name in body}
     if call.operation is COMPLETIONS:
         yield {**base, "object": "text_completion", "choices": body["choices"]}

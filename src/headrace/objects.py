@@ -412,6 +412,17 @@ class ImageResponse(_Answer):
     usage: Any = None
 
 
+class ImageStreamEvent(JsonObject):
+    """One event of images that are streamed: `type` says which. A partial image has its number, the completed one its `usage`."""
+
+    _parts = (("usage", JsonObject.wrap, False),)
+
+    type: str = ""
+    b64_json: str | None = None
+    partial_image_index: int | None = None
+    usage: Any = None
+
+
 class TranscriptionResponse(_Answer):
     """What was said in a recording."""
 
@@ -422,6 +433,17 @@ class TranscriptionResponse(_Answer):
     )
 
     text: str = ""
+
+
+class TranscriptionStreamEvent(JsonObject):
+    """One event of a transcription that is streamed: `type` says which; a `delta` on the way, at the end `text` and `usage`."""
+
+    _parts = (("usage", JsonObject.wrap, False),)
+
+    type: str = ""
+    delta: str | None = None
+    text: str | None = None
+    usage: Any = None
 
 
 class BinaryResponse:

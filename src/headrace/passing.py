@@ -43,7 +43,7 @@ def _named(event: Any) -> bytes:
     return b"event: " + str(event.get("type")).encode() + b"\ndata: " + encode(event) + b"\n\n"
 
 
-_EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {"openai_responses": _named, "anthropic_messages": _named}
+_EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {"openai_responses": _named, "anthropic_messages": _named, "openai_events": _named}
 """Dialects whose events have names."""
 
 ENDS: Final[Mapping[str, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import tempfile
+import threading
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
@@ -240,3 +242,61 @@ def test_a_router_takes_them_under_its_limits(client: Client, upstream: Upstream
     assert answer._hidden_params["headrace"]["deployment"] == router.get_model_ids()[0]
     with pytest.raises(headrace.RateLimitError):
         [client.call(name, *args, on=router) for _ in range(6)]
+
+
+# ---- streams of events -----------------------------------------------------------------------------------------------
+
+USAGE = {"input_tokens": 2, "output_tokens": 5, "total_tokens": 7}
+STREAMS: dict[str, tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "image_generation": (
+        ("a mill", "openai/gpt-image-1"),
+        {"type": "image_generation.partial_image", "b64_json": "AA", "partial_image_index": 0},
+        {"type": "image_generation.completed", "b64_json": "AAAA", "usage": USAGE},
+        {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": USAGE},
+    ),
+    "image_edit": (
+        (b"PNG", "at night", "openai/gpt-image-1"),
+        {"type": "image_edit.partial_image", "b64_json": "AA", "partial_image_index": 0},
+        {"type": "image_edit.completed", "b64_json": "AAAA", "usage": USAGE},
+        {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": USAGE},
+    ),
+    "transcription": (
+        ("openai/gpt-4o-transcribe", SOUND),
+        {"type": "transcript.text.delta", "delta": "hel"},
+        {"type": "transcript.text.done", "text": "hello", "usage": USAGE},
+        {"text": "hello", "usage": USAGE},
+    ),
+}
+"""By function: its arguments, an event on the way, the last one, and the whole answer of a model that does not stream."""
+
+
+def framed(*events: dict[str, Any]) -> list[bytes | threading.Event]:
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_pictures_and_transcriptions_come_event_by_event(client: Client, upstream: Upstream, name: str) -> None:
+    arguments, piece, end, whole = STREAMS[name]
+    upstream.answer(Reply(pieces=framed(piece, end)), Reply(pieces=framed(piece)), Reply(whole))
+    events = client.call(name, *arguments, stream=True)
+    assert [event.model_dump(exclude_none=True) for event in events] == [piece, end]
+    assert events[-1].usage.output_tokens == 5
+    assert b'"stream":true' in encoded(upstream) or b'name="stream"\r\n\r\ntrue' in encoded(upstream)
+    with pytest.raises(headrace.TruncatedStream):  # ended in good order, and without its last event
+        client.call(name, *arguments, stream=True)
+    (event,) = client.call(name, *arguments, stream=True)
+    assert (event.type, event.usage.total_tokens) == (end["type"], 7)
+    assert [event.get(name) for name in ("text", "b64_json")] == [end.get(name) for name in ("text", "b64_json")]
+
+
+def encoded(upstream: Upstream) -> bytes:
+    body = upstream.seen[0].body
+    return body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+
+
+def test_what_cannot_be_streamed_is_said_before_anything_is_sent(client: Client, upstream: Upstream) -> None:
+    with pytest.raises(headrace.BadRequestError, match="response_format 'srt' cannot be streamed"):
+        client.call("transcription", "openai/whisper-1", SOUND, response_format="srt", stream=True)
+    with pytest.raises(headrace.BadRequestError, match="images cannot be streamed there"):
+        client.call("image_generation", "a mill", "stability/sd3", stream=True)
+    assert not upstream.seen

@@ -13,6 +13,7 @@ from docs.pages import ROOT
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import running
 
+PICTURES = ("gpt-image-1",)
 CHATS = ("deepseek-ai/DeepSeek-V3.2-Exp", "gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-4.1", "whatever-it-is-called-there")
 VECTORS = (
     "BAAI/bge-m3",
@@ -23,7 +24,9 @@ VECTORS = (
 @pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
     """Base address of a strict provider that knows the models of our pages and answers at once."""
-    openai = ProviderConfig(name="openai", models=(*CHATS, *VECTORS), ttft=0.0, gap=0.0, output_tokens=20.0, rpm=100_000, tpm=50_000_000)
+    openai = ProviderConfig(
+        name="openai", models=(*CHATS, *VECTORS, *PICTURES), ttft=0.0, gap=0.0, output_tokens=20.0, rpm=100_000, tpm=50_000_000
+    )
     with running(SimulatorConfig(port=0, providers=(openai,))) as base:
         yield f"{base}/openai/v1"
 

@@ -16,6 +16,7 @@ from tests.gateway.conftest import KEY, serving
 
 from headrace import Router
 from headrace.gateway.config import Settings
+from headrace.gateway.records import Outcome, Record
 
 SOUND = bytes(range(256)) * 9000
 """More than stays in memory."""
@@ -29,12 +30,15 @@ def provider() -> Iterator[Upstream]:
 
 @pytest.fixture
 def address(provider: Upstream) -> Iterator[str]:
+    with serving(router_over(provider), Settings(key=KEY)) as base:
+        yield base
+
+
+def router_over(provider: Upstream) -> Router:
     def entry(name: str, model: str) -> dict[str, Any]:
         return {"model_name": name, "litellm_params": {"model": model, "api_key": "sk-upstream", "base_url": provider.url}}
 
-    router = Router([entry("many", "openai/own-name"), entry("omni", "openai/omni-moderation-latest")], num_retries=0)
-    with serving(router, Settings(key=KEY)) as base:
-        yield base
+    return Router([entry("many", "openai/own-name"), entry("omni", "openai/omni-moderation-latest")], num_retries=0)
 
 
 @pytest.fixture
@@ -136,6 +140,51 @@ def test_a_recording_is_translated(client: openai.OpenAI, provider: Upstream) ->
     provider.answer(Reply({"text": "hello"}))
     assert client.audio.translations.create(model="many", file=SOUND).text == "hello"
     assert provider.seen[-1].path == "/v1/audio/translations"
+
+
+STREAMED = {
+    "images": (
+        {"type": "image_generation.partial_image", "b64_json": "AA", "partial_image_index": 0},
+        {"type": "image_generation.completed", "b64_json": "AAAA", "usage": {"input_tokens": 2, "output_tokens": 5, "total_tokens": 7}},
+    ),
+    "transcriptions": (
+        {"type": "transcript.text.delta", "delta": "hel"},
+        {"type": "transcript.text.done", "text": "hello", "usage": {"type": "tokens", "input_tokens": 2, "output_tokens": 5}},
+    ),
+}
+
+
+class Written:
+    """A ledger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def append(self, record: Record, decision: Any = None) -> None:
+        self.records.append(record)
+
+
+@pytest.mark.parametrize("what", STREAMED)
+def test_pictures_and_what_was_heard_are_streamed_and_counted(provider: Upstream, what: str) -> None:
+    events = STREAMED[what]
+    sent: list[Any] = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    provider.answer(Reply(pieces=sent), Reply(pieces=sent[:1], cut=True))
+    ledger = Written()
+    with serving(router_over(provider), Settings(key=KEY), ledger=ledger) as address:
+        client = openai.OpenAI(api_key=KEY, base_url=f"{address}/v1", max_retries=0)
+
+        def ask() -> Any:
+            if what == "images":
+                return client.images.generate(model="many", prompt="a mill", stream=True, partial_images=1)
+            return client.audio.transcriptions.create(model="many", file=SOUND, stream=True)
+
+        with ask() as stream:
+            assert [event.to_dict() for event in stream] == list(events)
+        with pytest.raises(openai.APIError, match="in the middle of the body"), ask() as stream:
+            list(stream)
+    whole, cut = ledger.records
+    assert (whole.operation, whole.stream, whole.outcome, whole.usage) == (what, True, Outcome.ANSWERED, {"input": 2, "output": 5})
+    assert cut.outcome is Outcome.FAILED
 
 
 # ---- moderation and ranking ----------------------------------------------------------------------------------------------

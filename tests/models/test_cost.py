@@ -116,6 +116,11 @@ def test_the_sum_is_exact_and_its_parts_add_up(bill: Bill) -> None:
              "output_tokens_details": {"reasoning_tokens": 2}},
             Bill(input=10, cached=60, reasoning=2),
         ),
+        (
+            {"type": "tokens", "input_tokens": 14, "input_token_details": {"text_tokens": 2, "audio_tokens": 12}, "output_tokens": 3},
+            Bill(input=2, audio_input=12, output=3),
+        ),
+        ({"type": "duration", "seconds": 9}, Bill(seconds=9.0)),
         ({"prompt_tokens": 5, "completion_tokens": -1, "prompt_cache_hit_tokens": 9}, Bill(cached=9)),
         ({"prompt_tokens": "many", "completion_tokens": None, "prompt_tokens_details": []}, Bill()),
     ],

@@ -108,8 +108,11 @@ class Answer:
         await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
         await self._send({"type": "http.response.body", "body": shown.body})
 
-    async def streamed(self, making: Awaitable[AsyncStream[bytes]], every: float) -> None:
-        """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life."""
+    async def streamed(self, making: Awaitable[AsyncStream[bytes]], every: float, *, counted_last: bool = False) -> None:
+        """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life.
+
+        counted_last: whether the event that says what was used is the last one.
+        """
         pulse = _Pulse(self._alive, every)
         try:
             stream = await making
@@ -117,19 +120,19 @@ class Answer:
                 self.entered.answered(stream._hidden_params)
                 if not self._begun:
                     await self._open(told_of(stream._hidden_params, streaming=True))
-                await self._pieces(stream, pulse)
+                await self._pieces(stream, pulse, counted_last)
             finally:
                 await stream.aclose()
         finally:
             pulse.stop()
 
-    async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse) -> None:
+    async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse, counted_last: bool) -> None:
         entry = self.entered
         async for piece in stream:
             if entry.first is None:
                 entry.began_to_answer()
             pulse.felt = True
-            if self.front.ends(piece) and stream.usage is not None:
+            if (counted_last or self.front.ends(piece)) and stream.usage is not None:
                 entry.used(stream.usage)
                 self._record(Outcome.ANSWERED)  # its caller may read no further, and go
             await self._piece(piece)

@@ -251,7 +251,7 @@ class Gateway(Struct, eq=False):
             call.operation, model, call.prompt, stream=call.stream, options=options, place=reply.place, deployment=reply.deployment
         )
         if call.stream:
-            await answer.streamed(making, self.settings.keep_alive)
+            await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last))
             return
         made = await making
         answer.entered.answered(made._hidden_params)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from headrace.api import Router
 from headrace.calls import MODERATIONS, RERANK, Operation, shape
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway.asking import Finished, Here, Plain, Reply, wanted
+from headrace.gateway.asking import Finished, Here, Plain, Reply, Wanted, wanted
 from headrace.gateway.forms import flag
 from headrace.gateway.requests import Asked, refusal
 
@@ -18,10 +18,10 @@ Handler = Callable[..., Reply]
 _AS_TEXT: Final = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
 
 
-def filed(operation: Operation) -> Handler:
+def filed(operation: Operation) -> Callable[..., Wanted]:
     """A call whose body is a form with files."""
 
-    def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Wanted:
         flag(body, "stream")
         for name in operation.files:
             _must_be_files(body.get(name), name)
@@ -42,8 +42,8 @@ def heard(operation: Operation) -> Handler:
 
     def asked_for(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
         kind = _AS_TEXT.get(str(body.get("response_format")))
-        reply = make(here, asked, body, model)
-        return reply if kind is None else Finished(reply, partial(_said, kind=kind))  # type: ignore[arg-type]  # `filed` makes a Wanted
+        call = make(here, asked, body, model)
+        return call if kind is None or call.stream else Finished(call, partial(_said, kind=kind))
 
     return asked_for
 

@@ -124,6 +124,7 @@ def _contents(chunk: Any) -> Iterator[Slot]:
 _CHAT: Final = Shape(_chat, _chat_ends)
 _SHAPES: Final[Mapping[str, Shape]] = {
     "responses": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
+    "transcriptions": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
     "messages": Shape(_messages, lambda event: _get(event, "type") not in ("content_block_delta", "ping")),
     "generate_content": Shape(_contents, lambda chunk: any(_get(one, "finishReason") for one in _get(chunk, "candidates") or ())),
 }
@@ -142,7 +143,7 @@ def _shape_of(event: Any) -> Shape | None:
         return _CHAT
     if _get(event, "candidates") is not None:
         return _SHAPES["generate_content"]
-    if kind.startswith("response."):
+    if kind.startswith(("response.", "transcript.")):
         return _SHAPES["responses"]
     return _SHAPES["messages"] if kind.startswith(("message_", "content_block_", "ping")) else None
 

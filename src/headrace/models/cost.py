@@ -166,14 +166,27 @@ def bill_of(usage: Any) -> Bill:
     if (plain := _plain(usage)) is not None:
         return plain
     prompt, answer = _first(usage, "prompt_tokens", "input_tokens"), _first(usage, "completion_tokens", "output_tokens")
-    given = _given(usage, fields_of(usage.get("prompt_tokens_details") or usage.get("input_tokens_details")))
+    given = _given(usage, _details_of(usage))
     written = _written(fields_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details")))
     if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage):
         prompt += given["cached"] + given["cache_write"] + given["cache_write_hour"]  # Anthropic's own count leaves them out
     searches = _first(fields_of(usage.get("server_tool_use")), "web_search_requests") or _first(usage, "num_search_queries")
     return Bill(
-        input=max(0, prompt - sum(given.values())), output=max(0, answer - sum(written.values())), searches=searches, **given, **written
+        input=max(0, prompt - sum(given.values())), output=max(0, answer - sum(written.values())), searches=searches,
+        seconds=_seconds(usage), **given, **written,
     )  # fmt: skip
+
+
+def _details_of(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the prompt was made of; a transcription's usage has a word of its own for it."""
+    names = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+    return fields_of(next((found for name in names if (found := usage.get(name))), None))
+
+
+def _seconds(usage: Mapping[str, Any]) -> float:
+    """Of sound, where a transcription is counted in them."""
+    seconds = usage.get("seconds") if usage.get("type") == "duration" else 0
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 0.0
 
 
 _CLASSED: Final = frozenset({

@@ -221,7 +221,7 @@ class Asking:
         """What the call takes of deployments that differ: the most they let it write, and what that can cost where prices are known;
         the requests it is sent in."""
         own: dict[str, Charge] = {}
-        silent = call.operation.chunk is not None and call.max_output is None
+        silent = call.operation.writes and call.max_output is None
         for member in self._fleet.served[group]:
             price, requests = member.price, requests_for(call, member.to.provider)
             most = member.most_output if silent and member.most_output else charge.max_output
@@ -234,7 +234,7 @@ class Asking:
 def charge_of(call: Call) -> Charge:
     """What a call takes, as far as can be said before it is made."""
     input = estimate_encoded(bytes(call.encoded), call.prompt)
-    if call.operation.chunk is None:
+    if not call.operation.writes:
         return Charge(input=input)
     most = call.max_output
     return Charge(input=input, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))

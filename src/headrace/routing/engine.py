@@ -135,7 +135,7 @@ class Engine:
         if not stream:
             return in_bytes(answer)
         # What has no chunks of its own is bytes, whatever layers have asked for.
-        pieces: Any = answer if operation.chunk is None or getattr(answer, "raw", False) else Spelled(answer, operation.dialect)
+        pieces: Any = answer if operation.chunk is None or getattr(answer, "raw", False) else Spelled(answer, operation.spelling)
         return AsyncStream(pieces)
 
     def blocking(

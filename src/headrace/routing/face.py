@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         BinaryResponse,
         EmbeddingResponse,
         ImageResponse,
+        ImageStreamEvent,
         ModelResponse,
         ModelResponseStream,
         ModerationResponse,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         RerankResponse,
         TextCompletionResponse,
         TranscriptionResponse,
+        TranscriptionStreamEvent,
     )
     from headrace.options import RouterChatOptions, RouterEmbeddingOptions, RouterTextOptions
     from headrace.streams import AsyncStream, Stream
@@ -194,35 +196,65 @@ class Face:
         answer: OCRResponse = self._blocking(OCR, model, document, False, options)
         return answer
 
-    async def aimage_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
-        """Images of what `prompt` says, from the group `model`."""
-        answer: ImageResponse = await self._suspending(IMAGES, model, prompt, False, options)
-        return answer
+    @overload
+    async def aimage_generation(
+        self, prompt: str, model: str, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[ImageStreamEvent]: ...
+    @overload
+    async def aimage_generation(
+        self, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> ImageResponse: ...
+    async def aimage_generation(self, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
+        """Images of what `prompt` says, from the group `model`; with `stream=True` their events."""
+        return await self._suspending(IMAGES, model, prompt, bool(stream), options)
 
-    def image_generation(self, prompt: str, model: str, **options: Any) -> ImageResponse:
+    @overload
+    def image_generation(self, prompt: str, model: str, *, stream: Literal[True], **options: Any) -> Stream[ImageStreamEvent]: ...
+    @overload
+    def image_generation(self, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any) -> ImageResponse: ...
+    def image_generation(self, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
         """`aimage_generation`, blocking."""
-        answer: ImageResponse = self._blocking(IMAGES, model, prompt, False, options)
-        return answer
+        return self._blocking(IMAGES, model, prompt, bool(stream), options)
 
-    async def aimage_edit(self, image: Any, prompt: str, model: str, **options: Any) -> ImageResponse:
-        """`image` changed as `prompt` says, by the group `model`."""
-        answer: ImageResponse = await self._suspending(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
-        return answer
+    @overload
+    async def aimage_edit(
+        self, image: Any, prompt: str, model: str, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[ImageStreamEvent]: ...
+    @overload
+    async def aimage_edit(
+        self, image: Any, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> ImageResponse: ...
+    async def aimage_edit(self, image: Any, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
+        """`image` changed as `prompt` says, by the group `model`; with `stream=True` its events."""
+        return await self._suspending(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
-    def image_edit(self, image: Any, prompt: str, model: str, **options: Any) -> ImageResponse:
+    @overload
+    def image_edit(self, image: Any, prompt: str, model: str, *, stream: Literal[True], **options: Any) -> Stream[ImageStreamEvent]: ...
+    @overload
+    def image_edit(self, image: Any, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any) -> ImageResponse: ...
+    def image_edit(self, image: Any, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
         """`aimage_edit`, blocking."""
-        answer: ImageResponse = self._blocking(IMAGE_EDITS, model, image, False, {"prompt": prompt, **options})
-        return answer
+        return self._blocking(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
-    async def atranscription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
-        """What is said in `file`, by the group `model`."""
-        answer: TranscriptionResponse = await self._suspending(TRANSCRIPTIONS, model, file, False, options)
-        return answer
+    @overload
+    async def atranscription(
+        self, file: Any, model: str, *, stream: Literal[True], **options: Any
+    ) -> AsyncStream[TranscriptionStreamEvent]: ...
+    @overload
+    async def atranscription(
+        self, file: Any, model: str, *, stream: Literal[False] | None = None, **options: Any
+    ) -> TranscriptionResponse: ...
+    async def atranscription(self, file: Any, model: str, *, stream: bool | None = None, **options: Any) -> Any:
+        """What is said in `file`, by the group `model`; with `stream=True` the events of hearing it."""
+        return await self._suspending(TRANSCRIPTIONS, model, file, bool(stream), options)
 
-    def transcription(self, file: Any, model: str, **options: Any) -> TranscriptionResponse:
+    @overload
+    def transcription(self, file: Any, model: str, *, stream: Literal[True], **options: Any) -> Stream[TranscriptionStreamEvent]: ...
+    @overload
+    def transcription(self, file: Any, model: str, *, stream: Literal[False] | None = None, **options: Any) -> TranscriptionResponse: ...
+    def transcription(self, file: Any, model: str, *, stream: bool | None = None, **options: Any) -> Any:
         """`atranscription`, blocking."""
-        answer: TranscriptionResponse = self._blocking(TRANSCRIPTIONS, model, file, False, options)
-        return answer
+        return self._blocking(TRANSCRIPTIONS, model, file, bool(stream), options)
 
     async def aspeech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
         """`input` spoken, by the group `model`."""

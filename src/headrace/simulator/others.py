@@ -76,6 +76,12 @@ def _ranked(said: Mapping[str, Any]) -> tuple[str, bytes]:
 def _drawn(said: Mapping[str, Any]) -> tuple[str, bytes]:
     picture = {"b64_json": base64.b64encode(PICTURE).decode()}
     usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    if _is_streamed(said):
+        kind = "image_edit" if "image" in said else "image_generation"
+        partial = [
+            {"type": f"{kind}.partial_image", **picture, "partial_image_index": at} for at in range(int(said.get("partial_images") or 0))
+        ]
+        return _events(*partial, {"type": f"{kind}.completed", **picture, "usage": usage})
     return _json({"created": 0, "data": [picture] * int(said.get("n") or 1), "usage": usage})
 
 
@@ -89,7 +95,19 @@ def _heard(said: Mapping[str, Any]) -> tuple[str, bytes]:
     text = f"{len(said['file'])} bytes of sound"
     if said.get("response_format") in ("text", "srt", "vtt"):
         return "text/plain; charset=utf-8", text.encode()
-    return _json({"text": text, "usage": {"type": "duration", "seconds": 1}})
+    usage = {"type": "duration", "seconds": 1}
+    if _is_streamed(said):
+        pieces = [{"type": "transcript.text.delta", "delta": piece} for piece in (text[:5], text[5:])]
+        return _events(*pieces, {"type": "transcript.text.done", "text": text, "usage": usage})
+    return _json({"text": text, "usage": usage})
+
+
+def _is_streamed(said: Mapping[str, Any]) -> bool:
+    return said.get("stream") in (True, "true")
+
+
+def _events(*events: Mapping[str, Any]) -> tuple[str, bytes]:
+    return "text/event-stream", b"".join([b"event: %s\ndata: %s\n\n" % (event["type"].encode(), ENCODE(event)) for event in events])
 
 
 def _json(body: Any) -> tuple[str, bytes]:

@@ -211,12 +211,13 @@ class Formed(Struct, frozen=True, eq=False):
         """What the answer says it used, in OpenAI's form."""
         return body.get("usage")
 
-    def read_stream(self) -> Any:
+    def check_stream(self) -> None:
         """Raises BadRequestError for a form that has no streams."""
-        stream = getattr(self.form, "read_stream", None)
-        if stream is None:
-            raise BadRequestError(f"{self.operation} cannot be streamed: leave stream out", self.target.model, self.target.provider)
-        return stream(self.body, self.target)
+        if not hasattr(self.form, "read_stream"):
+            raise BadRequestError(f"{self.operation} cannot be streamed there: leave stream out", self.target.model, self.target.provider)
+
+    def read_stream(self) -> Any:
+        return self.form.read_stream(self.body, self.target)  # type: ignore[attr-defined]
 
     def _unreadable(self, response: HttpResponse, error: Exception) -> APIResponseValidationError:
         size = len(response.body)
