@@ -1,6 +1,7 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { clock, count, nano, seconds } from "./format";
-import type { Call, Candidate, Decision } from "./gateway";
+import { get } from "./gateway";
+import type { Call, Candidate, Decision, Said } from "./gateway";
 
 export function Calls({ calls }: { calls: Call[] }) {
   const [open, setOpen] = useState("");
@@ -51,9 +52,31 @@ function Why({ call }: { call: Call }) {
     <div class="record">
       <p><code>{call.id}</code> {call.operation}{call.served && <> answered by <strong>{call.provider}/{call.served}</strong></>}, status {call.status}</p>
       {how ? <Reasons how={how} /> : <p>No deployment was chosen: the call ended before that.</p>}
+      {call.kept && <Kept id={call.id} />}
     </div>
   );
 }
+
+/** What the call asked and was answered, from the ledger: only where that is remembered. */
+function Kept({ id }: { id: string }) {
+  const [said, setSaid] = useState<Said | null>(null);
+  const [trouble, setTrouble] = useState("");
+  useEffect(() => {
+    get<Said[]>(`/spend/logs?request_id=${encodeURIComponent(id)}`)
+      .then(([found]) => (found ? setSaid(found) : setTrouble("The ledger has this call no more.")))
+      .catch((error: Error) => setTrouble(error.message));
+  }, [id]);
+  if (trouble) return <p class="trouble" role="alert">{trouble}</p>;
+  if (!said) return <p class="empty">Asking the ledger…</p>;
+  return (
+    <div class="said">
+      <section aria-label="Question"><h3>Question</h3><pre tabIndex={0}>{text(said.proxy_server_request)}</pre></section>
+      <section aria-label="Answer"><h3>Answer</h3><pre tabIndex={0}>{text(said.response)}</pre></section>
+    </div>
+  );
+}
+
+const text = (said: unknown): string => (typeof said === "string" ? said : JSON.stringify(said, null, 2));
 
 function Reasons({ how }: { how: Decision }) {
   return (

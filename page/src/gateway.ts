@@ -24,8 +24,12 @@ export interface Call {
   id: string; at: number; model: string; deployment: string; provider: string; served: string; key: string; team: string;
   operation: string; stream: boolean; outcome: "answered" | "failed" | "left"; status: number; error: string;
   waited: number; first: number | null; total: number; usage: Record<string, number>; cost: number | null; attempts: number;
+  /** Whether the ledger has what was said. */
+  kept: boolean;
   decision: Decision | null;
 }
+/** A call in the spend logs, as far as what was said goes. */
+export interface Said { proxy_server_request: unknown; response: unknown }
 export interface Scope { kind: string; name: string; in_flight: number; limits: Limit[] }
 export interface Picture { at: number; began: number; version: string; groups: Group[]; scopes: Scope[]; calls: Call[] }
 

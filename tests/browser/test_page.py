@@ -81,8 +81,17 @@ def test_a_call_tells_why_it_went_where_it_did(page: Page, base: str) -> None:
     expect(why).to_contain_text("Did not have to wait.")
     expect(why).to_contain_text(re.compile("Went to (north|east)"))
     expect(why).to_contain_text(re.compile("Reserved .* tokens in"))
+    expect(page.get_by_role("region", name="Question")).to_have_count(0)
     page.get_by_role("button", name="why").first.press("Enter")
     expect(why).to_have_count(0)
+
+
+def test_a_call_shows_what_was_said_where_that_is_remembered(page: Page, base: str) -> None:
+    chat(base, key=post(base, "/key/generate", {"store_prompts_in_spend_logs": True})["key"])
+    enter(page, base, "#calls")
+    page.get_by_role("button", name="why").first.press("Enter")
+    expect(page.get_by_role("region", name="Question")).to_contain_text('"content": "hi"')
+    expect(page.get_by_role("region", name="Answer")).to_contain_text('"finish_reason": "stop"')
 
 
 def test_keys_are_made_changed_blocked_rotated_and_deleted_by_keyboard(page: Page, base: str) -> None:

@@ -29,6 +29,8 @@ LEFT: Final = 499
 
 Pairs = list[tuple[str, str]]
 
+EVENTS: Final = "text/event-stream"
+
 
 class Before(Struct, frozen=True, eq=False):
     """A first attempt on the straight way, which failed: the rest is the Router's to decide."""
@@ -100,6 +102,7 @@ class Answer:
             self.entry.close(outcome, failure, status)
 
     async def whole(self, status: int, body: bytes, told: Pairs | None = None, *, kind: str = JSON) -> None:
+        self._said(body, kind)
         await self._start(status, [("content-type", kind), ("content-length", str(len(body))), *(told or ())])
         await self._last(body)
 
@@ -132,6 +135,7 @@ class Answer:
             if entry.first is None:
                 entry.began_to_answer()
             pulse.felt = True
+            self._said(piece, EVENTS)
             if (counted_last or self.front.ends(piece)) and stream.usage is not None:
                 entry.used(stream.usage)
                 self._record(Outcome.ANSWERED)  # its caller may read no further, and go
@@ -147,10 +151,15 @@ class Answer:
             await self._start(200, [("content-type", kind), ("x-accel-buffering", "no"), *told_of(stream._hidden_params, streaming=True)])
             async for piece in stream:
                 self.entered.began_to_answer()
+                self._said(piece, kind)
                 await self._piece(piece)
             await self._last(b"")
         finally:
             await stream.aclose()
+
+    def _said(self, piece: bytes, kind: str) -> None:
+        if self.entry is not None and self.entry.content is not None:
+            self.entry.content.hear(piece, kind)
 
     async def _alive(self) -> None:
         if not self._begun:
@@ -158,7 +167,7 @@ class Answer:
         await self._piece(self.front.alive)
 
     async def _open(self, told: Pairs) -> None:
-        await self._start(200, [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *told])
+        await self._start(200, [("content-type", EVENTS), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *told])
 
     async def _piece(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -25,6 +25,7 @@ from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Wan
 from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
+from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import OPENAI, front_of
 from headrace.gateway.headers import options_of
@@ -197,6 +198,14 @@ class Gateway(Struct, eq=False):
             held.settle(session.usage)
             entry.close(Outcome.ANSWERED)
 
+    def _entry(self, id: str, asked: Asked, caller: Caller, began: float | None = None) -> Entry:
+        content = Content(self.settings.content_max) if self.keeps_content(caller) else None
+        return Entry(self.watch, id, asked.path, caller, began, content)
+
+    def keeps_content(self, caller: Caller) -> bool:
+        """Whether what a caller's calls say is remembered with them."""
+        return self.settings.content if caller.content is None else caller.content
+
     async def _admit(self, asked: Asked, scope: Scope) -> Caller:
         return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
 
@@ -229,12 +238,14 @@ class Gateway(Struct, eq=False):
             await answer.whole(200, encode(await reply.gather()))
             return
         before = answer.before
-        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller, None if before is None else before.came)
+        answer.entry = self._entry(answer.id, asked, here.caller, None if before is None else before.came)
         await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
 
     async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
+        if answer.entered.content is not None and not call.options.get("no-log"):
+            answer.entered.content.ask({"model": call.model, call.operation.prompt: call.prompt, **call.options})
         model = self._meant(here, reply)
         customer = answer.entered.told("customer")
         scopes = here.scopes(model) + (await self.keys.customer(customer) if customer else ())
@@ -262,8 +273,10 @@ class Gateway(Struct, eq=False):
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""
-        answer.entry = Entry(self.watch, answer.id, asked.path, here.caller)
+        answer.entry = self._entry(answer.id, asked, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
+        if answer.entry.content is not None:
+            answer.entry.content.ask(read(sent.request.body))
         options = {"request": sent.request, **here.options(sent.deployment.group)}
         try:
             stream: Any = await self.router.araw(PASSED, sent.model, None, stream=True, options=options, deployment=sent.deployment.id)

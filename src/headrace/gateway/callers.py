@@ -44,6 +44,8 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     """Further limits that hold for single models: (a name or pattern, the scope)."""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = {}
+    content: bool | None = None
+    """Whether what its calls say is remembered with them; None for what the gateway's settings say."""
     secret: str = ""
     """The gateway's own, of which seals are made."""
 

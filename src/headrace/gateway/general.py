@@ -37,6 +37,12 @@ class Settings(Struct, frozen=True):
     """Where keys and calls are kept; empty for what the environment says. May hold a password."""
     keep: float | None = None
     """Seconds for which calls are remembered; None for ever."""
+    content: bool = False
+    """Whether what calls say is remembered with them, unless a key, its user or its team says otherwise."""
+    content_max: int = 32 << 10
+    """Characters that are kept of a question, and as many of its answer."""
+    content_keep: float | None = None
+    """Seconds for which they are remembered; None for as long as the call."""
     jwt: bool = False
     """Whether tokens of an identity provider are taken in the place of keys."""
     jwt_fields: Mapping[str, Any] = {}
@@ -113,6 +119,12 @@ GENERAL: Final[Mapping[str, Key]] = {
     "reload": Key("reload", _seconds, "seconds between looks at the configuration's files, 2; 0 looks on SIGHUP alone"),
     "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
     "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
+    "content": Key(
+        "content", _flag, "whether what calls say is remembered with them, secrets masked; keys, users and teams may say otherwise; no"
+    ),
+    "store_prompts_in_spend_logs": Key("content", _flag, "the same in LiteLLM's word"),
+    "content_max": Key("content_max", _bytes, "characters that are kept of a question, and as many of its answer, 32768"),
+    "content_keep": Key("content_keep", _period, "for how long they are, such as `7d`; as long as the call without it"),
     "enable_jwt_auth": Key(
         "jwt", _flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
     ),

@@ -9,6 +9,8 @@ from typing import Any, Final
 from headrace.calls import Call, shape
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.gateway.admin.forms import check_names, mapping, text
+from headrace.gateway.contents import question_of
+from headrace.gateway.records import present
 from headrace.layers import around
 from headrace.layers.around import Handler
 from headrace.layers.guardrails import Guardrail, Guardrails, Rule
@@ -51,7 +53,17 @@ class Guarding:
         self._rules.check_session(call)
 
     async def _layer(self, ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
-        return await self._rules.answer(ports, call, handler)
+        entry = present()
+        if entry is None or entry.content is None:
+            return await self._rules.answer(ports, call, handler)
+        content = entry.content
+        content.ask(None)  # what a rule refuses, or masks, is not remembered
+
+        async def noted(ports: Ports, call: Call) -> Any:
+            content.ask(question_of(call))
+            return await handler(ports, call)
+
+        return await self._rules.answer(ports, call, noted)
 
 
 def read_guardrails(given: Any, problem: Callable[[str], object]) -> tuple[Rule, ...]:

@@ -32,18 +32,20 @@ class Where(Struct, frozen=True):
     """Of the journals, and of the database where it is a file of our own choice."""
     keep: float | None = None
     """Seconds for which calls are remembered; None for ever."""
+    keep_content: float | None = None
+    """The same of what they said; None for as long as the call."""
 
     def __repr__(self) -> str:
         return f"<Where in {self.folder}>"
 
 
-def where(environment: Mapping[str, str], database: str = "", keep: float | None = None) -> Where:
+def where(environment: Mapping[str, str], database: str = "", keep: float | None = None, keep_content: float | None = None) -> Where:
     """From the configuration's word, else the environment's `DATABASE_URL`, else an SQLite file in the state's folder.
 
     The folder is that of `HEADRACE_STATE`, else `.headrace` in the working directory.
     """
     folder = Path(environment.get(STATE) or FOLDER).expanduser()
-    return Where(database or environment.get(DATABASE) or f"sqlite:///{folder / 'headrace.db'}", folder, keep)
+    return Where(database or environment.get(DATABASE) or f"sqlite:///{folder / 'headrace.db'}", folder, keep, keep_content)
 
 
 class Lasting:
@@ -52,7 +54,7 @@ class Lasting:
     def __init__(self, router: Router, at: Where, identities: Identities | None = None) -> None:
         """identities: whose tokens are taken besides our own keys."""
         self._database = Database(at.database)
-        self.ledger = Books(self._database, at.folder / "journal", keep=at.keep)
+        self.ledger = Books(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
         self.belongings = KeptTable(self._database)
         self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from headrace.errors import Failure
 from headrace.gateway.callers import Caller
+from headrace.gateway.contents import Content
 from headrace.models.cost import FIELDS, Bill
 from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
@@ -96,10 +97,13 @@ class Entry:
     and closes it before it sends the last byte.
     """
 
-    __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "first")
+    __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "content", "first")
 
-    def __init__(self, ledger: Ledger, id: str, path: str, caller: Caller, began: float | None = None) -> None:
-        """began: when the call came in, where that is a while ago."""
+    def __init__(
+        self, ledger: Ledger, id: str, path: str, caller: Caller, began: float | None = None, content: Content | None = None
+    ) -> None:
+        """began: when the call came in, where that is a while ago. content: where what it says is to be remembered."""
+        self.content = content
         self._ledger = ledger
         self._open = True
         self._hidden: Beside | None = None
@@ -169,6 +173,8 @@ class Entry:
             told["error"] = failure.kind.value
         if self._hidden is not None:
             told.update(of_answer(self._hidden))
+        if self.content is not None:
+            told["content"] = self.content.written() or None
         decision = self._decision if self._hidden is None else self._hidden.get("headrace")
         self._ledger.append(Record(ended=time.time(), first=self.first, outcome=outcome, status=status, **told), decision)
 
@@ -178,6 +184,11 @@ class Entry:
 
 
 _present: Final[ContextVar[Entry | None]] = ContextVar("headrace.gateway.entry", default=None)
+
+
+def present() -> Entry | None:
+    """The call that is under way here."""
+    return _present.get()
 
 
 def hear(event: Event) -> None:

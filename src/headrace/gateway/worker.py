@@ -78,7 +78,7 @@ YOUNG: Final = 10_000
 
 def _state(router: Router, settings: Settings) -> Lasting:
     trusted = identities(os.environ, settings.jwt_fields) if settings.jwt else None
-    return Lasting(router, where(os.environ, settings.database, settings.keep), trusted)
+    return Lasting(router, where(os.environ, settings.database, settings.keep, settings.content_keep), trusted)
 
 
 def _metrics(served: Gateway) -> Any:

@@ -14,16 +14,7 @@ from detect_secrets.plugins.base import RegexBasedDetector
 
 from headrace.errors import ConfigurationError
 from headrace.layers.guardrails import Finding, Guardrail
-
-_HOUSES: Final = {
-    "ANTHROPIC_KEY": r"\bsk-ant-[A-Za-z0-9_-]{20,}",
-    "OPENAI_KEY": r"\bsk-(?!ant-)(?:[a-z]{2,12}-)?[A-Za-z0-9_-]{32,}",
-    "GOOGLE_API_KEY": r"\bAIza[0-9A-Za-z_-]{35}",
-    "GROQ_KEY": r"\bgsk_[A-Za-z0-9]{40,}",
-    "HUGGINGFACE_TOKEN": r"\bhf_[A-Za-z0-9]{30,}",
-    "XAI_KEY": r"\bxai-[A-Za-z0-9]{40,}",
-}
-"""Keys as these houses hand them out, seen 2026-11."""
+from headrace.layers.secret_forms import HOUSES
 
 _NO_SECRETS: Final = frozenset({"IPPublicDetector"})
 
@@ -31,7 +22,7 @@ _NO_SECRETS: Final = frozenset({"IPPublicDetector"})
 @cache
 def patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     """(kind, form) of everything that is known, the houses of models first."""
-    found = [(kind, re.compile(form)) for kind, form in _HOUSES.items()]
+    found = [(kind, re.compile(form)) for kind, form in HOUSES.items()]
     for module in pkgutil.iter_modules(plugins.__path__):
         for name, cls in vars(import_module(f"{plugins.__name__}.{module.name}")).items():
             if _is_detector(name, cls):

@@ -119,6 +119,7 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "user_email": ("email", text),
     "tags": ("tags", texts),
     "metadata": ("metadata", mapping),
+    "store_prompts_in_spend_logs": ("content", flag),
 }
 """LiteLLM's words for terms, and ours."""
 
@@ -126,6 +127,7 @@ _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
     text: {"type": "string"},
     texts: {"type": "array", "items": {"type": "string"}},
     mapping: {"type": "object"},
+    flag: {"type": "boolean"},
     aliases: {"type": "object", "additionalProperties": {"type": "string"}},
     amount: {"type": "integer", "minimum": 1},
     money: {"type": "number", "exclusiveMinimum": 0},
@@ -204,6 +206,7 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
         },
         "tags": list(terms.tags),
         "metadata": dict(terms.metadata),
+        "store_prompts_in_spend_logs": terms.content,
         "blocked": holder.blocked,
         "created_at": moment(holder.created),
         "updated_at": moment(holder.updated),
@@ -239,7 +242,11 @@ def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
 
 def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
     shown = terms_shape(customer, spent, now)
-    kept = {name: value for name, value in shown.items() if name not in ("models", "tags") and not name.startswith("model_")}
+    kept = {
+        name: value
+        for name, value in shown.items()
+        if name not in ("models", "tags", "store_prompts_in_spend_logs") and not name.startswith("model_")
+    }
     return {"user_id": customer.id, "alias": customer.name or None, **kept}
 
 

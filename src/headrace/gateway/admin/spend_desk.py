@@ -48,24 +48,28 @@ class SpendDesk:
     # ---- calls
 
     async def logs(self, question: Question) -> Any:
-        """The newest calls; with a first and a last day what each day came to, unless `summarize` is false."""
+        """The newest calls; with a first and a last day what each day came to, unless `summarize` is false.
+
+        What was asked and answered, where that is remembered, is told of the call that `request_id` names.
+        """
         where = await self._where(question)
         dated = question.query.get("start_date") and question.query.get("end_date")
         if dated and question.query.get("summarize", "true").lower() != "false":
             return await self._by_day(where)
-        return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST))
+        return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(question))
 
     async def pages(self, question: Question) -> Any:
         where = await self._where(question)
         page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 50))
         total = await self._scalar(query("count(*)", where))
-        data = await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=size, first=(page - 1) * size))
+        chosen = query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=size, first=(page - 1) * size)
+        data = await self._payloads(chosen, content=_names_one(question))
         return {"data": data, "total": total, "page": page, "page_size": size, "total_pages": math.ceil(total / size)}
 
-    async def _payloads(self, chosen: Query) -> list[dict[str, Any]]:
+    async def _payloads(self, chosen: Query, *, content: bool) -> list[dict[str, Any]]:
         rows = await self._rows(chosen)
         hashes = await self._hashes(rows)
-        return [payload(row, hashes) for row in rows]
+        return [payload(row, hashes, content=content) for row in rows]
 
     async def _by_day(self, where: Sequence[Condition]) -> list[dict[str, Any]]:
         rows = await self._grouped([self._day, "key", '"user"', "served"], where)
@@ -238,9 +242,19 @@ class SpendDesk:
         return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
 
 
-def payload(row: Row, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """A call in the shape of LiteLLM's spend logs."""
+def _names_one(question: Question) -> bool:
+    return bool(question.query.get("request_id"))
+
+
+_PROMPTS: Final = ("messages", "input", "prompt", "contents", "query")
+"""What a body may call that which it asks."""
+
+
+def payload(row: Row, hashes: Mapping[str, str], *, content: bool) -> dict[str, Any]:
+    """A call in the shape of LiteLLM's spend logs. content: with what it said, where that is remembered."""
     usage = msgspec.json.decode(row["usage"])
+    said = msgspec.json.decode(row["content"]) if content and row["content"] else {}
+    asked = said.get("request", {})
     return {
         "request_id": row["id"],
         "call_type": row["operation"],
@@ -262,6 +276,9 @@ def payload(row: Row, hashes: Mapping[str, str]) -> dict[str, Any]:
         "end_user": row["customer"] or None,
         "session_id": row["session"] or None,
         "request_tags": msgspec.json.decode(row["tags"]),
+        "messages": next((asked[name] for name in _PROMPTS if name in asked), {}) if isinstance(asked, dict) else {},
+        "response": said.get("response", {}),
+        "proxy_server_request": asked,
         "status": "success" if row["outcome"] == Outcome.ANSWERED.value else "failure",
         "metadata": {
             "user_api_key_alias": row["name"] or None,

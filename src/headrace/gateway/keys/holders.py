@@ -79,6 +79,8 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Limits and budgets of single models, by name or pattern."""
     model_tpm: Mapping[str, int] = {}
     model_budgets: Mapping[str, Allowance] = {}
+    content: bool | None = None
+    """Whether what calls say is remembered with them; None for what others say."""
 
     def check(self, where: str) -> None:
         """Raises ConfigurationError that names the field."""

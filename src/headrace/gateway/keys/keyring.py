@@ -164,6 +164,7 @@ class Keyring:
             model_scopes=tuple(model_scopes),
             tags=tuple(dict.fromkeys([tag for holder in found for tag in holder.terms.tags])),
             metadata={} if own is None else own.terms.metadata,
+            content=next((holder.terms.content for holder in found if holder.terms.content is not None), None),
             secret=self._secret,
         )
 

@@ -41,11 +41,23 @@ CLEANED: Final = 5000
 class Books:
     """A `Ledger` over a folder of journals and a database. `run` folds until it is cancelled; `close` folds the rest."""
 
-    def __init__(self, database: Database, folder: Path, *, keep: float | None = None, clock: Callable[[], float] = time.time) -> None:
-        """keep: seconds for which calls are remembered; None for ever. Raises ConfigurationError where nothing can be written."""
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        keep: float | None = None,
+        keep_content: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """keep: seconds for which calls are remembered; None for ever. keep_content: the same of what they said.
+
+        Raises ConfigurationError where nothing can be written.
+        """
         self._database = database
         self._folder = folder
         self._keep = keep
+        self._keep_content = keep_content
         self._clock = clock
         self._folding = asyncio.Lock()
         self._adopted = False
@@ -180,12 +192,16 @@ class Books:
     # ---- keeping
 
     async def clean(self) -> int:
-        """Delete calls that need not be kept any longer, a few at a time; how many."""
-        if self._keep is None:
-            return 0
-        before, deleted = self._clock() - self._keep, 0
-        while gone := await self._database.write(lambda connection: forget(connection, before)):
-            deleted += gone
+        """Delete calls that need not be kept any longer, and what others said, a few at a time; how many calls."""
+        now, deleted = self._clock(), 0
+        if self._keep_content is not None:
+            before_content = now - self._keep_content
+            while await self._database.write(lambda connection: forget_content(connection, before_content)):
+                pass
+        if self._keep is not None:
+            before = now - self._keep
+            while gone := await self._database.write(lambda connection: forget(connection, before)):
+                deleted += gone
         return deleted
 
     async def close(self) -> None:
@@ -206,3 +222,9 @@ def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
     """Delete the oldest calls of those that began before that moment; how many. What was spent stays known."""
     old = "SELECT number FROM calls WHERE began < :before ORDER BY began LIMIT :most"
     return connection.execute(f"DELETE FROM calls WHERE number IN ({old})", before=before, most=most)
+
+
+def forget_content(connection: Connection, before: float, most: int = CLEANED) -> int:
+    """Delete what the oldest calls said of those that began before that moment; of how many. The calls stay."""
+    old = "SELECT number FROM calls WHERE began < :before AND content IS NOT NULL ORDER BY began LIMIT :most"
+    return connection.execute(f"UPDATE calls SET content = NULL WHERE number IN ({old})", before=before, most=most)

@@ -108,5 +108,6 @@ def call_of(seen: Seen) -> dict[str, Any]:
         "usage": record.usage,
         "cost": record.cost,
         "attempts": record.attempts,
+        "kept": record.content is not None,
         "decision": None if seen.decision is None else msgspec.to_builtins(dict(seen.decision), enc_hook=str),
     }
