@@ -329,9 +329,7 @@ async def _fetch(
     ports, to = _mocked(ports, call, to)
     await _with_media(ports, call, to)
     if call.operation is COUNT and not counts(to):
-        here = counted_here(call.model, to.model, call.prompt, call.body)
-        here._hidden_params = hidden_of(to, {})
-        return here
+        return _counted_here(call, to)
     began = ports.clock.now()
     translation = await _written(ports, translation_of(call, to))
     request = await _signed(ports, call, to, translation, leaving)
@@ -339,12 +337,25 @@ async def _fetch(
         response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
+    if call.operation is COUNT and _does_not_count(response, to.model):
+        return _counted_here(call, to)
     if 200 <= response.status < 300:
         if getattr(translation, "follows", False):
             response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
         if call.operation.reads == "bytes":
             translation = await _read(ports, translation, response)
     return answer_of(call, to, translation, request.headers, response)
+
+
+def _does_not_count(response: HttpResponse, model: str) -> bool:
+    """Whether this is what servers answer that speak a dialect and do not count. Where the model is what is not there, they name it."""
+    return response.status in (405, 501) or (response.status == 404 and model.encode() not in response.body)
+
+
+def _counted_here(call: Call, to: Destination) -> JsonObject:
+    here = counted_here(call.model, to.model, call.prompt, call.body)
+    here._hidden_params = hidden_of(to, {})
+    return here
 
 
 async def _written(ports: Ports, translation: Spoken | None) -> Spoken | None:

@@ -65,3 +65,12 @@ def test_an_error_is_the_providers(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply({"type": "error", "error": {"type": "not_found_error", "message": "model: claude-x"}}, status=404))
     with pytest.raises(headrace.NotFoundError):
         client.call("count_tokens", "anthropic/claude-x", HI)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_that_speaks_a_dialect_and_does_not_count_failed_every_agent_that_asked(
+    client: Client, upstream: Upstream, status: int
+) -> None:
+    upstream.answer(Reply({"detail": "Not Found"}, status=status))
+    found = client.call("count_tokens", "anthropic/claude-x", HI)
+    assert (found.total_tokens, found.tokenizer_type) == (headrace.token_counter("claude-x", messages=HI), "local_tokenizer")
