@@ -712,6 +712,12 @@ def test_an_error_is_the_same_kind_under_a_status_and_inside_a_stream(status: in
     assert caught.value.failure.kind is expected
 
 
+def test_the_cause_that_clients_act_upon_was_lost_with_an_errors_details() -> None:
+    said = {"type": "invalid_request_error", "message": "x", "details": {"error_code": "thread_fingerprint_mismatch", "new": 1}}
+    failure = DIALECT.read_error(HttpResponse(400, Headers(), json.dumps({"type": "error", "error": said}).encode()), OWN)
+    assert json.loads(DIALECT.write_error(failure).body)["error"]["details"] == said["details"]
+
+
 def test_a_failure_is_told_as_anthropic_tells_it() -> None:
     told = DIALECT.write_error(Failure(Kind.OVERLOADED, "busy", status=529, retry_after=1.2, headers={"request-id": "req_1"}))
     assert json.loads(told.body) == {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}, "request_id": "req_1"}

@@ -61,3 +61,23 @@ def test_a_failure_after_the_first_sign_of_life_is_an_error_of_the_stream(client
     ):
         list(stream)
     assert caught.value.body["type"] == "error"
+
+
+def test_a_tool_runner_sent_half_a_conversation_to_providers_that_hold_none(client: anthropic.Anthropic) -> None:
+    """It begins with a thread, and goes on without one where it is told so by this code."""
+    with pytest.raises(anthropic.BadRequestError, match="send the whole of it") as caught:
+        client.beta.messages.create(model="gpt", max_tokens=20, messages=ASK, extra_body={"thread": {"type": "create"}})
+    assert caught.value.body["error"]["details"]["error_code"] == "thread_unsupported_request"
+
+
+def test_claude_is_asked_as_vertex_has_it(base: str) -> None:
+    client = anthropic.AnthropicVertex(base_url=f"{base}/v1", access_token=KEY, project_id="p", region="global", max_retries=0)
+    with client.messages.stream(model="gpt", max_tokens=20, messages=ASK) as stream:
+        assert stream.get_final_text()
+    assert client.messages.count_tokens(model="gpt", messages=ASK).input_tokens > 0
+
+
+@pytest.mark.parametrize("address", ["/v1", "/", "/anthropic", "/anthropic/v1/"])
+def test_a_base_address_with_the_version_that_the_client_adds_too_was_nowhere(base: str, address: str) -> None:
+    client = anthropic.Anthropic(api_key=KEY, base_url=base + address, max_retries=0)
+    assert client.messages.create(model="gpt", max_tokens=20, messages=ASK).content

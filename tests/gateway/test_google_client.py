@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -50,6 +51,18 @@ def test_tokens_are_counted(client: genai.Client) -> None:
 def test_texts_are_embedded(client: genai.Client) -> None:
     answer = client.models.embed_content(model="vectors", contents=["a river", "a mill"], config={"output_dimensionality": 8})
     assert [len(one.values) for one in answer.embeddings] == [8, 8]
+
+
+def test_a_task_type_that_only_google_knows_had_vectors_refused(client: genai.Client) -> None:
+    """LangChain names one with every text."""
+    asked = {"task_type": "RETRIEVAL_QUERY", "title": "rivers"}
+    assert client.models.embed_content(model="vectors", contents="a river", config=asked).embeddings[0].values
+
+
+def test_clients_of_vertex_find_their_models(base: str) -> None:
+    at = f"{base}/v1beta1/projects/p/locations/global/publishers/google/models/gpt:generateContent"
+    answer = httpx.post(at, headers={"authorization": f"Bearer {KEY}"}, json={"contents": [{"role": "user", "parts": [{"text": "hi"}]}]})
+    assert answer.json()["candidates"][0]["content"]["parts"][0]["text"]
 
 
 def test_a_waiting_stream_is_kept_alive_in_silence_that_the_client_understands(client: genai.Client) -> None:

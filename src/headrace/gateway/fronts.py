@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import EMBEDDINGS
 from headrace.dialects import load
-from headrace.errors import BadRequestError, Failure
+from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
 from headrace.gateway.asking import Wanted, wanted
 from headrace.gateway.quotas import anthropic_headers, openai_headers
 from headrace.gateway.requests import Asked
@@ -53,9 +53,9 @@ COHERE: Final = Front("cohere", b": waiting\n\n")
 def front_of(asked: Asked) -> Front:
     """Who calls, by where and with what: also for what does not exist."""
     path, headers = asked.path, asked.headers
-    if path.startswith(("/v1beta", "/v1alpha")) or "x-goog-api-key" in headers:
+    if path.startswith(("/v1beta", "/v1alpha")) or "/publishers/google/" in path or "x-goog-api-key" in headers:
         return GOOGLE
-    if "/messages" in path or "anthropic-version" in headers:
+    if "/messages" in path or "/publishers/anthropic/" in path or "anthropic-version" in headers:
         return ANTHROPIC
     if path.startswith("/v2/"):
         return COHERE
@@ -73,6 +73,17 @@ def as_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
     request = load("openai_responses").read_request({"model": target.model, **body})
     said: dict[str, Any] = msgspec.json.decode(chat.write_request(request, target).body)
     return {**said, **({"stream": body["stream"]} if "stream" in body else {})}
+
+
+def no_threads() -> HeadraceError:
+    """Of a conversation that Anthropic holds, of which a call sends the new turns alone: the next deployment may be another account, or
+    another provider's, and whose a message is nobody here knows. Clients that read this code send the whole conversation instead.
+
+    platform.claude.com/docs/en/build-with-claude/message-threads; the code by anthropic 2.14; read 2026-11.
+    """
+    said = {"type": "error", "error": {"details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}}
+    message = "thread: this gateway holds no conversations: send the whole of it in messages, without thread"
+    return error_of(Failure(Kind.BAD_REQUEST, message, status=400, param="thread", body=said))
 
 
 def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> Wanted:
@@ -106,6 +117,10 @@ def google_question(body: dict[str, Any], model: str) -> dict[str, Any]:
 # ---- Google's embeddings ---------------------------------------------------------------------------------------------------------
 
 _SAID: Final[Mapping[str, str]] = {"outputDimensionality": "dimensions", "taskType": "task_type", "title": "title"}
+
+
+GOOGLES: Final = frozenset({"task_type", "title"})
+"""Of these, what no other provider's vectors depend on."""
 
 
 def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> Wanted:

@@ -43,8 +43,8 @@ class Asked(Struct, frozen=True, eq=False):
     """Path and query as they were sent."""
 
 
-def refusal(status: int, kind: Kind, message: str, param: str | None = None) -> HeadraceError:
-    return error_of(Failure(kind, message, status=status, param=param))
+def refusal(status: int, kind: Kind, message: str, param: str | None = None, code: str | None = None) -> HeadraceError:
+    return error_of(Failure(kind, message, status=status, param=param, code=code))
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:

@@ -49,6 +49,7 @@ class Endpoint(Struct, frozen=True, eq=False):
 @lru_cache(maxsize=1024)
 def route_or_none(method: str, path: str) -> Endpoint | None:
     """What answers a request; None where nothing does."""
+    path = plain(path)
     for row in ROUTES:
         if row.method == method and (found := row.path.fullmatch(path)):
             return Endpoint(partial(row.make, **{name: unquote(value) for name, value in found.groupdict().items()}), row.takes)
@@ -60,12 +61,27 @@ def route(method: str, path: str) -> Endpoint:
     found = route_or_none(method, path)
     if found is not None:
         return found
-    allowed = [row.method for row in ROUTES if row.path.fullmatch(path)]
+    allowed = [row.method for row in ROUTES if row.path.fullmatch(plain(path))]
     if allowed:
         raise refusal(405, Kind.BAD_REQUEST, f"{path} takes {', '.join(allowed)}, not {method}")
     if _LATER.match(path):
-        raise refusal(501, Kind.NOT_FOUND, f"{path} is not offered by this gateway yet")
-    raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
+        raise refusal(501, Kind.NOT_FOUND, f"{path} is not offered by this gateway yet", code="unknown_url")
+    raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here", code="unknown_url")
+
+
+_SLASHES: Final = re.compile("//+")
+_AGAIN: Final = re.compile(r"((?:/anthropic|/openai)?)(/v1(?:beta|alpha)?)\2+(?=/)")
+_VERTEX: Final = re.compile(r"(?:/v1(?:beta1?)?)?(?:/projects/[^/]+/locations/[^/]+)?/publishers/(google|anthropic)/models/")
+_PUBLISHED: Final = {"google": "/v1beta/models/", "anthropic": "/publishers/anthropic/models/"}
+
+
+def plain(path: str) -> str:
+    """A path as it was meant: a base address that ends in a slash, or in the version that its client adds as well, is taken, and so is
+    the place that Vertex AI has for a model, whatever the project.
+    """
+    path = _AGAIN.sub(r"\1\2", _SLASHES.sub("/", path), count=1)
+    found = _VERTEX.match(path)
+    return path if found is None else _PUBLISHED[found[1]] + path[found.end() :]
 
 
 def plain_call(method: str, path: str) -> Operation | None:
@@ -97,10 +113,22 @@ def _respond(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """`anthropic-beta`, in whose words parts of the body may be, goes along as the body's `betas`."""
+    if body.get("thread") is not None:
+        raise fronts.no_threads()
     if words := betas_of(asked.headers):
         given = body.get("betas")
         body["betas"] = list(dict.fromkeys([*([word for word in given if word] if isinstance(given, list) else []), *words]))
     return wanted(MESSAGES, body)
+
+
+def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+    """Claude as Vertex AI has it: the model stands in the path, the API's version and the betas in the body
+    (docs.claude.com/en/api/claude-on-vertex-ai, read 2026-11).
+    """
+    if model == "count-tokens":
+        return _count(here, asked, body)
+    said = {name: value for name, value in body.items() if name not in ("anthropic_version", "anthropic_beta")}
+    return _message(here, asked, {**said, "model": model, "betas": body.get("anthropic_beta")})
 
 
 def betas_of(headers: Mapping[str, str]) -> list[str]:
@@ -123,7 +151,15 @@ def _generate(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: 
 
 def _embed(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
     many = verb == "batchEmbedContents"
-    return Finished(fronts.embed_wanted(body, model, many=many), partial(fronts.embedded, many=many))
+    call = fronts.embed_wanted(body, model, many=many)
+    if not _is_googles(here, model):
+        call = msgspec.structs.replace(call, options={name: call.options[name] for name in call.options if name not in fronts.GOOGLES})
+    return Finished(call, partial(fronts.embedded, many=many))
+
+
+def _is_googles(here: Here, model: str) -> bool:
+    deployment = here.router.get_deployment_by_model_group_name(here.meant(model))
+    return deployment is not None and deployment.model.partition("/")[0] in ("gemini", "vertex_ai")
 
 
 # ---- counts of tokens ------------------------------------------------------------------------------------------------------------
@@ -185,6 +221,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     *_by_model("/completions", COMPLETIONS),
     _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate, asks=CONTENT),
     _post(_GEMINI + ":(?P<verb>embedContent|batchEmbedContents)", _embed),
+    _post("/publishers/anthropic/models/(?P<model>[^:]+):(?P<verb>rawPredict|streamRawPredict)", _predict, asks=MESSAGES),
     _post(_GEMINI + ":countTokens", _count, asks=CONTENT),
     _post(r"(?:/anthropic)?(?:/v1)?/messages/count_tokens", _count, asks=MESSAGES),
     *_by_model("/images/generations", IMAGES),

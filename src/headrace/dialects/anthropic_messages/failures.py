@@ -30,10 +30,14 @@ _TYPES: Final[Mapping[Kind, str]] = {
 
 
 def write_error_body(failure: Failure) -> dict[str, Json]:
-    """Anthropic's error object; `api_error` for what went wrong on this side of the caller."""
-    body: dict[str, Json] = {
-        "type": "error",
-        "error": {"type": _TYPES.get(failure.kind, "api_error"), "message": failure.message},
-    }
+    """Anthropic's error object; `api_error` for what went wrong on this side of the caller.
+
+    `details`, where its clients find a cause they act upon, is kept (anthropic 2.14, read 2026-11).
+    """
+    error: dict[str, Json] = {"type": _TYPES.get(failure.kind, "api_error"), "message": failure.message}
+    match failure.body:
+        case {"type": "error", "error": {"details": {**details}}}:
+            error["details"] = details
+    body: dict[str, Json] = {"type": "error", "error": error}
     request_id = failure.headers.get("request-id") or failure.headers.get("x-request-id")
     return {**body, "request_id": request_id} if request_id else body
