@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from headrace.errors import ConfigurationError
-from headrace.runtime.sql_drivers import Address, Connection, DatabaseError, Driver, address, driver_of
+from headrace.runtime.sql_drivers import Address, Connection, DatabaseError, Driver, address, driver_of, translating
 from headrace.runtime.sql_schema import SchemaError, upgrade
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Database:
     @contextmanager
     def _begun(self, begin: str) -> Iterator[Connection]:
         driver = self._driver
-        with driver.translating():
+        with translating(driver):
             raw = self._taken()
             try:
                 driver.run(raw, begin)

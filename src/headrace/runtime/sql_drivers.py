@@ -82,7 +82,10 @@ class Driver(Protocol):
 
     begin_writing: str
     begin_reading: str
+    taken: type[Exception]
+    """What the module raises where something unique is there already."""
     error: type[Exception]
+    """All that it raises."""
 
     def connect(self) -> Any:
         """Raises ConfigurationError where the driver, or a folder, is missing."""
@@ -105,9 +108,16 @@ class Driver(Protocol):
         """The rows of a long answer, a few in memory at a time; before the first the columns' names."""
         ...
 
-    def translating(self) -> Any:
-        """A context in which the driver's errors become ours."""
-        ...
+
+@contextmanager
+def translating(driver: Driver) -> Iterator[None]:
+    """A context in which the driver's errors become ours."""
+    try:
+        yield
+    except driver.taken as error:
+        raise TakenError(_first_line(error)) from error
+    except driver.error as error:
+        raise DatabaseError(_first_line(error)) from error
 
 
 class Connection:
@@ -164,6 +174,7 @@ def driver_of(at: Address) -> Driver:
 class Sqlite:
     # A reader that turns writer halfway would fail at once where another writes; one that says so waits.
     begin_writing, begin_reading = "BEGIN IMMEDIATE", "BEGIN"
+    taken: type[Exception] = sqlite3.IntegrityError
     error: type[Exception] = sqlite3.Error
 
     def __init__(self, file: str) -> None:
@@ -196,15 +207,6 @@ class Sqlite:
         yield [column[0] for column in cursor.description]
         yield from cursor
 
-    @contextmanager
-    def translating(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.IntegrityError as error:
-            raise TakenError(_first_line(error)) from error
-        except sqlite3.Error as error:
-            raise DatabaseError(_first_line(error)) from error
-
 
 class Postgres:
     begin_writing, begin_reading = "BEGIN", "BEGIN"
@@ -216,6 +218,7 @@ class Postgres:
             raise ConfigurationError('PostgreSQL needs one more package: pip install "headrace[postgres]"') from None
         self._psycopg = psycopg
         self._target = target
+        self.taken: type[Exception] = psycopg.IntegrityError
         self.error: type[Exception] = psycopg.Error
 
     def connect(self) -> Any:
@@ -245,15 +248,6 @@ class Postgres:
             cursor.execute(_marked(sql), given or None)
             yield [column[0] for column in cursor.description]
             yield from cursor
-
-    @contextmanager
-    def translating(self) -> Iterator[None]:
-        try:
-            yield
-        except self._psycopg.IntegrityError as error:
-            raise TakenError(_first_line(error)) from error
-        except self._psycopg.Error as error:
-            raise DatabaseError(_first_line(error)) from error
 
 
 def _words(target: str) -> dict[str, Any]:

@@ -51,6 +51,18 @@ class Route(Struct, frozen=True, eq=False):
     answer: Answering
 
 
+def blocking(answer: Callable[[Question, bool], Awaitable[Any]]) -> dict[str, Route]:
+    """`block` and `unblock` of a room."""
+
+    def way(blocked: bool) -> Route:
+        async def asked(question: Question) -> Any:
+            return await answer(question, blocked)
+
+        return Route(("POST",), "admin", asked)
+
+    return {"block": way(True), "unblock": way(False)}
+
+
 class Counter:
     def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books, clock: Callable[[], float] = time.time) -> None:
         self.database = database

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
 from headrace.gateway.admin.forms import check_names, customer_shape, texts
 from headrace.gateway.admin.people_desk import People
 from headrace.gateway.keys import table
@@ -29,8 +29,7 @@ class CustomerDesk:
             "new": Route(("POST",), "admin", self.new),
             "update": Route(("POST",), "admin", self.update),
             "delete": Route(("POST",), "admin", self.delete),
-            "block": Route(("POST",), "admin", self.block),
-            "unblock": Route(("POST",), "admin", self.unblock),
+            **blocking(self._blocked),
             "info": Route(("GET",), "look", self.info),
             "list": Route(("GET",), "look", self.page),
         }
@@ -64,12 +63,6 @@ class CustomerDesk:
         for one in await self._counter.database.write(work):
             self._counter.keys.forget(one.kind, one.id)
         return {"deleted_customers": len(ids), "message": f"deleted: {', '.join(ids)}"}
-
-    async def block(self, question: Question) -> Any:
-        return await self._blocked(question, True)
-
-    async def unblock(self, question: Question) -> Any:
-        return await self._blocked(question, False)
 
     async def _blocked(self, question: Question, blocked: bool) -> Any:
         now = self._counter.clock()

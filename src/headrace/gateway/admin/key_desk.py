@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
 from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, seconds, terms_of, text, texts
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -75,8 +75,7 @@ class KeyDesk:
             "/key/regenerate": Route(("POST",), "admin", self.regenerate),
             "/key/{}/regenerate": Route(("POST",), "admin", self.regenerate),
             "/key/{}/reset_spend": Route(("POST",), "admin", self.reset_spend),
-            "/key/block": Route(("POST",), "admin", self.block),
-            "/key/unblock": Route(("POST",), "admin", self.unblock),
+            **{f"/key/{name}": route for name, route in blocking(self._blocked).items()},
         }
 
     async def generate(self, question: Question) -> Any:
@@ -185,12 +184,6 @@ class KeyDesk:
         spend = question.body.get("reset_to", 0)
         key = await self._change(_named(question.part), lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
         return {"key_hash": key.hash, **await self._counter.shown(key, key_shape)}
-
-    async def block(self, question: Question) -> Any:
-        return await self._blocked(question, True)
-
-    async def unblock(self, question: Question) -> Any:
-        return await self._blocked(question, False)
 
     async def _blocked(self, question: Question, blocked: bool) -> Any:
         now = self._counter.clock()

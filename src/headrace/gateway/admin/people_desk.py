@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
 from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, mapping, team_shape, terms_of, text, texts, user_shape
 from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
 from headrace.gateway.keys import table
@@ -115,8 +115,7 @@ class TeamDesk:
             "/team/member_add": Route(("POST",), "admin", self.member_add),
             "/team/member_delete": Route(("POST",), "admin", self.member_delete),
             "/team/member_update": Route(("POST",), "admin", self.member_add),
-            "/team/block": Route(("POST",), "admin", self.block),
-            "/team/unblock": Route(("POST",), "admin", self.unblock),
+            **{f"/team/{name}": route for name, route in blocking(self._blocked).items()},
         }
 
     async def _shown(self, team: Holder) -> dict[str, Any]:
@@ -165,12 +164,6 @@ class TeamDesk:
             return replace(team, terms=replace(team.terms, members=(*stay, *come)), updated=self._counter.clock())
 
         return await self._shown(await self._teams.change(question.body.get("team_id"), how))
-
-    async def block(self, question: Question) -> Any:
-        return await self._blocked(question, True)
-
-    async def unblock(self, question: Question) -> Any:
-        return await self._blocked(question, False)
 
     async def _blocked(self, question: Question, blocked: bool) -> Any:
         now = self._counter.clock()
