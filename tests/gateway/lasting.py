@@ -79,10 +79,11 @@ class Gateway(NamedTuple):
     base: str
     state: Lasting
 
-    def ask(self, path: str, body: Any = None, key: str = KEY, status: int = 200) -> Any:
+    def ask(self, path: str, body: Any = None, key: str = KEY, status: int = 200, **headers: str) -> Any:
         """The answer, which must have that status."""
         content = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(self.base + path, content, {"authorization": f"Bearer {key}", "content-type": "application/json"})
+        said = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
+        asked = urllib.request.Request(self.base + path, content, said)
         try:
             with urllib.request.urlopen(asked) as answer:
                 code, said = answer.status, answer.read()

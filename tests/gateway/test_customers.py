@@ -8,6 +8,8 @@ import pytest
 from tests.gateway.conftest import CHAT
 from tests.gateway.lasting import Gateway, kept, priced
 from tests.gateway.test_keys import _any
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from headrace.gateway.lasting import Where
 
@@ -35,6 +37,21 @@ def test_a_customer_is_made_shown_changed_and_deleted(gateway: Gateway, room: st
     assert gateway.ask(f"/{room}/delete", {"user_ids": ["acme"]})["deleted_customers"] == 1
     gateway.ask(f"/{room}/delete", {"user_ids": ["acme"]}, status=404)
     gateway.ask(f"/{room}/info?end_user_id=acme", status=404)
+
+
+@SQLITE
+def test_a_customer_is_held_wherever_it_is_named(gateway: Gateway) -> None:
+    key = gateway.key()
+    gateway.ask("/customer/new", {"user_id": "acme", "blocked": True})
+    body, own = {**CHAT, "model": "gpt"}, "/openai/v1/embeddings-of-tomorrow"
+    for path, more in ((own, {"user": "acme"}), (own, {"metadata": {"user_id": "acme"}}), ("/v1/chat/completions", {})):
+        headers = {} if more else {"x-litellm-end-user-id": "acme"}
+        assert "customer 'acme'" in gateway.ask(path, {**body, **more}, key, 403, **headers)["error"]["message"]
+    with pytest.raises(InvalidStatus) as caught:
+        connect(f"{gateway.base.replace('http', 'ws')}/v1/realtime?model=gpt&user=acme", additional_headers={"api-key": key})
+    assert caught.value.response.status_code == 403
+    names = [call["end_user"] for call in gateway.ask("/spend/logs")]
+    assert names == ["acme"] * 4
 
 
 @SQLITE

@@ -28,7 +28,7 @@ from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import OPENAI, front_of
-from headrace.gateway.headers import options_of
+from headrace.gateway.headers import customer_of, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
@@ -175,8 +175,11 @@ class Gateway(Struct, eq=False):
             model = realtime.model_of(asked)
             entry = Entry(self.watch, f"req_{secrets.token_hex(12)}", asked.path, caller)
             entry.asked(realtime.REALTIME.name, model, stream=True, options={})
+            entry.asked_for(customer_of(asked.headers) or asked.query.get("user", ""))
             here = Here(self.router, caller, ReadForm())
-            held = await self.router.hold(realtime.REALTIME, here.meant(model), here.options(here.meant(model)))
+            meant = here.meant(model)
+            options = {**here.options(meant), "scopes": await self._scopes(here, meant, entry)}
+            held = await self.router.hold(realtime.REALTIME, meant, options)
             provider = await realtime.opened(held.to, asked, protocols)
         except HeadraceError as error:
             if held is not None:
@@ -246,9 +249,9 @@ class Gateway(Struct, eq=False):
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         if answer.entered.content is not None and not call.options.get("no-log"):
             answer.entered.content.ask({"model": call.model, call.operation.prompt: call.prompt, **call.options})
+        answer.entered.asked_for(customer_of(headers))
         model = self._meant(here, reply)
-        customer = answer.entered.told("customer")
-        scopes = here.scopes(model) + (await self.keys.customer(customer) if customer else ())
+        scopes = await self._scopes(here, model, answer.entered)
         if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
         options = {**options_of(headers, stream=call.stream), **call.options, **here.options(model)}
@@ -274,10 +277,13 @@ class Gateway(Struct, eq=False):
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""
         answer.entry = self._entry(answer.id, asked, here.caller)
-        answer.entry.asked(PASSED.name, sent.model, stream=False, options={})
+        answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
+        answer.entry.asked_for(customer_of(asked.headers))
         if answer.entry.content is not None:
             answer.entry.content.ask(read(sent.request.body))
         options = {"request": sent.request, **here.options(sent.deployment.group)}
+        if scopes := await self._scopes(here, sent.deployment.group, answer.entry):
+            options["scopes"] = scopes
         try:
             stream: Any = await self.router.araw(PASSED, sent.model, None, stream=True, options=options, deployment=sent.deployment.id)
         except HeadraceError as error:
@@ -292,6 +298,11 @@ class Gateway(Struct, eq=False):
             await answer.whole(200, await looked_at(here, sent.deployment.id, sent.looking, stream), told_of(stream._hidden_params))
             return
         await answer.passed(stream)
+
+    async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
+        """The limits that a call is under: the caller's, and those of whom it asks for. Raises a refusal for one that is blocked."""
+        customer = entry.told("customer")
+        return here.scopes(model) + (await self.keys.customer(customer) if customer else ())
 
     def _meant(self, here: Here, reply: Finished) -> str:
         """The model as the Router knows it. Raises refusals for what is not there, or not for this caller."""

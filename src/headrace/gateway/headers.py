@@ -38,6 +38,9 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 
 _HEADERS: Final = {f"x-{whose}-{name}": said for whose in ("headrace", "litellm") for name, said in _OPTIONS.items()}
 
+_CUSTOMERS: Final = ("x-headrace-customer", "x-litellm-customer-id", "x-litellm-end-user-id")
+"""Whom the call is for. The latter two are LiteLLM's (docs.litellm.ai/docs/proxy/customers, read 2026-11)."""
+
 _SESSIONS: Final = ("x-claude-code-session-id",)
 _PATIENCE: Final = ("x-stainless-read-timeout", "x-stainless-timeout", "x-server-timeout")
 """Seconds for which OpenAI's, Anthropic's and Google's clients wait for an answer that is not streamed."""
@@ -61,8 +64,13 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
 
 
 def said_in(headers: Mapping[str, str]) -> bool:
-    """Whether there are any options of the call but how long its client waits, and which session it is of."""
-    return not _HEADERS.keys().isdisjoint(headers)
+    """Whether there is anything of the call but how long its client waits, and which session it is of."""
+    return not _HEADERS.keys().isdisjoint(headers) or bool(customer_of(headers))
+
+
+def customer_of(headers: Mapping[str, str]) -> str:
+    """Whom the caller says it asks for, where a header says so: it wins over the body."""
+    return next((headers[name] for name in _CUSTOMERS if headers.get(name)), "")
 
 
 def patience_of(headers: Mapping[str, str]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -44,6 +44,8 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     """As it was asked for; the deployment's own where nobody said."""
     looking: Looking | None = None
     """What of the answer is read."""
+    said: Mapping[str, Any] = {}
+    """What of the body is ours to note: whom it is for."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:
@@ -72,7 +74,12 @@ async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Pa
         path = _MODEL.sub(lambda found: found[1] + quote(own, safe="") if unquote(found[2]) == named else found[0], path, count=1)
         if fields is not None and "model" in fields:
             content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
-    return Passing(deployment, ThroughRequest(asked.method, _without_key(path), _headers(asked), content), named or own, way.looking)
+    request = ThroughRequest(asked.method, _without_key(path), _headers(asked), content)
+    said: dict[str, Any] = {name: msgspec.json.decode(fields[name]) for name in _NOTED if name in fields} if fields else {}
+    return Passing(deployment, request, named or own, way.looking, said)
+
+
+_NOTED: Final = ("user", "metadata")
 
 
 def _provider(deployment: Deployment) -> str:

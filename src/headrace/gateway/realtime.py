@@ -41,7 +41,7 @@ def model_of(asked: Asked) -> str:
 
 async def opened(to: Destination, asked: Asked, protocols: list[str]) -> ClientConnection:
     """The provider's side of a session. Raises HeadraceError."""
-    query = {name: value for name, value in asked.query.items() if name not in ("model", "deployment", "key")}
+    query = {name: value for name, value in asked.query.items() if name not in ("model", "deployment", "key", "user")}
     url = f"{to.base_url}/realtime?{urlencode({**query, **to.query, 'model': to.model})}".replace("http", "ws", 1)
     headers = {name: value for name, value in to.headers if name not in ("content-type", "accept")}
     if beta := asked.headers.get("openai-beta"):

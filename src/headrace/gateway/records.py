@@ -135,6 +135,11 @@ class Entry:
         if isinstance(customer := said.get("user_id"), str):  # Anthropic's word for it
             self._told["customer"] = customer
 
+    def asked_for(self, customer: str) -> None:
+        """Whom the call is for, whatever its body says."""
+        if customer:
+            self._told["customer"] = customer
+
     def sent(self, event: Event) -> None:
         """Where an attempt goes: what is known of a call that fails, or whose caller leaves before it is answered."""
         self._told.update(
