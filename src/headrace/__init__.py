@@ -55,9 +55,10 @@ _HOME = {
     ),
     "headrace.settings": ("Settings", "settings"),
     "headrace.speaking": (
-        "aanthropic_messages", "acancel_responses", "adelete_responses", "agenerate_content", "agenerate_content_stream",
-        "aget_responses", "alist_input_items", "anthropic_messages", "aresponses", "cancel_responses", "delete_responses",
-        "generate_content", "generate_content_stream", "get_responses", "list_input_items", "responses",
+        "aanthropic_messages", "acancel_responses", "acompact_responses", "adelete_responses", "agenerate_content",
+        "agenerate_content_stream", "aget_responses", "alist_input_items", "anthropic_messages", "aresponses", "cancel_responses",
+        "compact_responses", "delete_responses", "generate_content", "generate_content_stream", "get_responses", "list_input_items",
+        "responses",
     ),
     "headrace.streams": ("AsyncStream", "Stream"),
     "headrace.wire": ("Timeouts",),

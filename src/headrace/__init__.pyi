@@ -352,6 +352,9 @@ from headrace.speaking import (
     acancel_responses as acancel_responses,
 )
 from headrace.speaking import (
+    acompact_responses as acompact_responses,
+)
+from headrace.speaking import (
     adelete_responses as adelete_responses,
 )
 from headrace.speaking import (
@@ -374,6 +377,9 @@ from headrace.speaking import (
 )
 from headrace.speaking import (
     cancel_responses as cancel_responses,
+)
+from headrace.speaking import (
+    compact_responses as compact_responses,
 )
 from headrace.speaking import (
     delete_responses as delete_responses,

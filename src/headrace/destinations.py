@@ -68,7 +68,7 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     key = control.get("api_key")
     provider, organization = control.get("custom_llm_provider"), control.get("organization")
     _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
-    if control.get("mock_response") is not None:
+    if control.get("mock_response") is not None or control.get("mock_timeout"):
         base_url, key = base_url or "http://mock.invalid/v1", key or "mock"
     headers = _merged(control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)

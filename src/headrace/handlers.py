@@ -50,7 +50,7 @@ class OwnTransport:
         self._provider, self._blocking = provider, blocking
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
-        asked = (_in_chat(self._call, request), self._model, timeouts)
+        asked = (in_chat(self._call, request), self._model, timeouts)
         if self._blocking:
             body = await self._ours(_at_once(lambda: self._answerer.whole(*asked)))
         else:
@@ -58,7 +58,7 @@ class OwnTransport:
         return HttpResponse(200, Headers.of({"content-type": "application/json"}), encode(body))
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> HttpStream:
-        asked = (_in_chat(self._call, request), self._model, timeouts)
+        asked = (in_chat(self._call, request), self._model, timeouts)
         chunks = _in_line(self._answerer.chunks(*asked)) if self._blocking else self._answerer.achunks(*asked)
         return OwnStream(chunks, self._ours)
 
@@ -72,7 +72,7 @@ class OwnTransport:
             raise APIConnectionError(said, self._provider, self._model) from error
 
 
-def _in_chat(call: Call, request: HttpRequest) -> Call:
+def in_chat(call: Call, request: HttpRequest) -> Call:
     """The call as a chat: what was asked in another dialect has been translated on its way here."""
     if call.operation.dialect == CHAT.dialect:
         return call

@@ -10,6 +10,7 @@ import msgspec
 from headrace import errors
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Call, encode, shape
 from headrace.errors import BadRequestError
+from headrace.handlers import in_chat
 from headrace.models.counting import token_counter
 from headrace.ports import Clock
 from headrace.providers.hybrids import PLAIN
@@ -25,10 +26,14 @@ class MockTransport:
         self._call, self._model, self._said = call, model, said
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
-        return HttpResponse(200, Headers.of({"content-type": "application/json"}), encode(_body(self._call, self._model, self._said)))
+        return HttpResponse(200, Headers.of({"content-type": "application/json"}), encode(self._body(in_chat(self._call, request))))
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> MockStream:
-        return MockStream(_chunks(self._call, _body(self._call, self._model, self._said)))
+        call = in_chat(self._call, request)
+        return MockStream(_chunks(call, self._body(call)))
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        return _body(call, self._model, self._said)
 
 
 class SilentTransport:

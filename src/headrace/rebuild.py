@@ -18,13 +18,13 @@ from headrace.types import ChatRequest, StreamEvent
 from headrace.wire import Frame
 
 
-def stream_chunk_builder(chunks: Iterable[Any], messages: Sequence[Any] | None = None, **_: Any) -> Any:
+def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] | None = None, **_: Any) -> Any:
     """The `ModelResponse` that `chunks` (objects or mappings) would have been without a stream; None for no chunks.
 
     Texts, reasoning, tool calls, log probabilities, usage and unknown fields are merged for each choice. A choice that did not finish
     has `finish_reason` None. Chunks of a text completion give a `TextCompletionResponse`. `messages` is taken for litellm's sake.
     """
-    chunks = list(chunks)
+    chunks = list(chunks or ())
     if not chunks:
         return None
     plain = [_plain(chunk) for chunk in chunks]

@@ -169,6 +169,8 @@ RESPONSE_DELETE: Final = Operation("response", "", DeleteResponseResult, None, m
 RESPONSE_CANCEL: Final = Operation("response_cancel", "", ResponsesAPIResponse, None, named=False, stored=True)
 RESPONSE_ITEMS: Final = Operation("response_items", "", ResponseItemList, None, method="GET", named=False, stored=True)
 
+RESPONSE_COMPACT: Final = Operation("response_compact", "input", ResponsesAPIResponse, None, stored=True)
+
 
 # ---- ids: which deployment keeps a response ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from headrace.served import (
     MESSAGES,
     RESPONSE,
     RESPONSE_CANCEL,
+    RESPONSE_COMPACT,
     RESPONSE_DELETE,
     RESPONSE_ITEMS,
     RESPONSES,
@@ -103,6 +104,20 @@ def list_input_items(response_id: str, custom_llm_provider: str = "openai", **op
 
 async def alist_input_items(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponseItemList:
     answer: ResponseItemList = await suspending(RESPONSE_ITEMS, _at(custom_llm_provider), None, False, options, {"id": response_id})
+    return answer
+
+
+def compact_responses(input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
+    """A conversation made short by the provider, for `input` of the next `responses`: what counts of it is in `output`, sealed.
+
+    `instructions` and `previous_response_id` as OpenAI has them.
+    """
+    answer: ResponsesAPIResponse = blocking(RESPONSE_COMPACT, model, input, False, options)
+    return answer
+
+
+async def acompact_responses(input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
+    answer: ResponsesAPIResponse = await suspending(RESPONSE_COMPACT, model, input, False, options)
     return answer
 
 

@@ -73,7 +73,7 @@ KEPT = {
     *("create_file", "file_list", "file_retrieve", "file_delete", "file_content"),
     *("create_batch", "retrieve_batch", "list_batches", "cancel_batch"),
 }
-STORED = {"get_responses", "delete_responses", "cancel_responses", "list_input_items"}
+STORED = {"get_responses", "delete_responses", "cancel_responses", "list_input_items", "compact_responses"}
 """Only who keeps responses has them: `tests/client/test_speaking.py`."""
 STREAMED = {"generate_content_stream"}
 READ = {"ocr"}

@@ -130,6 +130,41 @@ def test_a_deployment_can_be_called_by_its_id(client: Client) -> None:
         said(client, router, "three")
 
 
+def test_a_fallback_may_name_one_deployment_by_its_id(client: Client) -> None:
+    """And the group behind that one is asked as a whole again."""
+    twins = [
+        {**entry("b", "litellm.InternalServerError" if name == "bad" else name), "model_info": {"id": name}} for name in ("bad", "two")
+    ]
+    router = headrace.Router([failing("a"), *twins], fallbacks=[{"a": ["two"]}], num_retries=0)
+    assert {said(client, router, "a") for _ in range(8)} == {"two"}
+    router = headrace.Router([failing("a"), *twins, entry("c")], fallbacks=[{"a": ["bad", "c"]}], num_retries=2)
+    assert said(client, router, "a") == "from c"
+
+
+def test_default_fallbacks_that_nobody_serves_yet_are_told_of_and_left_out(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    router = headrace.Router([failing("a")], default_fallbacks=["later"], num_retries=0)
+    assert "default_fallbacks name 'later', which no deployment serves" in caplog.text
+    with pytest.raises(headrace.InternalServerError):
+        said(client, router, "a")
+    router.add_deployment(entry("later"))
+    assert said(client, router, "a") == "from later"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("name", "args", "heard"),
+    [
+        ("anthropic_messages", (9, MESSAGES, "a"), lambda it: it.content[0].text),
+        ("responses", ("hi", "a"), lambda it: it.output_text),
+        ("generate_content", ("a", "hi"), lambda it: it.text),
+    ],
+)
+def test_a_mocked_text_is_said_in_every_dialect(client: Client, name: str, args: Any, heard: Any, stream: bool) -> None:
+    """Symptom: `mock_response` of a messages must be a mapping in OpenAI's form."""
+    answer = client.call(name, *args, on=headrace.Router([entry("a")]), stream=stream)
+    assert "from" in str([chunk.model_dump() for chunk in answer]) if stream else heard(answer) == "from a"
+
+
 def test_several_organizations_are_as_many_deployments(client: Client, upstream: Upstream) -> None:
     many = entry("a", organization=["org-1", "org-2"], base_url=upstream.url, mock_response=None)
     router = headrace.Router([{**many, "model_info": {"id": "x"}}], routing_strategy="simple-shuffle")

@@ -99,6 +99,23 @@ def test_entries_by_id_and_by_group() -> None:
     assert made.get_model_access_groups(model_access_group="alpha") == {}
 
 
+def test_credentials_and_facts_of_one_deployment() -> None:
+    own = {"model": "azure/gpt-4o", "api_base": "https://a.test", "api_key": "k", "api_version": "2024-10-21", "rpm": 5}
+    priced = {**own, "input_cost_per_token": 0.5, "model": "azure/mine"}
+    made = headrace.Router([
+        {"model_name": "g", "litellm_params": own, "model_info": {"id": "a"}},
+        {"model_name": "h", "litellm_params": priced, "model_info": {"id": "b", "base_model": "azure/gpt-4o"}},
+    ])  # fmt: skip
+    given = {"api_base": "https://a.test", "api_key": "k", "api_version": "2024-10-21"}
+    assert made.get_deployment_credentials("a") == given
+    assert made.get_deployment_credentials("z") is None
+    assert made.get_deployment_credentials_with_provider("h") == given | {"custom_llm_provider": "azure"}
+    info = made.get_router_model_info(id="b")
+    assert (info["key"], info["id"], info["input_cost_per_token"]) == ("azure/gpt-4o", "b", 0.5)
+    with pytest.raises(headrace.BadRequestError, match="id= one that a deployment has"):
+        made.get_router_model_info(id="z")
+
+
 def test_a_deployment_that_rests_is_not_among_the_healthy() -> None:
     made = headrace.Router([entry("gpt", "a", mock_response=headrace.AuthenticationError("no", "openai", "m")), entry("gpt", "b")])
     for _ in range(40):  # the choice between equals is drawn

@@ -213,6 +213,17 @@ def test_kept_responses_are_got_listed_cancelled_and_deleted(client: Client, ups
         client.call("get_responses", "resp_1", custom_llm_provider="groq")
 
 
+def test_a_conversation_is_made_short_where_it_is_kept(client: Client, upstream: Upstream) -> None:
+    sealed = {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}
+    router = router_of(upstream, *["openai/gpt-5"] * 2)
+    upstream.answer(Reply(ANSWER), Reply({"id": "resp_2", "object": "response.compaction", "output": [sealed], "usage": ANSWER["usage"]}))
+    before = client.call("responses", "hi", "gpt", on=router)
+    short = client.call("compact_responses", "go on", "gpt", on=router, previous_response_id=before.id)
+    assert (short.output[0].encrypted_content, short.usage.input_tokens) == ("x", 9)
+    assert (upstream.seen[-1].path, upstream.seen[-1].body["previous_response_id"]) == ("/v1/responses/compact", "resp_1")
+    assert upstream.seen[-1].headers["authorization"] == upstream.seen[0].headers["authorization"]
+
+
 @pytest.mark.parametrize("value", ["", [], None])
 def test_an_empty_input_is_refused(client: Client, value: Any) -> None:
     with pytest.raises(headrace.BadRequestError, match="input must not be empty"):

@@ -95,8 +95,17 @@ def test_a_handler_answers_in_its_colour_and_is_told_what_was_asked(colour: Colo
 def test_a_handlers_chunks_are_a_stream_like_any_other(colour: Colour) -> None:
     parrot()
     chunks = ask(colour, stream=True)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == f"{colour.name} Hello"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == f"{colour.name} Hello"
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["stop"]
+
+
+def test_a_chunk_for_usage_alone_comes_only_to_who_asked_for_it() -> None:
+    parrot()
+    plain, counted = (ask(Colour("sync"), stream=True, **more) for more in ({}, {"stream_options": {"include_usage": True}}))
+    assert all(chunk.choices for chunk in plain)
+    assert plain[-1].usage.total_tokens == 3
+    assert (len(counted), counted[-2].choices[0].finish_reason) == (len(plain) + 1, "stop")
+    assert [chunk.usage.total_tokens for chunk in counted if chunk.get("usage")] == [3]
 
 
 def test_a_router_has_handlers_among_its_deployments(colour: Colour) -> None:

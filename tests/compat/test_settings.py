@@ -157,7 +157,7 @@ def test_a_router_takes_over_what_it_is_not_told() -> None:
 
 
 def test_fallbacks_for_all_routers_are_checked_like_a_router_s_own() -> None:
-    accept("default_fallbacks", ["nobody"])
+    accept("fallbacks", [{"g": ["nobody"]}])
     entry = {"model_name": "g", "litellm_params": {"model": "openai/m", "api_key": "k"}}
     with pytest.raises(headrace.ConfigurationError, match="nobody"):
         headrace.Router([entry])

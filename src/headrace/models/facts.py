@@ -43,10 +43,15 @@ class Catalogue:
 
     def find(self, model: str, provider: str = "") -> Facts | None:
         """Facts of a provider's model by its own name, None where nothing is known. A dated snapshot has its model's, at the least."""
+        found = self.named(model, provider)
+        return None if found is None else found[1]
+
+    def named(self, model: str, provider: str = "") -> tuple[str, Facts] | None:
+        """The same, and the name of the row that has them."""
         for name in _candidates(model, provider):
             facts = self.row(name)
             if facts is not None and ("/" in name or _served_by(facts, provider)):
-                return facts
+                return name, facts
         return None
 
     def row(self, name: str) -> Facts | None:

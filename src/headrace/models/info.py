@@ -16,7 +16,9 @@ from headrace.models.facts import Facts, catalogue
 
 ALWAYS: Final = (
     "max_tokens", "max_input_tokens", "max_output_tokens", "input_cost_per_token", "output_cost_per_token",
-    "cache_creation_input_token_cost", "cache_read_input_token_cost", "litellm_provider", "mode",
+    "cache_creation_input_token_cost", "cache_read_input_token_cost", "litellm_provider", "mode", "supports_function_calling",
+    "supports_vision", "supports_response_schema", "supports_reasoning", "supports_tool_choice", "supports_prompt_caching",
+    "supports_system_messages", "supports_audio_input", "supports_audio_output", "supports_pdf_input", "supports_web_search",
 )  # fmt: skip
 """Facts that `get_model_info` names whether they are known or not."""
 
@@ -26,18 +28,25 @@ def get_model_info(model: str, custom_llm_provider: str | None = None, api_base:
 
     Raises NotFoundError for a model that nobody has described; `register_model` describes one.
     """
-    facts = find(model, custom_llm_provider)
-    if facts is None:
+    found = named(model, custom_llm_provider)
+    if found is None:
         raise unmapped(model, custom_llm_provider)
-    return {"key": model, **dict.fromkeys(ALWAYS), "mode": "chat", **facts}
+    key, facts = found
+    return {"key": key, **dict.fromkeys(ALWAYS), "mode": "chat", **facts}
 
 
 def find(model: str, provider: str | None = None) -> Facts | None:
     """A model's facts by its full name, or by its own name and its provider's."""
+    found = named(model, provider)
+    return None if found is None else found[1]
+
+
+def named(model: str, provider: str | None = None) -> tuple[str, Facts] | None:
+    """The same, and the name of the row."""
     house, slash, own = model.partition("/")
     if provider:
-        return catalogue.find(own if slash and house == provider else model, provider)
-    return catalogue.find(model) or (catalogue.find(own, house) if slash else None)
+        return catalogue.named(own if slash and house == provider else model, provider)
+    return catalogue.named(model) or (catalogue.named(own, house) if slash else None)
 
 
 def unmapped(model: str, provider: str | None = None) -> NotFoundError:

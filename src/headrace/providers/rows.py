@@ -37,6 +37,7 @@ PATHS: Final[Mapping[str, str]] = {
     "response": "/responses/{id}",
     "response_cancel": "/responses/{id}/cancel",
     "response_items": "/responses/{id}/input_items",
+    "response_compact": "/responses/compact",
 }
 """Where each operation lives below a base URL, unless a row says otherwise."""
 

@@ -196,9 +196,11 @@ class Engine:
             call, group = self._at(call, await self._fall_back(call, trail), given)
 
     def _at(self, call: Call, name: str, given: Mapping[str, Mapping[str, Any]] = EMPTY) -> tuple[Call, str]:  # type: ignore[assignment]
-        """The call as it goes on to a group, or to a name that a pattern stands for: with what its caller changed for it, and the group."""
+        """The call as it goes on to a group, to a name that a pattern stands for or to one deployment: with what its caller changed for
+        it, and the group."""
         plan, call = self.fleet.plan, earnest(call)
-        group = plan.group_of(name) or name
+        group, only = plan.place_of(name)
+        call = msgspec.structs.replace(call, deployment=only)
         if options := given.get(name):
             call = altered(call, options)
         return msgspec.structs.replace(call, model=name) if group in plan.patterns else call, group
@@ -268,7 +270,7 @@ class Engine:
         for step in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
             if step != group and not await self._may_go(call, step):
                 continue
-            call, name = self._at(call, step)
+            call, name = (call, group) if trail.bound else self._at(call, step)
             if not said:  # nothing was said yet: whoever can answer at all can begin anew
                 anew = msgspec.structs.replace(call, raw=False)  # its chunks become the first stream's
                 answer: Chunks[Any] | None = await self._in_group(ports, anew, name, trail)
@@ -276,7 +278,9 @@ class Engine:
                     return answer
                 continue
             able = [
-                member for member in self.fleet.served.get(name, ()) if can_continue(member.deployment) and not member.health.cooling(now)
+                member
+                for member in self.fleet.served.get(name, ())
+                if can_continue(member.deployment) and not member.health.cooling(now) and call.deployment in ("", member.deployment.id)
             ]
             for mark in dict.fromkeys([member.to.provider.prefill for member in able]):
                 trail.only = frozenset([member.deployment.id for member in able if member.to.provider.prefill == mark])
@@ -304,7 +308,7 @@ class Engine:
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and not trail.bound and self._untried(group, tried, trail.only, ports.clock.now())
+                others = lease is not None and not call.deployment and self._untried(group, tried, trail.only, ports.clock.now())
                 own = None if lease is None else lease.member.deployment.retries
                 match self._next(ports, call, group, error.failure, attempt, others, trail, own):
                     case NextDeployment():

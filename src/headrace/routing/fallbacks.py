@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import Call, shape
 from headrace.errors import BadRequestError, ConfigurationError, Kind
+from headrace.routing.events import warn
 
 ANY: Final = "*"
 """As a group's name: whatever group has no fallbacks of its own."""
@@ -80,21 +81,24 @@ def _names(value: Any, where: str) -> list[str]:
     return list(value)
 
 
-def check_fallbacks(fallbacks: Fallbacks, group_of: Callable[[str], str | None], step: Callable[[str], str], served: Iterable[str]) -> None:
-    """Every name must be served, and every walk must end. group_of: the group that a name means. step: what going there counts as.
+def check_fallbacks(fallbacks: Fallbacks, serves: Callable[[str], bool], step: Callable[[str], str], served: Iterable[str]) -> None:
+    """Every name must be served, and every walk must end. serves: whether a name is a group or a deployment. step: what going there
+    counts as.
 
-    Raises ConfigurationError that names what nobody serves, or the loop.
+    Raises ConfigurationError that names what nobody serves, or the loop. `default_fallbacks` are for whoever comes: of them one that is
+    not there yet is left out of calls, and the log says so.
     """
+    if absent := [name for name in fallbacks.default if not serves(name)]:
+        warn(f"default_fallbacks name {', '.join(map(repr, absent))}, which no deployment serves: no call goes there until one does")
     tables = {"fallbacks": fallbacks.general, "context_window_fallbacks": fallbacks.context_window}
-    tables |= {"content_policy_fallbacks": fallbacks.content_policy, "default_fallbacks": {"every group": fallbacks.default}}
+    tables |= {"content_policy_fallbacks": fallbacks.content_policy}
     for where, table in tables.items():
         for group, others in table.items():
             for name in others:
-                if group_of(name) is None:
+                if not serves(name):
                     known = ", ".join(repr(name) for name in sorted(served))
                     raise ConfigurationError(f"{where} of {group!r} name {name!r}, which no deployment serves; known: {known}")
-        if where != "default_fallbacks":
-            _check_end({step(group): {step(name) for name in others} for group, others in table.items()}, where)
+        _check_end({step(group): {step(name) for name in others} for group, others in table.items()}, where)
 
 
 def _check_end(behind: Mapping[str, set[str]], where: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from headrace.calls import CHAT, EMBEDDINGS
+from headrace.errors import BadRequestError
 from headrace.routing.masked import masked
 
 if TYPE_CHECKING:
@@ -52,6 +53,38 @@ class Looking:
         """The entry with that id."""
         deployment = self.get_deployment(id)
         return None if deployment is None else _entry(deployment)
+
+    def get_deployment_credentials(self, deployment_id: str) -> dict[str, Any] | None:
+        """What a deployment calls with, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far as it has them."""
+        deployment = self.get_deployment(deployment_id)
+        return None if deployment is None else credentials_of(deployment.control)
+
+    def get_deployment_credentials_with_provider(self, model_id: str) -> dict[str, Any] | None:
+        """The same, and `custom_llm_provider`; the deployment by its id or its group's name."""
+        found = self.get_deployment(model_id) or self.get_deployment_by_model_group_name(model_id)
+        if found is None:
+            return None
+        return credentials_of(found.control) | {"custom_llm_provider": self._fleet.members[found.id].to.provider.name}
+
+    def get_router_model_info(
+        self, deployment: Mapping[str, Any] | None = None, received_model_name: str = "", id: str | None = None
+    ) -> dict[str, Any]:
+        """What is known of a deployment's model (`headrace.get_model_info`), with what its own entry says of it; by the entry, or its id.
+
+        Raises NotFoundError for a model that nobody has described, BadRequestError where there is no such deployment.
+        """
+        from headrace.models.cost import is_price  # late: the catalogue of models is for those who ask
+        from headrace.models.info import get_model_info  # late: the same
+
+        entry = deployment or (self.get_model_info(id) if id is not None else None)
+        if entry is None:
+            raise BadRequestError(f"give deployment= an entry of model_list, or id= one that a deployment has; got the id {id!r}")
+        params, own = entry["litellm_params"], dict(entry.get("model_info") or {})
+        name = own.get("base_model") or params.get("base_model") or params["model"]
+        if "*" in name:
+            name = received_model_name
+        said = {field: value for field, value in params.items() if is_price(field)}
+        return get_model_info(name, params.get("custom_llm_provider")) | {k: v for k, v in own.items() if v is not None} | said
 
     def get_model_group(self, id: str) -> list[dict[str, Any]] | None:
         """The entries of the group that a deployment is in; None when there is none with this id."""
@@ -165,6 +198,16 @@ class Looking:
         from headrace.routing.fallbacks import read_fallbacks  # late: as in the engine
 
         read_fallbacks(fallback_param)
+
+
+_CREDENTIALS: Final = ("api_", "organization", "aws_", "azure_", "client_", "tenant_id", "vertex_", "watsonx_", "region_name")
+"""How options begin that say by whom and where a call is let in."""
+
+
+def credentials_of(control: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a deployment's options those that let it in, the address as litellm's `api_base`."""
+    found = {name: value for name, value in control.items() if name.startswith(_CREDENTIALS)}
+    return {"api_base": control["base_url"], **found} if "base_url" in control else found
 
 
 def _entry(deployment: Deployment) -> dict[str, Any]:

@@ -150,6 +150,17 @@ class Plan(Struct, frozen=True):
             return name
         return next((pattern for pattern in self.patterns if stars_of(pattern, name) is not None), None)
 
+    def place_of(self, name: str) -> tuple[str, str]:
+        """The group that a name means, and the id of the only deployment that it means there; an empty id for any."""
+        group = self.group_of(name)
+        if group is None and (one := self.deployments.get(name)) is not None:
+            return one.group, one.id
+        return group or name, ""
+
+    def serves(self, name: str) -> bool:
+        """Whether a name means a group, or a deployment by its id."""
+        return self.group_of(name) is not None or name in self.deployments
+
     def step(self, name: str) -> str:
         """What a call that goes to `name` has asked then: the group, or the very name where a pattern stands for many."""
         group = self.group_of(name)
@@ -445,7 +456,7 @@ def _check(plan: Plan) -> None:
             raise ConfigurationError(
                 f"model_group_alias[{alias!r}] names {target!r}, which no deployment serves; known: {_list(plan.groups)}"
             )
-    check_fallbacks(plan.fallbacks, plan.group_of, plan.step, plan.groups)
+    check_fallbacks(plan.fallbacks, plan.serves, plan.step, plan.groups)
 
 
 def _list(names: Iterable[str]) -> str:

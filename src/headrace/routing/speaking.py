@@ -15,6 +15,7 @@ from headrace.served import (
     MESSAGES,
     RESPONSE,
     RESPONSE_CANCEL,
+    RESPONSE_COMPACT,
     RESPONSE_DELETE,
     RESPONSE_ITEMS,
     RESPONSES,
@@ -102,6 +103,15 @@ class Speaking:
 
     async def alist_input_items(self, response_id: str, **options: Any) -> ResponseItemList:
         answer: ResponseItemList = await self._suspending(RESPONSE_ITEMS, **_kept(response_id, options))
+        return answer
+
+    def compact_responses(self, input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
+        """A conversation made short by a deployment of the group `model`; with `previous_response_id` by the one that keeps that."""
+        answer: ResponsesAPIResponse = self._blocking(RESPONSE_COMPACT, model, input, False, options)
+        return answer
+
+    async def acompact_responses(self, input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
+        answer: ResponsesAPIResponse = await self._suspending(RESPONSE_COMPACT, model, input, False, options)
         return answer
 
     @overload

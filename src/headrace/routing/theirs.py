@@ -80,7 +80,6 @@ INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("realtime", "the gateway has /v1/realtime for a Router's deployments"),
     ("passthrough", "the gateway passes requests on"),
     ("adapter", "use anthropic_messages or generate_content"),
-    ("compact", "not offered; go on from previous_response_id"),
     ("function_with", "retries and fallbacks are the Router's own, in every call"),
     ("callback", "give on_event a function"),
     ("plugin", "give routing_strategy a function"),

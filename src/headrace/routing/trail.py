@@ -118,7 +118,8 @@ class Trail(Struct, eq=False):
         names = (*self.given, *plan.fallbacks.behind(known, kind), *self.ahead)
         groups = dict.fromkeys(map(plan.step, names))
         left = plan.fallbacks.most + 1 - len(self.asked)
-        return [name for name in groups if name not in self.asked and name not in self.refused][: max(0, left)]
+        able = [name for name in groups if name not in self.asked and name not in self.refused and plan.serves(name)]
+        return able[: max(0, left)]
 
     def fall_back(self, plan: Plan) -> str:
         """On to the next group."""

@@ -102,12 +102,12 @@ class _Answers:
 
     def chunks(self, call: Call, model: str, timeouts: Timeouts) -> Iterator[Mapping[str, Any]]:
         for chunk in _ask(self._handler.streaming, _asked(call, model, timeouts)):
-            yield from _as_chunks(chunk, model)
+            yield from _as_chunks(chunk, model, _counted(call))
 
     async def achunks(self, call: Call, model: str, timeouts: Timeouts) -> AsyncIterator[Mapping[str, Any]]:
         stream = _ask(self._handler.astreaming, _asked(call, model, timeouts, awaited=True))
         async for chunk in (await stream) if hasattr(stream, "__await__") else stream:
-            for made in _as_chunks(chunk, model):
+            for made in _as_chunks(chunk, model, _counted(call)):
                 yield made
 
     def _method(self, call: Call, colour: str = "") -> Callable[..., Any]:
@@ -176,8 +176,16 @@ def _dumped(answer: Any) -> Mapping[str, Any]:
     raise TypeError(f"a handler must answer with a ModelResponse or a mapping, not {shape(answer)}")
 
 
-def _as_chunks(chunk: Any, model: str) -> Iterator[Mapping[str, Any]]:
-    """litellm's GenericStreamingChunk (`text`, `tool_use`, `is_finished`, `finish_reason`, `usage`, `index`), or a chunk as it is."""
+def _counted(call: Call) -> bool:
+    """Whether the caller wants a last chunk with the usage."""
+    return bool((call.body.get("stream_options") or {}).get("include_usage"))
+
+
+def _as_chunks(chunk: Any, model: str, counted: bool) -> Iterator[Mapping[str, Any]]:
+    """litellm's GenericStreamingChunk (`text`, `tool_use`, `is_finished`, `finish_reason`, `usage`, `index`), or a chunk as it is.
+
+    Usage that nobody asked for stands on a chunk with a choice: programs read `choices[0]` of every one.
+    """
     said = _dumped(chunk)
     if "choices" in said:
         yield said
@@ -189,9 +197,12 @@ def _as_chunks(chunk: Any, model: str) -> Iterator[Mapping[str, Any]]:
     if extra := said.get("provider_specific_fields"):
         delta["provider_specific_fields"] = extra
     index = said.get("index") or 0
+    used = {"usage": _dumped(said["usage"])} if said.get("usage") else {}
     if delta["content"] or len(delta) > 2:
         yield {**base, "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
-    if said.get("is_finished"):
-        yield {**base, "choices": [{"index": index, "delta": {}, "finish_reason": said.get("finish_reason") or "stop"}]}
-    if said.get("usage"):
-        yield {**base, "choices": [], "usage": _dumped(said["usage"])}
+    beside = {} if counted else used
+    if (over := said.get("is_finished")) or beside:
+        reason = (said.get("finish_reason") or "stop") if over else None
+        yield {**base, "choices": [{"index": index, "delta": {}, "finish_reason": reason}], **beside}
+    if counted and used:
+        yield {**base, "choices": [], **used}

@@ -12,7 +12,7 @@ from headrace.routing.theirs import INSTEAD
 
 _HERE: Final = "headrace.compat.litellm"
 
-_RESPONSES: Final = ("responses", "get_responses", "delete_responses", "cancel_responses", "list_input_items")
+_RESPONSES: Final = ("responses", "get_responses", "delete_responses", "cancel_responses", "list_input_items", "compact_responses")
 _CONTENT: Final = ("generate_content", "agenerate_content", "generate_content_stream", "agenerate_content_stream")
 
 _MCP: Final = (

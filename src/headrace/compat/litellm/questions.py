@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from headrace.compat.litellm.stand_in import setting
 from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
 from headrace.models.facts import catalogue
 from headrace.models.info import supports
@@ -22,6 +24,11 @@ def get_llm_provider(
     model: str, custom_llm_provider: str | None = None, api_base: str | None = None, api_key: str | None = None, litellm_params: Any = None
 ) -> tuple[str, str, str | None, str | None]:
     """(the provider's own name for the model, the provider, its key, its address). Raises BadRequestError for a name of nobody's."""
+    if model == "*":  # any model, of whoever it will be
+        return model, "openai", api_key, api_base
+    proxied = getattr(litellm_params, "use_litellm_proxy", None) or setting("use_litellm_proxy") or get_secret_bool("USE_LITELLM_PROXY")
+    if proxied:
+        custom_llm_provider = "litellm_proxy"
     try:
         found = resolve(model, custom_llm_provider=custom_llm_provider, base_url=api_base)
     except BadRequestError as error:
@@ -29,7 +36,22 @@ def get_llm_provider(
     provider = found.provider
     openai_like = provider.dialect == "openai_chat" and provider.name != "openai"
     address = api_base or (find_base_url(provider, os.environ) or provider.base_url or None if openai_like else None)
-    return found.model, provider.name, api_key or (find_key(provider, os.environ) if openai_like else None), address
+    key = api_key or (find_key(provider, os.environ) if openai_like else None)
+    if key is None and openai_like and not provider.needs_key:
+        key = "fake-api-key"  # litellm's, for clients that insist on one
+    return found.model, _their_name(provider.name, found.model), key, address
+
+
+def _their_name(provider: str, model: str) -> str:
+    """What litellm calls a provider, which has a name of its own for some of its models; every one of them is understood here."""
+    return next((name for house, models, name in _BY_MODEL if provider == house and re.match(models, model)), provider)
+
+
+_BY_MODEL: Final = (
+    ("openai", r"gpt-3\.5-turbo-instruct|davinci-002|babbage-002|ft:(davinci|babbage)-002", "text-completion-openai"),
+    ("cohere", r"command|c4ai", "cohere_chat"),
+    ("ai21", r"jamba|j2", "ai21_chat"),
+)
 
 
 def _provider(model: str, custom_llm_provider: str | None) -> Provider | None:

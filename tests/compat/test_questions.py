@@ -1,0 +1,59 @@
+"""What programs ask litellm without calling: whose a model is, and what is known of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import headrace
+from headrace.compat.litellm.questions import get_llm_provider
+from headrace.compat.litellm.stand_in import module
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("anthropic.claude-3-sonnet-20240229-v1:0", "bedrock"),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "bedrock"),
+        ("amazon.nova-lite-v1:0", "bedrock"),
+        ("cohere.embed-english-v3", "bedrock"),
+        ("gemini-1.5-pro", "vertex_ai"),
+        ("text-embedding-004", "vertex_ai"),
+        ("jamba-1.5-large", "ai21_chat"),
+        ("command-r-plus-08-2024", "cohere_chat"),
+        ("rerank-english-v3.0", "cohere"),
+        ("gpt-3.5-turbo-instruct-0914", "text-completion-openai"),
+        ("claude-opus-4-1", "anthropic"),
+        ("*", "openai"),
+    ],
+)
+def test_a_bare_name_belongs_to_whom_litellm_gives_it(model: str, provider: str) -> None:
+    """As litellm 1.106.2 answers, or 1.80.10 for models that have retired since."""
+    assert get_llm_provider(model)[:2] == (model, provider)
+
+
+@pytest.mark.parametrize("bare", ["mistral-large-latest", "grok-4", "command.x", "gemini"])
+def test_a_bare_name_of_nobodys_stays_nobodys(bare: str) -> None:
+    with pytest.raises(headrace.BadRequestError, match="LLM Provider NOT provided"):
+        get_llm_provider(bare)
+
+
+def test_everything_by_a_proxy_keeps_the_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_PROXY_API_BASE", "http://proxy.test")
+    monkeypatch.setenv("LITELLM_PROXY_API_KEY", "k")
+    there = ("mistral/mistral-large", "litellm_proxy", "k", "http://proxy.test")
+    assert get_llm_provider("mistral/mistral-large", litellm_params=SimpleNamespace(use_litellm_proxy=True)) == there
+    monkeypatch.setenv("USE_LITELLM_PROXY", "True")
+    assert get_llm_provider("mistral/mistral-large") == there
+
+
+def test_a_server_without_keys_is_given_one_for_clients_that_insist() -> None:
+    assert get_llm_provider("hosted_vllm/llama")[2] == "fake-api-key"
+
+
+def test_what_is_known_of_a_model_names_its_row_and_every_common_ability() -> None:
+    info: Any = module("litellm").get_model_info("openai/ft:gpt-4o-mini-2024-07-18:org:suffix:id")
+    assert info["key"] == "ft:gpt-4o-mini-2024-07-18"
+    assert info["supports_audio_output"] is None
