@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -16,6 +16,9 @@ from headrace.limits.meter import Hold, Meter
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.sizes import Sizes
+
+if TYPE_CHECKING:
+    from headrace.limits.tabs import Tab
 
 Costs: TypeAlias = tuple[float, tuple[float, ...]]
 """A call as an account counts it: its prompt in the provider's tokens, and what it takes of each limit on arrival."""
@@ -50,6 +53,7 @@ class Account:
     __slots__ = (
         "_parallel",
         "_pick",
+        "asked_at",
         "deployments",
         "fullness",
         "has_budget",
@@ -57,10 +61,12 @@ class Account:
         "in_flight",
         "meters",
         "name",
+        "no_tab_until",
         "profile",
         "settings",
         "sizes",
         "slack_until",
+        "tab",
         "urgent_until",
     )
 
@@ -79,6 +85,10 @@ class Account:
         """Until then it is believed that no limit is dear: a call has just found it so."""
         self.fullness = 0.0
         """How full the fullest limit was then, as `step` has it."""
+        self.tab: Tab | None = None
+        """Where its calls are put down for the time being."""
+        self.asked_at = self.no_tab_until = -math.inf
+        """When a call last came that could have gone on one, and until when none is tried."""
 
     def meter_of(self, unit: Unit, window: float) -> Meter | None:
         return next((meter for meter in self.meters if meter.limit.unit is unit and meter.limit.window == window), None)
@@ -312,12 +322,15 @@ class Account:
         output = max(taken.output, taken.written) if hold.meter.as_written else 0.0
         hold.meter.settle(hold, hold.charged, now, output, max(0.0, output - taken.written))
 
+    def counted(self, used: Used, input: float) -> float:
+        """What counts of a prompt. input: what it was expected to be, for those of which nobody says anything."""
+        if not used.input:
+            return input
+        return used.input - used.cached if self.profile.cached_free else used.input
+
     def _charge(self, taken: Taken, used: Used, now: float) -> None:
         """A call whose use was reported."""
-        charge = taken.charge
-        counted: float = used.input - used.cached if self.profile.cached_free else used.input
-        if not used.input:
-            counted = taken.input
+        charge, counted = taken.charge, self.counted(used, taken.input)
         for hold in taken.holds:
             meter = hold.meter
             if meter.as_written:

@@ -238,16 +238,24 @@ class Learner:
 
     def answered(self, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
         """A reply that was not a refusal, and what its headers say."""
-        if self._discovered is not None or not taken.holds:
-            self._passed.add(taken.at, 1.0)
-            self._passed.forget(now)
-        if now - self._relaxed_at >= EASING:
+        self.passed(taken.at, now)
+        if self.eases(now):
             self._relaxed_at = now
             if self._last_refusal > -math.inf or self._learned or self._cautious_at is not None:
                 self._relax(now)
         for view in views:
             self._heed_limit(view, taken.at)
             self._heed_remaining(view, taken)
+
+    def passed(self, at: float, now: float) -> None:
+        """A call got through that was sent at that moment: what an account without a limit, or with one that we found, is known by."""
+        if self._discovered is not None or not self._account.meters:
+            self._passed.add(at, 1.0)
+            self._passed.forget(now)
+
+    def eases(self, now: float) -> bool:
+        """Whether it is time to give back what caution took."""
+        return now - self._relaxed_at >= EASING
 
     def _relax(self, now: float) -> None:
         """Quiet time: give back what caution took."""

@@ -23,6 +23,8 @@ from headrace.limits.profile import Profile
 from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, no_room, too_late
 from headrace.limits.roster import Place, Roster
 from headrace.limits.scheduler import passed_over
+from headrace.limits.tabs import Tabs
+from headrace.limits.tabs import settle as settle_together
 from headrace.limits.usher import LimiterSettings, Usher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
@@ -46,6 +48,7 @@ class Limiter:
         self._lock = Lock()
         self._roster = Roster(settings.meters, settings.learn)
         self._usher = self.ushers(settings, random or random_module.Random())
+        self._tabs = Tabs(self._lock)
 
     # ---- what there is
 
@@ -125,6 +128,13 @@ class Limiter:
 
         seat: that of the ask's group and scopes, as long as those are there.
         """
+        if seat.group.line.length:
+            return None
+        with self._lock.held:
+            found = self._usher.on_tabs(seat.group, ask, seat.scopes, self._tabs, now)
+        self._lock.work_off()
+        if found is not None:
+            return found
         with self._lock:
             return None if seat.group.line.length else self._usher.at_once(seat.group, ask, seat.scopes, now)
 
@@ -161,12 +171,16 @@ class Limiter:
 
     def leaves(self, reservation: Reservation, now: float) -> None:
         """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
+        if reservation.puts:
+            with self._lock:
+                reservation.itemise()
         if now - reservation.taken.left > self.settings.drowsy:
             self._lock.post(self._delay, reservation, now)
 
     @staticmethod
     def _delay(reservation: Reservation, now: float) -> None:
         if reservation.open:
+            reservation.itemise()
             reservation.ledger.account.delay(reservation.taken, now)
 
     def _next_look(self, waiting: Waiting, now: float) -> float | None:
@@ -213,7 +227,28 @@ class Limiter:
         view: Sequence[QuotaView] = (),
     ) -> None:
         """End a reservation with what was really used (None: nobody knows). Settling again does nothing. Never blocks."""
-        self._lock.post(self._settle, reservation, used, now, sent, failure, view)
+        together = bool(reservation.puts) and sent and failure is None and not (view and reservation.heard)
+        if not (together and used is not None and self._settle_together(reservation, used, now)):
+            self._lock.post(self._settle, reservation, used, now, sent, failure, view)
+
+    def _settle_together(self, reservation: Reservation, used: Used, now: float) -> bool:
+        """End a reservation that only stands on tabs. Not where more is to be done: somebody waits for its room, or limits may change."""
+        ledger, held = reservation.ledger, self._lock.held
+        groups = ledger.groups if len(reservation.puts) == 1 else self._roster.groups
+        for group in groups.values():
+            if group.line.length:
+                return False
+        if ledger.learner.eases(now) or not held.acquire(False):
+            return False
+        try:
+            if reservation.open:
+                reservation.open = False
+                settle_together(reservation.puts, used, now)
+                ledger.learner.passed(reservation.puts[-1].at, now)
+        finally:
+            held.release()
+        self._lock.work_off()
+        return True
 
     def release(self, reservation: Reservation, now: float) -> None:
         """End a reservation whose call was never sent."""
@@ -226,6 +261,7 @@ class Limiter:
     @staticmethod
     def _progress(reservation: Reservation, output_tokens: int, now: float) -> None:
         if reservation.open:
+            reservation.itemise()
             reservation.ledger.account.progress(reservation.taken, output_tokens, now)
 
     def _settle(
@@ -234,6 +270,7 @@ class Limiter:
         if not reservation.open:
             return
         reservation.open = False
+        reservation.itemise()
         ledger, taken = reservation.ledger, reservation.taken
         ledger.account.settle(taken, used, sent, failure, now)
         for scope, held in reservation.scopes:
@@ -332,8 +369,10 @@ class Limiter:
 
     def left_of(self, meters: Sequence[Meter], now: float) -> list[Left]:
         """The same of limits that were found before."""
-        with self._lock:
-            return [left_of(meter, now) for meter in meters]
+        with self._lock.held:
+            found = [left_of(meter, now) for meter in meters]
+        self._lock.work_off()
+        return found
 
     def __repr__(self) -> str:
         waiting = sum(group.line.length for group in self._roster.groups.values())

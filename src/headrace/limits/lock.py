@@ -11,38 +11,48 @@ from typing import Any
 class Lock:
     """Held for a moment, to look at what all share and to change it."""
 
-    __slots__ = ("_held", "_later")
+    __slots__ = ("_later", "before", "held")
 
     def __init__(self) -> None:
-        self._held = threading.Lock()
+        self.held = threading.Lock()
+        """For whoever leaves undone what is to be done `before`, and does what was left with it (`work_off`) when he has let go."""
+        self.before: Callable[[], None] | None = None
+        """Done by whoever takes the lock, first of all."""
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     def __enter__(self) -> None:
-        self._held.acquire()
+        self.held.acquire()
+        if self.before is not None:
+            self.before()
 
     def __exit__(self, *_: object) -> None:
-        self._held.release()
+        self.held.release()
         if self._later:
-            self._work_off()
+            self.work_off()
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """Have `action` done under the lock, without ever waiting for it: garbage collection may call from inside a
         locked section. Whoever holds the lock does what was left with it when he lets go."""
-        if self._later or not self._held.acquire(False):
+        if self._later or not self.held.acquire(False):
             self._later.append((action, arguments))
         else:
             try:
+                if self.before is not None:
+                    self.before()
                 action(*arguments)
             finally:
-                self._held.release()
+                self.held.release()
         if self._later:
-            self._work_off()
+            self.work_off()
 
-    def _work_off(self) -> None:
-        while self._later and self._held.acquire(False):
+    def work_off(self) -> None:
+        """Do what was left with the lock, unless somebody holds it, who will."""
+        while self._later and self.held.acquire(False):
             try:
+                if self.before is not None:
+                    self.before()
                 while self._later:
                     action, arguments = self._later.popleft()
                     action(*arguments)
             finally:
-                self._held.release()
+                self.held.release()

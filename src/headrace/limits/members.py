@@ -15,6 +15,7 @@ from headrace.limits.learn import Learner
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge
 from headrace.limits.queue import FairQueue, Place
+from headrace.limits.tabs import Put
 from headrace.ports import Waiter
 
 
@@ -65,6 +66,17 @@ class Reservation(Struct, eq=False, gc=False):
     taken: Taken
     scopes: tuple[tuple[Account, Taken], ...] = ()
     open: bool = True
+    puts: tuple[Put, ...] = ()
+    """In the place of `taken` and `scopes` while it only stands on tabs: its scopes', and last its deployment's."""
+    heard: bool = True
+    """Whether it is listened to what its answer's headers say of limits: of calls that come close together to the first."""
+
+    def itemise(self) -> None:
+        """Let it hold what it has on its tabs, which are closed, like any other."""
+        if self.puts:
+            *scopes, own = self.puts
+            self.taken, self.puts = own.taken(), ()
+            self.scopes = tuple([(put.tab.account, put.taken()) for put in scopes])
 
     def __repr__(self) -> str:
         return f"<Reservation {self.id} {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"

@@ -42,7 +42,7 @@ class Meter:
     __slots__ = (
         "_begun", "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives",
         "as_written", "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "final", "largest",
-        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "stated", "tolerance", "whole",
+        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "unbooked", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -78,6 +78,8 @@ class Meter:
         self.tolerance = math.inf
         """Seconds that the flow may run ahead; inf where it is not paced."""
         self._log = SlidingLog(limit.window + (settings.spread if limit.window >= 60.0 else settings.short_spread))
+        self.unbooked = self.spare = 0.0
+        """What calls have taken that stand on an open tab, and what they may."""
         self._shorter: list[tuple[SlidingLog, float, float]] = []
         """Windows shorter than a minute: what was charged, how much may be, their seconds."""
         self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
@@ -253,10 +255,12 @@ class Meter:
 
     def share(self, now: float) -> float:
         """The used part of the limit, 0 to 1 and a little."""
-        return (self.running if self.counts_running else self._log.current(now)) / self.room
+        return ((self.running if self.counts_running else self._log.current(now)) + self.unbooked) / self.room
 
     def whole_at(self, now: float) -> float:
         """The moment at which all of the limit is there again, should nobody take of it."""
+        if self.unbooked > 0:
+            return now + self._log.window
         if self.counts_running or self._pace is not None or self._shorter or self.stated is not None:
             return self.when(self.limit.amount, now)
         return self._log.empty_at(now)
@@ -293,6 +297,23 @@ class Meter:
             return Hold(self, cost, expected, entry, (log.used, ever), cost)
         shorter = tuple([(shorter, shorter.add(now, cost)) for shorter, _, _ in self._shorter])
         return Hold(self, cost, expected, entry, (log.used, ever), cost, shorter)
+
+    def book(self, cost: float, expected: float, at: float) -> Entry:
+        """Charge several calls of a tab as one, that were let through by `at`. Where it stands in the log."""
+        entry = self._log.add(at, cost)
+        if self._begun is None:
+            self._begun = at
+        self._ever += cost
+        if self._pace is not None:
+            self._pace.add(at, expected)
+        return entry
+
+    def correct(self, entry: Entry, more: float) -> None:
+        """A call that stands there with others cost that much more than was charged for it."""
+        self._ever += more
+        self._log.correct(entry, more)
+        if more > 0:
+            self.spare -= more
 
     def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
         """The call is over. cost: what it turned out to cost of what was charged on arrival; written: output that counts besides,

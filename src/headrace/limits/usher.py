@@ -31,6 +31,7 @@ from headrace.limits.scheduler import (
     shut_until,
     soonest,
 )
+from headrace.limits.tabs import UNTAKEN, Tabs
 
 
 class LimiterSettings(Struct, frozen=True):
@@ -94,7 +95,7 @@ class Usher:
         few = members if len(members) <= MANY or ask.prefer is not None else self._random.sample(members, MANY)
         if ask.avoid:
             few = [member for member in few if member.id not in ask.avoid]
-        if len(few) > 1 and (member := self._emptiest(few, ask, now)) is not None:
+        if len(few) > 1 and (member := self.emptiest(few, ask, now)) is not None:
             charge, urgent = ask.charge_at(member.id), ask.priority <= URGENT
             costs = member.account.costs(charge)
             if member.account.has_room(costs, now, urgent) and (not scopes or have_room(scopes, charge, now, urgent)):
@@ -105,7 +106,7 @@ class Usher:
             return found
         return self._best(group, group.choice(ask) if ask.avoid else members, ask, scopes, now)
 
-    def _emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
+    def emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
         """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
@@ -116,6 +117,22 @@ class Usher:
             if rank < lowest:
                 lowest, best = rank, member
         return best
+
+    def on_tabs(self, group: Group, ask: Ask, scopes: tuple[Account, ...], tabs: Tabs, now: float) -> Reservation | None:
+        """The same where calls come close together and there is plenty: the call is only put down, to be charged with others."""
+        members = group.members
+        if len(members) > MANY or ask.avoid or ask.only is not None or ask.priority <= URGENT:
+            return None
+        member = members[0] if len(members) == 1 else self.emptiest(members, ask, now)
+        if member is None or member.paused_until > now:
+            return None
+        charge = ask.charge_at(member.id)
+        puts = tabs.put((*scopes, member.account), charge, now)
+        if not puts:
+            return None
+        self._count += 1
+        others = group.passed_for(member) if len(members) > 1 else NOBODY_ELSE
+        return Reservation(self._count, member.id, charge, 0.0, None, others, member.ledger, UNTAKEN, puts=puts, heard=puts[-1].first)
 
     def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """The best of these that has room now."""

@@ -1,0 +1,116 @@
+"""Calls that come close together are charged together: to the same sums, and by the same rules, as each by itself."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from headrace.errors import Failure, Kind
+from headrace.limits import Ask, Charge, Limiter, Reservation, Used, limits_of, profile_of
+from headrace.limits.tabs import LONGEST
+from headrace.limits.view import QuotaView
+
+KEY = limits_of(rpm=2000, tpm=60_000, max_parallel_requests=40)
+
+
+def limiter(*, rpm: int = 3000, tpm: int = 90_000, profile: str = "openai", deployments: str = "d") -> Limiter:
+    made = Limiter(random=random.Random(1))
+    for name in deployments:
+        made.add(name, group="chat", limits=limits_of(rpm=rpm, tpm=tpm), profile=profile_of(profile), provider=profile)
+    made.add_scope("key", KEY)
+    return made
+
+
+def alone(limiter: Limiter, ask: Ask, now: float) -> Reservation | None:
+    """As a call is let in that no other is close to."""
+    seat = limiter.seat("chat", ("key",))
+    with limiter._lock:
+        return limiter._usher.at_once(seat.group, ask, seat.scopes, now)
+
+
+def together(limiter: Limiter, ask: Ask, now: float) -> Reservation | None:
+    return limiter.at_once(limiter.seat("chat", ("key",)), ask, now)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calls_on_tabs_are_let_in_and_charged_like_any_other(seed: int) -> None:
+    """Whoever looks, at whatever moment, sees the same sums; who is let in and who is not is the same, up to the limits and at them."""
+    chance = random.Random(seed)
+    one, other = limiter(), limiter()
+    now, tabs, refused = 1000.0, 0, 0
+    under_way: list[tuple[Reservation, Reservation, Charge]] = []
+    for _ in range(500):
+        now += chance.choice((0.0, 0.0005, 0.002, 0.004, 0.02))
+        charge = Charge(chance.choice((3, 9, 14)), chance.choice((20, 90)))
+        ask = Ask("chat", charge, scopes=("key",))
+        mine, yours = together(one, ask, now), alone(other, ask, now)
+        assert (mine is None) == (yours is None)
+        if mine is None or yours is None:
+            refused += 1
+        else:
+            tabs += bool(mine.puts)
+            under_way.append((mine, yours, charge))
+        while under_way and chance.random() < 0.55:
+            mine, yours, charge = under_way.pop(chance.randrange(len(under_way)))
+            end(one, other, mine, yours, charge, chance, now)
+        if chance.random() < 0.02:
+            looks = [each.snapshot(now) for each in (one, other)]
+            assert sums(looks[0]) == pytest.approx(sums(looks[1]), abs=1e-6)
+        if chance.random() < 0.1:
+            left = [[(one.unit, one.remaining) for one in each.left(["key"], now)] for each in (one, other)]
+            assert left[0] == left[1]
+    assert tabs > 60
+    assert refused > 20, (tabs, refused)
+
+
+def end(one: Limiter, other: Limiter, mine: Reservation, yours: Reservation, charge: Charge, chance: random.Random, now: float) -> None:
+    """As calls end: answered, refused, broken off, not sent."""
+    how = chance.random()
+    used = Used(charge.input, chance.randrange(charge.max_output)) if how < 0.8 else None
+    failure = Failure(Kind.SERVER, "broken", provider="openai") if how > 0.9 else None
+    for limiter, reservation in ((one, mine), (other, yours)):
+        limiter.settle(reservation, used=used, now=now, failure=failure, sent=not 0.8 <= how < 0.85)
+        limiter.settle(reservation, used=used, now=now)
+
+
+def sums(snapshot: dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]]) -> list[float]:
+    held = {**snapshot["deployments"], **snapshot["scopes"]}
+    return [number for use in held.values() for number in (use["in_flight"], *[limit["used"] for limit in use["limits"].values()])]  # type: ignore[misc]
+
+
+def test_what_is_on_a_tab_is_told_of_at_once() -> None:
+    """An answer's headers count the calls that have only been put down."""
+    one, now = limiter(), 50.0
+    seat = one.seat("chat", ("key",))
+    told = []
+    for _ in range(5):
+        now += 0.001
+        assert one.at_once(seat, Ask("chat", Charge(5, 20), scopes=("key",)), now) is not None
+        told.append([left.remaining for left in one.left_of(seat.scopes[0].meters, now)])
+    assert told == [[2000 - n, 60_000 - 25 * n, 40 - n] for n in range(1, 6)]
+
+
+def test_one_call_of_each_tab_is_learned_from() -> None:
+    """What its headers say lowers a limit; the others of the tab are not asked."""
+    one, now, heard = limiter(), 50.0, []
+    seat = one.seat("chat", ("key",))
+    view = [QuotaView("requests", 600.0, 599.0, 1.0, None)]
+    for _ in range(30):
+        now += LONGEST / 10
+        reservation = one.at_once(seat, Ask("chat", Charge(5, 20), scopes=("key",)), now)
+        assert reservation is not None
+        heard.append(reservation.heard)
+        one.settle(reservation, used=Used(5, 9), now=now, view=view if len(heard) > 20 else ())
+    assert sum(heard) < 15
+    assert one.snapshot(now)["deployments"]["d"]["limits"]["rpm"]["limit"] == 600
+
+
+def test_slack_deployments_share_calls_that_are_put_down() -> None:
+    one, now = limiter(deployments="abc"), 50.0
+    seat = one.seat("chat", ("key",))
+    took = [one.at_once(seat, Ask("chat", Charge(5, 20), scopes=("key",)), now := now + 0.001) for _ in range(30)]
+    counts = [sum(one is not None and one.deployment == name for one in took) for name in "abc"]
+    assert sum(counts) == 30
+    assert max(counts) - min(counts) <= 2
+    assert any(one is not None and one.puts and len(one.decided) == 2 for one in took)
