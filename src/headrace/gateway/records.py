@@ -6,6 +6,7 @@ import enum
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from itertools import compress
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -238,7 +239,8 @@ def of_straight(attempt: Attempt, hidden: Beside) -> dict[str, Any]:
 
 def _used(bill: Bill) -> dict[str, int | float]:
     """The classes of which something was used."""
-    return {name: count for name, count in zip(FIELDS, astuple(bill), strict=True) if count}
+    counts = astuple(bill)
+    return dict(zip(compress(FIELDS, counts), filter(None, counts), strict=True))
 
 
 def _counted(how: Mapping[str, Any] | None) -> Bill | None:

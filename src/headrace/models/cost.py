@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from operator import mul
 from typing import Any, Final
 
 from msgspec import Struct
@@ -86,8 +87,7 @@ class Rates(Struct, frozen=True):
     def of(self, bill: Bill) -> int:
         """Nano-dollars, rounded up."""
         prices = self.steps[0][1] if len(self.steps) == 1 else self._prices(bill.prompt)
-        counts = astuple(bill)
-        return -(-int(sum([count * price for count, price in zip(counts, prices, strict=False) if count])) // MILLION)
+        return -(-int(sum(map(mul, astuple(bill), prices))) // MILLION)
 
     def parts(self, bill: Bill) -> tuple[int, int]:
         """Nano-dollars for the prompt, and for the answer with whatever is no token."""

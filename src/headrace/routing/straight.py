@@ -274,7 +274,8 @@ class Straight:
             succeeded(health)
         used = used_of(hidden.usage, member.price, hidden)
         member.load.running -= 1
-        view = read_quota(hidden["additional_headers"], family=member.to.provider.quota)
+        heard = attempt.reservation.heard
+        view = read_quota(hidden["additional_headers"], family=member.to.provider.quota) if heard else ()
         engine.limiter.settle(attempt.reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
         log_settled(attempt.record, attempt.ask.group, None, level=engine.log_level)

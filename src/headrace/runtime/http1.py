@@ -21,6 +21,9 @@ MAX_HEADERS: Final = 200
 MAX_HEADER_BYTES: Final = 64 * 1024
 """What a response's head may hold: nginx allows 32 KiB of its upstreams, Node 16 KiB; Azure's content-security headers reach 8."""
 
+MAX_HEAD_BYTES: Final = MAX_HEADER_BYTES + 8 * 1024
+"""What may have come of a head that is not whole yet, with all that stands between its headers."""
+
 MAX_INTERIM: Final = 32
 """1xx responses before the real one."""
 
@@ -183,7 +186,7 @@ class Exchange:
 class Http1:
     """The response side of one connection: `expect` a response, `feed` bytes, look at the exchange."""
 
-    __slots__ = ("_header_bytes", "_interim", "_parser", "excess", "exchange", "keep_alive", "until_close")
+    __slots__ = ("_head_bytes", "_headers", "_interim", "_parser", "excess", "exchange", "keep_alive", "until_close")
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -192,13 +195,17 @@ class Http1:
         self.excess = False
         """Bytes came that no request asked for: the connection must not be used again."""
         self.until_close = False
-        self._header_bytes = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        """Those of the response that is expected; of none, what nobody looks at."""
+        self._head_bytes = 0
+        """Bytes that have come while its head was not whole."""
         self._interim = 0
 
     def expect(self, limit: int = DEFAULT_MAX_BODY) -> Exchange:
         """Begin to wait for a response of at most `limit` bytes."""
         self.exchange = exchange = Exchange(limit)
-        self._header_bytes = self._interim = 0
+        self._headers = exchange.headers
+        self._head_bytes = self._interim = 0
         self.until_close = False
         return exchange
 
@@ -209,6 +216,8 @@ class Http1:
             self.excess = True
             return
         exchange.received = True
+        if not exchange.begun:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -221,6 +230,8 @@ class Http1:
                 self.excess = True  # something behind a proper response: the response stands, the connection does not
                 return
             raise TransportError(Fault.PROTOCOL, str(error), sent=True, received=True) from None
+        if self._head_bytes > MAX_HEAD_BYTES and not exchange.begun:
+            raise _too_large()
 
     def feed_eof(self) -> None:
         """The other side has closed. Raises TransportError when a response is missing or cut."""
@@ -242,23 +253,21 @@ class Http1:
 
     def on_message_begin(self) -> None:
         if self.exchange is None or self.exchange.complete:
-            self.excess = True
+            self.excess, self._headers = True, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.excess:
-            return
-        exchange = self.exchange
-        assert exchange is not None
-        self._header_bytes += len(name) + len(value)
-        exchange.headers.append((name, value))
-        if self._header_bytes > MAX_HEADER_BYTES or len(exchange.headers) > MAX_HEADERS:
-            raise TransportError(Fault.TOO_LARGE, "its headers", sent=True, received=True)
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.excess:
             return
         exchange = self.exchange
         assert exchange is not None
+        headers = exchange.headers
+        if len(headers) > MAX_HEADERS or (
+            self._head_bytes > MAX_HEADER_BYTES and sum([len(name) + len(value) for name, value in headers]) > MAX_HEADER_BYTES
+        ):
+            raise _too_large()
         exchange.status = status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
@@ -270,14 +279,15 @@ class Http1:
     def _read_head(self, exchange: Exchange, status: int) -> None:
         framed = status in (204, 304)
         for name, value in exchange.headers:
-            lowered = name.lower()
+            if (lowered := name.lower()) not in _FRAMING:
+                continue
             if lowered == b"content-length":
                 framed = True
                 if value.isdigit() and int(value) > exchange.limit:
                     raise TransportError(Fault.TOO_LARGE, f"{int(value)} bytes", sent=True, received=True)
             elif lowered == b"transfer-encoding":
                 framed = True
-            elif lowered == b"content-encoding":
+            else:
                 exchange.inflate = _coding(value)
         self.until_close = not framed
 
@@ -302,11 +312,19 @@ class Http1:
             if self._interim > MAX_INTERIM:
                 raise TransportError(Fault.PROTOCOL, f"more than {MAX_INTERIM} interim responses", sent=True, received=True)
             exchange.headers.clear()
+            self._head_bytes = 0
             return
         if exchange.inflate is not None and not exchange.inflate.whole:
             raise TransportError(Fault.CLOSED, "the compressed body ends early", sent=True, received=True)
         self.keep_alive = self._parser.should_keep_alive() and not self.until_close
         exchange.complete = True
+
+
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
+
+
+def _too_large() -> TransportError:
+    return TransportError(Fault.TOO_LARGE, "its headers", sent=True, received=True)
 
 
 def _coding(value: bytes) -> _Inflate | None:
