@@ -125,6 +125,19 @@ def test_a_user_comes_with_a_key_under_its_terms(gateway: Gateway) -> None:
     gateway.chat(made["key"], 401)
 
 
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_team_takes_a_member_by_email_and_refuses_words_that_change_nothing(gateway: Gateway) -> None:
+    """`max_budget_in_team` had been passed over in silence."""
+    user = gateway.ask("/user/new", {"user_email": "anna@example.org", "auto_create_key": False})["user_id"]
+    gateway.ask("/team/new", {"team_id": "core"})
+    team = gateway.ask("/team/member_add", {"team_id": "core", "member": {"role": "admin", "user_email": "anna@example.org"}})
+    assert team["members_with_roles"] == [{"user_id": user, "role": "admin"}]
+    wrong = {"team_id": "core", "member": {"user_id": "b"}, "max_budget_in_team": 5}
+    assert "max_budget_in_team means nothing here" in gateway.ask("/team/member_add", wrong, status=400)["error"]["message"]
+    said = gateway.ask("/team/member_add", {"team_id": "core", "member": {"user_email": "b@example.org"}}, status=404)["error"]
+    assert ("b@example.org" in said["message"], said["code"]) == (True, "not_found")
+
+
 def test_an_id_that_is_taken_is_refused(gateway: Gateway) -> None:
     gateway.ask("/team/new", {"team_id": "t", "rpm_limit": 7})
     assert "'t'" in gateway.ask("/team/new", {"team_id": "t", "rpm_limit": 8}, status=400)["error"]["message"]

@@ -47,6 +47,15 @@ def test_other_machines_are_not_listened_to_without_a_key(tmp_path: Path, upstre
     assert "master" in said
 
 
+def test_a_certificate_without_its_key_is_refused_before_an_address_is_told(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config(upstream)))
+    (tmp_path / "server.pem").write_text("no certificate")
+    with start(tmp_path, "--config", "config.json", "--tls-cert", "server.pem") as program:
+        told, said = program.communicate(timeout=20)
+    assert (program.returncode != 0, told) == (True, "")
+    assert "server.pem must be a certificate in PEM and server.pem itself, as there is no --tls-key, its key" in said
+
+
 @pytest.mark.parametrize("text", ["{", '{"model_list": []}'])
 def test_a_configuration_that_cannot_work_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)

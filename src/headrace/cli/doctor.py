@@ -53,6 +53,7 @@ class Patient:
 
 @click.command(short_help="Check settings, keys and limits, and reach every deployment.")
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option("--config", "named", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="The same, as `serve` has it.")
 @click.option("--call", is_flag=True, help="Ask for one token where a deployment does not list its models (costs a little).")
 @click.option("--offline", is_flag=True, help="Do not ask any deployment.")
 @click.option(
@@ -64,11 +65,12 @@ class Patient:
     help="How long to wait for each.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
-def doctor(config: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
+def doctor(config: str | None, named: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
     """Examine the settings (environment and .env), or CONFIG (.yaml, .json or .toml) as the gateway reads it.
 
     Exit code 1 when something is broken; warnings alone leave it 0.
     """
+    config = named or config
     patients, findings = _of_file(Path(config)) if config is not None else _of_settings()
     for patient in patients:
         _open(patient)

@@ -52,17 +52,17 @@ def serve(
         os.environ.setdefault(name, value)
     read = read_config(config, os.environ)
     check_address(host, read.settings)
+    _check_tls(tls)
     worker.check_workers(read, workers)
     for name in read.unused:
         print(f"{name} changes nothing here", file=sys.stderr)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(host, port))
-        print(f"headrace gateway: {_address(listening, host, 'https' if tls['tls_cert'] else 'http')}", flush=True)
         if workers > 1:
             _hand_down(config, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
-            _many(_settings("headrace.gateway.worker:app", read, tls, workers), listening)
-        else:
-            _one(_settings(worker.made(config, read), read, tls, 1), listening)
+        settings = _settings("headrace.gateway.worker:app" if workers > 1 else worker.made(config, read), read, tls, workers)
+        print(f"headrace gateway: {_address(listening, host, 'https' if tls['tls_cert'] else 'http')}", flush=True)
+        (_many if workers > 1 else _one)(settings, listening)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -70,6 +70,30 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+
+
+def _check_tls(tls: dict[str, str | None]) -> None:
+    """Raises ConfigurationError for a certificate, a key or certificates of clients that cannot be used."""
+    cert, key, clients = tls["tls_cert"], tls["tls_key"], tls["tls_client_ca"]
+    if cert is None:
+        if key or clients:
+            raise ConfigurationError("--tls-key and --tls-client-ca need --tls-cert beside them")
+        return
+    import ssl  # late: most of what starts here is behind a proxy
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, OSError) as error:
+        where = f"--tls-key {key}" if key else f"{cert} itself, as there is no --tls-key,"
+        reason = getattr(error, "reason", None) or error.strerror or error
+        raise ConfigurationError(
+            f"--tls-cert {cert} must be a certificate in PEM and {where} its key without a password: {reason}"
+        ) from None
+    try:
+        context.load_verify_locations(clients) if clients else None
+    except (ssl.SSLError, OSError):
+        raise ConfigurationError(f"--tls-client-ca {clients} must hold certificates in PEM") from None
 
 
 def _address(listening: socket.socket, host: str, scheme: str) -> str:

@@ -13,6 +13,7 @@ from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
 from headrace.gateway.config import Config, Settings, read_config
+from headrace.gateway.contents import prepare
 from headrace.gateway.guardrails import Guarding
 from headrace.gateway.keys.identity import identities
 from headrace.gateway.lasting import Lasting, where
@@ -37,6 +38,8 @@ def made(path: Path | None, config: Config) -> Gateway:
     router = config.router()
     served = gateway(router, config.settings, state=_state(router, config.settings))
     served.metrics = _metrics(served)
+    if config.settings.content:
+        prepare()
     guarding = Guarding(config.rules)
     served.services.append(guarding)
     if path is not None:

@@ -111,8 +111,9 @@ AT_ONCE: Final = 5_000
 """Parameters of one statement; SQLite takes 32,766."""
 
 
-def not_found(what: str) -> HeadraceError:
-    return refusal(404, Failing.NOT_FOUND, f"there is no {what}")
+def not_found(what: str, code: str = "not_found") -> HeadraceError:
+    """code: as the error tells it to programs, which would take it for an unknown model else."""
+    return refusal(404, Failing.NOT_FOUND, f"there is no {what}", code=code)
 
 
 def forbidden(message: str) -> HeadraceError:

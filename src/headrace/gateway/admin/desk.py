@@ -86,7 +86,7 @@ class AdminDesk:
         part, _, verb = rest.rpartition("/")
         found = self._routes.get(f"/{head}/{{}}/{verb}")
         if found is None or not part:
-            raise not_found(f"{path} here")
+            raise not_found(f"{path} here", "unknown_url")
         return found, unquote(part)
 
 

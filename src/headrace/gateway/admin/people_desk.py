@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -20,15 +20,23 @@ from headrace.runtime.sql_drivers import Connection
 TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
 USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")
 _ROLES: Final = ("user", "admin")
+_MEMBER: Final = ("role", "user_id", "user_email")
 
 
-def member_of(given: Any) -> Member:
-    """One of a team, as LiteLLM writes it: `{"role": "user", "user_id": "…"}`."""
+def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
+    """One of a team, as LiteLLM writes it: `{"role": "user", "user_id": "…"}`, or with the `user_email` of one of `users`."""
     said = mapping("member", given)
+    check_names(said, _MEMBER)
     role = said.get("role", "user")
     if role not in _ROLES:
         raise BadRequestError(f"member.role must be user or admin, got {role!r}")
-    return Member(text("member.user_id", said.get("user_id")), role)
+    if said.get("user_id") or not said.get("user_email"):
+        return Member(text("member.user_id", said.get("user_id")), role)
+    email = text("member.user_email", said["user_email"])
+    found = next((user.id for user in users if user.terms.email == email), None)
+    if found is None:
+        raise not_found(f"user whose user_email is {email!r}: make one by /user/new, or name a user_id")
+    return Member(found, role)
 
 
 class People:
@@ -104,6 +112,7 @@ class TeamDesk:
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
+        self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -124,7 +133,8 @@ class TeamDesk:
     async def new(self, question: Question) -> Any:
         body = question.body
         check_names(body, TEAM)
-        members = tuple([member_of(one) for one in body.get("members_with_roles") or ()])
+        users = await self._users.all()
+        members = tuple([member_of(one, users) for one in body.get("members_with_roles") or ()])
         return await self._shown(await self._teams.make(body, Terms(members=members)))
 
     async def update(self, question: Question) -> Any:
@@ -151,8 +161,11 @@ class TeamDesk:
         return await self._counter.all_shown(teams, team_shape)
 
     async def member_add(self, question: Question) -> Any:
-        given = question.body.get("member")
-        added = [member_of(one) for one in (given if isinstance(given, list) else [given or dict(question.body)])]
+        body = question.body
+        check_names(body, ("team_id", "member", *_MEMBER))
+        given = body.get("member") or {name: body[name] for name in _MEMBER if name in body}
+        users = await self._users.all()
+        added = [member_of(one, users) for one in (given if isinstance(given, list) else [given])]
         return await self._members(question, frozenset(member.user for member in added), added)
 
     async def member_delete(self, question: Question) -> Any:
