@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from headrace.cli.serve import _settings
+from headrace.gateway.config import Config
+
 HERE = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "EMBEDDING_", "HEADRACE_"))}
 
 
@@ -54,6 +57,12 @@ def test_a_certificate_without_its_key_is_refused_before_an_address_is_told(tmp_
         told, said = program.communicate(timeout=20)
     assert (program.returncode != 0, told) == (True, "")
     assert "server.pem must be a certificate in PEM and server.pem itself, as there is no --tls-key, its key" in said
+
+
+def test_a_worker_that_begins_slowly_is_waited_for() -> None:
+    """On a busy machine SIGHUP had replaced no worker: uvicorn waits five seconds."""
+    tls = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca"))
+    assert _settings("headrace.gateway.worker:app", Config([]), tls, 2).timeout_worker_healthcheck >= 30
 
 
 @pytest.mark.parametrize("text", ["{", '{"model_list": []}'])

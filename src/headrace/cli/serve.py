@@ -8,7 +8,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -100,6 +100,11 @@ def _address(listening: socket.socket, host: str, scheme: str) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 
+PATIENCE: Final = 30
+"""Seconds that a new worker has to begin, and a busy one to answer its parent: a machine with much to do takes more than uvicorn's five,
+and SIGHUP would change nothing there."""
+
+
 def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) -> uvicorn.Config:
     import ssl  # late: most of what starts here is behind a proxy
 
@@ -111,7 +116,7 @@ def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) 
     return uvicorn.Config(
         app, factory=workers > 1, workers=workers, http=Connection, ws=sessions, lifespan="on", interface="asgi3",
         log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        timeout_graceful_shutdown=max(1, round(read.settings.drain)), timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(read.settings.drain)), timeout_keep_alive=75, timeout_worker_healthcheck=PATIENCE,
         ssl_certfile=tls["tls_cert"], ssl_keyfile=tls["tls_key"], ssl_ca_certs=client_ca,
         ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
     )  # fmt: skip
