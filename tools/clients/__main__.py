@@ -69,14 +69,37 @@ def gemini(address: str) -> Started:
     )
 
 
+def claude_by_vertex(address: str) -> Started:
+    """Its key is a header here: tokens of Google's are not asked for."""
+    started = claude(address)
+    own = {name: value for name, value in started.environment.items() if not name.startswith("ANTHROPIC_")}
+    vertex = {"CLAUDE_CODE_USE_VERTEX": "1", "CLAUDE_CODE_SKIP_VERTEX_AUTH": "1", "CLOUD_ML_REGION": "global"}
+    where = {"ANTHROPIC_VERTEX_BASE_URL": f"{address}/v1", "ANTHROPIC_VERTEX_PROJECT_ID": "any"}
+    return started._replace(environment={**own, **vertex, **where, "ANTHROPIC_CUSTOM_HEADERS": f"x-api-key: {KEY}"})
+
+
+def cn(address: str) -> Started:
+    """Continue's command line."""
+    model = {"name": "gpt-5", "provider": "openai", "model": "gpt-5", "apiBase": f"{address}/v1", "apiKey": KEY}
+    able = {"roles": ["chat"], "capabilities": ["tool_use"]}
+    config = {"name": "headrace", "version": "1.0.0", "schema": "v1", "models": [{**model, **able}]}
+    return Started(
+        ["sh", "-c", f'exec "{BIN}/cn" -p --auto --config "$HOME/config.yaml" "{PROMPT}"'],
+        {"CONTINUE_TELEMETRY_ENABLED": "0"},
+        {"config.yaml": config},
+    )
+
+
 def vercel(address: str) -> Started:
     return Started(["node", str(HOME / "vercel.mjs"), address, KEY, PROMPT])
 
 
 CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "claude-code": ("@anthropic-ai/claude-code", claude),
+    "claude-vertex": ("@anthropic-ai/claude-code", claude_by_vertex),
     "codex": ("@openai/codex", codex),
     "gemini-cli": ("@google/gemini-cli", gemini),
+    "continue": ("@continuedev/cli", cn),
     "vercel-ai": ("ai", vercel),
 }
 

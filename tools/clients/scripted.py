@@ -22,6 +22,7 @@ SHELLS: Final[Mapping[str, Any]] = {
     "shell": lambda command: {"command": ["bash", "-lc", command]},
     "shell_command": lambda command: {"command": command},
     "exec_command": lambda command: {"cmd": command},
+    "bash": lambda command: {"command": command, "description": "as asked"},
     "run": lambda command: {"command": command},
 }
 """What clients call their shell, and how it is asked."""
@@ -44,7 +45,7 @@ def _command(message: Mapping[str, Any]) -> str | None:
     content = message.get("content")
     text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
     found = re.search(r"headrace-run:(.+)", text) if message["role"] == "user" else None
-    return found and found.group(1).strip()
+    return found and found.group(1).strip(' "')  # opencode puts what it is told in quotes
 
 
 def pieces(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
