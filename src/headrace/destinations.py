@@ -175,7 +175,7 @@ def _opened(
         raise ConfigurationError(missing_base_url(to.provider))
     _checked(address)
     address, query = split_query(address)
-    address = to.provider.address(address)
+    address = to.provider.address(address).removesuffix("/chat/completions")  # some providers' pages show the whole address of a chat
     provider, model = to.provider.variant(to.model, address, versions.of(to.provider, query))
     address = provider.address(address)
     if version := versions.of(provider, query):

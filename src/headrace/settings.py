@@ -270,9 +270,22 @@ def _checked(variables: Mapping[str, _Variable[Any]], raw: Mapping[str, str]) ->
                 values[name] = variable.read(name, text)
             except ValueError as error:
                 problems.append(f"{error}; write {name}={variable.example}")
+    problems += _misspelt(variables, raw)
     if problems:
         raise _all(problems)
     return values
+
+
+def _misspelt(variables: Mapping[str, _Variable[Any]], raw: Mapping[str, str]) -> list[str]:
+    """Names that are one slip from a variable that is not set: a limit that nobody reads is not kept, and nothing would say so."""
+    strange = [name for name in raw if name.startswith(("LLM_", "EMBEDDING_")) and name not in variables]
+    if not strange:
+        return []
+    from difflib import get_close_matches  # late: few need it
+
+    unset = [name for name in variables if not raw.get(name, "").strip()]
+    meant = {name: get_close_matches(name, [one for one in unset if abs(len(one) - len(name)) < 2], 1, 0.85) for name in strange}
+    return [f"{name} is no setting; did you mean {close[0]}?" for name, close in meant.items() if close]
 
 
 def _all(problems: list[str]) -> ConfigurationError:

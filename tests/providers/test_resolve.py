@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.destinations import destination
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.providers import catalog
 from headrace.providers.auth import headers_for
@@ -228,3 +229,8 @@ def test_an_unknown_operation_is_refused() -> None:
 def test_a_row_shows_itself_in_one_line(row: Provider) -> None:
     assert repr(row).startswith(f"<Provider {row.name} openai_chat ")
     assert "\n" not in repr(row)
+
+
+def test_the_whole_address_of_a_chat_was_called_with_its_end_twice() -> None:
+    to = destination("openai/x", {"base_url": "https://a.test/v1/chat/completions", "api_key": "k"})
+    assert to.base_url == "https://a.test/v1"

@@ -114,6 +114,19 @@ def test_a_bad_value_is_told_by_name_shape_and_fix(name: str, value: str, said: 
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("LLM_TMP", "LLM_TPM"), ("LLM_PROVIDR", "LLM_PROVIDER"), ("EMBEDDING_MODELL", "EMBEDDING_MODEL")]
+)
+def test_a_limit_whose_name_was_misspelt_was_kept_by_nobody(name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} is no setting; did you mean {meant}"):
+        read(**{name: "80000"})
+    assert read(**{name: "80000", meant: "80000"}), "whoever has both means both"
+
+
+def test_other_programs_variables_are_theirs() -> None:
+    assert read(LLM_API_KEY="x", EMBEDDING_MODEL_NAME="x", LLM_TEMPERATURE="1").llm_tpm is None
+
+
 @pytest.mark.parametrize("value", ["80_000", " 80000 ", "80000"])
 def test_a_number_may_be_written_legibly(value: str) -> None:
     assert read(LLM_TPM=value).llm_tpm == 80_000
