@@ -32,6 +32,7 @@ from headrace.gateway.headers import customer_of, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
+from headrace.gateway.origins import allowed, answer_first, with_leave
 from headrace.gateway.owned import bound, home_of
 from headrace.gateway.page.picture import Picture
 from headrace.gateway.page.serving import Page
@@ -115,6 +116,11 @@ class Gateway(Struct, eq=False):
         asked = asked_in(scope)
         if wants_array(asked):
             send = ArraySend(send)
+        if allowed(asked, self.settings.origins):
+            send = with_leave(send, asked)
+            if asked.method == "OPTIONS":
+                await answer_first(send, asked)
+                return
         answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path, scope.get("state", {}).get(BEFORE))
         if BEGUN in scope.get("state", ()):
             answer.go_on()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ class Settings(Struct, frozen=True):
     """Whether tokens of an identity provider are taken in the place of keys."""
     jwt_fields: Mapping[str, Any] = {}
     """Where things stand in them: `headrace.gateway.keys.identity.Fields`."""
+    origins: tuple[str, ...] = ()
+    """Sites whose pages may call from a browser; `*` for all."""
     reload: float = 2.0
     """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
 
@@ -89,6 +92,17 @@ def _flag(where: str, value: Any) -> bool:
     return value
 
 
+def _origins(where: str, value: Any) -> tuple[str, ...]:
+    named = value if isinstance(value, list) else [value]
+    for origin in named:
+        if not isinstance(origin, str) or (origin != "*" and not _ORIGIN.fullmatch(origin)):
+            raise ConfigurationError(f"{where} must be '*' or a list like ['https://chat.example.com'], got {shape(value)}")
+    return tuple(named)
+
+
+_ORIGIN: Final = re.compile(r"https?://[^/\s]+")
+
+
 def _mapping(where: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{where} must be a mapping, got {shape(value)}")
@@ -111,6 +125,9 @@ GENERAL: Final[Mapping[str, Key]] = {
     "max_request_size_mb": Key("max_body", _megabytes, "the same in megabytes, in LiteLLM's word"),
     "max_upload": Key("max_upload", _bytes, "bytes of a form with files, 512 MB unless told otherwise"),
     "max_headers": Key("max_headers", _bytes, "bytes of a request's line and headers, 64 kB unless told otherwise"),
+    "allow_origins": Key(
+        "origins", _origins, "sites whose pages may call from a browser, such as `https://chat.example.com`; `*` for all; none without it"
+    ),
     "keep_alive": Key("keep_alive", _seconds, "seconds of silence after which a stream is given a sign of life, 10 unless told otherwise"),
     "slow_client": Key(
         "slow_client", _seconds, "seconds that a request may pause while it arrives, and an answer while it is not taken, 60"

@@ -74,6 +74,7 @@ def read_head(asked: Asked, operation: Operation | None, master: str) -> Head | 
         or len(shown) != 1
         or not _FRAMING.isdisjoint(headers)
         or said_in(headers)
+        or "origin" in headers
     ):
         return None
     if headers.get("connection", "keep-alive").lower() != "keep-alive":
