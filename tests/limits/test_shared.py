@@ -292,23 +292,52 @@ def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> 
     assert 14 <= there <= 15
 
 
-def test_who_waits_for_a_call_to_end_looks_as_often_as_calls_end() -> None:
-    """Four processes and four places: they asked eight times for each call, all at once and again and again."""
-    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=4, deployments=((6000, 6_000_000),), parallel=4)
-    ended: list[float] = []
+@pytest.mark.parametrize(("processes", "places", "calls", "apart"), [(8, 24, 1.3, 1.3), (8, 12, 1.6, 1.5), (3, 2, 5.5, 1.5)])
+def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
+    processes: int, places: int, calls: float, apart: float
+) -> None:
+    """Signs of life included. It cost three, end and question and a look in vain; and one process had half of what another had."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=processes, deployments=((6000, 6_000_000),), parallel=places)
+    chance, ended, running = random.Random(1), [0] * processes, [0]
 
-    async def call(limiter: SharedLimiter) -> None:
-        held = await limiter.reserve(Ask("g", SMALL), town.world)
-        await town.world.sleep(2.0)
-        limiter.settle(held, used=Used(input=10, output=10), now=town.world.now())
-        ended.append(town.world.now())
+    async def call(number: int) -> None:
+        held = await town.limiters[number].reserve(Ask("g", SMALL), town.world)
+        running.append(running[-1] + 1)
+        await town.world.sleep(chance.lognormvariate(0.7, 0.3))
+        running.append(running[-1] - 1)
+        town.limiters[number].settle(held, used=Used(input=10, output=10), now=town.world.now())
+        ended[number] += 1
 
-    town.beat(62)
-    for number in range(200):
-        town.world.spawn(call(town.limiters[number % 4]))
-    town.world.run(until=62)
-    assert len(ended) >= 0.85 * 4 * 60 / 2
-    assert town.asked() <= 3 * len(ended)
+    town.beat(42)
+    for number in range(32 * places):
+        town.world.spawn(call(number % processes))
+    town.world.run(until=42)
+    assert max(running) == places
+    assert sum(ended) * 2.1 >= 0.85 * places * 42
+    assert max(ended) <= apart * min(ended) + 2
+    assert town.called() <= calls * sum(ended)
+
+
+def test_a_caller_who_leaves_while_he_looks_for_a_place_keeps_nobody_else_from_looking() -> None:
+    """One at a time goes and sees whether the other process has left one: whenever it leaves, the next one goes."""
+    for leaves in range(13, 25):
+        town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((600, 600_000),), parallel=1, trip=0.2)
+        world, (busy, other), ask, served = town.world, town.limiters, Ask("g", SMALL), list[float]()
+
+        async def call(limiter: SharedLimiter, seconds: float, world: World = world, served: list[float] = served) -> None:
+            held = await limiter.reserve(ask, world)  # noqa: B023
+            served.append(world.now())
+            await world.sleep(seconds)
+            limiter.settle(held, used=Used(input=10, output=10), now=world.now())
+
+        world.spawn(call(busy, 6.0))
+        world.run(until=1)
+        impatient, _ = world.spawn(call(other, 1.0)), world.spawn(call(other, 1.0))
+        world.at(leaves / 10, impatient.cancel)
+        world.run(until=10)
+        first, second = served
+        assert first < 1
+        assert 6 < second <= 8.5
 
 
 def test_what_a_killed_process_held_in_flight_comes_back_to_the_others() -> None:

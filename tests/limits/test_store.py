@@ -72,7 +72,7 @@ class Script:
 
 def _keys(account: str) -> list[str]:
     since = f"test:{{{account}}}:since" if account.startswith("new") else "test:since"
-    return [*[f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests")], since]
+    return [*[f"test:{{{account}}}:{part}" for part in ("books", "flight", "members", "rests", "wants")], since]
 
 
 async def admitted(store: RedisStore, claim: Claim, clock: Clock) -> Answer:
@@ -98,7 +98,7 @@ terms = st.lists(st.sampled_from([REQUESTS, TOKENS, SHORT, FLIGHT]), min_size=1,
 seconds = st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3, 1.0, 7.3, 30.0, 61.0, 200.0])
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 1), st.booleans()),
+        st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 3), st.booleans(), st.integers(0, 3)),
         st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
         st.tuples(st.just("delay"), st.integers(0, 20), st.floats(0, 2)),
         st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
@@ -122,7 +122,7 @@ class History:
 
     def message(self, step: Any) -> Message:
         match step:
-            case ("admit", asked, factor, more, process, told):
+            case ("admit", asked, factor, more, process, told, holds):
                 self.count += 1
                 scaled = tuple(term if term is FLIGHT else _times(term, factor) for term in asked)
                 return Claim(
@@ -134,6 +134,8 @@ class History:
                     fresh=True,
                     more=more,
                     waits=more or process == 0,
+                    process=f"p{process}",
+                    holds=holds,
                     told=told,
                 ).message()
             case ("settle", which, difference, written):
@@ -294,22 +296,22 @@ def test_what_a_killed_process_held_in_flight_comes_back(script: Script) -> None
 
 
 def test_who_looks_for_a_place_in_vain_looks_again_after_all_others(script: Script) -> None:
-    """Nobody can promise when a call ends: a turn among those who wait is over with one look."""
-    account, books, ends = uuid.uuid4().hex, Books(), {"d": 0.0, "e": 0.0}
+    """Nobody can promise when a call ends: a turn among those who wait is over with one look, and is none at other limits."""
+    account, books = uuid.uuid4().hex, Books()
 
-    def look(id: str, now: int, *, fresh: bool) -> Answer:
-        message = Claim(account, id, (FLIGHT,), 30.0, turn=ends.get(id, 0.0), fresh=fresh, more=True).message()
+    def look(process: str, id: str, now: int, *, more: bool) -> Answer:
+        message = Claim(account, id, (FLIGHT,), 30.0, more=more, process=process).message()
         said = script.call(account, "admit", now, message.arguments)
         assert said == books.call("admit", float(now), message.arguments)
         return read_answer(said)
 
-    assert all(look(id, START, fresh=False).granted for id in ("a", "b", "c"))
-    turns = []
-    for id, after, fresh in (("d", 0.0, False), ("e", 0.0, False), ("d", 0.4, True), ("e", 0.6, True)):
-        answer = look(id, START + round(after * MICRO), fresh=fresh)
-        ends[id] = answer.until
-        turns.append(round(after + answer.turn, 3))
-    assert turns == [0.4, 0.6, 0.8, 1.0]
+    assert all(look("a", id, START, more=False).granted for id in ("a1", "a2", "a3"))
+    answers = [
+        (after, look(process, f"{process}{after}", START + round(after * MICRO), more=True))
+        for process, after in (("d", 0.0), ("e", 0.0), ("d", 0.4), ("e", 0.6))
+    ]
+    assert [round(after + answer.turn, 2) for after, answer in answers] == [0.2, 0.48, 0.77, 1.05]
+    assert {answer.until for _, answer in answers} == {0.0}
 
 
 def test_all_limits_or_none(script: Script) -> None:
@@ -327,7 +329,8 @@ def test_every_key_expires(valkey: Server) -> None:
     store = RedisStore(redis.Redis.from_url(valkey.url, decode_responses=True))
     account = uuid.uuid4().hex
     try:
-        complete(admitted(store, Claim(account, "c1", (TOKENS, FLIGHT), 30.0), BlockingClock()))
+        one_place = structs.replace(FLIGHT, room=1)
+        complete(admitted(store, Claim(account, "c1", (TOKENS, one_place), 30.0, more=True, process="p"), BlockingClock()))
         told = threading.Event()
         store.post(closing(account, 1.0))
         store.post(resting(account, "d", 1.0))
@@ -335,7 +338,7 @@ def test_every_key_expires(valkey: Server) -> None:
         assert told.wait(5)
         with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
             keys = sorted(client.scan_iter(f"*{account}*"))
-            assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members", "rests"]
+            assert [key.rsplit(":", 1)[-1] for key in keys] == ["books", "flight", "members", "rests", "wants"]
             assert all(key.startswith(f"headrace:1:{{{account[:2]}}}:{account}:") for key in keys)
             assert all(0 < client.pttl(key) <= 200_000 for key in keys)
     finally:

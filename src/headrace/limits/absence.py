@@ -30,6 +30,7 @@ def shrink(quota: Quota, share: float, unsure: Iterable[Reservation], now: float
         if not known and meter.limit.window:
             quota.seeds[meter] = _parted(quota, meter, share, unsure, now)
         amount = math.floor(whole.amount * share)
+        meter.offer(math.inf, math.inf)
         meter.resize(structs.replace(whole, amount=max(1, amount)))
         meter.eases = False
         if not known:

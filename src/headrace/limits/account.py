@@ -147,8 +147,8 @@ class Account:
         at, even = self.held_until if self.held_until > now else now, whole and not urgent
         for meter in self.meters:
             if meter.counts_running:
-                if meter.running >= meter.room:
-                    return math.inf
+                if meter.running >= meter.room and meter.tries_at > at:
+                    at = meter.tries_at
                 continue
             pace = meter._pace
             if pace is not None and pace.paid_until > at:
@@ -198,7 +198,7 @@ class Account:
         for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
             if meter.counts_running:
                 used: float = meter.running
-                if used + cost > meter.room + EPSILON:
+                if used + cost > meter.room + EPSILON and meter.tries_at > now:
                     return None
             else:
                 log, pace = meter._log, meter._pace

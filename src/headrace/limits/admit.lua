@@ -1,9 +1,10 @@
 -- The books of a quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
--- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), all of one account, and since when there is a store,
--- all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
+-- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), wants (hash), all of one account, and since when there is
+-- a store, all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK, YOUNG = 1e-6, 100, 3000000
-local books, flight, members, rests, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local HANDS_ON, SPARE_HANDS_ON, LOOKS_IN, KNOWN = 2000000, 5000000, 10000000, 2000000
+local books, flight, members, rests, wants, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now = tonumber(ARGV[2])
 if not now then
   local time = redis.call('TIME')
@@ -84,24 +85,20 @@ local function fits_at(term)
   return now + term.span
 end
 
-local function opens_at(term, in_flight)
-  if term.span == 0 then
-    if in_flight + term.cost > term.room + EPSILON then return now + term.tolerance end
-    return now
-  end
+local function opens_at(term)
+  if term.span == 0 then return now end -- a place comes free when a call ends: nobody knows when
   local at = fits_at(term)
   if term.rate > 0 and term.paid - term.tolerance > at then at = term.paid - term.tolerance end
   return at
 end
 
-local function earliest(terms, in_flight, held)
-  local at, binding, full = math.max(now, held), 0, false
+local function earliest(terms, held)
+  local at, binding = math.max(now, held), 0
   for i, term in ipairs(terms) do
-    local open = opens_at(term, in_flight)
-    if term.span == 0 and open > now then full = true end
+    local open = opens_at(term)
     if open > at then at, binding = open, i end
   end
-  return at, binding, full
+  return at, binding
 end
 
 local function add(term, at, cost)
@@ -143,10 +140,99 @@ end
 local function step(terms, binding, quantum)
   local term = terms[binding]
   if not term then return quantum end
-  if term.span == 0 then return term.tolerance end
   local rate = term.rate > 0 and term.rate or term.room / term.span
   local cost = term.expected > 0 and term.expected or term.cost
   return math.max(quantum, math.min(cost / rate, 5000000))
+end
+
+-- ---- places for calls in flight, among processes that want more of them than they hold
+
+local function claimant(terms, process, holds)
+  local one = {process = process, holds = holds, level = holds, since = now, until_ = 0, rivals = {}, look = 0, stride = 0}
+  for i, term in ipairs(terms) do
+    if term.span == 0 then one.term, one.number = term, i end
+  end
+  if not one.term then return one end
+  one.room = math.max(1, math.floor(one.term.room + EPSILON))
+  local all = redis.call('HGETALL', wants)
+  for i = 1, #all, 2 do
+    local level, from, until_ = string.match(all[i + 1], '(%S+) (%S+) (%S+)')
+    if all[i] == 'look' then
+      one.look = tonumber(all[i + 1])
+    elseif all[i] == 'stride' then
+      one.stride = tonumber(all[i + 1])
+    elseif tonumber(until_) <= now then
+      redis.call('HDEL', wants, all[i])
+    elseif all[i] == process then
+      one.level, one.since, one.until_ = tonumber(level), tonumber(from), tonumber(until_)
+    else
+      one.rivals[#one.rivals + 1] = {level = tonumber(level), since = tonumber(from)}
+    end
+  end
+  one.gave = holds < one.level -- a call of its own has ended
+  if one.gave or one.stride == 0 then one.stride = one.term.tolerance end -- it knows how long they take
+  return one
+end
+
+local function left_to_rivals(one)
+  local hands_on = one.holds > 0 and SPARE_HANDS_ON or HANDS_ON
+  local first = one.since - #one.rivals * (hands_on / one.room + 2 * one.stride) -- who has waited as long as this goes before it
+  if one.gave then first = now - one.since >= hands_on and now - hands_on or -1 end
+  local left = 0
+  for _, rival in ipairs(one.rivals) do
+    local short = one.holds - rival.level
+    if rival.since <= first then short = short + 1 end
+    left = left + math.max(0, short)
+  end
+  return left
+end
+
+local function places(one, in_flight)
+  if not one.term then return 1 end
+  local free = one.room - in_flight - left_to_rivals(one)
+  return math.max(0, #one.rivals > 0 and math.min(1, free) or free)
+end
+
+local function looks_at(one)
+  local held, richest, due = 0, 0, 0
+  for _, rival in ipairs(one.rivals) do held, richest = held + rival.level, math.max(richest, rival.level) end
+  if richest <= one.holds + 1 then
+    if one.holds > 0 then return now + LOOKS_IN end
+    if held >= one.room then due = one.since + HANDS_ON end
+  end
+  if due > now + one.stride then return due end
+  local at = math.max(now + one.stride, one.look)
+  one.look = math.ceil(at + one.stride + HANDS_ON / (8 * one.room))
+  return at
+end
+
+local function know(one, until_, keep)
+  local want = text(one.level) .. ' ' .. text(one.since) .. ' ' .. text(until_)
+  redis.call('HSET', wants, one.process, want, 'look', text(one.look), 'stride', text(one.stride))
+  redis.call('PEXPIRE', wants, keep)
+end
+
+local function gives_up(one, keep) -- there is no place for it: when it looks again
+  if one.holds < one.level then one.level, one.since = one.holds, now end
+  local at = looks_at(one)
+  know(one, at + KNOWN, keep)
+  return at
+end
+
+local function takes(one, in_flight, more, keep) -- a place: what is left besides, and when it looks again if that is nothing
+  one.holds = one.holds + 1
+  if one.holds > one.level then one.level, one.since = one.holds, now end
+  one.gave = one.holds < one.level
+  local left, at = places(one, in_flight), now
+  if not more then
+    redis.call('HDEL', wants, one.process)
+  elseif left == 0 then
+    at = looks_at(one)
+    know(one, at + KNOWN, keep)
+  elseif one.until_ > 0 then
+    know(one, one.until_, keep)
+  end
+  return left, at
 end
 
 -- ---- operations
@@ -156,8 +242,9 @@ local function admit()
   local until_ = argument(8)
   local fresh, more, waits = given[9] == '1', given[10] == '1', given[11] == '1'
   local all_told, told = opens(), given[12] == '1'
+  local process, holds = given[13], argument(14)
   local terms = {}
-  for at = 13, #given, 8 do
+  for at = 15, #given, 8 do
     terms[#terms + 1] = {
       key = given[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
       rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7),
@@ -169,24 +256,33 @@ local function admit()
   redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
   local in_flight = redis.call('ZCARD', flight)
   if redis.call('ZSCORE', flight, id) then
-    return state(terms, {'1', text(now), '0', '0', '0', '0', text(born), text(in_flight), text(now)})
+    return state(terms, {'1', text(now), '0', '0', '0', '0', text(born), text(in_flight), '0', text(now)})
   end
   for _, term in ipairs(terms) do forget(term) end
-  local at, binding, full = earliest(terms, in_flight, held)
+  local at, binding = earliest(terms, held)
+  local place = claimant(terms, process, holds)
+  local left = places(place, in_flight)
   local mine = until_ > 0 and now <= until_ + horizon
   local others = turn > now and not (mine and turn <= until_)
   local start = at
   if others and (not mine or (not fresh and at > until_)) then start = math.max(at, turn) end
-  if full or start > now + horizon then
+  if start > now + horizon then
     local stride = step(terms, binding, quantum)
     local promise = start
-    if waits and (told or now >= all_told) and (full or not (mine and fresh)) then -- nobody knows when a call ends: one process looks at a time
+    if waits and (told or now >= all_told) and not (mine and fresh) then
       promise = math.max(at, turn)
       turn = math.ceil(promise + stride)
     end
     save(terms, turn, born, keep)
     return state(terms, {
-      '0', '0', '0', text(promise - now), text(math.ceil(promise + stride) - now), text(binding), text(born), text(in_flight), text(now),
+      '0', '0', '0', text(promise - now), text(math.ceil(promise + stride) - now), text(binding), text(born), text(in_flight), text(left), text(now),
+    })
+  end
+  if left == 0 then
+    local promise = waits and gives_up(place, keep) or now + place.term.tolerance
+    save(terms, turn, born, keep)
+    return state(terms, {
+      '0', '0', '0', text(promise - now), '0', text(place.number), text(born), text(in_flight), '0', text(now),
     })
   end
   local ahead = others and not mine
@@ -200,19 +296,22 @@ local function admit()
   redis.call('ZADD', flight, text(start + lease), id)
   redis.call('PEXPIRE', flight, keep)
   in_flight = in_flight + 1
-  local promise, ends = 0, 0
+  local promise, ends, looks = 0, 0, now
+  if place.term then left, looks = takes(place, in_flight, more, keep) end
   if more then
-    local following, next_binding, filled = earliest(terms, in_flight, held)
-    if filled or following > now + horizon or ahead or (turn > now and mine and following > until_ and turn > until_) then
+    local following, next_binding = earliest(terms, held)
+    if following > now + horizon or ahead or (turn > now and mine and following > until_ and turn > until_) then
       local from = math.max(following, turn)
       ends = math.ceil(from + step(terms, next_binding, quantum))
       turn = ends
       promise, ends = from - now, ends - now
+    elseif left == 0 then
+      promise, binding = looks - now, place.number
     end
   end
   save(terms, turn, born, keep)
   return state(terms, {
-    '1', text(start), text(start - now), text(promise), text(ends), text(binding), text(born), text(in_flight), text(now),
+    '1', text(start), text(start - now), text(promise), text(ends), text(binding), text(born), text(in_flight), text(left), text(now),
   })
 end
 
@@ -376,13 +475,14 @@ local function report()
   if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', books, keep) end
   for i = 9, 8 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
   if count > 0 then redis.call('PEXPIRE', flight, keep) end
+  redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
   local terms = {}
   for i = 9 + count, #given, 3 do terms[#terms + 1] = {key = given[i], span = argument(i + 1), slot = argument(i + 2)} end
   local until_, turn, born = load_terms(terms)
   for _, term in ipairs(terms) do forget(term) end
   if born > 0 then save(terms, turn, born) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
-  local reply = {found[1] or '', found[2] or '', found[3], found[4], text(born), text(now), text(until_ - now), text(#terms)}
+  local reply = {found[1] or '', found[2] or '', found[3], found[4], text(born), text(now), text(until_ - now), text(redis.call('ZCARD', flight)), text(#terms)}
   return resting(state(terms, reply))
 end
 
@@ -393,8 +493,8 @@ local operations = {admit = admit, also = admit, settle = settle, delay = delay,
 function operations.several()
   local replies, refused, at = {}, {}, 3
   while at <= #ARGV do
-    local first, count = 5 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    books, flight, members, rests, since = KEYS[first - 4], KEYS[first - 3], KEYS[first - 2], KEYS[first - 1], KEYS[first]
+    local last, count = 6 * tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    books, flight, members, rests, wants, since = KEYS[last - 5], KEYS[last - 4], KEYS[last - 3], KEYS[last - 2], KEYS[last - 1], KEYS[last]
     given = {ARGV[at], ARGV[2]}
     for i = 1, count do given[2 + i] = ARGV[at + 2 + i] end
     local reply = given[1] == 'also' and refused[given[3]] and {''} or operations[given[1]]()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from headrace.limits.places import Claimant, Places
 from headrace.limits.store import MICRO, YOUNG, Argument, Message
 
 EPSILON: Final = 1e-6
@@ -66,6 +67,7 @@ class Books:
         self.flight: dict[str, float] = {}
         self.members: dict[str, float] = {}
         self.rests: dict[str, float] = {}
+        self.places = Places()
         self.held = 0.0
         self.turn = 0.0
         self.born = 0.0
@@ -76,6 +78,10 @@ class Books:
 
     def _row(self, key: str) -> _Row:
         return self.rows.setdefault(key, _Row())
+
+    def _land(self, now: float) -> None:
+        """Calls of which nothing was heard for too long are in flight no more."""
+        self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
 
     # one limit
 
@@ -104,22 +110,21 @@ class Books:
                         return (number + 1) * asked.slot + asked.span
         return now + asked.span
 
-    def _opens_at(self, asked: _Asked, in_flight: int, now: float) -> float:
+    def _opens_at(self, asked: _Asked, now: float) -> float:
         if asked.span == 0:
-            return now + asked.tolerance if in_flight + asked.cost > asked.room + EPSILON else now
+            return now  # a place comes free when a call ends: nobody knows when
         at = self._fits_at(asked, now)
         if asked.rate > 0 and asked.row.paid - asked.tolerance > at:
             at = asked.row.paid - asked.tolerance
         return at
 
-    def _earliest(self, terms: Sequence[_Asked], in_flight: int, now: float, held: float) -> tuple[float, int, bool]:
-        at, binding, full = max(now, held), 0, False
+    def _earliest(self, terms: Sequence[_Asked], now: float, held: float) -> tuple[float, int]:
+        at, binding = max(now, held), 0
         for number, asked in enumerate(terms, 1):
-            opens = self._opens_at(asked, in_flight, now)
-            full = full or (asked.span == 0 and opens > now)
+            opens = self._opens_at(asked, now)
             if opens > at:
                 at, binding = opens, number
-        return at, binding, full
+        return at, binding
 
     @staticmethod
     def _add(row: _Row, slot: float, at: float, cost: float) -> None:
@@ -141,8 +146,6 @@ class Books:
         if not binding:
             return quantum
         asked = terms[binding - 1]
-        if asked.span == 0:
-            return asked.tolerance
         rate = asked.rate if asked.rate > 0 else asked.room / asked.span
         cost = asked.expected if asked.expected > 0 else asked.cost
         return max(quantum, min(cost / rate, LONGEST_TURN))
@@ -150,52 +153,59 @@ class Books:
     # operations
 
     def admit(self, now: float, arguments: list[Any]) -> list[str]:
-        id, _, lease, horizon, quantum, until, fresh, more, waits, told, *rest = arguments
+        id, _, lease, horizon, quantum, until, fresh, more, waits, told, process, holds, *rest = arguments
         terms = [
             _Asked(self._row(key), span, slot, room, cost, rate, tolerance, expected)
             for key, room, cost, span, slot, rate, tolerance, expected in batched(rest, 8)
         ]
         all_told = self.since.opens(now)
         held = self.held if told else max(self.held, all_told)
-        self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
+        self._land(now)
         if id in self.flight:
-            return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, len(self.flight), now], now)
+            return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, len(self.flight), 0, now], now)
         self.born = self.born or now
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
-        at, binding, full = self._earliest(terms, len(self.flight), now, held)
+        at, binding = self._earliest(terms, now, held)
+        place = self._claimant(terms, process, holds, now)
+        left = place.left(len(self.flight)) if place else 1
         mine = until > 0 and now <= until + horizon
         others = self.turn > now and not (mine and self.turn <= until)
         start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
         stride = self._step(terms, binding, quantum)
-        if full or start > now + horizon:
-            kept = not waits or not (told or now >= all_told) or (mine and bool(fresh) and not full)
-            return self._refuse(terms, now, at, start, stride, binding, kept=kept)
+        if start > now + horizon:
+            promise = start
+            if waits and (told or now >= all_told) and not (mine and fresh):
+                promise = max(at, self.turn)
+                self.turn = math.ceil(promise + stride)
+            ends = math.ceil(promise + stride) - now
+            return self._state(terms, [0, 0, 0, promise - now, ends, binding, self.born, len(self.flight), left, now], now)
+        number = next((number for number, asked in enumerate(terms, 1) if asked.span == 0), 0)
+        if place and left == 0:
+            promise = place.give_up() if waits else now + place.stride
+            return self._state(terms, [0, 0, 0, promise - now, 0, number, self.born, len(self.flight), 0, now], now)
         ahead = others and not mine
         if ahead:
             self.turn = math.ceil(max(self.turn, start + stride))
         self._charge(terms, start)
         self.flight[id] = start + lease
+        left, looks = place.take(len(self.flight), more=bool(more)) if place else (1, now)
         promise, ends = 0.0, 0.0
         if more:
-            following, bound, filled = self._earliest(terms, len(self.flight), now, held)
-            if filled or following > now + horizon or ahead or (self.turn > now and mine and following > until and self.turn > until):
+            following, bound = self._earliest(terms, now, held)
+            if following > now + horizon or ahead or (self.turn > now and mine and following > until and self.turn > until):
                 begins = max(following, self.turn)
                 self.turn = ends = math.ceil(begins + self._step(terms, bound, quantum))
                 promise, ends = begins - now, ends - now
-        return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, len(self.flight), now], now)
+            elif left == 0:
+                promise, binding = looks - now, number
+        return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, len(self.flight), left, now], now)
 
     also = admit
 
-    def _refuse(
-        self, terms: Sequence[_Asked], now: float, at: float, start: float, stride: float, binding: int, *, kept: bool
-    ) -> list[str]:
-        promise = start
-        if not kept:
-            promise = max(at, self.turn)
-            self.turn = math.ceil(promise + stride)
-        ends = math.ceil(promise + stride) - now
-        return self._state(terms, [0, 0, 0, promise - now, ends, binding, self.born, len(self.flight), now], now)
+    def _claimant(self, terms: Sequence[_Asked], process: str, holds: float, now: float) -> Claimant | None:
+        place = next((asked for asked in terms if asked.span == 0), None)
+        return None if place is None else self.places.claimant(process, holds, place.room, place.tolerance, now)
 
     def _charge(self, terms: Sequence[_Asked], start: float) -> None:
         for asked in terms:
@@ -269,11 +279,12 @@ class Books:
         if current > self.members.get("epoch", -1):
             self._share_out(now, current, epoch)
         self.flight.update(dict.fromkeys(ids, now + lease))
+        self._land(now)
         shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
         rests = [part for name in sorted(self.rests) if self.rests[name] > now for part in (name, text(self.rests[name] - now))]
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
-        state = self._state(terms, [self.born, now, self.held - now, len(terms)], now)
+        state = self._state(terms, [self.born, now, self.held - now, len(self.flight), len(terms)], now)
         return [*shares, *state, *rests]
 
     def _share_out(self, now: float, current: int, epoch: float) -> None:

@@ -34,6 +34,10 @@ class Hold(Struct, eq=False, gc=False):
 
 
 UNSEEN: Final = (0.0, 0.0)
+NO_PLACE: Final = 0.5
+"""Calls that may run at once where none may."""
+TRIES_AGAIN: Final = 2.0
+"""Seconds after which another goes and sees, if the one that went has not been heard of."""
 
 
 class Meter:
@@ -42,7 +46,8 @@ class Meter:
     __slots__ = (
         "_begun", "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives",
         "as_written", "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "final", "largest",
-        "limit", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "unbooked", "whole",
+        "limit", "places", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "tries_at",
+        "unbooked", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -61,6 +66,10 @@ class Meter:
         """Whether the provider may have more on its books than we."""
         self.running = 0
         """Calls under way, where those are what is limited."""
+        self.places = math.inf
+        """How many of them there may be here, where other processes have the rest."""
+        self.tries_at = math.inf
+        """From when on one more may go and see whether those have left a place."""
         self.stated: float | None = None
         """A lower limit than ours that the provider itself named."""
         self._margin = 0.0
@@ -124,8 +133,8 @@ class Meter:
         """The most that one call may ever cost: all of the limit, and of the bucket behind it. What is kept free for a while, of doubt or
         for others, is no reason to refuse a call: it goes when nothing else is on the books."""
         whole = amount * (1 - self._margin)
-        self.room = max(0.02 * amount, whole - self._foreign * self._log.window)
-        """What may be charged within a window."""
+        self.room = min(max(0.02 * amount, whole - self._foreign * self._log.window), max(NO_PLACE, self.places))
+        """What may be charged within a window, or run at once."""
         self._shorter = [(log, share_of(amount, self.limit.window, window), window) for log, _, window in self._shorter]
         kept = self.settings.kept_for_urgent if 30 <= self.limit.window <= PACED else 0.0
         self.room_behind_urgent = self.room * (1 - kept)
@@ -141,6 +150,11 @@ class Meter:
             return settings.known_tolerance
         calls = settings.least_burst / rate if self.limit.unit is Unit.REQUESTS and not self._shorter else 0.0
         return max(settings.tolerance, min(calls, self.limit.window))
+
+    def offer(self, places: float, tries_at: float) -> None:
+        """So many calls may run here at once; from a moment on one more may try."""
+        self.places, self.tries_at = places, tries_at
+        self._apply()
 
     def slow_to(self, tolerance: float, few: float = 0.0) -> None:
         """Let the flow run no further ahead than this, whatever else would allow. few: calls that may, where there are few."""
@@ -188,7 +202,7 @@ class Meter:
         doubt: what may be on the provider's books that is not on ours; whole: whether what is kept for interactive calls may be used.
         """
         if self.counts_running:
-            return now if self.running + cost <= self.room + EPSILON else math.inf
+            return now if self.running + cost <= self.room + EPSILON else max(now, self.tries_at)
         room = (self.room if whole else self.room_behind_urgent) - doubt
         log, pace, at = self._log, self._pace, now
         if log.current(now) + cost > room + EPSILON:
@@ -280,6 +294,8 @@ class Meter:
         """Charge a call. expected: what it will probably have cost in the end."""
         if self.counts_running:
             self.running += 1
+            if self.running > self.room:
+                self.tries_at = now + TRIES_AGAIN  # it goes and sees: nobody else does meanwhile
             return Hold(self, cost, expected, NO_ENTRY, UNSEEN)
         log, pace = self._log, self._pace
         entry = log.add(now, cost)

@@ -136,12 +136,15 @@ class Presence:
         with self._lock:
             for term, (used, debt, ever) in zip(terms, sign.states, strict=True):
                 quota.saw(term, now, used, debt, ever)
+            quota.in_flight = sign.in_flight
             if not quota.scaled:  # else the others have yet to come: shares by what the first of them want are none
                 quota.share, quota.least = sign.share, sign.least
             self._most_processes = sign.processes
             if sign.held > 0:
                 quota.account.held_until = max(quota.account.held_until, now + sign.held)
             self._rests(quota, sign.rests, now)
+            if quota.try_for_place(now):
+                self._look_again(now)
 
     def same_books(self, quota: Quota, born: float, now: float) -> bool:
         """False when these are other books than those we knew: they have forgotten what was charged, by us or by others.

@@ -39,7 +39,7 @@ class Question(Struct, eq=False):
         return Held(self.quota, self.claim.id, answer.at, self.taken, self.terms)
 
 
-def question(id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more: bool) -> Question:
+def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more: bool) -> Question:
     """more: whether others wait in line behind it."""
     terms = tuple(terms_of(quota, taken, ask, now))
     lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
@@ -48,7 +48,7 @@ def question(id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more:
     claim = Claim(
         quota.tag, id, tuple([term for _, term in terms]), lease,
         horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more,
-        waits=more or left > 0, told=bool(quota.scaled),
+        waits=more or left > 0, process=process, holds=len(quota.held) + len(quota.asking), told=bool(quota.scaled),
     )  # fmt: skip
     return Question(quota, taken, terms, claim)
 

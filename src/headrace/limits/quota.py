@@ -54,8 +54,9 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "_demand", "_demand_at", "account", "asked_at", "barred", "born", "flow", "fresh", "held", "in_flight", "least", "reported_at",
-        "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns", "word_until",
+        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "born", "flow", "fresh", "held", "in_flight", "least",
+        "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns",
+        "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -72,6 +73,8 @@ class Quota:
         self.reported_at = self.reports_from = -math.inf
         """When the store last heard of us here, and before which moment no report is sent: one is on its way."""
         self.held: dict[str, Held] = {}
+        self.asking: set[str] = set()
+        """Claims that have not been answered."""
         self.in_flight = 0
         self.born = 0.0
         """As the store has it, of the books we knew last."""
@@ -120,6 +123,15 @@ class Quota:
         else:
             flow.append((now, ever))
 
+    def try_for_place(self, now: float) -> bool:
+        """Let one more call go if fewer are in flight than may be, as a report has just shown. Whether none could have gone without."""
+        if self.asking:
+            return False  # the answer says more
+        waits = [meter for meter in self.account.meters if now < meter.tries_at < math.inf and self.in_flight < meter.whole]
+        for meter in waits:
+            meter.tries_at = now
+        return bool(waits)
+
     def factor(self, meter: Meter) -> float:
         """What the whole limit is of what counts here now."""
         whole = self.scaled.get(meter)
@@ -156,8 +168,9 @@ def term_of(quota: Quota, hold: Hold) -> Term:
     meter = hold.meter
     limit, factor = meter.limit, quota.factor(meter)
     if not limit.window:
-        poll = min(1.0, max(0.02, quota.account.sizes.duration / (2 * max(1.0, meter.room * factor))))
-        return Term(key_of(meter, 0.0), meter.room * factor, hold.charged, 0.0, tolerance=poll)
+        places = meter.whole * (1 - meter.margin) * factor
+        stride = min(1.0, max(0.02, quota.account.sizes.duration / (2 * places)))
+        return Term(key_of(meter, 0.0), places, hold.charged, 0.0, tolerance=stride)
     rate = meter._pace.rate * factor if meter._pace is not None else 0.0
     return Term(key_of(meter, limit.window), meter.room * factor, hold.charged, limit.window, meter._log.window, rate, 0.0, hold.expected)
 
@@ -198,21 +211,19 @@ def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -
     if answer.binding is None and not answer.granted:
         return answer.turn  # nothing of ours: a provider's word holds it shut
     meter = None if answer.binding is None else terms[answer.binding][0].meter
-    if meter is not None and meter.counts_running:
-        return answer.turn  # nobody can promise when a call ends
     pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
     if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
         pause = min(pause, max(0.1, quota.account.sizes.duration / 2))
     return pause
 
 
-def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, now: float) -> Message:
-    """What a call turned out to cost, against what the shared books were charged."""
+def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, now: float, *, followed: bool) -> Message:
+    """What a call turned out to cost, against what the shared books were charged. followed: whether a call goes in its place, and asks."""
     refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
     corrections, patience = [], KEEPS
     for hold, term in held.terms:
         if not term.window:
-            patience = 0.0  # others wait for its place
+            patience = min(patience, SOON if followed or _seen_filling(held.quota, term, now) else 0.0)  # others may wait for its place
             continue
         meter, written = hold.meter, 0.0
         if meter.as_written and term.rate and not refused:
@@ -220,15 +231,21 @@ def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, n
         owed = hold.expected - term.expected if term.rate else 0.0
         one = Correction(term.key, term.window, term.span, term.rate, hold.charged - term.cost, written, owed)
         corrections.append(one)
-        patience = min(patience, _patience(one, hold.charged, term.room, held.quota.seen.get(term.key), now))
+        patience = min(patience, _patience(one, hold.charged, _seen_filling(held.quota, term, now)))
     return settlement(held.quota.tag, held.id, held.at, LONG_LEASE, corrections, patience=patience)
 
 
-def _patience(one: Correction, kept: float, room: float, seen: tuple[float, float, float] | None, now: float) -> float:
+def _seen_filling(quota: Quota, term: Term, now: float) -> bool:
+    """Whether a limit was seen of late, and far from full."""
+    seen = quota.seen.get(term.key)
+    return seen is not None and now - seen[0] < FRESH and seen[1] < FILLING * term.room
+
+
+def _patience(one: Correction, kept: float, filling: bool) -> float:
     """Seconds for which nobody misses the word of what a call cost of one limit. kept: what it did cost of what was charged."""
     if one.written or one.difference > 0:
         return SOON
-    if not one.difference or (seen is not None and now - seen[0] < FRESH and seen[1] < FILLING * room):
+    if not one.difference or filling:
         return KEEPS
     # of calls that come as fast as the limit lets them, what d seconds of them give back is d * given / (kept * window) of it
     return min(KEEPS, max(SOON, WASTE * one.window * kept / -one.difference))

@@ -141,6 +141,7 @@ class SharedLimiter(Limiter):
     async def _room(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
         """As the store says it; "" when it said to somebody else meanwhile that asking is in vain, or does not answer."""
         asking: list[Quota] = []
+        questions: Sequence[Question] = ()
         shut = set(shares)
         try:
             for quota in shares:
@@ -160,6 +161,8 @@ class SharedLimiter(Limiter):
             return ""
         finally:
             with self._lock:
+                for one in questions:
+                    one.quota.asking.discard(one.claim.id)
                 for quota in asking:
                     quota.turns.asked(in_vain=quota in shut)
         return await self._heard(questions, answers, ask, reservation, began, clock)
@@ -168,7 +171,11 @@ class SharedLimiter(Limiter):
         id = f"{self.presence.process}.{next(self._ids):x}"
         with self._lock:
             line = self._roster.groups[ask.group].line
-            return [question(id, quota, taken, ask, now, more=bool(line)) for quota, taken in shares.items()]
+            process, more = self.presence.process, bool(line)
+            questions = [question(process, id, quota, taken, ask, now, more=more) for quota, taken in shares.items()]
+            for quota in shares:
+                quota.asking.add(id)
+            return questions
 
     def _give_back(self, questions: Sequence[Question], at: int, answer: Answer) -> None:
         """It was granted to one who is gone, or by books that know nothing of us."""
@@ -270,10 +277,15 @@ class SharedLimiter(Limiter):
             if answer.granted:
                 quota.granted(now)
             for (hold, term), used, debt, ever in zip(terms, answer.used, answer.debt, answer.ever, strict=True):
-                quota.saw(term, now, used, debt, ever)
+                quota.saw(term, now, used if term.window else answer.in_flight, debt, ever)
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
-            if answer.turn > 0:
+            full = answer.binding is not None and terms[answer.binding][0].meter.counts_running
+            for hold, term in terms:
+                if not term.window:
+                    places = hold.meter.running + answer.left - (not answer.granted)
+                    hold.meter.offer(places, now + answer.turn if full else now)
+            if answer.turn > 0 and not full:
                 quota.turn, quota.fresh = answer.until, True
                 pause = pause_of(quota, answer, terms)
                 until = now + pause
@@ -291,11 +303,13 @@ class SharedLimiter(Limiter):
         self._usher.heard(reservation)
         # what others use is on the shared books, and without those it is their part of the limit: no stranger has it
         view = [structs.replace(one, remaining=None) for one in view]
+        before = len(self._usher.places)
         super()._settle(reservation, used, now, sent, failure, view)
+        followed = len(self._usher.places) > before
         for held in self._confirmed.pop(reservation.id, ()):
             held.quota.held.pop(held.id, None)
             if not self.lost and held.at:
-                self._store.post(ending(held, used, sent, failure, now))
+                self._store.post(ending(held, used, sent, failure, now, followed=followed))
         account = reservation.ledger.account
         if failure is not None and failure.kind is Kind.RATE_LIMIT and sent and not self.lost:
             wait = failure.retry_after if failure.retry_after is not None else min(60.0, account.held_until - now)

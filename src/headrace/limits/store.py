@@ -34,7 +34,7 @@ class Term(Struct, frozen=True):
     rate: float = 0.0
     """Units a second of its pace; 0 where it is not paced."""
     tolerance: float = 0.0
-    """Seconds the flow may run ahead. Of what is in flight: seconds after which it is worth asking again."""
+    """Seconds the flow may run ahead. Of what is in flight: seconds from one process that looks for a place to the next."""
     expected: float = 0.0
     """What the pace is charged."""
 
@@ -70,6 +70,10 @@ class Claim(Struct, frozen=True):
     """Whether others wait behind it here, for whom a turn is of use."""
     waits: bool = True
     """Whether anybody will use the turn it is given when it is refused."""
+    process: str = ""
+    """Whose call it is."""
+    holds: int = 0
+    """The calls of that process that are in flight there, or were asked for before this one."""
     told: bool = False
     """Whether the process has told these books what it charged, and keeps to its share until the others have: then it need not wait for
     those where the store has just begun."""
@@ -78,7 +82,8 @@ class Claim(Struct, frozen=True):
         """also: it is not looked at where another claim of the same call before it was refused."""
         keep = keep_of([term.span for term in self.terms], self.lease)
         times = [micros(self.lease), micros(self.horizon), micros(self.quantum)]
-        head: list[Argument] = [self.id, keep, *times, self.turn, int(self.fresh), int(self.more), int(self.waits), int(self.told)]
+        turn = [self.turn, int(self.fresh), int(self.more), int(self.waits), int(self.told)]
+        head: list[Argument] = [self.id, keep, *times, *turn, self.process, self.holds]
         return Message(
             "also" if also else "admit", self.account, [*head, *[argument for term in self.terms for argument in term.arguments()]]
         )
@@ -101,6 +106,8 @@ class Answer(Struct, frozen=True):
     born: float
     """When these books were begun: other books have forgotten what was charged before."""
     in_flight: int
+    left: int
+    """Calls that this process may send besides, as far as those in flight are what is limited: one at a time where others want to."""
     used: tuple[float, ...]
     """What all processes have on the books, term by term."""
     debt: tuple[float, ...]
@@ -262,6 +269,7 @@ class Sign(Struct, frozen=True):
     """In the store's microseconds."""
     held: float
     """Seconds for which a provider's word holds everything shut, if above 0."""
+    in_flight: int
     states: tuple[tuple[float, float, float], ...]
     """Of each term that it asked for: what all have on the books, seconds of debt, and what was ever charged."""
     rests: dict[str, float]
@@ -270,7 +278,7 @@ class Sign(Struct, frozen=True):
 
 def read_sign(reply: Sequence[str]) -> Sign:
     """What is in a reply to `report`."""
-    share, before, least, count, born, now, held, terms, *rest = reply
+    share, before, least, count, born, now, held, in_flight, terms, *rest = reply
     states, rests = rest[: 3 * int(float(terms))], rest[3 * int(float(terms)) :]
     return Sign(
         share=min(float(share), float(before)) if share else None,
@@ -279,6 +287,7 @@ def read_sign(reply: Sequence[str]) -> Sign:
         born=float(born),
         now=float(now),
         held=float(held) / MICRO,
+        in_flight=int(float(in_flight)),
         states=tuple(
             [
                 (float(used), float(debt) / MICRO, float(ever))
@@ -299,7 +308,7 @@ def several(messages: Sequence[Message], accounts: Sequence[str]) -> list[Argume
 
 def read_answer(reply: Sequence[str]) -> Answer:
     """The answer in a reply to `admit`."""
-    granted, at, start, turn, until, binding, born, in_flight, now, *states = reply
+    granted, at, start, turn, until, binding, born, in_flight, left, now, *states = reply
     begins = float(turn)
     return Answer(
         granted=granted == "1",
@@ -310,6 +319,7 @@ def read_answer(reply: Sequence[str]) -> Answer:
         binding=int(float(binding)) - 1 if float(binding) else None,
         born=float(born),
         in_flight=int(float(in_flight)),
+        left=int(float(left)),
         used=tuple([float(used) for used in states[::3]]),
         debt=tuple([float(debt) / MICRO for debt in states[1::3]]),
         ever=tuple([float(ever) for ever in states[2::3]]),

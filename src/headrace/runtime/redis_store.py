@@ -30,7 +30,7 @@ BEAT: Final = 1.0
 """Seconds between signs of life."""
 MOST_AT_ONCE: Final = 100
 """Questions that are taken up at once."""
-PARTS: Final = ("books", "flight", "members", "rests")
+PARTS: Final = ("books", "flight", "members", "rests", "wants")
 """The keys of an account, as the script takes them; behind them it takes the one that says since when there is a store."""
 BEGIN: Final = """
 local time = redis.call('TIME')

@@ -1,0 +1,105 @@
+"""Whose is a place among the calls in flight, for which processes wait: the rule at work, in the model of the script."""
+
+from __future__ import annotations
+
+import random
+from heapq import heappop, heappush
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.limits.books import Books
+from headrace.limits.places import HANDS_ON, KNOWN
+from headrace.limits.store import MICRO, Claim, Term, read_answer, settlement
+
+LEASE = 15.0
+
+
+class Crowd:
+    """Processes that always want more, each with calls of its own lengths: they tell an end and ask for the next in one trip."""
+
+    def __init__(self, places: int, processes: int, seconds: float, seed: int) -> None:
+        self.places, self.seconds, self.chance = places, seconds, random.Random(seed)
+        self.books = Books()
+        self.term = Term("in_flight/0", places, 1, 0.0, tolerance=min(1.0, max(0.02, seconds / (2 * places))))
+        self.held: list[dict[str, float]] = [{} for _ in range(processes)]
+        self.admitted: list[list[float]] = [[] for _ in range(processes)]
+        self.due: list[tuple[float, int, str]] = []
+        """Moments: of the end of a call, or of a look, whose id is empty."""
+        self.looks = [0.0] * processes
+        self.dead: set[int] = set()
+        self.asked = self.count = self.most = 0
+        for process in range(processes):
+            self.look(process, self.chance.random())
+
+    def look(self, process: int, at: float) -> None:
+        self.looks[process] = at
+        heappush(self.due, (at, process, ""))
+
+    def run(self, until: float) -> None:
+        while self.due and self.due[0][0] < until:
+            now, process, id = heappop(self.due)
+            if process in self.dead or (not id and self.looks[process] != now):
+                continue
+            if id:
+                at = self.held[process].pop(id)
+                message = settlement("a", id, at, LEASE, [])
+                self.books.call("settle", now * MICRO // 1, message.arguments)
+            self.ask(process, now)
+
+    def ask(self, process: int, now: float) -> None:
+        left = 1
+        while left:
+            self.count += 1
+            self.asked += 1
+            id, holds = f"c{self.count}", len(self.held[process])
+            claim = Claim("a", id, (self.term,), LEASE, more=True, process=f"p{process}", holds=holds)
+            answer = read_answer(self.books.call("admit", now * MICRO // 1, claim.message().arguments))
+            left = answer.left
+            if answer.granted:
+                self.held[process][id] = answer.at
+                self.admitted[process].append(now)
+                heappush(self.due, (now + self.chance.lognormvariate(0, 0.3) * self.seconds, process, id))
+            if not left:
+                self.look(process, now + answer.turn)
+        self.most = max(self.most, len(self.books.flight))
+
+    def longest_wait(self, process: int, since: float, until: float) -> float:
+        moments = [since, *[at for at in self.admitted[process] if since <= at < until], until]
+        return max(later - before for before, later in pairwise(moments))
+
+
+@settings(max_examples=8)
+@given(st.integers(1, 24), st.integers(2, 9), st.sampled_from([1.0, 2.0, 6.0]), st.integers(0, 99))
+def test_every_process_that_wants_a_place_gets_one_within_a_round_or_two(places: int, processes: int, seconds: float, seed: int) -> None:
+    """However few there are, and whoever has them: nobody hands his own on for longer than he may while another has none."""
+    crowd = Crowd(places, processes, seconds, seed)
+    crowd.run(45)
+    assert crowd.most <= places
+    round = max(1.0, processes / places) * (HANDS_ON / MICRO + 1.5 * seconds)
+    assert max(crowd.longest_wait(process, 5.0, 45.0) for process in range(processes)) <= 2.5 * round
+
+
+@pytest.mark.parametrize(("places", "processes"), [(8, 8), (12, 8), (20, 6)])
+def test_places_are_passed_on_without_looking_in_vain_and_come_to_the_same_for_all(places: int, processes: int) -> None:
+    """Also where they cannot be divided."""
+    crowd = Crowd(places, processes, 2.0, seed=3)
+    crowd.run(60)
+    counts = [len(one) for one in crowd.admitted]
+    assert crowd.asked <= 1.3 * sum(counts)
+    assert sum(counts) * 2.0 * 1.05 >= 0.95 * 60 * places
+    assert min(counts) >= 0.6 * max(counts)
+
+
+def test_nobody_waits_for_a_process_that_has_died() -> None:
+    """Neither for the place that was left to it, nor for those it held, when their time is over."""
+    crowd = Crowd(5, 3, 1.0, seed=1)
+    crowd.run(20)
+    crowd.dead.add(0)
+    held = len(crowd.held[0])
+    crowd.run(60)
+    for since, until, free in ((20 + KNOWN / MICRO, 20 + LEASE - 2, 5 - held), (20 + LEASE + 1, 60, 5)):
+        got = sum(since <= at < until for one in crowd.admitted[1:] for at in one)
+        assert got * 1.05 >= 0.85 * free * (until - since)
