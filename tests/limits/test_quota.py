@@ -24,6 +24,7 @@ def ended(
     full: float | None = None,
     seen: float = 9.0,
     parallel: int | None = None,
+    followed: bool = False,
 ) -> Message:
     """The end at 10 s of a call that began at 8 s. full: share of each limit that was seen used, and when."""
     profile = Profile(accounting=accounting)  # type: ignore[arg-type]
@@ -34,19 +35,17 @@ def ended(
     if full is not None:
         quota.seen = {term.key: (seen, full * term.room, 0.0) for _, term in held.terms}
     account.settle(taken, used, sent, failure, 10.0)
-    return ending(held, used, sent, failure, 10.0)
+    return ending(held, used, sent, failure, 10.0, followed=followed)
 
 
-def test_who_waits_for_a_place_comes_at_his_turn_and_who_waits_for_a_window_a_little_before() -> None:
-    account = Account("a", limits_of(rpm=60, max_parallel_requests=4), Profile(), MeterSettings())
+@pytest.mark.parametrize(("binding", "pause"), [(0, 3.0 - EARLY), (None, 3.0)], ids=["a window's room", "a provider's word"])
+def test_who_waits_for_a_window_comes_a_little_before_his_turn(binding: int | None, pause: float) -> None:
+    account = Account("a", limits_of(rpm=60), Profile(), MeterSettings())
     quota = Quota(account, "tag")
     taken = account.take(CHARGE, account.costs(CHARGE), 8.0, False)
     terms = terms_of(quota, taken, Ask("g", CHARGE), 8.0)
-    pauses = {}
-    for binding, (_, term) in enumerate(terms):
-        answer = Answer(False, 0.0, 0.0, 3.0, 3e6, binding, 1.0, 4, (0.0,) * 2, (0.0,) * 2, (0.0,) * 2)
-        pauses[term.key] = pause_of(quota, answer, terms)
-    assert pauses == {"requests/60": pytest.approx(3.0 - EARLY), "in_flight/0": 3.0}
+    answer = Answer(False, 0.0, 0.0, 3.0, 3e6, binding, 1.0, 4, 1, (0.0,), (0.0,), (0.0,))
+    assert pause_of(quota, answer, terms) == pytest.approx(pause)
 
 
 TOKENS = "tokens/60"
@@ -87,7 +86,9 @@ def test_a_call_that_was_never_sent_gives_back_all_of_it() -> None:
         (ended("reserve", None, sent=False, full=0.9), SOON),
         (ended("settle", None, failure=Failure(Kind.RATE_LIMIT, "no"), full=0.9), SOON),
         (ended("reserve", parallel=4), 0.0),  # others wait for its place
-        (ended("settle", full=0.1, parallel=4), 0.0),
+        (ended("reserve", parallel=4, full=0.9), 0.0),
+        (ended("reserve", parallel=4, full=0.9, followed=True), SOON),  # one of ours goes in its place, and asks
+        (ended("settle", full=0.1, parallel=4), SOON),  # there are others
     ],
 )
 def test_an_end_waits_for_a_question_as_long_as_nobody_misses_it(message: Message, patience: float) -> None:
