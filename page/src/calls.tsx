@@ -31,7 +31,7 @@ function Row({ call, open, toggle }: { call: Call; open: boolean; toggle: () => 
   return (
     <tr>
       <td>{clock(call.at)}</td>
-      <td>{call.model}{call.stream && <span class="badge">stream</span>}</td>
+      <td>{call.model}{call.stream && <>{" "}<span class="badge">stream</span></>}</td>
       <td>{call.deployment || "–"}</td>
       <td>{call.key || "–"}</td>
       <td><span class={`badge ${mark}`}>{call.error || call.outcome}</span></td>

@@ -167,3 +167,15 @@ def test_it_fits_a_narrow_screen(page: Page, base: str) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     expect(page.get_by_role("heading", name="gpt")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_a_call_is_read_on_a_narrow_screen_without_scrolling_sideways(page: Page, base: str) -> None:
+    """The table's last header, for ears alone, had made the page twice as wide, and the record lay in a row of that width."""
+    chat(base)
+    page.set_viewport_size({"width": 380, "height": 800})
+    enter(page, base, "#calls")
+    page.get_by_role("button", name="why").first.press("Enter")
+    box = page.locator(".record").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] < box["x"] + box["width"] <= 380
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
