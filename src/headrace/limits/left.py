@@ -19,8 +19,10 @@ class Left(Struct, frozen=True):
 
 
 def left_of(meter: Meter, now: float) -> Left:
-    limit = meter.limit
-    amount, window, share = limit.amount, limit.window, meter.share(now)
+    limit, share = meter.limit, meter.share(now)
+    amount, window = limit.amount, limit.window
+    if meter.unbooked > 0:  # something was taken only now
+        return Left(limit.unit, amount, int(amount * (1 - share)) if share < 1.0 else 0, window)
     share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
     reset = meter.whole_at(now) - now if share > 0 else 0.0
     return Left(limit.unit, amount, int(amount * (1 - share)), window if reset > window else reset if reset > 0.0 else 0.0)

@@ -132,7 +132,8 @@ class Limiter:
             return None
         with self._lock.held:
             found = self._usher.on_tabs(seat.group, ask, seat.scopes, self._tabs, now)
-        self._lock.work_off()
+        if self._lock.left:
+            self._lock.work_off()
         if found is not None:
             return found
         with self._lock:
@@ -247,7 +248,8 @@ class Limiter:
                 ledger.learner.passed(reservation.puts[-1].at, now)
         finally:
             held.release()
-        self._lock.work_off()
+        if self._lock.left:
+            self._lock.work_off()
         return True
 
     def release(self, reservation: Reservation, now: float) -> None:
@@ -371,7 +373,8 @@ class Limiter:
         """The same of limits that were found before."""
         with self._lock.held:
             found = [left_of(meter, now) for meter in meters]
-        self._lock.work_off()
+        if self._lock.left:
+            self._lock.work_off()
         return found
 
     def __repr__(self) -> str:

@@ -11,14 +11,15 @@ from typing import Any
 class Lock:
     """Held for a moment, to look at what all share and to change it."""
 
-    __slots__ = ("_later", "before", "held")
+    __slots__ = ("before", "held", "left")
 
     def __init__(self) -> None:
         self.held = threading.Lock()
         """For whoever leaves undone what is to be done `before`, and does what was left with it (`work_off`) when he has let go."""
         self.before: Callable[[], None] | None = None
         """Done by whoever takes the lock, first of all."""
-        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self.left: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        """Work that was left with it."""
 
     def __enter__(self) -> None:
         self.held.acquire()
@@ -27,14 +28,14 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.held.release()
-        if self._later:
+        if self.left:
             self.work_off()
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """Have `action` done under the lock, without ever waiting for it: garbage collection may call from inside a
         locked section. Whoever holds the lock does what was left with it when he lets go."""
-        if self._later or not self.held.acquire(False):
-            self._later.append((action, arguments))
+        if self.left or not self.held.acquire(False):
+            self.left.append((action, arguments))
         else:
             try:
                 if self.before is not None:
@@ -42,17 +43,17 @@ class Lock:
                 action(*arguments)
             finally:
                 self.held.release()
-        if self._later:
+        if self.left:
             self.work_off()
 
     def work_off(self) -> None:
         """Do what was left with the lock, unless somebody holds it, who will."""
-        while self._later and self.held.acquire(False):
+        while self.left and self.held.acquire(False):
             try:
                 if self.before is not None:
                     self.before()
-                while self._later:
-                    action, arguments = self._later.popleft()
+                while self.left:
+                    action, arguments = self.left.popleft()
                     action(*arguments)
             finally:
                 self.held.release()

@@ -273,8 +273,6 @@ class Meter:
 
     def whole_at(self, now: float) -> float:
         """The moment at which all of the limit is there again, should nobody take of it."""
-        if self.unbooked > 0:
-            return now + self._log.window
         if self.counts_running or self._pace is not None or self._shorter or self.stated is not None:
             return self.when(self.limit.amount, now)
         return self._log.empty_at(now)

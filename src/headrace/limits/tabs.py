@@ -20,9 +20,10 @@ from headrace.limits.lock import Lock
 from headrace.limits.meter import UNSEEN, Hold, Meter
 from headrace.limits.sizes import SIGMAS
 
-LONGEST: Final = 0.015
-"""Seconds from a tab's first call to its last: within a 4000th of a minute charges share a slot of the log anyway. Calls further apart
-than that are no reason for one."""
+LONGEST: Final = 0.06
+"""Seconds from a tab's first call to its last, of which all leave the window with the last: a thousandth of a minute. Calls further apart
+than that are no reason for one, unless many are under way."""
+MANY: Final = 4
 NOT_AGAIN: Final = 0.1
 """Seconds for which no other tab is tried where one was full, or could not be had."""
 PART: Final = 2.0
@@ -111,7 +112,7 @@ class Tabs:
             self._open.remove(account.tab)
             _book(account.tab)
         before, account.asked_at = account.asked_at, now
-        if now - before > LONGEST or now < account.no_tab_until:
+        if now < account.no_tab_until or (now - before > LONGEST and account.in_flight < MANY):
             return None
         flow = ahead = None
         if account.held_until <= now and account.urgent_until <= now:
@@ -139,15 +140,17 @@ class Tabs:
 
 def _put(tab: Tab, charge: Charge, now: float) -> Put | None:
     """A call on one tab; None where that is too full."""
-    account, flow = tab.account, tab.flow
-    costs, output = account.costs(charge), account.sizes.expected(charge)
-    input = costs[0]
-    expected = 0.0 if flow is None else flow.expected(charge, input, output)
+    account, flow, expected, output = tab.account, tab.flow, 0.0, 0.0
     account.in_flight += 1
-    tab.unpaid += expected
-    tab.squares += input * input
-    tab.outputs += output
-    fits = tab.unpaid <= tab.ahead
+    costs, fits = account.costs(charge), True
+    if account.settings.paced:  # else nothing is ever in doubt, nor spread
+        input, output = costs[0], account.sizes.expected(charge)
+        tab.squares += input * input
+        tab.outputs += output
+        if flow is not None:
+            expected = flow.expected(charge, input, output)
+            tab.unpaid += expected
+            fits = tab.unpaid <= tab.ahead
     for meter, cost in zip(tab.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
         meter.unbooked += cost
         if meter.unbooked > meter.spare:
@@ -165,11 +168,10 @@ def _put(tab: Tab, charge: Charge, now: float) -> Put | None:
 
 def _take_back(put: Put) -> None:
     """Undo it: the call goes another way."""
-    tab, input = put.tab, put.costs[0]
+    tab = put.tab
     tab.account.in_flight -= 1
     tab.unpaid -= put.expected
-    tab.squares -= input * input
-    tab.outputs -= put.output
+    _ended(put)
     for meter, cost in zip(tab.meters, put.costs[1], strict=True):
         meter.unbooked -= cost
         if meter.counts_money:
@@ -182,11 +184,8 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
         tab, input, charge = put.tab, put.costs[0], put.charge
         account, entries, flow = tab.account, tab.entries, tab.flow
         account.in_flight -= 1
-        if entries is None:
-            tab.squares -= input * input
-            tab.outputs -= put.output
-        else:
-            account.sizes.end(input, put.output)
+        if account.settings.paced:
+            _ended(put)
         counted = account.counted(used, input)
         for number, meter in enumerate(tab.meters):
             if not meter.constant:
@@ -208,6 +207,16 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
                 meter.running -= 1
         if put.first:
             account.sizes.learn(charge, used, now - put.at)
+
+
+def _ended(put: Put) -> None:
+    """Of its prompt and its answer nothing is in doubt any more."""
+    tab, input = put.tab, put.costs[0]
+    if tab.entries is not None:
+        tab.account.sizes.end(input, put.output)
+        return
+    tab.squares -= input * input
+    tab.outputs -= put.output
 
 
 def _correct_flow(tab: Tab, flow: Meter, more: float) -> None:

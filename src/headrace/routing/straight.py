@@ -68,6 +68,8 @@ class Lane(Struct, frozen=True, eq=False):
     seat: Seat
     sendings: Mapping[str, Sending]
     """By deployment."""
+    alone: Member | None
+    """The one there is."""
     tenant: str
     scopes: tuple[str, ...]
     particular: frozenset[str]
@@ -135,7 +137,8 @@ class Straight:
         particular = frozenset().union(*[sending.particular for sending in found.values()])
         most = min([limit for member in members if (limit := member.to.provider.max_inputs)], default=0)
         return Lane(
-            operation, model, group, stream, seat, found, tenant, tuple(scopes), particular, _control(options),
+            operation, model, group, stream, seat, found, members[0] if len(members) == 1 else None, tenant, tuple(scopes), particular,
+            _control(options),
             most if operation is EMBEDDINGS else 0, engine.asking.standing, fleet.stamp,
         )  # fmt: skip
 
@@ -188,26 +191,27 @@ class Straight:
         prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
         """
         engine, now = self._engine, self.now()
-        fleet = engine.fleet
+        fleet, operation, charges = engine.fleet, lane.operation, None
         count = len(lane.sendings)
         resting = fleet.resting(lane.group, now) if count > 1 else NOBODY
         if resting and count - len(resting) < engine.settings.cooldown.panic * count:
             return None
-        operation = lane.operation
-        if operation.chunk is None:
-            charge = Charge(input=prompt)
+        size = (prompt, 0, True) if operation.chunk is None else (prompt, most or DEFAULT_MAX_OUTPUT, bool(most))
+        if lane.alone is not None:
+            charge = _own_charge(lane.alone, *size)
         else:
-            charge = Charge(input=prompt, max_output=most or DEFAULT_MAX_OUTPUT, stated=bool(most))
+            charge = Charge(*size)
+            if lane.group in fleet.priced or lane.group in fleet.capped:
+                charges = {id: _own_charge(sending.member, *size) for id, sending in lane.sendings.items()}
         body: dict[str, Any] = {} if most is None else {"max_tokens": most}
         call = Call(operation, lane.model, body, None, NOTHING, lane.control, lane.stream, raw=True)
-        differs = lane.group in fleet.priced or lane.group in fleet.capped
         ask = Ask(
             lane.group,
             charge,
             tenant=lane.tenant,
             avoid=resting,
             scopes=lane.scopes,
-            charges=_own_charges(lane, charge) if differs else None,
+            charges=charges,
             prefer=self._preference(lane, charge, now),
             call=next(NUMBERS),
             **lane.standing,
@@ -309,16 +313,12 @@ class Straight:
         self._engine.settle(self._ports, attempt, None, None, error)
 
 
-def _own_charges(lane: Lane, charge: Charge) -> dict[str, Charge]:
-    """What the call takes of each deployment, as `Asking.own_charges` has it of chats."""
-    input, own = int(charge.input * PROMPT_DOUBT), {}
-    for id, sending in lane.sendings.items():
-        member = sending.member
-        own_most = member.most_output if lane.operation.chunk is not None and not charge.stated else None
-        most = own_most or charge.max_output
-        money = 0 if member.price is None else member.price.most(input, most)
-        own[id] = Charge(input=charge.input, max_output=most, stated=charge.stated, money=money)
-    return own
+def _own_charge(member: Member, prompt: int, most: int, stated: bool) -> Charge:
+    """What the call takes of a deployment, as `Asking.own_charges` has it of chats. most: 0 where nothing is written."""
+    if most and not stated:
+        most = member.most_output or most
+    money = 0 if member.price is None else member.price.most(int(prompt * PROMPT_DOUBT), most)
+    return Charge(prompt, most, stated, money=money)
 
 
 def _control(options: Mapping[str, Any]) -> dict[str, Any]:

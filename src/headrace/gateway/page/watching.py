@@ -77,18 +77,18 @@ class Watch:
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
-        self._see(Seen(record, decision))
+        self.see(Seen(record, decision))
 
-    def extend(self, seen: Sequence[Seen]) -> None:
-        """Several calls that ended in one moment, written down together where the ledger can."""
+    def keep(self, records: Sequence[Record]) -> None:
+        """Several calls that ended in one moment, written down together where the ledger can. They are yet to be seen."""
         if self._extend is not None:
-            self._extend([one.record for one in seen])
-        for one in seen:
-            if self._extend is None:
-                self._ledger.append(one.record)
-            self._see(one)
+            self._extend(records)
+            return
+        for record in records:
+            self._ledger.append(record)
 
-    def _see(self, seen: Seen) -> None:
+    def see(self, seen: Seen) -> None:
+        """A call that the ledger has."""
         record = seen.record
         self._recent.append(seen)
         if record.name:

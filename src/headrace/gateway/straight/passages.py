@@ -88,7 +88,7 @@ class Passages:
         self._hooks: tuple[events.Hook, ...] = ()
         self._layers: tuple[around.Layer, ...] = ()
         self._counts: tuple[around.Tell, ...] | None = ()
-        self._done: list[tuple[Seen, Passage, bytes]] = []
+        self._done: list[tuple[Seen, Observed, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
 
     # ---- heads -------------------------------------------------------------------------------------------------------
@@ -210,19 +210,24 @@ class Passages:
         return self._standing[1]
 
     def remember(self, seen: Seen) -> None:
-        self._app.watch.extend((seen,))
+        self._app.watch.append(seen.record, seen.decision)
 
-    def over(self, seen: Seen, passage: Passage, answer: bytes) -> None:
-        """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn."""
+    def over(self, seen: Seen, observed: Observed, passage: Passage, answer: bytes) -> None:
+        """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn. What only counts calls
+        hears of it then: nobody has to wait for that."""
         if not self._done:
             self._loop.call_soon(self._flush)
-        self._done.append((seen, passage, answer))
+        self._done.append((seen, observed, passage, answer))
 
     def _flush(self) -> None:
         done, self._done = self._done, []
-        self._app.watch.extend([seen for seen, _, _ in done])
-        for _, passage, answer in done:
+        watch = self._app.watch
+        watch.keep([seen.record for seen, _, _, _ in done])
+        for _, _, passage, answer in done:
             passage.out(answer)
+        for seen, observed, _, _ in done:
+            watch.see(seen)
+            self.count(observed)
 
 
 class Passage:
@@ -349,7 +354,7 @@ class Passage:
 
     def _answer(self, hidden: Beside, body: bytes, kind: bytes) -> None:
         passages, attempt = self._passages, self._attempt
-        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage))
+        observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage)
         seen = Seen(self._record(Outcome.ANSWERED, **of_straight(attempt, hidden)), attempt.record)
         cost = None if hidden.usage is None else seen.record.cost
         head = (
@@ -357,7 +362,7 @@ class Passage:
             b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course, self._head.front),
             b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), body,
         )  # fmt: skip
-        passages.over(seen, self, b"".join(head))
+        passages.over(seen, observed, self, b"".join(head))
 
     def out(self, answer: bytes) -> None:
         if access.isEnabledFor(logging.INFO):
