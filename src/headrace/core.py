@@ -14,6 +14,13 @@ from headrace.calls import (
     COMPLETIONS,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
+    IMAGE_EDITS,
+    IMAGE_VARIATIONS,
+    IMAGES,
+    RERANK,
+    SPEECH,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
     Call,
     Operation,
     encode,
@@ -36,6 +43,7 @@ from headrace.errors import (
     failure_of,
 )
 from headrace.framing import SseReader
+from headrace.models.cost import Bill, pieces_of
 from headrace.models.prices import Beside
 from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
@@ -387,6 +395,8 @@ def answer_of(
     hidden = hidden_of(to, response.headers, translation)
     if call.operation.reads == "bytes":
         content = response.body if translation is None else cast("Formed", translation).content(response)
+        if call.operation is SPEECH:
+            hidden.pieces = Bill(characters=len(call.prompt))
         return BinaryResponse(content, response.headers, hidden)
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
         body = {"text": response.body.decode("utf-8", "replace")}
@@ -394,11 +404,17 @@ def answer_of(
         body = _own_body(response, to) if translation is None else translation.read(response)
     hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
+    if hidden.usage is None and call.operation in _IN_PIECES and (pieces := pieces_of(body)) != Bill():
+        hidden.pieces = pieces
     if call.raw and (translation is None or getattr(translation, "same", False)) and _marker(call, to) is None:
         return BinaryResponse(response.body, response.headers, hidden)
     answer = _wrapper(call, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
+
+
+_IN_PIECES: Final = (IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS, RERANK, TRANSCRIPTIONS, TRANSLATIONS)
+"""What some models count otherwise than in tokens."""
 
 
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:

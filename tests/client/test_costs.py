@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 
@@ -52,3 +54,22 @@ def test_a_deployment_has_prices_of_its_own(client: Client, upstream: Upstream) 
     answer = client.chat(on=router, model="chat")
     assert answer._hidden_params["response_cost"] == pytest.approx(1.0)
     assert "input_cost_per_token" not in upstream.seen[-1].body
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reply", "dollars"),
+    [
+        ("rerank", ("cohere/rerank-v3.5", "?", ["a"]), Reply({"results": [], "meta": {"billed_units": {"search_units": 2}}}), 0.004),
+        ("image_generation", ("a mill", "stability/sd3"), Reply({"image": "AAAA", "finish_reason": "SUCCESS"}), 0.065),
+        ("speech", ("openai/tts-1", "Hello", "alloy"), Reply(b"sound", headers={"content-type": "audio/mpeg"}), 5 * 1.5e-5),
+        ("transcription", ("openai/whisper-1", b"RIFF"), Reply({"text": "hi", "duration": 10.0}), 0.001),
+        ("transcription", ("openai/whisper-1", b"RIFF"), Reply({"text": "hi"}), None),
+    ],
+)
+def test_what_is_not_counted_in_tokens_has_its_cost_beside_it(
+    client: Client, upstream: Upstream, name: str, arguments: tuple[Any, ...], reply: Reply, dollars: float | None
+) -> None:
+    """It had been told by `completion_cost` alone: the gateway's ledger had no cost for it."""
+    upstream.answer(reply)
+    said = client.call(name, *arguments)._hidden_params["response_cost"]
+    assert said is None if dollars is None else said == pytest.approx(dollars)

@@ -177,6 +177,17 @@ def bill_of(usage: Any) -> Bill:
     )  # fmt: skip
 
 
+def pieces_of(answer: Mapping[str, Any]) -> Bill:
+    """What an answer says that is not counted in tokens: images made, searches of a ranking, seconds of sound."""
+    units = fields_of(fields_of(answer.get("meta")).get("billed_units"))
+    pictures = [item for item in answer.get("data") or () if {"b64_json", "url"} & fields_of(item).keys()]
+    return Bill(
+        queries=int(units.get("search_units") or ("results" in answer)),
+        images=len(pictures),
+        seconds=float(answer.get("duration") or fields_of(answer.get("usage")).get("seconds") or 0.0),
+    )
+
+
 def _details_of(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the prompt was made of; a transcription's usage has a word of its own for it."""
     names = ("prompt_tokens_details", "input_tokens_details", "input_token_details")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, NotFoundError
-from headrace.models.cost import NANO, Bill, Rates, bill_of, fields_of, is_price, rates_of
+from headrace.models.cost import NANO, Bill, Rates, bill_of, fields_of, is_price, pieces_of, rates_of
 from headrace.models.counting import token_counter
 from headrace.models.facts import Facts, catalogue
 
@@ -141,15 +141,8 @@ def count(model: str, text: str, messages: Sequence[Any] = ()) -> int:
 
 def _bill(fields: Mapping[str, Any]) -> Bill:
     """What an answer of any endpoint has used, in tokens and in pieces."""
-    bill = bill_of(fields.get("usage"))
-    units = fields_of(fields_of(fields.get("meta")).get("billed_units"))
-    pictures = [item for item in fields.get("data") or () if {"b64_json", "url"} & fields_of(item).keys()]
-    return replace(
-        bill,
-        queries=int(units.get("search_units") or ("results" in fields)),
-        images=len(pictures),
-        seconds=float(fields.get("duration") or fields_of(fields.get("usage")).get("seconds") or 0.0),
-    )
+    pieces = pieces_of(fields)
+    return replace(bill_of(fields.get("usage")), queries=pieces.queries, images=pieces.images, seconds=pieces.seconds)
 
 
 def cost_per_token(

@@ -33,12 +33,14 @@ def _read(model: str, provider: str, tier: str) -> Rates | None:
 class Beside(dict[str, Any]):
     """What is known of a call beside its answer (`_hidden_params`). `response_cost`, in dollars, is worked out when somebody asks."""
 
-    __slots__ = ("_bill", "_billed", "_priced", "rates", "tier", "usage")
+    __slots__ = ("_bill", "_billed", "_priced", "pieces", "rates", "tier", "usage")
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         super().__init__(known)
         self.usage: Any = None
         """Usage in OpenAI's form, once it is known."""
+        self.pieces: Bill | None = None
+        """What was used of an answer that counts no tokens."""
         self.tier: str | None = None
         """The service tier as the answer names it."""
         self.rates: Rates | None = None
@@ -57,14 +59,16 @@ class Beside(dict[str, Any]):
 
     def bill(self) -> Bill | None:
         """What was used, by class; None until it is known. Reckoned once."""
+        if self.usage is None:
+            return self.pieces
         if self.usage is not self._billed:
-            self._billed, self._bill = self.usage, None if self.usage is None else bill_of(self.usage)
+            self._billed, self._bill = self.usage, bill_of(self.usage)
         return self._bill
 
     def cost(self) -> int | None:
         """Nano-dollars; None where the model's prices are not known, or not what was used. Reckoned once for the same prices."""
         priced = self._priced
-        if priced is not None and self.usage is self._billed and priced[1] is self.rates:
+        if priced is not None and self.usage is not None and self.usage is self._billed and priced[1] is self.rates:
             return priced[2]
         bill = self.bill()
         if bill is None:
