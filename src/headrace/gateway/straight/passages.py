@@ -212,15 +212,19 @@ class Passages:
     def remember(self, seen: Seen) -> None:
         self._app.watch.append(seen.record, seen.decision)
 
-    def over(self, seen: Seen, observed: Observed, passage: Passage, answer: bytes) -> None:
+    def over(self, seen: Seen, observed: Observed, passage: Passage, answer: bytes, *, alone: bool) -> None:
         """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn. What only counts calls
-        hears of it then: nobody has to wait for that."""
-        if not self._done:
+        hears of it then: nobody has to wait for that. alone: no other call is under way there, which could end in this turn as well."""
+        if not self._done and not alone:
             self._loop.call_soon(self._flush)
         self._done.append((seen, observed, passage, answer))
+        if alone:
+            self._flush()
 
     def _flush(self) -> None:
         done, self._done = self._done, []
+        if not done:
+            return
         watch = self._app.watch
         watch.keep([seen.record for seen, _, _, _ in done])
         for _, _, passage, answer in done:
@@ -362,7 +366,7 @@ class Passage:
             b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course, self._head.front),
             b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), body,
         )  # fmt: skip
-        passages.over(seen, observed, self, b"".join(head))
+        passages.over(seen, observed, self, b"".join(head), alone=not attempt.member.load.running)
 
     def out(self, answer: bytes) -> None:
         if access.isEnabledFor(logging.INFO):
