@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sqlite3
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,16 +40,18 @@ class Soaked:
     """Open descriptors, with all callers gone."""
 
 
-async def soak(one: Contestant, calls: int) -> Soaked:
-    """So many calls, in at most `SAMPLES` parts; between two parts nobody is connected."""
+async def soak(one: Contestant, calls: int, seconds: float = math.inf) -> Soaked:
+    """So many calls, or as many as there is time for, in at most `SAMPLES` parts; between two parts nobody is connected."""
     requests = {
         "whole": load.request_of(one.address, load.body_of(load.SMALL), one.headers),
         "broken": load.request_of(one.address, load.body_of(load.SMALL, model="broken"), one.headers),
         "left": load.request_of(one.address, load.body_of(load.SMALL, stream=True, paced=True), one.headers),
     }
-    seen, numbers = Soaked(), iter(range(calls))
+    seen, numbers, ends = Soaked(), iter(range(calls)), time.monotonic() + seconds
     parts = max(4, min(SAMPLES, calls // 100))
     for part in range(parts):
+        if time.monotonic() >= ends:
+            break
         until = calls * (part + 1) // parts
         await asyncio.gather(*(_caller(one.address, requests, numbers, until, seen) for _ in range(CALLERS)))
         await asyncio.sleep(1.0)
@@ -108,12 +112,13 @@ def report(seen: Soaked, rows: dict[str, int]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway.soak", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="20,000 calls")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no other part after so many")
     parser.add_argument("--calls", type=int, default=1_000_000, metavar="N", help="how many (default 1,000,000)")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, upstream.running() as address:
         folder = Path(scratch)
         with headrace(address, folder) as one:
-            seen = asyncio.run(soak(one, 20_000 if chosen.quick else chosen.calls))
+            seen = asyncio.run(soak(one, 20_000 if chosen.quick else chosen.calls, chosen.seconds))
         rows = rows_of(folder)  # it has ended: everything is folded
     print(report(seen, rows))
     return 0 if not seen.wrong and sum(rows.values()) == seen.sent else 1

@@ -72,7 +72,9 @@ def test_a_keys_calls_are_kept_with_what_they_say_where_it_asks_for_that(gateway
     assert "delta" not in json.dumps(said)
     assert "<ANTHROPIC_KEY>" in last(gateway, key)["messages"][0]["content"]  # it sees its own calls
     ask(gateway, key, **{"no-log": True})
-    assert last(gateway)["messages"] == {}
+    assert (last(gateway)["messages"], last(gateway)["response"]) == ({}, {})
+    gateway.ask("/v1/chat/completions", {"model": "gpt", "messages": ASKED}, key, **{"x-litellm-enable-message-redaction": "true"})
+    assert (last(gateway)["messages"], last(gateway)["response"]) == ({}, {})
 
 
 def test_a_team_or_a_key_keeps_what_its_calls_say_to_itself(upstream: object, where: Where) -> None:

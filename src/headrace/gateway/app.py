@@ -28,7 +28,7 @@ from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import OPENAI, front_of
-from headrace.gateway.headers import customer_of, options_of
+from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
@@ -208,7 +208,7 @@ class Gateway(Struct, eq=False):
             entry.close(Outcome.ANSWERED)
 
     def _entry(self, id: str, asked: Asked, caller: Caller, began: float | None = None) -> Entry:
-        content = Content(self.settings.content_max) if self.keeps_content(caller) else None
+        content = Content(self.settings.content_max) if self.keeps_content(caller) and not is_private(asked.headers) else None
         return Entry(self.watch, id, asked.path, caller, began, content)
 
     def keeps_content(self, caller: Caller) -> bool:
@@ -253,7 +253,9 @@ class Gateway(Struct, eq=False):
     async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
-        if answer.entered.content is not None and not call.options.get("no-log"):
+        if call.options.get("no-log"):
+            answer.entered.content = None
+        if answer.entered.content is not None:
             answer.entered.content.ask({"model": call.model, call.operation.prompt: call.prompt, **call.options})
         answer.entered.asked_for(customer_of(headers))
         model = self._meant(here, reply)

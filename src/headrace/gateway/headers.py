@@ -73,6 +73,11 @@ def customer_of(headers: Mapping[str, str]) -> str:
     return next((headers[name] for name in _CUSTOMERS if headers.get(name)), "")
 
 
+def is_private(headers: Mapping[str, str]) -> bool:
+    """Whether the caller wants nothing remembered of what the call says: LiteLLM's word for it."""
+    return headers.get("x-litellm-enable-message-redaction", "").lower() == "true"
+
+
 def patience_of(headers: Mapping[str, str]) -> float | None:
     """Seconds that the client waits for an answer that is not streamed, where it says so."""
     return next((value for name in _PATIENCE if name in headers and (value := _number(headers[name]))), None)
