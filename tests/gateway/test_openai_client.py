@@ -25,6 +25,9 @@ def test_a_chat_is_answered_with_what_it_cost_in_headers(client: openai.OpenAI) 
     assert answer.usage.completion_tokens > 0
     assert raw.headers["x-headrace-deployment"]
     assert raw.headers["x-headrace-attempts"] == "1"
+    assert raw.headers["x-litellm-call-id"] == raw.headers["x-request-id"]
+    assert (raw.headers["x-litellm-model-group"], raw.headers["x-litellm-attempted-retries"]) == ("gpt", "0")
+    assert raw.headers["x-litellm-model-id"] == raw.headers["x-headrace-deployment"]
     assert raw.headers["x-headrace-queue-wait-ms"] == "0"
     assert raw.headers["x-request-id"] == raw.headers["request-id"]
 

@@ -266,7 +266,7 @@ def left_out(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: re.sub(r"^[ab]$", "a or b", value)
         for name, value in headers.items()
-        if name not in ("date", "x-request-id", "request-id", "retry-after-ms") and "-reset" not in name
+        if name not in ("date", "x-request-id", "request-id", "x-litellm-call-id", "retry-after-ms") and "-reset" not in name
     }
 
 

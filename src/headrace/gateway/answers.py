@@ -194,7 +194,7 @@ class Answer:
 
     async def _start(self, status: int, headers: Pairs) -> None:
         self._begun, self.status = True, status
-        every = [*headers, *self.left(), ("x-request-id", self.id), ("request-id", self.id)]
+        every = [*headers, *self.left(), ("x-request-id", self.id), ("request-id", self.id), ("x-litellm-call-id", self.id)]
         pairs = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in every]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
@@ -229,12 +229,15 @@ def told_of(hidden: Mapping[str, Any], *, streaming: bool = False) -> Pairs:
     record = hidden.get("headrace")
     if record is None:
         return []
-    cost = None if streaming else hidden.get("response_cost")
+    cost, failed, group = None if streaming else hidden.get("response_cost"), len(record["failed"]), str(hidden.get("model_group", ""))
     return [
         ("x-headrace-deployment", str(record["deployment"])),
         ("x-headrace-queue-wait-ms", f"{record['waited'] * 1000:.0f}"),
-        ("x-headrace-attempts", str(len(record["failed"]) + 1)),
-        *([] if cost is None else [("x-headrace-cost", f"{cost:.9f}")]),
+        ("x-headrace-attempts", str(failed + 1)),
+        ("x-litellm-model-id", str(record["deployment"])),
+        *([("x-litellm-model-group", group)] if group.isprintable() else []),
+        ("x-litellm-attempted-retries", str(failed)),
+        *([] if cost is None else [("x-headrace-cost", f"{cost:.9f}"), ("x-litellm-response-cost", f"{cost:.9f}")]),
         *([("x-headrace-left-out", _names(left_out))] if (left_out := hidden.get("left_out")) else []),
     ]
 

@@ -40,9 +40,13 @@ class Course(Struct, frozen=True, eq=False):
 
 def start_of(sending: Sending) -> Start:
     """What of all requests to a deployment is the same. Raises TransportError, ValueError for what cannot be sent."""
-    whole, record = written(sending.request), f"x-headrace-deployment: {sending.member.deployment.id}"
-    if not record.isprintable():
-        raise ValueError("a deployment's id does not go into a header")
-    told = record.encode("latin-1", "replace") + b"\r\nx-headrace-queue-wait-ms: 0\r\nx-headrace-attempts: 1\r\n"
+    whole, id, group = written(sending.request), sending.member.deployment.id, sending.member.deployment.group
+    if not (id + group).isprintable():
+        raise ValueError("a deployment's id, or its group's name, does not go into a header")
+    lines = (
+        f"x-headrace-deployment: {id}", "x-headrace-queue-wait-ms: 0", "x-headrace-attempts: 1",
+        f"x-litellm-model-id: {id}", f"x-litellm-model-group: {group}", "x-litellm-attempted-retries: 0", "",
+    )  # fmt: skip
+    told = "\r\n".join(lines).encode("latin-1", "replace")
     opening = b'{"model":' + msgspec.json.encode(sending.member.to.model)
     return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told)

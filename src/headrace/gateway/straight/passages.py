@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("headrace.gateway")
 
+IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
+_COST: Final = b"x-headrace-cost: %.9f\r\nx-litellm-response-cost: %.9f\r\n"
+
 LARGEST: Final = 4 << 20
 """Bytes of a body that is gathered here."""
 
@@ -363,8 +366,8 @@ class Passage:
         cost = None if hidden.usage is None else seen.record.cost
         head = (
             b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), self._start.told,
-            b"" if cost is None else b"x-headrace-cost: %.9f\r\n" % (cost / NANO), passages.left_of(self._course, self._head.front),
-            b"x-request-id: %b\r\nrequest-id: %b\r\n\r\n" % (id := self._id.encode(), id), body,
+            b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course, self._head.front),
+            IDS % (id := self._id.encode(), id, id), b"\r\n", body,
         )  # fmt: skip
         passages.over(seen, observed, self, b"".join(head), alone=not attempt.member.load.running)
 

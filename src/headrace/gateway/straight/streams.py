@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
 from headrace.gateway.records import Outcome, of_answer
-from headrace.gateway.straight.passages import Passage
+from headrace.gateway.straight.passages import IDS, Passage
 from headrace.layers.observing import Outcome as Observed
 from headrace.models.prices import Beside
 from headrace.streams import Source
@@ -126,7 +126,7 @@ class Stream(Passage):
         self._opened = True
         told = b"" if self._first is None else self._start.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-        ids = b"x-request-id: %b\r\nrequest-id: %b\r\ntransfer-encoding: chunked\r\n\r\n" % (id := self._id.encode(), id)
+        ids = IDS % (id := self._id.encode(), id, id) + b"transfer-encoding: chunked\r\n\r\n"
         self._caller.opened(b"".join((lines, told, self._passages.left_of(self._course, self._head.front), ids)))
 
     def _beat(self) -> None:
