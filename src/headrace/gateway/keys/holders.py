@@ -126,7 +126,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Beginning and end of the budget's period: periods follow one another without a gap, whoever looks."""
         length = self.period
         if length == math.inf:
-            return (self.budget_since if now >= self.budget_since else 0.0), math.inf
+            return (self.budget_since, math.inf) if now >= self.budget_since else (0.0, self.budget_since)
         began = self.budget_since + (now - self.budget_since) // length * length
         return began, began + length
 

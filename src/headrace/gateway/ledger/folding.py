@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -161,13 +162,24 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
             if own is None or not (own.budget_duration or own.budget_since):
                 spent[kind, id, 0.0] += sum([record.cost or 0 for record in theirs])
             else:
-                for record in theirs:
-                    spent[kind, id, own.period_at(record.began)[0]] += record.cost or 0
+                for began, cost in _by_period(theirs, own.period_at).items():
+                    spent[kind, id, began] += cost
             for name, allowance in own.model_budgets.items() if own is not None else ():
-                for record in theirs:
-                    if is_named(name, record.model, record.group):
-                        spent[Kind.MODEL, budget_id(kind, id, name), allowance.period_at(record.began)[0]] += record.cost or 0
+                named = [record for record in theirs if is_named(name, record.model, record.group)]
+                for began, cost in _by_period(named, allowance.period_at).items():
+                    spent[Kind.MODEL, budget_id(kind, id, name), began] += cost
     return dict(spent)
+
+
+def _by_period(records: Iterable[Record], period_at: Callable[[float], tuple[float, float]]) -> dict[float, int]:
+    """Money by the beginning of its period. Calls that follow one another are mostly of one: it is looked for again at its end."""
+    spent: dict[float, int] = defaultdict(int)
+    began, ends = math.inf, -math.inf
+    for record in records:
+        if not began <= record.began < ends:
+            began, ends = period_at(record.began)
+        spent[began] += record.cost or 0
+    return spent
 
 
 def _terms(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Terms]:
