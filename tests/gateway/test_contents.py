@@ -13,7 +13,7 @@ from tests.gateway.conftest import KEY
 from tests.gateway.lasting import Gateway, kept, priced
 
 from headrace.gateway.config import Settings, read_config
-from headrace.gateway.contents import shortened, told
+from headrace.gateway.contents import Content, shortened, told
 from headrace.gateway.guardrails import Guarding, read_guardrails
 from headrace.gateway.lasting import Where
 from headrace.gateway.ledger.books import Books
@@ -159,6 +159,14 @@ def events(*said: Any) -> bytes:
 )  # fmt: skip
 def test_a_stream_is_kept_as_the_answer_that_it_would_have_been(stream: bytes, whole: str) -> None:
     assert whole in json.dumps(told(stream))
+
+
+def test_no_call_fails_for_what_is_kept_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    content, deep = Content(1000), list[Any]()
+    deep.append(deep)
+    content.ask({"input": deep})
+    assert content.written() == {}
+    assert "RecursionError" in caplog.text
 
 
 def test_the_configuration_asks_for_it_in_litellms_word_and_in_ours(tmp_path: Path) -> None:

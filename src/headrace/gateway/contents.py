@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,6 +16,8 @@ from headrace.framing import SseReader
 from headrace.layers.guardrails import Finding, apart
 from headrace.layers.secret_forms import COMMON, HOUSES
 from headrace.objects import JsonObject
+
+log: Final = logging.getLogger("headrace.gateway")
 
 HEARD: Final = 2 << 20
 """Bytes of a stream that are looked at: its events are many times as long as what they say."""
@@ -45,9 +48,13 @@ class Content:
         self._size += len(piece)
 
     def written(self) -> dict[str, Any]:
-        """`request` and `response`, each where it is there."""
-        said = {"request": self._asked, "response": self._answer() if self._heard else None}
-        return {name: shortened(value, self._most) for name, value in said.items() if value is not None}
+        """`request` and `response`, each where it is there; nothing where they cannot be read: no call fails for what is kept of it."""
+        try:
+            said = {"request": self._asked, "response": self._answer() if self._heard else None}
+            return {name: shortened(value, self._most) for name, value in said.items() if value is not None}
+        except Exception as error:  # its words might repeat what was said
+            log.error("what a call said is not kept: %s", type(error).__name__)
+            return {}
 
     def _answer(self) -> Any:
         data = b"".join(self._heard)
