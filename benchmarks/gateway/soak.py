@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import signal
 import sqlite3
 import statistics
 import sys
@@ -38,19 +39,22 @@ class Soaked:
     """(calls so far, MB)"""
     files: list[int] = field(default_factory=list)
     """Open descriptors, with all callers gone."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether to send no more."""
 
 
 async def soak(one: Contestant, calls: int, seconds: float = math.inf) -> Soaked:
-    """So many calls, or as many as there is time for, in at most `SAMPLES` parts; between two parts nobody is connected."""
+    """So many calls, or as many as there is time for until Ctrl-C, in at most `SAMPLES` parts; between two parts nobody is connected."""
     requests = {
         "whole": load.request_of(one.address, load.body_of(load.SMALL), one.headers),
         "broken": load.request_of(one.address, load.body_of(load.SMALL, model="broken"), one.headers),
         "left": load.request_of(one.address, load.body_of(load.SMALL, stream=True, paced=True), one.headers),
     }
     seen, numbers, ends = Soaked(), iter(range(calls)), time.monotonic() + seconds
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, seen.stop.set)
     parts = max(4, min(SAMPLES, calls // 100))
     for part in range(parts):
-        if time.monotonic() >= ends:
+        if time.monotonic() >= ends or seen.stop.is_set():
             break
         until = calls * (part + 1) // parts
         await asyncio.gather(*(_caller(one.address, requests, numbers, until, seen) for _ in range(CALLERS)))
@@ -65,7 +69,7 @@ async def _caller(address: str, requests: dict[str, bytes], numbers: Iterator[in
     at = urlsplit(address)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     try:
-        while seen.sent < until and (number := next(numbers, None)) is not None:
+        while seen.sent < until and not seen.stop.is_set() and (number := next(numbers, None)) is not None:
             seen.sent += 1
             kind = {0: "broken", EVERY // 2: "left"}.get(number % EVERY, "whole")
             writer.write(requests[kind])
