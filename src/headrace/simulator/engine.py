@@ -13,6 +13,7 @@ import msgspec
 from msgspec import structs
 
 from headrace.errors import ConfigurationError
+from headrace.simulator import openai_answers as answers
 from headrace.simulator import openai_api as api
 from headrace.simulator import others
 from headrace.simulator.asks import Answer, Ask, Chat, Embed, Limited, Models, Other, Rejected
@@ -127,7 +128,7 @@ class Provider:
         else:
             ask = self._wire.read(endpoint, incoming.path, incoming.body, self.config.extra_params)
         if isinstance(ask, Models):
-            return self._reply([], api.write_models(self.config.models, int(self._epoch + self._started), self.config.name, ask.only))
+            return self._reply([], answers.write_models(self.config.models, int(self._epoch + self._started), self.config.name, ask.only))
         ask, wish = self._wish(ask, incoming.headers)
         if ask.model not in self.config.models:
             raise api.no_such_model(ask.model)
@@ -135,7 +136,7 @@ class Provider:
         if fault is not None:
             self.stats.faults[fault.name] += 1
             if fault.kind == "status" and fault.status in BEFORE_ADMISSION:
-                raise api.error_for_status(fault.status, fault.retry_after, self.config.retry_after)
+                raise answers.error_for_status(fault.status, fault.retry_after, self.config.retry_after)
         ask = self._fitting(ask)
         return self._admit(ask, wish, fault, key or "", now)
 
@@ -198,7 +199,7 @@ class Provider:
         headers = self._wire.limit_headers(enforcer, now, self._epoch + now) if self.config.header_style == "openai" else []
         if isinstance(verdict, Refused):
             self.stats.rejected[verdict.scope] += 1
-            return self._error(api.rejected_by_limit(verdict, ask.model, self.config.retry_after), headers)
+            return self._error(answers.rejected_by_limit(verdict, ask.model, self.config.retry_after), headers)
         try:
             exchange = self._plan(ask, wish, fault, headers)
         except Rejected:
@@ -255,7 +256,7 @@ class Provider:
             kind, body = others.write(ask)
             exchange = Exchange(200, self._headers(("content-type", kind), headers), body=body, delay=pace.ttft)
         elif isinstance(ask, Embed):
-            exchange = self._reply(headers, api.write_embeddings(ask, ask.dimensions or config.dimensions), delay=pace.ttft)
+            exchange = self._reply(headers, answers.write_embeddings(ask, ask.dimensions or config.dimensions), delay=pace.ttft)
         else:
             exchange = self._plan_chat(ask, wish, fault, pace, headers)
         return exchange if fault is None else self._spoil(exchange, fault, headers)
@@ -269,7 +270,7 @@ class Provider:
             answer = self.model.answer(chat, rng, length, exact=wish.tokens is not None, reasoning=thoughts)
         except ValueError as error:
             raise Rejected(400, f"Invalid schema: {error}.", code="invalid_schema") from None
-        stamp = api.Stamp(self._id("cmpl-" if chat.legacy else "chatcmpl-"), int(self._epoch + self._now), chat.model)
+        stamp = answers.Stamp(self._id("cmpl-" if chat.legacy else "chatcmpl-"), int(self._epoch + self._now), chat.model)
         if chat.stream:
             pieces = self._pieces(chat, answer, stamp, pace, fault)
             ending: Ending = "proper" if fault is None else ENDINGS.get(fault.kind, "proper")
@@ -281,7 +282,7 @@ class Provider:
         exchange.tokens = answer.output_tokens
         return exchange
 
-    def _pieces(self, chat: Chat, answer: Answer, stamp: api.Stamp, pace: Pace, fault: Fault | None) -> Iterator[Piece]:
+    def _pieces(self, chat: Chat, answer: Answer, stamp: answers.Stamp, pace: Pace, fault: Fault | None) -> Iterator[Piece]:
         config = self.config
         stream = self._wire.stream(chat, answer, stamp, chunk_tokens=config.chunk_tokens, show_reasoning=config.reasoning_content)
         pieces = _timed(stream.events(), pace.gap / len(answer.choices))
@@ -305,7 +306,7 @@ class Provider:
     def _failure(self, fault: Fault, headers: Sequence[tuple[str, str]] = ()) -> Exchange:
         if fault.kind == "html":
             return Exchange(fault.status, self._headers(HTML), body=HTML_PAGE % (fault.status, fault.status))
-        return self._error(api.error_for_status(fault.status, fault.retry_after, self.config.retry_after), headers)
+        return self._error(answers.error_for_status(fault.status, fault.retry_after, self.config.retry_after), headers)
 
     def _dead(self, fault: Fault) -> Exchange:
         """What a dead provider sends: it looks at nothing and charges nothing."""
@@ -407,7 +408,7 @@ def _spoiled(pieces: Iterator[Piece], end: Iterator[Piece], fault: Fault, wire: 
         word = data.find(b'"content":"')
         yield gap, data[: word + 13 if word >= 0 else len(data) // 2], 0
     elif fault.kind == "error_event":
-        yield 0.0, wire.write_error_event(api.error_for_status(fault.status, None, "none")), 0
+        yield 0.0, wire.write_error_event(answers.error_for_status(fault.status, None, "none")), 0
     elif fault.kind == "garbage":
         yield 0.0, b'data: {"id":"chatcm\n\n', 0
         yield from pieces

@@ -22,6 +22,7 @@ from headrace.dialects.openai_chat.foreign import spoken_here
 from headrace.dialects.openai_chat.requests import write_body
 from headrace.errors import BadRequestError, Failure
 from headrace.framing import SseReader
+from headrace.simulator import openai_answers as answers
 from headrace.simulator import openai_api as api
 from headrace.simulator.asks import Answer, Ask, Chat, Rejected
 from headrace.simulator.enforce import Enforcer
@@ -45,23 +46,23 @@ class Wire(Protocol):
     """How requests are read, and answers, streams, errors and limits written."""
 
     def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask: ...
-    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes: ...
-    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream: ...
+    def write_answer(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, show_reasoning: bool) -> bytes: ...
+    def stream(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream: ...
     def write_error(self, error: Rejected) -> bytes: ...
     def write_error_event(self, error: Rejected) -> bytes: ...
     def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]: ...
 
 
 class _OpenAIStream:
-    def __init__(self, chat: Chat, answer: Answer, stamp: api.Stamp, chunk_tokens: int, show_reasoning: bool) -> None:
+    def __init__(self, chat: Chat, answer: Answer, stamp: answers.Stamp, chunk_tokens: int, show_reasoning: bool) -> None:
         self._what = (chat, answer, stamp)
-        self._events = api.write_stream(chat, answer, stamp, chunk_tokens=chunk_tokens, show_reasoning=show_reasoning)
+        self._events = answers.write_stream(chat, answer, stamp, chunk_tokens=chunk_tokens, show_reasoning=show_reasoning)
 
     def events(self) -> Iterator[Event]:
         return self._events
 
     def end(self) -> bytes:
-        return b"".join(api.write_stream_end(*self._what))
+        return b"".join(answers.write_stream_end(*self._what))
 
 
 class OpenAIWire:
@@ -70,20 +71,20 @@ class OpenAIWire:
     def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask:
         return api.read(endpoint, path, body, extra_params)
 
-    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes:
-        return api.write_answer(chat, answer, stamp, show_reasoning=show_reasoning)
+    def write_answer(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, show_reasoning: bool) -> bytes:
+        return answers.write_answer(chat, answer, stamp, show_reasoning=show_reasoning)
 
-    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
+    def stream(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
         return _OpenAIStream(chat, answer, stamp, chunk_tokens, show_reasoning)
 
     def write_error(self, error: Rejected) -> bytes:
-        return api.write_error(error)
+        return answers.write_error(error)
 
     def write_error_event(self, error: Rejected) -> bytes:
-        return api.write_error_event(error)
+        return answers.write_error_event(error)
 
     def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
-        return api.limit_headers(enforcer, now)
+        return answers.limit_headers(enforcer, now)
 
 
 class _SpokenStream:
@@ -134,14 +135,14 @@ class SpokenWire:
         ask = api.read("chat", path, api.ENCODE(known), extra_params)
         return structs.replace(ask, include_usage=True) if isinstance(ask, Chat) else ask
 
-    def write_answer(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, show_reasoning: bool) -> bytes:
-        body = api.DECODE(api.write_answer(chat, answer, self._stamp(stamp), show_reasoning=show_reasoning))
+    def write_answer(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, show_reasoning: bool) -> bytes:
+        body = api.DECODE(answers.write_answer(chat, answer, self._stamp(stamp), show_reasoning=show_reasoning))
         return api.ENCODE(self.dialect.write_response(chat_responses.read_response(body)))
 
-    def _stamp(self, stamp: api.Stamp) -> api.Stamp:
+    def _stamp(self, stamp: answers.Stamp) -> answers.Stamp:
         return structs.replace(stamp, id=self._id_prefix + stamp.id.removeprefix("chatcmpl-"))
 
-    def stream(self, chat: Chat, answer: Answer, stamp: api.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
+    def stream(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, chunk_tokens: int, show_reasoning: bool) -> Stream:
         inner = _OpenAIStream(chat, answer, self._stamp(stamp), chunk_tokens, show_reasoning)
         return _SpokenStream(self.dialect, inner, chat.model)
 
@@ -152,7 +153,7 @@ class SpokenWire:
         return self.dialect.write_stream(ChatRequest(model="", messages=())).fail(_failure(error))
 
     def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
-        return api.limit_headers(enforcer, now)
+        return answers.limit_headers(enforcer, now)
 
 
 class AnthropicWire(SpokenWire):
@@ -210,4 +211,4 @@ def _simple(request: ChatRequest) -> ChatRequest:
 
 
 def _failure(error: Rejected) -> Failure:
-    return _CHAT.read_error(HttpResponse(error.status, Headers.of(dict(error.headers)), api.write_error(error)), _HERE)
+    return _CHAT.read_error(HttpResponse(error.status, Headers.of(dict(error.headers)), answers.write_error(error)), _HERE)
