@@ -21,7 +21,7 @@ from headrace.providers.rows import Provider, split_url
 from headrace.wire import HeaderPairs
 
 if TYPE_CHECKING:
-    from headrace.providers.cloud_auth import Signer
+    from headrace.providers.signing import Signer
 
 
 class Destination(Struct, frozen=True, eq=False):

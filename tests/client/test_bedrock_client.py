@@ -11,7 +11,7 @@ from tests.client.upstream import Client, Reply, Upstream
 import headrace
 from headrace.destinations import destination
 from headrace.dialects.bedrock_converse.eventstream import event, exception
-from headrace.providers import cloud_auth
+from headrace.providers import signing
 
 MODEL = "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 PATH = "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0"
@@ -224,7 +224,7 @@ def test_a_refusal_that_repeats_the_session_is_told_without_it(client: Client, b
 
 
 def test_refused_credentials_are_looked_for_anew(client: Client, bedrock: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(cloud_auth, "PAUSE", 0.0)
+    monkeypatch.setattr(signing, "PAUSE", 0.0)
     refusal = Reply({"message": "expired"}, status=403, headers={"x-amzn-errortype": "ExpiredTokenException"})
     bedrock.answer(refusal, answer({"text": "hello"}))
     options = {"model": MODEL, "api_key": None, "aws_region_name": "us-east-1", "aws_profile_name": f"work-{tmp_path.name}"}

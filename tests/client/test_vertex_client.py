@@ -11,7 +11,7 @@ from tests.client.test_azure_client import CLAUDE, written
 from tests.client.upstream import Client, Reply, Upstream, chunk, sse
 
 import headrace
-from headrace.providers import cloud_auth
+from headrace.providers import cloud_auth, cloud_credentials
 
 SERVICE = json.dumps({"type": "service_account", "project_id": "project-of-the-file", "client_email": "a@b.iam"})
 
@@ -30,8 +30,8 @@ def google_gives_tokens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.refresh = lambda _: (asked.append(str(given)), setattr(made, "token", f"ya29.token-{len(asked)}"))
         return made
 
-    monkeypatch.setattr(cloud_auth, "_google_credentials", credentials)
-    monkeypatch.setattr(cloud_auth, "_google_request", lambda: None)
+    monkeypatch.setattr(cloud_credentials, "_google_credentials", credentials)
+    monkeypatch.setattr(cloud_credentials, "_google_request", lambda: None)
     cloud_auth._signer.cache_clear()
     return asked
 

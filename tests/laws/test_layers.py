@@ -51,6 +51,11 @@ PACKAGES: dict[str, set[str]] = {
 OWN_CHANCE: dict[tuple[str, str], str] = {
     ("headrace.providers.exchange", "time"): "a token's life is told in seconds from now",
     ("headrace.providers.cloud_auth", "time"): "credentials end at a moment of the wall clock in every world; tests hand in their own",
+    (
+        "headrace.providers.cloud_credentials",
+        "time",
+    ): "credentials end at a moment of the wall clock in every world; tests hand in their own",
+    ("headrace.providers.signing", "time"): "the same",
     ("headrace.multipart", "secrets"): "a boundary that whoever wrote the file cannot have put into it",
     ("headrace.limits.limiter", "random"): "breaks ties between equally full deployments; tests hand in a seeded generator",
 }

@@ -19,10 +19,12 @@ import pytest
 from headrace.bridge import complete
 from headrace.destinations import destination
 from headrace.errors import AuthenticationError, ConfigurationError, HeadraceError, Kind, Timeout
-from headrace.providers import cloud_auth
+from headrace.providers import cloud_auth, cloud_credentials, signing
 from headrace.providers.catalog import catalog
-from headrace.providers.cloud_auth import EARLY, LATE, PAUSE, Aws, Bearer, Signer, entra, given, google, region_of, signer_for
+from headrace.providers.cloud_auth import given, region_of, signer_for
+from headrace.providers.cloud_credentials import Aws, Bearer, entra, google
 from headrace.providers.rows import Auth, Evidence, Provider
+from headrace.providers.signing import EARLY, LATE, PAUSE, Signer
 from headrace.runtime.clocks import AsyncClock, BlockingClock
 from headrace.wire import HttpRequest
 
@@ -209,7 +211,7 @@ def test_threads_and_tasks_share_one_search() -> None:
 
 
 def test_credentials_that_never_come_are_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud_auth, "PATIENCE", 0.01)
+    monkeypatch.setattr(signing, "PATIENCE", 0.01)
     credentials = Counted(float("inf"))
     credentials.gate.clear()
     signer = Signer("cloud", credentials)
@@ -634,9 +636,9 @@ def test_half_a_client_is_refused() -> None:
 
 
 def test_a_clients_secret_makes_its_credential() -> None:
-    made = cloud_auth._entra_credential({"client_secret": "s", "tenant_id": "t-1", "client_id": "c"})
+    made = cloud_credentials._entra_credential({"client_secret": "s", "tenant_id": "t-1", "client_id": "c"})
     assert type(made).__name__ == "ClientSecretCredential"
-    assert type(cloud_auth._entra_credential({})).__name__ == "DefaultAzureCredential"
+    assert type(cloud_credentials._entra_credential({})).__name__ == "DefaultAzureCredential"
 
 
 def test_a_token_replaces_another_and_is_not_shown_before_it_is_there() -> None:

@@ -1,144 +1,31 @@
-"""Calls signed with a cloud's own credentials: AWS by SigV4, Google and Azure by tokens.
+"""Calls signed with a cloud's own credentials: which those are, by what a caller gives and the environment says.
 
-Credentials are found once for each set of options, kept, and renewed ahead of their end in a thread of their own: a call waits only
-where there are none that hold. The clouds' libraries are imported with the first credentials, never before.
+They are found once for each set of options, and kept.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from headrace.calls import shape
-from headrace.dialects.failures import mask
-from headrace.errors import AuthenticationError, ConfigurationError, Failure, HeadraceError, Kind, error_of
+from headrace.errors import AuthenticationError, ConfigurationError
 from headrace.fingerprint import fingerprint
 from headrace.options import CloudOptions
-from headrace.ports import Clock, Waiter
 from headrace.providers import exchange, oci, sap
 from headrace.providers.catalog import missing_key
+from headrace.providers.cloud_credentials import Aws, Bearer, content_of, entra, google
 from headrace.providers.rows import Provider, split_url
-from headrace.wire import HttpRequest
-
-EARLY: Final = 900.0
-"""Seconds before their end from which credentials are renewed beside the calls; botocore's own figure."""
-
-LATE: Final = 60.0
-"""Seconds before their end from which a call waits for new ones."""
-
-PATIENCE: Final = 60.0
-"""Seconds a call waits for credentials."""
-
-PAUSE: Final = 30.0
-"""Seconds between two renewals beside the calls: some sources hand the same token out again until shortly before its end."""
+from headrace.providers.signing import Credentials, Signer
 
 Options = tuple[tuple[str, Any], ...]
 """`CloudOptions` that were given, sorted, all of them hashable."""
-
-
-class Credentials(Protocol):
-    """One cloud's credentials, as its own library finds and renews them."""
-
-    def load(self) -> None:
-        """Find or renew them. Blocks, and raises whatever its library raises."""
-        ...
-
-    def left(self) -> float:
-        """Seconds they still hold: 0.0 when there are none, inf when they do not end. Never blocks."""
-        ...
-
-    def apply(self, request: HttpRequest) -> HttpRequest:
-        """The request with the headers that show them. Never blocks."""
-        ...
-
-    def forget(self) -> None:
-        """Find them anew with the next `load`: they were refused."""
-        ...
-
-
-class Signer:
-    """Shows credentials with every request and renews them in time, for all calls and threads at once."""
-
-    def __init__(
-        self, provider: str, credentials: Credentials, *, identity: str | None = None, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        """identity: whose credentials they are, the same in every process that has them; without one nobody else has them."""
-        self.identity = str(id(self)) if identity is None else identity
-        self._provider = provider
-        self._credentials = credentials
-        self._now = now
-        self._lock = threading.Lock()
-        self._waiting: list[Waiter] = []
-        self._busy = False
-        self._failure: Failure | None = None
-        self._renewed_at = -PAUSE
-
-    def __repr__(self) -> str:
-        return f"<Signer {self._provider}>"
-
-    async def sign(self, request: HttpRequest, clock: Clock) -> HttpRequest:
-        """Raises AuthenticationError when there are no credentials, Timeout when they do not come."""
-        left = self._credentials.left()
-        if left <= LATE:
-            await self._wait(clock)
-        elif left <= EARLY and self._now() - self._renewed_at >= PAUSE:
-            self._renew()
-        return self._credentials.apply(request)
-
-    def refused(self) -> None:
-        """The other side takes the credentials for no good. Files and environments change, so the next call looks again, at most every
-        `PAUSE` seconds."""
-        if self._now() - self._renewed_at >= PAUSE:
-            self._credentials.forget()
-
-    async def _wait(self, clock: Clock) -> None:
-        waiter = clock.waiter()
-        self._renew(waiter)
-        came = await waiter.wait(PATIENCE)
-        if self._credentials.left() > 0:
-            return
-        if not came:
-            raise error_of(Failure(Kind.TIMEOUT, f"{self._provider}: no credentials came within {PATIENCE:.0f} s", sent=False))
-        raise error_of(self._failure or Failure(Kind.AUTHENTICATION, f"{self._provider}: the credentials have expired", sent=False))
-
-    def _renew(self, waiter: Waiter | None = None) -> None:
-        with self._lock:
-            if waiter is not None:
-                self._waiting.append(waiter)
-            if self._busy:
-                return
-            self._busy = True
-        threading.Thread(target=self._load, name="headrace-credentials", daemon=True).start()
-
-    def _load(self) -> None:
-        failure = None
-        try:
-            self._credentials.load()
-        except HeadraceError as error:
-            failure = error.failure
-        except Exception as error:  # whatever a cloud's library raises, a call must hear of it
-            text = f"{self._provider}: no credentials: {type(error).__name__}: {mask(str(error))[:500]}"
-            failure = Failure(Kind.AUTHENTICATION, text, provider=self._provider, sent=False)
-        with self._lock:
-            self._failure = failure
-            self._busy = False
-            self._renewed_at = self._now()
-            waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            with suppress(RuntimeError):  # its event loop was closed while it waited
-                waiter.wake()
-
-
-# ---- which credentials -------------------------------------------------------------------------------------------------------------
 
 
 class Given(NamedTuple):
@@ -237,7 +124,7 @@ def _project(credentials: str | None) -> str:
     if not credentials:
         return ""
     try:
-        info = msgspec.json.decode(_content(credentials))
+        info = msgspec.json.decode(content_of(credentials))
     except (msgspec.DecodeError, OSError, UnicodeDecodeError):
         return ""
     named = info.get("project_id") or info.get("quota_project_id") if isinstance(info, dict) else None
@@ -324,11 +211,6 @@ def _installed(package: str) -> bool:
         return False
 
 
-def _library(name: str) -> Any:
-    """A module of a cloud's library, which is an extra and need not be there."""
-    return import_module(name)
-
-
 def _region(provider: Provider, base_url: str, options: Options, environment: Mapping[str, str]) -> str:
     """The region a signature is made for: the address's, else the option's, else the environment's."""
     found = _IN_HOST.search(split_url(base_url).hostname or "")
@@ -362,234 +244,3 @@ def _identity(provider: str, place: str, service: str, options: Options) -> str 
     if not all(isinstance(value, str) for _, value in options):
         return None
     return fingerprint(provider, place, service, *[f"{name}={value}" for name, value in sorted(options)])
-
-
-# ---- AWS ---------------------------------------------------------------------------------------------------------------------------
-
-
-class Aws:
-    """Credentials as botocore finds and renews them; requests signed by SigV4.
-
-    options: `aws_*` as LiteLLM spells them. Without any: botocore's own chain of environment, files, SSO, container and instance.
-    """
-
-    def __init__(self, options: Mapping[str, Any], region: str, service: str = "bedrock") -> None:
-        for one, other in (("aws_access_key_id", "aws_secret_access_key"), ("aws_secret_access_key", "aws_access_key_id")):
-            if one in options and other not in options:
-                raise ConfigurationError(f"{one} was given without {other}: pass both or neither")
-        self._options = options
-        self._region = region
-        self._service = service
-        self._found: Any = None
-        self._frozen: Any = None
-
-    def load(self) -> None:
-        if self._found is None:
-            self._found = self._find()
-        self._frozen = self._found.get_frozen_credentials()
-
-    def forget(self) -> None:
-        self._found = self._frozen = None
-
-    def left(self) -> float:
-        """In steps: botocore tells only whether they end within a span."""
-        if self._frozen is None:
-            return 0.0
-        ends_within = getattr(self._found, "refresh_needed", None)
-        if ends_within is None or not ends_within(EARLY):
-            return float("inf")
-        return 0.0 if ends_within(1) else LATE if ends_within(LATE) else EARLY
-
-    def apply(self, request: HttpRequest) -> HttpRequest:
-        signed = {name: value for name, value in request.headers if name in _SIGNED}
-        asked = _library("botocore.awsrequest").AWSRequest(request.method, request.url, headers=signed, data=request.body)
-        _library("botocore.auth").SigV4Auth(self._frozen, self._service, self._region).add_auth(asked)
-        added = tuple((name.lower(), value) for name, value in asked.headers.items() if name.lower() not in _SIGNED)
-        replaced = {name for name, _ in added}
-        kept = tuple(pair for pair in request.headers if pair[0] not in replaced)
-        return msgspec.structs.replace(request, headers=(*kept, *added))
-
-    def _find(self) -> Any:
-        options = self._options
-        session = _library("botocore.session").Session(profile=options.get("aws_profile_name"))
-        session.set_config_variable("region", self._region)
-        if key := options.get("aws_access_key_id"):
-            keys = _library("botocore.credentials").Credentials
-            found: Any = keys(key, options["aws_secret_access_key"], options.get("aws_session_token"))
-        elif "aws_web_identity_token" in options:
-            found = None
-        else:
-            found = session.get_credentials()
-        if "aws_role_name" in options:
-            return self._assumed(session, found)
-        if found is None:
-            raise AuthenticationError(
-                "no AWS credentials were found: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "or pass api_key=, aws_profile_name= or aws_role_name="
-            )
-        return found
-
-    def _assumed(self, session: Any, found: Any) -> Any:
-        """The role's credentials, which botocore takes anew before they end."""
-        own = _library("botocore.credentials")
-        options = self._options
-        extra = {"RoleSessionName": options.get("aws_session_name", "headrace")}
-        if "aws_external_id" in options:
-            extra["ExternalId"] = options["aws_external_id"]
-
-        def client(service: str, **more: Any) -> Any:
-            if endpoint := options.get("aws_sts_endpoint"):
-                more["endpoint_url"] = endpoint
-            return session.create_client(service, **more)
-
-        role = options["aws_role_name"]
-        if token := options.get("aws_web_identity_token"):
-            fetcher = own.AssumeRoleWithWebIdentityCredentialFetcher(client, lambda: _content(token), role, extra_args=extra)
-        elif found is None:
-            raise AuthenticationError(f"no AWS credentials were found to take on {role} with: pass aws_access_key_id= or aws_profile_name=")
-        else:
-            fetcher = own.AssumeRoleCredentialFetcher(client, found, role, extra_args=extra)
-        return own.DeferredRefreshableCredentials(method="assume-role", refresh_using=fetcher.fetch_credentials)
-
-
-_SIGNED: Final = frozenset({"content-type"})
-"""Headers of ours that the signature covers; whatever else a caller adds may be changed on the way."""
-
-
-def _content(given: str) -> str:
-    """What was given, or the file's content that it is the path of: a file may hold a new token tomorrow."""
-    from pathlib import Path  # late: most credentials need no file of ours
-
-    path = Path(given)
-    return path.read_text("utf-8").strip() if len(given) < 1024 and path.is_file() else given
-
-
-# ---- tokens ------------------------------------------------------------------------------------------------------------------------
-
-
-class Bearer:
-    """A token that ends: `fetch` gives it with the epoch second of its end, None for one that does not."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], tuple[str, float | None]],
-        *,
-        forget: Callable[[], None] = lambda: None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._fetch = fetch
-        self._forget = forget
-        self._wall = wall
-        self._header: tuple[str, str] | None = None
-        self._end: float | None = None
-
-    def load(self) -> None:
-        token, self._end = self._fetch()
-        self._header = ("authorization", f"Bearer {token}")
-
-    def forget(self) -> None:
-        self._header = None
-        self._forget()
-
-    def left(self) -> float:
-        if self._header is None:
-            return 0.0
-        return float("inf") if self._end is None else max(0.0, self._end - self._wall())
-
-    def apply(self, request: HttpRequest) -> HttpRequest:
-        if self._header is None:
-            raise AuthenticationError("there is no token to show yet")
-        return msgspec.structs.replace(request, headers=(*_without(request.headers, "authorization"), self._header))
-
-
-def _without(headers: Iterable[tuple[str, str]], name: str) -> tuple[tuple[str, str], ...]:
-    return tuple(pair for pair in headers if pair[0] != name)
-
-
-_GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-
-
-def google(options: Mapping[str, Any], find: Callable[[str | None], Any] | None = None) -> Bearer:
-    """Tokens of google-auth: `vertex_credentials` (JSON, or a file's path), else its own chain.
-
-    find: gives credentials with `token`, `expiry` (naive, UTC) and `refresh(request)`; google-auth's own unless given.
-    """
-    kept: list[Any] = []
-    given_here = options.get("vertex_credentials")
-
-    def fetch() -> tuple[str, float | None]:
-        if not kept:
-            kept.append((find or _google_credentials)(given_here))
-        credentials = kept[0]
-        credentials.refresh(_google_request() if find is None else None)
-        expiry = credentials.expiry
-        return credentials.token, None if expiry is None else _epoch(expiry)
-
-    return Bearer(fetch, forget=kept.clear)
-
-
-def _epoch(moment: Any) -> float:
-    from datetime import UTC  # late: only Google says moments without their zone
-
-    return float(moment.replace(tzinfo=UTC).timestamp())
-
-
-def _google_request() -> Any:
-    return _library("google.auth.transport.requests").Request()
-
-
-_GOOGLE_KINDS: Final[Mapping[str, tuple[str, str]]] = {
-    "service_account": ("google.oauth2.service_account", "from_service_account_info"),
-    "authorized_user": ("google.oauth2.credentials", "from_authorized_user_info"),
-    "external_account": ("google.auth.identity_pool", "from_info"),
-}
-"""What the JSON of credentials may be: its type, and who reads it. google-auth's own reader of any of them is deprecated (2.62)."""
-
-
-def _google_credentials(given_here: str | None) -> Any:
-    if given_here is None:
-        return _library("google.auth").default(scopes=[_GOOGLE_SCOPE])[0]
-    try:
-        info = msgspec.json.decode(_content(given_here))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ConfigurationError("vertex_credentials must be a service account's JSON or the path of a file that holds it") from None
-    kind = info.get("type") if isinstance(info, dict) else None
-    if not isinstance(kind, str) or kind not in _GOOGLE_KINDS:
-        raise ConfigurationError(f"vertex_credentials must be of type {', '.join(_GOOGLE_KINDS)}; got {shape(kind)}")
-    module, reader = _GOOGLE_KINDS[kind]
-    return getattr(_library(module).Credentials, reader)(info, scopes=[_GOOGLE_SCOPE])
-
-
-_ENTRA_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
-
-
-def entra(options: Mapping[str, Any], find: Callable[[Mapping[str, Any]], Any] | None = None) -> Bearer:
-    """Tokens of Microsoft Entra: `azure_ad_token`, `azure_ad_token_provider`, a client's secret, else azure-identity's own chain.
-
-    find: gives a credential with `get_token(scope)`; azure-identity's own unless given.
-    """
-    scope = options.get("azure_scope", _ENTRA_SCOPE)
-    if "azure_ad_token" in options:
-        return Bearer(lambda: (options["azure_ad_token"], None))
-    if "azure_ad_token_provider" in options:
-        # The provider keeps and renews its token itself; it is asked once a minute so that no call waits for it.
-        return Bearer(lambda: (options["azure_ad_token_provider"](), time.time() + LATE + PAUSE))
-    kept: list[Any] = []
-
-    def fetch() -> tuple[str, float | None]:
-        if not kept:
-            kept.append((find or _entra_credential)(options))
-        token = kept[0].get_token(scope)
-        return token.token, float(token.expires_on)
-
-    return Bearer(fetch, forget=kept.clear)
-
-
-def _entra_credential(options: Mapping[str, Any]) -> Any:
-    identity = _library("azure.identity")
-    if "client_secret" in options:
-        for name in ("tenant_id", "client_id"):
-            if name not in options:
-                raise ConfigurationError(f"client_secret was given without {name}: pass tenant_id, client_id and client_secret")
-        return identity.ClientSecretCredential(options["tenant_id"], options["client_id"], options["client_secret"])
-    return identity.DefaultAzureCredential()

@@ -57,7 +57,7 @@ def _configured(path: str, profile: str) -> Mapping[str, str]:
 
 
 class Oci:
-    """`cloud_auth.Credentials`: `oci_user`, `oci_tenancy`, `oci_fingerprint` with `oci_key` or `oci_key_file`, else the configuration file.
+    """`signing.Credentials`: `oci_user`, `oci_tenancy`, `oci_fingerprint` with `oci_key` or `oci_key_file`, else the configuration file.
 
     A session token's file is read again when the token in it ends.
     """

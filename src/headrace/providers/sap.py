@@ -49,7 +49,7 @@ def _taken_apart(key: str) -> dict[str, str]:
 
 
 class Sap:
-    """`cloud_auth.Credentials`. With the token comes the address of the newest orchestration that was deployed."""
+    """`signing.Credentials`. With the token comes the address of the newest orchestration that was deployed."""
 
     def __init__(self, options: Mapping[str, Any], wall: Callable[[], float], fetch: exchange.Fetch | None = None) -> None:
         self._options = {"resource_group": "default", **options}
