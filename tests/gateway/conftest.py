@@ -23,6 +23,8 @@ from headrace.gateway.lasting import Where
 from headrace.gateway.records import Ledger
 from headrace.gateway.sockets import Connection
 from headrace.gateway.state import State
+from headrace.layers import around
+from headrace.routing import events
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
 from headrace.simulator.server import Running, running
 
@@ -44,6 +46,13 @@ def _official_clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     yield
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gateway of this process hears of every call, which then goes the long way."""
+    monkeypatch.setattr(events, "_everywhere", ())
+    monkeypatch.setattr(around, "_layers", ())
 
 
 @contextmanager

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from tests.gateway.test_straight import Client, Scripted, booked, left_out, router_over, world
+from tests.gateway.straight_scene import Client, Scripted, answering, booked, left_out, router_over, world
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
 from headrace.gateway.sockets import Connection
-from headrace.layers import around
-from headrace.routing import events
+
+pytestmark = pytest.mark.usefixtures("nobody_else_listens")
 
 ANTHROPIC_USAGE = {"input_tokens": 20, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 28}
 RESPONSES_USAGE = {
@@ -112,18 +110,8 @@ class Speaks(Scripted):
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Speaks)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_everywhere", ())
-    monkeypatch.setattr(around, "_layers", ())
+    with answering(Speaks) as address:
+        yield address
 
 
 def over(provider: str) -> Router:
