@@ -177,7 +177,7 @@ def test_what_a_call_without_a_bound_may_write_is_learned() -> None:
     sizes, unstated = Sizes(), Charge(input=10, max_output=1024, stated=False)
     assert sizes.most(1024) == 1024
     for number in range(64):
-        sizes.learn_output(5000 if number % 2 else 3000, 1.0)
+        sizes.learn(unstated, Used(output=5000 if number % 2 else 3000), 1.0, float(number))
     assert sizes.most(1024) == 5000
     assert sizes.expected(unstated) == pytest.approx(4000)
     assert sizes.expected(Charge(input=10, max_output=1024)) == 1024
@@ -185,9 +185,8 @@ def test_what_a_call_without_a_bound_may_write_is_learned() -> None:
 
 def test_how_a_provider_counts_prompts_is_learned() -> None:
     sizes = Sizes()
-    for _ in range(200):
-        sizes.learn_prompt(100, 120)
-        sizes.learn_output(10, 1.0)
+    for number in range(200):
+        sizes.learn(Charge(input=100, max_output=500), Used(input=120, output=10), 1.0, number / 10)
     assert sizes.ratio == pytest.approx(1.2, abs=0.01)
     assert sizes.expected(Charge(max_output=500)) == pytest.approx(10)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from msgspec import Struct
 
 from headrace.errors import Failure, Kind
-from headrace.limits.costs import amounts, picker
+from headrace.limits.costs import Arrival, amounts, picker
 from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge, Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 Costs: TypeAlias = tuple[float, tuple[float, ...]]
 """A call as an account counts it: its prompt in the provider's tokens, and what it takes of each limit on arrival."""
 
-Worth: TypeAlias = tuple[tuple[float, ...], float]
-"""The shadow price of one unit of each limit, and how full the fullest is, as `step` has it, then how many calls are in flight."""
-
 NOT_STARTED: Final = frozenset({
     Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED, Kind.BAD_REQUEST, Kind.CONTEXT_WINDOW, Kind.UNSUPPORTED_PARAMS, Kind.UNPROCESSABLE,
     Kind.AUTHENTICATION, Kind.PAYMENT, Kind.PERMISSION, Kind.NOT_FOUND,
@@ -37,7 +34,11 @@ SHARPNESS: Final = 12
 SLACK: Final = 0.2
 """Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
 FRESH: Final = 1.0
-"""Seconds for which it is believed that a limit is slack."""
+"""Seconds for which prices are good."""
+GRAIN: Final = 1 / 64
+"""Share of a limit that may be taken before prices are reckoned anew."""
+MANY: Final = 1e9
+"""Calls for which any limit is large enough."""
 URGENT_MEMORY: Final = 60.0
 """Seconds after an interactive call for which a share of each window is kept for the next."""
 
@@ -47,44 +48,47 @@ def step(fullness: float) -> float:
     return fullness * 100 // 1 * 1e6
 
 
+class Worth(Struct, frozen=True, gc=False):
+    """What the limits of an account cost, as they are used at a moment: nothing while they are slack, steeply more as they fill."""
+
+    call: float
+    """The shadow price of a call besides that of what it is made of."""
+    input: float
+    """Of each token of its prompt."""
+    output: float
+    """Of each that it may write."""
+    money: float
+    """Of each nano-dollar."""
+    fullness: float
+    """How full the fullest is, as `step` has it."""
+    until: float
+    """The moment until which it is good."""
+    slack_until: float
+    """The same where no limit costs anything that counts, else the beginning of time."""
+
+
+NEVER_LOOKED_AT: Final = Worth(0.0, 0.0, 0.0, 0.0, 0.0, -math.inf, -math.inf)
+
+
 class Account:
     """One quota. Deployments that share a key, an address and a model share it."""
 
     __slots__ = (
-        "_parallel",
-        "_pick",
-        "asked_at",
-        "deployments",
-        "fullness",
-        "has_budget",
-        "held_until",
-        "in_flight",
-        "meters",
-        "name",
-        "no_tab_until",
-        "profile",
-        "settings",
-        "sizes",
-        "slack_until",
-        "tab",
-        "urgent_until",
-    )
+        "_parallel", "_pick", "_unpriced", "asked_at", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns",
+        "meters", "name", "no_tab_until", "profile", "settings", "sizes", "tab", "urgent_until", "worth",
+    )  # fmt: skip
 
     def __init__(self, name: str, limits: Sequence[Limit], profile: Profile, settings: MeterSettings) -> None:
         self.name = name
         self.profile = profile
         self.settings = settings
+        self.sizes = Sizes()
         self._keep([Meter(limit, profile, settings) for limit in limits])
         self.in_flight = 0
         self.deployments: set[str] = set()
-        self.sizes = Sizes()
         self.held_until = -math.inf
         """Nothing passes before."""
         self.urgent_until = -math.inf
-        self.slack_until = -math.inf
-        """Until then it is believed that no limit is dear: a call has just found it so."""
-        self.fullness = 0.0
-        """How full the fullest limit was then, as `step` has it."""
         self.tab: Tab | None = None
         """Where its calls are put down for the time being."""
         self.asked_at = self.no_tab_until = -math.inf
@@ -118,6 +122,16 @@ class Account:
     def _keep(self, meters: list[Meter]) -> None:
         self.meters = meters
         self.has_budget = any(meter.limit.unit is Unit.MONEY for meter in meters)
+        self.expects = any(meter.expects or meter.doubted for meter in meters)
+        """Whether it matters what running calls will probably turn out to be."""
+        if not self.expects:
+            self.sizes.forget_running()
+        self.learns = any(meter.limit.unit not in (Unit.REQUESTS, Unit.MONEY) for meter in meters)
+        """Whether it matters what calls turn out to be."""
+        self.worth = NEVER_LOOKED_AT
+        """As it was when somebody asked last."""
+        self._unpriced = 0
+        """Calls that may still be let in at that."""
         self._parallel = [meter for meter in meters if meter.counts_running]
         self._pick = picker([meter.arrives for meter in meters])
 
@@ -180,60 +194,60 @@ class Account:
         return at, binding
 
     def has_room(self, costs: Costs, now: float, urgent: bool) -> bool:
-        """Whether a call fits now."""
-        return self.worth_if_room(costs, now, urgent, math.inf) is not None
+        """Whether a call fits now.
 
-    def worth_if_room(self, costs: Costs, now: float, urgent: bool, slack: float = SLACK) -> tuple[float, float] | None:
-        """What a call that fits now is charged in shadow prices, and how full the fullest limit is. None when it does not fit.
-
-        slack: the share up to which a limit costs nothing; inf where nobody asks for the price. The rules of `when`, in the order that
-        finds out soonest and in one piece: this is asked of every limit of every deployment for every call.
+        The rules of `when`, in the order that finds out soonest and in one piece: this is asked of every limit for every call.
         """
-        self.slack_until = -math.inf
         if self.held_until > now:
-            return None
+            return False
         whole = urgent or self.urgent_until <= now
         even = whole and not urgent
-        price = fullest = 0.0
         for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
             if meter.counts_running:
-                used: float = meter.running
-                if used + cost > meter.room + EPSILON and meter.tries_at > now:
-                    return None
-            else:
-                log, pace = meter._log, meter._pace
-                if log.expires <= now:
-                    log.forget(now)
-                used, room = log.used, meter.room if whole else meter.room_behind_urgent
-                if meter.doubted:
-                    room -= self._doubt(meter, costs[0]) if meter.as_written else self.sizes.doubt(costs[0])
-                if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > meter.whole + EPSILON):
-                    return None
-                if pace is not None and pace.paid_until > now:
-                    ahead = meter.tolerance if even and meter._burst is None else meter.ahead(cost, now, urgent, whole)
-                    if pace.paid_until - ahead > now:  # as `Meter.when` has it, to the last bit: a line is looked at again then
-                        return None
-                if meter._shorter and not meter.short_windows_allow(cost, now):
-                    return None
-            share = used / meter.room
-            if share > fullest:
-                fullest = share
-            if share > slack:
-                price += (share if share < 1.0 else 1.0) ** SHARPNESS / meter.room * cost
-        if fullest <= SLACK:
-            self.slack_until, self.fullness = now + FRESH, step(fullest)
-        return price, fullest
+                if meter.running + cost > meter.room + EPSILON and meter.tries_at > now:
+                    return False
+                continue
+            log, pace = meter._log, meter._pace
+            if log.expires <= now:
+                log.forget(now)
+            used, room = log.used, meter.room if whole else meter.room_behind_urgent
+            if meter.doubted:
+                room -= self._doubt(meter, costs[0]) if meter.as_written else self.sizes.doubt(costs[0])
+            if used + cost > room + EPSILON and (used > EPSILON or room > cost or cost > meter.whole + EPSILON):
+                return False
+            if pace is not None and pace.paid_until > now:
+                ahead = meter.tolerance if even and meter._burst is None else meter.ahead(cost, now, urgent, whole)
+                if pace.paid_until - ahead > now:  # as `Meter.when` has it, to the last bit: a line is looked at again then
+                    return False
+            if meter._shorter and not meter.short_windows_allow(cost, now):
+                return False
+        return True
 
-    def worth(self, now: float) -> Worth:
-        """What its limits cost as they are used now: nothing while they are slack, steeply more as they fill."""
-        prices, fullest = [], 0.0
-        for meter in self.meters:
+    def price(self, charge: Charge, now: float) -> float:
+        """What its limits cost a call in shadow prices: as they were a short while ago, if hardly anything was taken of them since."""
+        worth = self.worth if self._unpriced > 0 and self.worth.until >= now else self._look(charge, now)
+        return worth.call + worth.input * charge.input + worth.output * charge.max_output + worth.money * charge.money
+
+    def _look(self, charge: Charge, now: float) -> Worth:
+        """What its limits cost now, good for as many calls like this one as take hardly anything of them."""
+        fullest, most = 0.0, MANY
+        prices = [0.0] * len(Arrival)
+        for meter, cost in zip(self.meters, self.costs(charge)[1], strict=True):
             room = meter.room
             share = (meter.running if meter.counts_running else meter._log.current(now)) / room
             if share > fullest:
                 fullest = share
-            prices.append((share if share < 1.0 else 1.0) ** SHARPNESS / room)
-        return tuple(prices), step(fullest) + self.in_flight
+            if cost * most > room:
+                most = room / cost
+            prices[meter.arrives] += (share if share < 1.0 else 1.0) ** SHARPNESS / room
+        both = prices[Arrival.BOTH] + prices[Arrival.LARGER]
+        until = now + FRESH
+        self._unpriced = int(most * GRAIN)
+        self.worth = Worth(
+            prices[Arrival.REQUESTS] + prices[Arrival.ONE], (prices[Arrival.INPUT] + both) * self.sizes.ratio,
+            prices[Arrival.OUTPUT] + both, prices[Arrival.MONEY], step(fullest), until, until if fullest <= SLACK else -math.inf,
+        )  # fmt: skip
+        return self.worth
 
     def _doubt(self, meter: Meter, input: float) -> float:
         """Tokens that may be on the books of a provider that has more on them than we."""
@@ -266,14 +280,13 @@ class Account:
     def take(self, charge: Charge, costs: Costs, now: float, urgent: bool) -> Taken:
         """Charge a call against every limit."""
         self.in_flight += 1
+        self._unpriced -= 1
         if urgent:
             self.urgent_until = now + URGENT_MEMORY
-        if not self.meters:
-            return Taken(charge, 0.0, 0.0, now, now, [])
         input, holds = costs[0], []
-        output = self.sizes.begin(charge, input)
+        output = self.sizes.begin(charge, input) if self.expects else 0.0
         for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - as above
-            holds.append(meter.take(cost, cost if meter.constant else meter.expected(charge, input, output), now))
+            holds.append(meter.take(cost, meter.expected(charge, input, output) if meter.expects else cost, now))
         return Taken(charge, input, output, now, now, holds)
 
     def delay(self, taken: Taken, now: float) -> None:
@@ -296,10 +309,12 @@ class Account:
         self.in_flight -= 1
         if not taken.holds:
             return
-        self.sizes.end(taken.input, taken.output)
+        if self.expects:
+            self.sizes.end(taken.input, taken.output)
         if used is not None and failure is None and sent:
             self._charge(taken, used, now)
-            self.sizes.learn(taken.charge, used, now - taken.at)
+            if self.learns:
+                self.sizes.learn(taken.charge, used, now - taken.at, now)
         elif not sent:
             for hold in taken.holds:
                 hold.meter.settle(hold, 0.0, now)
@@ -333,12 +348,13 @@ class Account:
         charge, counted = taken.charge, self.counted(used, taken.input)
         for hold in taken.holds:
             meter = hold.meter
-            if meter.as_written:
+            if meter.constant:
+                if meter.counts_running:
+                    meter.running -= 1
+            elif meter.as_written:
                 meter.settle(hold, meter.final(charge, counted, used), now, used.output, max(0.0, used.output - taken.written))
-            elif not meter.constant:
+            else:
                 meter.settle(hold, meter.final(charge, counted, used), now)
-            elif meter.counts_running:
-                meter.running -= 1
 
     def __repr__(self) -> str:
         return f"<Account {self.in_flight} in flight, {self.meters!r}>"

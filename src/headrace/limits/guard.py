@@ -36,7 +36,7 @@ class SlidingLog:
     Keeping their sum at or below a limit keeps every interval of that length below it, wherever a provider's minutes begin.
     """
 
-    __slots__ = ("_entries", "_grain", "_last", "expires", "used", "window")
+    __slots__ = ("_entries", "_grain", "_last", "began", "expires", "used", "window")
 
     def __init__(self, window: float) -> None:
         self.window = window
@@ -45,6 +45,8 @@ class SlidingLog:
         self._entries: deque[Entry] = deque()
         self._last = NO_ENTRY
         """The newest of them."""
+        self.began = math.inf
+        """When the first charge of all was made; inf before."""
         self.expires = math.inf
         """Before this moment nothing of what is on the log leaves it; inf when there is nothing."""
 
@@ -83,6 +85,8 @@ class SlidingLog:
         """A slot of its own."""
         if not self._entries:
             self.expires = at + self.window
+            if self.began > at:
+                self.began = at
         entry = self._last = Entry(at, cost, at)
         self._entries.append(entry)
         return entry

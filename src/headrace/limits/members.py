@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ from headrace.limits.limit import Charge
 from headrace.limits.queue import FairQueue, Place
 from headrace.limits.tabs import Put
 from headrace.ports import Waiter
+
+NO_CALL: Final = Charge()
 
 
 class Ledger:
@@ -94,8 +97,6 @@ class Waiting(Place, eq=False, kw_only=True):
     until: float
     """The moment by which it must have started; inf for never."""
     urgent: bool
-    costs: dict[Account | Member, Costs] | None = None
-    """Reckoned when it comes into view."""
     waiter: Waiter | None = None
     granted: Reservation | None = None
     refused: HeadraceError | None = None
@@ -105,14 +106,8 @@ class Waiting(Place, eq=False, kw_only=True):
         return self.allowed is None or member.id in self.allowed
 
     def costs_at(self, member: Member) -> Costs:
-        account, known = member.account, self.costs
-        if known is None:
-            known = self.costs = {}
-        key = account if self.ask.charges is None else member
-        found = known.get(key)
-        if found is None or len(found[1]) != len(account.meters):
-            found = known[key] = account.costs(self.ask.charge_at(member.id))
-        return found
+        ask = self.ask
+        return member.account.costs(ask.charge if ask.charges is None else ask.charge_at(member.id))
 
     def wake(self) -> None:
         if self.waiter is not None:
@@ -122,7 +117,20 @@ class Waiting(Place, eq=False, kw_only=True):
 class Group:
     """The deployments that serve one model name, the line before them, and the one in it who keeps the time for all."""
 
-    __slots__ = ("binding", "closed_until", "keeper", "line", "looked_at", "members", "name", "opens_at", "others", "waiters", "wake_at")
+    __slots__ = (
+        "binding",
+        "closed_until",
+        "fitting",
+        "keeper",
+        "line",
+        "looked_at",
+        "members",
+        "name",
+        "opens_at",
+        "others",
+        "waiters",
+        "wake_at",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -142,6 +150,24 @@ class Group:
         """The moment before which no deployment lets anybody pass who is not urgent, as far as that is known."""
         self.binding: str | None = None
         """The limit that the first in line waited for then."""
+        self.fitting = NO_CALL
+        """The largest call that was found to fit into the limits of a deployment since the line was looked at last."""
+
+    def fits(self, charge: Charge) -> bool:
+        """Whether a call takes no more of any limit than one which is known to fit."""
+        known = self.fitting
+        return (
+            charge.stated
+            and charge.input <= known.input
+            and charge.max_output <= known.max_output
+            and charge.money <= known.money
+            and charge.requests <= known.requests
+        )
+
+    def found_fitting(self, charge: Charge) -> None:
+        known = self.fitting
+        if charge.stated and not charge.cached and charge.input + charge.max_output > known.input + known.max_output:
+            self.fitting = charge
 
     def passed_for(self, taken: Member) -> tuple[Candidate, ...]:
         """What is said of the other members, which had room as well."""

@@ -44,10 +44,10 @@ class Meter:
     """One limit of one account."""
 
     __slots__ = (
-        "_begun", "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives",
-        "as_written", "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "final", "largest",
-        "limit", "places", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "tries_at",
-        "unbooked", "whole",
+        "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives", "as_written",
+        "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "expects", "final", "largest", "limit",
+        "places", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "tries_at", "unbooked",
+        "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -75,8 +75,6 @@ class Meter:
         self._margin = 0.0
         self._foreign = 0.0
         self._ever = 0.0
-        self._begun: float | None = None
-        """When the first call was charged."""
         self._open = 0.0
         """Money set aside for calls that are under way: what they do not use comes back."""
         self.caution = math.inf
@@ -92,6 +90,8 @@ class Meter:
         self._shorter: list[tuple[SlidingLog, float, float]] = []
         """Windows shorter than a minute: what was charged, how much may be, their seconds."""
         self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
+        self.expects = self._pace is not None and not self.constant
+        """Whether its flow is charged what a call will probably have cost in the end."""
         self._burst = _burst(limit, profile)
         self.eases = True
         """Whether a flow with a known burst runs less far ahead where the window is full: not where it is full of what others sent."""
@@ -297,8 +297,6 @@ class Meter:
             return Hold(self, cost, expected, NO_ENTRY, UNSEEN)
         log, pace = self._log, self._pace
         entry = log.add(now, cost)
-        if self._begun is None:
-            self._begun = now
         self._ever = ever = self._ever + cost
         if self.counts_money:
             self._open += cost
@@ -315,8 +313,6 @@ class Meter:
     def book(self, cost: float, expected: float, at: float) -> Entry:
         """Charge several calls of a tab as one, that were let through by `at`. Where it stands in the log."""
         entry = self._log.add(at, cost)
-        if self._begun is None:
-            self._begun = at
         self._ever += cost
         if self._pace is not None:
             self._pace.add(at, expected)
@@ -409,7 +405,7 @@ class Meter:
 
     def covers(self, moment: float) -> bool:
         """Whether our books reached back over the whole window at that moment, and so say what got through within it."""
-        return self._begun is not None and moment - self._begun >= self.limit.window
+        return moment - self._log.began >= self.limit.window
 
     def __repr__(self) -> str:
         return f"<Meter {self.limit.label} {self.used:.0f} of {self.room:.0f}>"

@@ -17,6 +17,9 @@ def nobody(group: str) -> BadRequestError:
 
 def never(group: Group, waiting: Waiting) -> HeadraceError | None:
     """What a call is told that is larger than a limit of every deployment it may go to, or of a scope."""
+    ordinary = waiting.allowed is None and not waiting.scopes and waiting.ask.charges is None
+    if ordinary and group.fits(waiting.ask.charge):
+        return None
     if waiting.allowed is not None and not waiting.allowed:
         return nobody(group.name)
     for scope in waiting.scopes:
@@ -28,6 +31,8 @@ def never(group: Group, waiting: Waiting) -> HeadraceError | None:
         if waiting.may(member):
             blocked = member.account.never(member.account.costs(waiting.ask.charge_at(member.id)))
             if blocked is None:
+                if ordinary:
+                    group.found_fitting(waiting.ask.charge)
                 return None
             if largest is None or blocked[0].whole > largest[0].whole:
                 largest = blocked

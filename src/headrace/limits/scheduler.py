@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from operator import mul
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.limits.account import Account, Costs, Worth
+from headrace.limits.account import Account, Costs
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.limit import Charge, Unit
 from headrace.limits.members import Group, Member, Waiting
@@ -70,17 +69,20 @@ def label(meter: Meter | None) -> str | None:
 
 def fits(member: Member, waiting: Waiting, costs: Costs, now: float) -> bool:
     """Whether a call that costs so much there may go there now."""
-    if member.paused_until > now or member.account.worth_if_room(costs, now, waiting.urgent, math.inf) is None:
+    if member.paused_until > now or not member.account.has_room(costs, now, waiting.urgent):
         return False
-    return not waiting.scopes or have_room(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent)
+    return not waiting.scopes or within(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent) is not None
 
 
-def have_room(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> bool:
-    """Whether a call fits into all of these now."""
-    for scope in scopes:  # noqa: SIM110 - asked for every call under limits of its own: a generator costs as much as looking
-        if scope.worth_if_room(scope.costs(charge), now, urgent, math.inf) is None:
-            return False
-    return True
+def within(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> Sequence[Costs] | None:
+    """What a call takes of each of these if it fits into all of them now."""
+    found = []
+    for scope in scopes:
+        costs = scope.costs(charge)
+        if not scope.has_room(costs, now, urgent):
+            return None
+        found.append(costs)
+    return found
 
 
 def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
@@ -100,28 +102,16 @@ def shut_out(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float)
 # ---- what it is worth
 
 
-class Worths(dict[Account, Worth]):
-    """What accounts are worth at one moment, reckoned when somebody asks."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __missing__(self, account: Account) -> Worth:
-        worth = self[account] = account.worth(self.now)
-        return worth
-
-
 class Rooms:
     """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
 
-    __slots__ = ("_said", "_shut", "_urgent", "group", "now", "open", "worth")
+    __slots__ = ("_said", "_shut", "_urgent", "group", "now", "open")
 
     def __init__(self, group: Group, now: float) -> None:
         self.group = group
         self.now = now
         self.open: list[Member] = []
         """Those that let somebody pass, as far as is known."""
-        self.worth = Worths(now)
         self._shut: dict[Member, Candidate] = {}
         """What is said of those that let nobody pass: the same to all who are let in at this moment."""
         self._said: dict[Member, tuple[Candidate, ...]] = {}
@@ -135,10 +125,6 @@ class Rooms:
             self.open = [member for member in self.group.members if member.open_at(self.now, urgent) <= self.now]
             self._said.clear()
         return bool(self.open)
-
-    def taken(self, account: Account) -> None:
-        """A call was let in there."""
-        self.worth.pop(account, None)
 
     def failed(self, account: Account) -> None:
         """A call had no room there: perhaps nobody has."""
@@ -189,64 +175,70 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
     one that was passed too often has the deployment that opens to it first for itself.
     """
     kept = _kept(ahead[0], rooms.group, rooms.now) if ahead[0].bypassed >= most_bypassed else None
-    alone = len(rooms.group.members) == 1
     best: Match | None = None
+    most = math.inf
     for position, waiting in enumerate(ahead):
-        if not rooms.open or (best is not None and behind * position >= best.regret):
+        passing = behind * position
+        if passing >= most or not rooms.open:
             break
-        offers = _one_offer(position, waiting, rooms, kept) if alone else _offers(position, waiting, rooms, kept)
-        found = _first_that_fits(position, waiting, offers, rooms, behind * position, math.inf if best is None else best.regret)
-        best = found or best
+        found = _first_that_fits(position, waiting, rooms, kept if position else None, passing, most)
+        if found is not None:
+            best, most = found, found.regret
     return best
 
 
-_Offer: TypeAlias = tuple[float, float, int, Member, Costs]
-"""What is lost, the deployment's rank among equals, its number, itself, and what the call takes there."""
-
-
-def _one_offer(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None) -> list[_Offer]:
-    """Where there is one deployment, nothing is lost but places in line."""
-    member = rooms.group.members[0]
-    return [(0.0, 0.0, 0, member, waiting.costs_at(member))] if waiting.may(member) and not (position and member is kept) else []
-
-
-def _offers(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None) -> list[_Offer]:
-    """The open deployments that a call may go to, the best first: the cheapest; of those that cost it the same, the preferred one, else
-    the one with most room left."""
-    allowed, prefer, open = waiting.allowed, waiting.ask.prefer, rooms.open
-    least = lowest = math.inf
-    offers: list[_Offer] = []
-    for number, member in enumerate(rooms.group.members):
-        if allowed is None or member.id in allowed:
-            prices, rank = rooms.worth[member.account]
-            costs = waiting.costs_at(member)
-            score = sum(map(mul, prices, costs[1]))
-            if score < least:
-                least = score
-            if member in open and not (position and member is kept):
-                offers.append((score, rank if prefer is None else prefer(member.id), number, member, costs))
-                if score < lowest:
-                    lowest = score
-    alike, least = lowest * (1 + ALIKE) + NEGLIGIBLE, least + NEGLIGIBLE
-    offers = [
-        (((lowest if score <= alike else score) + NEGLIGIBLE - least) / least, rank, number, member, costs)
-        for score, rank, number, member, costs in offers
-    ]
-    offers.sort()
-    return offers
-
-
-def _first_that_fits(position: int, waiting: Waiting, offers: list[_Offer], rooms: Rooms, behind: float, most: float) -> Match | None:
-    """The best deployment with room for a call; None where it would lose as much as `most`."""
+def _first_that_fits(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None, passing: float, most: float) -> Match | None:
+    """The best deployment with room for a call but for one that is kept; None where it would lose as much as `most`."""
+    offers, least = _offers(waiting, rooms, kept)
     tried: list[Member] = []
-    for loss, _, _, member, costs in offers:
-        if loss + behind >= most:
+    while offers:
+        lowest, member = offers[0] if len(offers) == 1 else cheapest(offers, waiting.ask.prefer)
+        regret = (lowest - least) / (least + NEGLIGIBLE) + passing
+        if regret >= most:
             break
+        costs = waiting.costs_at(member)
         if fits(member, waiting, costs, rooms.now):
-            return Match(position, member, costs, loss + behind, tried)
+            return Match(position, member, costs, regret, tried)
         tried.append(member)
         rooms.failed(member.account)
+        offers = [offer for offer in offers if offer[1] is not member]
     return None
+
+
+Offer: TypeAlias = tuple[float, Member]
+"""What a call is charged in shadow prices, and where."""
+
+
+def _offers(waiting: Waiting, rooms: Rooms, kept: Member | None) -> tuple[list[Offer], float]:
+    """The open deployments that a call may go to but for one that is kept, and the lowest price of all, open or not."""
+    allowed, ask, now, open = waiting.allowed, waiting.ask, rooms.now, rooms.open
+    if len(rooms.group.members) == 1 and allowed is None:  # nothing is lost but places in line
+        return [(0.0, member) for member in open if member is not kept], 0.0
+    charge, least = ask.charge, math.inf
+    offers: list[Offer] = []
+    for member in rooms.group.members:
+        if allowed is None or member.id in allowed:
+            if ask.charges is not None:
+                charge = ask.charge_at(member.id)
+            price = member.account.price(charge, now)
+            if price < least:
+                least = price
+            if member in open and member is not kept:
+                offers.append((price, member))
+    return offers, least
+
+
+def cheapest(offers: Sequence[Offer], prefer: Callable[[str], float] | None) -> Offer:
+    """The lowest price; and of those that cost it the preferred one, else the one with most room left."""
+    lowest = min([price for price, _ in offers])
+    alike, best, first = lowest * (1 + ALIKE) + NEGLIGIBLE, offers[0][1], math.inf
+    for price, member in offers:
+        if price <= alike:
+            account = member.account
+            rank = account.worth.fullness + account.in_flight if prefer is None else prefer(member.id)
+            if rank < first:
+                first, best = rank, member
+    return lowest, best
 
 
 def _kept(first: Waiting, group: Group, now: float) -> Member | None:

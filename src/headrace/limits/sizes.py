@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 from collections import deque
 from heapq import nlargest
+from operator import mul
 from typing import Final
 
 from headrace.limits.limit import Charge, Used
 
 MEMORY: Final = 256
 """Replies over which averages run."""
-SHARE: Final = 1 / MEMORY
 SEEN: Final = 32
 """Replies after which averages are believed."""
+TOGETHER: Final = 16
+"""Replies that are heeded together, once averages are believed: each moves them so little that nobody misses it meanwhile."""
+LATEST: Final = 2.0
+"""Seconds for which a reply may stay unheeded."""
+RARELY: Final = 64
+"""Replies after which the longest answers are looked for anew."""
 SIGMAS: Final = 3.5
 LANDING_SIGMAS: Final = 4.0
 ERROR_SHARE: Final = 0.02
 """What one reply counts in the mean error: it is to fall slowly, since what it guards against is rare."""
+MOST_OFF: Final = 4.0
+"""Factor by which the count of one prompt may move what is known: beyond, something else was counted with it."""
 LEAST_PROMPT: Final = 16
 """Tokens of a prompt that says something of how prompts are counted: of a shorter one most is what surrounds it."""
 GUESSED_ERROR: Final = 0.15
@@ -27,7 +35,10 @@ GUESSED_ERROR: Final = 0.15
 class Sizes:
     """Running averages over the calls of one account, and what is in doubt about those still running."""
 
-    __slots__ = ("_outputs", "_rare", "_replies", "duration", "error", "owed", "ratio", "square", "unconfirmed", "written")
+    __slots__ = (
+        "_heed_at", "_heeded", "_lengths", "_outputs", "_rare", "_rare_until", "_ratios", "_replies", "_seconds", "_together", "_unheeded",
+        "duration", "error", "owed", "ratio", "square", "unconfirmed", "written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.ratio = 1.0
@@ -46,7 +57,15 @@ class Sizes:
         """Mean seconds from reservation to settlement."""
         self._replies = 0
         self._outputs: deque[float] = deque(maxlen=2 * MEMORY)
-        self._rare = 0.0
+        self._rare, self._rare_until = 0.0, SEEN
+        """What one answer in two hundred exceeds, and the number of replies until which that is believed."""
+        self._ratios: list[float] = []
+        self._lengths: list[float] = []
+        self._seconds: list[float] = []
+        """Of replies that are yet to be heeded."""
+        self._heeded = self._unheeded = 0
+        self._together, self._heed_at = 1, math.inf
+        """The number of unheeded replies, and the moment, at which they are heeded."""
 
     def expected(self, charge: Charge) -> float:
         """Tokens a call will probably write."""
@@ -58,7 +77,7 @@ class Sizes:
 
     def most(self, guess: float) -> float:
         """Tokens that a call without a bound will write at most, but for one in two hundred; a guess until calls have shown it."""
-        return guess if self._replies < SEEN else self._rare
+        return guess if self._replies < SEEN else self._longest()
 
     def doubt(self, input: float) -> float:
         """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""
@@ -74,7 +93,7 @@ class Sizes:
         ending = running * min(1.0, 2 * delay / max(self.duration, 0.1))
         if self._replies < SEEN:
             return self.owed * ending / running
-        return self.owed * ending / running + LANDING_SIGMAS * math.sqrt(ending * self.square) + min(1.0, ending) * self._rare
+        return self.owed * ending / running + LANDING_SIGMAS * math.sqrt(ending * self.square) + min(1.0, ending) * self._longest()
 
     def begin(self, charge: Charge, input: float) -> float:
         """A call is let through, its prompt taken to be so long. The tokens that it will probably write."""
@@ -89,29 +108,53 @@ class Sizes:
         self.unconfirmed = unconfirmed if unconfirmed > 0.0 else 0.0
         self.owed = owed if owed > 0.0 else 0.0
 
-    def learn(self, charge: Charge, used: Used, seconds: float) -> None:
+    def forget_running(self) -> None:
+        """It no longer matters what those are that were begun."""
+        self.unconfirmed = self.owed = 0.0
+
+    def learn(self, charge: Charge, used: Used, seconds: float, now: float) -> None:
         """What a call turned out to be."""
-        estimated, counted = charge.input, used.input
-        if estimated >= LEAST_PROMPT and counted:
-            self.learn_prompt(estimated, counted)
+        if used.input and charge.input >= LEAST_PROMPT:
+            self._ratios.append(used.input / charge.input)
         if charge.max_output:
-            self.learn_output(used.output, seconds)
+            self._lengths.append(used.output)
+            self._seconds.append(seconds)
+        self._unheeded += 1
+        if self._unheeded >= self._together or now >= self._heed_at:
+            self._heed(now)
 
-    def learn_prompt(self, estimated: float, counted: float) -> None:
-        ratio, known, replies = counted / estimated, self.ratio, self._replies + 8
-        if ratio > 4.0 or ratio < 0.25:
-            ratio = 4.0 if ratio > 4.0 else 0.25
-        off = ratio / known - 1
-        self.error += ERROR_SHARE * ((off if off > 0.0 else -off) * 1.25 - self.error)
-        self.ratio = known + (ratio - known) / (replies if replies < MEMORY else MEMORY)
+    def _heed(self, now: float) -> None:
+        """Let the averages follow the replies that were not heeded yet."""
+        self._heeded += self._unheeded
+        self._learn_ratio(self._ratios)
+        self._learn_answers(self._lengths, self._seconds)
+        self._ratios, self._lengths, self._seconds, self._unheeded = [], [], [], 0
+        if self._heeded >= SEEN:
+            self._together, self._heed_at = TOGETHER, now + LATEST
 
-    def learn_output(self, output: float, seconds: float) -> None:
-        replies = self._replies = self._replies + 1
-        share = 1 / replies if replies < MEMORY else SHARE
-        self.written += share * (output - self.written)
-        self.square += share * (output * output - self.square)
-        self.duration += (share if share > 0.02 else 0.02) * ((seconds if seconds > 0.0 else 0.0) - self.duration)
-        self._outputs.append(output)
-        if replies % 64 == SEEN:
+    def _learn_ratio(self, ratios: list[float]) -> None:
+        count, known = len(ratios), self.ratio
+        if count:
+            if max(ratios) > MOST_OFF or min(ratios) < 1 / MOST_OFF:
+                ratios = [min(MOST_OFF, max(1 / MOST_OFF, ratio)) for ratio in ratios]
+            off = sum([abs(ratio - known) for ratio in ratios]) / known
+            self.error += ERROR_SHARE * (1.25 * off - count * self.error)
+            self.ratio = known + (sum(ratios) - count * known) / min(self._heeded + 7, MEMORY)
+
+    def _learn_answers(self, lengths: list[float], seconds: list[float]) -> None:
+        count = len(lengths)
+        if count:
+            self._replies += count
+            share = 1 / min(self._replies, MEMORY)
+            self.written += share * (sum(lengths) - count * self.written)
+            self.square += share * (sum(map(mul, lengths, lengths)) - count * self.square)
+            self.duration += max(share, 0.02) * (sum(seconds) - count * self.duration)
+            self._outputs.extend(lengths)
+
+    def _longest(self) -> float:
+        """Tokens that one answer in two hundred exceeds."""
+        if self._replies >= self._rare_until:
             count = len(self._outputs)
             self._rare = nlargest(count - int(0.995 * count), self._outputs)[-1]
+            self._rare_until = self._replies + RARELY
+        return self._rare

@@ -143,7 +143,7 @@ def _put(tab: Tab, charge: Charge, now: float) -> Put | None:
     account, flow, expected, output = tab.account, tab.flow, 0.0, 0.0
     account.in_flight += 1
     costs, fits = account.costs(charge), True
-    if account.settings.paced:  # else nothing is ever in doubt, nor spread
+    if account.expects:
         input, output = costs[0], account.sizes.expected(charge)
         tab.squares += input * input
         tab.outputs += output
@@ -184,7 +184,7 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
         tab, input, charge = put.tab, put.costs[0], put.charge
         account, entries, flow = tab.account, tab.entries, tab.flow
         account.in_flight -= 1
-        if account.settings.paced:
+        if account.expects:
             _ended(put)
         counted = account.counted(used, input)
         for number, meter in enumerate(tab.meters):
@@ -205,8 +205,8 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
                 meter.unbooked -= 1
             else:
                 meter.running -= 1
-        if put.first:
-            account.sizes.learn(charge, used, now - put.at)
+        if put.first and account.learns:
+            account.sizes.learn(charge, used, now - put.at, now)
 
 
 def _ended(put: Put) -> None:
@@ -272,7 +272,8 @@ def _book(tab: Tab) -> None:
             continue
         views.append((meter._log.current(at), meter._ever))
         entries.append(meter.book(amount, tab.unpaid if meter is tab.flow else amount, at))
-    account.sizes.unconfirmed += max(0.0, tab.squares)
-    account.sizes.owed += max(0.0, tab.outputs)
+    if account.expects:
+        account.sizes.unconfirmed += max(0.0, tab.squares)
+        account.sizes.owed += max(0.0, tab.outputs)
     tab.entries, tab.views = entries, views
     account.tab, account.asked_at = None, at

@@ -12,10 +12,11 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from headrace.errors import HeadraceError
-from headrace.limits.account import SLACK, Account, Costs, step
+from headrace.limits.account import Account, Costs
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.learn_settings import LearnSettings
-from headrace.limits.members import Group, Member, Reservation, Waiting
+from headrace.limits.limit import Charge
+from headrace.limits.members import NO_CALL, Group, Member, Reservation, Waiting
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
 from headrace.limits.scheduler import (
@@ -23,13 +24,13 @@ from headrace.limits.scheduler import (
     NEGLIGIBLE,
     Match,
     Rooms,
-    have_room,
     label,
     next_opening,
     pick,
     shut_out,
     shut_until,
     soonest,
+    within,
 )
 from headrace.limits.tabs import UNTAKEN, Tabs
 
@@ -61,8 +62,10 @@ MANY: Final = 8
 """Deployments beyond which the better of two at random is good enough."""
 NOBODY_ELSE: Final[tuple[Candidate, ...]] = ()
 
-_Fitting: TypeAlias = tuple[Member, Costs, tuple[float, float]]
-"""A deployment with room for a call, what the call costs there, and what it is worth."""
+NO_COSTS: Final[Sequence[Costs]] = ()
+
+_Fitting: TypeAlias = tuple[float, Member, Charge, Costs, Sequence[Costs]]
+"""What a call is charged in shadow prices, the deployment, what the call costs there, and what it takes of its limits and of each scope."""
 
 
 T = TypeVar("T")
@@ -92,28 +95,45 @@ class Usher:
         good enough; all are looked at when none of those has room, or where one is preferred.
         """
         members = group.members if ask.only is None else group.choice(ask)
+        if len(members) == 1:
+            return self._into(members[0], ask, scopes, NOBODY_ELSE, now)
         few = members if len(members) <= MANY or ask.prefer is not None else self._random.sample(members, MANY)
         if ask.avoid:
             few = [member for member in few if member.id not in ask.avoid]
-        if len(few) > 1 and (member := self.emptiest(few, ask, now)) is not None:
-            charge, urgent = ask.charge_at(member.id), ask.priority <= URGENT
-            costs = member.account.costs(charge)
-            if member.account.has_room(costs, now, urgent) and (not scopes or have_room(scopes, charge, now, urgent)):
-                others = group.passed_for(member) if few is group.members else tuple([other.passed for other in few if other is not member])
-                return self._grant(member, ask, costs, scopes, 0.0, None, others, now)
-        found = self._best(group, few, ask, scopes, now)
+        found = self._first(group, few, ask, scopes, now)
         if found is not None or few is members:
             return found
-        return self._best(group, group.choice(ask) if ask.avoid else members, ask, scopes, now)
+        return self._first(group, group.choice(ask) if ask.avoid else members, ask, scopes, now)
+
+    def _first(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
+        """The emptiest while all are slack, if it has room; else the best of all that have some."""
+        member = self.emptiest(members, ask, now)
+        if member is not None:
+            others = group.passed_for(member) if members is group.members else tuple([one.passed for one in members if one is not member])
+            found = self._into(member, ask, scopes, others, now)
+            if found is not None:
+                return found
+        return self._best(group, members, ask, scopes, now)
+
+    def _into(self, member: Member, ask: Ask, scopes: tuple[Account, ...], others: tuple[Candidate, ...], now: float) -> Reservation | None:
+        """Room for the call in one deployment, if it has some now."""
+        charge, urgent = ask.charge if ask.charges is None else ask.charge_at(member.id), ask.priority <= URGENT
+        account = member.account
+        costs = account.costs(charge)
+        if member.paused_until > now or not account.has_room(costs, now, urgent):
+            return None
+        also = within(scopes, charge, now, urgent) if scopes else NO_COSTS
+        return None if also is None else self._grant(member, ask, charge, costs, scopes, also, 0.0, None, others, now)
 
     def emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
         """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
             account = member.account
-            if account.slack_until < now or account.held_until > now or member.paused_until > now:
+            worth = account.worth
+            if worth.slack_until < now or account.held_until > now or member.paused_until > now:
                 return None
-            rank = account.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
+            rank = worth.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
             if rank < lowest:
                 lowest, best = rank, member
         return best
@@ -137,41 +157,39 @@ class Usher:
     def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """The best of these that has room now."""
         urgent, charge = ask.priority <= URGENT, ask.charge
-        slack = SLACK if len(members) > 1 else math.inf
-        open_scopes = not scopes or (ask.charges is None and have_room(scopes, charge, now, urgent))
+        also = within(scopes, charge, now, urgent) if scopes and ask.charges is None else NO_COSTS
         fitting: list[_Fitting] = []
         others: list[Candidate] = []
-        least = math.inf
         for member in members:
             if ask.charges is not None:
                 charge = ask.charge_at(member.id)
-                open_scopes = not scopes or have_room(scopes, charge, now, urgent)
+                also = within(scopes, charge, now, urgent) if scopes else NO_COSTS
             account = member.account
             costs = account.costs(charge)
-            worth = account.worth_if_room(costs, now, urgent, slack) if open_scopes and member.paused_until <= now else None
-            if worth is None:
+            if also is None or member.paused_until > now or not account.has_room(costs, now, urgent):
                 others.append(shut_out(member, costs, ask, scopes, now))
-            else:
-                fitting.append((member, costs, worth))
-                if worth[0] < least:
-                    least = worth[0]
+                continue
+            fitting.append((account.price(charge, now), member, charge, costs, also))
         if not fitting:
             return None
-        member, costs, _ = fitting[0]
-        if len(fitting) > 1:
-            member, costs, _ = self._cheapest(fitting, least * (1 + ALIKE) + NEGLIGIBLE, ask)
-            if len(fitting) == len(group.members):
-                return self._grant(member, ask, costs, scopes, 0.0, None, group.passed_for(member), now)
-            others = [*[other.passed for other, _, _ in fitting if other is not member], *others]
-        return self._grant(member, ask, costs, scopes, 0.0, None, tuple(others) if others else NOBODY_ELSE, now)
+        _, member, charge, costs, also = self._cheapest(fitting, ask)
+        if len(fitting) == len(group.members):
+            decided = group.passed_for(member)
+        else:
+            decided = (*[fitted[1].passed for fitted in fitting if fitted[1] is not member], *others)
+        return self._grant(member, ask, charge, costs, scopes, also, 0.0, None, decided, now)
 
-    def _cheapest(self, fitting: list[_Fitting], most: float, ask: Ask) -> _Fitting:
-        """Of those that cost no more than `most`, the preferred one, else the one with most room left."""
+    def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
+        """The cheapest; of those that cost the same, the preferred one, else the one with most room left."""
+        if len(fitting) == 1:
+            return fitting[0]
+        most = min([fitted[0] for fitted in fitting]) * (1 + ALIKE) + NEGLIGIBLE
         prefer, draw, best, lowest = ask.prefer, self._random.random, fitting[0], math.inf
         for fitted in fitting:
-            member, _, (price, full) = fitted
-            if price <= most:
-                rank = step(full) + member.account.in_flight + draw() if prefer is None else prefer(member.id)
+            if fitted[0] <= most:
+                member = fitted[1]
+                account = member.account
+                rank = account.worth.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
                 if rank < lowest:
                     lowest, best = rank, fitted
         return best
@@ -180,20 +198,21 @@ class Usher:
         self,
         member: Member,
         ask: Ask,
+        charge: Charge,
         costs: Costs,
         scopes: tuple[Account, ...],
+        also: Sequence[Costs],
         waited: float,
         binding: str | None,
         decided: tuple[Candidate, ...],
         now: float,
     ) -> Reservation:
-        """Take every limit that applies, all together."""
-        charge = ask.charge if ask.charges is None else ask.charge_at(member.id)
+        """Take every limit that applies, all together. also: what the call takes of each scope."""
         urgent = ask.priority <= URGENT
         taken = member.account.take(charge, costs, now, urgent)
-        also = tuple([(scope, scope.take(charge, scope.costs(charge), now, urgent)) for scope in scopes]) if scopes else ()
+        held = tuple([(scope, scope.take(charge, each, now, urgent)) for scope, each in zip(scopes, also, strict=True)]) if scopes else ()
         self._count += 1
-        return Reservation(self._count, member.id, charge, waited, binding, decided, member.ledger, taken, also)
+        return Reservation(self._count, member.id, charge, waited, binding, decided, member.ledger, taken, held)
 
     # ---- the line
 
@@ -273,6 +292,8 @@ class Usher:
     def room_came(self, group: Group, account: Account, now: float) -> None:
         """A call has ended there and gave back what it did not use. A place among calls in flight is worth a look at once."""
         if group.closed_until > now:
+            if group.wake_at <= now + self._nap(group):
+                return  # it is looked at soon enough
             opens = account.open_at(now, group.line.first_class <= URGENT)
             if opens > now:
                 group.closed_until = min(group.closed_until, opens)
@@ -293,6 +314,7 @@ class Usher:
     def _plan_next(self, group: Group, now: float, ahead: list[Waiting]) -> None:
         """When to look again. Who keeps the time is told if that is sooner than he thought."""
         before, group.wake_at, group.looked_at, group.closed_until = group.wake_at, math.inf, now, -math.inf
+        group.fitting = NO_CALL
         if not group.line.length:
             return
         first = ahead[0] if ahead else group.line.first(1)[0]
@@ -335,7 +357,6 @@ class Usher:
                 waiting.bypassed += 1
             waiting = ahead.pop(found.position)
             self.serve(waiting, found, rooms.passed(found.member, waiting, found.tried), now)
-            rooms.taken(found.member.account)
         self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
 
     def _ahead(self, group: Group, now: float, count: int) -> list[Waiting]:
@@ -356,8 +377,11 @@ class Usher:
     def serve(self, waiting: Waiting, found: Match, decided: tuple[Candidate, ...], now: float) -> None:
         group = waiting.group
         group.line.serve(waiting)
+        member, ask, scopes = found.member, waiting.ask, waiting.scopes
+        charge = ask.charge_at(member.id)
+        also = [scope.costs(charge) for scope in scopes] if scopes else NO_COSTS
         waited = now - waiting.since
-        waiting.granted = self._grant(found.member, waiting.ask, found.costs, waiting.scopes, waited, waiting.binding, decided, now)
+        waiting.granted = self._grant(member, ask, charge, found.costs, scopes, also, waited, waiting.binding, decided, now)
         self._tell(waiting)
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
