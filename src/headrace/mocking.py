@@ -9,6 +9,7 @@ import msgspec
 
 from headrace import errors
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, Call, encode, shape
+from headrace.dialects.failures import read_error
 from headrace.errors import BadRequestError
 from headrace.handlers import in_chat
 from headrace.models.counting import token_counter
@@ -73,13 +74,28 @@ class MockStream:
 
 
 def _refuse(said: Any, model: str) -> None:
-    """Raise what was given as an exception, an exception's class, or its name (`litellm.RateLimitError`)."""
+    """Raise what was given as an exception, an exception's class, or its name (`litellm.RateLimitError`).
+
+    One of somebody else's is raised as the failure that its status and words tell of, so that retries and fallbacks see it.
+    """
+    if isinstance(said, Exception) and not isinstance(said, errors.HeadraceError):
+        raise errors.error_of(_failure(said, model)) from said
     if isinstance(said, BaseException):
         raise said
     name = said.removeprefix("litellm.") if isinstance(said, str) and said.startswith("litellm.") else ""
     cls = said if isinstance(said, type) else getattr(errors, name, None) if name else None
     if isinstance(cls, type) and issubclass(cls, errors.HeadraceError):
         raise cls(message="this is a mock error", model=model, llm_provider="")
+
+
+def _failure(said: Exception, model: str) -> errors.Failure:
+    """By its status, where it has one; else by its words, where they tell of more than a bad request; else the server's."""
+    status = getattr(said, "status_code", None)
+    for code in (status,) if isinstance(status, int) else (400, 500):
+        failure = read_error(HttpResponse(code, Headers(), str(said).encode()), provider="", model=model)
+        if failure.kind is not errors.Kind.BAD_REQUEST:
+            break
+    return failure
 
 
 def _body(call: Call, model: str, said: Any) -> dict[str, Any]:

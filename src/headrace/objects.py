@@ -344,6 +344,9 @@ class ModelResponseStream(_Answer):
     choices: list[StreamingChoices]
     usage: Usage | None = None
     system_fingerprint: str | None = None
+    service_tier: str | None = None
+    moderation: Any = None
+    """With the tier what the OpenAI SDK's own gatherers of chunks read (openai 3)."""
 
 
 class TextCompletionResponse(_Answer):

@@ -141,6 +141,27 @@ def test_a_fallback_may_name_one_deployment_by_its_id(client: Client) -> None:
     assert said(client, router, "a") == "from c"
 
 
+class Busy(Exception):
+    status_code = 503
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (Exception("content filtering policy"), headrace.ContentPolicyViolationError),
+        (Exception("maximum context length is 9 tokens"), headrace.ContextWindowExceededError),
+        (Exception("broken"), headrace.InternalServerError),
+        (Busy("later"), headrace.ServiceUnavailableError),
+    ],
+)
+def test_anybodys_exception_as_a_mock_counts_as_the_failure_that_it_tells_of(client: Client, raised: Any, error: type[Exception]) -> None:
+    """Symptom: it went past retries and fallbacks as it was."""
+    bad = headrace.Router([entry("a", raised)], num_retries=0)
+    with pytest.raises(error):
+        said(client, bad, "a")
+    assert said(client, headrace.Router([entry("a", raised), entry("b")], num_retries=0, fallbacks=[{"a": ["b"]}]), "a") == "from b"
+
+
 def test_default_fallbacks_that_nobody_serves_yet_are_told_of_and_left_out(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     router = headrace.Router([failing("a")], default_fallbacks=["later"], num_retries=0)
     assert "default_fallbacks name 'later', which no deployment serves" in caplog.text

@@ -57,3 +57,34 @@ def test_what_is_known_of_a_model_names_its_row_and_every_common_ability() -> No
     info: Any = module("litellm").get_model_info("openai/ft:gpt-4o-mini-2024-07-18:org:suffix:id")
     assert info["key"] == "ft:gpt-4o-mini-2024-07-18"
     assert info["supports_audio_output"] is None
+
+
+def test_lists_of_models_are_the_catalogues() -> None:
+    litellm: Any = module("litellm")
+    assert "claude-fable-5" in litellm.anthropic_models
+    assert "text-embedding-3-small" in litellm.open_ai_embedding_models
+    assert not litellm.open_ai_embedding_models & litellm.open_ai_chat_completion_models
+    assert all(getattr(litellm, name) for name in ("bedrock_converse_models", "vertex_language_models", "groq_models", "ai21_models"))
+
+
+def test_one_conversation_to_many_models_at_once() -> None:
+    litellm: Any = module("litellm")
+    said = {"messages": [{"role": "user", "content": "hi"}], "api_key": "k"}
+    asked = {"models": ["openai/a", "openai/b"], **said}
+    assert litellm.batch_completion_models(**asked, mock_response="x").choices[0].message.content == "x"
+    assert [one.model for one in litellm.batch_completion_models_all_responses(**asked, mock_response="x")] == ["a", "b"]
+    own = [{"model": "openai/a", "mock_response": "litellm.InternalServerError"}, {"model": "openai/b", "mock_response": "b"}]
+    assert litellm.batch_completion_models(deployments=own, num_retries=0, **said).model == "b"
+    assert litellm.batch_completion_models_all_responses(**asked, mock_response="litellm.InternalServerError", num_retries=0) == []
+    with pytest.raises(headrace.InternalServerError):
+        litellm.batch_completion_models(**asked, mock_response="litellm.InternalServerError", num_retries=0)
+
+
+def test_secrets_and_texts_by_litellms_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    litellm: Any = module("litellm.utils")
+    monkeypatch.setenv("A", "True")
+    monkeypatch.setenv("B", "b")
+    assert (litellm.get_secret("os.environ/A"), litellm.get_secret_str("A"), litellm.get_secret("B")) == (True, "True", "b")
+    assert litellm.get_secret("C", "else") == "else"
+    answer = headrace.completion("openai/m", [{"role": "user", "content": "x"}], mock_response="said", n=2)
+    assert litellm.get_content_from_model_response(answer) == "saidsaid"

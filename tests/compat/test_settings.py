@@ -156,6 +156,19 @@ def test_a_router_takes_over_what_it_is_not_told() -> None:
     assert headrace.Router([entry], num_retries=1)._engine.settings.retries_for("g").retries == 1
 
 
+def test_a_router_of_litellms_starts_without_a_key_and_says_so(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: programs whose tests mock every answer did not start without keys."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    entry = {"model_name": "g", "litellm_params": {"model": "openai/m"}}
+    with pytest.raises(headrace.ConfigurationError, match="openai needs a key"):
+        headrace.Router([entry])
+    accept("drop_params", False)
+    router = headrace.Router([entry])
+    assert "deployment 'g': openai needs a key" in caplog.text
+    answer = router.completion("g", [{"role": "user", "content": "hi"}], mock_response="hello")
+    assert answer.choices[0].message.content == "hello"
+
+
 def test_fallbacks_for_all_routers_are_checked_like_a_router_s_own() -> None:
     accept("fallbacks", [{"g": ["nobody"]}])
     entry = {"model_name": "g", "litellm_params": {"model": "openai/m", "api_key": "k"}}

@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import control_names, most_output
-from headrace.destinations import destination
-from headrace.errors import POLICY, ConfigurationError, HeadraceError, Kind
+from headrace.destinations import Destination, destination
+from headrace.errors import POLICY, AuthenticationError, ConfigurationError, HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
 from headrace.routing.budgets import scope_of_provider, scope_of_tag
+from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS
 from headrace.routing.health import woken
 from headrace.routing.options import Settings
@@ -23,6 +24,9 @@ from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_depl
 from headrace.routing.scopes import limits_of_scope, unpriced
 from headrace.routing.strategies import SHARE, Latency, Load, lowest_cost
 from headrace.routing.trail import Member
+
+NO_KEY: Final = "no-key-was-given"
+"""What is sent as a key by a deployment that has none: its provider says what is wrong, as of any other bad one."""
 
 
 class Fleet:
@@ -205,7 +209,7 @@ class Fleet:
         try:
             # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
-            to = destination(model, deployment.control)
+            to = self._destination(model, deployment)
             to = msgspec.structs.replace(to, defaults=deployment.defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error
@@ -213,6 +217,15 @@ class Fleet:
         share = strategy.share if isinstance(strategy, Latency) else SHARE
         load = Load(deployment.weight, rates=self._rates(deployment), share=share)
         return Member(deployment, to, deployment.price, most_output(deployment.defaults), load=load)
+
+    def _destination(self, model: str, deployment: Deployment) -> Destination:
+        try:
+            return destination(model, deployment.control)
+        except AuthenticationError as error:
+            if not self._settings.keyless:
+                raise
+            warn(f"deployment {deployment.group!r}: {error.message}; until then its provider will refuse calls")
+            return destination(model, {**deployment.control, "api_key": NO_KEY})
 
     def _place(self, member: Member) -> Place:
         deployment = member.deployment

@@ -100,6 +100,8 @@ class RouterOptions(TypedDict, total=False):
     """What a call's tags may begin with; it is taken off."""
     ignore_invalid_deployments: bool | None
     """Leave out deployments that cannot work, with a warning, instead of raising."""
+    require_keys: bool | None
+    """Whether a deployment without a key is an error at once, as it is by default; else the log says so and its provider refuses calls."""
     optional_pre_call_checks: Sequence[str] | None
     """litellm's: "prompt_caching", "session_affinity" and "deployment_affinity" choose first whoever served a conversation, a session or a
     caller before."""
@@ -174,6 +176,8 @@ class Settings(Struct, frozen=True):
     by_tags: bool
     any_tag: bool
     lenient: bool
+    keyless: bool
+    """Whether deployments without a key are taken."""
     store: Mapping[str, Any]
     """Where limits are shared; empty when they are not."""
     cache: Any
@@ -233,6 +237,7 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         by_tags=bool(options.get("enable_tag_filtering")),
         any_tag=bool(options.get("tag_filtering_match_any", True)),
         lenient=bool(options.get("ignore_invalid_deployments")),
+        keyless=options.get("require_keys") is False,
         store=_store(options),
         cache=_cache(options),
         cache_arguments=_cache_arguments(options),

@@ -1,5 +1,5 @@
 from typing import Any
 
-from headrace.compat.litellm.wrapper import CustomStreamWrapper as CustomStreamWrapper
+from litellm._names import *
 
 def __getattr__(name: str) -> Any: ...

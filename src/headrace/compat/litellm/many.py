@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import headrace
@@ -28,6 +28,52 @@ async def abatch_completion(model: str, messages: Sequence[Any], **options: Any)
     """The same on the running loop."""
     calls = [headrace.acompletion(model, conversation, **options) for conversation in messages]
     return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def batch_completion_models(*args: Any, models: str | Sequence[str] = (), deployments: Sequence[Any] = (), **options: Any) -> Any:
+    """One conversation to several models at once: the first answer; the last failure where nobody answers.
+
+    deployments: mappings of options instead, each with its model.
+    """
+    asked = _each(models, deployments, options)
+    pool = ThreadPoolExecutor(max(1, len(asked)))
+    failure: BaseException | None = None
+    try:
+        for done in as_completed([pool.submit(headrace.completion, *args, **own) for own in asked]):
+            if (failure := done.exception()) is None:
+                return done.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for the slower ones
+    if failure is not None:
+        raise failure
+    return None
+
+
+def batch_completion_models_all_responses(*args: Any, models: str | Sequence[str] = (), **options: Any) -> list[Any]:
+    """One conversation to several models at once: the answers of all that answer, in the order of the models."""
+    with ThreadPoolExecutor(max(1, len(asked := _each(models, (), options)))) as pool:
+        running = [pool.submit(headrace.completion, *args, **own) for own in asked]
+    return [done.result() for done in running if done.exception() is None]
+
+
+def _each(models: str | Sequence[str], deployments: Sequence[Any], options: dict[str, Any]) -> list[dict[str, Any]]:
+    given = {name: value for name, value in options.items() if name not in ("model", "deployments")}
+    names = [models] if isinstance(models, str) else models
+    return [{**given, **own} for own in deployments] or [{**given, "model": name} for name in names]
+
+
+def completion_with_fallbacks(model: str, messages: Sequence[Any], *, fallbacks: Sequence[Any] = (), **options: Any) -> Any:
+    """A completion with other models behind its own."""
+    options["fallbacks"] = fallbacks
+    return headrace.completion(model, messages, **options)
+
+
+def responses_with_retries(*args: Any, num_retries: int = 3, **options: Any) -> Any:
+    return headrace.responses(*args, num_retries=num_retries, **options)
+
+
+async def aresponses_with_retries(*args: Any, num_retries: int = 3, **options: Any) -> Any:
+    return await headrace.aresponses(*args, num_retries=num_retries, **options)
 
 
 def completion_with_retries(model: str, messages: Sequence[Any], *, num_retries: int = 3, **options: Any) -> Any:

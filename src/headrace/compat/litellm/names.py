@@ -8,6 +8,7 @@ from typing import Final
 
 import headrace
 from headrace import errors
+from headrace.compat.litellm.model_sets import MODEL_SETS
 from headrace.routing.theirs import INSTEAD
 
 _HERE: Final = "headrace.compat.litellm"
@@ -28,14 +29,21 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "supports_response_schema", "supports_reasoning", "supports_tool_choice", "supports_pdf_input", "supports_audio_input",
         "supports_audio_output", "supports_prompt_caching", "supports_parallel_function_calling", "supports_system_messages",
         "supports_web_search", "get_response_cost_from_hidden_params", "get_optional_params", "load_credentials_from_list",
-        "validate_and_fix_thinking_param", "responses_api_bridge_check", "ProviderConfigManager",
+        "validate_and_fix_thinking_param", "responses_api_bridge_check", "ProviderConfigManager", "get_secret", "get_secret_str",
+        "get_standard_openai_params", "get_content_from_model_response", "supports_computer_use", "supports_native_structured_output",
+        *MODEL_SETS,
     ),
     f"{_HERE}.texts": (
         "encode", "decode", "encoding", "create_pretrained_tokenizer", "create_tokenizer", "trim_messages", "function_to_dict",
         "validate_schema", "safe_deep_copy",
     ),
+    f"{_HERE}.patched": ("_extract_response_obj_and_hidden_params", "_in_memory_loggers", "_init_custom_logger_compatible_class"),
     f"{_HERE}.pictures": ("get_image_dimensions",),
-    f"{_HERE}.many": ("batch_completion", "abatch_completion", "completion_with_retries", "acompletion_with_retries", "mock_completion"),
+    f"{_HERE}.many": (
+        "batch_completion", "abatch_completion", "batch_completion_models", "batch_completion_models_all_responses",
+        "completion_with_retries", "acompletion_with_retries", "responses_with_retries", "aresponses_with_retries",
+        "completion_with_fallbacks", "mock_completion",
+    ),
     f"{_HERE}.integrations": ("MlflowLogger", "OpenTelemetry", "PrometheusLogger"),
     f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
     f"{_HERE}.caching": (
@@ -120,20 +128,8 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.types.responses": (),
     "litellm.types.responses.main": ("OutputFunctionToolCall",),
     "litellm.exceptions": (*_EXCEPTIONS, *_OWN[f"{_HERE}.more_errors"]),
-    "litellm.router": (
-        "Router",
-        "Deployment",
-        "LiteLLM_Params",
-        "ModelInfo",
-        "DeploymentTypedDict",
-        "RetryPolicy",
-        "AllowedFailsPolicy",
-        "RouterRateLimitError",
-        "ModelGroupInfo",
-        "CustomRoutingStrategyBase",
-        "GenericLiteLLMParams",
-    ),
-    "litellm.cost_calculator": ("completion_cost", "cost_per_token", "get_response_cost_from_hidden_params"),
+    "litellm.router": _ANY,
+    "litellm.cost_calculator": _ANY,
     "litellm.constants": ("MAX_CALLBACKS",),
     "litellm._version": ("version",),
     "litellm._logging": _OWN[f"{_HERE}.logs"],
@@ -168,10 +164,10 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.get_model_cost_map": ("get_model_cost_map",),
     "litellm.litellm_core_utils.get_supported_openai_params": ("get_supported_openai_params",),
     "litellm.litellm_core_utils.json_validation_rule": ("validate_schema",),
-    "litellm.litellm_core_utils.litellm_logging": ("Logging",),
+    "litellm.litellm_core_utils.litellm_logging": ("Logging", *_OWN[f"{_HERE}.patched"]),
     "litellm.litellm_core_utils.prompt_templates": (),
     "litellm.litellm_core_utils.prompt_templates.factory": ("anthropic_messages_pt",),
-    "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.litellm_core_utils.streaming_handler": _ANY,
     "litellm.litellm_core_utils.thread_pool_executor": ("executor",),
     "litellm.litellm_core_utils.token_counter": ("token_counter", "get_image_dimensions"),
     "litellm.proxy": (),

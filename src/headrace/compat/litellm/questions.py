@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from headrace.compat.litellm import model_sets
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
 from headrace.models.facts import catalogue
@@ -104,6 +105,8 @@ supports_prompt_caching = _ability("prompt_caching")
 supports_parallel_function_calling = _ability("parallel_function_calling")
 supports_system_messages = _ability("system_messages")
 supports_web_search = _ability("web_search")
+supports_computer_use = _ability("computer_use")
+supports_native_structured_output = _ability("native_structured_output")
 
 
 def supports_temperature(model: str, custom_llm_provider: str | None = None) -> bool:
@@ -152,6 +155,27 @@ def get_response_cost_from_hidden_params(hidden_params: Any) -> float | None:
 def get_secret_bool(secret_name: str, default_value: bool | None = None) -> bool | None:
     value = os.environ.get(secret_name.removeprefix("os.environ/"), "").strip().lower()
     return {"true": True, "false": False}.get(value, default_value)
+
+
+def get_secret(secret_name: str, default_value: Any = None, optional_params: Any = None) -> Any:
+    """A variable of the environment, by its name or as `os.environ/NAME`; the texts "true" and "false" as what they say."""
+    value = get_secret_str(secret_name, default_value)
+    return value if get_secret_bool(secret_name) is None else get_secret_bool(secret_name)
+
+
+def get_secret_str(secret_name: str, default_value: str | None = None) -> str | None:
+    return os.environ.get(secret_name.removeprefix("os.environ/"), default_value)
+
+
+def get_standard_openai_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a call's options those that are OpenAI's."""
+    return {name: value for name, value in params.items() if name in OPENAI_CHAT_COMPLETION_PARAMS}
+
+
+def get_content_from_model_response(response: Any) -> str:
+    """What all choices of a whole answer, or of a chunk, say, one after the other."""
+    said = (getattr(choice, "message", None) or getattr(choice, "delta", None) for choice in response.choices)
+    return "".join((one.get("content") or "") for one in said if one is not None)
 
 
 def load_credentials_from_list(kwargs: dict[str, Any]) -> None:
@@ -211,6 +235,7 @@ def _houses() -> list[Any]:
 
 
 _TABLES: Final[Mapping[str, Callable[[], Any]]] = {
+    **model_sets.TABLES,
     "model_cost": lambda: catalogue.table(),
     "model_list": lambda: [name for name in catalogue.table() if name != "sample_spec"],
     "models_by_provider": _by_provider,

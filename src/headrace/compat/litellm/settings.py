@@ -41,7 +41,8 @@ def for_routers() -> dict[str, Any]:
     """What a Router that is made now takes over."""
     custom.register(setting("custom_provider_map"))
     found = {name: setting(name) for name in _FOR_ROUTERS} | {"timeout": setting("request_timeout")}
-    return {name: value for name, value in found.items() if value}
+    # Programs written for litellm make Routers first and see at the call whose key is missing; their tests have none and mock the answers.
+    return {name: value for name, value in found.items() if value} | {"require_keys": False}
 
 
 def _direct(call: Call) -> Call:
