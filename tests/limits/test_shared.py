@@ -78,6 +78,22 @@ def test_a_store_that_is_lost_again_as_soon_as_it_is_back_opens_no_limit() -> No
     assert 0.8 <= town.admitted(62, 92) / 240 <= 1.1
 
 
+def test_a_store_that_is_back_is_not_trusted_before_a_busy_process_can_have_told_it_what_it_charged() -> None:
+    """It looks two and a half seconds later than the other, which would else take for free what it has used."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, skew=0.5, deployments=((60, 60_000),))
+    one, busy = (limiter.presence for limiter in town.limiters)
+    for at in range(1, 80):
+        town.world.at(at, partial(one.beat, at))
+        if not 20 < at < 52.5:
+            town.world.at(at + 0.5, partial(busy.beat, at + 0.5))
+    town.world.at(20, town.store_goes)
+    town.world.at(49.9, partial(town.store_returns, forgets=False))
+    town.backlog(140, small)
+    town.world.run(until=80)
+    assert town.refused() == 0
+    assert town.admitted(0, 80) >= 70
+
+
 @pytest.mark.parametrize("away", [0.05, 0.5])
 def test_a_store_that_is_back_empty_before_anybody_missed_it_opens_no_limit(away: float) -> None:
     """One process has used the limit and is idle, the others come again when the store has just begun anew: they were let in once more."""
