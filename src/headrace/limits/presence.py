@@ -23,8 +23,9 @@ REPORTS: Final = 1.9
 """Seconds between two reports at most: one waits that long for a question to travel with. Less than the store's epoch by a busy second."""
 IN_TIME: Final = 5.0
 """Seconds after which a report that was not answered is taken to be on its way no more."""
-GRACE: Final = 3.0
-"""Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile."""
+GRACE, LONGEST_GRACE = 3.0, 15.0
+"""Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile; and
+at most, where on a busy machine not as many as before have been heard of by then."""
 IDLE: Final = 60.0
 """Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
 
@@ -51,7 +52,8 @@ class Presence:
         self.lost_at: float | None = None
         self.shrunk_at = -math.inf
         """When each limit was last made our share of it."""
-        self._grace_until = -math.inf
+        self._back_at = -math.inf
+        """When the store was there again."""
         self._most_processes = 1
         store.attach(self.beat)
 
@@ -82,7 +84,7 @@ class Presence:
         """About once a second, from any thread: say that we live, hear of our share, look whether a lost store is back."""
         if not self._begun:
             return
-        if not self.lost and self._grace_until <= now:
+        if not self.lost and self._back_at + GRACE <= now:
             self._whole_again(now)
         self._report(now)
 
@@ -137,8 +139,9 @@ class Presence:
             for term, (used, debt, ever) in zip(terms, sign.states, strict=True):
                 quota.saw(term, now, used, debt, ever)
             quota.in_flight = sign.in_flight
+            quota.here = sign.processes
             if not quota.scaled:  # else the others have yet to come: shares by what the first of them want are none
-                quota.share, quota.least = sign.share, sign.least
+                quota.share, quota.least, quota.processes = sign.share, sign.least, sign.processes
             self._most_processes = sign.processes
             if sign.held > 0:
                 quota.account.held_until = max(quota.account.held_until, now + sign.held)
@@ -184,10 +187,10 @@ class Presence:
             lost_at, self.lost_at = self.lost_at, None
             if lost_at is None:
                 return
-            self._grace_until, unsure = now + GRACE, list(self._unsure.values())
+            self._back_at, unsure = now, list(self._unsure.values())
             messages = [(quota, told(quota, lost_at, unsure, now, store_now)) for quota in self._quotas.values()]
             for quota in self._quotas.values():
-                quota.telling = True
+                quota.telling, quota.here = True, 0
                 quota.flow.clear()
         for quota, message in messages:
             self._store.post(message, partial(self._restored, quota))
@@ -201,10 +204,12 @@ class Presence:
     def _whole_again(self, now: float) -> None:
         """The grace is over: the whole of each limit counts again, and the store keeps us to our part of it."""
         with self._lock:
-            reduced = [quota for quota in self._quotas.values() if quota.scaled]
+            late = self._back_at + LONGEST_GRACE <= now
+            scaled = [quota for quota in self._quotas.values() if quota.scaled]
+            reduced = [quota for quota in scaled if late or quota.here >= quota.processes or not _lives(quota, now)]
             for quota in reduced:
                 grow(quota, now)
-            self._usher.by_share = False
+            self._usher.by_share = len(scaled) > len(reduced)
             if reduced:
                 self._look_again(now)
 

@@ -54,9 +54,9 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "born", "flow", "fresh", "held", "in_flight", "least",
-        "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns",
-        "word_until",
+        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "born", "flow", "fresh", "held", "here", "in_flight", "least",
+        "processes", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn",
+        "turns", "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -86,6 +86,8 @@ class Quota:
         """By limit: what had ever been charged by when."""
         self.share: float | None = None
         self.least: float | None = None
+        self.processes = self.here = 0
+        """How many reported of it when the store was last lost to none of them, and how many do now."""
         self.scaled: dict[Meter, Limit] = {}
         """While only our share counts: what the limits really are."""
         self.seeds: dict[Meter, list[tuple[Entry, float]]] = {}
