@@ -22,6 +22,9 @@ log: Final = logging.getLogger("headrace.gateway")
 HEARD: Final = 2 << 20
 """Bytes of a stream that are looked at: its events are many times as long as what they say."""
 
+LARGEST: Final = 16 << 20
+"""Bytes of a whole answer that is read."""
+
 
 class Content:
     """What one call asks, and what goes out to its caller."""
@@ -60,10 +63,10 @@ class Content:
         data = b"".join(self._heard)
         if self._kind.startswith("text/event-stream"):
             return told(data)
-        try:
-            return msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return data.decode() if self._kind.startswith("text/") else f"<{self._size} bytes of {self._kind or 'something'}>"
+        if self._kind.startswith("text/"):
+            return data.decode("utf-8", "replace")
+        said = read(data) if "json" in self._kind and len(data) <= LARGEST else None
+        return f"<{self._size} bytes of {self._kind or 'something'}>" if said is None or isinstance(said, str) else said
 
 
 def question_of(call: Call) -> Any:
