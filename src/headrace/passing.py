@@ -6,7 +6,6 @@ events, so that what has to be said instead can always follow; an event of which
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -14,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
+from headrace.dialects.familiar import LEARN, LESSONS, STRANGE, Likeness
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
@@ -138,47 +138,15 @@ class Written:
 # ---- bytes as they came ------------------------------------------------------------------------------------------------------------
 
 
-LESSONS: Final = 32
-"""Events of a stream that are looked at for what stands around their text before one of them has been of use; each use earns another."""
-
-_NOWHERE: Final = b"\0"
-"""No event begins so."""
-
-_TEXTS: Final[Mapping[str, tuple[bytes, ...]]] = {
-    "openai_chat": (b'"content":"', b'"reasoning_content":"', b'"reasoning":"'),
-    "anthropic_messages": (b'"text":"', b'"thinking":"', b'"partial_json":"'),
-    "gemini": (b'"text":"', b'"text": "'),
-}
-"""What stands before an event's text. No watcher's judgement hangs on a text; inside of one the same would have backslashes."""
-
-_COUNTS: Final = (b'"usage":{', b'"usageMetadata":')
-"""Events that count are looked at, each of them."""
-
-_plain: Final = re.compile(rb'[^"\\\x00-\x1f]*+').fullmatch
-
-
-def _is_text(data: bytes, begin: int, end: int) -> bool:
-    """Whether a part of `data` is what may stand between the quotes of a JSON text: UTF-8 without escapes."""
-    if _plain(data, begin, end) is None:
-        return False
-    if data.isascii():
-        return True
-    try:
-        data[begin:end].decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 class Passed:
     """Server-sent events handed on byte for byte, each piece the whole events of one read.
 
-    The watcher sees every event and raises what is wrong with it; what came before it goes out first. `rewrite` is for the few events
-    whose bytes cannot be the provider's.
+    The watcher sees every event that can tell more than a piece of the answer, and raises what is wrong with it; what came before it
+    goes out first. `rewrite` is for the few events whose bytes cannot be the provider's.
     """
 
     __slots__ = (
-        "_at", "_before", "_closing", "_glance", "_held", "_lead", "_lessons", "_rewrite", "_tails", "_texts", "_watcher",
+        "_before", "_begin", "_begun", "_closing", "_end", "_glance", "_held", "_learn", "_lessons", "_rewrite", "_watcher", "_within",
         "_write", "count",
     )  # fmt: skip
 
@@ -193,11 +161,9 @@ class Passed:
         """Bytes behind the last empty line."""
         self._before = b""
         """What stood before the JSON of the last event."""
-        self._texts = _TEXTS.get(dialect, ()) if getattr(watcher, "said", None) is None else ()
-        self._lead, self._at = _NOWHERE, 0
-        self._tails: set[bytes] = set()
-        """What stood before and behind the text of events that were looked at: another with the same around it is as sound."""
-        self._lessons = LESSONS if self._texts else 0
+        self._learn = LEARN.get(dialect)
+        self._lessons = LESSONS if self._learn and getattr(watcher, "said", None) is None else 0
+        self._is_like(STRANGE)
         self.count = 0
         """Events so far: about one token each."""
 
@@ -207,42 +173,47 @@ class Passed:
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
-        if not self._held:  # then it is one event as a rule, of the same kind as the one before; behind its JSON may be white space
-            if data.startswith(self._lead):
-                end = data.find(b'"', self._at)
-                if data[end:] in self._tails and _is_text(data, self._at, end):
-                    self._lessons += 1
-                    self.count += 1
-                    ready.append(data)
-                    return
-            if not (self._before and data.startswith(self._before)):
-                self._before = _before_json(data)
-            start = len(self._before)
-            behind = len(data) - data.find(b"\n", start)  # a search for one byte is a tenth of one for two
-            whole = data[-1] == 10 if behind == 2 else behind == 3 and data[-4:] == b"\r\n\r\n"
-            if start and whole and self._glance(data[start:]):
+        if self._held:
+            if events := self._whole(data):
+                self._pass_on(events, ready)
+        elif (  # one event like those before: this is the way of nearly every read, and as short as it can be
+            data.startswith(self._begin)
+            and data.endswith(self._end)
+            and data.find(b"\n", self._begun) == len(data) - 2
+            and data.find(self._within, self._begun) > 0
+        ):
+            self.count += 1
+            ready.append(data)
+        elif start := self._json_of_one(data):
+            if self._glance(data[start:]):
                 self.count += 1
                 ready.append(data)
                 if self._lessons:
-                    self._learn(data)
-                return
-        if events := self._whole(data):
+                    self._note(data, start)
+            else:
+                self._pass_on(data, ready, glanced=True)
+        elif data[:1] == b":" and data.find(b"\n") == len(data) - 2:  # a comment
+            ready.append(data)
+        elif events := self._whole(data):
             self._pass_on(events, ready)
 
-    def _learn(self, data: bytes) -> None:
-        """From an event that says a piece of the answer, what stands around its text."""
-        self._lessons -= 1
-        if not self._lessons or any(count in data for count in _COUNTS):
-            self._lead = _NOWHERE  # more changes from event to event: to compare is of no use
-            return
-        for text in self._texts:
-            begin = data.find(text) + len(text)
-            end = data.find(b'"', begin)
-            if len(text) <= begin < end and _is_text(data, begin, end):
-                if self._lead != data[:begin]:
-                    self._lead, self._at, self._tails = data[:begin], begin, set()
-                self._tails.add(data[end:])
-                return
+    def _note(self, data: bytes, start: int) -> None:
+        if self._learn is not None and (like := self._learn(data, start)) is not None:
+            self._lessons -= 1
+            self._is_like(like)
+
+    def _is_like(self, like: Likeness) -> None:
+        self._begin, self._within, self._end = like.begin, like.within, like.end
+        self._begun = len(like.begin)
+
+    def _json_of_one(self, data: bytes) -> int:
+        """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
+        if not (self._before and data.startswith(self._before)):  # as a rule it is of the same kind as the one before
+            self._before = _before_json(data)
+        start = len(self._before)
+        behind = len(data) - data.find(b"\n", start)  # a search for one byte is a tenth of one for two
+        whole = data[-1] == 10 if behind == 2 else behind == 3 and data[-4:] == b"\r\n\r\n"
+        return start if whole else 0
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
@@ -269,13 +240,14 @@ class Passed:
         del held[:end]
         return whole
 
-    def _pass_on(self, whole: bytes, ready: deque[Any]) -> None:
+    def _pass_on(self, whole: bytes, ready: deque[Any], *, glanced: bool = False) -> None:
+        """glanced: whether it is one event, which a glance has found to tell more."""
         text = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
         blocks = text[:-2].split(b"\n\n")
         seen, same = 0, True
         try:
             for block in blocks:
-                if not self._glance(_data_of(block)):
+                if glanced or not self._glance(_data_of(block)):
                     other = self._looked_at(block)
                     if other is not block:
                         blocks[seen], same = other, False
@@ -293,8 +265,9 @@ class Passed:
             return block
         if frame.data[:6] == b"[DONE]":
             self._closing = b""
-        event = self._watcher.feed(frame)
-        if event is not None and self._rewrite is not None and (other := self._rewrite(event)) is not event:
+        if self._rewrite is None:
+            self._watcher.look(frame)
+        elif (event := self._watcher.feed(frame)) is not None and (other := self._rewrite(event)) is not event:
             return self._write(other)[:-2]
         return block
 

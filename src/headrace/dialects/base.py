@@ -72,6 +72,10 @@ class StreamWatcher(Protocol):
         """The event as it came; None for what holds none. Raises HeadraceError as the reader does."""
         ...
 
+    def look(self, frame: Frame) -> None:
+        """`feed` where nobody needs the event."""
+        ...
+
     def glance(self, data: bytes) -> bool:
         """Whether an event is a sound one that says a piece of the answer and nothing else. It was seen then; any other is to be fed."""
         ...

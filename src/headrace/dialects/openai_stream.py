@@ -116,13 +116,13 @@ class _Delta(Struct, gc=False):
 class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     index: int = 0
-    finish_reason: None = None
+    finish_reason: Any = None
 
 
 class _Glimpse(Struct, gc=False):
     """A chunk that says a piece of the answer. What is None here is looked at more closely where it is there."""
 
-    choices: tuple[_Choice]
+    choices: tuple[_Choice, ...]
     usage: dict[str, Any] | None = None
     error: None = None
 
@@ -147,7 +147,7 @@ class _TextChoice(_Choice, gc=False):
 class _TextGlimpse(Struct, gc=False):
     """A chunk that says a piece of text."""
 
-    choices: tuple[_TextChoice]
+    choices: tuple[_TextChoice, ...]
     usage: dict[str, Any] | None = None
     error: None = None
 
@@ -212,6 +212,10 @@ class ChunkReader:
             raise self._broken(frame) from None
         return chunk
 
+    def look(self, frame: Frame) -> None:
+        """`feed` where nobody needs the chunk."""
+        self.feed(frame)
+
     def glance(self, data: bytes) -> bool:
         """Whether a chunk is a sound one that says a piece of the answer and nothing else: as good as fed then, at a third of the cost."""
         said = self.said
@@ -219,7 +223,8 @@ class ChunkReader:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False  # `feed` says what is wrong, if anything is
-        choice = chunk.choices[0]
+        if len(chunk.choices) != 1 or (choice := chunk.choices[0]).finish_reason is not None:
+            return False
         if choice.index not in self._seen:
             if said is not None:
                 return False  # its first chunk tells more

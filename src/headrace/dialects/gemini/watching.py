@@ -28,7 +28,7 @@ class _Glimpse(Struct, gc=False):
     """What is None here is looked at more closely where it is there."""
 
     candidates: tuple[_Candidate]
-    usage: dict[str, Any] | None = field(default=None, name="usageMetadata")
+    usage: msgspec.Raw = field(default=msgspec.Raw(), name="usageMetadata")
     usage_also: None = field(default=None, name="usage_metadata")
     feedback: None = field(default=None, name="promptFeedback")
     feedback_also: None = field(default=None, name="prompt_feedback")
@@ -41,11 +41,13 @@ _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 class Watcher(Watching):
     """One answer, whole when every candidate that began has said why it ended, or the prompt was refused."""
 
-    __slots__ = ("_blocked", "_counts", "_ended")
+    __slots__ = ("_blocked", "_counts", "_ended", "_uncounted")
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
         self._counts: dict[str, Json] = {}
+        self._uncounted: list[msgspec.Raw] = []
+        """What events have counted since: nearly all of it the next one says anew."""
         self._ended: dict[int, bool] = {}
         """The candidates that began, and whether they have ended."""
         self._blocked = False
@@ -58,14 +60,24 @@ class Watcher(Watching):
         candidate = chunk.candidates[0]
         if candidate.reason is not None or candidate.index not in self._ended:
             self._ended[candidate.index] = candidate.reason is not None or self._ended.get(candidate.index, False)
-        if chunk.usage is not None:
-            self._counts |= chunk.usage
+        if chunk.usage:
+            self._uncounted.append(chunk.usage)
+            if len(self._uncounted) == 64:
+                self._count()
         return True
+
+    def _count(self) -> None:
+        for said in self._uncounted:
+            usage = msgspec.json.decode(said)
+            if isinstance(usage, Mapping):
+                self._counts |= usage
+        self._uncounted.clear()
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         if event.get("error"):
             raise self._error(event)
         chunk = camel(event)
+        self._count()
         usage: Any = chunk.get("usageMetadata")
         if isinstance(usage, Mapping):
             self._counts |= usage
@@ -78,6 +90,7 @@ class Watcher(Watching):
             self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
 
     def _complete(self) -> bool:
+        self._count()
         whole = all(self._ended.values()) and bool(self._ended or self._blocked)
         if whole and self._counts:
             self.usage = write_usage(read_usage(self._counts))

@@ -14,6 +14,7 @@ from headrace.dialects.openai_responses.responses import read_usage
 from headrace.dialects.openai_responses.streams import ENDS, error_body
 from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
+from headrace.errors import BadRequestError
 from headrace.types import Json
 from headrace.wire import Frame
 
@@ -22,9 +23,21 @@ _TELLING: Final = ENDS | {"response.failed", "error", ""}
 
 class _Glimpse(Struct, gc=False):
     type: str
-    response: None = None
+    response: msgspec.Raw = msgspec.Raw()
 
 
+class _Counted(Struct, gc=False):
+    usage: Json
+
+
+class _Whole(Struct, gc=False):
+    """An event with the response in it, of which its counts are read alone: the rest is long."""
+
+    type: str
+    response: _Counted
+
+
+_whole: Final = msgspec.json.Decoder(_Whole).decode
 _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
@@ -35,15 +48,30 @@ class Watcher(Watching):
 
     def glance(self, data: bytes) -> bool:
         try:
-            return _glimpse(data).type not in _TELLING
+            event = _glimpse(data)
         except UNSOUND:
             return False
+        return not event.response and event.type not in _TELLING
+
+    def look(self, frame: Frame) -> None:
+        try:
+            told = _whole(frame.data)
+            if told.type in ENDS and not self._done:
+                self._end(told.response.usage)
+                return
+        except (*UNSOUND, AttributeError, TypeError, ValueError, BadRequestError):
+            self.feed(frame)  # it says what is wrong, if anything is
+            return
+        if told.type in _TELLING:
+            self.feed(frame)
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type") or frame.event
         if kind in ("error", "response.failed"):
             raise self._error(error_body(event))
         if kind in ENDS:
-            usage = obj(event.get("response"), "response").get("usage")
-            self._done = True
-            self.usage = write_usage(read_usage(usage)) if isinstance(usage, Mapping) else None
+            self._end(obj(event.get("response"), "response").get("usage"))
+
+    def _end(self, usage: Json) -> None:
+        self._done = True
+        self.usage = write_usage(read_usage(usage)) if isinstance(usage, Mapping) else None
