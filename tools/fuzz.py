@@ -54,6 +54,9 @@ WORDS = (
     "item",
     "finish_reason",
 )
+BROKEN = "\ue000"
+"""Stands in an input, which is text, for a byte that is no UTF-8."""
+
 VALUES = (
     None,
     True,
@@ -72,10 +75,16 @@ VALUES = (
     [[[[]]]],
     {"text": {"text": 1}},
     "message_start",
+    BROKEN,
+    f"x{BROKEN}y",
 )
 
 
 # ---- what is done with an input ------------------------------------------------------------------------------------------------------
+
+
+def on_the_wire(body: Any) -> bytes:
+    return json.dumps(body).encode().replace(rb"\ue000", b"\xff")
 
 
 def reading(name: str) -> dict[str, Callable[[Any], object]]:
@@ -83,13 +92,13 @@ def reading(name: str) -> dict[str, Callable[[Any], object]]:
     dialect = DIALECTS[name]
 
     def answer(status: int, body: Any) -> HttpResponse:
-        return HttpResponse(status, Headers(), json.dumps(body).encode())
+        return HttpResponse(status, Headers(), on_the_wire(body))
 
     def stream(frames: Any) -> None:
         reader = dialect.read_stream(ASKED, TARGET)
         for frame in frames if isinstance(frames, list) else [frames]:
             event = frame.get("type") if isinstance(frame, dict) else None
-            reader.feed(Frame(json.dumps(frame).encode(), event if isinstance(event, str) else None))
+            reader.feed(Frame(on_the_wire(frame), event if isinstance(event, str) else None))
         reader.close()
 
     def request(body: Any) -> None:

@@ -73,7 +73,9 @@ def write(call: Call, to: Destination, translation: Spoken | None = None) -> Htt
     """The request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
-        request = enveloped(to.provider.envelope, translation.write())
+        request = translation.write()
+        if not call.operation.of:  # files and batches a cloud keeps as its own
+            request = enveloped(to.provider.envelope, request)
         operation = translation.operation
         if operation not in to.provider.forms:
             operation = _OWN_PLACES.get(operation, "chat")

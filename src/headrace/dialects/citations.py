@@ -141,7 +141,11 @@ def in_words_of(dialect: str, message: Message, beside: Extra) -> Message:
     placed = on_texts(message, beside)
     if dialect not in WORDS:
         return placed
-    parts = [piece for part in placed.content for piece in (_pieces(part, dialect) if ANNOTATIONS in part.extra else (part,))]
+    parts = [
+        piece
+        for part in placed.content
+        for piece in (_pieces(part, dialect) if isinstance(part, Text) and ANNOTATIONS in part.extra else (part,))
+    ]
     return structs.replace(placed, content=tuple(parts))
 
 

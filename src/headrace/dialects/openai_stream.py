@@ -8,11 +8,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.dialects.decoding import decode
 from headrace.dialects.mistral import in_one_text
 from headrace.errors import APIResponseValidationError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.wire import Frame, HttpResponse
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str, Any]:
@@ -21,7 +20,7 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
     DeepSeek sends blank lines before the body while it is busy (api-docs.deepseek.com, read 2026-11): JSON allows them.
     """
     try:
-        body = _decode(response.body)
+        body = decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
@@ -183,11 +182,11 @@ class ChunkReader:
         data = frame.data
         if not data or data.isspace():
             return None
-        if data[:6] == b"[DONE]":
+        if data.lstrip()[:6] == b"[DONE]":
             self.done = True
             return None
         try:
-            chunk = _decode(data)
+            chunk = decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.dialects.base import Target
+from headrace.dialects.decoding import decode
 from headrace.dialects.failures import read_error, read_error_inside
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, APIResponseValidationError, Failure, HeadraceError, Kind, error_of
@@ -33,7 +34,7 @@ def read_object(response: HttpResponse, target: Target, failed: Callable[[Mappin
     failed: whether an object is such an error.
     """
     try:
-        body = msgspec.json.decode(response.body)
+        body = decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(response, target, f"is not JSON ({error})") from None
     if isinstance(body, list) and len(body) == 1:

@@ -8,14 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from headrace.dialects.base import Target
+from headrace.dialects.decoding import decode
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.types import Json
 from headrace.wire import Frame
 
 UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `glance` leaves to `feed`, which says what is wrong, if anything is."""
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Watcher:
@@ -42,7 +41,7 @@ class Watcher:
         if not data or data.isspace() or data.lstrip()[:6] == b"[DONE]":
             return None
         try:
-            event = _decode(data)
+            event = decode(data)
         except UNSOUND:
             if last or self._done:
                 return None

@@ -10,6 +10,7 @@ import msgspec
 from headrace.dialects.anthropic_messages.responses import ENDING, read_end, read_usage, text
 from headrace.dialects.anthropic_messages.watching import count
 from headrace.dialects.base import Target
+from headrace.dialects.decoding import decode
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.fields import rest
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
@@ -41,8 +42,6 @@ _HEADS: Final[Mapping[str, Mapping[str, Json]]] = {
     "text_delta": {"type": "text", "text": ""},
     "thinking_delta": {"type": "thinking", "thinking": ""},
 }
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Reader:
@@ -86,7 +85,7 @@ class Reader:
         if frame.data.strip() == b"[DONE]":
             return None  # gateways that add OpenAI's end
         try:
-            event = _decode(frame.data)
+            event = decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
@@ -135,7 +134,7 @@ class Reader:
         yield from self._stopped(index)
         kind = source["type"]
         block: _Block
-        if kind == "text" and isinstance(source.get("text"), str):
+        if kind == "text" and isinstance(source.get("text", ""), str):
             block, self._texts = _TextBlock(self._texts), self._texts + 1
         elif kind in ("thinking", "redacted_thinking"):
             block, self._thoughts = _ThinkingBlock(self._thoughts), self._thoughts + 1
@@ -211,8 +210,9 @@ class _TextBlock(_Block):
 
     def start(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         extra = {name: value for name, value in source.items() if name not in ("type", "text") and value is not None}
-        if source["text"] or extra:
-            yield self._event(source["text"], extra)
+        said = source.get("text", "")
+        if said or extra:
+            yield self._event(said, extra)
 
     def delta(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         match delta:
@@ -322,7 +322,7 @@ class _OtherBlock(_Block):
         given = "".join(self._input)
         if given:
             try:
-                self._block["input"] = _decode(given)
+                self._block["input"] = decode(given)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._block["input"] = given
         yield Noted(level="message", extra={BLOCKS: [self._block]})

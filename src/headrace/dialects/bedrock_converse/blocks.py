@@ -135,7 +135,7 @@ def wrap(text: str) -> str:
 
 
 def _read_use(source: Mapping[str, Json], at: str) -> ToolCall:
-    use = obj(source["toolUse"], at)
+    use = {"input": {}, **obj(source["toolUse"], at)}
     extra = rest(source, frozenset({"toolUse"}))
     if inner := rest(use, frozenset({"toolUseId", "name", "input"}), {"toolUseId": "", "name": "", "input": {}}):
         extra["toolUse"] = inner

@@ -14,6 +14,7 @@ from headrace.dialects.bedrock_converse.eventstream import event as written
 from headrace.dialects.bedrock_converse.eventstream import exception
 from headrace.dialects.bedrock_converse.responses import FINISHES, finish_of, finish_word, own_word, read_usage, write_usage
 from headrace.dialects.bedrock_converse.structured import Answers
+from headrace.dialects.decoding import decode
 from headrace.dialects.fields import bad, obj
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -60,7 +61,7 @@ class Reader:
         if read is None:
             return self._unknown(frame)
         try:
-            payload = obj(msgspec.json.decode(frame.data), frame.event or "")
+            payload = obj(decode(frame.data), frame.event or "")
             events = list(read(self, payload))
             return events if self._answers is None else self._answers.of(events)
         except (AttributeError, TypeError, ValueError, RecursionError, msgspec.DecodeError, BadRequestError):

@@ -21,6 +21,7 @@ from headrace.dialects.cohere.responses import (
     write_logprobs,
     write_usage,
 )
+from headrace.dialects.decoding import decode
 from headrace.dialects.fields import obj
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, HeadraceError, Kind, TruncatedStream, error_of
 from headrace.types import (
@@ -60,9 +61,9 @@ class Reader:
         if not frame.data or frame.data.isspace() or frame.data[:6] == b"[DONE]":
             return []
         try:
-            event = msgspec.json.decode(frame.data)
+            event = decode(frame.data)
             return list(self._events(obj(event, "the event")))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             if last:
                 return []
             raise self._broken() from None

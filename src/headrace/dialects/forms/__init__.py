@@ -87,7 +87,14 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "embeddings": {"triton": "texts", "sap": "sap"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
     "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "xai": "kept_xai"},
-    "batches": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "mistral": "kept_mistral", "xai": "kept_xai"},
+    "batches": {
+        "anthropic": "kept_anthropic",
+        "gemini": "kept_gemini",
+        "mistral": "kept_mistral",
+        "xai": "kept_xai",
+        "vertex": "kept_clouds",
+        "bedrock": "kept_clouds",
+    },
 }
 """By operation, the forms there are, and the module that has them."""
 

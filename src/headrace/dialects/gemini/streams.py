@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.call_ids import Turn
+from headrace.dialects.decoding import decode
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.notes import citations, image, read_logprobs
@@ -49,8 +50,6 @@ _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResu
 _CONTENT: Final = frozenset({"parts", "role"})
 _PLAIN: Final = frozenset({"text"})
 _SAYING: Final = frozenset({"content", "index"})
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Reader:
@@ -95,7 +94,7 @@ class Reader:
     def _decoded(self, frame: Frame, *, last: bool) -> Mapping[str, Json] | None:
         """None for what the end of the connection cut off: `close` tells."""
         try:
-            chunk = _decode(frame.data)
+            chunk = decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None

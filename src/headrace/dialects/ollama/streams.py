@@ -10,6 +10,7 @@ import msgspec
 from headrace.dialects import failures
 from headrace.dialects.base import Target
 from headrace.dialects.call_ids import Turn
+from headrace.dialects.decoding import decode
 from headrace.dialects.fields import items, obj, optional
 from headrace.dialects.ollama.messages import read_call, write_call
 from headrace.dialects.ollama.responses import (
@@ -60,7 +61,7 @@ class Reader:
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
         """Raises HeadraceError for an error inside the stream and for what is no line of it."""
         try:
-            return list(self._events(obj(msgspec.json.decode(frame.data), "the line")))
+            return list(self._events(obj(decode(frame.data), "the line")))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return []

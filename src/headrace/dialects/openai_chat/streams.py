@@ -128,13 +128,15 @@ class Reader:
 class _ChoiceReader:
     """One choice's deltas, and what must be remembered between them."""
 
-    __slots__ = ("_blocks", "_called", "_finished", "_index", "_name")
+    __slots__ = ("_blocks", "_called", "_calls", "_finished", "_index", "_name")
 
     def __init__(self, index: int) -> None:
         self._index = index
         self._called = False
         self._finished = False
         self._blocks: dict[tuple[Json, Json], int] = {}
+        self._calls: dict[Json, tuple[str, int]] = {}
+        """By the index that calls are given: the id of the last one with it, and its place among all calls."""
         self._name = ""
         """The field its plain reasoning comes in: some send it in two."""
 
@@ -222,7 +224,6 @@ class _ChoiceReader:
     def _call(self, call: Mapping[str, Json], at: int) -> ToolCallDelta:
         custom = call.get("custom")
         inner = custom if isinstance(custom, Mapping) and not call.get("function") else call.get("function") or {}
-        index = call.get("index")
         extra = {
             name: value
             for name, value in call.items()
@@ -232,7 +233,7 @@ class _ChoiceReader:
         if signature is None and call.get("extra_content"):
             extra["extra_content"] = call["extra_content"]
         return ToolCallDelta(
-            index=at if index is None else index,
+            index=self._place(at if call.get("index") is None else call["index"], call.get("id") or "", named=bool(inner.get("name"))),
             id=call.get("id") or "",
             name=inner.get("name") or "",
             arguments=arguments_text(inner.get("input" if inner is custom else "arguments")),
@@ -241,6 +242,16 @@ class _ChoiceReader:
             choice=self._index,
             extra=extra,
         )
+
+    def _place(self, index: int, id: str, *, named: bool) -> int:
+        """A call's place among all. A name and an id of its own begin another call, also where all are given one index, or none."""
+        last, place = self._calls.get(index, ("", -1))
+        if place < 0 or (named and id and last and id != last):
+            taken = {place for _, place in self._calls.values()}
+            place = index if index not in taken else max(taken) + 1
+            last = id
+        self._calls[index] = last or id, place
+        return place
 
 
 class ChunkMaker:

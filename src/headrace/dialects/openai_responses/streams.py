@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.dialects.base import Target
+from headrace.dialects.decoding import decode
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.fields import OWN, count, items, obj
 from headrace.dialects.openai_responses.items import read_item
@@ -34,8 +35,6 @@ from headrace.types import (
     UsageReported,
 )
 from headrace.wire import Frame
-
-_decode = msgspec.json.Decoder().decode
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 """Events that hold the whole response and end its stream."""
@@ -78,7 +77,7 @@ class Reader:
         if not data or data.isspace() or data[:6] == b"[DONE]":
             return []
         try:
-            event = _decode(data)
+            event = decode(data)
             said = self._said(event)
             return list(self._events(obj(event, "the event"), frame.event or "")) if said is None else said
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
