@@ -30,7 +30,7 @@ def answer(model: str = "gpt-4o", prompt: int = 1000, written: int = 100, **more
 @pytest.mark.parametrize("name", ["gpt-4o", "openai/gpt-4o"])
 def test_facts_of_a_model(name: str) -> None:
     known = headrace.get_model_info(name)
-    assert known["key"] == name
+    assert known["key"] == "gpt-4o"  # the name of the row, as litellm says it
     assert known["max_input_tokens"] == 128_000
     assert known["input_cost_per_token"] == 2.5e-6
     assert known["mode"] == "chat"
