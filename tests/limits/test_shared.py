@@ -345,6 +345,8 @@ def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
     assert sum(ended) * 2.1 >= 0.85 * places * 42
     assert max(ended) <= apart * min(ended) + 2
     assert town.called() <= calls * sum(ended)
+    waits = [message.patience > 0 for message in town.server.heard if message.operation == "settle"]
+    assert sum(waits) >= 0.5 * len(waits), "an end waits for the question that goes with it, however busy the machine is"
 
 
 def test_a_caller_who_leaves_while_he_looks_for_a_place_keeps_nobody_else_from_looking() -> None:
