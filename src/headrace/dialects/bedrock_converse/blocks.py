@@ -135,7 +135,7 @@ def wrap(text: str) -> str:
 
 
 def _read_use(source: Mapping[str, Json], at: str) -> ToolCall:
-    use = {"input": {}, **obj(source["toolUse"], at)}
+    use = obj(source["toolUse"], at)  # what is missing in it is kept as UNSET, so that it is missing again when it is written
     extra = rest(source, frozenset({"toolUse"}))
     if inner := rest(use, frozenset({"toolUseId", "name", "input"}), {"toolUseId": "", "name": "", "input": {}}):
         extra["toolUse"] = inner

@@ -412,4 +412,9 @@ def write_call(call: ToolCall) -> dict[str, Json]:
     inner = merged(_CALLED[kind], call.extra.get(kind) or {}, {"name": call.name or None, body: call.arguments or None})
     signed = None if call.signature is None else google_extra(call.signature)
     said = {"id": call.id or None, kind: inner, "extra_content": signed}
-    return merged(_CALL[kind], call.extra, said)
+    return merged(_CALL[kind], {name: _without_unset(value) for name, value in call.extra.items()}, said)
+
+
+def _without_unset(value: Json) -> Json:
+    """What another dialect keeps of a call, without what it only keeps as missing."""
+    return {name: kept for name, kept in value.items() if kept is not UNSET} if isinstance(value, Mapping) else value
