@@ -192,7 +192,7 @@ class Passed:
                     self._note(data, start)
             else:
                 self._pass_on(data, ready, glanced=True)
-        elif data[:1] == b":" and data.find(b"\n") == len(data) - 2:  # a comment
+        elif data[:1] == b":" and 0 < data.find(b"\n") == len(data) - 2:  # a comment
             ready.append(data)
         elif events := self._whole(data):
             self._pass_on(events, ready)

@@ -7,13 +7,14 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.dialects import load
 from headrace.dialects.base import Passable, StreamWatcher, Target
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
+from headrace.framing import BOM
 from headrace.passing import Passed
 from headrace.types import ChatRequest, Finished, Started, TextDelta, ToolCallDelta, Usage, UsageReported
 from headrace.wire import Frame
@@ -73,11 +74,13 @@ ENDINGS = {"lf": b"\n", "crlf": b"\r\n"}
     share=st.floats(0, 1),
     sizes=st.lists(st.integers(1, 300)),
     ending=st.sampled_from(list(ENDINGS)),
+    mark=st.sampled_from((b"", BOM)),
 )
+@example(name="openai_chat", share=1.0, sizes=[1], ending="lf", mark=b"")
 def test_a_stream_handed_on_in_bytes_is_the_same_however_it_arrives_and_wherever_it_is_cut(
-    name: str, share: float, sizes: list[int], ending: str
+    name: str, share: float, sizes: list[int], ending: str, mark: bytes
 ) -> None:
-    data = b"\xef\xbb\xbf: hello\n\n" + written(name).replace(b"\r\n", b"\n")
+    data = mark + b": hello\n\n" + written(name).replace(b"\r\n", b"\n")
     data = data.replace(b"\n", ENDINGS[ending])
     data = data[: round(len(data) * share)]
     pieces, kind, usage = passed(name, data, sizes)

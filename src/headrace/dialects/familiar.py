@@ -24,7 +24,7 @@ class Likeness(Struct, frozen=True, gc=False):
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 """From an event that says a piece of the answer and nothing else, and where its JSON begins."""
 
-STRANGE: Final = Likeness(b"\0", b"", b"")
+STRANGE: Final = Likeness(b"\0", b"", b"\n\n")
 """No event is like that."""
 
 LESSONS: Final = 16

@@ -3,7 +3,7 @@
 The calls stand in the caller's own bucket or table, in the cloud's own lines, and the answers are written there: no file is given to the
 cloud by headrace. Vertex: cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
 google-genai 3.4.0 has them. Bedrock: the operations …ModelInvocationJob of botocore 1.44.5's service model, 2023-04-20. Ids, destinations
-and the bucket's folder as the place for answers are litellm's (read 2026-11-29).
+and the bucket's folder as the place for answers are meant to be litellm's; its code was not at hand to check them.
 """
 
 from __future__ import annotations
