@@ -92,10 +92,12 @@ def read(name: str, body: Any) -> Any:
 def test_a_call_without_an_input_is_told_to_callers_of_chat_completions() -> None:
     use = {"toolUse": {"toolUseId": "a", "name": "now"}}
     hub = read("bedrock_converse", {"output": {"message": {"role": "assistant", "content": [use]}}, "stopReason": "tool_use"})
-    json.dumps(load("openai_chat").write_response(hub))
+    (call,) = json.loads(json.dumps(load("openai_chat").write_response(hub)))["choices"][0]["message"]["tool_calls"]
+    assert (call["id"], call["function"]["name"]) == ("a", "now")
 
 
 def test_notes_on_a_part_of_tomorrow_stop_no_answer_in_messages() -> None:
     part = {"type": "output_new", "annotations": [{"type": "url_citation", "url": "https://a.example", "start_index": 0, "end_index": 1}]}
     body = {"object": "response", "output": [{"type": "message", "role": "assistant", "content": [part]}], "status": "completed"}
-    load("anthropic_messages").write_response(answer_in_common(read("openai_responses", body), "anthropic_messages"))
+    told = load("anthropic_messages").write_response(answer_in_common(read("openai_responses", body), "anthropic_messages"))
+    assert told["role"] == "assistant"

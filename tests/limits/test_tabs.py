@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 
 import pytest
 
@@ -62,6 +63,22 @@ def test_calls_on_tabs_are_let_in_and_charged_like_any_other(seed: int) -> None:
             assert left[0] == left[1]
     assert tabs > 60
     assert refused > 20, (tabs, refused)
+
+
+@pytest.mark.parametrize("limits", [{"max_parallel_requests": 40}, {"rpm": 40}, {"tpm": 40 * 23}], ids=lambda limits: next(iter(limits)))
+def test_a_burst_on_tabs_stops_where_calls_by_themselves_would(limits: dict[str, int]) -> None:
+    """However many come within one tab: the last for whom there is room is the last for both."""
+    let_in = []
+    for tabs in (True, False):
+        now, one = 50.0, limiter(rpm=600_000, tpm=90_000_000)
+        one.add_scope("few", limits_of(**limits))
+        seat, ask, count = one.seat("chat", ("few",)), Ask("chat", Charge(3, 20), scopes=("few",)), 0
+        for _ in range(80):
+            now += LONGEST / 80
+            with one._lock if not tabs else nullcontext():
+                count += (one.at_once(seat, ask, now) if tabs else one._usher.at_once(seat.group, ask, seat.scopes, now)) is not None
+        let_in.append(count)
+    assert let_in[0] == let_in[1] <= 40
 
 
 def end(one: Limiter, other: Limiter, mine: Reservation, yours: Reservation, charge: Charge, chance: random.Random, now: float) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from headrace.calls import Call
 from headrace.errors import HeadraceError
 from headrace.framing import SseReader
-from headrace.layers.guardrails import Finding, apart
+from headrace.layers.guardrails import Finding, apart, masked
 from headrace.layers.secret_forms import COMMON, HOUSES
 from headrace.objects import JsonObject
 
@@ -206,11 +206,7 @@ def _masked(text: str) -> str:
     found = [
         Finding(match.start(), match.end(), kind) for kind, matches in _forms() for match in matches(text) if match.end() > match.start()
     ]
-    parts, at = [], 0
-    for one in apart(found):
-        parts += [text[at : one.start], f"<{one.kind}>"]
-        at = one.end
-    return "".join([*parts, text[at:]])
+    return masked(text, apart(found))
 
 
 def prepare() -> None:

@@ -118,11 +118,7 @@ class Guardrail:
             return text
         if blocked := {one.kind for one in found if self.action == "block" or one.kind in self._blocked}:
             raise refused(self.name, where, sorted(blocked))
-        parts, at = [], 0
-        for one in found:
-            parts += [text[at : one.start], f"<{one.kind}>"]
-            at = one.end
-        return "".join([*parts, text[at:]])
+        return masked(text, found)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.action}s {' and '.join(sorted(self.where))}>"
@@ -135,6 +131,15 @@ def apart(findings: Iterable[Finding]) -> list[Finding]:
         if not kept or one.start >= kept[-1].end:
             kept.append(one)
     return kept
+
+
+def masked(text: str, findings: Iterable[Finding]) -> str:
+    """The text with the kind of each finding in its place. They are apart."""
+    parts, at = [], 0
+    for one in findings:
+        parts += [text[at : one.start], f"<{one.kind}>"]
+        at = one.end
+    return "".join([*parts, text[at:]])
 
 
 def refused(name: str, where: str, kinds: Sequence[str]) -> ContentPolicyViolationError:

@@ -2,8 +2,8 @@
 
 The calls stand in the caller's own bucket or table, in the cloud's own lines, and the answers are written there: no file is given to the
 cloud by headrace. Vertex: cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
-google-genai 3.4.0 has them. Bedrock: the operations …ModelInvocationJob of botocore 1.44.5's service model, 2023-04-20. Ids, destinations
-and the bucket's folder as the place for answers are meant to be litellm's; its code was not at hand to check them.
+google-genai 3.4.0 has them. Bedrock: the operations …ModelInvocationJob of botocore 1.44.5's service model, 2023-04-20. Vertex's ids and
+places for answers are those of litellm 1.106.2; of Bedrock's job litellm tells the folder, this the file (both read 2026-11-29).
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
     source = ((told.get("inputDataConfig") or {}).get("s3InputDataConfig") or {}).get("s3Uri") or ""
     folder = ((told.get("outputDataConfig") or {}).get("s3OutputDataConfig") or {}).get("s3Uri") or ""
     status, id = _STATUSES.get(str(told.get("status")), "validating"), str(told["jobArn"])
-    # docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html, read 2026-11-29
+    # One file for each file of calls (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html, read 2026-11-29); that
+    # it stands in a folder named like the job, and ends in .out, is not said there and was not tried.
     output = f"{folder.rstrip('/')}/{id.rpartition('/')[2]}/{source.rpartition('/')[2]}.out"
     done, failed = (int(told.get(f"{name}RecordCount") or 0) for name in ("success", "error"))
     return _told(
