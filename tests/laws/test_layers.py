@@ -11,7 +11,7 @@ import pytest
 from laws.source import PACKAGE, Import, imports, modules, read
 
 LAYERS: dict[str, int] = {
-    "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "bridge": 0, "dotenv": 0, "options": 0,
+    "types": 0, "errors": 0, "fingerprint": 0, "wire": 0, "ports": 0, "framing": 0, "inflate": 0, "bridge": 0, "dotenv": 0, "options": 0,
     "dialects": 1, "providers": 1, "models": 1, "limits": 1, "routing": 1, "objects": 1, "calls": 1, "served": 1, "seals": 0,
     "slices": 0,
     "multipart": 1, "media": 1, "counted": 1,

@@ -338,11 +338,13 @@ METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def asked_in(scope: Scope) -> Asked:
+    """HEAD asks for what GET does: the server sends no more of the answer than its head."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"]
     said = query.decode("latin-1")
     target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1") + (f"?{said}" if said else "")
-    return Asked(scope["method"], scope["path"], headers, dict(parse_qsl(said)) if said else {}, target)
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return Asked(method, scope["path"], headers, dict(parse_qsl(said)) if said else {}, target)
 
 
 PATIENCE: Final = 0.02

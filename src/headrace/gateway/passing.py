@@ -22,9 +22,9 @@ from headrace.wire import HeaderPairs
 _NOT_PASSED: Final = frozenset({
     "authorization", "x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key", "cookie", "host", "content-length", "transfer-encoding",
     "connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "expect", "accept-encoding",
-    "origin", "referer", "forwarded",
+    "content-encoding", "origin", "referer", "forwarded",
 })  # fmt: skip
-"""Headers that are the caller's or the hop's: credentials above all."""
+"""Headers that are the caller's or the hop's: credentials above all. What was compressed is sent on as it was before."""
 
 _NOT_PASSED_TO: Final = ("x-forwarded-", "x-headrace-", "x-litellm-", "x-real-", "sec-")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
@@ -9,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
+from headrace.inflate import CODINGS, Inflate
 from headrace.options import CallOptions, RoutingOptions
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -53,24 +56,50 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> 
 
 
 async def pieces_of(receive: Receive, headers: Mapping[str, str], most: int) -> AsyncIterator[bytes]:
-    """A body as it arrives. Raises Left, and a refusal with status 413 or 415."""
-    if headers.get("content-encoding", "identity") != "identity":
-        raise refusal(415, Kind.BAD_REQUEST, "content-encoding is not taken: send the body uncompressed")
+    """A body as it arrives, what was compressed as it was before. most: bytes of it.
+
+    Raises Left, refusals with status 413 and 415, and BadRequestError for what cannot be inflated.
+    """
     said = headers.get("content-length", "")
     if said.isdecimal() and int(said) > most:
         raise _too_large(most)
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Left
-        piece = message.get("body", b"")
+    pieces, size = _arriving(receive), 0
+    if (coding := headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
+        pieces = _inflated(pieces, coding)
+    async for piece in pieces:
         size += len(piece)
         if size > most:
             raise _too_large(most)
         yield piece
+
+
+async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Left
+        yield message.get("body", b"")
         if not message.get("more_body"):
             return
+
+
+SLICE: Final = 256 << 10
+"""Bytes that are inflated before others come on: a thousandth of them may hold as many."""
+
+
+async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
+    if coding not in CODINGS:
+        raise refusal(415, Kind.BAD_REQUEST, f"content-encoding {coding[:20]!r} is not taken: send the body as gzip, deflate or as it is")
+    inflate = Inflate(coding)
+    try:
+        async for piece in pieces:
+            for slice in inflate.slices(piece, SLICE):
+                yield slice
+                await asyncio.sleep(0)
+    except zlib.error:
+        raise BadRequestError(f"the body is no {coding}: send what its content-encoding says, or leave that out") from None
+    if not inflate.whole or inflate.more:
+        raise BadRequestError(f"the body {'goes on behind' if inflate.more else 'stops before'} the end of what was compressed")
 
 
 def must_be_json(headers: Mapping[str, str]) -> None:

@@ -6,7 +6,6 @@ connection can carry another request.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from headrace.inflate import CODINGS, Inflate
 from headrace.runtime.proxies import Proxy
 from headrace.wire import DEFAULT_MAX_BODY, Fault, HeaderPairs, Headers, HttpRequest, TransportError
 
@@ -127,33 +127,6 @@ def written(request: HttpRequest, proxy: Proxy | None = None) -> bytes:
     return head + b"\r\n\r\n"
 
 
-class _Inflate:
-    """Takes a content coding off as it arrives."""
-
-    __slots__ = ("_begun", "_raw", "_zlib")
-
-    def __init__(self, coding: str) -> None:
-        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS if coding in ("gzip", "x-gzip") else zlib.MAX_WBITS)
-        self._raw = coding == "deflate"
-        self._begun = False
-
-    def feed(self, data: bytes, limit: int) -> bytes:
-        """At most `limit` + 1 bytes, so that a bomb is noticed without being built."""
-        try:
-            out = self._zlib.decompress(data, limit + 1)
-        except zlib.error:
-            if not self._raw or self._begun:
-                raise
-            self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)  # "deflate" without zlib's wrapper, as some servers send it
-            out = self._zlib.decompress(data, limit + 1)
-        self._begun = True
-        return out
-
-    @property
-    def whole(self) -> bool:
-        return self._zlib.eof or not self._begun
-
-
 class Exchange:
     """One response on its way in."""
 
@@ -171,7 +144,7 @@ class Exchange:
         self.begun = False
         """Whether its head is complete."""
         self.complete = False
-        self.inflate: _Inflate | None = None
+        self.inflate: Inflate | None = None
 
     def take(self) -> bytes:
         """What of the body has arrived since the last time."""
@@ -327,10 +300,10 @@ def _too_large() -> TransportError:
     return TransportError(Fault.TOO_LARGE, "its headers", sent=True, received=True)
 
 
-def _coding(value: bytes) -> _Inflate | None:
+def _coding(value: bytes) -> Inflate | None:
     coding = value.decode("latin-1").strip().lower()
-    if coding in ("gzip", "x-gzip", "deflate"):
-        return _Inflate(coding)
+    if coding in CODINGS:
+        return Inflate(coding)
     if coding in ("", "identity"):
         return None
     raise TransportError(Fault.PROTOCOL, f"content coding {coding[:20]!r} was not offered", sent=True, received=True)

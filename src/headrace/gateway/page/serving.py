@@ -38,7 +38,7 @@ class Page(Struct, frozen=True, eq=False):
     """Seconds since 1970."""
 
     def serves(self, asked: Asked) -> bool:
-        return asked.method in ("GET", "HEAD") and (asked.path == "/" or asked.path.startswith("/ui/"))
+        return asked.method == "GET" and (asked.path == "/" or asked.path.startswith("/ui/"))
 
     async def answer(self, asked: Asked, admit: Callable[[Asked], Awaitable[Caller]]) -> Shown:
         """admit: says who asks. Raises its refusals, and those with status 403 and 404."""
