@@ -203,7 +203,10 @@ def router_over(provider: str) -> Router:
 
 
 @contextmanager
-def world(provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over) -> Iterator[World]:
+def world(
+    provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over, keep_alive: float = 30.0
+) -> Iterator[World]:
+    """keep_alive: seconds until a sign of life, which goes out with a head that tells of no deployment yet: so none comes by chance."""
     kept, taken = Kept(), []
     opened = Passages.open
 
@@ -214,7 +217,7 @@ def world(provider: str, http: type[asyncio.Protocol], over: Callable[[str], Rou
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Passages, "open", noted)
-        serve = serving(over(provider), Settings(key=KEY, keep_alive=0.1), keys=Alice(), ledger=kept, http=http)
+        serve = serving(over(provider), Settings(key=KEY, keep_alive=keep_alive), keys=Alice(), ledger=kept, http=http)
         with serve as base, closing(Client(base)) as client:
             yield World(base, kept, taken, client)
 
@@ -233,6 +236,11 @@ class Client:
         self._connection.request("POST", path, content, {**self._headers, **headers})
         answer = self._connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def patience(content: bytes) -> float:
+    """Seconds until a sign of life: one comes for sure where a stream is slow, and none elsewhere."""
+    return 0.05 if b"slowly" in content else 30.0
 
 
 def chat(text: Any, **more: Any) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.straight_scene import HELLO, Alice, Client, Scripted, answering, booked, chat, left_out, router_over, world
+from tests.gateway.straight_scene import HELLO, Alice, Client, Scripted, answering, booked, chat, left_out, patience, router_over, world
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.calls import CHAT, Call
@@ -119,7 +119,7 @@ def compare(provider: str, content: bytes, straight: bool, last: str = "hello", 
     """last: what is asked before. opened: the status of what is asked before."""
     told = []
     for http_ in (Connection, HttpToolsProtocol):
-        with world(provider, http_) as here:
+        with world(provider, http_, keep_alive=patience(content)) as here:
             client = here.client
             for model in ("gpt", "two", "two") if opened == 200 else ("gpt",):  # opens the connections that are kept
                 assert client.post(HELLO.replace(b"gpt", model.encode()))[0] == opened

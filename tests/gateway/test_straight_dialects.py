@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.gateway.straight_scene import Client, Scripted, answering, booked, left_out, router_over, world
+from tests.gateway.straight_scene import Client, Scripted, answering, booked, left_out, patience, router_over, world
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
@@ -167,7 +167,7 @@ def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
     (path, content), straight = CASES[case]
     told = []
     for http in (Connection, HttpToolsProtocol):
-        with world(provider, http, over) as here:
+        with world(provider, http, over, patience(content)) as here:
             warm(here.client, path, "claude" if path.endswith("messages") else "gpt")
             here.kept.records.clear()
             here.taken.clear()
