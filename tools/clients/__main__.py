@@ -90,6 +90,19 @@ def cn(address: str) -> Started:
     )
 
 
+def opencode(address: str) -> Started:
+    """It would look for prices, plugins and its own next version in the net."""
+    options = {"baseURL": f"{address}/v1", "apiKey": KEY}
+    provider = {"npm": "@ai-sdk/openai-compatible", "name": "headrace", "options": options, "models": {"gpt-5": {"name": "gpt-5"}}}
+    config = {"autoupdate": False, "share": "disabled", "provider": {"headrace": provider}, "permission": "allow"}
+    quiet = ("MODELS_FETCH", "DEFAULT_PLUGINS", "LSP_DOWNLOAD", "AUTOUPDATE")
+    return Started(
+        [str(BIN / "opencode"), "run", "--pure", "-m", "headrace/gpt-5", PROMPT],
+        {f"OPENCODE_DISABLE_{what}": "1" for what in quiet},
+        {".config/opencode/opencode.json": config},
+    )
+
+
 def vercel(address: str) -> Started:
     return Started(["node", str(HOME / "vercel.mjs"), address, KEY, PROMPT])
 
@@ -100,6 +113,7 @@ CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "codex": ("@openai/codex", codex),
     "gemini-cli": ("@google/gemini-cli", gemini),
     "continue": ("@continuedev/cli", cn),
+    "opencode": ("opencode-ai", opencode),
     "vercel-ai": ("ai", vercel),
 }
 
@@ -124,8 +138,9 @@ def _install() -> None:
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(HERE / name, HOME / name)
         subprocess.run(["npm", "ci", "--silent"], cwd=HOME, check=True)
-        # Scripts of packages are not run; this one only puts the binary that npm brought into its place.
-        subprocess.run(["node", "node_modules/@anthropic-ai/claude-code/install.cjs"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+        # Scripts of packages are not run; these only put the binaries that npm brought into their places.
+        for script in ("@anthropic-ai/claude-code/install.cjs", "opencode-ai/postinstall.mjs"):
+            subprocess.run(["node", f"node_modules/{script}"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
         (HOME / ".made").write_text(lock)
     shutil.copy(HERE / "vercel.mjs", HOME / "vercel.mjs")
 
@@ -178,7 +193,7 @@ def _passed(name: str, way: str, address: str) -> bool:
         written = Path(work) / "done.txt"
         finished = DONE in said or name == "vercel-ai"
         good = code == 0 and finished and written.is_file() and written.read_text() == "written by a tool\n"
-    print(f"{'PASS' if good else 'FAIL'}  {name:<12} {version:<10} {way}", flush=True)
+    print(f"{'PASS' if good else 'FAIL'}  {name:<13} {version:<10} {way}", flush=True)
     if not good:
         print("      " + "\n      ".join(said.strip().splitlines()[-20:]), flush=True)
     return good
@@ -186,7 +201,7 @@ def _passed(name: str, way: str, address: str) -> bool:
 
 def _run(started: Started, home: str, work: str) -> tuple[int, str]:
     kept = {name: value for name, value in os.environ.items() if not re.search(r"_API_KEY$|_BASE_URL$|PROXY$", name, re.I)}
-    environment = {**kept, "HOME": home, "NO_COLOR": "1", **started.environment}
+    environment = {**kept, "HOME": home, "PWD": work, "NO_COLOR": "1", **started.environment}
     try:
         done = subprocess.run(
             started.command,
