@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -225,9 +226,12 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     from headrace.dialects.translate import plain  # late as well
 
     control = {**to.options, **call.control} if to.options else call.control
-    body = plain(_body(call, to, control)) | dict(_extra_body(control) or {}) | dict(call.place)
+    made = form_of(call.operation.offer, form, call.operation.form)
+    takes: Mapping[str, str] = getattr(made, "takes", {})
+    taken = {name: value for name, variable in takes.items() if (value := control.get(name) or os.environ.get(variable))}
+    body = plain(_body(call, to, control)) | taken | dict(_extra_body(control) or {}) | dict(call.place)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
-    formed = Formed(form_of(call.operation.offer, form, call.operation.form), target, body, call.operation.offer)
+    formed = Formed(made, target, body, call.operation.offer)
     if call.stream:
         formed.check_stream()
     return formed

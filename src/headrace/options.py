@@ -50,7 +50,29 @@ class CloudOptions(TypedDict, total=False):
     """A signer of Oracle's own library, for instances and resources."""
 
 
-class CallOptions(CloudOptions, total=False):
+class StorageOptions(TypedDict, total=False):
+    """Where a cloud's batches find their calls and put their answers, in litellm's words: never sent with anything else."""
+
+    aws_batch_role_arn: str | None
+    """The role that reads and writes the bucket; else `AWS_BATCH_ROLE_ARN`."""
+    s3_output_bucket_name: str | None
+    """The bucket of the answers, where it is another than that of the calls; else `AWS_S3_OUTPUT_BUCKET_NAME`."""
+    s3_bucket_owner: str | None
+    """The account that owns the buckets; else `AWS_S3_BUCKET_OWNER`."""
+    s3_encryption_key_id: str | None
+    """The key that the answers are encrypted with; else `AWS_S3_ENCRYPTION_KEY_ID`."""
+    bedrock_tags: Sequence[Mapping[str, str]] | None
+    s3_bucket_name: str | None
+    """This and what follows say where litellm puts files. Headrace puts none into a bucket, and `create_file` says so."""
+    s3_region_name: str | None
+    s3_endpoint_url: str | None
+    s3_access_key_id: str | None
+    s3_secret_access_key: str | None
+    gcs_bucket_name: str | None
+    bucket_name: str | None
+
+
+class CallOptions(CloudOptions, StorageOptions, total=False):
     """What every call takes besides the model's own parameters. None anywhere means: not given."""
 
     api_key: str | None

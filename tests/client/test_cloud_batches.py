@@ -127,6 +127,64 @@ def test_bedrock_is_told_where_the_calls_stand(client: Client, upstream: Upstrea
     assert (batch.id, batch.status, batch.input_file_id) == (ARN, "validating", "s3://mill/in/calls.jsonl")
 
 
+def test_the_role_and_the_places_of_a_job_are_litellms_variables(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call says goes before what the environment says."""
+    for name, value in {
+        "AWS_BATCH_ROLE_ARN": ROLE, "AWS_S3_OUTPUT_BUCKET_NAME": "sink", "AWS_S3_BUCKET_OWNER": "210987654321",
+        "AWS_S3_ENCRYPTION_KEY_ID": "alias/mine",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    upstream.answer(Reply({"jobArn": ARN}), Reply({"jobArn": ARN}))
+    model, tags = "bedrock/amazon.nova-lite-v1:0", [{"key": "team", "value": "mill"}]
+    order(client, "s3://mill/in/calls.jsonl", "bedrock", model=model, bedrock_tags=tags, **AWS)
+    order(client, "s3://mill/calls.jsonl", "bedrock", model=model, aws_batch_role_arn=f"{ROLE}2", s3_output_bucket_name="other", **AWS)
+    first, second = (seen.body for seen in upstream.seen)
+    for body in (first, second):
+        aws_takes("CreateModelInvocationJob", body)
+    assert (first["roleArn"], first["tags"], first["timeoutDurationInHours"]) == (ROLE, tags, 24)
+    assert first["inputDataConfig"]["s3InputDataConfig"]["s3BucketOwner"] == "210987654321"
+    assert first["outputDataConfig"]["s3OutputDataConfig"] == {
+        "s3Uri": "s3://sink/in/", "s3BucketOwner": "210987654321", "s3EncryptionKeyId": "alias/mine",
+    }  # fmt: skip
+    assert (second["roleArn"], second["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]) == (f"{ROLE}2", "s3://other/")
+    assert first["jobName"] != second["jobName"]
+
+
+def test_the_same_calls_can_be_ordered_twice(client: Client, upstream: Upstream) -> None:
+    """A job's name was made of what is ordered, and AWS takes no name twice."""
+    upstream.answer(Reply({"jobArn": ARN}), Reply({"jobArn": ARN}))
+    for _ in range(2):
+        order(client, "s3://mill/calls.jsonl", "bedrock", model="bedrock/amazon.nova-lite-v1:0", aws_batch_role_arn=ROLE, **AWS)
+    assert upstream.seen[0].body["jobName"] != upstream.seen[1].body["jobName"]
+
+
+def test_a_deployment_may_say_where_its_batches_go_and_chats_do_not_hear_of_it(upstream: Upstream) -> None:
+    """As litellm's pages have it: the Router refused aws_batch_role_arn, and sent the rest to Bedrock with every chat."""
+    params = {
+        "model": "bedrock/amazon.nova-lite-v1:0", "base_url": upstream.url, **{name: value for name, value in AWS.items() if value},
+        "aws_batch_role_arn": ROLE, "s3_bucket_name": "mill", "s3_region_name": "eu-central-1", "s3_output_bucket_name": "sink",
+    }  # fmt: skip
+    said = {"role": "assistant", "content": [{"text": "Ho"}]}
+    usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
+    upstream.answer(Reply({"output": {"message": said}, "stopReason": "end_turn", "usage": usage}), Reply({"jobArn": ARN}))
+    router = headrace.Router(model_list=[{"model_name": "nova", "litellm_params": params}], num_retries=0)
+    assert router.completion("nova", [{"role": "user", "content": "Hi"}]).choices[0].message.content == "Ho"
+    router.create_batch("24h", "/v1/chat/completions", "s3://mill/in/calls.jsonl", model="nova")
+    chat, batch = (seen.body for seen in upstream.seen)
+    assert set(chat) == {"messages"}
+    assert (batch["roleArn"], batch["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]) == (ROLE, "s3://sink/in/")
+    router.close()
+
+
+def test_a_folder_of_calls_has_a_folder_of_answers(client: Client, upstream: Upstream) -> None:
+    source = {"s3InputDataConfig": {"s3Uri": "s3://mill/in/"}}
+    upstream.answer(Reply({**INVOCATION, "inputDataConfig": source, "timeoutDurationInHours": 72}))
+    batch = client.call("retrieve_batch", ARN, "bedrock", **AWS)
+    assert (batch.output_file_id, batch.completion_window) == ("s3://mill/in/abcdefghijkl/", "72h")
+
+
 def test_bedrocks_batches_are_shown_listed_and_stopped(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(INVOCATION), Reply({"invocationJobSummaries": [INVOCATION]}), Reply(b""))
     batch = client.call("retrieve_batch", ARN, "bedrock", **AWS)

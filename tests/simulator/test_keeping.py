@@ -33,10 +33,10 @@ class Caller:
 
     def __call__(self, name: str, *args: Any, **options: Any) -> Any:
         if not self._asks:
-            return getattr(headrace, name)(*args, **self._way, **options)
+            return getattr(headrace, name)(*args, **{**self._way, **options})
 
         async def ask() -> Any:
-            return await getattr(headrace, f"a{name}")(*args, **self._way, **options)
+            return await getattr(headrace, f"a{name}")(*args, **{**self._way, **options})
 
         return asyncio.run(ask())
 

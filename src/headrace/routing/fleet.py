@@ -15,6 +15,7 @@ from headrace.errors import POLICY, AuthenticationError, ConfigurationError, Hea
 from headrace.limits import Ask, Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
+from headrace.options import StorageOptions
 from headrace.routing.budgets import scope_of_provider, scope_of_tag
 from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS
@@ -274,6 +275,7 @@ class Fleet:
 
 _STANDING: Final = (
     "drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response", "cache_control_injection_points",
+    *StorageOptions.__annotations__,
 )  # fmt: skip
 
 

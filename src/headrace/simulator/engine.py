@@ -17,6 +17,7 @@ from headrace.simulator import openai_answers as answers
 from headrace.simulator import openai_api as api
 from headrace.simulator import others
 from headrace.simulator.asks import Answer, Ask, Chat, Embed, Limited, Models, Other, Rejected
+from headrace.simulator.clouds import Clouds
 from headrace.simulator.config import ProviderConfig, draw, provider_of
 from headrace.simulator.enforce import Admitted, Cost, Enforcer, Refused
 from headrace.simulator.exchange import NEVER, Ending, Exchange, Piece
@@ -47,6 +48,7 @@ class Incoming(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
 
 class Pace(NamedTuple):
@@ -98,6 +100,8 @@ class Provider:
         """Of the request at hand."""
         self._endpoint = ""
         self._keeper: Keeper | None = None
+        self._clouds: Clouds
+        """As the keeper, made with the first request."""
 
     # The way of a request
 
@@ -148,8 +152,11 @@ class Provider:
             return exchange.status, exchange.body
 
         if self._keeper is None:
-            self._keeper = Keeper(alone)
-        body = self._keeper.reply(*incoming, int(self._epoch + now))
+            self._keeper, self._clouds = Keeper(alone), Clouds(alone)
+        moment, (method, path, headers, content, query) = int(self._epoch + now), incoming
+        body = self._keeper.reply(method, path, headers, content, moment)
+        if body is None:
+            body = self._clouds.reply(method, path, query, headers, content, moment)
         return None if body is None else self._reply([], body)
 
     def _wish(self, ask: Limited, headers: Mapping[str, str]) -> tuple[Limited, Wish]:

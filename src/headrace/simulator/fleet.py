@@ -39,7 +39,7 @@ class Fleet:
         _, name, rest = (*incoming.path.split("/", 2), "")[:3]
         provider = self.providers.get(name)
         if provider is not None:
-            return provider.handle(Incoming(incoming.method, f"/{rest}", incoming.headers, incoming.body), now)
+            return provider.handle(incoming._replace(path=f"/{rest}"), now)
         if name in ("v1", "v1beta") and len(self.providers) == 1:
             return next(iter(self.providers.values())).handle(incoming, now)
         return _say(404, {"error": f"no provider {name!r} here", "providers": sorted(self.providers), "own": sorted(OWN)})

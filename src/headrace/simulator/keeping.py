@@ -210,7 +210,7 @@ def _form(asked: _Asked) -> dict[str, tuple[str, bytes]]:
 
 
 def _file(file: File, style: str) -> dict[str, Any]:
-    size, made = len(file.content), _moment(file.created)
+    size, made = len(file.content), moment(file.created)
     if style == "anthropic":
         kind = {"type": "file", "mime_type": "application/octet-stream", "downloadable": file.purpose == "batch_output"}
         return {"id": file.id, **kind, "filename": file.name, "size_bytes": size, "created_at": made}
@@ -222,7 +222,7 @@ def _file(file: File, style: str) -> dict[str, Any]:
     return {**said, "purpose": file.purpose, "status": "processed"}
 
 
-def _moment(seconds: int) -> str:
+def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -250,9 +250,9 @@ def _anthropics(batch: Batch, good: int, bad: int) -> dict[str, Any]:
     counts = {"processing": left, "succeeded": good, "errored": bad, "canceled": 0, "expired": 0}
     if batch.state == "cancelled":
         counts["canceled"] = len(batch.calls)
-    ended = None if left else _moment(batch.created)
+    ended = None if left else moment(batch.created)
     said = {"id": batch.id, "type": "message_batch", "processing_status": "in_progress" if left else "ended", "request_counts": counts}
-    moments = {"created_at": _moment(batch.created), "expires_at": _moment(batch.created + 86_400), "ended_at": ended}
+    moments = {"created_at": moment(batch.created), "expires_at": moment(batch.created + 86_400), "ended_at": ended}
     cancelled = ended if batch.state == "cancelled" else None
     return {**said, **moments, "archived_at": None, "cancel_initiated_at": cancelled, "results_url": None if left else "results"}
 
@@ -261,7 +261,7 @@ def _geminis(batch: Batch, good: int, bad: int) -> dict[str, Any]:
     state = {"running": "RUNNING", "done": "SUCCEEDED", "cancelled": "CANCELLED"}[batch.state]
     stats = {"requestCount": str(len(batch.calls)), "successfulRequestCount": str(good), "failedRequestCount": str(bad)}
     about: dict[str, Any] = {"state": f"BATCH_STATE_{state}", "model": f"models/{batch.model}", "batchStats": stats}
-    about |= {"createTime": _moment(batch.created), "inputConfig": {"fileName": batch.input_file}}
+    about |= {"createTime": moment(batch.created), "inputConfig": {"fileName": batch.input_file}}
     if batch.output_file:
         about["output"] = {"responsesFile": f"files/{batch.output_file}"}
     return {"name": batch.id, "metadata": about}

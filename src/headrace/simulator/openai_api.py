@@ -159,6 +159,8 @@ def key_of(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
+    if scheme == "AWS4-HMAC-SHA256":
+        return key.strip().removeprefix("Credential=").partition("/")[0]
     return headers.get("x-api-key") or headers.get("x-goog-api-key") or None
 
 

@@ -105,9 +105,9 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        path = self._url.partition(b"?")[0].decode("latin-1")
+        path, _, query = self._url.decode("latin-1").partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        incoming = Incoming(self._parser.get_method().decode("latin-1"), path, self._headers, body)
+        incoming = Incoming(self._parser.get_method().decode("latin-1"), path, self._headers, body, query)
         modern = self._parser.get_http_version() == "1.1"
         self._waiting.append((incoming, self._parser.should_keep_alive(), modern))
         self._clear()

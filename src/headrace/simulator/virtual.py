@@ -226,6 +226,7 @@ def _first_limit(timeouts: Timeouts) -> tuple[float, Fault]:
 
 
 def _incoming(request: HttpRequest) -> Incoming:
-    path = request.url.partition("?")[0].split("/", 3)
+    place, _, query = request.url.partition("?")
+    path = place.split("/", 3)
     headers = {name.lower(): value for name, value in request.headers}
-    return Incoming(request.method, "/" + path[3] if len(path) > 3 else "/", headers, request.body)
+    return Incoming(request.method, "/" + path[3] if len(path) > 3 else "/", headers, request.body, query)

@@ -127,8 +127,9 @@ class SpokenWire:
     def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask:
         """Raises Rejected for what is no request of the dialect's, and for what the simulated model cannot do."""
         try:
-            hub = self.dialect.read_request({**addressed(path), **api.json_of(body)})
-            said = write_body(_simple(spoken_here(hub, "simulator", self._name)), hub.model)
+            told = {**addressed(path), **api.json_of(body)}
+            hub = self.dialect.read_request(told)
+            said = write_body(_simple(spoken_here(hub, "simulator", self._name)), hub.model or told.get("model", ""))
         except BadRequestError as error:
             raise Rejected(400, str(error)) from None
         known = {name: value for name, value in said.items() if name in api.CHAT_PARAMS}
@@ -177,20 +178,29 @@ class GeminiWire(SpokenWire):
 
 _CHAT: Final = load("openai_chat")
 _HERE: Final = Target("simulator", "")
+_CLOUDS: Final = re.compile(r"(?P<gemini>.*/batchPredictionJobs\b.*)|(?P<bedrock_converse>(?:/v1)?/model-invocation-jobs?\b.*|/s3/.*)")
 _GEMINI_PATH: Final = re.compile(r"/v1(?:beta)?/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)")
 _WIRES: Final[Mapping[str, Callable[[], Wire]]] = {
     "openai_responses": lambda: SpokenWire("openai_responses", "resp_"),
     "anthropic_messages": lambda: AnthropicWire("anthropic_messages", "msg_"),
     "gemini": lambda: GeminiWire("gemini"),
+    "bedrock_converse": lambda: SpokenWire("bedrock_converse"),
 }
-_PATHS: Final = {"/v1/responses": "openai_responses", "/v1/messages": "anthropic_messages"}
+_PATHS: Final = {
+    "/v1/responses": "openai_responses",
+    "/v1/messages": "anthropic_messages",
+    "/model/converse": "bedrock_converse",  # calls of a batch only: their model stands in the body
+}
 OPENAI: Final = OpenAIWire()
 
 
 def wire_of(path: str) -> tuple[Wire, str]:
     """The wire of a path, and its endpoint where the path is not one of OpenAI's own."""
     name = _PATHS.get(path) or ("gemini" if _GEMINI_PATH.fullmatch(path) else "")
-    return (_made(name), "chat") if name else (OPENAI, "")
+    if name:
+        return _made(name), "chat"
+    cloud = _CLOUDS.fullmatch(path)
+    return (OPENAI if cloud is None or cloud.lastgroup is None else _made(cloud.lastgroup)), ""
 
 
 @cache

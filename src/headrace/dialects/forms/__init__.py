@@ -27,6 +27,9 @@ Body = Mapping[str, Any]
 
 
 class Form(Protocol):
+    """A form that reads options that are no parameters, such as where a batch's answers go, has them in `takes`, each with the variable
+    of the environment that stands for it."""
+
     def write(self, body: Body, target: Target) -> HttpRequest:
         """Raises BadRequestError for what cannot be said."""
         ...

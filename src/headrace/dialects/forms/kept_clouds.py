@@ -8,11 +8,11 @@ places for answers are those of litellm 1.106.2; of Bedrock's job litellm tells 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 from msgspec import structs
 
@@ -186,6 +186,7 @@ class JobCancel:
 # ---- Bedrock -----------------------------------------------------------------------------------------------------------------------
 
 _STATUSES: Final = {
+    "Scheduled": "in_progress",
     "InProgress": "in_progress",
     "Completed": "completed",
     "PartiallyCompleted": "completed",
@@ -205,9 +206,12 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
     source = ((told.get("inputDataConfig") or {}).get("s3InputDataConfig") or {}).get("s3Uri") or ""
     folder = ((told.get("outputDataConfig") or {}).get("s3OutputDataConfig") or {}).get("s3Uri") or ""
     status, id = _STATUSES.get(str(told.get("status")), "validating"), str(told["jobArn"])
-    # One file for each file of calls (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html, read 2026-11-29); that
-    # it stands in a folder named like the job, and ends in .out, is not said there and was not tried.
-    output = f"{folder.rstrip('/')}/{id.rpartition('/')[2]}/{source.rpartition('/')[2]}.out"
+    # A folder named like the job, in it one file for each file of calls, named like that with .out, and manifest.json.out. AWS's page
+    # (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html) names manifest.json.out and not the folder; AWS's sample
+    # (github.com/aws-samples/amazon-bedrock-samples, batch-inference-launch-and-compare-jobs.ipynb) reads *.jsonl.out from a job's
+    # folder, and others' programs the whole path as it is here. Read 2026-11-29, tried on the simulator only.
+    file = source.rpartition("/")[2]
+    output = f"{folder.rstrip('/')}/{id.rpartition('/')[2]}/{f'{file}.out' if file else ''}"
     done, failed = (int(told.get(f"{name}RecordCount") or 0) for name in ("success", "error"))
     return _told(
         told,
@@ -215,6 +219,7 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
         status=status,
         model=told.get("modelId"),
         input_file_id=source,
+        completion_window=f"{told.get('timeoutDurationInHours') or 24}h",
         output_file_id=output if folder and status == "completed" else None,
         errors=_errors(told.get("message") if status in ("failed", "expired") else None),
         created_at=epoch(told.get("submitTime")) or 0,
@@ -225,25 +230,53 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewInvocation:
-    """`aws_batch_role_arn`, litellm's word, is the role that reads and writes the bucket. Answers come beside the calls, unless
-    `outputDataConfig` says where else. A job's name is its `metadata`'s `display_name`, else made of what is ordered."""
+    """Answers come beside the calls, in a folder that the job makes, unless `s3_output_bucket_name` or `outputDataConfig` says where else.
+    A job's name is its `metadata`'s `display_name`, else one that no other job has, as litellm's is: the same calls may be ordered again."""
+
+    takes: Final = {
+        "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
+        "s3_output_bucket_name": "AWS_S3_OUTPUT_BUCKET_NAME",
+        "s3_bucket_owner": "AWS_S3_BUCKET_OWNER",
+        "s3_encryption_key_id": "AWS_S3_ENCRYPTION_KEY_ID",
+        "bedrock_tags": "",
+    }
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         source, model = _source(body, target, "s3://"), _model(target, "bedrock/anthropic.claude-sonnet-4-6")
         role = body.get("aws_batch_role_arn") or body.get("roleArn")
         if not isinstance(role, str):
-            raise BadRequestError(f"{target.provider}: pass aws_batch_role_arn=, the role that may read and write your bucket")
+            raise BadRequestError(
+                f"{target.provider}: pass aws_batch_role_arn=, or set AWS_BATCH_ROLE_ARN: the role that may read and write your bucket"
+            )
         job = {
-            "jobName": _display_name(body) or f"batch-{hashlib.sha256(f'{model} {source}'.encode()).hexdigest()[:24]}",
+            "jobName": _display_name(body) or f"batch-{uuid4()}",
             "modelId": model,
             "roleArn": role,
-            "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": source}},
-            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{source.rpartition('/')[0]}/"}},
+            **self._places(source, body),
+            "timeoutDurationInHours": _hours(body.get("completion_window")),
+            "tags": body.get("bedrock_tags"),
         }
-        return posted(_of_the_service(target), "/model-invocation-job", {**job, **given(body, *_OURS, "aws_batch_role_arn")})
+        return posted(_of_the_service(target), "/model-invocation-job", {**given(job), **given(body, *_OURS, *self.takes)})
+
+    @staticmethod
+    def _places(source: str, body: Body) -> dict[str, Json]:
+        bucket, _, path = source.removeprefix("s3://").partition("/")
+        folder = "/".join(filter(None, ("s3:/", str(body.get("s3_output_bucket_name") or bucket), path.rpartition("/")[0])))
+        whose = given({"s3BucketOwner": body.get("s3_bucket_owner")})
+        key = given({"s3EncryptionKeyId": body.get("s3_encryption_key_id")})
+        return {
+            "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": source, **whose}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{folder}/", **whose, **key}},
+        }
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
         return {**_invocation(answer), "input_file_id": body["input_file_id"]}
+
+
+def _hours(window: Json) -> int | None:
+    """A window in hours as a job may have it (24 to 168); None for any other, which leaves AWS's own."""
+    hours = int(window[:-1]) if isinstance(window, str) and re.fullmatch(r"\d{1,3}h", window) else 0
+    return hours if 24 <= hours <= 168 else None
 
 
 class Invocations:

@@ -1,0 +1,409 @@
+"""Batches of a simulated Vertex AI and Bedrock, and the buckets that their calls and answers stand in.
+
+Strict about what is documented: fields, their forms, whose signature, which states may be stopped. A job is worked off when it is first
+asked after, as those of `keeping` are. Vertex: the REST reference of projects.locations.batchPredictionJobs and google-genai 3.4.0.
+Bedrock: the operations …ModelInvocationJob of botocore 1.44.5, and docs.aws.amazon.com/bedrock/latest/userguide/
+batch-inference-results.html (read 2026-11-29). Buckets: the media methods of Cloud Storage's JSON API; S3 with the bucket in the path,
+below /s3. A signature is looked at for its key and its service, not recomputed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from msgspec import Struct
+
+from headrace.simulator.asks import Rejected
+from headrace.simulator.keeping import Answerer, moment
+from headrace.simulator.openai_api import DECODE, ENCODE, json_of
+
+ACCOUNT: Final = "123456789012"
+"""Whose jobs they are, in AWS's names; Google's project is the path's."""
+
+
+class Asked(Struct, frozen=True):
+    """One request: `parts` are the named parts of its path, `query` what follows the question mark."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    parts: Mapping[str, str]
+    query: Mapping[str, str]
+    now: int
+
+
+class Job(Struct):
+    """A job as its cloud tells it, and what it still has to do."""
+
+    id: str
+    told: dict[str, Any]
+    stopping: bool = False
+    ended: bool = False
+
+
+class Clouds:
+    """What one provider keeps for both clouds."""
+
+    def __init__(self, answer: Answerer) -> None:
+        self._answer = answer
+        self._objects: dict[str, bytes] = {}
+        """By their whole address, gs://… and s3://…"""
+        self._jobs: dict[str, Job] = {}
+        self._numbers = count(1)
+
+    def reply(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> bytes | None:
+        """The body of the answer; None for a path that is nothing of this. Raises Rejected."""
+        if not _CONCERNED.match(path):
+            return None
+        for asked, pattern, act in ROUTES:
+            found = re.fullmatch(pattern, path) if asked == method else None
+            if found is not None:
+                parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
+                said = {name: values[-1] for name, values in parse_qs(query).items()}
+                made = act(self, Asked(headers, body, parts, said, now))
+                return made if isinstance(made, bytes) else ENCODE(made)
+        return None
+
+    # Buckets
+
+    def put_google(self, asked: Asked) -> Any:
+        name = asked.query.get("name") or ""
+        if asked.query.get("uploadType") != "media" or not name:
+            raise Rejected(400, "An upload needs uploadType=media and a name.", param="name")
+        self._objects[f"gs://{asked.parts['bucket']}/{name}"] = asked.body
+        return {"kind": "storage#object", "bucket": asked.parts["bucket"], "name": name, "size": str(len(asked.body))}
+
+    def get_google(self, asked: Asked) -> bytes:
+        return self._object(f"gs://{asked.parts['bucket']}/{asked.parts['name']}")
+
+    def put_s3(self, asked: Asked) -> bytes:
+        _signed_for("s3", asked)
+        self._objects[f"s3://{asked.parts['bucket']}/{asked.parts['name']}"] = asked.body
+        return b""
+
+    def get_s3(self, asked: Asked) -> bytes:
+        _signed_for("s3", asked)
+        return self._object(f"s3://{asked.parts['bucket']}/{asked.parts['name']}")
+
+    def _object(self, address: str) -> bytes:
+        if address not in self._objects:
+            raise Rejected(404, f"No such object: {address.partition('://')[2]}", code="NoSuchKey")
+        return self._objects[address]
+
+    # Vertex AI
+
+    def new_prediction(self, asked: Asked) -> Any:
+        said = _checked(json_of(asked.body), PREDICTION, "")
+        uris = _one_of(said["inputConfig"], "inputConfig", ("gcsSource", "bigquerySource")).get("uris") or ()
+        _one_of(said["outputConfig"], "outputConfig", ("gcsDestination", "bigqueryDestination"))
+        if said["inputConfig"]["instancesFormat"] != "jsonl" or not uris:
+            raise Rejected(400, "Only gcsSource with instancesFormat 'jsonl' is simulated.", param="inputConfig.instancesFormat")
+        id = f"{next(self._numbers):019d}"
+        place = "projects/{project}/locations/{location}".format_map(asked.parts)
+        told = {**said, "name": f"{place}/batchPredictionJobs/{id}", "state": "JOB_STATE_PENDING", "createTime": moment(asked.now)}
+        self._jobs[id] = Job(id, {**told, "updateTime": told["createTime"]})
+        return self._jobs[id].told
+
+    def prediction(self, asked: Asked) -> Any:
+        job = self._job(asked.parts["id"], "batchPredictionJobs")
+        if job.ended:
+            return job.told
+        job.ended, job.told["endTime"] = True, moment(asked.now)
+        if job.stopping:
+            job.told["state"] = "JOB_STATE_CANCELLED"
+            return job.told
+        try:
+            self._predict(job, asked.now)
+        except Rejected as error:
+            job.told |= {"state": "JOB_STATE_FAILED", "error": {"code": 3, "message": error.message}}
+        return job.told
+
+    def _predict(self, job: Job, now: int) -> None:
+        [publisher, model] = re.search(r"publishers/([^/]+)/models/([^/]+)", job.told["model"]).groups()  # type: ignore[union-attr]
+        path = "/v1/messages" if publisher == "anthropic" else f"/v1/models/{model}:generateContent"
+        add = {"model": model} if publisher == "anthropic" else {}
+        lines = [self._predicted(line, path, add, now) for uri in job.told["inputConfig"]["gcsSource"]["uris"] for line in self._lines(uri)]
+        prefix = job.told["outputConfig"]["gcsDestination"]["outputUriPrefix"].rstrip("/")
+        folder = f"{prefix}/prediction-model-{moment(now)}"
+        self._objects[f"{folder}/predictions.jsonl"] = _file(lines)
+        good = sum(not line["status"] for line in lines)
+        counts = {"successfulCount": str(good), "failedCount": str(len(lines) - good)}
+        job.told |= {
+            "state": "JOB_STATE_SUCCEEDED",
+            "startTime": moment(now),
+            "completionStats": {name: value for name, value in counts.items() if value != "0"},
+            "outputInfo": {"gcsOutputDirectory": folder},
+        }
+
+    def _predicted(self, line: dict[str, Any], path: str, add: Mapping[str, Any], now: int) -> dict[str, Any]:
+        request = {name: value for name, value in line["request"].items() if name != "anthropic_version"}
+        status, body = self._answer(path, ENCODE({**request, **add}))
+        said = {"status": "" if status < 300 else f"Bad Request: {body.decode()}", "processed_time": moment(now)}
+        return {**line, **said, "response": DECODE(body) if status < 300 else {}}
+
+    def predictions(self, asked: Asked) -> Any:
+        jobs = [job.told for job in self._jobs.values() if "name" in job.told]
+        return _page(jobs, asked, ("batchPredictionJobs", "pageSize", "pageToken", "nextPageToken"))
+
+    def cancel_prediction(self, asked: Asked) -> Any:
+        job = self._job(asked.parts["id"], "batchPredictionJobs")
+        if job.ended:
+            raise Rejected(400, f"The job is in state {job.told['state']} and cannot be cancelled.")
+        job.stopping, job.told["state"] = True, "JOB_STATE_CANCELLING"
+        return {}
+
+    # Bedrock
+
+    def new_invocation(self, asked: Asked) -> Any:
+        _signed_for("bedrock", asked)
+        said = _checked(json_of(asked.body), INVOCATION, "")
+        if any("jobName" in job.told and job.told["jobName"] == said["jobName"] for job in self._jobs.values()):
+            raise _aws(400, "ValidationException", "The provided job name is currently in use.")
+        id = f"{next(self._numbers):012d}"
+        arn = f"arn:aws:bedrock:{_region(asked.headers)}:{ACCOUNT}:model-invocation-job/{id}"
+        told = {"timeoutDurationInHours": 24, **said, "jobArn": arn, "status": "Submitted", "submitTime": moment(asked.now)}
+        self._jobs[id] = Job(id, {name: value for name, value in told.items() if name != "tags"})
+        return {"jobArn": arn}
+
+    def invocation(self, asked: Asked) -> Any:
+        _signed_for("bedrock", asked)
+        job = self._job(_named(asked.parts["id"]), "model-invocation-job")
+        if job.ended:
+            return job.told
+        job.ended = True
+        job.told |= {"endTime": moment(asked.now), "lastModifiedTime": moment(asked.now)}
+        if job.stopping:
+            job.told["status"] = "Stopped"
+            return job.told
+        try:
+            self._invoke(job)
+        except Rejected as error:
+            job.told |= {"status": "Failed", "message": error.message}
+        return job.told
+
+    def _invoke(self, job: Job) -> None:
+        source = job.told["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        folder = job.told["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
+        lines = [self._invoked(line, job.told) for line in self._lines(source)]
+        good = sum("modelOutput" in line for line in lines)
+        counts = {
+            "totalRecordCount": len(lines),
+            "processedRecordCount": len(lines),
+            "successRecordCount": good,
+            "errorRecordCount": len(lines) - good,
+        }
+        self._objects[f"{folder}/{job.id}/{source.rpartition('/')[2]}.out"] = _file(lines)
+        self._objects[f"{folder}/{job.id}/manifest.json.out"] = ENCODE(counts)
+        job.told |= {"status": "Completed", **counts}
+
+    def _invoked(self, line: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+        given = {"recordId": f"CALL{next(self._numbers):07d}", **line}
+        asked = given["modelInput"]
+        path = "/model/converse"
+        if told.get("modelInvocationType", "InvokeModel") == "InvokeModel":
+            path = "/v1/messages"
+            if asked.pop("anthropic_version", None) != "bedrock-2023-05-31":
+                return {**given, "error": {"errorCode": 400, "errorMessage": "anthropic_version: Field required"}}
+        status, body = self._answer(path, ENCODE({"model": told["modelId"], **asked}))
+        answer = DECODE(body)
+        if status < 300:
+            return {**given, "modelOutput": answer}
+        message = answer.get("message") or answer.get("error", {}).get("message")
+        return {**given, "error": {"errorCode": status, "errorMessage": message}}
+
+    def invocations(self, asked: Asked) -> Any:
+        _signed_for("bedrock", asked)
+        jobs = [job.told for job in reversed(self._jobs.values()) if "jobArn" in job.told]
+        return _page(jobs, asked, ("invocationJobSummaries", "maxResults", "nextToken", "nextToken"))
+
+    def stop_invocation(self, asked: Asked) -> bytes:
+        _signed_for("bedrock", asked)
+        job = self._job(_named(asked.parts["id"]), "model-invocation-job")
+        if job.ended:
+            raise _aws(409, "ConflictException", f"The job is {job.told['status']} and cannot be stopped.")
+        job.stopping, job.told["status"] = True, "Stopping"
+        return b"{}"
+
+    # Both
+
+    def _job(self, id: str, kind: str) -> Job:
+        job = self._jobs.get(id)
+        if job is None or not any(kind in str(job.told.get(name)) for name in ("name", "jobArn")):
+            raise Rejected(404, f"The {kind} {id} does not exist.", headers=[("x-amzn-errortype", "ResourceNotFoundException")])
+        return job
+
+    def _lines(self, address: str) -> Iterator[dict[str, Any]]:
+        for line in self._object(address).splitlines():
+            try:
+                yield DECODE(line)
+            except msgspec.DecodeError as error:
+                raise Rejected(400, f"{address}: a line is no JSON: {error}") from None
+
+
+# ---- forms -------------------------------------------------------------------------------------------------------------------------
+
+
+class Field(Struct, frozen=True):
+    """A field of a body: a pattern for texts, fields for an object, or a kind of value."""
+
+    of: str | Mapping[str, Field] | type
+    required: bool = False
+
+
+_BUCKET: Final = r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]"
+_S3: Final = rf"s3://{_BUCKET}(?:/[-!_*'().a-z0-9A-Z]+(?:/[-!_*'().a-z0-9A-Z]+)*)?/?"
+_ACCOUNT: Final = r"[0-9]{12}"
+
+INVOCATION: Final[Mapping[str, Field]] = {
+    "jobName": Field(r"(?=.{1,63}$)[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", required=True),
+    "modelId": Field(r"[a-zA-Z0-9:./_-]{1,2048}", required=True),
+    "roleArn": Field(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+", required=True),
+    "clientRequestToken": Field(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}"),
+    "inputDataConfig": Field(
+        {
+            "s3InputDataConfig": Field(
+                {"s3Uri": Field(_S3, required=True), "s3InputFormat": Field("JSONL"), "s3BucketOwner": Field(_ACCOUNT)}
+            )
+        },
+        required=True,
+    ),
+    "outputDataConfig": Field(
+        {
+            "s3OutputDataConfig": Field(
+                {"s3Uri": Field(_S3, required=True), "s3EncryptionKeyId": Field(".+"), "s3BucketOwner": Field(_ACCOUNT)}
+            )
+        },
+        required=True,
+    ),
+    "vpcConfig": Field({"subnetIds": Field(list, required=True), "securityGroupIds": Field(list, required=True)}),
+    "timeoutDurationInHours": Field(int),
+    "tags": Field(list),
+    "modelInvocationType": Field("InvokeModel|Converse"),
+}
+PREDICTION: Final[Mapping[str, Field]] = {
+    "displayName": Field(r".{1,128}", required=True),
+    "model": Field(r"(projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/models/[^/]+", required=True),
+    "inputConfig": Field(
+        {
+            "instancesFormat": Field("jsonl|csv|bigquery|tf-record|tf-record-gzip|file-list", required=True),
+            "gcsSource": Field({"uris": Field(list, required=True)}),
+            "bigquerySource": Field({"inputUri": Field(r"bq://.+", required=True)}),
+        },
+        required=True,
+    ),
+    "outputConfig": Field(
+        {
+            "predictionsFormat": Field("jsonl|csv|bigquery", required=True),
+            "gcsDestination": Field({"outputUriPrefix": Field(rf"gs://{_BUCKET}(/.*)?", required=True)}),
+            "bigqueryDestination": Field({"outputUri": Field(r"bq://.+", required=True)}),
+        },
+        required=True,
+    ),
+    "labels": Field(dict),
+    "encryptionSpec": Field(dict),
+    "serviceAccount": Field(str),
+}
+
+
+def _checked(said: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
+    """The body. Raises Rejected naming the first field that is unknown, missing, or of another form."""
+    if not isinstance(said, dict):
+        raise Rejected(400, f"{place or 'The body'} must be an object.", param=place)
+    for name in said:
+        if name not in fields:
+            raise Rejected(400, f'Unknown name "{name}" at "{place}": Cannot find field.', param=place + name)
+    for name, field in fields.items():
+        where = f"{place}{name}"
+        if name not in said:
+            if field.required:
+                raise Rejected(400, f"{where} is required.", param=where)
+        elif isinstance(field.of, Mapping):
+            _checked(said[name], field.of, f"{where}.")
+        elif isinstance(field.of, type):
+            if not isinstance(said[name], field.of):
+                raise Rejected(400, f"{where} must be {field.of.__name__}.", param=where)
+        elif not isinstance(said[name], str) or not re.fullmatch(field.of, said[name]):
+            raise Rejected(400, f"Value at '{where}' failed to satisfy constraint: {field.of}", param=where)
+    hours = said.get("timeoutDurationInHours", 24)
+    if not 24 <= hours <= 168:
+        raise Rejected(400, "timeoutDurationInHours must be from 24 to 168.", param="timeoutDurationInHours")
+    return said
+
+
+def _one_of(said: Mapping[str, Any], place: str, names: tuple[str, ...]) -> dict[str, Any]:
+    found = [name for name in names if name in said]
+    if len(found) != 1:
+        raise Rejected(400, f"{place} must have one of {', '.join(names)}.", param=place)
+    chosen: dict[str, Any] = said[found[0]]
+    return chosen
+
+
+def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> dict[str, Any]:
+    """names: of the list, of its greatest length, of the place it begins at, and of the place where the next begins."""
+    listed, size, token, following = names
+    for name in asked.query:
+        if name not in (size, token):
+            raise Rejected(400, f'Unknown name "{name}": Cannot bind query parameter.', param=name)
+    most, begin = (asked.query.get(name, default) for name, default in ((size, "100"), (token, "0")))
+    if not most.isdigit() or not begin.isdigit() or not 1 <= int(most) <= 1000:
+        raise Rejected(400, f"{size} must be from 1 to 1000, and {token} one that was given.", param=size)
+    end = int(begin) + int(most)
+    return {listed: jobs[int(begin) : end], **({following: str(end)} if end < len(jobs) else {})}
+
+
+def _file(lines: list[dict[str, Any]]) -> bytes:
+    return b"".join(ENCODE(line) + b"\n" for line in lines)
+
+
+_SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request,.*")
+
+
+def _signed_for(service: str, asked: Asked) -> None:
+    """Raises Rejected for a request that neither key nor signature opens, or one that is signed for another service."""
+    said = asked.headers.get("authorization", "")
+    found = _SIGNED.fullmatch(said)
+    if found is not None and found["service"] != service:
+        raise _aws(403, "InvalidSignatureException", f"Credential should be scoped to correct service: '{service}'.")
+    if found is None and not (said.lower().startswith("bearer ") and service == "bedrock"):
+        raise _aws(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+
+
+def _region(headers: Mapping[str, str]) -> str:
+    found = _SIGNED.fullmatch(headers.get("authorization", ""))
+    return "us-east-1" if found is None else found["region"]
+
+
+def _aws(status: int, kind: str, message: str) -> Rejected:
+    return Rejected(status, message, code=kind, headers=[("x-amzn-errortype", kind)])
+
+
+def _named(id: str) -> str:
+    """The job's id: asked for by that or by its whole ARN."""
+    if not re.fullmatch(rf"(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{{1,20}}:{ACCOUNT}:model-invocation-job/)?[a-z0-9]{{12}}", id):
+        raise _aws(400, "ValidationException", "Value at 'jobIdentifier' failed to satisfy constraint.")
+    return id.rpartition("/")[2]
+
+
+_PREDICTIONS: Final = r"/v1(?:beta1)?/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/batchPredictionJobs"
+_INVOCATION: Final = r"(?:/v1)?/model-invocation-job"
+"""With and without the version that the simulator's addresses end in: AWS's have none."""
+_CONCERNED: Final = re.compile(r"/(?:upload/storage|storage|s3)/|.*/(?:batchPredictionJobs|model-invocation-job)")
+"""One look at every path that comes by."""
+ROUTES: Final[tuple[tuple[str, str, Callable[[Clouds, Asked], Any]], ...]] = (
+    ("POST", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Clouds.put_google),
+    ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)", Clouds.get_google),
+    ("PUT", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Clouds.put_s3),
+    ("GET", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Clouds.get_s3),
+    ("POST", _PREDICTIONS, Clouds.new_prediction),
+    ("GET", _PREDICTIONS, Clouds.predictions),
+    ("GET", rf"{_PREDICTIONS}/(?P<id>[^/:]+)", Clouds.prediction),
+    ("POST", rf"{_PREDICTIONS}/(?P<id>[^/:]+):cancel", Clouds.cancel_prediction),
+    ("POST", _INVOCATION, Clouds.new_invocation),
+    ("GET", rf"{_INVOCATION}s", Clouds.invocations),
+    ("GET", rf"{_INVOCATION}/(?P<id>[^/]+)", Clouds.invocation),
+    ("POST", rf"{_INVOCATION}/(?P<id>[^/]+)/stop", Clouds.stop_invocation),
+)
