@@ -231,7 +231,7 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
 
 class NewInvocation:
     """Answers come beside the calls, in a folder that the job makes, unless `s3_output_bucket_name` or `outputDataConfig` says where else.
-    A job's name is its `metadata`'s `display_name`, else one that no other job has, as litellm's is: the same calls may be ordered again."""
+    A job's name is its `metadata`'s `display_name`, else one that no other job has: the same calls may be ordered again."""
 
     takes: Final = {
         "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
