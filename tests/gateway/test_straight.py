@@ -50,6 +50,8 @@ CASES: dict[str, tuple[bytes, bool]] = {
     "spaces": (b' { "messages" : [ {"role": "user", "content": "hello"} ] , "model" : "gpt" } ', True),
     "a name twice": (b'{"model":"none","messages":[{"role":"user","content":"hello"}],"\\u006dodel":"gpt"}', True),
     "large": (chat("The water runs. " * 8_000), True),
+    "large, with marks and escapes": (chat('The "water"\n\\ runs. ' * 500 + "It runs. " * 9_000 + '"\\' + "Runs. " * 9_000), True),
+    "large, and broken": (chat("The water runs. " * 8_000 + "!").replace(b"!", b"\n"), True),
     "a broken provider": (chat("broken"), True),
     "a provider that is broken once": (chat("broken once"), True),
     "broken once, one of two": (chat("broken once", model="two"), True),

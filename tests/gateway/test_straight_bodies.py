@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.gateway.straight.bodies import FEW, read_body
+from headrace.gateway.straight.long_texts import LEAST
 
 LONG = "The water runs in the headrace. " * 1000
 
@@ -20,6 +23,54 @@ def test_a_long_text_goes_on_unread(text: str) -> None:
     found = read_body(body(text))
     assert found is not None
     assert json.loads(b"".join(found.named(b'{"model":"there"'))) == {"model": "there", "messages": [{"role": "user", "content": text}]}
+
+
+_texts = st.lists(
+    st.sampled_from(["a", '"', "\\", "\n", "ü", "水", "[", "{", ":", ",", " " * 900, "w" * 5_000, "\\" * 40]), max_size=24
+).map("".join)
+_parts = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": _texts}), min_size=1, max_size=3)
+_messages = st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": _texts | _parts}), min_size=1, max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=_messages, before=st.binary(max_size=40), ascii=st.booleans(), stop=_texts)
+def test_long_texts_are_stepped_over_and_nothing_is_lost(messages: list[object], before: bytes, ascii: bool, stop: str) -> None:
+    """Whatever stands in them and around them."""
+    whole = {"model": "gpt", "messages": messages, "stop": [stop, 1, 2], "temperature": 0.5}
+    content = json.dumps(whole, ensure_ascii=ascii).encode()
+    found = read_body(before + content, begin=len(before))
+    assert found is not None
+    assert json.loads(b"".join(found.named(b'{"model":"gpt"'))) == whole
+    assert found.prompt == len(json.dumps(messages, ensure_ascii=ascii).encode()) // 4 + 1
+    assert all(len(text) >= LEAST for text in found.long)
+
+
+def test_a_long_text_is_neither_copied_nor_read() -> None:
+    content = body(LONG)
+    found = read_body(content)
+    assert found is not None
+    assert [text.obj for text in found.long] == [content]
+    assert sum(map(len, found.fields.values())) < 200
+
+
+@pytest.mark.parametrize("name", ["model", "user"])
+def test_what_is_ours_to_read_is_read_whole_however_long(name: str) -> None:
+    """A mark in its place would have gone into the ledger."""
+    assert read_body(body(LONG, **{name: LONG})) is None
+    found = read_body(body("hello", user="u" * 3000))
+    assert found is not None
+    assert found.user == "u" * 3000
+
+
+@pytest.mark.parametrize("filler", [" " * 20_000, "1," * 10_000, "[]" * 10_000, ":" * 20_000])
+@pytest.mark.parametrize("place", range(12))
+def test_what_stands_between_two_strings_is_no_text(filler: str, place: int) -> None:
+    """Of JSON that is none: what is passed on is as wrong as it came, and says nothing else than that."""
+    parts = ["{", '"model":', '"gpt"', ",", '"messages":', "[{", '"role":', '"user",', '"content":', '"hello"', "}]", "}"]
+    content = "".join([*parts[:place], filler, *parts[place:]]).encode()
+    found = read_body(content)
+    if found is not None:
+        assert filler.encode() in b"".join(found.named(b'{"model":"gpt"')) or json.loads(content)["model"] == "gpt"
 
 
 @pytest.mark.parametrize("before", ["", "6", "16 " * (2 * FEW)])

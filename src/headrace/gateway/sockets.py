@@ -121,7 +121,7 @@ class Connection(HttpToolsProtocol):
         assert self._passages is not None
         assert self._known is not None
         self._raw = data
-        self._passage = self._passages.open(self._known, data[self._content :], self)
+        self._passage = self._passages.open(self._known, data, self._content, self)
         if self._passage is None:
             self._raw = b""
             self._long(data)

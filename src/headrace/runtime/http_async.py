@@ -11,8 +11,10 @@ import socket
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from msgspec import Raw
 
 from headrace.framing import keeps
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
@@ -26,6 +28,9 @@ HIGH_WATER: Final = 256 * 1024
 STREAM_LIMIT: Final = 1 << 40
 """Bytes a stream may have in all; its frames are bounded where they are read."""
 
+
+Data: TypeAlias = bytes | Sequence[bytes | memoryview | Raw]
+"""What is sent, in pieces where putting them together would cost more."""
 
 Heard: TypeAlias = Callable[[TransportError | None], None]
 """Told that something has come of an exchange: a part of a stream, its end, or what it broke off with."""
@@ -134,7 +139,7 @@ class _Connection(asyncio.Protocol):
 
     # one exchange
 
-    def send(self, data: bytes, limit: int, timeouts: Timeouts, total_at: float | None, streaming: bool) -> Exchange:
+    def send(self, data: Data, limit: int, timeouts: Timeouts, total_at: float | None, streaming: bool) -> Exchange:
         """Send a request and expect its response."""
         self.exchange = exchange = self._http.expect(limit)
         self._streaming = streaming
@@ -146,7 +151,10 @@ class _Connection(asyncio.Protocol):
             self._watch(total_at, Fault.TOTAL_TIMEOUT)
         else:
             self._watch_sooner(self._loop.time() + timeouts.first_byte, Fault.FIRST_BYTE_TIMEOUT)
-        self._transport.write(data)
+        if type(data) is bytes:
+            self._transport.write(data)
+        else:
+            self._transport.writelines(data)
         return exchange
 
     async def upload(self, pieces: Iterable[bytes], exchange: Exchange, first_byte: float | None) -> None:
@@ -407,7 +415,7 @@ class AsyncTransport:
         connection, exchange = await self._send(request, timeouts, STREAM_LIMIT, True)
         return _AsyncStream(connection, exchange)
 
-    def begin(self, origin: Origin, data: bytes, timeouts: Timeouts, total: float | None, heard: Heard, *, streaming: bool) -> Begun | None:
+    def begin(self, origin: Origin, data: Data, timeouts: Timeouts, total: float | None, heard: Heard, *, streaming: bool) -> Begun | None:
         """Send a request on a kept connection, and tell `heard` what comes of it: no task, no future. None where none is kept.
 
         total: seconds, in the place of `timeouts.total`. heard: told in the event loop, of a stream whenever something has come.
@@ -424,7 +432,7 @@ class AsyncTransport:
         return Begun(connection, exchange)
 
     def begin_anew(
-        self, origin: Origin, data: bytes, timeouts: Timeouts, total: float | None, heard: Heard, sent: Sent, *, streaming: bool
+        self, origin: Origin, data: Data, timeouts: Timeouts, total: float | None, heard: Heard, sent: Sent, *, streaming: bool
     ) -> asyncio.Task[None]:
         """The same on another connection. sent: told when it is on its way; `heard` alone where it never is. Cancel the task for a
         caller who leaves before."""

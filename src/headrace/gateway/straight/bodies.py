@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
 from headrace.gateway.requests import DEEPEST, deeper
+from headrace.gateway.straight.long_texts import marked, restored, shortened
 from headrace.models.tokens import BYTES_PER_TOKEN, PLAIN_LIMIT
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -30,6 +31,10 @@ def _some_input(prompt: Raw) -> int:
 def _some_texts(prompt: Raw) -> int:
     read = _texts(prompt)
     return len(read) if type(read) is list else bool(read)
+
+
+Piece: TypeAlias = bytes | memoryview | Raw
+"""Of a body that goes out."""
 
 
 class Words(Struct, frozen=True, eq=False):
@@ -102,25 +107,36 @@ class Body(Struct, frozen=True, eq=False):
     """Tokens, as estimated."""
     texts: int = 1
     """How many, where each is answered by itself."""
+    long: Sequence[memoryview] = ()
+    """Long texts, for which marks stand in the fields."""
 
-    def named(self, opening: bytes) -> list[bytes | Raw]:
+    def named(self, opening: bytes) -> list[Piece]:
         """The same with another name for the model, in pieces. opening: the JSON's beginning, with that name."""
-        pieces: list[bytes | Raw] = [opening]
-        passed = self.words.passed
+        pieces: list[Piece] = [opening]
+        passed, long = self.words.passed, self.long
         for name, value in self.fields.items():
             if name != "model" and value != _NULL and (name != "stream" or self.stream):
-                pieces += (passed[name], value)
+                if long:
+                    pieces += (passed[name], *restored(value, long))
+                else:
+                    pieces += (passed[name], value)
         pieces.append(b"}")
         return pieces
 
 
-def read_body(content: bytes, words: Words = CHATS) -> Body | None:
-    """None for what has to be read whole, be it wrong, or unusual."""
+def read_body(data: bytes, words: Words = CHATS, begin: int = 0) -> Body | None:
+    """None for what has to be read whole, be it wrong, or unusual. begin: where in `data` the body begins."""
+    content, long = (data[begin:], ()) if len(data) - begin < PLAIN_LIMIT else shortened(data, begin)
     try:
         fields = _fields(content)
         model, prompt = _text(fields["model"]), fields[words.prompt]
-        texts = _sound(content, prompt, words)
+        if not data.isascii():
+            data[begin:].decode()
+        size = sum(map(len, restored(prompt, long))) if long else len(prompt)
+        texts = _some(content, prompt, words, size)
         if not (fields.keys() <= words.known and model and texts) or _speaks_of_files(content, prompt, words):
+            return None
+        if (size >= PLAIN_LIMIT and _has_media(data, begin)) or (long and any(map(marked, map(fields.get, _OURS)))):
             return None
         user = "" if _WHOSE.isdisjoint(fields) else _whose(fields)
         most = None
@@ -131,17 +147,15 @@ def read_body(content: bytes, words: Words = CHATS) -> Body | None:
         stream = "stream" in fields and _FLAGS[bytes(fields["stream"])]
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, KeyError, RecursionError):
         return None
-    return Body(model, words, fields, stream, user, most * n if most else None, len(prompt) // BYTES_PER_TOKEN + 1, texts)
+    return Body(model, words, fields, stream, user, most * n if most else None, size // BYTES_PER_TOKEN + 1, texts, long)
 
 
-def _sound(content: bytes, prompt: Raw, words: Words) -> int:
-    """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look."""
-    if not content.isascii():
-        content.decode()
-    if len(prompt) < PLAIN_LIMIT:
+def _some(content: bytes, prompt: Raw, words: Words, size: int) -> int:
+    """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look. size: its bytes."""
+    if size < PLAIN_LIMIT:
         few = content.count(b"{") + content.count(b"[") <= DEEPEST
         return words.count(prompt) if few or not _too_deep(content) else 0
-    if _too_deep(content) or _has_media(content):
+    if _too_deep(content):
         return 0
     return bytes(memoryview(prompt)[:2]).startswith(words.long) if words.long else words.count(prompt)
 
@@ -158,6 +172,8 @@ def _whose(fields: Mapping[str, Raw]) -> str:
 
 
 _WHOSE: Final = frozenset({"user", "metadata"})
+_OURS: Final = _WHOSE | {"model"}
+"""What is read here, and has to be whole."""
 _NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
 
 
@@ -192,16 +208,16 @@ _OPENS: Final = (b"{", b" ", b"\n", b"\r", b"\t")
 _ESCAPED: Final = re.compile(rb"\\u00[2-7]")
 
 
-def _has_media(content: bytes) -> bool:
+def _has_media(content: bytes, begin: int) -> bool:
     """Whether `base64` stands anywhere. A single byte is found ten times as fast as a word, and is rare in most texts."""
-    at = content.find(b"6")
+    at = content.find(b"6", begin)
     for _ in range(FEW):
         if at < 0:
             return False
         if content.startswith(b"base64", max(0, at - 4)):
             return True
         at = content.find(b"6", at + 1)
-    return _MEDIA.search(content) is not None
+    return _MEDIA.search(content, begin) is not None
 
 
 def _too_deep(content: bytes) -> bool:

@@ -115,12 +115,12 @@ class Passages:
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
-    def open(self, head: Head, content: bytes, caller: Asking) -> Passage | None:
-        """The request on its way; None where it has to be the long one."""
+    def open(self, head: Head, data: bytes, begin: int, caller: Asking) -> Passage | None:
+        """The request on its way; None where it has to be the long one. begin: where in `data` its body begins."""
         who = head.who(self._app.keys)
-        if who is None or (head.master and self._app.failures) or not self._calm() or len(content) > self._settings.max_body:
+        if who is None or (head.master and self._app.failures) or not self._calm() or len(data) - begin > self._settings.max_body:
             return None
-        body = read_body(content, head.words)
+        body = read_body(data, head.words, begin)
         if body is None or (body.user and self._app.keys.may_be_held(body.user)):
             return None
         course = self._course(head, who, body)
@@ -300,7 +300,8 @@ class Passage:
         if self.streaming:
             patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
-        data = b"".join((start.head, b"%d\r\n\r\n" % sum(map(len, pieces)), *pieces))
+        head = b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces)))
+        data = [head, *pieces] if self._body.long else b"".join((head, *pieces))
         self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
         if self._begun is None:
             self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
