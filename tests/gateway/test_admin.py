@@ -14,8 +14,8 @@ import pytest
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 
+from headrace.gateway.admin.asked_calls import at as moment_of
 from headrace.gateway.admin.model_desk import secret
-from headrace.gateway.admin.spend_desk import at as moment_of
 from headrace.gateway.lasting import Where
 from headrace.simulator.server import Running
 
@@ -80,6 +80,44 @@ def test_keys_are_deleted_by_alias_or_not_at_all(gateway: Gateway) -> None:
     gateway.chat(key, 401)
 
 
+def test_keys_are_found_by_what_they_are_called(gateway: Gateway) -> None:
+    keys = [gateway.key(key_alias=f"Job {number}") for number in range(3)]
+    gateway.key()
+    told = gateway.ask("/key/aliases?search=job&size=2&page=2")
+    assert told == {"aliases": ["Job 2"], "total_count": 3, "current_page": 2, "total_pages": 2, "size": 2}
+    found = gateway.ask("/v2/key/info", {"keys": [keys[1], "sk-" + "0" * 20]})
+    assert [one["key_alias"] for one in found["info"]] == ["Job 1"]
+    assert gateway.ask("/key/health", {}, keys[0])["key"] == "healthy"
+    gateway.ask("/key/health", {}, "sk-" + "0" * 20, status=401)
+    gateway.ask("/key/aliases", key=keys[0], status=403)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_service_s_key_is_its_team_s_alone(gateway: Gateway) -> None:
+    gateway.ask("/team/new", {"team_id": "t"})
+    made = gateway.ask("/key/service-account/generate", {"team_id": "t", "key_alias": "ci"})
+    assert (made["team_id"], made["user_id"]) == ("t", None)
+    assert "team_id" in gateway.ask("/key/service-account/generate", {}, status=400)["error"]["message"]
+    assert "user_id" in gateway.ask("/key/service-account/generate", {"team_id": "t", "user_id": "u"}, status=400)["error"]["message"]
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_team_s_models_are_added_and_taken_away_but_the_last(gateway: Gateway) -> None:
+    gateway.ask("/team/new", {"team_id": "t", "models": ["gpt"]})
+    assert gateway.ask("/team/model/add", {"team_id": "t", "models": ["slow", "gpt"]})["models"] == ["gpt", "slow"]
+    assert gateway.ask("/team/model/delete", {"team_id": "t", "models": ["gpt"]})["models"] == ["slow"]
+    assert "might call all" in gateway.ask("/team/model/delete", {"team_id": "t", "models": ["slow"]}, status=400)["error"]["message"]
+    members = [{"user_id": "a"}, {"user_id": "b", "role": "admin"}]
+    shown = gateway.ask("/team/bulk_member_add", {"team_id": "t", "members": members})
+    assert [one["user_id"] for one in shown["members_with_roles"]] == ["a", "b"]
+    page = gateway.ask("/v2/team/list?page_size=1")
+    assert ([one["team_id"] for one in page["teams"]], page["total"]) == (["t"], 1)
+    gateway.ask("/user/new", {"user_id": "a", "auto_create_key": False})
+    assert gateway.ask("/v2/user/info?user_id=a")["user_id"] == "a"
+    assert set(gateway.ask("/user/available_roles")) == {"proxy_admin", "proxy_admin_viewer", "internal_user"}
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 def test_an_alias_is_one_key_s_alone(gateway: Gateway) -> None:
     gateway.key(key_alias="one")
     other = gateway.key(key_alias="other")
@@ -263,6 +301,22 @@ def test_models_of_the_configuration_are_changed_there(gateway: Gateway) -> None
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_models_come_in_pages_and_their_tokens_are_counted(gateway: Gateway) -> None:
+    page = gateway.ask("/v2/model/info?size=1&page=2")
+    assert ([one["model_name"] for one in page["data"]], page["total_count"], page["total_pages"]) == (["slow"], 2, 2)
+    assert gateway.ask("/v2/model/info?search=gp")["total_count"] == gateway.ask("/v2/model/info?model=gpt")["total_count"] == 1
+    said = {"model": "gpt", "messages": CHAT["messages"]}
+    counted = gateway.ask("/utils/token_counter", said, gateway.key())
+    assert (counted["request_model"], counted["model_used"], counted["tokenizer_type"]) == ("gpt", "openai/gpt-sim", "local_tokenizer")
+    assert counted["total_tokens"] > 0
+    more = {**said, "messages": [{"role": "user", "content": "hi " * 500}]}
+    assert gateway.ask("/utils/token_counter", more)["total_tokens"] > 400
+    assert gateway.ask("/utils/token_counter", {"model": "other", "prompt": "hi " * 500})["total_tokens"] > 400
+    for wrong, named in (({"messages": "hi"}, "messages"), ({"messages": [1]}, "messages"), ({}, "prompt"), ({"prompt": 1}, "prompt")):
+        assert named in gateway.ask("/utils/token_counter", {"model": "gpt", **wrong}, status=400)["error"]["message"]
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 def test_models_are_described_without_their_secrets(gateway: Gateway) -> None:
     models = {model["model_name"]: model for model in gateway.ask("/v1/model/info")["data"]}
     assert set(models) == {"gpt", "slow"}
@@ -350,6 +404,67 @@ def test_sums_by_everything_there_is_agree(gateway: Gateway) -> None:
     assert summary["models"] == {"gpt-sim": pytest.approx(total)}
     pages = gateway.ask("/spend/logs/v2?page=2&page_size=2")
     assert (len(pages["data"]), pages["total"], pages["total_pages"]) == (1, 3, 2)
+
+
+def test_each_day_is_told_by_whose_it_was_and_its_parts_add_up(gateway: Gateway) -> None:
+    team = gateway.ask("/team/new", {"team_alias": "blue"})["team_id"]
+    one, two = gateway.key(key_alias="one", team_id=team, tags=["t1"]), gateway.key(key_alias="two", user_id="ann")
+    for key in (one, one, two):
+        gateway.chat(key, metadata={"tags": ["t2"]}, user="customer-1")
+    gateway.chat(two, 404, model="nobody")
+    logs = gateway.ask("/spend/logs")
+    total = pytest.approx(sum(call["spend"] for call in logs))
+    days = f"start_date={TODAY}&end_date={TODAY}"
+
+    def told(room: str, more: str = "", key: str = KEY) -> tuple[dict[str, Any], dict[str, Any]]:
+        answer = gateway.ask(f"/{room}/daily/activity?{days}{more}", key=key)
+        (day,) = answer["results"]
+        assert day["date"] == TODAY.isoformat()
+        metrics = day["metrics"]
+        assert answer["metadata"] == {
+            **{f"total_{name.removeprefix('total_')}": value for name, value in metrics.items()},
+            "page": 1, "total_pages": 1, "has_more": False,
+        }  # fmt: skip
+        return metrics, day["breakdown"]
+
+    metrics, parts = told("user")
+    assert metrics["spend"] == total
+    assert (metrics["api_requests"], metrics["successful_requests"], metrics["failed_requests"]) == (4, 3, 1)
+    assert metrics["total_tokens"] == sum(call["total_tokens"] for call in logs)
+    assert metrics["total_response_time_ms"] >= 0
+    assert parts["models"]["gpt-sim"]["metrics"]["spend"] == total
+    assert parts["providers"]["openai"]["metrics"]["api_requests"] == 3
+    assert parts["endpoints"]["/v1/chat/completions"]["metrics"]["api_requests"] == 4
+    assert {key["metadata"]["key_alias"]: key["metrics"]["api_requests"] for key in parts["api_keys"].values()} == {"one": 2, "two": 2}
+    of_gpt = parts["model_groups"]["gpt"]["api_key_breakdown"]
+    assert sorted(key["metrics"]["api_requests"] for key in of_gpt.values()) == [1, 2]
+    assert set(parts["entities"]) == {"ann"}
+    assert told("team", f"&team_ids={team},none")[0]["api_requests"] == 2
+    assert told("customer", "&end_user_ids=customer-1")[0]["api_requests"] == 3
+    metrics, parts = told("tag", "&tags=t1")
+    assert metrics["api_requests"] == 2
+    assert {name: one["metrics"]["api_requests"] for name, one in parts["entities"].items()} == {"t1": 2, "t2": 2}
+    assert told("user", key=one)[0]["api_requests"] == 2  # a caller's own alone
+    assert gateway.ask(f"/user/daily/activity?{days}&user_id=none")["results"] == []
+    assert "start_date" in gateway.ask("/team/daily/activity", status=400)["error"]["message"]
+    (group, nobody) = gateway.ask("/global/activity/model")
+    assert (group["model"], group["sum_api_requests"], nobody["model"]) == ("gpt", 3, "nobody")
+    assert gateway.ask("/global/spend/all_tag_names") == {"tag_names": ["t1", "t2"]}
+    assert gateway.ask("/global/all_end_users") == {"end_users": ["customer-1"]}
+    gateway.ask("/global/activity/model", key=one, status=403)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_days_come_in_pages_the_newest_first(gateway: Gateway) -> None:
+    from tests.gateway.test_ledger import record
+
+    for day in (1, 2, 3):
+        gateway.state.ledger.append(record(day, began=day * 86_400.0 + 60))
+    asked = "/user/daily/activity?start_date=1970-01-01&end_date=1970-01-09&page_size=2"
+    first, second = gateway.ask(asked), gateway.ask(f"{asked}&page=2")
+    assert [day["date"] for day in (*first["results"], *second["results"])] == ["1970-01-04", "1970-01-03", "1970-01-02"]
+    assert (first["metadata"]["has_more"], second["metadata"]["has_more"], second["metadata"]["total_pages"]) == (True, False, 2)
+    assert second["metadata"]["total_api_requests"] == 3
 
 
 def test_a_call_is_found_by_its_request_id_in_litellm_s_shape(gateway: Gateway) -> None:

@@ -140,4 +140,3 @@ def test_what_can_be_got_can_be_asked_for_its_head(address: str) -> None:
 
 def test_head_of_what_is_posted_to_is_refused(address: str) -> None:
     assert headed(address, "/v1/chat/completions")[0][0] == 405
-

@@ -57,7 +57,7 @@ def front_of(asked: Asked) -> Front:
         return GOOGLE
     if "/messages" in path or "/publishers/anthropic/" in path or "anthropic-version" in headers:
         return ANTHROPIC
-    if path.startswith("/v2/"):
+    if path.startswith(("/v2/rerank", "/v2/chat", "/v2/embed")):
         return COHERE
     return RESPONDING if "/responses" in path else OPENAI
 

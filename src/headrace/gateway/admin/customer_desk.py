@@ -14,7 +14,9 @@ from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
 from headrace.runtime.sql_drivers import Connection
 
-_HELD: Final = ("rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "max_budget", "budget_duration", "metadata")
+_HELD: Final = (
+    "rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "max_budget", "budget_duration", "budget_id", "metadata",
+)  # fmt: skip
 CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
 """What a customer may have: it holds no key, so it chooses no models."""
 

@@ -11,6 +11,9 @@ import msgspec
 
 from headrace.api import Router
 from headrace.errors import BadRequestError, Kind
+from headrace.gateway.admin.activity_desk import ActivityDesk
+from headrace.gateway.admin.budget_desk import WORDS as BUDGET_WORDS
+from headrace.gateway.admin.budget_desk import BudgetDesk
 from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
 from headrace.gateway.admin.customer_desk import CUSTOMER, CustomerDesk
 from headrace.gateway.admin.forms import TERMS, schemas_of
@@ -27,12 +30,14 @@ from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
 ROOMS: Final = (
-    "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/model/", "/v1/model/", "/model_group/", "/spend/", "/global/", "/health/",
+    "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
+    "/global/", "/health/", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/",
 )  # fmt: skip
 
 
 WORDS: Final[Mapping[str, Iterable[str]]] = {
     "/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER, "/customer/": CUSTOMER, "/end_user/": CUSTOMER,
+    "/budget/": BUDGET_WORDS,
 }  # fmt: skip
 """What a body may say, by the room."""
 
@@ -51,7 +56,9 @@ class AdminDesk:
             **self._models.routes(),
             **HealthDesk(counter).routes(),
             **CustomerDesk(counter).routes(),
+            **BudgetDesk(counter).routes(),
             **SpendDesk(counter).routes(),
+            **ActivityDesk(counter).routes(),
         }
 
     async def start(self) -> None:

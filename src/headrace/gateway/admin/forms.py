@@ -115,6 +115,7 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "model_max_budget": ("model_budgets", allowances),
     "max_budget": ("budget", money),
     "budget_duration": ("budget_duration", duration),
+    "budget_id": ("budget_id", text),
     "user_role": ("role", role),
     "user_email": ("email", text),
     "tags": ("tags", texts),
@@ -122,6 +123,11 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "store_prompts_in_spend_logs": ("content", flag),
 }
 """LiteLLM's words for terms, and ours."""
+
+BUDGET: Final = (
+    "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "model_max_budget",
+)  # fmt: skip
+"""Of these, what a budget with a name may say."""
 
 _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
     text: {"type": "string"},
@@ -193,6 +199,7 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
         "max_budget": None if terms.budget is None else dollars(terms.budget),
         "budget_duration": terms.budget_duration,
         "budget_reset_at": moment(ends),
+        "budget_id": terms.budget_id or None,
         "models": list(terms.models),
         "tpm_limit": terms.tpm,
         "rpm_limit": terms.rpm,
@@ -248,6 +255,12 @@ def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
         if name not in ("models", "tags", "store_prompts_in_spend_logs") and not name.startswith("model_")
     }
     return {"user_id": customer.id, "alias": customer.name or None, **kept}
+
+
+def budget_shape(budget: Holder) -> dict[str, Any]:
+    shown = terms_shape(budget, 0, 0.0)
+    kept = (*BUDGET, "created_at", "updated_at")
+    return {"budget_id": budget.id, **{name: value for name, value in shown.items() if name in kept}}
 
 
 def user_shape(user: Holder, spent: int, now: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
+from headrace.gateway.admin.budget_desk import applied
 from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
 from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, seconds, terms_of, text, texts
 from headrace.gateway.keys import table
@@ -72,6 +73,10 @@ class KeyDesk:
             "/key/delete": Route(("POST",), "admin", self.delete),
             "/key/info": Route(("GET",), "anyone", self.info),
             "/key/list": Route(("GET",), "look", self.page),
+            "/key/aliases": Route(("GET",), "look", self.aliases),
+            "/key/health": Route(("POST",), "anyone", self.health),
+            "/key/service-account/generate": Route(("POST",), "admin", self.service),
+            "/v2/key/info": Route(("POST",), "look", self.several),
             "/key/regenerate": Route(("POST",), "admin", self.regenerate),
             "/key/{}/regenerate": Route(("POST",), "admin", self.regenerate),
             "/key/{}/reset_spend": Route(("POST",), "admin", self.reset_spend),
@@ -83,14 +88,15 @@ class KeyDesk:
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new key, with its token. Raises BadRequestError."""
-        key, token = draft(body, self._counter.clock())
+        now = self._counter.clock()
+        key, token = draft(body, now)
 
         def put(connection: Connection) -> Holder:
             check_alias(connection, key)
-            return table.put(connection, key)
+            return table.put(connection, applied(connection, key, now))
 
         try:
-            await self._counter.change(put, "key")
+            key = await self._counter.change(put, "key")
         except TakenError:
             raise BadRequestError("there is a key with that token already") from None
         return await self._with_token(key, token)
@@ -106,11 +112,13 @@ class KeyDesk:
         return {"key": key.hash, **await self._counter.shown(key, key_shape)}
 
     async def _change(self, hash: str, how: Callable[[Holder], Holder]) -> Holder:
+        now = self._counter.clock()
+
         def work(connection: Connection) -> Holder | None:
             found = table.by_hash(connection, hash)
             if found is None:
                 return None
-            key = table.change(connection, Kind.KEY, found.id, how)
+            key = table.change(connection, Kind.KEY, found.id, lambda key: applied(connection, how(key), now, key))
             if key is not None:
                 check_alias(connection, key)
             return key
@@ -166,6 +174,35 @@ class KeyDesk:
         whole = query.get("return_full_object", "").lower() == "true"
         shown: Sequence[Any] = await self._counter.all_shown(keys, key_shape) if whole else [key.hash for key in keys]
         return {"keys": shown, "total_count": total, "current_page": page, "total_pages": math.ceil(total / size)}
+
+    async def aliases(self, question: Question) -> Any:
+        """What keys are called, those with `search` in it."""
+        query = question.query
+        where = {"team": query["team_id"]} if query.get("team_id") else {}
+        page, size = number_of(query, "page", 1), min(PAGE, number_of(query, "size", 50))
+        keys = await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY, where))
+        found = sorted({key.name for key in keys if key.name and query.get("search", "").lower() in key.name.lower()})
+        told = {"total_count": len(found), "current_page": page, "total_pages": math.ceil(len(found) / size), "size": size}
+        return {"aliases": found[(page - 1) * size : page * size], **told}
+
+    async def health(self, question: Question) -> Any:
+        """Who is let in with its key hears that it is healthy."""
+        return {"key": "healthy", "logging_callbacks": None}
+
+    async def service(self, question: Question) -> Any:
+        """A key of a team and of no user."""
+        text("team_id", question.body.get("team_id"))
+        if question.body.get("user_id"):
+            raise BadRequestError("user_id must be left out: such a key is its team's alone")
+        return await self.made(question.body)
+
+    async def several(self, question: Question) -> Any:
+        """Of all the keys that are named, in their order; those that there are."""
+        names = texts("keys", question.body.get("keys"))
+        hashes = [_named(name) for name in names]
+        found = await self._counter.database.read(lambda connection: [table.by_hash(connection, hash) for hash in hashes])
+        keys = [key for key in found if key is not None]
+        return {"key": list(names), "info": await self._counter.all_shown(keys, key_shape)}
 
     async def regenerate(self, question: Question) -> Any:
         """Another token for the same key. grace_period: how long the old one is good yet, at once not any more without it."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from headrace.calls import shape
+from headrace.counted import counted_here
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
 from headrace.gateway.admin.forms import check_names, mapping, text
+from headrace.gateway.admin.key_desk import PAGE, number_of
 from headrace.gateway.keys.table import next_revision, revision
 from headrace.routing.groups import facts_of, group_info
 from headrace.routing.masked import HIDDEN, secret
@@ -58,6 +62,9 @@ class ModelDesk:
             "/model/delete": Route(("POST",), "admin", self.delete),
             "/model/info": info,
             "/v1/model/info": info,
+            "/v2/model/info": Route(("GET",), "anyone", self.pages),
+            "/model/{}/update": Route(("PATCH", "POST"), "admin", self.update),
+            "/utils/token_counter": Route(("POST",), "anyone", self.count),
             "/model_group/info": Route(("GET",), "anyone", self.groups),
         }
 
@@ -74,7 +81,7 @@ class ModelDesk:
     async def update(self, question: Question) -> Any:
         """What is given counts; the rest stays."""
         info = mapping("model_info", question.body.get("model_info") or {})
-        id = self._kept(info.get("id") or question.body.get("model_id"))
+        id = self._kept(question.part or info.get("id") or question.body.get("model_id"))
         before = self._entries[id]
         entry = checked({
             "model_name": question.body.get("model_name") or before["model_name"],
@@ -155,6 +162,14 @@ class ModelDesk:
             raise not_found(f"deployment {wanted!r}")
         return {"data": [self._described(one) for one in found]}
 
+    async def pages(self, question: Question) -> Any:
+        """The same page by page, those with `search` in their name, or of one `model`."""
+        said = question.query
+        page, size = number_of(said, "page", 1), min(PAGE, number_of(said, "size", 50))
+        found = [one for one in self._seen(question) if said.get("search", "") in one.group and said.get("model", one.group) == one.group]
+        told = {"total_count": len(found), "current_page": page, "total_pages": math.ceil(len(found) / size), "size": size}
+        return {"data": [self._described(one) for one in found[(page - 1) * size : page * size]], **told}
+
     def _seen(self, question: Question) -> list[Deployment]:
         router = self._counter.router
         found = [one for id in router.get_model_ids() if (one := router.get_deployment(id)) is not None]
@@ -170,6 +185,21 @@ class ModelDesk:
         for deployment in self._seen(question):
             groups.setdefault(deployment.group, []).append(deployment)
         return {"data": [group_info(name, members).model_dump() for name, members in groups.items() if not wanted or name == wanted]}
+
+    async def count(self, question: Question) -> Any:
+        """Tokens of a `prompt` or of `messages` (and `tools`), counted here: no provider is asked."""
+        body = question.body
+        name, prompt, messages, tools = text("model", body.get("model")), body.get("prompt"), body.get("messages"), body.get("tools")
+        if prompt is None and messages is None:
+            raise BadRequestError("prompt or messages must be given: a text, or a chat in OpenAI's words")
+        for field, given in (("messages", messages), ("tools", tools)):
+            if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
+                raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")
+        said = [{"role": "user", "content": text("prompt", prompt)}] if messages is None else messages
+        deployment = self._counter.router.get_deployment_by_model_group_name(question.caller.meant(name))
+        seen = deployment is not None and (question.sees_all or question.caller.may_call(name, deployment.group))
+        model = deployment.model if deployment is not None and seen else name
+        return counted_here(name, model, said, {"tools": tools}).model_dump()
 
 
 def shown(params: Mapping[str, Any]) -> dict[str, Any]:

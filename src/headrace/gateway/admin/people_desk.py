@@ -10,15 +10,22 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
+from headrace.gateway.admin.budget_desk import applied
 from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
 from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, mapping, team_shape, terms_of, text, texts, user_shape
 from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
+from headrace.gateway.callers import Role
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
 from headrace.runtime.sql_drivers import Connection
 
 TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
 USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")
+ROLES: Final[Mapping[Role, tuple[str, str]]] = {
+    Role.ADMIN: ("Admin", "administers everything"),
+    Role.VIEWER: ("Admin (sees only)", "sees everything, changes nothing, calls no model"),
+    Role.CALLER: ("Internal user", "calls models, and sees what is its own"),
+}
 _ROLES: Final = ("user", "admin")
 _MEMBER: Final = ("role", "user_id", "user_email")
 
@@ -57,7 +64,7 @@ class People:
         def put(connection: Connection) -> Holder:
             if table.get(connection, self.kind, id) is not None:
                 raise BadRequestError(f"{self.id} {id!r} is taken")
-            return table.put(connection, holder)
+            return table.put(connection, applied(connection, holder, now))
 
         return await self.counter.change(put, self.kind.value)
 
@@ -70,8 +77,12 @@ class People:
         return replace(holder, terms=terms, name=body.get(self.alias) or holder.name, blocked=blocked, updated=now)
 
     async def change(self, id: Any, how: Callable[[Holder], Holder]) -> Holder:
-        named = text(self.id, id)
-        return await self.counter.change(lambda connection: table.change(connection, self.kind, named, how), f"{self.kind.value} {named!r}")
+        named, now = text(self.id, id), self.counter.clock()
+
+        def work(connection: Connection) -> Holder | None:
+            return table.change(connection, self.kind, named, lambda one: applied(connection, how(one), now, one))
+
+        return await self.counter.change(work, f"{self.kind.value} {named!r}")
 
     async def find(self, id: Any) -> Holder:
         named = text(self.id, id)
@@ -121,6 +132,10 @@ class TeamDesk:
             "/team/delete": Route(("POST",), "admin", self.delete),
             "/team/info": Route(("GET",), "anyone", self.info),
             "/team/list": Route(("GET",), "look", self.page),
+            "/v2/team/list": Route(("GET",), "look", self.pages),
+            "/team/model/add": Route(("POST",), "admin", self.model_add),
+            "/team/model/delete": Route(("POST",), "admin", self.model_delete),
+            "/team/bulk_member_add": Route(("POST",), "admin", self.members_add),
             "/team/member_add": Route(("POST",), "admin", self.member_add),
             "/team/member_delete": Route(("POST",), "admin", self.member_delete),
             "/team/member_update": Route(("POST",), "admin", self.member_add),
@@ -160,6 +175,37 @@ class TeamDesk:
         teams = [team for team in await self._teams.all() if not user or any(member.user == user for member in team.terms.members)]
         return await self._counter.all_shown(teams, team_shape)
 
+    async def pages(self, question: Question) -> Any:
+        """The same page by page."""
+        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 10))
+        teams = [team for team in await self._teams.all() if question.query.get("team_alias", "") in team.name]
+        shown = await self._counter.all_shown(teams[(page - 1) * size : page * size], team_shape)
+        return {"teams": shown, "total": len(teams), "page": page, "page_size": size, "total_pages": math.ceil(len(teams) / size)}
+
+    async def model_add(self, question: Question) -> Any:
+        """Further models that a team may call."""
+        return await self._models(question, lambda had, named: tuple(dict.fromkeys([*had, *named])))
+
+    async def model_delete(self, question: Question) -> Any:
+        """Models that a team may call no more. Its last one stays: without any it might call all."""
+        return await self._models(question, _without)
+
+    async def _models(self, question: Question, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
+        check_names(question.body, ("team_id", "models"))
+        named = texts("models", question.body.get("models"))
+
+        def changed(team: Holder) -> Holder:
+            return replace(team, terms=replace(team.terms, models=how(team.terms.models, named)), updated=self._counter.clock())
+
+        return await self._shown(await self._teams.change(question.body.get("team_id"), changed))
+
+    async def members_add(self, question: Question) -> Any:
+        """Several at once: `members`."""
+        check_names(question.body, ("team_id", "members"))
+        return await self.member_add(
+            replace(question, body={"team_id": question.body.get("team_id"), "member": question.body.get("members")})
+        )
+
     async def member_add(self, question: Question) -> Any:
         body = question.body
         check_names(body, ("team_id", "member", *_MEMBER))
@@ -185,6 +231,13 @@ class TeamDesk:
         )
 
 
+def _without(had: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+    left = tuple([name for name in had if name not in named])
+    if had and not left:
+        raise BadRequestError("models must leave the team one that it may call: without any it might call all; block the team instead")
+    return left
+
+
 class UserDesk:
     def __init__(self, counter: Counter, keys: KeyDesk) -> None:
         self._counter = counter
@@ -198,6 +251,8 @@ class UserDesk:
             "/user/delete": Route(("POST",), "admin", self.delete),
             "/user/info": Route(("GET",), "anyone", self.info),
             "/user/list": Route(("GET",), "look", self.page),
+            "/user/available_roles": Route(("GET",), "anyone", self.roles),
+            "/v2/user/info": Route(("GET",), "anyone", self.alone),
         }
 
     async def new(self, question: Question) -> Any:
@@ -235,6 +290,14 @@ class UserDesk:
             "keys": await self._users.keys_of(user.id),
             "teams": await self._counter.all_shown(own, team_shape),
         }
+
+    async def alone(self, question: Question) -> Any:
+        """A user without its keys and teams."""
+        return (await self.info(question))["user_info"]
+
+    async def roles(self, question: Question) -> Any:
+        """What `user_role` may be."""
+        return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
     async def page(self, question: Question) -> Any:
         page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 25))

@@ -5,31 +5,29 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from headrace.errors import BadRequestError, HeadraceError
+from headrace.gateway.admin.asked_calls import Calls, Row, date_of
 from headrace.gateway.admin.counter import Counter, Question, Route
 from headrace.gateway.admin.forms import dollars, key_shape, moment, text, user_shape
 from headrace.gateway.admin.key_desk import PAGE, number_of
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
-from headrace.gateway.keys.tokens import PREFIX, hash_of
-from headrace.gateway.ledger.reading import DAY, Condition, Query, between, day_of, query, sums
+from headrace.gateway.ledger.reading import Condition, Query, query
 from headrace.gateway.records import Outcome
 from headrace.models.info import completion_cost
 
 MOST: Final = 10_000
 """Calls in one answer."""
 
-Row = Mapping[str, Any]
-
 
 class SpendDesk:
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
+        self._calls = Calls(counter)
 
     def routes(self) -> dict[str, Route]:
         look = {
@@ -37,6 +35,7 @@ class SpendDesk:
             "/global/spend": self.all, "/global/spend/logs": self.days, "/global/spend/keys": self.dear_keys,
             "/global/spend/models": self.models, "/global/spend/teams": self.teams, "/global/spend/tags": self.global_tags,
             "/global/spend/provider": self.providers, "/global/spend/report": self.report, "/global/activity": self.activity,
+            "/global/spend/all_tag_names": self.tag_names, "/global/all_end_users": self.customers,
         }  # fmt: skip
         return {
             **{path: Route(("GET",), "look", answer) for path, answer in look.items()},
@@ -52,28 +51,28 @@ class SpendDesk:
 
         What was asked and answered, where that is remembered, is told of the call that `request_id` names.
         """
-        where = await self._where(question)
+        where = await self._calls.where(question)
         dated = question.query.get("start_date") and question.query.get("end_date")
         if dated and question.query.get("summarize", "true").lower() != "false":
             return await self._by_day(where)
         return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(question))
 
     async def pages(self, question: Question) -> Any:
-        where = await self._where(question)
+        where = await self._calls.where(question)
         page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 50))
-        total = await self._scalar(query("count(*)", where))
+        total = await self._calls.scalar(query("count(*)", where))
         chosen = query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=size, first=(page - 1) * size)
         data = await self._payloads(chosen, content=_names_one(question))
         return {"data": data, "total": total, "page": page, "page_size": size, "total_pages": math.ceil(total / size)}
 
     async def _payloads(self, chosen: Query, *, content: bool) -> list[dict[str, Any]]:
-        rows = await self._rows(chosen)
-        hashes = await self._hashes(rows)
+        rows = await self._calls.rows(chosen)
+        hashes = await self._calls.hashes(rows)
         return [payload(row, hashes, content=content) for row in rows]
 
     async def _by_day(self, where: Sequence[Condition]) -> list[dict[str, Any]]:
-        rows = await self._grouped([self._day, "key", '"user"', "served"], where)
-        hashes = await self._hashes(rows)
+        rows = await self._calls.grouped([self._calls.day, "key", '"user"', "served"], where)
+        hashes = await self._calls.hashes(rows)
         days: dict[int, dict[str, Any]] = {}
         for row in rows:
             day = days.setdefault(int(row["day"]), {"startTime": date_of(row["day"]), "spend": 0.0, "users": {}, "models": {}})
@@ -112,23 +111,30 @@ class SpendDesk:
     async def _tags(self, question: Question) -> list[tuple[str, tuple[int, int]]]:
         """Each tag with its calls and what they cost, the dearest first."""
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for row in await self._grouped(["tags"], [*await self._where(question), ("tags <> '[]'", {})]):
+        for row in await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})]):
             for tag in msgspec.json.decode(row["tags"]):
                 found[tag][0] += row["calls"]
                 found[tag][1] += row["cost"]
         return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
 
+    async def tag_names(self, question: Question) -> Any:
+        return {"tag_names": sorted(tag for tag, _ in await self._tags(question))}
+
+    async def customers(self, question: Question) -> Any:
+        rows = await self._calls.grouped(["customer"], [*await self._calls.where(question), ("customer <> ''", {})])
+        return {"end_users": sorted(row["customer"] for row in rows)}
+
     async def all(self, question: Question) -> Any:
-        total = await self._scalar(query("sum(cost)", await self._where(question)))
+        total = await self._calls.scalar(query("sum(cost)", await self._calls.where(question)))
         return {"spend": dollars(total), "max_budget": None}
 
     async def days(self, question: Question) -> Any:
-        where = await self._where(question, days=30)
-        rows = await self._grouped([self._day], where)
+        where = await self._calls.where(question, days=30)
+        rows = await self._calls.grouped([self._calls.day], where)
         return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
 
     async def activity(self, question: Question) -> Any:
-        rows = sorted(await self._grouped([self._day], await self._where(question, days=30)), key=lambda row: row["day"])
+        rows = sorted(await self._calls.grouped([self._calls.day], await self._calls.where(question, days=30)), key=lambda row: row["day"])
         daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
         return {
             "daily_data": daily,
@@ -138,7 +144,7 @@ class SpendDesk:
 
     async def dear_keys(self, question: Question) -> Any:
         rows = await self._dearest(["key", "name"], question)
-        hashes = await self._hashes(rows)
+        hashes = await self._calls.hashes(rows)
         return [
             {"api_key": hashes.get(row["key"], row["key"]), "key_alias": row["name"] or None, "total_spend": dollars(row["cost"])}
             for row in rows
@@ -151,11 +157,11 @@ class SpendDesk:
         return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], question)]
 
     async def _dearest(self, by: list[str], question: Question) -> list[Row]:
-        rows = await self._grouped(by, await self._where(question, days=30))
+        rows = await self._calls.grouped(by, await self._calls.where(question, days=30))
         return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
 
     async def teams(self, question: Question) -> Any:
-        rows = await self._grouped([self._day, "team"], await self._where(question, days=30))
+        rows = await self._calls.grouped([self._calls.day, "team"], await self._calls.where(question, days=30))
         daily: dict[int, dict[str, Any]] = {}
         total: dict[str, int] = defaultdict(int)
         for row in sorted(rows, key=lambda row: row["day"]):
@@ -173,7 +179,7 @@ class SpendDesk:
         columns = {"team": "team", "customer": "customer", "api_key": "key"}
         if by not in columns:
             raise BadRequestError(f"group_by must be one of {', '.join(columns)}, got {by!r}")
-        rows = await self._grouped([self._day, f"{columns[by]} AS who", "served"], await self._where(question, days=30))
+        rows = await self._calls.grouped([self._calls.day, f"{columns[by]} AS who", "served"], await self._calls.where(question, days=30))
         days: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
             days[row["day"]][row["who"]].append(
@@ -201,45 +207,6 @@ class SpendDesk:
             return {"cost": completion_cost(model=text("model", body.get("model")), messages=body.get("messages") or [])}
         except HeadraceError as error:
             raise BadRequestError(error.failure.message) from None
-
-    # ---- what they rest on
-
-    @property
-    def _day(self) -> str:
-        return f"{day_of('began', self._counter.database.sqlite)} AS day"
-
-    async def _rows(self, chosen: Query) -> list[Row]:
-        await self._counter.ledger.fold()
-        rows: Sequence[Row] = await self._counter.database.read(chosen.rows)
-        return list(rows)
-
-    async def _scalar(self, chosen: Query) -> int:
-        await self._counter.ledger.fold()
-        return int(await self._counter.database.read(chosen.scalar) or 0)
-
-    async def _grouped(self, by: Sequence[str], where: Sequence[Condition]) -> list[Row]:
-        return await self._rows(sums(by, where))
-
-    async def _hashes(self, rows: Sequence[Row]) -> dict[str, str]:
-        ids = {row["key"] for row in rows if row["key"]}
-        return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
-
-    async def _where(self, question: Question, days: int | None = None) -> list[Condition]:
-        """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""
-        said, where = question.query, list[Condition]()
-        if not question.sees_all:
-            own = "user" if question.caller.user else "key"
-            where.append((f'"{own}" = :own', {"own": getattr(question.caller, own)}))
-        if named := said.get("api_key"):
-            hash = hash_of(named) if named.startswith(PREFIX) else named
-            key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
-            where.append(("key = :named", {"named": named if key is None else key.id}))
-        names = {"user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer", "model": "model"}
-        where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in names.items() if said.get(name)]
-        first = at(said["start_date"], "start_date") if said.get("start_date") else None
-        if first is None and days is not None:
-            first = self._counter.clock() - days * DAY
-        return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
 
 
 def _names_one(question: Question) -> bool:
@@ -292,18 +259,3 @@ def payload(row: Row, hashes: Mapping[str, str], *, content: bool) -> dict[str, 
             "path": row["path"],
         },
     }
-
-
-def date_of(day: int) -> str:
-    return datetime.fromtimestamp(int(day) * DAY, UTC).date().isoformat()
-
-
-def at(value: str, name: str, *, end: bool = False) -> float:
-    """A moment from `2026-11-28` (its end, where the end is meant), or from ISO 8601. Raises BadRequestError."""
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        raise BadRequestError(f"{name} must be a day like 2026-11-28, got {value!r}") from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return (found + timedelta(days=1) if end and len(value) == len("2026-11-28") else found).timestamp()

@@ -21,6 +21,8 @@ class Kind(enum.Enum):
     USER = "user"
     CUSTOMER = "customer"
     """Whom callers say they ask for; holds no key."""
+    BUDGET = "budget"
+    """Limits and a budget under a name, which others are given; calls nothing."""
     MODEL = "model"
     """No holder: what one of them may spend on a model, in the sums of what was spent."""
 
@@ -81,6 +83,8 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model_budgets: Mapping[str, Allowance] = {}
     content: bool | None = None
     """Whether what calls say is remembered with them; None for what others say."""
+    budget_id: str = ""
+    """The budget whose terms these are too, as far as nothing else was said."""
 
     def check(self, where: str) -> None:
         """Raises ConfigurationError that names the field."""

@@ -99,6 +99,14 @@ def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first:
     return [of_row(row) for row in rows]
 
 
+def with_budget(connection: Connection, kind: Kind, budget: str) -> list[Holder]:
+    """Those of a kind that were given a budget."""
+    written = msgspec.json.encode({"budget_id": budget}).decode()[1:-1]
+    said = {"kind": kind.value, "written": f"%{written}%"}  # its wildcards find more, at most
+    rows = connection.rows("SELECT * FROM holders WHERE kind = :kind AND NOT deleted AND terms LIKE :written", **said)
+    return [holder for holder in map(of_row, rows) if holder.terms.budget_id == budget]
+
+
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
     return connection.scalar(f"SELECT count(*) FROM holders {_where(where)}", kind=kind.value, **where) or 0
 

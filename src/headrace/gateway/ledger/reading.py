@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from headrace.calls import EMPTY
 from headrace.runtime.sql_drivers import Connection
 
 DAY: Final = 86_400
@@ -41,13 +42,22 @@ def day_of(moment: str, sqlite: bool) -> str:
     return f"CAST({days if sqlite else f'floor({days})'} AS INTEGER)"
 
 
-def sums(by: Sequence[str], where: Sequence[Condition]) -> Query:
-    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS name`."""
+def used_in(name: str, sqlite: bool) -> str:
+    """What of one class a call used, 0 where it used nothing of it."""
+    found = f"json_extract(usage, '$.{name}')" if sqlite else f"CAST(CAST(usage AS json)->>'{name}' AS BIGINT)"
+    return f"coalesce({found}, 0)"
+
+
+def sums(by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> Query:
+    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS name`.
+
+    more: whole numbers of each call, by the names of their sums.
+    """
     # PostgreSQL's sum of whole numbers is a decimal one.
-    cost, input, output = (f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in ("cost", "input", "output"))
-    told = f"count(*) AS calls, {cost} AS cost, {input} AS input, {output} AS output, {input} + {output} AS tokens"
+    added = {"cost": "cost", "input": "input", "output": "output", "tokens": "input + output", **more}
+    told = [f"CAST(coalesce(sum({what}), 0) AS BIGINT) AS {name}" for name, what in added.items()]
     groups = ", ".join([str(number + 1) for number in range(len(by))])
-    return query(", ".join([*by, told]), where, f"GROUP BY {groups}")
+    return query(", ".join([*by, "count(*) AS calls", *told]), where, f"GROUP BY {groups}")
 
 
 def between(since: float | None, until: float | None) -> list[Condition]:

@@ -1,0 +1,198 @@
+"""Activity at the desk: what users, teams, customers and tags asked and spent by day, with its parts; in LiteLLM's shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.asked_calls import Calls, Row, date_of
+from headrace.gateway.admin.counter import Answering, Counter, Question, Route
+from headrace.gateway.admin.forms import dollars
+from headrace.gateway.admin.key_desk import number_of
+from headrace.gateway.ledger.reading import Condition
+from headrace.gateway.records import Outcome
+from headrace.runtime.sql_drivers import several
+
+MOST: Final = 1_000
+"""Days in one page."""
+
+_ROOMS: Final[Mapping[str, tuple[str, str]]] = {
+    "user": ("user", "user_id"), "team": ("team", "team_ids"), "customer": ("customer", "end_user_ids"), "tag": ("tags", "tags"),
+}  # fmt: skip
+"""Whose days are told, in which column they stand, and the word of the query that names some."""
+
+
+_ASKED: Final = """coalesce(nullif("group", ''), model) AS asked"""
+"""A call's model group, else what it asked for in vain."""
+
+
+class _Sum(Struct, eq=False):
+    """What some calls come to."""
+
+    cost: int = 0
+    """Nano-dollars."""
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    calls: int = 0
+    answered: int = 0
+    milliseconds: int = 0
+
+    def add(self, row: Row) -> None:
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + row[name])
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "spend": dollars(self.cost),
+            "prompt_tokens": self.input,
+            "completion_tokens": self.output,
+            "cache_read_input_tokens": self.cached,
+            "cache_creation_input_tokens": self.cache_write,
+            "total_tokens": self.input + self.output,
+            "api_requests": self.calls,
+            "successful_requests": self.answered,
+            "failed_requests": self.calls - self.answered,
+            "total_response_time_ms": self.milliseconds,
+        }
+
+
+class ActivityDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._calls = Calls(counter)
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            **{f"/{room}/daily/activity": Route(("GET",), "anyone", self._daily(*_ROOMS[room])) for room in _ROOMS},
+            "/global/activity/model": Route(("GET",), "look", self.models),
+        }
+
+    def _daily(self, column: str, named: str) -> Answering:
+        async def daily(question: Question) -> Any:
+            """Each day of `start_date` to `end_date`: sums, and the parts of them by model, provider, key and whose it was."""
+            return await self._days(question, column, named)
+
+        return daily
+
+    async def _days(self, question: Question, column: str, named: str) -> Any:
+        for name in ("start_date", "end_date"):
+            if not question.query.get(name):
+                raise BadRequestError(f"{name} must be a day like 2026-11-28")
+        page, size = number_of(question.query, "page", 1), min(MOST, number_of(question.query, "page_size", 50))
+        rows = await self._rows(question, column, named)
+        keys = await self._calls.hashes(rows)
+        days: dict[int, list[Row]] = {}
+        for row in rows:
+            days.setdefault(row["day"], []).append(row)
+        last = sorted(days, reverse=True)
+        pages = max(1, math.ceil(len(last) / size))
+        return {
+            "results": [
+                {"date": date_of(day), "metrics": _sum(days[day]).told(), "breakdown": _parts(days[day], column, keys)}
+                for day in last[(page - 1) * size : page * size]
+            ],
+            "metadata": {
+                **{f"total_{name.removeprefix('total_')}": value for name, value in _sum(rows).told().items()},
+                "page": page, "total_pages": pages, "has_more": page < pages,
+            },
+        }  # fmt: skip
+
+    async def _rows(self, question: Question, column: str, named: str) -> list[Row]:
+        where = await self._calls.where(question)
+        names = [name for name in question.query.get(named, "").split(",") if name]
+        if column == "tags":
+            where.append(("tags <> '[]'", {}))
+        elif names:
+            where.append(_among(column, names))
+        by = [self._calls.day, f'"{column}" AS whose', "key", "name", "team", "served", _ASKED, "provider", "path"]
+        more = {
+            "answered": f"CASE WHEN outcome = '{Outcome.ANSWERED.value}' THEN 1 ELSE 0 END",
+            "milliseconds": "CAST(round((ended - began) * 1000) AS BIGINT)",
+            "cached": self._calls.used("cached"),
+            "cache_write": f"{self._calls.used('cache_write')} + {self._calls.used('cache_write_hour')}",
+        }
+        rows = await self._calls.grouped(by, where, more)
+        return [row for row in rows if not names or _tags(row) & set(names)] if column == "tags" else rows
+
+    async def models(self, question: Question) -> Any:
+        """How many calls and tokens each model group had, day by day."""
+        rows = await self._calls.grouped([self._calls.day, _ASKED], await self._calls.where(question, days=30))
+        groups: dict[str, list[Row]] = {}
+        for row in sorted(rows, key=lambda row: row["day"]):
+            groups.setdefault(row["asked"], []).append(row)
+        return [
+            {
+                "model": group,
+                "daily_data": [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in days],
+                "sum_api_requests": sum(row["calls"] for row in days),
+                "sum_total_tokens": sum(row["tokens"] for row in days),
+            }
+            for group, days in sorted(groups.items())
+        ]
+
+
+def _among(column: str, names: list[str]) -> Condition:
+    marks, given = several("whose", names)
+    return f'"{column}" IN {marks}', given
+
+
+def _tags(row: Row) -> set[str]:
+    return set(msgspec.json.decode(row["whose"], type=list[str]))
+
+
+def _sum(rows: Iterable[Row]) -> _Sum:
+    found = _Sum()
+    for row in rows:
+        found.add(row)
+    return found
+
+
+_PARTS: Final[Mapping[str, str]] = {"models": "served", "model_groups": "asked", "providers": "provider", "endpoints": "path"}
+
+
+def _parts(rows: list[Row], column: str, keys: Mapping[str, str]) -> dict[str, Any]:
+    whose = _whose_tag if column == "tags" else _whose
+    parts = {name: _by(rows, partial(_named, part), keys) for name, part in _PARTS.items()}
+    return {**parts, "mcp_servers": {}, "entities": _by(rows, whose, keys), "api_keys": _by_key(rows, keys)}
+
+
+def _named(part: str, row: Row) -> Iterable[str]:
+    return (row[part],)
+
+
+def _whose(row: Row) -> Iterable[str]:
+    return (row["whose"],)
+
+
+def _whose_tag(row: Row) -> Iterable[str]:
+    return _tags(row)
+
+
+def _by(rows: list[Row], names: Any, keys: Mapping[str, str]) -> dict[str, Any]:
+    """The rows by what `names` says each belongs to, with what of it each key asked for."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        for name in names(row):
+            if name:
+                found.setdefault(name, []).append(row)
+    return {
+        name: {"metrics": _sum(own).told(), "metadata": {}, "api_key_breakdown": _by_key(own, keys)} for name, own in sorted(found.items())
+    }
+
+
+def _by_key(rows: list[Row], keys: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["key"]:
+            found.setdefault(keys.get(row["key"], row["key"]), []).append(row)
+    return {
+        hash: {"metrics": _sum(own).told(), "metadata": {"key_alias": own[-1]["name"] or None, "team_id": own[-1]["team"] or None}}
+        for hash, own in found.items()
+    }

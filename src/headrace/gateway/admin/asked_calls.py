@@ -1,0 +1,78 @@
+"""Questions to the ledger that somebody at the desk may ask: what concerns them, and how its sums are grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from headrace.calls import EMPTY
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question
+from headrace.gateway.keys import table
+from headrace.gateway.keys.tokens import PREFIX, hash_of
+from headrace.gateway.ledger.reading import DAY, Condition, Query, between, day_of, sums, used_in
+
+Row = Mapping[str, Any]
+
+
+class Calls:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    @property
+    def day(self) -> str:
+        return f"{day_of('began', self._counter.database.sqlite)} AS day"
+
+    async def rows(self, chosen: Query) -> list[Row]:
+        await self._counter.ledger.fold()
+        rows: Sequence[Row] = await self._counter.database.read(chosen.rows)
+        return list(rows)
+
+    async def scalar(self, chosen: Query) -> int:
+        await self._counter.ledger.fold()
+        return int(await self._counter.database.read(chosen.scalar) or 0)
+
+    def used(self, name: str) -> str:
+        """What of one class a call used, in SQL."""
+        return used_in(name, self._counter.database.sqlite)
+
+    async def grouped(self, by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> list[Row]:
+        """As `sums` has them."""
+        return await self.rows(sums(by, where, more))
+
+    async def hashes(self, rows: Sequence[Row]) -> dict[str, str]:
+        ids = {row["key"] for row in rows if row["key"]}
+        return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
+
+    async def where(self, question: Question, days: int | None = None) -> list[Condition]:
+        """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""
+        said, where = question.query, list[Condition]()
+        if not question.sees_all:
+            own = "user" if question.caller.user else "key"
+            where.append((f'"{own}" = :own', {"own": getattr(question.caller, own)}))
+        if named := said.get("api_key"):
+            hash = hash_of(named) if named.startswith(PREFIX) else named
+            key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
+            where.append(("key = :named", {"named": named if key is None else key.id}))
+        names = {"user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer", "model": "model"}
+        where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in names.items() if said.get(name)]
+        first = at(said["start_date"], "start_date") if said.get("start_date") else None
+        if first is None and days is not None:
+            first = self._counter.clock() - days * DAY
+        return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
+
+
+def date_of(day: int) -> str:
+    return datetime.fromtimestamp(int(day) * DAY, UTC).date().isoformat()
+
+
+def at(value: str, name: str, *, end: bool = False) -> float:
+    """A moment from `2026-11-28` (its end, where the end is meant), or from ISO 8601. Raises BadRequestError."""
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise BadRequestError(f"{name} must be a day like 2026-11-28, got {value!r}") from None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return (found + timedelta(days=1) if end and len(value) == len("2026-11-28") else found).timestamp()

@@ -1,0 +1,155 @@
+"""Budgets with names at the desk: limits and dollars that keys, teams, users and customers are given by `budget_id`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import BUDGET, TERMS, budget_shape, check_names, terms_of, text, texts
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind, Terms
+from headrace.runtime.sql_drivers import Connection
+
+WORDS: Final = ("budget_id", *BUDGET)
+NOTHING: Final = Terms()
+_FIELDS: Final = tuple([TERMS[word][0] for word in BUDGET])
+_GIVEN: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
+
+
+def applied(connection: Connection, holder: Holder, now: float, before: Holder | None = None) -> Holder:
+    """A holder that is about to be kept, with the terms of the budget that it names and did not before. Raises a refusal for none such."""
+    former = "" if before is None else before.terms.budget_id
+    if holder.terms.budget_id == former:
+        return holder
+    return replace(holder, terms=merged(holder.terms, _terms(connection, former), named(connection, holder.terms.budget_id), now))
+
+
+def merged(terms: Terms, old: Terms, new: Terms, now: float) -> Terms:
+    """Terms whose budget has changed: what was the old one's, or nobody's, is the new one's. What was said of them alone stays."""
+    own = {name: getattr(terms, name) for name in _FIELDS}
+    said = {name: value for name, value in own.items() if value not in (getattr(old, name), getattr(NOTHING, name))}
+    if "budget" in said:  # dollars and their period belong together
+        said["budget_duration"] = terms.budget_duration
+    found = replace(terms, **{name: getattr(new, name) for name in _FIELDS} | said)
+    if found.budget_duration == terms.budget_duration:
+        return found
+    return replace(found, budget_since=now if found.budget_duration else 0.0)
+
+
+def named(connection: Connection, id: str) -> Terms:
+    """The terms of a budget. Raises a refusal with status 404."""
+    if not id:
+        return NOTHING
+    found = table.get(connection, Kind.BUDGET, id)
+    if found is None:
+        raise not_found(f"budget {id!r}: make it by /budget/new")
+    return found.terms
+
+
+def _terms(connection: Connection, id: str) -> Terms:
+    """The same of one that may be gone by now."""
+    found = table.get(connection, Kind.BUDGET, id) if id else None
+    return NOTHING if found is None else found.terms
+
+
+class BudgetDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/budget/new": Route(("POST",), "admin", self.new),
+            "/budget/update": Route(("POST",), "admin", self.update),
+            "/budget/delete": Route(("POST",), "admin", self.delete),
+            "/budget/info": Route(("POST",), "look", self.info),
+            "/budget/list": Route(("GET",), "look", self.list),
+            "/budget/settings": Route(("GET",), "look", self.settings),
+        }
+
+    async def new(self, question: Question) -> Any:
+        """A budget: whoever is given its `budget_id` has its limits, and as many dollars of its own."""
+        body, now = question.body, self._counter.clock()
+        check_names(body, WORDS)
+        id = text("budget_id", body["budget_id"]) if body.get("budget_id") else str(uuid.uuid4())
+        budget = Holder(kind=Kind.BUDGET, id=id, terms=_said(body, NOTHING, now), created=now, updated=now)
+
+        def put(connection: Connection) -> Holder:
+            if table.get(connection, Kind.BUDGET, id) is not None:
+                raise BadRequestError(f"budget_id {id!r} is taken")
+            return table.put(connection, budget)
+
+        return budget_shape(await self._counter.change(put, "budget"))
+
+    async def update(self, question: Question) -> Any:
+        """What is given counts, for all who have the budget; the rest stays, and so does what was said of one of them alone."""
+        check_names(question.body, WORDS)
+        id, now = text("budget_id", question.body.get("budget_id")), self._counter.clock()
+
+        def work(connection: Connection) -> list[Holder]:
+            before = _found(connection, id)
+            after = table.put(connection, replace(before, terms=_said(question.body, before.terms, now), updated=now))
+            return [after, *_hand_on(connection, id, before.terms, after.terms, now)]
+
+        budget, *_ = await self._changed(work)
+        return budget_shape(budget)
+
+    async def delete(self, question: Question) -> Any:
+        """Whoever had it has no limits of it any more."""
+        id, now = text("id", question.body.get("id")), self._counter.clock()
+
+        def work(connection: Connection) -> list[Holder]:
+            budget = _found(connection, id)
+            table.remove(connection, budget, now)
+            return [budget, *_hand_on(connection, id, budget.terms, NOTHING, now, name="")]
+
+        budget, *_ = await self._changed(work)
+        return budget_shape(budget)
+
+    async def _changed(self, work: Any) -> list[Holder]:
+        changed: list[Holder] = await self._counter.database.write(work)
+        for one in changed:
+            self._counter.keys.forget(one.kind, one.id)
+        return changed
+
+    async def info(self, question: Question) -> Any:
+        ids = texts("budgets", question.body.get("budgets"))
+        if not ids:
+            raise BadRequestError("budgets must name at least one budget")
+        return [budget_shape(one) for one in await self._all() if one.id in ids]
+
+    async def list(self, question: Question) -> Any:
+        return [budget_shape(one) for one in await self._all()]
+
+    async def settings(self, question: Question) -> Any:
+        """What can be said of a budget, and what is said of `budget_id`."""
+        id = text("budget_id", question.query.get("budget_id"))
+        shown = budget_shape(await self._counter.database.read(lambda connection: _found(connection, id)))
+        return [{"field_name": name, "field_value": shown.get(name), "stored_in_db": True} for name in BUDGET]
+
+    async def _all(self) -> Any:
+        return await self._counter.database.read(lambda connection: table.listed(connection, Kind.BUDGET))
+
+
+def _said(body: Any, before: Terms, now: float) -> Terms:
+    return replace(terms_of({name: value for name, value in body.items() if name != "budget_id"}, before, now), budget_since=0.0)
+
+
+def _found(connection: Connection, id: str) -> Holder:
+    budget = table.get(connection, Kind.BUDGET, id)
+    if budget is None:
+        raise not_found(f"budget {id!r}")
+    return budget
+
+
+def _hand_on(connection: Connection, id: str, old: Terms, new: Terms, now: float, name: str | None = None) -> list[Holder]:
+    """Give all who have a budget its new terms. name: the budget that they have from now on; the same where none is given."""
+
+    def given(one: Holder) -> Holder:
+        terms = replace(merged(one.terms, old, new, now), budget_id=id if name is None else name)
+        return table.put(connection, replace(one, terms=terms, updated=now))
+
+    return [given(one) for kind in _GIVEN for one in table.with_budget(connection, kind, id)]
