@@ -42,6 +42,17 @@ def test_a_configuration_is_served_and_ctrl_c_ends_it(tmp_path: Path, upstream: 
         assert program.wait(10) in (0, 130, -2)
 
 
+def test_no_address_is_told_where_no_worker_can_open_the_database(tmp_path: Path, upstream: object) -> None:
+    """It was told before any of them had tried, and then others were begun for ever."""
+    (tmp_path / "kept.db").write_text("this is no database, however long one looks at it")
+    (tmp_path / "config.json").write_text(json.dumps(config(upstream, database_url=f"sqlite:///{tmp_path}/kept.db")))
+    with start(tmp_path, "--config", "config.json", "--workers", "2") as program:
+        told, said = program.communicate(timeout=50)
+    assert (program.returncode, told) == (2, "")
+    assert "kept.db cannot be opened: file is not a database" in said
+    assert "Traceback" not in said
+
+
 def test_other_machines_are_not_listened_to_without_a_key(tmp_path: Path, upstream: object) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config(upstream)))
     with start(tmp_path, "--config", "config.json", "--host", "0.0.0.0") as program:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 def serve(
     config: Path | None, host: str, port: int, workers: int, log_form: str, log_level: str, access_log: bool, **tls: str | None
 ) -> None:
-    """Serve until Ctrl-C. Without --config the models of the environment and .env are served. The first line printed is the address.
+    """Serve until Ctrl-C. Without --config the models of the environment and .env are served. The first line printed is the
+    address, once calls are answered there.
 
     \b
       headrace serve --config config.yaml
@@ -58,11 +59,15 @@ def serve(
         print(f"{name} changes nothing here", file=sys.stderr)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(host, port))
+        address = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-"))) / "address"
+        address.write_text(_address(listening, host, "https" if tls["tls_cert"] else "http"))
         if workers > 1:
-            _hand_down(config, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
-        settings = _settings("headrace.gateway.worker:app" if workers > 1 else worker.made(config, read), read, tls, workers)
-        print(f"headrace gateway: {_address(listening, host, 'https' if tls['tls_cert'] else 'http')}", flush=True)
-        (_many if workers > 1 else _one)(settings, listening)
+            _hand_down(config, address, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
+            _many(_settings("headrace.gateway.worker:app", read, tls, workers), listening)
+        else:
+            served = worker.made(config, read)
+            served.services.append(worker.Ready(address))
+            _one(_settings(served, read, tls, workers), listening)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -136,16 +141,20 @@ def _one(settings: uvicorn.Config, listening: socket.socket) -> None:
 
 
 def _many(settings: uvicorn.Config, listening: socket.socket) -> None:
-    from uvicorn.supervisors.multiprocess import Multiprocess  # late: an optional package
+    from uvicorn.config import STARTUP_FAILURE  # late: an optional package
+    from uvicorn.supervisors.multiprocess import Multiprocess
 
-    Multiprocess(settings, sockets=[listening]).run()
+    workers = Multiprocess(settings, sockets=[listening])
+    workers.run()
+    if any(one.process.exitcode == STARTUP_FAILURE for one in workers.processes):
+        sys.exit(2)
 
 
-def _hand_down(config: Path | None, log: str, stack: ExitStack) -> None:
+def _hand_down(config: Path | None, address: Path, log: str, stack: ExitStack) -> None:
     """Tell the workers what to serve and how, by their environment; give their metrics a place to be added up in."""
     from headrace.gateway import worker  # late: optional packages
 
-    os.environ[worker.LOG] = log
+    os.environ[worker.LOG], os.environ[worker.ADDRESS] = log, str(address)
     if config is not None:
         os.environ[worker.CONFIG] = str(config.resolve())
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from uvicorn.config import STARTUP_FAILURE
+
 from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
@@ -22,7 +24,8 @@ from headrace.gateway.reload import Reloader
 
 CONFIG: Final = "HEADRACE_CONFIG"
 LOG: Final = "HEADRACE_LOG"
-"""What the parent tells its workers: the configuration's path; `format,level,calls`."""
+ADDRESS: Final = "HEADRACE_ADDRESS"
+"""What the parent tells its workers: the configuration's path; `format,level,calls`; a file with the address, for the first to say."""
 
 
 def app() -> Gateway:
@@ -30,7 +33,13 @@ def app() -> Gateway:
     form, level, calls = os.environ.get(LOG, "text,warning,").split(",")
     set_up(form, level, calls=bool(calls))
     path = Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None
-    return made(path, read_config(path, os.environ))
+    try:
+        served = made(path, read_config(path, os.environ))
+    except ConfigurationError as error:  # it would be the same for the next worker: uvicorn begins none after this status
+        print(f"headrace: {error}", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)
+    served.services.append(Ready(Path(os.environ[ADDRESS])))
+    return served
 
 
 def made(path: Path | None, config: Config) -> Gateway:
@@ -46,6 +55,25 @@ def made(path: Path | None, config: Config) -> Gateway:
         served.services.append(Reloader(path, config, served, guarding))
     served.services += [Memory(), Turns()]
     return served
+
+
+class Ready:
+    """Says where the gateway is once all that a call needs has begun: the last of the services."""
+
+    def __init__(self, address: Path) -> None:
+        """address: a file that holds it. Whoever takes it away says what it held, so of several workers one does."""
+        self._address = address
+
+    async def start(self) -> None:
+        try:
+            address = self._address.read_text()
+            self._address.unlink()
+        except FileNotFoundError:
+            return
+        print(f"headrace gateway: {address}", flush=True)
+
+    async def stop(self) -> None:
+        pass
 
 
 class Turns:
