@@ -21,7 +21,7 @@ from headrace.errors import HeadraceError, Kind
 from headrace.gateway import guard
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
-from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Wanted, encode, written
+from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
 from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
@@ -163,7 +163,7 @@ class Gateway(Struct, eq=False):
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             if home and isinstance(reply, Wanted | Finished):
                 reply = bound(here, home, reply)
-            await _attended(receive, self._answer(here, asked, reply, answer), answer)
+            await _attended(receive, self._answer(here, asked, reply, answer, home), answer)
 
     async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A realtime session: let in, given room, and passed on until one side ends it."""
@@ -239,12 +239,15 @@ class Gateway(Struct, eq=False):
             case _:
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
-    async def _answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer) -> None:
+    async def _answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer, home: str) -> None:
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
         if isinstance(reply, Gathered):
             await answer.whole(200, encode(await reply.gather()))
+            return
+        if isinstance(reply, Sent):
+            await self._pass(here, asked, await reply.prepare(home), answer)
             return
         before = answer.before
         answer.entry = self._entry(answer.id, asked, here.caller, None if before is None else before.came)
@@ -301,11 +304,12 @@ class Gateway(Struct, eq=False):
             answer.entry.close(Outcome.FAILED, error.failure, own[0])
             await answer.whole(own[0], own[1])
             return
-        if sent.looking is not None:
-            answer.entered.answered(stream._hidden_params)
-            await answer.whole(200, await looked_at(here, sent.deployment.id, sent.looking, stream), told_of(stream._hidden_params))
+        if sent.looking is None and sent.told is None:
+            await answer.passed(stream)
             return
-        await answer.passed(stream)
+        answer.entered.answered(stream._hidden_params)
+        content = await looked_at(here, sent.deployment.id, sent.looking, stream)
+        await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
 
     async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
         """The limits that a call is under: the caller's, and those of whom it asks for. Raises a refusal for one that is blocked."""

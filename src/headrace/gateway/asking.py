@@ -106,7 +106,14 @@ class Finished(Struct, frozen=True, eq=False):
         return msgspec.structs.replace(self, deployment=deployment)
 
 
-Reply: TypeAlias = Listed | Gathered | Wanted | Finished
+class Sent(Struct, frozen=True, eq=False):
+    """A call in a provider's own words."""
+
+    prepare: Callable[[str], Awaitable[Any]]
+    """(the deployment that keeps what its body speaks of, or nothing) → `headrace.gateway.passing.Passing`."""
+
+
+Reply: TypeAlias = Listed | Gathered | Wanted | Finished | Sent
 
 
 class Plain(Struct, frozen=True, eq=False):

@@ -97,7 +97,7 @@ _KEPT_URI: Final = re.compile(r"(?:.*/v1(?:alpha|beta)?/)?(files/[^/?#:]+)[?#]?.
 
 _WITHIN: Final = frozenset({
     "messages", "content", "input", "contents", "parts", "file", "source", "tools", "container", "fileData", "file_data", "output",
-    "generateContentRequest", "requests",
+    "generateContentRequest", "requests", "params",
 })  # fmt: skip
 """Fields that hold others which do. What a caller's own tools are given or answer, and what stands in a schema, is none of it."""
 

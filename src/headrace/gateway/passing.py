@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -46,6 +46,8 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     """What of the answer is read."""
     said: Mapping[str, Any] = {}
     """What of the body is ours to note: whom it is for."""
+    told: Callable[[bytes], bytes] | None = None
+    """The whole answer as its caller is told it; None for the provider's own, as it comes."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:
@@ -74,7 +76,7 @@ async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Pa
         path = _MODEL.sub(lambda found: found[1] + quote(own, safe="") if unquote(found[2]) == named else found[0], path, count=1)
         if fields is not None and "model" in fields:
             content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
-    request = ThroughRequest(asked.method, _without_key(path), _headers(asked), content)
+    request = ThroughRequest(asked.method, _without_key(path), headers_passed(asked), content)
     said: dict[str, Any] = {name: msgspec.json.decode(fields[name]) for name in _NOTED if name in fields} if fields else {}
     return Passing(deployment, request, named or own, way.looking, said)
 
@@ -136,7 +138,7 @@ def _without_key(path: str) -> str:
     return f"{where}?{left}" if question and left else where
 
 
-def _headers(asked: Asked) -> HeaderPairs:
+def headers_passed(asked: Asked) -> HeaderPairs:
     kept = [(name, value) for name, value in asked.headers.items() if name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_TO)]
     return tuple(kept)
 

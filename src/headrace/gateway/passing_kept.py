@@ -88,9 +88,11 @@ def kept_in(path: str) -> tuple[list[Thing], str]:
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-async def looked_at(here: Here, deployment: str, looking: Looking, stream: AsyncStream[bytes]) -> bytes:
-    """The answer as its caller may have it; what it tells of is noted. Raises a refusal for a list that cannot be read."""
+async def looked_at(here: Here, deployment: str, looking: Looking | None, stream: AsyncStream[bytes]) -> bytes:
+    """The whole answer as its caller may have it; what it tells of is noted. Raises a refusal for a list that cannot be read."""
     content = b"".join([piece async for piece in stream])
+    if looking is None:
+        return content
     if looking.how == "gone":
         await here.belongings.forget(deployment, Thing(looking.kind, looking.id))
         return content

@@ -27,7 +27,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import fronts
+from headrace.gateway import fronts, message_batches
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import deleted_file, kept_batch, kept_file, kept_response, list_batches, list_files, new_batch, new_file
 from headrace.gateway.listing import models, one_model
@@ -192,6 +192,7 @@ _OPENAI: Final = r"(?:/openai)?(?:/v1)?"
 _AZURE: Final = r"/(?:openai/deployments|engines)/(?P<model>.+)"
 _GEMINI: Final = r"/v1(?:beta|alpha)?/models/(?P<model>.+)"
 _ID: Final = "/(?P<id>[^/]+)"
+_MESSAGE_BATCHES: Final = r"(?:/anthropic)?(?:/v1)?/messages/batches"
 
 
 def _post(path: str, make: Callable[..., Reply], takes: Literal["json", "form", "nothing"] = "json", asks: Operation | None = None) -> Row:
@@ -224,6 +225,12 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post("/publishers/anthropic/models/(?P<model>[^:]+):(?P<verb>rawPredict|streamRawPredict)", _predict, asks=MESSAGES),
     _post(_GEMINI + ":countTokens", _count, asks=CONTENT),
     _post(r"(?:/anthropic)?(?:/v1)?/messages/count_tokens", _count, asks=MESSAGES),
+    _post(_MESSAGE_BATCHES, message_batches.order),
+    _get(_MESSAGE_BATCHES, message_batches.listed),
+    _get(_MESSAGE_BATCHES + _ID, message_batches.kept),
+    _delete(_MESSAGE_BATCHES + _ID, message_batches.kept),
+    _get(_MESSAGE_BATCHES + _ID + "/(?P<verb>results)", message_batches.kept),
+    _post(_MESSAGE_BATCHES + _ID + "/(?P<verb>cancel)", message_batches.kept, "nothing"),
     *_by_model("/images/generations", IMAGES),
     *_by_model("/images/edits", IMAGE_EDITS),
     *_by_model("/images/variations", IMAGE_VARIATIONS),

@@ -1,0 +1,155 @@
+"""Anthropic's batches of messages, sent to the providers that have them: their models under the gateway's names, their ids with the
+deployment that keeps them.
+
+docs.claude.com/en/api/creating-message-batches; types of anthropic 2.12.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from headrace.calls import shape
+from headrace.errors import BadRequestError, Kind
+from headrace.gateway.asking import Here, Sent
+from headrace.gateway.kept import marked_id, read_place
+from headrace.gateway.owned import serving
+from headrace.gateway.passing import Passing, headers_passed
+from headrace.gateway.passing_kept import Looking, way_of
+from headrace.gateway.requests import Asked, refusal
+from headrace.kept import BATCHES
+from headrace.providers.catalog import resolve
+from headrace.routing.patterns import filled, stars_of
+from headrace.routing.plan import Deployment
+from headrace.through import ThroughRequest
+
+PATH: Final = "/v1/messages/batches"
+_KEEPS: Final = "anthropic"
+"""What the batches of those providers are called in the table of forms."""
+
+
+def order(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
+    """A batch goes where the model of its first message is served; all others must be served by that account."""
+    return Sent(partial(_order, here, asked, body))
+
+
+async def _order(here: Here, asked: Asked, body: dict[str, Any], home: str) -> Passing:
+    requests = body.get("requests")
+    if not isinstance(requests, list) or not requests:
+        raise BadRequestError(f"requests must be a list of at least one request, got {shape(requests)}")
+    keeper: Deployment | None = None
+    for number, one in enumerate(requests):
+        params = one.get("params") if isinstance(one, dict) else None
+        named = params.get("model") if isinstance(params, dict) else None
+        if not isinstance(params, dict) or not isinstance(named, str) or not named:
+            raise BadRequestError(f"requests[{number}].params.model must be the name of a model, such as those that /v1/models lists")
+        model = here.meant(named)
+        if keeper is None:
+            keeper = _keeper(here, model, home)
+        params["model"] = own_name(_known(here, serving(here, keeper.id, model)), model)
+    assert keeper is not None
+    looking = (await way_of(here, asked.method, PATH)).looking
+    return _sent(here, asked, keeper, PATH, looking, msgspec.json.encode(body))
+
+
+def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
+    """The batches of one account: of the batch to go on after or before, of `model`, else of the first that keeps some."""
+    return Sent(partial(_listed, here, asked))
+
+
+async def _listed(here: Here, asked: Asked, home: str) -> Passing:
+    query, keeper = {name: value for name, value in asked.query.items() if name not in ("key", "model")}, None
+    for name in ("after_id", "before_id"):
+        if name in query and (found := read_place(query[name], here.caller.seal)) is not None:
+            keeper, query[name] = _known(here, found[0]), found[1]
+    if keeper is None:
+        keeper = _keeper(here, here.meant(asked.query["model"]) if "model" in asked.query else None)
+    looking = (await way_of(here, asked.method, PATH)).looking
+    return _sent(here, asked, keeper, PATH + (f"?{urlencode(query)}" if query else ""), looking)
+
+
+def kept(here: Here, asked: Asked, body: dict[str, Any], id: str, verb: str | None = None) -> Sent:
+    """One batch, by the id that it was given out with, or by its provider's own."""
+    return Sent(partial(_kept, here, asked, id, verb))
+
+
+async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) -> Passing:
+    found = read_place(id, here.caller.seal)
+    if found is None:
+        way = await way_of(here, asked.method, f"{PATH}/{quote(id, safe='')}")
+        keeper, own, looking = _known(here, way.home) if way.home else _keeper(here, None), id, way.looking
+    else:
+        keeper, own = _known(here, found[0]), found[1]
+        looking = Looking("gone", "batches", own) if asked.method == "DELETE" else None
+    path = f"{PATH}/{quote(own, safe='')}"
+    return _sent(here, asked, keeper, path if verb is None else f"{path}/{verb}", looking)
+
+
+def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Looking | None, content: bytes = b"") -> Passing:
+    """Results go on as they come; of everything else the ids are ours."""
+    from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
+
+    told = None if path.endswith("/results") else partial(_with_ids, deployment=keeper.id, seal=here.caller.seal)
+    headers = {"anthropic-version": VERSION, **dict(headers_passed(asked))}
+    request = ThroughRequest(asked.method, path, tuple(headers.items()), content)
+    return Passing(keeper, request, keeper.model.partition("/")[2], looking, told=told)
+
+
+def _keeper(here: Here, model: str | None, home: str = "") -> Deployment:
+    found = [_known(here, id) for id in here.router.get_model_ids(model) if here.may_use(id)]
+    found = [one for one in found if _keeps_batches(one) and (not home or here.router.same_account(home, one.id))]
+    if not found:
+        whose = "here" if model is None else f"of those that serve {model!r}"
+        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} takes Anthropic's batches: send a file of calls to /v1/batches instead")
+    return found[0]
+
+
+def _keeps_batches(deployment: Deployment) -> bool:
+    provider = resolve(deployment.model).provider
+    return BATCHES.offer in provider.offered and provider.forms.get("batches") == _KEEPS
+
+
+def _known(here: Here, id: str) -> Deployment:
+    """A deployment that this caller may use. Raises a refusal."""
+    found = here.router.get_deployment(id)
+    if found is None or not here.may_use(id):
+        raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
+    return found
+
+
+def own_name(deployment: Deployment, model: str) -> str:
+    """What a deployment's provider calls a model."""
+    own = deployment.model.partition("/")[2] or deployment.model
+    stars = stars_of(deployment.group, model) if "*" in own else None
+    return own if stars is None else filled(own, stars)
+
+
+# ---- answers ----------------------------------------------------------------------------------------------------------------------
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _with_ids(content: bytes, *, deployment: str, seal: str) -> bytes:
+    """An answer whose ids say where the batch is kept, and whose results are asked for here: at its provider's address a client would show
+    the gateway's key. What is no object stays as it is."""
+    try:
+        said = _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return content
+    data = said.get("data")
+    if isinstance(data, list):
+        said["data"] = [_marked(one, deployment, seal) if isinstance(one, dict) else one for one in data]
+    return msgspec.json.encode(_marked(said, deployment, seal))
+
+
+def _marked(said: Mapping[str, Any], deployment: str, seal: str) -> dict[str, Any]:
+    marked = {name: marked_id(deployment, own, seal) for name in _IDS if isinstance(own := said.get(name), str) and own}
+    results = {"results_url": f"{PATH}/{marked['id']}/results"} if said.get("results_url") and "id" in marked else {}
+    return {**said, **marked, **results}
+
+
+_IDS: Final = ("id", "first_id", "last_id")
