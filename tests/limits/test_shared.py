@@ -10,6 +10,7 @@ import pytest
 
 from headrace.limits import Ask, Charge, Used, limits_of
 from headrace.limits.shared import SharedLimiter
+from headrace.limits.store import YOUNG
 from headrace.runtime.virtual import World
 from limits.many import Towns
 from limits.town import KINDS, known, small
@@ -59,7 +60,7 @@ def test_a_lost_store_opens_no_limit_and_comes_back_without_a_burst(kind: str, f
     town.backlog(1400, small)
     town.world.run(until=240)
     assert town.refused() == 0
-    assert 0.82 <= town.admitted(70, 100) / 150 <= 1.02
+    assert 0.8 <= town.admitted(70, 100) / 150 <= 1.02
     # windows: a minute's burst comes again with the next, so that other spans hold one more or one less of them
     assert min(town.admitted(at, at + 60.5) for at in range(100, 175)) >= after * 300
 
@@ -162,7 +163,7 @@ def test_whoever_finds_an_old_store_first_does_not_wait() -> None:
     for at, limiter, scope in ((1, town.limiters[0], "one"), (10, town.limiters[0], "two"), (11, town.limiters[1], "three")):
         town.world.at(at, lambda limiter=limiter, scope=scope: town.world.spawn(call(limiter, scope)))
     town.world.run(until=20)
-    assert [round(seconds, 1) for seconds in waited] == [3.0, 0.0, 0.0]
+    assert [round(seconds, 1) for seconds in waited] == [YOUNG, 0.0, 0.0]
 
 
 def test_books_that_expired_while_nobody_came_are_no_loss() -> None:
@@ -299,7 +300,7 @@ def test_a_store_that_began_anew_is_told_once_what_was_charged() -> None:
     assert town.refused() == 0
 
 
-def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> None:
+def test_an_idle_process_reports_every_three_seconds_and_not_of_what_is_gone() -> None:
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=((300, 300_000),))
     limiter = town.limiters[0]
     limiter.add_scope("key", limits_of(rpm=10))
@@ -311,21 +312,27 @@ def test_an_idle_process_reports_every_two_seconds_and_not_of_what_is_gone() -> 
     town.world.spawn(call())
     town.beat(50)
     town.world.run(until=20)
-    assert [10 <= count <= 11 for count in town.reports().values()] == [True, True]
+    assert [7 <= count <= 8 for count in town.reports().values()] == [True, True]
     limiter.remove_scope("key")
-    town.world.run(until=22)
+    town.world.run(until=23)
     before = town.reports()
     town.world.run(until=50)
     gone, there = sorted(count - before[account] for account, count in town.reports().items())
     assert gone == 0
-    assert 14 <= there <= 15
+    assert 9 <= there <= 10
 
 
-@pytest.mark.parametrize(("processes", "places", "calls", "apart"), [(8, 24, 1.3, 1.3), (8, 12, 1.6, 1.5), (3, 2, 5.5, 1.5)])
+@pytest.mark.parametrize(
+    ("processes", "places", "calls", "use", "apart"),
+    [(8, 24, 1.15, 0.96, 1.3), (8, 12, 1.45, 0.92, 1.5), (8, 8, 1.4, 0.96, 1.5), (8, 4, 3.0, 0.88, 2.0), (3, 2, 2.4, 0.88, 1.5)],
+)
 def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
-    processes: int, places: int, calls: float, apart: float
+    processes: int, places: int, calls: float, use: float, apart: float
 ) -> None:
-    """Signs of life included. It cost three, end and question and a look in vain; and one process had half of what another had."""
+    """Signs of life included. It cost three, end and question and a look in vain; and one process had half of what another had.
+
+    Who has none has to look for one, as nobody can call it.
+    """
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=processes, deployments=((6000, 6_000_000),), parallel=places)
     chance, ended, running = random.Random(1), [0] * processes, [0]
 
@@ -342,7 +349,7 @@ def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
         town.world.spawn(call(number % processes))
     town.world.run(until=42)
     assert max(running) == places
-    assert sum(ended) * 2.1 >= 0.85 * places * 42
+    assert (sum(ended) + places / 2) * 2.1 >= use * places * 42
     assert max(ended) <= apart * min(ended) + 2
     assert town.called() <= calls * sum(ended)
     waits = [message.patience > 0 for message in town.server.heard if message.operation == "settle"]

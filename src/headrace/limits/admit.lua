@@ -2,8 +2,8 @@
 -- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), wants (hash), all of one account, and since when there is
 -- a store, all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
-local EPSILON, CHUNK, YOUNG = 1e-6, 100, 3000000
-local HANDS_ON, SPARE_HANDS_ON, LOOKS_IN, KNOWN = 2000000, 5000000, 10000000, 2000000
+local EPSILON, CHUNK, YOUNG = 1e-6, 100, 4000000
+local HANDS_ON, SPARE_HANDS_ON, LOOKS, LOOKS_IN, KNOWN, SOON = 2000000, 5000000, 1900000, 10000000, 2000000, 8
 local books, flight, members, rests, wants, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now = tonumber(ARGV[2])
 if not now then
@@ -166,7 +166,7 @@ local function claimant(terms, process, holds)
     elseif all[i] == process then
       one.level, one.since, one.until_ = tonumber(level), tonumber(from), tonumber(until_)
     else
-      one.rivals[#one.rivals + 1] = {level = tonumber(level), since = tonumber(from)}
+      one.rivals[#one.rivals + 1] = {level = tonumber(level), since = tonumber(from), until_ = tonumber(until_)}
     end
   end
   one.gave = holds < one.level -- a call of its own has ended
@@ -181,7 +181,8 @@ local function left_to_rivals(one)
   local left = 0
   for _, rival in ipairs(one.rivals) do
     local short = one.holds - rival.level
-    if rival.since <= first then short = short + 1 end
+    local soon = rival.level > 0 or rival.until_ - KNOWN - now <= (now - rival.since) / SOON
+    if rival.since <= first and soon then short = short + 1 end
     left = left + math.max(0, short)
   end
   return left
@@ -194,15 +195,15 @@ local function places(one, in_flight)
 end
 
 local function looks_at(one)
-  local held, richest, due = 0, 0, 0
-  for _, rival in ipairs(one.rivals) do held, richest = held + rival.level, math.max(richest, rival.level) end
-  if richest <= one.holds + 1 then
-    if one.holds > 0 then return now + LOOKS_IN end
-    if held >= one.room then due = one.since + HANDS_ON end
+  local held, richest, poor = one.holds, 0, 1
+  for _, rival in ipairs(one.rivals) do
+    held, richest = held + rival.level, math.max(richest, rival.level)
+    if rival.level == 0 then poor = poor + 1 end
   end
-  if due > now + one.stride then return due end
-  local at = math.max(now + one.stride, one.look)
-  one.look = math.ceil(at + one.stride + HANDS_ON / (8 * one.room))
+  local fair, full = richest <= one.holds + 1, held >= one.room
+  if fair and one.holds > 0 then return now + (full and richest <= one.holds and LOOKS_IN or LOOKS) end
+  local at, apart = math.max(now + one.stride, one.look), one.stride + HANDS_ON / (8 * one.room)
+  one.look = math.ceil(at + (fair and full and math.max(apart, LOOKS / poor) or apart))
   return at
 end
 

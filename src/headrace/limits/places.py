@@ -3,7 +3,8 @@
 In `admit.lua` as well, line for line. All processes that want a place get the same number in the end, those that want fewer what they want.
 A process whose own call ends has the place for the next of its callers, unless another that wants one is poorer: it asks in the same trip
 in which it tells the end, and nobody looks in vain. What cannot be divided goes round: a process that has one more than others hands it on
-for a while, and then leaves it to them. Time is whole microseconds of the store's own clock.
+for a while, and then leaves it to them. Nobody can call one that has none, and so a place is left to it only just before it looks: the
+sooner it comes, or the longer it has waited, the surer. Time is whole microseconds of the store's own clock.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ HANDS_ON: Final = 2_000_000.0
 """For which a process goes on with the only place it has while others have none."""
 SPARE_HANDS_ON: Final = 5_000_000.0
 """For which it goes on with one more than others who have some."""
+LOOKS: Final = 1_900_000.0
+"""Between two looks of a process at most, while one may be left to it or given back unsaid. It brings its sign of life along."""
 LOOKS_IN: Final = 10_000_000.0
-"""After which a process with its part of the places looks for more, unless a call of its own ends before and it asks then."""
+"""After which it looks where nobody has more than it and all who hold the rest want more themselves, unless a call of its own ends before
+and it asks then."""
 KNOWN: Final = 2_000_000.0
 """For which one that wants a place is waited for after it should have come."""
+SOON: Final = 8
+"""A place is left to one that has none if it comes within so small a part of the time for which it has waited."""
 
 
 class Want(Struct):
@@ -82,7 +88,11 @@ class Claimant(Struct):
         first = self.want.since - len(self.rivals) * (hands_on / self.room + 2 * self.stride)
         if self.gave:
             first = self.now - hands_on if self.now - self.want.since >= hands_on else -1.0
-        return sum([max(0.0, self.holds - one.level + (one.since <= first)) for one in self.rivals])
+        return sum([max(0.0, self.holds - one.level + (one.since <= first and self._comes_soon(one))) for one in self.rivals])
+
+    def _comes_soon(self, one: Want) -> bool:
+        """One that has places comes when a call of its own ends: nobody knows when."""
+        return one.level > 0 or one.until - KNOWN - self.now <= (self.now - one.since) / SOON
 
     def take(self, in_flight: float, *, more: bool) -> tuple[float, float]:
         """It has one more, of so many in flight by now. What is left for it besides, and when it looks again if that is nothing.
@@ -110,17 +120,15 @@ class Claimant(Struct):
         return at
 
     def _looks_at(self) -> float:
-        """With its part of the places: late. With less: in turn with others, once somebody has to leave it one."""
-        held, richest, due = sum([one.level for one in self.rivals]), max([one.level for one in self.rivals], default=0.0), 0.0
-        if richest <= self.holds + 1:
-            if self.holds > 0:
-                return self.now + LOOKS_IN
-            if held >= self.room:
-                due = self.want.since + HANDS_ON
-        if due > self.now + self.stride:
-            return due
-        at = max(self.now + self.stride, self.places.look)
-        self.places.look = math.ceil(at + self.stride + HANDS_ON / (8 * self.room))
+        """With its part of the places: by itself, should no call of its own end before. With less: in turn with others, in step with the
+        ends of calls, or as seldom as the others where all places are with processes that hand theirs on."""
+        levels = [one.level for one in self.rivals]
+        richest, full = max(levels, default=0.0), sum(levels) + self.holds >= self.room
+        fair = richest <= self.holds + 1
+        if fair and self.holds > 0:
+            return self.now + (LOOKS_IN if full and richest <= self.holds else LOOKS)
+        at, apart = max(self.now + self.stride, self.places.look), self.stride + HANDS_ON / (8 * self.room)
+        self.places.look = math.ceil(at + (max(apart, LOOKS / (1 + levels.count(0.0))) if fair and full else apart))
         return at
 
     def _known(self, until: float) -> None:

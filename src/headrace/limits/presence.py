@@ -19,11 +19,11 @@ from headrace.limits.turns import SharedUsher
 
 LEASE: Final = 15.0
 """Seconds after which what a killed process held in flight comes back."""
-REPORTS: Final = 1.9
+REPORTS: Final = 2.9
 """Seconds between two reports at most: one waits that long for a question to travel with. Less than the store's epoch by a busy second."""
 IN_TIME: Final = 5.0
 """Seconds after which a report that was not answered is taken to be on its way no more."""
-GRACE, LONGEST_GRACE = 3.0, 15.0
+GRACE, LONGEST_GRACE = 4.0, 15.0
 """Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile; and
 at most, where on a busy machine not as many as before have been heard of by then."""
 IDLE: Final = 60.0

@@ -234,10 +234,10 @@ def restoring(account: str, born: float, away: float, lease: float, ids: Sequenc
     return Message("restore", account, arguments)
 
 
-YOUNG: Final = 3.0
+YOUNG: Final = 4.0
 """Seconds from its beginning on in which a store lets nobody pass who has told it nothing: by then all have told what they charged while
 another was there."""
-EPOCH: Final = 3.0
+EPOCH: Final = 4.0
 """Seconds for which shares stand. Every process that reports more often than that sees each of them."""
 KEPT: Final = 60.0
 """Seconds for which books are kept at least after a report of any process."""
