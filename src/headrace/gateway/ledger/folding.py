@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -28,6 +28,8 @@ log: Final = logging.getLogger("headrace.gateway")
 
 BATCH: Final = 2 << 20
 """Bytes of a journal in one transaction."""
+SLICE: Final = 64 << 10
+"""Bytes of it that are in memory at a time: as records and rows they are seven times as large."""
 PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
 ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
 _PLAIN: Final = tuple([
@@ -56,16 +58,21 @@ class Folded(Struct, frozen=True):
 def fold(connection: Connection, path: Path) -> Folded:
     """Bring the next lines of a journal into the database."""
     reached = connection.scalar("SELECT position FROM journals WHERE name = :name", name=path.name) or 0
-    found, position = lines(path, reached, BATCH)
+    rows, broken, spent, position = 0, 0, Counter[Period](), reached
+    while position - reached < BATCH:
+        found, after = lines(path, position, SLICE)
+        if after == position:
+            break
+        position = after
+        records = [record for record in map(unframed, found) if record is not None]
+        rows, broken = rows + len(records), broken + len(found) - len(records)
+        spent.update(keep(connection, records))
     if position == reached:
         return Folded(False)
-    read = [unframed(line) for line in found]
-    records = [record for record in read if record is not None]
-    spent = keep(connection, records)
     connection.insert(
         "journals", ("name", "position"), [(path.name, position)], "ON CONFLICT (name) DO UPDATE SET position = excluded.position"
     )
-    return Folded(True, len(records), len(read) - len(records), spent, position)
+    return Folded(True, rows, broken, spent, position)
 
 
 def adopt(database: Database, folder: Path) -> int:
