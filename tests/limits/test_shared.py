@@ -241,6 +241,21 @@ def test_a_call_whose_answer_comes_late_counts_from_when_it_leaves() -> None:
     assert [slot * 60 / 480 >= left - 60 / 480 for slot, cost in slots.items() if cost] == [True]
 
 
+def test_a_call_that_is_held_up_on_its_way_to_the_socket_counts_from_when_it_leaves() -> None:
+    """By a slow connection, or a busy event loop: the shared books had it from when it was let through, and let the next go too soon."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((1, 300_000),))
+    slow, other = town.limiters
+    town.beat(70)
+    held = town.world.complete(slow.reserve(Ask("g", SMALL), town.world))
+    town.world.at(2.0, partial(slow.leaves, held, 2.0))
+    town.world.at(4.0, lambda: slow.settle(held, used=Used(input=10, output=10), now=4.0))
+    town.world.at(30.0, lambda: town.world.spawn(other.reserve(Ask("g", SMALL), town.world)))
+    town.world.run(until=61.9)
+    assert other.snapshot(61.9)["queues"] == {"g": 1}
+    town.world.run(until=63)
+    assert other.snapshot(63.0)["queues"] == {"g": 0}
+
+
 def test_a_call_without_limits_asks_nobody() -> None:
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=())
     limiter = town.limiters[0]

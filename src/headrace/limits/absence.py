@@ -133,7 +133,7 @@ def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float
     """What we charged since then, or ever if the books are new. store_now: in its microseconds."""
     for held in quota.held.values():
         if not held.stored:
-            held.stored, held.at = True, store_now - (now - held.taken.at) * MICRO
+            held.stored, held.at = True, store_now - (now - held.taken.left) * MICRO
     standings = [_standing(quota, meter, unsure, now) for meter in quota.account.meters if meter.limit.window]
     return restoring(quota.tag, quota.born, now - lost_at, LONG_LEASE, list(quota.held), standings)
 

@@ -33,10 +33,11 @@ class Question(Struct, eq=False):
     taken: Taken
     terms: tuple[tuple[Hold, Term], ...]
     claim: Claim
+    asked_at: float
 
     def held(self, answer: Answer) -> Held:
         """What it has there when it was granted."""
-        return Held(self.quota, self.claim.id, answer.at, self.taken, self.terms)
+        return Held(self.quota, self.claim.id, answer.at, self.asked_at + answer.start, self.taken, self.terms)
 
 
 def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more: bool) -> Question:
@@ -50,7 +51,7 @@ def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: f
         horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more,
         waits=more or left > 0, process=process, holds=len(quota.held) + len(quota.asking), told=bool(quota.scaled),
     )  # fmt: skip
-    return Question(quota, taken, terms, claim)
+    return Question(quota, taken, terms, claim, now)
 
 
 async def answers_to(store: Store, claims: Sequence[Claim], clock: Clock, unwanted: Callable[[int, Answer], None]) -> list[Answer | None]:

@@ -43,7 +43,9 @@ class Held(Struct, eq=False):
     quota: Quota
     id: str
     at: float
-    """In the store's microseconds."""
+    """Where its charge stands, in the store's microseconds."""
+    left: float
+    """When it goes on its way for that, by our own clock."""
     taken: Taken
     terms: tuple[tuple[Hold, Term], ...]
     stored: bool = True

@@ -165,7 +165,7 @@ class SharedLimiter(Limiter):
                     one.quota.asking.discard(one.claim.id)
                 for quota in asking:
                     quota.turns.asked(in_vain=quota in shut)
-        return await self._heard(questions, answers, ask, reservation, began, clock)
+        return await self._heard(questions, answers, ask, reservation, clock)
 
     def _questions(self, shares: Mapping[Quota, Taken], ask: Ask, now: float) -> list[Question]:
         id = f"{self.presence.process}.{next(self._ids):x}"
@@ -187,7 +187,6 @@ class SharedLimiter(Limiter):
         answers: Sequence[Answer | None],
         ask: Ask,
         reservation: Reservation,
-        began: float,
         clock: Clock,
     ) -> str | None:
         """Hold what was granted, until it may go. What is refused: as `_confirm` has it."""
@@ -201,27 +200,24 @@ class SharedLimiter(Limiter):
             if not same:
                 self.presence.lose(now)  # it has forgotten what was charged
             return ""
-        holds = []
+        start = 0.0
         for one, answer in pairs:
             self._heed(one.quota, answer, one.terms, ask, now)
             if answer.granted:
-                holds.append((self._hold(reservation, one.held(answer)), answer.start))
+                self._hold(reservation, one.held(answer))
+                start = max(start, answer.start)
             else:
                 refused = self._refused(answer, one.terms, ask)
         if refused is None:
-            start = max([start for _, start in holds], default=0.0)
             if start > 0:
                 await clock.sleep(start)
             self.leaves(reservation, clock.now())
-            for held, start in holds:
-                self._leaves_late(held, clock.now() - began - start)
         return refused
 
-    def _hold(self, reservation: Reservation, held: Held) -> Held:
+    def _hold(self, reservation: Reservation, held: Held) -> None:
         with self._lock:
             self._confirmed.setdefault(reservation.id, []).append(held)
             held.quota.held[held.id] = held
-        return held
 
     async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
         """Here, and on the shared books."""
@@ -241,19 +237,23 @@ class SharedLimiter(Limiter):
             at, meter = account.when(account.costs(reservation.charge), clock.now(), False)
         return no_room(reservation.deployment, None, meter, max(at, quota.shut_until) - clock.now())
 
-    def _leaves_late(self, held: Held, late: float) -> None:
-        """On a busy machine the answer, or who waits for it, may come late: its provider will count the call from then."""
-        if late > LATE:
-            at, held.at = held.at, held.at + micros(late)
-            terms = [term for _, term in held.terms]
-            self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, terms, patience=KEEPS))
+    def leaves(self, reservation: Reservation, now: float) -> None:
+        """On a busy machine the store's answer, who waits for it, or his way to the socket may be late: its provider counts the call from
+        when it leaves, and so do we, here and on the shared books."""
+        super().leaves(reservation, now)
+        for held in self._confirmed.get(reservation.id, ()):
+            late = now - held.left
+            if late > LATE and held.stored and not self.lost:
+                at, held.at, held.left = held.at, held.at + micros(late), now
+                terms = [term for _, term in held.terms]
+                self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, terms, patience=KEEPS))
 
     def _by_share(self, shares: Mapping[Quota, Taken], reservation: Reservation) -> None:
         """Without the store our share decides, and it let this one through."""
         id = f"{self.presence.process}.{next(self._ids):x}"
         for quota, taken in shares.items():
             terms = tuple([(hold, term_of(quota, hold)) for hold in taken.holds])
-            self._hold(reservation, Held(quota, id, 0.0, taken, terms, stored=False))
+            self._hold(reservation, Held(quota, id, 0.0, taken.left, taken, terms, stored=False))
             quota.granted(reservation.taken.at)
 
     @staticmethod
