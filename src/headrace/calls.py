@@ -157,7 +157,8 @@ def most_output(body: Mapping[str, Any]) -> int | None:
     said = body.get("generationConfig")
     inner = said.get("maxOutputTokens") if isinstance(said, Mapping) else None
     most = inner or next((body[name] for name in _MOST_OUTPUT if body.get(name)), None)
-    return most * (body.get("n") or 1) if isinstance(most, int) else None
+    many = body.get("n")
+    return most * (many if isinstance(many, int) and many > 0 else 1) if isinstance(most, int) and most > 0 else None
 
 
 _MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")

@@ -343,6 +343,36 @@ def test_what_is_no_request_is_refused_with_its_status(
     assert provider.seen == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("timeout", "soon"), ("timeout", 0), ("timeout", {"read": 1}), ("request_timeout", -1), ("stream_timeout", [1]), ("deadline", -1),
+        ("deadline", True), ("max_wait", "1"),
+        ("num_retries", "many"), ("max_retries", -1), ("total_timeout", {}), ("priority", -1), ("priority", "high"),
+        ("allowed_model_region", 1),
+    ],
+)  # fmt: skip
+def test_an_option_of_the_caller_s_that_is_none_is_the_caller_s_mistake(
+    address: str, provider: Upstream, option: str, value: object
+) -> None:
+    """The Router took it for a fault of its configuration: a failure of the gateway's own, to be tried again."""
+    body = {"model": "many", "messages": [{"role": "user", "content": "hi"}], option: value}
+    status, told = raw(address, "/v1/chat/completions", json.dumps(body).encode(), **{"content-type": "application/json"})
+    assert (status, told["error"]["type"], told["error"]["param"]) == (400, "invalid_request_error", option)
+    assert provider.seen == []
+
+
+@pytest.mark.parametrize(
+    "option", [{"max_tokens": -1}, {"n": -2, "max_tokens": 5}, {"n": "x", "max_tokens": 5}, {"n": [1], "max_tokens": 5}]
+)
+def test_a_bound_that_is_none_is_for_the_provider_to_refuse(address: str, provider: Upstream, option: dict[str, object]) -> None:
+    """The limiter failed at it."""
+    provider.answer(Reply({"error": {"message": "max_tokens", "type": "invalid_request_error"}}, status=400))
+    body = {"model": "many", "messages": [{"role": "user", "content": "hi"}], **option}
+    assert raw(address, "/v1/chat/completions", json.dumps(body).encode(), **{"content-type": "application/json"})[0] == 400
+    assert {name: provider.seen[-1].body[name] for name in option} == option
+
+
 def test_a_form_larger_than_is_taken_is_refused_while_it_arrives(provider: Upstream) -> None:
     router = Router([{"model_name": "many", "litellm_params": {"model": "openai/m", "api_key": "k", "base_url": provider.url}}])
     with serving(router, Settings(key=KEY, max_upload=1 << 20)) as base:

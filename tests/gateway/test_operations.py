@@ -264,3 +264,37 @@ def test_a_head_that_does_not_end_is_refused(tmp_path: Path, upstream: object) -
     with serve(tmp_path) as gateway:
         answer = exchange(gateway.address, b"GET /v1/models HTTP/1.1\r\n", b"x-long: " + b"a" * 4000)
     assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_head_that_is_too_large_is_refused_also_where_it_comes_at_once(tmp_path: Path, upstream: object) -> None:
+    """Only heads whose end was still to come had been measured."""
+    (tmp_path / "config.json").write_text(config(upstream, "sim", max_headers=2000))
+    get = b"GET /health/liveliness HTTP/1.1\r\nhost: x\r\n"
+    with serve(tmp_path) as gateway:
+        assert exchange(gateway.address, get + b"x-long: " + b"a" * 4000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
+        pieces = [get + b"\r\n", get + b"x-long: " + b"a" * 4000 + b"\r\n\r\n"]
+        for sent in (pieces, [b"".join(pieces)]):
+            assert b"HTTP/1.1 431 " in exchange(gateway.address, *sent)
+        body = json.dumps(CHAT).encode() + b" " * 3000 + b"\r\n\r\n"
+        head = HEAD + b"authorization: Bearer %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % (KEY.encode(), len(body))
+        for cut in range(len(head) - 5, len(head) + 2):  # wherever its end is cut: a body may be as long as it likes
+            assert exchange(gateway.address, head[:cut], head[cut:] + body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_that_comes_drop_by_drop_is_let_go(tmp_path: Path, upstream: object) -> None:
+    """Each drop had begun its time anew, so that one could hold a connection for ever."""
+    (tmp_path / "config.json").write_text(config(upstream, "sim", slow_client=0.4))
+    with serve(tmp_path) as gateway, socket.create_connection(("127.0.0.1", int(gateway.address.rpartition(":")[2])), 20) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nx-drops: ")
+        connection.settimeout(0.05)
+        answer = b""
+        for _ in range(200):
+            try:
+                connection.sendall(b"a")
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    assert answer.startswith(b"HTTP/1.1 408 ")

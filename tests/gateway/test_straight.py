@@ -87,6 +87,8 @@ CASES: dict[str, tuple[bytes, bool]] = {
     "no UTF-8": (HELLO.replace(b"hello", b"h\xff\xfe"), False),
     "too deep": (chat("x", response_format=json.loads("[" * 140 + "]" * 140)), False),
     "a strange stream": (chat("hello", stream="yes"), False),
+    "a bound below nothing": (chat("hello", max_tokens=-1), False),
+    "a number below nothing": (chat("hello", n=-1), False),
     "a strange bound": (chat("hello", max_tokens="many"), False),
 }
 

@@ -40,7 +40,7 @@ from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, passed_error, passing, provider_of
 from headrace.gateway.passing_kept import looked_at
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear
-from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, must_be_json, read_body, read_object, refusal
+from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
 from headrace.gateway.services import Hearing, Service, lasting
 from headrace.gateway.state import State
@@ -265,7 +265,9 @@ class Gateway(Struct, eq=False):
         scopes = await self._scopes(here, model, answer.entered)
         if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
-        options = {**options_of(headers, stream=call.stream), **call.options, **here.options(model)}
+        options = {**options_of(headers, stream=call.stream), **call.options}
+        check_options(options)
+        options |= here.options(model)
         if scopes:
             options["scopes"] = scopes
         make: Any = self.router.araw if reply.finish is None else self.router.acall

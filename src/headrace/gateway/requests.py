@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
+from headrace.calls import seconds, shape, timeouts_of, whole_number
+from headrace.errors import BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, error_of
 from headrace.inflate import CODINGS, Inflate
 from headrace.options import CallOptions, RoutingOptions
 
@@ -28,7 +29,34 @@ CALLERS_OWN: Final = frozenset({
 })  # fmt: skip
 """Options of a call that its caller may give. The others say where it goes and with whose key: those are the gateway's."""
 
+
+def _wait(name: str, value: Any) -> None:
+    timeouts_of(value, stream=False)
+
+
+def _region(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a text, got {shape(value)}")
+
+
+_READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "deadline": seconds, "max_wait": seconds, "total_timeout": seconds, "timeout": _wait, "request_timeout": _wait,
+    "stream_timeout": _wait, "priority": whole_number, "num_retries": whole_number, "max_retries": whole_number,
+    "allowed_model_region": _region,
+}  # fmt: skip
+"""How the Router reads those of them that it would take for a fault of its configuration."""
+
 KEPT: Final = (frozenset(CallOptions.__annotations__) | frozenset(RoutingOptions.__annotations__)) - CALLERS_OWN
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Raises BadRequestError that names an option of the caller's which is none."""
+    for name in _READ.keys() & given.keys():
+        if given[name] is not None:
+            try:
+                _READ[name](name, given[name])
+            except ConfigurationError as error:
+                raise refusal(400, Kind.BAD_REQUEST, error.failure.message, name) from None
 
 
 class Left(Exception):

@@ -28,7 +28,9 @@ class Connection(HttpToolsProtocol):
         self._settings: Settings = getattr(self.app, "settings", None) or Settings()
         self._heard = self._stuck_since = 0.0
         self._in_head, self._in_body, self._stuck = True, False, False
-        self._head = 0
+        self._head, self._begun_at = 0, 0.0
+        """Bytes that have come of a request's head, and when the first of them did."""
+        self._refused = False
         self._timer: asyncio.TimerHandle | None = None
         self._passages: Passages | None = None
         self._known: Head | None = None
@@ -201,18 +203,30 @@ class Connection(HttpToolsProtocol):
 
     def _long(self, data: bytes) -> None:
         if self._in_head:
+            self._begun_at = self._begun_at if self._head else self.loop.time()
             self._head += len(data)
         super().data_received(data)
         if self._in_head and self._head > self._settings.max_headers:
-            self._refuse(431, f"the request's head is larger than the {self._settings.max_headers} bytes that are taken")
+            self._too_large()
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._head = False, True, 0
+        if self._refused:
+            return
+        # A head that came at once had its end before anybody counted.
+        if len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers]) > self._settings.max_headers:
+            self._too_large()
+            return
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_head, self._in_body = True, False
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         if self._timer is not None:  # a session may be silent for as long as it likes
@@ -243,6 +257,9 @@ class Connection(HttpToolsProtocol):
         if self._straight and idle and self._passage is None and self._heard < self.loop.time() - self.timeout_keep_alive:
             self.transport.close()
             return
+        if self._in_head and self._head and self._begun_at < oldest:
+            self._refuse(408, f"the request's head did not arrive within {self._settings.slow_client:g} seconds")
+            return
         if self._awaited and self._heard < oldest:
             self._refuse(408, f"the request did not arrive: nothing came for {self._settings.slow_client:g} seconds")
             return
@@ -256,11 +273,15 @@ class Connection(HttpToolsProtocol):
         begins = self._head > 0 or (self.cycle is None and not self._straight and self._passage is None)
         return (self._in_head and begins) or (self._in_body and not self.flow.read_paused)
 
+    def _too_large(self) -> None:
+        self._refuse(431, f"the request's head is larger than the {self._settings.max_headers} bytes that are taken")
+
     def _refuse(self, status: int, message: str) -> None:
+        self._refused = True
         if self.transport.is_closing():
             return
         body = encode({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}})
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        if self.cycle is None or not self.cycle.response_started:
+        if self._answered_all or not self.cycle.response_started:
             self.transport.write(head % (status, _REASONS[status], len(body)) + body)
         self.transport.close()

@@ -238,8 +238,13 @@ def _many(content: bytes, *signs: bytes) -> bool:
 
 
 def _whole(said: Raw) -> int:
-    """0 for null. Raises ValueError for what is no whole number."""
-    return 0 if said == _NULL else int(bytes(said))
+    """0 for null. Raises ValueError for what is no whole number of at least 0."""
+    if said == _NULL:
+        return 0
+    number = int(bytes(said))
+    if number < 0:
+        raise ValueError
+    return number
 
 
 _FLAGS: Final[Mapping[bytes, bool]] = {b"true": True, b"false": False, b"null": False}
