@@ -65,6 +65,19 @@ def test_a_lost_store_opens_no_limit_and_comes_back_without_a_burst(kind: str, f
     assert min(town.admitted(at, at + 60.5) for at in range(100, 175)) >= after * 300
 
 
+@pytest.mark.parametrize("goes", [77, 79])
+def test_a_store_that_is_lost_within_a_short_window_does_not_open_that(goes: int) -> None:
+    """Calls that had not heard counted as a part of ours of the ten seconds, and went back: eight too many were sent in their place."""
+    town = Towns(KINDS["fix10/reserve"], known("fix10/reserve"), processes=4, deployments=((300, 300_000),))
+    town.headers = True
+    town.beat(goes + 14)
+    town.world.at(goes, town.store_goes)
+    town.backlog(600, small)
+    town.world.run(until=goes + 14)
+    assert town.refused() == 0
+    assert town.admitted(goes, goes + 14) >= 40
+
+
 def test_a_store_that_is_lost_again_as_soon_as_it_is_back_opens_no_limit() -> None:
     """Nor does it close one: each process took for its share what the first table of the new store said, before the others were in it."""
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=8, deployments=((480, 480_000),))

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from msgspec import structs
 
-from headrace.limits.guard import EPSILON, Entry
+from headrace.limits.guard import EPSILON, Entry, SlidingLog
 from headrace.limits.members import Reservation
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.quota import LONG_LEASE, Quota, key_of
@@ -36,7 +36,7 @@ def shrink(quota: Quota, share: float, unsure: Iterable[Reservation], now: float
         if not known:
             _owe_ours(quota, meter, unsure)
             for log, part, _ in meter._shorter:  # nobody keeps what all charged there: our part is taken to be used
-                log.insert(now, max(0.0, part - log.current(now)))
+                log.insert(now, max(0.0, part - log.current(now) + _unsure_of_log(log, meter, unsure)))
         if amount < 1:
             quota.barred = True
             quota.account.held_until = math.inf
@@ -74,6 +74,12 @@ def has_charged(quota: Quota, unsure: Iterable[Reservation], now: float) -> bool
 def _unsure_of(meter: Meter, unsure: Iterable[Reservation]) -> float:
     """What stands on our books for calls that did not hear from the store: it goes back."""
     return sum([hold.charged for hold in _holds(meter, unsure)])
+
+
+def _unsure_of_log(log: SlidingLog, meter: Meter, unsure: Iterable[Reservation]) -> float:
+    """The same, of a shorter window."""
+    entries = [(entry, hold.charged) for hold in _holds(meter, unsure) for watched, entry in hold.shorter if watched is log]
+    return sum([charged for entry, charged in entries if not entry.gone])
 
 
 def _holds(meter: Meter, reservations: Iterable[Reservation]) -> list[Hold]:
