@@ -31,7 +31,7 @@ def ended(
     account = Account("a", limits_of(rpm=60, tpm=60_000, max_parallel_requests=parallel), profile, MeterSettings())
     quota = Quota(account, "tag")
     taken = account.take(CHARGE, account.costs(CHARGE), 8.0, False)
-    held = Held(quota, "c1", 8e6, taken, tuple(terms_of(quota, taken, Ask("g", CHARGE), 8.0)))
+    held = Held(quota, "c1", 8e6, 8.0, taken, tuple(terms_of(quota, taken, Ask("g", CHARGE), 8.0)))
     if full is not None:
         quota.seen = {term.key: (seen, full * term.room, 0.0) for _, term in held.terms}
     account.settle(taken, used, sent, failure, 10.0)
