@@ -226,7 +226,7 @@ def configuration() -> str:
         )
 
     options = documented("options.py", "CallOptions") | documented("options.py", "CloudOptions")
-    for name in ("cache", "caching", "metadata"):
+    for name in ("cache", "caching", "metadata", "base_model"):
         options.pop(name)
     limits = {name: LIMITS[name] for name in LIMIT_NAMES}
     library = {name: f"the Router's `{theirs}`" for name, theirs in (FOR_CALLS | CACHES).items()}

@@ -106,9 +106,8 @@ def control_names() -> frozenset[str]:
 
 # What litellm keeps to itself: programs written for it pass these, providers refuse them.
 _NEVER_SENT: Final = frozenset({
-    "base_model", "deployment_id", "id", "input_cost_per_token", "litellm_logging_obj", "litellm_params",
-    "litellm_trace_id", "model_info", "model_list", "modify_params", "output_cost_per_token", "retry_policy", "retry_strategy",
-    "shared_session", "verbose",
+    "deployment_id", "id", "litellm_logging_obj", "litellm_params", "litellm_trace_id", "model_info", "model_list", "modify_params",
+    "retry_policy", "retry_strategy", "shared_session", "verbose",
 })  # fmt: skip
 
 _THEIRS: Final = ("_", "litellm_")
@@ -117,7 +116,8 @@ _THEIRS: Final = ("_", "litellm_")
 _FOR_LAYERS: Final = frozenset({
     "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "mock_timeout", "no-log",
     "use_litellm_proxy", "client", "mock_testing_fallbacks", "mock_testing_context_fallbacks", "mock_testing_content_policy_fallbacks",
-    "mock_testing_rate_limit_error",
+    "mock_testing_rate_limit_error", "mock_tool_calls", "success_callback", "failure_callback", "callbacks", "langfuse_host",
+    "langfuse_public_key", "langfuse_secret", "langfuse_secret_key",
 })  # fmt: skip
 """What layers around a call may look at; never sent either."""
 

@@ -32,7 +32,7 @@ from headrace.calls import (
     within,
 )
 from headrace.counted import COUNT, counted_here
-from headrace.destinations import Destination, destination
+from headrace.destinations import PYTHON, Destination, destination
 from headrace.dialects.base import FrameReader, Target
 from headrace.dialects.mistral import in_one_text
 from headrace.dialects.openai_stream import ChunkReader, Said, one_text_of, read_body
@@ -44,8 +44,9 @@ from headrace.errors import (
     failure_of,
 )
 from headrace.framing import SseReader
-from headrace.models.cost import Bill, pieces_of
-from headrace.models.prices import Beside
+from headrace.limits.money import price_of
+from headrace.models.cost import Bill, Rates, pieces_of
+from headrace.models.prices import Beside, rates_for
 from headrace.objects import BinaryResponse, Json, JsonObject
 from headrace.ports import Ports
 from headrace.providers.hybrids import PLAIN, enveloped, filled
@@ -66,8 +67,6 @@ if TYPE_CHECKING:
     Spoken: TypeAlias = Translation | Served | Formed | Through
 
 OPENAI: Final = "openai_chat"
-PYTHON: Final = "http://python.invalid/v1"
-"""The address of providers that are Python (`headrace.handlers`): nothing is sent there."""
 
 
 def write(call: Call, to: Destination, translation: Spoken | None = None) -> HttpRequest:
@@ -166,7 +165,7 @@ def translation_of(call: Call, to: Destination) -> Spoken | None:
     if form := to.provider.forms.get(call.operation.offer):
         return _formed(call, to, form)
     dialect = to.provider.dialect_of(call.operation.name)
-    if dialect == OPENAI:
+    if dialect == OPENAI and not (call.operation is COMPLETIONS and _mock_of(call, to) is None and _only_chats(to)):
         return None
     from headrace.dialects.translate import plain, translate  # late: who calls OpenAI's dialect alone pays for no other
 
@@ -181,6 +180,16 @@ def translation_of(call: Call, to: Destination) -> Spoken | None:
 
         body = pointed(body, points)
     return translate(dialect, target, call.operation.name, body, control)
+
+
+def _only_chats(to: Destination) -> bool:
+    """Whether it is one of OpenAI's models that its legacy endpoint refuses: nearly all of today's."""
+    if to.provider.name not in ("openai", "azure"):
+        return False
+    from headrace.models.facts import catalogue  # late: few callers complete texts
+
+    facts = catalogue.find(to.model, to.provider.name)
+    return facts is not None and facts.get("mode") == "chat"
 
 
 def _served(call: Call, to: Destination) -> Served:
@@ -246,6 +255,16 @@ def counts(to: Destination) -> bool:
 
 _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
 """What there is in other dialects than OpenAI's."""
+
+
+def own_rates(control: Mapping[str, Any]) -> Rates | None:
+    """The prices that a call brings along, or those of its `base_model`. Raises ConfigurationError that names the field."""
+    if prices := {name: control[name] for name in _PRICES if name in control}:
+        return price_of(prices, "the call")
+    return rates_for(control["base_model"]) if "base_model" in control else None
+
+
+_PRICES: Final = ("input_cost_per_token", "output_cost_per_token", "input_cost_per_second", "output_cost_per_second")
 
 
 def hidden_of(to: Destination, headers: Mapping[str, str], translation: Spoken | None = None) -> Beside:
@@ -427,7 +446,7 @@ def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destinati
     """A world in which the caller's own `mock_response` answers, where he gave one, or the program's own object."""
     if "client" in call.control:
         raise BadRequestError("client is taken in litellm's place alone: call headrace.install_as_litellm(), or give base_url and api_key")
-    said = call.control.get("mock_response", to.options.get("mock_response"))
+    said = _mock_of(call, to)
     silent = call.control.get("mock_timeout")
     if said is None and not silent:
         return _own(ports, call, to)
@@ -436,6 +455,12 @@ def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destinati
     transport = SilentTransport(ports.clock) if silent else MockTransport(call, to.model, said)
     ports = msgspec.structs.replace(ports, transport=transport)
     return ports, msgspec.structs.replace(to, provider=plain_provider(to.provider), signer=None)
+
+
+def _mock_of(call: Call, to: Destination) -> Any:
+    """What is to answer in the provider's place; None for nothing."""
+    said = call.control.get("mock_response", to.options.get("mock_response"))
+    return "" if said is None and call.control.get("mock_tool_calls") else said
 
 
 def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
@@ -447,7 +472,8 @@ def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]
     answerer = answerer_of(to.provider.name)
     if answerer is None:
         return ports, to
-    own = OwnTransport(answerer, call, to.provider.name, to.model, blocking=ports.blocking)
+    asked = msgspec.structs.replace(call, control={**to.options, **call.control}) if to.options else call
+    own = OwnTransport(answerer, asked, to.provider.name, to.model, blocking=ports.blocking)
     return msgspec.structs.replace(ports, transport=own), to
 
 
@@ -631,9 +657,13 @@ async def direct(ports: Ports, call: Call) -> Any:
     retries = retries_of(control, _DIRECT.retries)
     attempt_once = open_stream if call.stream else fetch
     attempt = 0
+    rates = own_rates(control)
     while True:
         try:
-            return await attempt_once(ports, call, to, within(timeouts, over - ports.clock.now()))
+            answer: Any = await attempt_once(ports, call, to, within(timeouts, over - ports.clock.now()))
+            if rates is not None:
+                (answer.hidden if call.stream else answer._hidden_params).rates = rates
+            return answer
         except HeadraceError as error:
             attempt += 1
             policy = msgspec.structs.replace(_DIRECT, retries=retries)

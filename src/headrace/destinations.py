@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -59,6 +59,10 @@ class Destination(Struct, frozen=True, eq=False):
         return split_url(self.base_url).netloc.rpartition("@")[2]
 
 
+PYTHON: Final = "http://python.invalid/v1"
+"""The address of providers that are Python (`headrace.handlers`): nothing is sent there."""
+
+
 def destination(model: str, control: Mapping[str, Any]) -> Destination:
     """Resolve a model's name and its credentials: argument first, then the environment.
 
@@ -68,7 +72,7 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     key = control.get("api_key")
     provider, organization = control.get("custom_llm_provider"), control.get("organization")
     _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
-    if control.get("mock_response") is not None or control.get("mock_timeout"):
+    if control.get("mock_response") is not None or control.get("mock_timeout") or control.get("mock_tool_calls"):
         base_url, key = base_url or "http://mock.invalid/v1", key or "mock"
     headers = _merged(control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
@@ -76,6 +80,8 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
         raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)
     if control.get("model_id") is not None and to.provider.auth.sign != "aws":
         raise ConfigurationError(f"model_id is Bedrock's, and {to.provider.name} has no place for it: write {to.provider.name}/ and the id")
+    if to.provider.base_url == PYTHON:
+        base_url = None  # the handler is given it, whatever it means there
     if to.provider.auth.sign:
         opened = _in_cloud(to, key, base_url, control)
     else:
@@ -159,8 +165,9 @@ def _resolved(
     model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs, revision: int
 ) -> _Resolved:
     """The way to a model's provider; `revision` is the catalogue's, so that a provider registered later is seen."""
-    _checked(base_url)
     found = resolve(model, custom_llm_provider=provider, base_url=base_url)
+    if found.provider.base_url != PYTHON:
+        _checked(base_url)
     if organization:
         headers = (("openai-organization", organization), *headers)
     return _Resolved(found.provider, found.model, base_url is not None, headers)

@@ -353,7 +353,30 @@ class QueueTimeout(RateLimitError):
 
 
 class BudgetExceededError(RateLimitError):
+    """A budget is spent. litellm's form, `BudgetExceededError(current_cost, max_budget)` in dollars, is understood as well."""
+
     kind = Kind.BUDGET
+    current_cost: float | None = None
+    max_budget: float | None = None
+
+    def __init__(
+        self,
+        message: str | float | None = None,
+        llm_provider: str | float | None = None,
+        model: str | None = None,
+        response: Any = None,
+        *,
+        current_cost: float | None = None,
+        max_budget: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(message, int | float):
+            message, current_cost = None, message
+        if isinstance(llm_provider, int | float):
+            llm_provider, max_budget = None, llm_provider
+        said = message or f"Budget has been exceeded! Current cost: {current_cost}, Max budget: {max_budget}"
+        super().__init__(said, llm_provider, model, response, **kwargs)
+        self.current_cost, self.max_budget = current_cost, max_budget
 
 
 class InternalServerError(HeadraceError):

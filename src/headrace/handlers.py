@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from headrace.calls import CHAT, Call, encode
-from headrace.core import PYTHON
+from headrace.destinations import PYTHON
 from headrace.errors import APIConnectionError, HeadraceError
 from headrace.ports import HttpStream
 from headrace.providers.catalog import register_provider

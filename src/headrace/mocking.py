@@ -117,9 +117,11 @@ def _usage(call: Call, model: str, text: str) -> dict[str, int]:
 
 def _chat(call: Call, model: str, said: Any) -> dict[str, Any]:
     text = said if isinstance(said, str) else "This is a mock request"
-    choices = [
-        {"index": at, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"} for at in range(call.body.get("n") or 1)
-    ]
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls := call.control.get("mock_tool_calls"):
+        message["tool_calls"] = list(calls)
+    finish = "tool_calls" if calls else "stop"
+    choices = [{"index": at, "message": dict(message), "finish_reason": finish} for at in range(call.body.get("n") or 1)]
     return {"object": "chat.completion", "choices": choices, "usage": _usage(call, model, text)}
 
 

@@ -163,6 +163,11 @@ class Function(JsonObject):
     arguments: str = ""
     """JSON text exactly as the model wrote it; "" is possible and means no arguments."""
 
+    def __init__(self, **fields: Any) -> None:
+        """`arguments` may be given as a mapping."""
+        given = fields.get("arguments")
+        super().__init__(**({**fields, "arguments": msgspec.json.encode(given).decode()} if isinstance(given, Mapping) else fields))
+
 
 class ChatCompletionMessageToolCall(JsonObject):
     _parts = (("function", Function.wrap, False),)
@@ -259,6 +264,11 @@ class Choices(JsonObject):
     index: int = 0
     finish_reason: str | None = None
     message: Message
+
+    def __init__(self, **fields: Any) -> None:
+        """What is not given is as of an answer that says nothing, as in litellm."""
+        super().__init__(**{"finish_reason": "stop", "index": 0, "message": {"role": "assistant", "content": None}, **fields})
+
     if TYPE_CHECKING:  # missing unless the provider sent them
         logprobs: ChoiceLogprobs | None
 
@@ -273,6 +283,9 @@ class StreamingChoices(JsonObject):
     finish_reason: str | None = None
     logprobs: ChoiceLogprobs | None = None
     delta: Delta
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{"finish_reason": None, "index": 0, "delta": {}, **fields})
 
 
 class TextChoices(JsonObject):
@@ -330,6 +343,9 @@ class ModelResponse(_Answer):
     usage: Usage | None = None
     system_fingerprint: str | None = None
     service_tier: str | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{"object": "chat.completion", **fields, "choices": fields.get("choices") or [Choices()]})
 
 
 class ModelResponseStream(_Answer):

@@ -113,6 +113,13 @@ class CallOptions(CloudOptions, StorageOptions, total=False):
     """What a cache may do with this call: `no-cache`, `no-store`, `ttl`, `s-maxage` (both in seconds), `namespace`, `use-cache`."""
     caching: bool | None
     """False leaves the cache out of it."""
+    input_cost_per_token: float | None
+    """What this call costs, in dollars, where the catalogue does not know or knows otherwise."""
+    output_cost_per_token: float | None
+    input_cost_per_second: float | None
+    output_cost_per_second: float | None
+    base_model: str | None
+    """The model whose prices count, where the name that is called (a deployment's) does not say it."""
     metadata: Mapping[str, Any] | None
     """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
 

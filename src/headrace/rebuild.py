@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,16 +13,20 @@ from headrace.dialects.base import Target
 from headrace.dialects.collect import collect
 from headrace.dialects.openai_chat import responses
 from headrace.dialects.translate import in_one_text
-from headrace.objects import ModelResponse, TextCompletionResponse
+from headrace.models.counting import token_counter
+from headrace.objects import ModelResponse, TextCompletionResponse, Usage
 from headrace.types import ChatRequest, StreamEvent
 from headrace.wire import Frame
+
+NOTHING_SAID: Final = {"role": "assistant", "content": ""}
 
 
 def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] | None = None, **_: Any) -> Any:
     """The `ModelResponse` that `chunks` (objects or mappings) would have been without a stream; None for no chunks.
 
     Texts, reasoning, tool calls, log probabilities, usage and unknown fields are merged for each choice. A choice that did not finish
-    has `finish_reason` None. Chunks of a text completion give a `TextCompletionResponse`. `messages` is taken for litellm's sake.
+    has `finish_reason` None. Chunks of a text completion give a `TextCompletionResponse`. Where no chunk tells the usage and `messages`
+    are given, which the answer is to, it is counted here.
     """
     chunks = list(chunks or ())
     if not chunks:
@@ -34,7 +38,16 @@ def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] |
     body |= {"object": "chat.completion", "model": body.get("model") or next((c["model"] for c in plain if c.get("model")), None)}
     answer = ModelResponse.wrap(body)
     answer._hidden_params = dict(getattr(chunks[0], "_hidden_params", None) or {})
+    if messages is not None and answer.usage is None:
+        answer.usage = _counted(answer, messages)
     return answer
+
+
+def _counted(answer: ModelResponse, messages: Sequence[Any]) -> Usage:
+    model = answer.model or ""
+    asked = token_counter(model, messages=messages)
+    said = sum(token_counter(model, messages=[choice.message]) - token_counter(model, messages=[NOTHING_SAID]) for choice in answer.choices)
+    return Usage(prompt_tokens=asked, completion_tokens=said, total_tokens=asked + said)
 
 
 def _plain(chunk: Any) -> dict[str, Any]:

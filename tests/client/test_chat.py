@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 import pytest
-from tests.client.upstream import CHAT, Client, Reply, Upstream
+from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 
 import headrace
 
@@ -112,6 +112,17 @@ def test_embeddings(client: Client, upstream: Upstream) -> None:
     [seen] = upstream.seen
     assert seen.path == "/v1/embeddings"
     assert seen.body == {"model": "e", "input": ["a", "b"], "dimensions": 3}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_is_completed_by_a_chat_where_openai_has_nothing_else(client: Client, upstream: Upstream, stream: bool) -> None:
+    """Symptom: `text_completion("gpt-4o-mini", …)` went to the legacy endpoint, which knows none of today's models."""
+    upstream.answer(Reply(pieces=sse(chunk("Hi"), chunk(finish="stop"))) if stream else Reply(CHAT))
+    answer = client.call("text_completion", "openai/gpt-4o-mini", "Say", stream=stream)
+    assert upstream.seen[-1].path.endswith("/chat/completions")
+    assert upstream.seen[-1].body["messages"] == [{"role": "user", "content": "Say"}]
+    said = "".join(piece.choices[0].text for piece in answer if piece.choices) if stream else answer.choices[0].text
+    assert said == ("Hi" if stream else CHAT["choices"][0]["message"]["content"])
 
 
 def test_text_completions(client: Client, upstream: Upstream) -> None:

@@ -56,6 +56,31 @@ def test_a_deployment_has_prices_of_its_own(client: Client, upstream: Upstream) 
     assert "input_cost_per_token" not in upstream.seen[-1].body
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("prices", "dollars"),
+    [({"input_cost_per_token": 1e-3, "output_cost_per_token": 2e-3}, 1.2), ({"base_model": "gpt-4o"}, DOLLARS)],
+    ids=["prices", "base_model"],
+)
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_call_brings_prices_of_its_own(
+    client: Client, upstream: Upstream, prices: dict[str, Any], dollars: float, routed: bool, stream: bool
+) -> None:
+    """Symptom: `input_cost_per_token` with a call was taken and ignored, `output_cost_per_second` was sent to the provider."""
+    whole = Reply(pieces=sse(chunk("hi"), chunk(finish="stop"), {**chunk(), "choices": [], "usage": PRICED["usage"]}))
+    upstream.answer(whole if stream else Reply(PRICED))
+    params = {"model": "openai/our-own", "api_base": upstream.url, "api_key": "sk-t"}
+    on = {"on": headrace.Router(model_list=[{"model_name": "chat", "litellm_params": params}]), "model": "chat"} if routed else {}
+    answer = client.chat(**{"model": "openai/our-own", **on}, **prices, stream=stream)
+    assert (answer[-1] if stream else answer)._hidden_params["response_cost"] == pytest.approx(dollars)
+    assert not prices.keys() & upstream.seen[-1].body.keys()
+
+
+def test_a_price_that_is_none_is_refused_by_name(client: Client) -> None:
+    with pytest.raises(headrace.ConfigurationError, match=r"the call\.input_cost_per_token must be a price in dollars"):
+        client.chat(model="openai/gpt-4o", input_cost_per_token="cheap")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "reply", "dollars"),
     [

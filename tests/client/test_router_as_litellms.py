@@ -171,6 +171,46 @@ def test_default_fallbacks_that_nobody_serves_yet_are_told_of_and_left_out(clien
     assert said(client, router, "a") == "from later"
 
 
+def test_fallbacks_may_name_who_is_added_afterwards(client: Client) -> None:
+    """Symptom: a Router that begins empty refused its first deployment, because the second was not there yet."""
+    router = headrace.Router(fallbacks=[{"a": ["b"]}], num_retries=0)
+    router.add_deployment(failing("a"))
+    with pytest.raises(headrace.InternalServerError):
+        said(client, router, "a")
+    router.upsert_deployment(entry("b"))
+    assert said(client, router, "a") == "from b"
+    with pytest.raises(headrace.ConfigurationError, match="name 'b', which no deployment serves"):
+        router.set_model_list([entry("a")])
+
+
+@pytest.mark.parametrize("options", [{"default_fallbacks": ["b"]}, {"fallbacks": [{"nobody": ["b"]}]}, {"fallbacks": [{"*": ["b"]}]}])
+def test_a_name_that_nobody_serves_has_fallbacks_as_well(client: Client, options: Any) -> None:
+    """Symptom: a misspelt group failed in spite of `default_fallbacks`."""
+    assert said(client, headrace.Router([entry("a"), entry("b")], **options), "nobody") == "from b"
+    router = headrace.Router([entry("a"), entry("b")])
+    assert said(client, router, "nobody", fallbacks=["b"]) == "from b"
+    with pytest.raises(headrace.BadRequestError, match="no deployment serves 'nobody'"):
+        said(client, router, "nobody")
+
+
+def test_an_address_that_is_none_leaves_its_deployment_out_where_that_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Symptom: `ignore_invalid_deployments` covered everything but addresses."""
+    broken = entry("b", base_url="no address", mock_response=None)
+    assert headrace.Router([entry("a"), broken], ignore_invalid_deployments=True).get_model_names() == ["a"]
+    assert "left out of the Router: deployment 'b'" in caplog.text
+    with pytest.raises(headrace.ConfigurationError, match="base_url must begin with http"):
+        headrace.Router([entry("a"), broken])
+
+
+def test_a_mocked_limit_is_raised_at_once_where_nothing_is_to_be_tried_again(client: Client) -> None:
+    """Symptom: `mock_response="litellm.RateLimitError"` with `num_retries=0` was tried eight times more."""
+    told: list[str] = []
+    router = headrace.Router([entry("a", "litellm.RateLimitError")], num_retries=0, on_event=lambda event: told.append(event.kind))
+    with pytest.raises(headrace.RateLimitError):
+        said(client, router, "a")
+    assert told.count("sent") == 1
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("name", "args", "heard"),
@@ -237,3 +277,55 @@ def test_a_flushed_router_forgets_its_answers_and_who_rests(client: Client, upst
     router.reset()
     assert client.call("completion", "a", MESSAGES, on=router).choices
     assert len(upstream.seen) == 3
+
+
+def test_parameters_are_attributes_that_can_be_read_and_set(client: Client) -> None:
+    """Symptom: `router.num_retries` was not there, and `router.fallbacks = …` changed nothing."""
+    router = headrace.Router([failing("a"), entry("b")], num_retries=0, cooldown_time=30)
+    assert (router.num_retries, router.cooldown_time, router.fallbacks, router.max_fallbacks) == (0, 30, [], 5)
+    assert router.model_names == {"a", "b"}
+    with pytest.raises(headrace.InternalServerError):
+        said(client, router, "a")
+    router.fallbacks = [{"a": ["b"]}]
+    assert router.get_settings()["fallbacks"] == router.fallbacks == [{"a": ["b"]}]
+    assert said(client, router, "a") == "from b"
+    with pytest.raises(headrace.ConfigurationError, match="num_retries"):
+        router.num_retries = "many"
+    with pytest.raises(AttributeError, match="Router has no 'num_retry'"):
+        router.num_retry  # noqa: B018  # to see what it says
+
+
+def test_a_router_that_never_began_has_what_its_maker_gave_it() -> None:
+    class Own(headrace.Router):
+        def __init__(self) -> None:
+            self.num_retries = 7
+
+    assert Own().num_retries == 7
+    with pytest.raises(AttributeError):
+        Own().timeout  # noqa: B018  # to see that it says so
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_how_much_to_think_is_the_callers_to_say(client: Client, upstream: Upstream, stream: bool) -> None:
+    """Symptom: a deployment's `thinking` was sent beside a call's `reasoning_effort`, which providers refuse."""
+    own = {"thinking": {"type": "enabled", "budget_tokens": 9}, "reasoning": {"effort": "low", "summary": "auto"}, "seed": 1}
+    extra = {"reasoning_effort": "high", "own": 1}
+    router = headrace.Router([entry("a", base_url=upstream.url, mock_response=None, extra_body=extra, **own)])
+    client.call("completion", "a", MESSAGES, on=router)
+    assert upstream.seen[-1].body["thinking"] == own["thinking"]
+    client.call("completion", "a", MESSAGES, on=router, reasoning_effort="low")
+    body = upstream.seen[-1].body
+    assert (body["reasoning_effort"], body["reasoning"], body["seed"], body["own"]) == ("low", {"summary": "auto"}, 1, 1)
+    assert "thinking" not in body
+    given = {"thinking": {}, "output_config": {"effort": "low"}, "extra_body": {"thinking": {}}}
+    assert router._deployment_params_with_request_reasoning_override(given, {"reasoning_effort": "low"}) == {}
+    assert router._deployment_params_with_request_reasoning_override(given, {}) == given
+
+
+def test_tool_calls_are_mocked(client: Client) -> None:
+    """Symptom: `mock_tool_calls` was sent to the provider."""
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    choice = client.chat(model="openai/gpt-4o", mock_tool_calls=calls).choices[0]
+    assert (choice.finish_reason, choice.message.tool_calls[0].function.name) == ("tool_calls", "f")
+    chunks = client.chat(model="openai/gpt-4o", mock_tool_calls=calls, stream=True)
+    assert headrace.stream_chunk_builder(chunks).choices[0].message.tool_calls[0].id == "c1"

@@ -110,6 +110,8 @@ def test_credentials_and_facts_of_one_deployment() -> None:
     assert made.get_deployment_credentials("a") == given
     assert made.get_deployment_credentials("z") is None
     assert made.get_deployment_credentials_with_provider("h") == given | {"custom_llm_provider": "azure"}
+    made.upsert_deployment({**made.model_list[0], "model_info": {"id": "a", "blocked": True}})
+    assert made.get_deployment_credentials("a") is None
     info = made.get_router_model_info(id="b")
     assert (info["key"], info["id"], info["input_cost_per_token"]) == ("azure/gpt-4o", "b", 0.5)
     with pytest.raises(headrace.BadRequestError, match="id= one that a deployment has"):

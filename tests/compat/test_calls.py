@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tests.client.upstream import CHAT, Client, Reply, Upstream
 
 import headrace
 from conftest import Colour
@@ -126,8 +128,8 @@ def test_a_stream_given_up_is_told_with_what_had_arrived() -> None:
 
 
 def test_an_integration_that_is_only_named_is_refused_clearly() -> None:
-    accept("success_callback", ["langfuse"])
-    with pytest.raises(headrace.ConfigurationError, match=r"success_callback names the integration 'langfuse'"):
+    accept("success_callback", ["langsmith"])
+    with pytest.raises(headrace.ConfigurationError, match=r"success_callback names the integration 'langsmith'"):
         headrace.completion("openai/gpt-4o", MESSAGES, mock_response="Hi")
 
 
@@ -236,11 +238,145 @@ def test_a_call_that_is_not_to_be_logged_is_told_to_nobody(colour: Colour) -> No
 
 
 def test_a_call_s_own_listener_hears_before_and_after() -> None:
-    heard: list[bool] = []
+    heard: list[str] = []
     headrace.completion("openai/gpt-4o", MESSAGES, mock_response="Hi")
     accept("callbacks", [])
-    call(Colour("sync"), mock_response="Hi", logger_fn=lambda details: heard.append("end_time" in details))
-    assert heard == [False, True]
+    call(Colour("sync"), mock_response="Hi", logger_fn=lambda details: heard.append(details["log_event_type"]))
+    assert heard == ["pre_api_call", "post_api_call"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_hook_of_a_logger_is_called_in_its_order(colour: Colour, stream: bool) -> None:
+    """Symptom: `log_post_api_call` was never called."""
+    order: list[str] = []
+
+    class All(Heard):
+        def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
+            order.append(f"pre {kwargs['additional_args']['complete_input_dict']['messages'] == MESSAGES}")
+
+        def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+            order.append(f"post {end_time >= start_time}")
+
+    heard = All()
+    accept("callbacks", [heard])
+    call(colour, mock_response="Hi", stream=stream)
+    with pytest.raises(headrace.RateLimitError):
+        call(colour, mock_response="litellm.RateLimitError", num_retries=0)
+    assert order == ["pre True", "post True"] * 2
+    assert [event[0].split()[1] for event in heard.events] == ["success", "failure"]
+
+
+def test_lists_that_come_with_a_call_are_told_of_it_alone(colour: Colour) -> None:
+    """Symptom: `success_callback=[…]` of a call was sent to the provider."""
+    heard, failed = Heard(), Heard()
+    accept("callbacks", [])
+    call(colour, mock_response="Hi", success_callback=[heard], failure_callback=[failed])
+    call(colour, mock_response="Hi")
+    assert [event[0] for event in heard.events] == [f"{'async' if colour.is_async else 'sync'} success"]
+    assert failed.events == []
+    assert "success_callback" not in heard.events[0][1]["optional_params"]
+
+
+def test_what_is_logged_has_litellms_fields(colour: Colour) -> None:
+    heard = Heard()
+    accept("callbacks", [heard])
+    router = headrace.Router(
+        [
+            {
+                "model_name": "gpt",
+                "litellm_params": {"model": "openai/gpt-4o", "api_key": "k", "mock_response": "Hi"},
+                "model_info": {"id": "one"},
+            }
+        ]
+    )
+    options: dict[str, Any] = {"metadata": {"tags": ["t"]}, "user": "anna"}
+
+    async def awaited() -> None:
+        await router.acompletion("gpt", MESSAGES, **options)
+
+    asyncio.run(awaited()) if colour.is_async else router.completion("gpt", MESSAGES, **options)
+    told()
+    kwargs = heard.events[0][1]
+    assert kwargs["call_type"] == ("acompletion" if colour.is_async else "completion")
+    assert kwargs["litellm_params"]["model_info"] == {"id": "one"}
+    assert kwargs["litellm_params"]["metadata"]["model_group"] == "gpt"
+    assert kwargs["litellm_params"]["metadata"]["deployment"] == "openai/gpt-4o"
+    logged = kwargs["standard_logging_object"]
+    wanted = {
+        "model_group": "gpt",
+        "model_id": "one",
+        "end_user": "anna",
+        "request_tags": ["t"],
+        "model": "gpt-4o",
+        "error_information": None,
+    }
+    assert {name: logged[name] for name in wanted} == wanted
+    assert logged["response_cost"] > 0
+
+
+def test_a_streams_tokens_are_counted_where_nobody_told_them(colour: Colour) -> None:
+    """Symptom: `kwargs["response_cost"]` of a stream was None unless it had asked for its usage."""
+    heard = Heard()
+    accept("callbacks", [heard])
+    call(colour, mock_response="Hi there", stream=True)
+    kwargs, whole = heard.events[0][1:]
+    assert whole.usage.completion_tokens == 2
+    assert whole.usage.prompt_tokens > 1
+    assert kwargs["response_cost"] > 0
+
+
+def test_headers_of_an_answer_have_both_names(client: Client, upstream: Upstream) -> None:
+    accept("callbacks", [])
+    upstream.answer(Reply(CHAT, headers={"x-request-id": "r1"}))
+    router = headrace.Router(
+        [{"model_name": "gpt", "litellm_params": {"model": "openai/gpt-4o", "api_key": "k", "base_url": upstream.url}}]
+    )
+    told = client.chat(on=router, model="gpt")._hidden_params["additional_headers"]
+    assert told["llm_provider-x-request-id"] == told["x-request-id"] == "r1"
+    assert (told["x-litellm-model-group"], told["x-litellm-attempted-retries"]) == ("gpt", 0)
+
+
+CLAUDE: dict[str, Any] = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn", "stop_sequence": None,
+    "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "text", "text": "Hi"}],
+    "usage": {"input_tokens": 3, "output_tokens": 2},
+}  # fmt: skip
+
+
+def test_claudes_thoughts_are_thinking_blocks_and_go_back_as_they_came(client: Client, upstream: Upstream) -> None:
+    """Symptom: `message.thinking_blocks` was missing."""
+    accept("callbacks", [])
+    upstream.answer(Reply(CLAUDE), Reply(CLAUDE))
+    message = client.chat(model="anthropic/claude-x", max_tokens=9).choices[0].message
+    assert message.thinking_blocks == [{"type": "thinking", "thinking": "hm", "signature": "sig"}]
+    assert message.reasoning_content == "hm"
+    client.call("completion", "anthropic/claude-x", [*MESSAGES, message, *MESSAGES], max_tokens=9)
+    assert upstream.seen[-1].body["messages"][1]["content"] == CLAUDE["content"]
+
+
+def test_a_streams_thinking_blocks_are_put_together(client: Client, upstream: Upstream) -> None:
+    accept("callbacks", [])
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}}
+    pieces = [
+        {"type": "thinking_delta", "thinking": "h"},
+        {"type": "thinking_delta", "thinking": "m"},
+        {"type": "signature_delta", "signature": "sig"},
+    ]
+    events = [
+        {"type": "message_start", "message": {**CLAUDE, "content": []}},
+        block,
+        *({"type": "content_block_delta", "index": 0, "delta": piece} for piece in pieces),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    ]
+    upstream.answer(Reply(pieces=[f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]))
+    chunks = client.chat(model="anthropic/claude-x", max_tokens=9, stream=True)
+    blocks = [block for chunk in chunks for block in getattr(chunk.choices[0].delta, "thinking_blocks", ())]
+    assert "".join(block["thinking"] for block in blocks) == "hm"
+    assert [block["signature"] for block in blocks if block["signature"]] == ["sig"]
+    whole = stand_in.module("litellm").stream_chunk_builder(chunks).choices[0].message
+    assert whole.thinking_blocks == [{"type": "thinking", "thinking": "hm", "signature": "sig"}]
 
 
 def test_every_chunk_has_a_choice_as_litellm_s_have(colour: Colour) -> None:

@@ -232,3 +232,17 @@ def test_a_handler_that_takes_few_arguments_failed_over_those_it_does_not_take(c
     assert whole.choices[0].message.content == "m heard Hello at 0.5"
     assert vectors.data[0]["embedding"] == [1.0]
     assert text == "m"
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_an_address_means_what_the_handler_makes_of_it(routed: bool) -> None:
+    """Symptom: `api_base="my-own-place"` was refused, and behind a Router a handler was given neither address nor key."""
+    parrot = Parrot()
+    accept("custom_provider_map", [{"provider": "parrot", "custom_handler": parrot}])
+    given = {"api_base": "my-own-place", "api_key": "sk-own"}
+    if routed:
+        router = headrace.Router([{"model_name": "g", "litellm_params": {"model": "parrot/grey", **given}}])
+        router.completion("g", MESSAGES)
+    else:
+        headrace.completion("parrot/grey", MESSAGES, **given)  # type: ignore[call-overload]
+    assert (parrot.asked[0]["api_base"], parrot.asked[0]["api_key"]) == ("my-own-place", "sk-own")

@@ -55,8 +55,7 @@ def test_what_is_not_there_says_so() -> None:
     [
         ("litellm.llms.anthropic.chat.transformation", "register_provider"),
         ("litellm.completion_extras.responses_api_bridge.transformation_handler", "use completion or responses"),
-        ("litellm.integrations.langfuse.langfuse_otel", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        ("litellm.integrations.opik.opik", "track_completion"),
+        ("litellm.integrations.langfuse.langfuse", "LangfuseOtelLogger"),
         ("litellm.videos", "videos are not offered"),
         ("litellm.proxy.proxy_server", "headrace serve"),
     ],

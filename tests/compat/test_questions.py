@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pydantic
 import pytest
 
 import headrace
+from headrace.compat.litellm import questions, texts, values
 from headrace.compat.litellm.questions import get_llm_provider
 from headrace.compat.litellm.stand_in import module
 
@@ -88,3 +90,72 @@ def test_secrets_and_texts_by_litellms_helpers(monkeypatch: pytest.MonkeyPatch) 
     assert litellm.get_secret("C", "else") == "else"
     answer = headrace.completion("openai/m", [{"role": "user", "content": "x"}], mock_response="said", n=2)
     assert litellm.get_content_from_model_response(answer) == "saidsaid"
+
+
+LONG = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello, how are you? " * 20},
+    {"role": "assistant", "content": "fine " * 50},
+    {"role": "user", "content": "and now?"},
+]
+
+
+def test_messages_are_cut_to_fit_and_say_what_is_left() -> None:
+    """Symptom: `return_response_tokens=True` gave messages alone, and a message that did not fit was left out whole."""
+    trimmed, left = texts.trim_messages(LONG, "gpt-4o-mini", max_tokens=60, return_response_tokens=True)
+    assert [message["role"] for message in trimmed] == ["system", "assistant", "user"]
+    assert trimmed[1]["content"].startswith("fine ")
+    assert ".." in trimmed[1]["content"]
+    assert headrace.token_counter("gpt-4o-mini", messages=trimmed) == 60 - left
+    assert 0 <= left < 10
+    assert texts.trim_messages(LONG, "gpt-4o-mini") == LONG
+    assert texts.trim_messages(LONG) == LONG
+    answered = [*LONG, {"role": "tool", "tool_call_id": "1", "content": "42"}]
+    assert texts.trim_messages(answered, "gpt-4o-mini", max_tokens=40)[-1] == answered[-1]
+    assert texts.trim_messages(LONG, "gpt-4o-mini", max_tokens=1) == [LONG[0], LONG[-1]]
+    assert len(LONG[2]["content"]) == 250, "what was given is left as it was"
+
+
+def test_a_class_is_a_response_format_as_calls_make_it() -> None:
+    class Person(pydantic.BaseModel):
+        name: str
+
+    made = texts.type_to_response_format_param(Person)
+    assert made["json_schema"]["schema"]["required"] == ["name"]
+    assert texts.type_to_response_format_param({"type": "json_object"}) == {"type": "json_object"}
+
+
+@pytest.mark.parametrize("name", ["ollama_chat/llama3", "sagemaker/x", "text-completion-openai/x", "cohere_chat/command-r"])
+def test_a_provider_keeps_the_name_that_was_said(name: str) -> None:
+    provider, _, model = name.partition("/")
+    assert questions.get_llm_provider(name)[:2] == (model, provider)
+
+
+def test_a_cloud_wants_more_than_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: with AWS's keys in the environment Bedrock was said to want AWS_BEARER_TOKEN_BEDROCK."""
+    for name in (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AZURE_API_KEY",
+        "AZURE_API_BASE",
+        "AZURE_API_VERSION",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    asked = questions.validate_environment("bedrock/anthropic.claude-3-haiku-20240307-v1:0")
+    assert asked == {"keys_in_environment": False, "missing_keys": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    assert questions.validate_environment("bedrock/anthropic.claude-3-haiku-20240307-v1:0")["keys_in_environment"]
+    azure = questions.validate_environment("azure/dep", api_base="http://127.0.0.1")
+    assert azure["missing_keys"] == ["AZURE_API_VERSION", "AZURE_API_KEY"]
+
+
+def test_entries_of_a_model_list_are_made_as_objects() -> None:
+    made = values.Deployment(model_name="g", litellm_params=values.LiteLLM_Params(model="openai/m", api_key="k"), model_info={"id": "x"})
+    assert (made.litellm_params.model, made.model_info.id) == ("openai/m", "x")
+    router = headrace.Router([made.to_json(exclude_none=True)])
+    router.add_deployment(values.Deployment(model_name="h", litellm_params=values.LiteLLM_Params(model="openai/n", api_key="k")))
+    assert router.get_model_names() == ["g", "h"]
+    config = values.RouterConfig(model_list=[made.to_json()], num_retries=1)
+    assert headrace.Router(**config.model_dump()).num_retries == 1

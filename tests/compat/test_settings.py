@@ -14,7 +14,7 @@ from tests.client.upstream import CHAT, Client, Reply, Upstream
 
 import headrace
 from conftest import Colour
-from headrace.compat.litellm import accept, globals, stand_in
+from headrace.compat.litellm import accept, caching, globals, stand_in
 from headrace.compat.litellm.more_errors import JSONSchemaValidationError
 from headrace.layers import around
 
@@ -198,3 +198,16 @@ def test_a_debug_line_names_the_call_and_not_what_it_says(caplog: pytest.LogCapt
         headrace.completion("openai/gpt-4o", MESSAGES, mock_response="x", temperature=0.1)
     assert "chat openai/gpt-4o with temperature" in caplog.text
     assert "Hello" not in caplog.text
+
+
+def test_a_program_decides_what_is_the_same_call(settings: Any, client: Client, upstream: Upstream) -> None:
+    """Symptom: `litellm.cache.get_cache_key = …` was not there to be replaced."""
+    accept("cache", cache := caching.Cache())
+    assert cache.get_cache_key(model="m", messages=[1], api_key="a") == cache.get_cache_key(messages=[1], model="m", api_key="b")
+    client.chat("one", model="openai/m")
+    client.chat("two", model="openai/m")
+    assert len(upstream.seen) == 2
+    cache.get_cache_key = lambda **kwargs: f"own {kwargs['model']} {kwargs['messages'][0]['role']}"  # type: ignore[method-assign]
+    client.chat("three", model="openai/m")
+    client.chat("four", model="openai/m")
+    assert len(upstream.seen) == 3

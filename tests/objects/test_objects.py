@@ -9,7 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.objects import EmbeddingResponse, Message, ModelResponse, ModelResponseStream, TextCompletionResponse, Usage
+from headrace.objects import (
+    Choices,
+    EmbeddingResponse,
+    Function,
+    Message,
+    ModelResponse,
+    ModelResponseStream,
+    StreamingChoices,
+    TextCompletionResponse,
+    Usage,
+)
 
 ANSWER = {
     "id": "chatcmpl-1",
@@ -160,3 +170,15 @@ def test_log_probabilities_in_another_providers_form_are_attributes_too() -> Non
     assert (text.tokens, text.top_logprobs, text.text_offset) == (["Hi"], [{"Hi": -0.1}], [0])
     assert (chat.tokens, chat.content) == (["Hi"], None)
     assert text.model_dump() == chat.model_dump() == lists
+
+
+def test_what_a_program_makes_itself_has_what_litellms_has() -> None:
+    """Symptom: `ModelResponse()` had no choices to fill in."""
+    made = ModelResponse()
+    made.choices[0].message.content = "hi"
+    assert (made.choices[0].finish_reason, made.choices[0].message.role, made.object) == ("stop", "assistant", "chat.completion")
+    assert ModelResponse(choices=[]).choices[0].message.content is None
+    assert StreamingChoices().delta.content is None
+    assert Choices(finish_reason="length").finish_reason == "length"
+    assert Function(name="f", arguments={"a": 1}).arguments == '{"a":1}'
+    assert ModelResponse.wrap({"choices": []}).choices == [], "what a provider sent stays what it is"

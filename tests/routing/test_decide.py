@@ -68,3 +68,12 @@ def test_behind_a_queue_a_429_is_a_wait_not_a_failure() -> None:
     """The limiter holds the call until the limit opens; it is not slept through and not given up after two tries."""
     assert step(Kind.RATE_LIMIT, attempt=5, queued=True, retry_after=100.0) == RetryHere(0.0)
     assert step(Kind.RATE_LIMIT, attempt=9, queued=True) == Fail()
+
+
+def test_a_limit_is_not_waited_out_where_another_group_stands_behind_or_no_further_attempt_is_wanted() -> None:
+    """Symptom: with `fallbacks` a call met eight 429s before it went on; with `num_retries=0` it met as many before it raised."""
+    assert step(Kind.RATE_LIMIT, attempt=3, queued=True, fallback=True) == Fallback()
+    failure, none = Failure(Kind.RATE_LIMIT, "said", retry_after=1.0), RetryPolicy(retries=0)
+    for queued in (True, False):
+        assert decide(failure, 1, others=False, fallback=False, policy=none, jitter=0.0, queued=queued) == Fail()
+        assert decide(failure, 1, others=False, fallback=True, policy=none, jitter=0.0, queued=queued) == Fallback()

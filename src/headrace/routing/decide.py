@@ -29,10 +29,11 @@ class RetryPolicy(Struct, frozen=True):
     retry_after_min: float = 0.0
     """Seconds every retry waits at least (litellm's `retry_after`)."""
 
-    def most(self, kind: Kind, queued: bool) -> int:
-        """Further attempts after a failure of that kind."""
-        usual = self.rate_limited_retries if queued and kind is Kind.RATE_LIMIT else self.retries
-        return self.by_kind.get(kind, usual)
+    def most(self, kind: Kind, queued: bool, fallback: bool = False) -> int:
+        """Further attempts after a failure of that kind. Waiting for a limit ends sooner where another group stands behind this one, and
+        is not for whoever wants no further attempt at all."""
+        waits = queued and kind is Kind.RATE_LIMIT and self.retries > 0 and not fallback
+        return self.by_kind.get(kind, self.rate_limited_retries if waits else self.retries)
 
 
 class RetryHere(Struct, frozen=True):
@@ -73,7 +74,7 @@ def decide(
     row = POLICY[failure.kind]
     if time_left <= 0:
         return Fail()
-    if attempt <= policy.most(failure.kind, queued):
+    if attempt <= policy.most(failure.kind, queued, fallback):
         if others and row.elsewhere:
             return NextDeployment()
         if queued and failure.kind is Kind.RATE_LIMIT:

@@ -14,7 +14,7 @@ import msgspec
 from headrace.bridge import complete
 from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, altered, continued, ends_at, prepare, timeouts_of, within
 from headrace.continuing import Continuing
-from headrace.core import bound, direct, fetch, open_stream, retries_of
+from headrace.core import bound, direct, fetch, open_stream, own_rates, retries_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
@@ -27,13 +27,14 @@ from headrace.ports import Ports, Worlds
 from headrace.routing.asking import Asking
 from headrace.routing.checks import Checks
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
+from headrace.routing.effort import without_other_efforts
 from headrace.routing.events import Event, EventKind, be_verbose, listening, log_settled, tell
 from headrace.routing.fallbacks import given_with
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.health import failed, succeeded
 from headrace.routing.hedging import Hedging
-from headrace.routing.options import Settings, read_options
+from headrace.routing.options import Settings, parameter_of, read_options
 from headrace.routing.patterns import filled, stars_of
 from headrace.routing.plan import Deployment, resolved
 from headrace.routing.rehearsing import earnest, rehearsed
@@ -92,6 +93,10 @@ class Engine:
             self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self.options, self.settings, self._on_event = options, settings, settings.on_event
         self._listen(settings.log_level)
+
+    def parameter(self, name: str) -> Any:
+        """One of its options as it stands."""
+        return parameter_of(self.options, name)
 
     def _listen(self, level: str | None) -> None:
         """At which level the log tells of every call."""
@@ -176,7 +181,7 @@ class Engine:
             if self.settings.passes_through:
                 return await direct(ports, call)
             call.deployment = call.model if call.model in plan.deployments else ""
-        group = self._group_of(call)
+        group, lost = self._group_or_loss(call)
         given = given_with(call)
         ends = ends_at(call.control, ports.clock.now())
         trail = Trail(
@@ -186,7 +191,7 @@ class Engine:
         if call.before is None:
             self.called(ports)
         call.lasts = call.stream and self._lasts(call)
-        if (failed := rehearsed(call)) is not None:
+        if (failed := lost or rehearsed(call)) is not None:
             trail.errors.append(failed)
             call, group = self._at(call, await self._fall_back(call, trail), given)
         while True:
@@ -237,6 +242,13 @@ class Engine:
             if not (await allowed if hasattr(allowed, "__await__") else allowed):
                 return False
         return True
+
+    def _group_or_loss(self, call: Call) -> tuple[str, HeadraceError | None]:
+        """The group that a call means; else what is wrong with the name, for which others may stand."""
+        try:
+            return self._group_of(call), None
+        except BadRequestError as error:
+            return call.model, error
 
     def _group_of(self, call: Call) -> str:
         """The group that a call means: by its model, or by the deployment that keeps what it asks for. Raises BadRequestError."""
@@ -465,7 +477,7 @@ class Engine:
             raise
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
-        hidden["headrace"], hidden.rates = lease.record, member.price
+        hidden["headrace"], hidden.rates = lease.record, own_rates(call.control) or member.price
         now = ports.clock.now()
         if call.stream:
             member.load.observe(now - lease.began, stream=True, now=now)
@@ -481,7 +493,15 @@ class Engine:
         self.limiter.leaves(lease.reservation, ports.clock.now())
 
     def _destination(self, call: Call, member: Member) -> Destination:
-        """Where the attempt goes: the deployment's own place, unless the caller names another, or the model is a part of its name."""
+        """Where the attempt goes, and what the deployment says beside the call."""
+        to = self._place(call, member)
+        if call.body.get("reasoning_effort") is None or not (to.defaults or to.options):
+            return to
+        defaults, options = (without_other_efforts(params, call.body) for params in (to.defaults, to.options))
+        return msgspec.structs.replace(to, defaults=defaults, options=options)
+
+    def _place(self, call: Call, member: Member) -> Destination:
+        """The deployment's own place, unless the caller names another, or the model is a part of its name."""
         deployment = member.deployment
         if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
             return member.to

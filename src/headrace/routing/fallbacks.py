@@ -81,9 +81,11 @@ def _names(value: Any, where: str) -> list[str]:
     return list(value)
 
 
-def check_fallbacks(fallbacks: Fallbacks, serves: Callable[[str], bool], step: Callable[[str], str], served: Iterable[str]) -> None:
+def check_fallbacks(
+    fallbacks: Fallbacks, serves: Callable[[str], bool], step: Callable[[str], str], served: Iterable[str], *, growing: bool = False
+) -> None:
     """Every name must be served, and every walk must end. serves: whether a name is a group or a deployment. step: what going there
-    counts as.
+    counts as. growing: deployments come one by one, so that a name may be nobody's yet; no call goes there until it is somebody's.
 
     Raises ConfigurationError that names what nobody serves, or the loop. `default_fallbacks` are for whoever comes: of them one that is
     not there yet is left out of calls, and the log says so.
@@ -95,7 +97,7 @@ def check_fallbacks(fallbacks: Fallbacks, serves: Callable[[str], bool], step: C
     for where, table in tables.items():
         for group, others in table.items():
             for name in others:
-                if not serves(name):
+                if not serves(name) and not growing:
                     known = ", ".join(repr(name) for name in sorted(served))
                     raise ConfigurationError(f"{where} of {group!r} name {name!r}, which no deployment serves; known: {known}")
         _check_end({step(group): {step(name) for name in others} for group, others in table.items()}, where)

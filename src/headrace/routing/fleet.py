@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import control_names, most_output
-from headrace.destinations import Destination, destination
+from headrace.destinations import PYTHON, Destination, destination
 from headrace.errors import POLICY, AuthenticationError, ConfigurationError, HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
@@ -25,6 +25,8 @@ from headrace.routing.plan import Deployment, Plan, make_plan, own_id, read_depl
 from headrace.routing.scopes import limits_of_scope, unpriced
 from headrace.routing.strategies import SHARE, Latency, Load, lowest_cost
 from headrace.routing.trail import Member
+
+_FOR_HANDLERS: Final = ("api_key", "base_url", "api_base")
 
 NO_KEY: Final = "no-key-was-given"
 """What is sent as a key by a deployment that has none: its provider says what is wrong, as of any other bad one."""
@@ -111,28 +113,41 @@ class Fleet:
     # ---- deployments -------------------------------------------------------------------------------------------------
 
     def set(self, model_list: Sequence[Mapping[str, Any]]) -> None:
-        self._adopt(read_deployments(model_list, os.environ, lenient=self._settings.lenient))
+        self._adopt(self._read(model_list, self._settings))
 
     def use(self, settings: Settings, model_list: Sequence[Mapping[str, Any]] | None) -> None:
         """Go by other settings; model_list: other deployments, None for those there are. Raises before anything has changed."""
         deployments: Sequence[Deployment] = list(self.plan.deployments.values())
         if model_list is not None:
-            deployments = read_deployments(model_list, os.environ, lenient=settings.lenient)
+            deployments = self._read(model_list, settings)
         make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
         before, self._settings, self._parallel = self._settings, settings, _parallel(settings)
         self._add_budgets(settings)
         anew = [getattr(settings, name) != getattr(before, name) for name in ("defaults", "ways", "parallel")]
         self._adopt(deployments, anew=any(anew))
 
+    def _read(self, model_list: Sequence[Mapping[str, Any]], settings: Settings) -> list[Deployment]:
+        found = read_deployments(model_list, os.environ, lenient=settings.lenient)
+        return [one for one in found if self._works(one)] if settings.lenient else found
+
+    def _works(self, deployment: Deployment) -> bool:
+        """Whether there is a way to it; else the log says why not."""
+        try:
+            self._place(self._member(self._with_defaults(deployment)))
+        except ConfigurationError as error:
+            warn(f"left out of the Router: {error}")
+            return False
+        return True
+
     def add(self, deployment: Mapping[str, Any]) -> Deployment:
         added = read_deployment(deployment, "deployment", os.environ, taken=self.members)
-        self._adopt([*self.plan.deployments.values(), added])
+        self._adopt([*self.plan.deployments.values(), added], growing=True)
         return added
 
     def upsert(self, deployment: Mapping[str, Any]) -> Deployment:
         others = [other for other in self.plan.deployments.values() if other.id != own_id(deployment)]
         put = read_deployment(deployment, "deployment", os.environ, taken=[other.id for other in others])
-        self._adopt([*others, put])
+        self._adopt([*others, put], growing=True)
         return put
 
     def delete(self, id: str) -> Deployment | None:
@@ -169,10 +184,11 @@ class Fleet:
     def changed(self) -> None:
         self.stamp = object()
 
-    def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False) -> None:
+    def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False, growing: bool = False) -> None:
+        """growing: whether more may come, for which fallbacks are named already."""
         self.changed()
         settings = self._settings
-        plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint)
+        plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint, growing=growing)
         standing = [self._with_defaults(deployment) for deployment in deployments]
         members = {deployment.id: (None if anew else self._kept(deployment)) or self._member(deployment) for deployment in standing}
         gone = [id for id, member in self.members.items() if members.get(id) is not member]
@@ -211,6 +227,8 @@ class Fleet:
             # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
             to = self._destination(model, deployment)
+            if to.provider.base_url == PYTHON:  # its handler is given what others are called with
+                options |= {name: deployment.control[name] for name in _FOR_HANDLERS if name in deployment.control}
             to = msgspec.structs.replace(to, defaults=deployment.defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
             raise ConfigurationError(f"deployment {deployment.group!r} ({deployment.model}): {error}") from error

@@ -33,6 +33,11 @@ class Looking:
         plan = self._fleet.plan
         return [*plan.groups, *(alias for alias in plan.aliases if alias not in plan.hidden)]
 
+    @property
+    def model_names(self) -> set[str]:
+        """Model groups."""
+        return set(self._fleet.plan.groups)
+
     def get_model_ids(self, model_name: str | None = None) -> list[str]:
         return [deployment.id for deployment in self._fleet.serving(model_name)]
 
@@ -55,14 +60,17 @@ class Looking:
         return None if deployment is None else _entry(deployment)
 
     def get_deployment_credentials(self, deployment_id: str) -> dict[str, Any] | None:
-        """What a deployment calls with, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far as it has them."""
+        """What a deployment calls with, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far as it has them.
+
+        None for one that is not there, or is blocked.
+        """
         deployment = self.get_deployment(deployment_id)
-        return None if deployment is None else credentials_of(deployment.control)
+        return None if deployment is None or deployment.blocked else credentials_of(deployment.control)
 
     def get_deployment_credentials_with_provider(self, model_id: str) -> dict[str, Any] | None:
         """The same, and `custom_llm_provider`; the deployment by its id or its group's name."""
         found = self.get_deployment(model_id) or self.get_deployment_by_model_group_name(model_id)
-        if found is None:
+        if found is None or found.blocked:
             return None
         return credentials_of(found.control) | {"custom_llm_provider": self._fleet.members[found.id].to.provider.name}
 

@@ -259,7 +259,18 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: usual if given.get(name) is None else given[name] for name, usual in _SETTINGS.items()}
 
 
-_SETTINGS: Final[Mapping[str, Any]] = {
+def parameter_of(given: Mapping[str, Any], name: str) -> Any:
+    """One parameter of a Router as it stands: given, or as it is without; None for what is off without."""
+    return (_SETTINGS | _USUAL).get(name) if given.get(name) is None else given[name]
+
+
+_USUAL: Final[dict[str, Any]] = {
+    "max_fallbacks": 5, "default_litellm_params": {}, "enable_pre_call_checks": False, "tag_filtering_match_any": True,
+    "cache_responses": False, "cache_kwargs": {}, "set_verbose": False, "debug_level": "INFO", "ignore_invalid_deployments": False,
+    "deployment_affinity_ttl_seconds": 3600, "enable_health_check_routing": False,
+}  # fmt: skip
+
+_SETTINGS: Final[dict[str, Any]] = {
     "routing_strategy": "headroom", "routing_strategy_args": {}, "routing_groups": [], "num_retries": 2, "retry_after": 0,
     "retry_policy": None, "model_group_retry_policy": {}, "timeout": None, "allowed_fails": None,
     "cooldown_time": CooldownPolicy().cooldown, "fallbacks": [], "context_window_fallbacks": [], "content_policy_fallbacks": [],

@@ -47,10 +47,10 @@ _OWN: Final = frozenset(LIMIT_NAMES) | {
 }
 """litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
 
-_CALL: Final = frozenset(CallOptions.__annotations__)
-
 _FACTS: Final = frozenset({"base_model", "region_name", "tags", "use_in_pass_through"})
 """litellm_params that say something about a deployment and are never sent."""
+
+_CALL: Final = frozenset([name for name in CallOptions.__annotations__ if name not in _FACTS and not is_price(name)])
 
 
 class Deployment(Struct, frozen=True, eq=False):
@@ -407,9 +407,13 @@ def own_id(entry: Any) -> str | None:
 
 
 def make_plan(
-    deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS, joint: Mapping[str, Joint] | None = None
-) -> Plan:
-    """Group the deployments and check that aliases, fallbacks and groups of groups name groups, and that every walk ends."""
+    deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS,
+    joint: Mapping[str, Joint] | None = None, growing: bool = False,
+) -> Plan:  # fmt: skip
+    """Group the deployments and check that aliases, fallbacks and groups of groups name groups, and that every walk ends.
+
+    growing: fallbacks may name who is not there yet.
+    """
     by_id = {deployment.id: deployment for deployment in deployments}
     groups: dict[str, list[Deployment]] = {}
     for deployment in by_id.values():
@@ -427,7 +431,7 @@ def make_plan(
         tuple(patterns),
         {name: group.tiers for name, group in joint.items() if group.tiers},
     )
-    _check(plan)
+    _check(plan, growing)
     return plan
 
 
@@ -450,13 +454,13 @@ def _alias(target: Any, alias: str) -> str:
     return target
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: Plan, growing: bool) -> None:
     for alias, target in plan.aliases.items():
         if target not in plan.groups:
             raise ConfigurationError(
                 f"model_group_alias[{alias!r}] names {target!r}, which no deployment serves; known: {_list(plan.groups)}"
             )
-    check_fallbacks(plan.fallbacks, plan.serves, plan.step, plan.groups)
+    check_fallbacks(plan.fallbacks, plan.serves, plan.step, plan.groups, growing=growing)
 
 
 def _list(names: Iterable[str]) -> str:

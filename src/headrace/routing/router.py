@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, Unpack
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from headrace.calls import EMPTY, Operation
+from headrace.routing.effort import without_other_efforts
 from headrace.routing.face import Face
 from headrace.routing.looking import Looking
 from headrace.routing.speaking import Speaking
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
     from headrace.routing.straight import Straight
     from headrace.routing.trail import Failed, Held
     from headrace.streams import AsyncStream
+
+
+@cache
+def _parameters() -> frozenset[str]:
+    """Names of what a Router is made with."""
+    from headrace.routing.options import RouterOptions  # late: as in the engine
+
+    return frozenset(RouterOptions.__annotations__)
 
 
 class Router(Face, Speaking, Looking):
@@ -60,8 +70,24 @@ class Router(Face, Speaking, Looking):
 
     if not TYPE_CHECKING:  # a checker should go on telling of names that are not there
 
-        def __getattr__(self, name: str) -> NoReturn:
+        def __getattr__(self, name: str) -> Any:
+            """litellm's programs read a Router's parameters as attributes, and set them."""
+            if name in _parameters() and "_engine" in vars(self):
+                return self._engine.parameter(name)
             raise AttributeError(missing(name), name=name, obj=self)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _parameters() and "_engine" in vars(self):
+                self.update_settings(**{name: value})
+            else:
+                super().__setattr__(name, value)
+
+    @staticmethod
+    def _deployment_params_with_request_reasoning_override(
+        deployment_params: Mapping[str, Any], request_kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """litellm's name for what is left of a deployment's parameters beside a call that says `reasoning_effort`."""
+        return without_other_efforts(deployment_params, request_kwargs)
 
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from headrace.calls import CHAT, EMBEDDINGS, EMPTY, NOTHING, Call, Operation, timeouts_of
-from headrace.core import OPENAI, PYTHON, answer_of, explain, hidden_of, source_of, translation_of, write
+from headrace.core import OPENAI, answer_of, explain, hidden_of, source_of, translation_of, write
+from headrace.destinations import PYTHON
 from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.quota import read_quota

@@ -10,6 +10,8 @@ from headrace.calls import Call
 from headrace.compat.litellm.stand_in import module, setting
 from headrace.errors import ConfigurationError
 from headrace.layers.around import Handler
+from headrace.layers.cache import Control
+from headrace.layers.keys import digest
 from headrace.ports import Ports
 from headrace.runtime import caches
 
@@ -59,6 +61,23 @@ class Cache(caches.Cache):
         except TypeError:
             unknown = sorted(said.keys() - caches.Cache.__init__.__annotations__.keys())
             raise ConfigurationError(f"litellm.Cache has no {', '.join(unknown)} here; see headrace.Cache") from None
+
+    def get_cache_key(self, **kwargs: Any) -> str:
+        """64 hexadecimal digits of a call's arguments; what a program puts in its place decides what is the same call."""
+        return digest({name: value for name, value in kwargs.items() if name not in _NO_KEY})
+
+    def _key(self, call: Call, name: str, control: Control) -> str | None:
+        own = self.get_cache_key
+        if getattr(own, "__func__", None) is Cache.get_cache_key:
+            return super()._key(call, name, control)
+        if super()._key(call, name, control) is None:
+            return None
+        prompt = {call.operation.prompt: call.prompt} if call.operation.prompt else {}
+        return str(own(**{"model": call.model, **call.control, **call.body, **prompt}))
+
+
+_NO_KEY: Final = frozenset({"metadata", "litellm_params", "api_key", "cache", "caching", "timeout", "num_retries", "max_retries"})
+"""Arguments that change no answer, or must be in no key."""
 
 
 def enable_cache(type: Any = "local", **given: Any) -> None:

@@ -20,6 +20,8 @@ from headrace.compat.litellm import integrations
 from headrace.compat.litellm.logs import executor, verbose_logger
 from headrace.compat.litellm.stand_in import setting
 from headrace.errors import ConfigurationError, HeadraceError
+from headrace.models.cost import NANO
+from headrace.models.prices import cost_of
 from headrace.providers.catalog import resolve
 
 _CALL_TYPES: Final[Mapping[str, str]] = {
@@ -28,6 +30,9 @@ _CALL_TYPES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Operations by litellm's names, where they differ."""
 
+_ONE_COLOUR: Final = frozenset({"messages", "generate_content"})
+"""Those that litellm calls the same whether they are awaited or not."""
+
 
 class Record:
     """One call on its way: what every callback is told about it."""
@@ -35,26 +40,52 @@ class Record:
     def __init__(self, call: Call, blocking: bool) -> None:
         self.blocking = blocking
         self.started = datetime.now()
-        self.kwargs = _described(call, self.started)
+        self.kwargs = _described(call, blocking, self.started)
         self._logger_fn = call.control.get("logger_fn")
+        self._own: dict[str, Any] = {name: call.control[name] for name in ("callbacks", *_LISTS) if name in call.control}
+        """Lists that came with the call, beside those of the module."""
         self._telling: Future[None] | None = None
 
     def begin(self) -> None:
         """Before the request is sent, in its way. Raises ConfigurationError for an integration that is only named."""
-        for listener in _listeners("input_callback"):
+        for listener in self._listeners("input_callback"):
             if hasattr(listener, "log_pre_api_call"):
                 _tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
             elif callable(listener) and not inspect.iscoroutinefunction(listener):
                 _tell(listener, self.kwargs)
         if self._logger_fn is not None:
             _tell(self._logger_fn, self.kwargs)
-        _checked("success_callback"), _checked("failure_callback")
+        for name in ("success_callback", "failure_callback"):
+            tuple(self._listeners(name))
 
-    def succeeded(self, answer: Any, *, streamed: bool = False) -> None:
-        hidden = getattr(answer, "_hidden_params", None) or {}
+    def answered(self, hidden: Mapping[str, Any], answer: Any) -> None:
+        """Something has come back: a whole answer, a stream's beginning, or a failure."""
+        self.kwargs |= {"log_event_type": "post_api_call", "original_response": answer}
+        self._placed(hidden)
+        for listener in self._listeners("input_callback"):
+            if hasattr(listener, "log_post_api_call"):
+                _tell(listener.log_post_api_call, self.kwargs, answer, self.started, datetime.now())
+        if self._logger_fn is not None:
+            _tell(self._logger_fn, self.kwargs)
+
+    def _placed(self, hidden: Mapping[str, Any]) -> None:
+        """Note who has answered, where litellm's programs look for it."""
+        params = self.kwargs["litellm_params"]
+        params["api_base"] = hidden.get("api_base") or params["api_base"]
+        if "model_id" in hidden:
+            params["model_info"] = {"id": hidden["model_id"]}
+            self.kwargs |= {"model": hidden["model"], "custom_llm_provider": hidden["custom_llm_provider"]}
+            deployment = f"{hidden['custom_llm_provider']}/{hidden['model']}"
+            about = {"model_group": hidden["model_group"], "deployment": deployment, "model_info": params["model_info"]}
+            self.kwargs["metadata"] |= about | {"api_base": params["api_base"]}
+
+    def succeeded(self, answer: Any, hidden: Mapping[str, Any], *, streamed: bool = False) -> None:
+        """hidden: what is known beside the answer."""
         answer = _redacted(answer) if setting("turn_off_message_logging") else answer
+        cost = hidden.get("response_cost")
         self.kwargs |= {
-            "response_cost": hidden.get("response_cost"), "cache_hit": hidden.get("cache_hit"), "original_response": answer,
+            "response_cost": _counted_cost(answer, hidden) if cost is None else cost, "cache_hit": hidden.get("cache_hit"),
+            "original_response": answer,
         }  # fmt: skip
         if streamed:
             self.kwargs |= {"complete_streaming_response": answer, "async_complete_streaming_response": answer}
@@ -90,6 +121,7 @@ class Record:
 
     async def await_(self) -> None:
         """The same on an event loop."""
+        await asyncio.sleep(0)  # whatever is awaited has begun then, also where this call is the loop's last
         if self._telling is None:
             return
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -102,17 +134,25 @@ class Record:
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), PATIENCE)
 
+    def _listeners(self, name: str) -> Iterator[Any]:
+        """Each once, however many lists it is in. Raises ConfigurationError for an integration that is not here."""
+        told: list[Any] = []
+        for where in ("callbacks", name, f"_async_{name}"):
+            for found in (*(setting(where) or ()), *self._own.get(where, ())):
+                one = _logger(where, found) if isinstance(found, str) else found
+                if not any(one is other for other in told):
+                    told.append(one)
+                    yield one
+
     def _told(self, outcome: str, answer: Any, ended: datetime) -> Iterator[partial[Any]]:
         """Whom to call with what."""
         method = f"log_{outcome}_event" if self.blocking else f"async_log_{outcome}_event"
-        for listener in _listeners(f"{outcome}_callback"):
+        for listener in self._listeners(f"{outcome}_callback"):
             event, kwargs = getattr(listener, method, None), self.kwargs
             if event is not None:
                 yield partial(event, kwargs=kwargs, response_obj=answer, start_time=self.started, end_time=ended)
             elif callable(listener):
                 yield partial(listener, kwargs, answer, self.started, ended)
-        if self._logger_fn is not None:
-            yield partial(self._logger_fn, self.kwargs)
 
 
 def _tell(listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -166,24 +206,11 @@ def _in_background(said: Coroutine[Any, Any, Any]) -> None:
 def wanted(call: Call) -> bool:
     """Whether anyone wants to hear of a call."""
     control = call.control
-    return not control.get("no-log") and ("logger_fn" in control or any(setting(name) for name in ("callbacks", *_LISTS)))
+    lists = ("callbacks", *_LISTS)
+    return not control.get("no-log") and ("logger_fn" in control or any(setting(name) or name in control for name in lists))
 
 
 _LISTS: Final = ("input_callback", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback")
-
-
-def _listeners(name: str) -> Iterator[Any]:
-    """Each once, however many lists it is in."""
-    told: list[Any] = []
-    for found in (*_checked("callbacks"), *_checked(name), *_checked(f"_async_{name}")):
-        if not any(found is other for other in told):
-            told.append(found)
-            yield found
-
-
-def _checked(name: str) -> list[Any]:
-    """What a list holds, loggers in place of their names. Raises ConfigurationError for an integration that is not here."""
-    return [_logger(name, found) if isinstance(found, str) else found for found in setting(name) or ()]
 
 
 def _logger(where: str, name: str) -> Any:
@@ -196,29 +223,50 @@ def _logger(where: str, name: str) -> Any:
     return logger
 
 
-def _described(call: Call, started: datetime) -> dict[str, Any]:
+def _counted_cost(answer: Any, hidden: Mapping[str, Any]) -> float | None:
+    """Dollars, by tokens that were counted here since nobody told them."""
+    usage = getattr(answer, "usage", None)
+    if usage is None or "custom_llm_provider" not in hidden:
+        return None
+    nano = cost_of(usage, hidden["model"], hidden["custom_llm_provider"], rates=getattr(hidden, "rates", None))
+    return None if nano is None else nano / NANO
+
+
+def _call_type(call: Call, blocking: bool) -> str:
+    name = call.operation.name
+    return ("" if blocking or name in _ONE_COLOUR else "a") + _CALL_TYPES.get(name, name)
+
+
+def _described(call: Call, blocking: bool, started: datetime) -> dict[str, Any]:
     control = call.control
     provider, model = _whose(call)
     metadata = dict(control.get("metadata") or control.get("litellm_metadata") or {})
     options = {name: value for name, value in call.body.items() if name != call.operation.prompt}
     prompt = [{"role": "user", "content": REDACTED}] if setting("turn_off_message_logging") else call.prompt
+    address = control.get("base_url") or control.get("api_base")
     return {
         "model": model,
         "messages": prompt,
         "input": prompt,
         "optional_params": options,
-        "litellm_params": {"metadata": metadata, "api_base": control.get("base_url") or control.get("api_base")},
+        "litellm_params": {"metadata": metadata, "api_base": address},
         "metadata": metadata,
         "custom_llm_provider": provider,
         "stream": call.stream,
         "user": call.body.get("user"),
-        "call_type": _CALL_TYPES.get(call.operation.name, call.operation.name),
+        "call_type": _call_type(call, blocking),
+        "log_event_type": "pre_api_call",
         "litellm_call_id": control.get("litellm_call_id") or str(uuid4()),
         "start_time": started,
-        "additional_args": {},
+        "standard_callback_dynamic_params": {name: value for name, value in control.items() if name.startswith("langfuse_")},
+        "additional_args": {"complete_input_dict": {"model": model, **call.body, **_prompt(call, prompt)}, "api_base": address},
         "input_tokens": None,
         **options,
     }
+
+
+def _prompt(call: Call, prompt: Any) -> dict[str, Any]:
+    return {call.operation.prompt: prompt} if call.operation.prompt else {}
 
 
 REDACTED: Final = "redacted-by-litellm"
@@ -253,6 +301,7 @@ def _whose(call: Call) -> tuple[str, str]:
 def _payload(kwargs: Mapping[str, Any], outcome: str, answer: Any, started: datetime, ended: datetime) -> dict[str, Any]:
     usage = getattr(answer, "usage", None)
     error = kwargs.get("exception")
+    metadata, params = kwargs["metadata"], kwargs["litellm_params"]
     return {
         "id": getattr(answer, "id", None) or kwargs["litellm_call_id"],
         "litellm_call_id": kwargs["litellm_call_id"],
@@ -269,9 +318,33 @@ def _payload(kwargs: Mapping[str, Any], outcome: str, answer: Any, started: date
         "startTime": started.timestamp(),
         "endTime": ended.timestamp(),
         "response_time": (ended - started).total_seconds(),
-        "metadata": kwargs["metadata"],
+        "completionStartTime": ended.timestamp(),
+        "trace_id": kwargs["litellm_call_id"],
+        "session_id": metadata.get("session_id"),
+        "api_base": params["api_base"],
+        "model_id": params.get("model_info", {}).get("id"),
+        "model_group": metadata.get("model_group"),
+        "end_user": kwargs["user"],
+        "request_tags": list(metadata.get("tags") or ()),
+        "cache_key": None,
+        "saved_cache_cost": 0.0,
+        "hidden_params": dict(getattr(answer, "_hidden_params", None) or {}),
+        "error_information": _error_information(error),
+        "metadata": metadata,
         "model_parameters": kwargs["optional_params"],
         "stream": kwargs["stream"],
         "cache_hit": kwargs.get("cache_hit"),
         "error_str": None if error is None else str(error),
+    }
+
+
+def _error_information(error: BaseException | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    known = {"error_code": "status_code", "llm_provider": "llm_provider"}
+    return {
+        "error_class": type(error).__name__,
+        "error_message": str(error),
+        "traceback": "".join(traceback.format_tb(error.__traceback__)),
+        **{name: str(getattr(error, field, "") or "") for name, field in known.items()},
     }

@@ -11,16 +11,17 @@ from headrace.calls import CHAT, COMPLETIONS, Call, altered
 from headrace.compat.litellm import caching, callbacks
 from headrace.compat.litellm.filled import Filled
 from headrace.compat.litellm.guards import guards
+from headrace.compat.litellm.headers import tell_headers
 from headrace.compat.litellm.logs import told_of
 from headrace.compat.litellm.network import by_their_client
 from headrace.compat.litellm.schemas import checked
 from headrace.compat.litellm.settings import applied
 from headrace.compat.litellm.spending import within_budget
 from headrace.compat.litellm.stand_in import setting
+from headrace.compat.litellm.thinking import stream_chunk_builder, with_blocks
 from headrace.errors import HeadraceError
 from headrace.layers.around import Handler, Watched, in_objects
 from headrace.ports import Ports
-from headrace.rebuild import stream_chunk_builder
 
 
 async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
@@ -48,10 +49,13 @@ async def _told(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any
     try:
         answer = await _answered(ports, in_objects(call), handler, routed)
     except Exception as error:
+        record.answered({}, str(error))
         record.failed(error)
         raise
+    hidden = answer.hidden if call.stream else getattr(answer, "_hidden_params", None) or {}
+    record.answered(hidden, None if call.stream else answer)
     if not call.stream:
-        record.succeeded(answer)
+        record.succeeded(answer, hidden)
         record.wait() if ports.blocking else await record.await_()
         return answer
     return Watched(answer, lambda chunks, error: _over(record, call, answer, chunks, error))
@@ -61,10 +65,11 @@ def _over(record: callbacks.Record, call: Call, stream: Any, chunks: list[Any], 
     if error is not None and not isinstance(error, GeneratorExit):
         record.failed(error)
         return
-    whole = stream_chunk_builder(chunks) if call.operation in (CHAT, COMPLETIONS) else _last_response(chunks)
+    asked = call.prompt if call.operation is CHAT else None
+    whole = stream_chunk_builder(chunks, asked) if call.operation in (CHAT, COMPLETIONS) else _last_response(chunks)
     if whole is not None:
         whole._hidden_params = stream.hidden
-    record.succeeded(whole, streamed=True)
+    record.succeeded(whole, stream.hidden, streamed=True)
     if record.blocking:
         record.wait()
 
@@ -77,10 +82,14 @@ def _last_response(chunks: list[Any]) -> Any:
 async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
     """By the cache, else by the model, else by the models named behind it."""
     answer = await caching.answered(ports, call, partial(_asked, handler, routed))
-    if call.operation is not CHAT:
+    if not call.raw:
+        tell_headers(answer.hidden if call.stream else getattr(answer, "_hidden_params", None))
+    if call.operation is not CHAT or call.raw:
         return answer
     if call.stream:
-        return answer if call.raw else Filled(answer)
+        return Filled(answer)
+    for choice in answer.choices:
+        with_blocks(choice.message)
     checked(call, answer)
     return answer
 

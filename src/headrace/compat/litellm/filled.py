@@ -1,9 +1,10 @@
-"""Chunks that always have a choice, as litellm's: OpenAI's last one, which tells the usage, has none, and programs look at the first."""
+"""Chunks as litellm's: each with a choice, for programs look at the first and OpenAI's last, which tells the usage, has none."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from headrace.compat.litellm.thinking import with_blocks
 from headrace.objects import StreamingChoices
 
 
@@ -28,5 +29,8 @@ class Filled:
 
     def _fill_in(self) -> None:
         for chunk in self.ready:
+            for choice in chunk.choices:
+                if "reasoning_details" in choice.delta:
+                    with_blocks(choice.delta)
             if not chunk.choices:
                 chunk.choices = [StreamingChoices(index=0, delta={}, finish_reason=None)]

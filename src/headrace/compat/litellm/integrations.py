@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
+from headrace.compat.litellm.langfuse import EU, LangfuseOtelLogger
 from headrace.compat.litellm.listening import CustomLogger
+from headrace.compat.litellm.opik import OpikLogger
+from headrace.compat.litellm.services import nanoseconds
 from headrace.compat.litellm.theirs import theirs
 from headrace.errors import ConfigurationError
 
@@ -32,16 +35,12 @@ class MlflowLogger(CustomLogger):
     def _write(self, kwargs: Mapping[str, Any], ended: Mapping[str, Any], start: datetime, end: datetime) -> None:
         span = theirs("mlflow").start_span_no_context(
             name=f"litellm-{kwargs['call_type']}",
-            span_type="CHAT_MODEL" if kwargs["call_type"] == "completion" else "LLM",
+            span_type="CHAT_MODEL" if kwargs["call_type"] in ("completion", "acompletion") else "LLM",
             inputs={"messages": kwargs["messages"]},
             attributes={"model": kwargs["model"], "custom_llm_provider": kwargs["custom_llm_provider"], **kwargs["optional_params"]},
-            start_time_ns=_nanoseconds(start),
+            start_time_ns=nanoseconds(start),
         )
-        span.end(**ended, end_time_ns=_nanoseconds(end))
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1e9)
+        span.end(**ended, end_time_ns=nanoseconds(end))
 
 
 class OpenTelemetry(CustomLogger):
@@ -70,7 +69,14 @@ class PrometheusLogger(CustomLogger):
         self.metrics.install()
 
 
-_LOGGERS: Final[Mapping[str, type[CustomLogger]]] = {"mlflow": MlflowLogger, "otel": OpenTelemetry, "prometheus": PrometheusLogger}
+_LOGGERS: Final[Mapping[str, Callable[[], CustomLogger]]] = {
+    "mlflow": MlflowLogger,
+    "otel": OpenTelemetry,
+    "prometheus": PrometheusLogger,
+    "opik": OpikLogger,
+    "langfuse_otel": LangfuseOtelLogger,
+    "langfuse": partial(LangfuseOtelLogger, cloud=EU),
+}
 
 
 @cache

@@ -35,7 +35,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     f"{_HERE}.texts": (
         "encode", "decode", "encoding", "create_pretrained_tokenizer", "create_tokenizer", "trim_messages", "function_to_dict",
-        "validate_schema", "safe_deep_copy",
+        "validate_schema", "safe_deep_copy", "type_to_response_format_param",
     ),
     f"{_HERE}.patched": ("_extract_response_obj_and_hidden_params", "_in_memory_loggers", "_init_custom_logger_compatible_class"),
     f"{_HERE}.pictures": ("get_image_dimensions",),
@@ -44,6 +44,10 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "completion_with_retries", "acompletion_with_retries", "responses_with_retries", "aresponses_with_retries",
         "completion_with_fallbacks", "mock_completion",
     ),
+    f"{_HERE}.budgets": ("BudgetManager",),
+    f"{_HERE}.thinking": ("stream_chunk_builder",),
+    f"{_HERE}.langfuse": ("LangfuseOtelLogger",),
+    f"{_HERE}.opik": ("OpikLogger",),
     f"{_HERE}.integrations": ("MlflowLogger", "OpenTelemetry", "PrometheusLogger"),
     f"{_HERE}.listening": ("CustomLogger", "CustomBatchLogger", "CustomGuardrail", "log_guardrail_information", "Logging"),
     f"{_HERE}.caching": (
@@ -76,7 +80,7 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
         "ResponseFunctionToolCall", "OutputTextDeltaEvent", "RefusalDeltaEvent", "ReasoningSummaryTextDeltaEvent", "ErrorEvent",
         "ResponseCompletedEvent", "ResponseIncompleteEvent", "ResponseFailedEvent", "MAX_CALLBACKS", "_FINISH_REASON_MAP", "version",
         "SearchContextCostPerQuery", "GenericStreamingChunk", "ChatCompletionUsageBlock", "ChatCompletionDeltaChunk",
-        "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams", "CustomRoutingStrategyBase",
+        "LiteLLMParamsTypedDict", "ResponsesAPIOptionalRequestParams", "CustomRoutingStrategyBase", "RouterConfig",
     ),
 }  # fmt: skip
 
@@ -130,6 +134,7 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.exceptions": (*_EXCEPTIONS, *_OWN[f"{_HERE}.more_errors"]),
     "litellm.router": _ANY,
     "litellm.cost_calculator": _ANY,
+    "litellm.budget_manager": ("BudgetManager",),
     "litellm.constants": ("MAX_CALLBACKS",),
     "litellm._version": ("version",),
     "litellm._logging": _OWN[f"{_HERE}.logs"],
@@ -149,6 +154,10 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.integrations.custom_logger": ("CustomLogger",),
     "litellm.integrations.custom_batch_logger": ("CustomBatchLogger",),
     "litellm.integrations.custom_guardrail": ("CustomGuardrail", "log_guardrail_information"),
+    "litellm.integrations.langfuse": (),
+    "litellm.integrations.langfuse.langfuse_otel": ("LangfuseOtelLogger",),
+    "litellm.integrations.opik": (),
+    "litellm.integrations.opik.opik": ("OpikLogger",),
     "litellm.integrations.mlflow": ("MlflowLogger",),
     "litellm.integrations.opentelemetry": ("OpenTelemetry",),
     "litellm.integrations.prometheus": ("PrometheusLogger",),
@@ -214,8 +223,10 @@ def listed(path: str) -> frozenset[str]:
 
 _INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("completion_extras", "chats and Responses are translated into each other by themselves: use completion or responses"),
-    ("langfuse", "give litellm.callbacks Langfuse's own logger, or 'otel' with OTEL_EXPORTER_OTLP_ENDPOINT at its /api/public/otel"),
-    ("opik", "use opik.integrations.litellm.track_completion, which needs nothing of litellm's"),
+    (
+        "langfuse",
+        "litellm.success_callback = ['langfuse'] is written here, and LangfuseOtelLogger of litellm.integrations.langfuse.langfuse_otel",
+    ),
     ("proxy_server", "the gateway is headrace's own: headrace serve"),
     ("litellm.llms.", "the inside of litellm's providers is not here; register_provider and CustomLLM add providers"),
     ("litellm_logging", "callbacks are told by litellm.callbacks and litellm.success_callback"),

@@ -40,13 +40,23 @@ def get_llm_provider(
     key = api_key or (find_key(provider, os.environ) if openai_like else None)
     if key is None and openai_like and not provider.needs_key:
         key = "fake-api-key"  # litellm's, for clients that insist on one
-    return found.model, _their_name(provider.name, found.model), key, address
+    return found.model, _their_name(provider.name, found.model, model.partition("/")[0]), key, address
 
 
-def _their_name(provider: str, model: str) -> str:
-    """What litellm calls a provider, which has a name of its own for some of its models; every one of them is understood here."""
-    return next((name for house, models, name in _BY_MODEL if provider == house and re.match(models, model)), provider)
+def _their_name(provider: str, model: str, said: str) -> str:
+    """What litellm calls a provider, which has a name of its own for some of its models; every one of them is understood here.
 
+    said: what the whole name begins with.
+    """
+    return (
+        said
+        if said in _SPELLED
+        else next((name for house, models, name in _BY_MODEL if provider == house and re.match(models, model)), provider)
+    )
+
+
+_SPELLED: Final = frozenset({"ollama_chat", "sagemaker", "text-completion-openai", "cohere_chat", "cohere", "ai21_chat", "ai21"})
+"""Names of litellm's that stand for one of ours, and are given back as they were said."""
 
 _BY_MODEL: Final = (
     ("openai", r"gpt-3\.5-turbo-instruct|davinci-002|babbage-002|ft:(davinci|babbage)-002", "text-completion-openai"),
@@ -120,7 +130,18 @@ def validate_environment(
     provider = _provider(model or "", None)
     if provider is None or api_key or not provider.needs_key or find_key(provider, os.environ):
         return {"keys_in_environment": provider is not None, "missing_keys": []}
-    return {"keys_in_environment": False, "missing_keys": list(provider.key_envs[:1])}
+    wanted = _KEYS.get(provider.name, provider.key_envs[:1])
+    given = {"AZURE_API_BASE": api_base, "AZURE_API_VERSION": api_version}
+    missing = [name for name in wanted if not (os.environ.get(name) or given.get(name))]
+    return {"keys_in_environment": not missing, "missing_keys": missing}
+
+
+_KEYS: Final[Mapping[str, Sequence[str]]] = {
+    "azure": ("AZURE_API_BASE", "AZURE_API_VERSION", "AZURE_API_KEY"),
+    "bedrock": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "vertex_ai": ("VERTEXAI_PROJECT", "VERTEXAI_LOCATION"),
+}
+"""Variables that litellm names for clouds, whose calls need more than one."""
 
 
 def check_valid_key(model: str, api_key: str) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
 
+from headrace.calls import response_format as as_json_schema
 from headrace.compat.litellm.more_errors import JSONSchemaValidationError
 from headrace.compat.litellm.theirs import theirs
-from headrace.models.counting import encoding_of, token_counter
+from headrace.models.counting import PER_MESSAGE, encoding_of, token_counter
 from headrace.models.info import find
 
 
@@ -57,20 +59,58 @@ def create_tokenizer(json: str) -> dict[str, Any]:
 
 
 def trim_messages(
-    messages: Sequence[Any], model: str | None = None, trim_ratio: float = 0.75, max_tokens: int | None = None, **_: Any
+    messages: Sequence[Any],
+    model: str | None = None,
+    trim_ratio: float = 0.75,
+    return_response_tokens: bool = False,
+    max_tokens: int | None = None,
 ) -> Any:
-    """The system's messages and the newest of the others, as many as fit into `max_tokens`, else into a share of the model's window."""
+    """The system's messages and the newest of the others, as many as fit into `max_tokens`, else into a share of the model's window; the
+    first that does not fit loses its middle. Answers of tools at the end stay whole.
+
+    return_response_tokens: (messages, how many tokens are left), where there was something to trim.
+    """
     window = (find(model) or {}).get("max_input_tokens") if model and max_tokens is None else None
     most = max_tokens if max_tokens is not None else int(window * trim_ratio) if window else None
-    if most is None:
+    if most is None or _tokens(model, messages) < most:
         return list(messages)
+    said = [message for message in messages if message.get("role") != "system"]
+    answers = [said.pop() for _ in takewhile(lambda message: message.get("role") == "tool", said[::-1])][::-1]
     first = [message for message in messages if message.get("role") == "system"]
     kept: list[Any] = []
-    for message in reversed([message for message in messages if message.get("role") != "system"]):
-        if kept and token_counter(model or "", messages=[*first, message, *kept]) > most:
+    for message in reversed(said):
+        fits = _shortened(message, most - _tokens(model, [*first, *kept, *answers]), model)
+        if fits is not None:
+            kept.insert(0, fits)
+        if fits is not message:
             break
-        kept.insert(0, message)
-    return [*first, *kept]
+    trimmed = [*first, *(kept or said[-1:]), *answers]
+    return (trimmed, most - _tokens(model, trimmed)) if return_response_tokens else trimmed
+
+
+def _tokens(model: str | None, messages: Sequence[Any]) -> int:
+    return token_counter(model or "", messages=messages)
+
+
+LEAST: Final = 10
+"""Tokens worth filling with what is left of a message."""
+
+
+def _shortened(message: Any, room: int, model: str | None) -> Any:
+    """The message itself where it fits, else its beginning and its end; None where neither does."""
+    content = message.get("content")
+    alone = _tokens(model, [message]) - PER_MESSAGE
+    if alone <= room:
+        return message
+    if room <= LEAST or not isinstance(content, str):
+        return None
+    kept = len(content)
+    while alone > room and kept > 0:
+        kept = int(kept * room / alone) - 1
+        half = max(0, kept // 2)
+        message = {**message, "content": f"{content[:half]}..{content[len(content) - half :]}"}
+        alone = _tokens(model, [message]) - PER_MESSAGE
+    return message
 
 
 _JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
@@ -92,6 +132,11 @@ def validate_schema(schema: Any, response: str) -> None:
         checker.validate(msgspec.json.decode(response), schema)
     except (msgspec.DecodeError, checker.ValidationError):
         raise JSONSchemaValidationError("", "", response, str(schema)) from None
+
+
+def type_to_response_format_param(response_format: Any, ref_template: str | None = None) -> Any:
+    """A pydantic class as OpenAI's strict JSON schema; anything else as it is."""
+    return as_json_schema(response_format)
 
 
 def safe_deep_copy(data: Any) -> Any:

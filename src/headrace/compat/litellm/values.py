@@ -113,7 +113,20 @@ class GenericLiteLLMParams(_Policy):
     """Options of a deployment; what is not given reads as None."""
 
 
-LiteLLM_Params = Deployment = GenericLiteLLMParams
+class RouterConfig(_Policy):
+    """A Router's parameters: `Router(**config.model_dump())`."""
+
+
+LiteLLM_Params = GenericLiteLLMParams
+
+
+class Deployment(JsonObject):
+    """An entry of a `model_list`: `Deployment(model_name=…, litellm_params=LiteLLM_Params(…))`."""
+
+    _parts = (("litellm_params", LiteLLM_Params.wrap, False), ("model_info", GenericLiteLLMParams.wrap, False))
+
+    def to_json(self, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # litellm's gives a dictionary
+        return self.model_dump(**options)
 
 
 class ChoiceLogprobs(JsonObject):
