@@ -106,9 +106,17 @@ def control_names() -> frozenset[str]:
 
 # What litellm keeps to itself: programs written for it pass these, providers refuse them.
 _NEVER_SENT: Final = frozenset({
-    "deployment_id", "id", "litellm_logging_obj", "litellm_params", "litellm_trace_id", "model_info", "model_list", "modify_params",
-    "retry_policy", "retry_strategy", "shared_session", "verbose",
+    "id", "model_info", "retry_strategy", "verbose", "acompletion", "aembedding", "atext_completion", "aimg_generation", "atranscription",
+    "aspeech",
 })  # fmt: skip
+
+_REFUSED: Final[Mapping[str, str]] = {
+    "model_list": "deployments are a Router's: Router(model_list).completion(…)",
+    "deployment_id": "name the model 'azure/your-deployment'",
+    "api_type": "say whose the model is in its name, 'azure/your-deployment'",
+    "shared_session": "leave it out, connections are shared by all calls; or set litellm.aclient_session",
+}
+"""Of those what would be missed, and what to use."""
 
 _THEIRS: Final = ("_", "litellm_")
 """How names begin that litellm's programs give to litellm alone."""
@@ -117,7 +125,7 @@ _FOR_LAYERS: Final = frozenset({
     "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "mock_timeout", "no-log",
     "use_litellm_proxy", "client", "mock_testing_fallbacks", "mock_testing_context_fallbacks", "mock_testing_content_policy_fallbacks",
     "mock_testing_rate_limit_error", "mock_tool_calls", "success_callback", "failure_callback", "callbacks", "langfuse_host",
-    "langfuse_public_key", "langfuse_secret", "langfuse_secret_key",
+    "langfuse_public_key", "litellm_session_id", "litellm_trace_id", "modify_params", "langfuse_secret", "langfuse_secret_key",
 })  # fmt: skip
 """What layers around a call may look at; never sent either."""
 
@@ -196,6 +204,8 @@ def prepare(
     for name, value in options.items():
         if value is None or name in _NEVER_SENT:
             continue
+        if name in _REFUSED:
+            raise BadRequestError(f"{name} is not taken: {_REFUSED[name]}", model)
         if name in _FOR_LAYERS or (name in ours and not (name == "metadata" and operation.dialect != CHAT.dialect)):
             control[name] = value
         elif not name.startswith(_THEIRS):

@@ -54,6 +54,7 @@ from headrace.providers.quirks import apply
 from headrace.providers.rows import Provider
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.routing.events import log_left_out
+from headrace.routing.retries import by_kind
 from headrace.streams import Chunks, Objects, Source
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 
@@ -636,6 +637,13 @@ def retries_of(control: Mapping[str, Any], default: int) -> int:
     return default
 
 
+def policy_of(control: Mapping[str, Any], policy: RetryPolicy) -> RetryPolicy:
+    """The policy, with what a call says of its own retries. Raises ConfigurationError that names it."""
+    own = by_kind(control["retry_policy"], "Retries", "retry_policy") if "retry_policy" in control else {}
+    retries = retries_of(control, policy.retries)
+    return msgspec.structs.replace(policy, retries=retries, by_kind={**policy.by_kind, **own} if own else policy.by_kind)
+
+
 _DIRECT: Final = RetryPolicy()
 
 
@@ -654,7 +662,7 @@ async def direct(ports: Ports, call: Call) -> Any:
     control = call.control
     to = destination(call.model, control)
     timeouts, over = timeouts_of(control.get("timeout", DEFAULT_TIMEOUT), call.stream), ends_at(control, ports.clock.now())
-    retries = retries_of(control, _DIRECT.retries)
+    policy = policy_of(control, _DIRECT)
     attempt_once = open_stream if call.stream else fetch
     attempt = 0
     rates = own_rates(control)
@@ -666,7 +674,6 @@ async def direct(ports: Ports, call: Call) -> Any:
             return answer
         except HeadraceError as error:
             attempt += 1
-            policy = msgspec.structs.replace(_DIRECT, retries=retries)
             left = over - ports.clock.now()
             step = decide(error.failure, attempt, others=False, fallback=False, policy=policy, jitter=ports.random(), time_left=left)
             if not isinstance(step, RetryHere):

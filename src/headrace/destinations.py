@@ -71,10 +71,11 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     base_url = control.get("base_url") or control.get("api_base")
     key = control.get("api_key")
     provider, organization = control.get("custom_llm_provider"), control.get("organization")
-    _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization)
+    project = control.get("project")
+    _texts(base_url=base_url, api_key=key, custom_llm_provider=provider, organization=organization, project=project)
     if control.get("mock_response") is not None or control.get("mock_timeout") or control.get("mock_tool_calls"):
         base_url, key = base_url or "http://mock.invalid/v1", key or "mock"
-    headers = _merged(control.get("headers"), control.get("extra_headers"))
+    headers = _merged({"openai-project": project} if project else None, control.get("headers"), control.get("extra_headers"))
     to = _resolved(model, provider, base_url, organization, headers, catalog().revision)
     if to.provider.unspoken:
         raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)

@@ -89,6 +89,8 @@ class CallOptions(CloudOptions, StorageOptions, total=False):
     """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
     num_retries: int | None
     max_retries: int | None
+    retry_policy: Any
+    """Further attempts by kind of failure, as a Router takes them: `{"TimeoutErrorRetries": 3}`."""
     drop_params: bool | None
     """Leave out what the provider is known to refuse, instead of raising UnsupportedParamsError."""
     additional_drop_params: Sequence[str] | None
@@ -106,6 +108,8 @@ class CallOptions(CloudOptions, StorageOptions, total=False):
     fetch_media: bool | None
     """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
     organization: str | None
+    project: str | None
+    """OpenAI's, by whom the call is paid."""
     api_version: str | None
     mock_response: Any
     """Answers in the provider's place: a text, a mapping in OpenAI's form, or an exception to raise."""

@@ -14,7 +14,7 @@ import msgspec
 from headrace.bridge import complete
 from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, altered, continued, ends_at, prepare, timeouts_of, within
 from headrace.continuing import Continuing
-from headrace.core import bound, direct, fetch, open_stream, own_rates, retries_of
+from headrace.core import bound, direct, fetch, open_stream, own_rates, policy_of
 from headrace.destinations import Destination, destination
 from headrace.dialects.quota import read_quota
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
@@ -349,13 +349,15 @@ class Engine:
     ) -> Step:
         """own: the attempts that the deployment which failed would have."""
         policy = self.settings.retries_for(group)
+        if own is not None:
+            policy = msgspec.structs.replace(policy, retries=own)
         behind = trail.behind(self.fleet.plan, trail.asked[-1], failure.kind)
         step = decide(
             failure,
             attempt,
             others=others,
             fallback=bool(behind),
-            policy=msgspec.structs.replace(policy, retries=retries_of(call.control, policy.retries if own is None else own)),
+            policy=policy_of(call.control, policy),
             jitter=ports.random(),
             queued=True,
             time_left=trail.ends_at - ports.clock.now(),

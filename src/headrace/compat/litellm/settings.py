@@ -34,7 +34,7 @@ def applied(call: Call, routed: bool) -> Call:
         call.control.setdefault("caching", True)
     if not routed:
         call = _direct(call)
-    return modified(call) if setting("modify_params") and call.operation is CHAT else call
+    return modified(call) if call.control.get("modify_params", setting("modify_params")) and call.operation is CHAT else call
 
 
 def for_routers() -> dict[str, Any]:

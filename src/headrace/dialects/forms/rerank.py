@@ -11,10 +11,11 @@ from msgspec import Struct
 from headrace.dialects.base import Target
 from headrace.dialects.fields import bad
 from headrace.dialects.forms import Body, Form, given, posted
+from headrace.errors import UnsupportedParamsError
 from headrace.types import Json
 from headrace.wire import HttpRequest
 
-_OURS: Final = ("return_documents",)
+_OURS: Final = ("return_documents", "rank_fields")
 """What headrace does by itself, from the request, for providers that do not."""
 
 
@@ -25,7 +26,13 @@ class Reranking(Struct, frozen=True, eq=False):
     asked: Callable[[Body], dict[str, Json]]
     """What is sent for the caller's body."""
 
+    unsaid: tuple[str, ...] = ()
+    """Parameters that litellm knows and the provider has no word for."""
+
     def write(self, body: Body, target: Target) -> HttpRequest:
+        if not target.drop_params and (unsaid := [name for name in self.unsaid if body.get(name) is not None]):
+            why = f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out"
+            raise UnsupportedParamsError(why, target.model, target.provider)
         return posted(target, self.path.format(model=target.model), self.asked(body))
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
@@ -79,12 +86,15 @@ def _usage(whole: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _texts(body: Body) -> list[str]:
-    """Documents as texts; of those with fields the text, else all of them as JSON."""
-    return [_text(document) for document in body["documents"]]
+    """Documents as texts; of those with fields the fields that are to count (`rank_fields`), the text, else all of them as JSON."""
+    fields = body.get("rank_fields")
+    return [_text(document, fields if isinstance(fields, Sequence) else ()) for document in body["documents"]]
 
 
-def _text(document: Json) -> str:
+def _text(document: Json, fields: Sequence[Json] = ()) -> str:
     if isinstance(document, Mapping):
+        if fields:
+            return "\n".join(str(document[name]) for name in fields if name in document)
         text = document.get("text")
         return text if isinstance(text, str) else msgspec.json.encode(document).decode()
     return str(document)
@@ -95,16 +105,16 @@ def _text(document: Json) -> str:
 
 def _cohere(body: Body) -> dict[str, Json]:
     """v2 takes texts only, and gives none back."""
-    return {**given(body, *_OURS, "rank_fields", "max_chunks_per_doc"), "documents": _texts(body)}
+    return {**given(body, *_OURS, "max_chunks_per_doc"), "documents": _texts(body)}
 
 
 def _voyage(body: Body) -> dict[str, Json]:
     most = {} if body.get("top_n") is None else {"top_k": body["top_n"]}
-    return {**given(body, "top_n"), **most, "documents": _texts(body)}
+    return {**given(body, "top_n", "rank_fields"), **most, "documents": _texts(body)}
 
 
 def _texts_alone(body: Body) -> dict[str, Json]:
-    return {**given(body), "documents": _texts(body)}
+    return {**given(body, "rank_fields"), "documents": _texts(body)}
 
 
 def _tei(body: Body) -> dict[str, Json]:
@@ -126,7 +136,9 @@ def _deepinfra(body: Body) -> dict[str, Json]:
 
 
 FORMS: Final[Mapping[tuple[str, str], Form]] = {
-    ("rerank", "cohere"): Reranking("/rerank", _cohere),  # docs.cohere.com/v2/reference/rerank, exchange 787002bd93b5992a
+    ("rerank", "cohere"): Reranking(
+        "/rerank", _cohere, ("max_chunks_per_doc",)
+    ),  # docs.cohere.com/v2/reference/rerank, exchange 787002bd93b5992a
     ("rerank", "voyage"): Reranking("/rerank", _voyage),  # exchange 76a8c328969e7099
     ("rerank", "fireworks"): Reranking("/rerank", _texts_alone),  # litellm 1.106.2
     ("rerank", "dashscope"): Reranking("/reranks", _texts_alone),  # litellm 1.106.2
