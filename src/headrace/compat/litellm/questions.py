@@ -210,6 +210,13 @@ def validate_and_fix_thinking_param(thinking: Any) -> Any:
     return {"budget_tokens" if name == "budgetTokens" else name: value for name, value in thinking.items()}
 
 
+def peek_reasoning_summary_aliases(optional_params: Mapping[str, Any]) -> Any:
+    """How thoughts are to be summed up, in either spelling, among the options or in their `extra_body`."""
+    extra = optional_params.get("extra_body")
+    places = (optional_params, extra if isinstance(extra, Mapping) else {})
+    return next((place[name] for place in places for name in ("reasoningSummary", "reasoning_summary") if name in place), None)
+
+
 def responses_api_bridge_check(model: str, custom_llm_provider: str, **_: Any) -> tuple[dict[str, Any], str]:
     """(facts, the provider's name for the model): no chat is sent as a response unless it is asked for."""
     return dict(catalogue.find(model, custom_llm_provider) or {}), model
