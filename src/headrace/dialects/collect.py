@@ -109,13 +109,13 @@ class _Choice:
 
     def _note(self, extra: Extra) -> None:
         """Blocks without a name in the hub become parts, where they came; anything else is said of the message."""
-        blocks = extra.get("content_blocks")
-        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            _join(self.message_extra, extra)
-            return
-        for block in blocks:
-            self._block("other", len(self.blocks)).extra = block
-        _join(self.message_extra, {name: value for name, value in extra.items() if name != "content_blocks"})
+        told = {
+            name: blocks for name in _BLOCKS if isinstance(blocks := extra.get(name), list) and all(isinstance(it, dict) for it in blocks)
+        }
+        for blocks in told.values():
+            for block in blocks:
+                self._block("other", len(self.blocks)).extra = block
+        _join(self.message_extra, {name: value for name, value in extra.items() if name not in told})
 
     def _block(self, kind: str, key: Any) -> _Block:
         block = self.blocks.get((kind, key))
@@ -140,6 +140,8 @@ class _Choice:
         )
 
 
+_BLOCKS = ("content_blocks", "content")
+"""Where blocks stand: the second where a delta of Chat Completions has parts."""
 _ORDER = {"thinking": 0, "text": 1, "other": 1, "refusal": 2, "audio": 3, "call": 4}
 
 

@@ -134,7 +134,7 @@ class Reader:
         yield from self._stopped(index)
         kind = source["type"]
         block: _Block
-        if kind == "text" and isinstance(source.get("text", ""), str):
+        if kind == "text" and isinstance(source.get("text") or "", str):
             block, self._texts = _TextBlock(self._texts), self._texts + 1
         elif kind in ("thinking", "redacted_thinking"):
             block, self._thoughts = _ThinkingBlock(self._thoughts), self._thoughts + 1
@@ -210,7 +210,7 @@ class _TextBlock(_Block):
 
     def start(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         extra = {name: value for name, value in source.items() if name not in ("type", "text") and value is not None}
-        said = source.get("text", "")
+        said = source.get("text") or ""  # some say null until there is any
         if said or extra:
             yield self._event(said, extra)
 

@@ -157,6 +157,9 @@ class Reader:
         said = inner if isinstance(inner, Mapping) else content
         text, signature, redacted = said.get("text"), said.get("signature"), content.get("redactedContent")
         block.redacted += redacted if isinstance(redacted, str) else ""
+        for name, value in (("text", text), ("signature", signature)):
+            if value is not None and not isinstance(value, str):
+                raise bad(f"delta.reasoningContent.{name}", "a string", value)
         if text or signature:
             yield ThinkingDelta(text=text or "", signature=signature or None, block=block.number)
 

@@ -40,6 +40,7 @@ from headrace.types import (
 )
 from headrace.wire import Frame
 
+BLOCKS: Final = "content_blocks"
 EVENTS: Final = "events"
 """Under this name a response's leftovers hold events that nobody knows yet."""
 
@@ -55,6 +56,8 @@ class Reader:
         """Calls whose arguments have not begun."""
         self._blocks: dict[Json, int] = {}
         """Blocks of thinking, counted as they appear; the plan is one."""
+        self._strange: dict[Json, dict[str, Json]] = {}
+        """Blocks of a kind that nobody knows yet, as far as they came."""
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
         """Raises HeadraceError for an error inside the stream and for what is no event of it."""
@@ -101,6 +104,10 @@ class Reader:
     def _content(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         content = self._message(delta).get("content")
         content = content if isinstance(content, Mapping) else {}
+        key = event.get("index")
+        if key in self._strange or content.get("type", "text") not in ("text", "thinking"):
+            _join(self._strange.setdefault(key, {}), content)
+            return
         if text := content.get("text"):
             yield TextDelta(text=_string(text))
         if thought := content.get("thinking"):
@@ -108,6 +115,11 @@ class Reader:
         logprobs = event.get("logprobs")
         if isinstance(logprobs, Mapping):
             yield Logprobs(logprobs={"content": [read_logprob(logprobs)]})
+
+    def _content_over(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
+        block = self._strange.pop(event.get("index"), None)
+        if block is not None:
+            yield Noted(level="message", extra={BLOCKS: [block]})
 
     def _plan(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         if plan := self._message(delta).get(PLAN):
@@ -153,6 +165,8 @@ class Reader:
         if self._ended:
             return
         self._ended = True
+        for key in tuple(self._strange):
+            yield from self._content_over({"index": key}, {})
         for key in sorted(self._empty, key=self._calls.__getitem__):
             yield ToolCallDelta(index=self._calls[key], arguments="{}")
         finish = finish_of(word, called=bool(self._calls)) or "stop"
@@ -170,7 +184,7 @@ class Reader:
         "message-start": _begun,
         "content-start": _content,
         "content-delta": _content,
-        "content-end": _nothing,
+        "content-end": _content_over,
         "tool-plan-delta": _plan,
         "tool-call-start": _call,
         "tool-call-delta": _call,
@@ -188,6 +202,13 @@ class Reader:
         message = f"{self._target.provider}: an event of the stream is not what Cohere's dialect allows"
         failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
+
+
+def _join(into: dict[str, Json], more: Mapping[str, Json]) -> None:
+    """Texts grow, anything else is replaced."""
+    for name, value in more.items():
+        known = into.get(name)
+        into[name] = known + value if isinstance(known, str) and isinstance(value, str) else value
 
 
 def _string(value: Json) -> str:
@@ -256,6 +277,7 @@ class Writer:
                 yield from self._probable(event)
             case Noted(level="message"):
                 yield from self._citing(event.extra.get("citations"))
+                yield from self._whole(event.extra.get(BLOCKS))
 
     def _content(self, kind: str, block: int, text: str, **more: Json) -> Iterator[bytes]:
         if self._open != (kind, block):
@@ -263,6 +285,14 @@ class Writer:
             self._open = (kind, block)
             yield _event("content-start", index=self._next, delta={"message": {"content": {"type": kind, kind: ""}}})
         yield _event("content-delta", index=self._next, delta={"message": {"content": {kind: text}}}, **more)
+
+    def _whole(self, blocks: Json) -> Iterator[bytes]:
+        """Blocks of a kind that only the caller may know, each at once."""
+        for block in blocks if isinstance(blocks, list) else ():
+            yield from self._close()
+            yield _event("content-start", index=self._next, delta={"message": {"content": block}})
+            yield _event("content-end", index=self._next)
+            self._next += 1
 
     def _probable(self, event: Logprobs) -> Iterator[bytes]:
         for item in write_logprobs(event.logprobs) or ():

@@ -183,11 +183,17 @@ def _read_refusal(source: Mapping[str, Json]) -> Part | None:
 
 
 def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
-    """Mistral's: `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`."""
+    """Mistral's: `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`. What else stands in the list is kept with it."""
     thinking = source.get("thinking")
-    if not isinstance(thinking, list) or not all(map(_is_plain, thinking)):
+    if not isinstance(thinking, list) or not all(isinstance(item, Mapping) for item in thinking):
         return None
-    return Thinking(text="".join(item["text"] for item in thinking), extra=rest(source, frozenset({"thinking"})))
+    kept = {} if all(map(_is_plain, thinking)) else {"thinking": thinking}
+    return Thinking(text=_thought(thinking), extra={**rest(source, frozenset({"thinking"})), **kept})
+
+
+def _thought(items: Sequence[Any]) -> str:
+    texts = (item.get("text") for item in items if item.get("type") == "text")
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _is_plain(item: Json) -> bool:
@@ -396,7 +402,9 @@ def _write_part(part: Part) -> dict[str, Json]:
         case Refusal():
             return merged({"type": "refusal"}, part.extra, {"refusal": part.text})
         case Thinking():
-            return merged({"type": "thinking"}, part.extra, {"thinking": [{"type": "text", "text": part.text}]})
+            kept = part.extra.get("thinking")
+            thinking = kept if isinstance(kept, list) and _thought(kept) == part.text else [{"type": "text", "text": part.text}]
+            return merged({"type": "thinking"}, part.extra, {"thinking": thinking})
         case Other():
             return merged({"type": part.type}, part.extra, {})
     raise BadRequestError(f"content cannot hold a {type(part).__name__} there")

@@ -13,8 +13,10 @@ from headrace.dialects.openai_chat.messages import (
     arguments_text,
     google_extra,
     google_signature,
+    is_strange,
     read_content,
     read_detail,
+    write_content,
     write_detail,
 )
 from headrace.dialects.openai_chat.responses import finish_of, finish_word, is_unknown, own_word, read_usage, text, write_usage
@@ -48,6 +50,8 @@ _CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logpr
 _DELTA: Final = frozenset({
     "role", "content", "refusal", "tool_calls", "function_call", "audio", "reasoning", "reasoning_content", "reasoning_details",
 })  # fmt: skip
+_TEXTS: Final = frozenset({"refusal", "reasoning", "reasoning_content"})
+"""What is told as text, and kept as it came where it is none."""
 _PLAIN: Final = frozenset({"role", "content"})
 
 
@@ -97,7 +101,10 @@ class Reader:
             return None
         choice = choices[0]
         delta, index = choice.get("delta"), choice.get("index")
-        if choice.get("finish_reason") is not None or choice.get("logprobs") or index not in self._choices or not choice.keys() <= _CHOICE:
+        reader = self._choices.get(index)
+        if choice.get("finish_reason") is not None or choice.get("logprobs") or not choice.keys() <= _CHOICE:
+            return None
+        if reader is None or reader.parted:
             return None
         if type(delta) is not dict or not delta.keys() <= _PLAIN or type(said := delta.get("content")) is not str:
             return None
@@ -118,7 +125,7 @@ class Reader:
             created = created if isinstance(created, int) else 0
             yield Started(id=text(chunk.get("id")), model=text(chunk.get("model")), created=created, extra=dict(self._noted))
         for choice in chunk.get("choices") or ():
-            index = choice.get("index") or 0
+            index = _number(choice.get("index"), 0)
             reader = self._choices.get(index)
             if reader is None:
                 reader = self._choices[index] = _ChoiceReader(index)
@@ -128,9 +135,11 @@ class Reader:
 class _ChoiceReader:
     """One choice's deltas, and what must be remembered between them."""
 
-    __slots__ = ("_blocks", "_called", "_calls", "_finished", "_index", "_name")
+    __slots__ = ("_blocks", "_called", "_calls", "_finished", "_index", "_name", "parted")
 
     def __init__(self, index: int) -> None:
+        self.parted = 0
+        """How often something else stood between its texts: a text behind it is another block."""
         self._index = index
         self._called = False
         self._finished = False
@@ -145,9 +154,12 @@ class _ChoiceReader:
         if delta is None:
             delta = {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
         yield from self._delta(delta)
-        if choice.get("logprobs"):
-            yield Logprobs(logprobs=choice["logprobs"], choice=self._index)
         extra = {name: value for name, value in choice.items() if name not in _CHOICE and name != "text" and value is not None}
+        if logprobs := choice.get("logprobs"):
+            if isinstance(logprobs, Mapping):
+                yield Logprobs(logprobs=logprobs, choice=self._index)
+            else:
+                extra["logprobs"] = logprobs
         if extra:
             yield Noted(level="choice", choice=self._index, extra=extra)
         word = choice.get("finish_reason")
@@ -171,16 +183,19 @@ class _ChoiceReader:
         content = delta.get("content")
         if isinstance(content, str):
             if content:
-                yield TextDelta(text=content, choice=self._index)
+                yield TextDelta(text=content, block=self.parted, choice=self._index)
         elif content:
             yield from self._parts(content)
-        if delta.get("refusal"):
-            yield RefusalDelta(text=delta["refusal"], choice=self._index)
+        if (refusal := delta.get("refusal")) and isinstance(refusal, str):
+            yield RefusalDelta(text=refusal, choice=self._index)
         if audio := delta.get("audio"):
             said = {name: audio[name] for name in ("data", "id", "transcript") if isinstance(audio.get(name), str)}
             extra = {name: value for name, value in audio.items() if name not in said}
             yield AudioDelta(**said, choice=self._index, extra=extra)
         for at, call in enumerate(delta.get("tool_calls") or ()):
+            if is_strange(call):
+                yield Noted(level="message", choice=self._index, extra={"tool_calls": [call]})
+                continue
             self._called = True
             yield self._call(call, at)
         legacy = delta.get("function_call")
@@ -188,7 +203,11 @@ class _ChoiceReader:
             self._called = True
             arguments = arguments_text(legacy.get("arguments"))
             yield ToolCallDelta(index=0, name=legacy.get("name") or "", arguments=arguments, kind="legacy", choice=self._index)
-        extra = {name: value for name, value in delta.items() if name not in _DELTA and value is not None}
+        extra = {
+            name: value
+            for name, value in delta.items()
+            if value is not None and (name not in _DELTA or (name in _TEXTS and value and not isinstance(value, str)))
+        }
         if extra:
             yield Noted(level="message", choice=self._index, extra=extra)
 
@@ -202,7 +221,7 @@ class _ChoiceReader:
                 )  # fmt: skip
             return
         for name in ("reasoning_content", "reasoning"):
-            if thought := delta.get(name):
+            if (thought := delta.get(name)) and isinstance(thought, str):
                 self._name = self._name or name
                 if name == self._name:
                     yield ThinkingDelta(text=thought, choice=self._index, extra={"field": name})
@@ -212,14 +231,21 @@ class _ChoiceReader:
         return self._blocks.setdefault((detail.get("index", at), detail.get("type")), len(self._blocks))
 
     def _parts(self, content: Json) -> Iterator[StreamEvent]:
-        """Mistral's thinking comes as parts; the text beside it too."""
+        """Mistral's thinking comes as parts; the text beside it too, and what it refers to between texts."""
         for part in read_content(content, "content"):
             if isinstance(part, Text):
-                yield TextDelta(text=part.text, choice=self._index)
+                beside = {name: value for name, value in part.extra.items() if name != "type"}
+                yield TextDelta(text=part.text, block=self.parted, choice=self._index, extra=beside)
             elif isinstance(part, Thinking):
-                yield ThinkingDelta(text=part.text, choice=self._index, extra=part.extra)
+                whole = part.extra.get("thinking") or ()
+                extra = {name: value for name, value in part.extra.items() if name != "thinking"}
+                if part.text or not whole:
+                    yield ThinkingDelta(text=part.text, choice=self._index, extra=extra)
+                if strange := [item for item in whole if item.get("type") != "text"]:
+                    yield Noted(level="message", choice=self._index, extra={"content": [{**extra, "thinking": strange}]})
             else:
-                yield Noted(level="message", choice=self._index, extra={"content": [dict(part.extra)]})
+                self.parted += 1
+                yield Noted(level="message", choice=self._index, extra={"content": write_content([part])})
 
     def _call(self, call: Mapping[str, Json], at: int) -> ToolCallDelta:
         custom = call.get("custom")
@@ -233,7 +259,7 @@ class _ChoiceReader:
         if signature is None and call.get("extra_content"):
             extra["extra_content"] = call["extra_content"]
         return ToolCallDelta(
-            index=self._place(at if call.get("index") is None else call["index"], call.get("id") or "", named=bool(inner.get("name"))),
+            index=self._place(_number(call.get("index"), at), call.get("id") or "", named=bool(inner.get("name"))),
             id=call.get("id") or "",
             name=inner.get("name") or "",
             arguments=arguments_text(inner.get("input" if inner is custom else "arguments")),
@@ -252,6 +278,17 @@ class _ChoiceReader:
             last = id
         self._calls[index] = last or id, place
         return place
+
+
+def _number(value: Json, usual: int) -> int:
+    """A place in a list, also where it came in a text. Raises TypeError for what is none."""
+    if type(value) is int:
+        return value
+    if value is None:
+        return usual
+    if (isinstance(value, str) and value.isascii() and value.isdecimal()) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    raise TypeError("no place in a list")
 
 
 class ChunkMaker:
@@ -386,7 +423,7 @@ def _write_thinking(event: ThinkingDelta) -> Extra:
     if "field" in part.extra:
         return {part.extra["field"]: part.text}
     if part.extra.get("type") == "thinking":
-        return {"content": [{**part.extra, "thinking": [{"type": "text", "text": part.text}]}]}
+        return {"content": write_content([part])}
     repeated = {"reasoning_content": event.text} if event.text else {}
     return {**repeated, "reasoning_details": [write_detail(part, event.block)]}
 

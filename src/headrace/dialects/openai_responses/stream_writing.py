@@ -11,8 +11,9 @@ from msgspec import UNSET
 from headrace.dialects.base import only_says
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.collect import collect
+from headrace.dialects.fields import common
 from headrace.dialects.openai_chat.streams import write_error_body
-from headrace.dialects.openai_responses.names import FORMAT, GAP, ITEM, PIECE, annotations_from_chat, is_item, own
+from headrace.dialects.openai_responses.names import FORMAT, GAP, INSIDE, ITEM, PIECE, annotations_from_chat, is_item, own
 from headrace.dialects.openai_responses.responses import write_response
 from headrace.errors import Failure
 from headrace.types import (
@@ -33,6 +34,8 @@ from headrace.types import (
 
 _REFUSAL: Final = -1
 """The block of a message's refusal."""
+_STRANGE: Final = -2
+"""The block of a message's first part of a kind that is not known; others count down from it."""
 _LEGACY: Final = 1_000_000
 """Added to the index of OpenAI's older function call, which has none of its own."""
 
@@ -252,6 +255,11 @@ class Writer:
             told.append(one)
             yield self._frame("response.output_text.annotation.added", **place, annotation=one)
 
+    def _strange(self, block: Extra) -> Iterator[bytes]:
+        """A part of a message that only the caller may know."""
+        yield from self._message(own(block))
+        yield from self._part(_STRANGE - len(self._open["message", 0].parts), dict(common(block)))
+
     def _refusal(self, text: str) -> Iterator[bytes]:
         yield from self._message({})
         yield from self._part(_REFUSAL, {"type": "refusal", "refusal": ""})
@@ -264,7 +272,7 @@ class Writer:
             where = open_.place(block)
             if part["type"] == "refusal":
                 yield self._frame("response.refusal.done", **where, refusal=part["refusal"])
-            else:
+            elif block > _REFUSAL:
                 part["text"] = "".join(open_.texts[block].said) if block in open_.texts else part["text"]
                 if not part.get("logprobs") and self._logprobs:
                     part["logprobs"], self._logprobs = self._logprobs, []
@@ -353,7 +361,9 @@ class Writer:
     def _noted(self, extra: Extra) -> Iterator[bytes]:
         blocks = extra.get("content_blocks")
         for block in blocks if isinstance(blocks, list) else ():
-            if isinstance(block, dict) and is_item(block):
+            if isinstance(block, dict) and INSIDE in own(block):
+                yield from self._strange(block)
+            elif isinstance(block, dict) and is_item(block):
                 yield from self._close_all()
                 at = len(self._items)
                 self._items.append(block)
