@@ -87,6 +87,8 @@ class Learner:
     def refused(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
         """A 429. Hold the quota as long as it asks, and find out what our books did not show."""
         settings, quiet = self._settings, now - self._last_refusal
+        paced = self._paced(failure)
+        ahead = 0.0 if paced is None else paced.tolerance
         self._refusals = self._refusals + 1 if quiet <= MINUTE else 0
         self._last_refusal = now
         if self._few:
@@ -101,14 +103,16 @@ class Learner:
         if taken.at >= self._explained_at:  # those that were on their way already say nothing of what was learned since
             self._explained_at = now
             self._explain(failure, taken, views, now)
-        self._start_slowly(failure, now + wait)
+        if paced is not None:
+            # There will be room for one call then, not for all that the flow ran ahead: the others of a burst would be refused again.
+            paced.drain(now + wait, ahead)
 
-    def _start_slowly(self, failure: Failure, until: float) -> None:
-        """There will be room for one call then, not for all that the flow may run ahead: the others of a burst would be refused again."""
-        unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
-        meter = self._account.meter_of(unit, MINUTE) if failure.scope in ("tokens", "requests") else None
-        if meter is not None:
-            meter.drain(until)
+    def _paced(self, failure: Failure) -> Meter | None:
+        """The limit that a refusal names, whose flow may run ahead."""
+        if failure.scope not in ("tokens", "requests"):
+            return None
+        meter = self._account.meter_of(Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS, MINUTE)
+        return meter if meter is not None and meter.tolerance < math.inf else None
 
     def _bucket_was_full(self, failure: Failure, taken: Taken, now: float, until: float) -> bool:
         """A bucket of known size was fuller than ours, which begins to drain before the call has arrived: level the two."""

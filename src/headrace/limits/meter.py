@@ -253,13 +253,14 @@ class Meter:
             level = max(0.0, self._burst - cost) / self._pace.rate
             self._pace.paid_until = max(self._pace.paid_until, until + level)
 
-    def drain(self, until: float) -> None:
+    def drain(self, until: float, ahead: float) -> None:
         """Let the flow run ahead no more at `until`: what it was allowed to is used up, as a refusal says.
 
         Nor soon after: of calls that go as fast as room returns, one that travels faster than the last would arrive before its own.
+        ahead: seconds that it was allowed to. Where it may no longer run as far it has the rest to earn before the next call.
         """
-        if self._pace is not None and self.tolerance < math.inf:
-            ahead = min(self.tolerance, self._ease(self._log.since(until - self._log.window)))
+        if self._pace is not None:
+            ahead = min(ahead, self._ease(self._log.since(until - self._log.window)))
             self._pace.paid_until = max(self._pace.paid_until, until + self.settings.short_spread + ahead)
             self._drained_until = until
 

@@ -17,6 +17,8 @@ SOON: Final = 20.0
 """Seconds within which another refusal says that the step taken at the last one was too small, whatever our books hold."""
 FULL_AGAIN: Final = (5.0, 120.0)
 """Seconds between two refusals within which they say what gets through."""
+DOUBTED: Final = 1
+"""Refusals soon after another beyond which it is no longer believed that what got through once will again: a bucket had some left."""
 SAME: Final = 0.05
 """Share of the limit by which two refusals may differ that tell of the same."""
 MOST_PATIENT: Final = 2
@@ -26,7 +28,7 @@ MOST_PATIENT: Final = 2
 class Shortfall:
     """What one limit's refusals say."""
 
-    __slots__ = ("_full", "_last", "_meter", "_narrowed_at", "_settings", "_steps", "_told")
+    __slots__ = ("_full", "_last", "_meter", "_narrowed_at", "_settings", "_steps", "_sure", "_told")
 
     def __init__(self, meter: Meter, settings: LearnSettings) -> None:
         self._meter = meter
@@ -36,6 +38,8 @@ class Shortfall:
         """Refusals, each soon after another."""
         self._told = 0
         """Refusals that told of the same as the one before."""
+        self._sure = 0.0
+        """The share of the limit that got through for certain, as refusals agree."""
         self._narrowed_at = -math.inf
         self._full: tuple[float, float, float] = (-math.inf, 0.0, 1.0)
         """When the limit was full, all that we had sent by then, and the share of it that did not get through since."""
@@ -50,6 +54,10 @@ class Shortfall:
         margin = max(known + step, 1 - most)
         if self._steps or least > 1 - known + step:
             margin = max(margin, known + settings.margin_step * 2.0 ** min(self._steps, 5))
+        if least < 1:
+            self._sure = least if self._sure > most else max(self._sure, least)
+            if self._steps <= DOUBTED:
+                margin = min(margin, max(known + step, 1 - self._sure))
         margin = min(margin, (1 + known) / 2, max(known + step, self.short_of(taken)), settings.margin_max)
         if not self._steps:
             self._told = min(MOST_PATIENT, self._told + 1) if known and margin - known <= SAME else 0
