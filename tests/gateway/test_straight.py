@@ -141,6 +141,30 @@ def compare(provider: str, content: bytes, straight: bool, last: str = "hello", 
     assert told[0] == told[1]
 
 
+def test_a_stream_s_head_goes_out_with_its_first_piece(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write of its own had woken the caller once more, before there was anything to read."""
+    written: list[bytes] = []
+
+    def noted(name: str) -> Callable[[Connection, bytes], None]:
+        write: Callable[[Connection, bytes], None] = getattr(Connection, name)
+
+        def note(connection: Connection, data: bytes) -> None:
+            written.append(data)
+            write(connection, data)
+
+        return note
+
+    for name in ("opened", "piece"):
+        monkeypatch.setattr(Connection, name, noted(name))
+    with world(provider, Connection) as here:
+        for _ in range(2):
+            assert here.client.post(HELLO)[0] == 200
+        assert here.client.post(chat("stream slowly", stream=True))[0] == 200
+        assert here.taken == [True, True]
+    assert b"data: " in written[0]
+    assert b"".join(written).endswith(b"0\r\n\r\n")
+
+
 @pytest.mark.parametrize("http_", [Connection, HttpToolsProtocol])
 def test_a_stream_that_is_cut_before_anything_was_said_is_begun_anew(provider: str, http_: type[asyncio.Protocol]) -> None:
     """The straight way has told its caller nothing yet; on the long one the gateway had failed with a fault of its own."""

@@ -6,16 +6,15 @@ import enum
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from itertools import compress
 from typing import Any, Final, Protocol
 
+import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple
 
 from headrace.errors import Failure
 from headrace.gateway.callers import Caller
 from headrace.gateway.contents import Content
-from headrace.models.cost import FIELDS, Bill
+from headrace.models.cost import Bill
 from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
 from headrace.routing.trail import Attempt
@@ -239,8 +238,8 @@ def of_straight(attempt: Attempt, hidden: Beside) -> dict[str, Any]:
 
 def _used(bill: Bill) -> dict[str, int | float]:
     """The classes of which something was used."""
-    counts = astuple(bill)
-    return dict(zip(compress(FIELDS, counts), filter(None, counts), strict=True))
+    used: dict[str, int | float] = msgspec.to_builtins(bill)
+    return used
 
 
 def _counted(how: Mapping[str, Any] | None) -> Bill | None:

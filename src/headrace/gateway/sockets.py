@@ -134,24 +134,23 @@ class Connection(HttpToolsProtocol):
             self.transport.write(self._first_lines() + data)
         self._free()
 
-    def opened(self, lines: bytes) -> None:
-        """The head of a stream, but its first lines."""
+    def opened(self, data: bytes) -> None:
+        """The head of a stream, but its first lines, and its first part."""
         self._streaming = True
         if not self.transport.is_closing():
-            self.transport.write(self._first_lines() + lines)
+            self.transport.write(self._first_lines() + data)
 
     def _first_lines(self) -> bytes:
         assert self._passages is not None
         return self._passages.first_lines(self.server_state.default_headers)
 
     def piece(self, data: bytes) -> None:
-        """A part of it."""
+        """Another."""
         if not self.transport.is_closing():
             self.transport.write(data)
 
-    def answered(self, data: bytes) -> None:
-        """Its last one."""
-        self.piece(data)
+    def answered(self) -> None:
+        """There was the last of them."""
         self._free()
 
     def _free(self) -> None:

@@ -50,7 +50,7 @@ def is_price(name: str) -> bool:
 _ABOVE: Final = re.compile(r"_above_(\d+)k_tokens")
 
 
-class Bill(Struct, frozen=True, kw_only=True):
+class Bill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was used. Each token stands in one class only: `input` is the text that no cache knew, `output` what was no reasoning."""
 
     input: int = 0

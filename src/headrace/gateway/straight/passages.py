@@ -57,16 +57,16 @@ class Asking(Protocol):
         """All of an answer."""
         ...
 
-    def opened(self, lines: bytes) -> None:
-        """The head of a stream."""
+    def opened(self, data: bytes) -> None:
+        """The head of a stream, and its first part."""
         ...
 
     def piece(self, data: bytes) -> None:
-        """A part of it."""
+        """Another."""
         ...
 
-    def answered(self, data: bytes) -> None:
-        """Its last one."""
+    def answered(self) -> None:
+        """There was the last of them."""
         ...
 
     def long_way(self, before: Before | None) -> None:

@@ -25,7 +25,7 @@ from headrace.wire import Headers, HttpResponse, TransportError
 class Stream(Passage):
     """One streamed request under way."""
 
-    __slots__ = ("_felt", "_first", "_hidden", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
+    __slots__ = ("_felt", "_first", "_hidden", "_lines", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
 
     streaming = True
 
@@ -38,6 +38,8 @@ class Stream(Passage):
         """When the first piece was there, by the monotonic clock."""
         self._unsaid: list[bytes] | None = []
         """Pieces that say nothing yet: should the stream end here, it can be begun anew. None once something was said."""
+        self._lines = b""
+        """The head, until it goes out."""
         self._opened = self._recorded = False
         self._pulse: asyncio.TimerHandle | None = self._passages.later(self._beat)
         self._felt = False
@@ -71,11 +73,14 @@ class Stream(Passage):
             failure = found
         if failure is None and error is not None:
             failure = self._passages.straight.explained(self._attempt, error, streaming=True)
-        self._pass_on()
+        piece = self._next_piece()
+        if failure is None and exchange.complete:
+            self._end(piece)
+            return
+        if piece:
+            self._write(piece)
         if failure is not None:
             self._cut(failure)
-        elif exchange.complete:
-            self._end()
 
     def _refused(self) -> None:
         """An error in the place of a stream: read to its end, it is the Router's to decide what follows."""
@@ -94,11 +99,11 @@ class Stream(Passage):
 
     # ---- pieces ------------------------------------------------------------------------------------------------------
 
-    def _pass_on(self) -> None:
-        """What is ready, as one piece."""
+    def _next_piece(self) -> bytes:
+        """What is ready, as one piece; empty while nothing is, or nothing was said yet."""
         ready = self._ready
         if not ready:
-            return
+            return b""
         piece = ready.popleft() if len(ready) == 1 else b"".join(ready)
         ready.clear()
         if self._first is None:
@@ -107,9 +112,9 @@ class Stream(Passage):
         if self._unsaid is not None:
             self._unsaid.append(piece)
             if self._head.operation is CHAT and not says(piece):
-                return
+                return b""
             piece, self._unsaid = b"".join(self._unsaid), None
-        self._write(piece)
+        return piece
 
     def _write(self, piece: bytes) -> None:
         source = self._source
@@ -117,25 +122,33 @@ class Stream(Passage):
             assert self._hidden is not None
             self._hidden.usage = source.usage
             self._record_end(Outcome.ANSWERED)  # its caller may read no further, and go
+        self._say(CHUNK % (len(piece), piece))
+
+    def _say(self, data: bytes) -> None:
+        """To the caller: what comes first with the head in front, in one write."""
         self._open()
-        self._caller.piece(b"%x\r\n%b\r\n" % (len(piece), piece))
+        lines, self._lines = self._lines, b""
+        if lines:
+            self._caller.opened(lines + data)
+        else:
+            self._caller.piece(data)
 
     def _open(self) -> None:
+        """Make the head."""
         if self._opened:
             return
         self._opened = True
         told = b"" if self._first is None else self._start.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         ids = IDS % (id := self._id.encode(), id, id) + b"transfer-encoding: chunked\r\n\r\n"
-        self._caller.opened(b"".join((lines, told, self._passages.left_of(self._course, self._head.front), ids)))
+        self._lines = b"".join((lines, told, self._passages.left_of(self._course, self._head.front), ids))
 
     def _beat(self) -> None:
         """Look whether anything was felt of late; else give a sign of life."""
         self._pulse = self._passages.later(self._beat)
         if not self._felt:
-            self._open()
             alive = self._head.front.alive
-            self._caller.piece(b"%x\r\n%b\r\n" % (len(alive), alive))
+            self._say(CHUNK % (len(alive), alive))
         self._felt = False
 
     # ---- endings -----------------------------------------------------------------------------------------------------
@@ -155,15 +168,18 @@ class Stream(Passage):
         ended = self._passages.straight.now()
         self._passages.count(Observed(self._attempt.call, self._began, self._first, ended, None, self._hidden, usage, error))
 
-    def _end(self) -> None:
+    def _end(self, piece: bytes) -> None:
+        """Into the books with it, and then its last piece and the end to its caller, in one write."""
+        if piece:
+            self._open()  # it tells what was left as the stream began
         self._settle(None)
         if self._unsaid:
-            self._write(b"".join(self._unsaid))
+            piece = b"".join(self._unsaid)
         self._record_end(Outcome.ANSWERED)
-        self._open()
         if access.isEnabledFor(logging.INFO):
             self._log(200)
-        self._caller.answered(b"0\r\n\r\n")
+        self._say(CHUNK % (len(piece), piece) + LAST if piece else LAST)
+        self._caller.answered()
 
     def _cut(self, failure: HeadraceError) -> None:
         """The stream broke off: before anything was said it may be begun anew, elsewhere."""
@@ -182,7 +198,8 @@ class Stream(Passage):
         broken = self._head.front.broken(failure.failure)
         if access.isEnabledFor(logging.INFO):
             self._log(200)
-        self._caller.answered(b"%x\r\n%b\r\n0\r\n\r\n" % (len(broken), broken))
+        self._say(CHUNK % (len(broken), broken) + LAST)
+        self._caller.answered()
 
     def left(self) -> None:
         begun = self._begun
@@ -223,6 +240,9 @@ class Told(Struct, frozen=True, eq=False):
     count: int
     hidden: Beside
 
+
+CHUNK: Final = b"%x\r\n%b\r\n"
+LAST: Final = b"0\r\n\r\n"
 
 MOST_OF_AN_ERROR: Final = 1 << 20
 """Bytes."""
