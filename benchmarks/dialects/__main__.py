@@ -22,7 +22,7 @@ import msgspec
 from benchmarks.common.measure import table
 from headrace.dialects import SERVED, load
 from headrace.dialects.answers import InCommon
-from headrace.dialects.base import Passable, Target
+from headrace.dialects.base import Passable, Target, passable
 from headrace.dialects.collect import collect
 from headrace.passing import Passed
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, TextDelta, ToolCallDelta, Usage, UsageReported
@@ -78,24 +78,27 @@ def stream(name: str, to: str, data: bytes) -> Callable[[], object]:
 
 
 def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
-    """A maker of relays: bytes in, bytes out. To the same dialect the bytes themselves, usage and errors read in passing."""
+    """A maker of relays: bytes in, none at the end, and bytes out. In the same dialect those that came, looked at in passing."""
     source, target = load(name), load(to)
+    if name == to and passable(source):
+        return lambda: handed_on(name, source)
 
     def begin() -> Callable[[bytes], bytes]:
-        if name == to and isinstance(source, Passable):
-            return handed_on(name, source)
         frames, reader = source.framing(), source.read_stream(ASKED, TARGET)
 
         def passed(data: bytes) -> bytes:
-            for frame in frames.feed(data):
+            for frame in frames.feed(data) if data else frames.close():
                 reader.feed(frame)
             return data
 
         writer, common = target.write_stream(ASKED), InCommon(to)
 
         def translated(data: bytes) -> bytes:
-            read = [event for frame in frames.feed(data) for event in reader.feed(frame)]
-            return b"".join([writer.feed(told) for event in read for told in common.feed(event)])
+            read = [event for frame in (frames.feed(data) if data else frames.close()) for event in reader.feed(frame)]
+            if not data:
+                read += reader.close()
+            written = b"".join([writer.feed(told) for event in read for told in common.feed(event)])
+            return written if data else written + writer.close()
 
         return passed if name == to else translated
 
@@ -107,7 +110,10 @@ def handed_on(name: str, source: Passable) -> Callable[[bytes], bytes]:
     passed, ready = Passed(source.watch_stream(TARGET), name), deque[bytes]()
 
     def through(data: bytes) -> bytes:
-        passed.feed(data, ready)
+        if data:
+            passed.feed(data, ready)
+        else:
+            passed.close(ready)
         return ready.popleft() if ready else b""
 
     return through
@@ -158,13 +164,14 @@ END = b"\0"
 
 
 async def relayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: int, begin: Callable[[], Relay]) -> float:
-    """CPU seconds of one stream, what is made for it included."""
+    """CPU seconds of one stream, with what is made for it and what its end takes."""
     writer.write(bytes([stream]))
     data = await reader.read(1 << 20)
     begun, relay = process_time(), begin()
     while data != END:
         writer.write(relay(data) or b"\n")
         data = await reader.read(1 << 20)
+    relay(b"")
     return process_time() - begun
 
 

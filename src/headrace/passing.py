@@ -17,6 +17,7 @@ from headrace.dialects.familiar import LEARN, LESSONS, STRANGE, Likeness
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
+from headrace.wire import Frame
 
 Rewrite: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """An event as its caller may have it: the same object where nothing is to be changed."""
@@ -146,8 +147,8 @@ class Passed:
     """
 
     __slots__ = (
-        "_before", "_begin", "_begun", "_closing", "_end", "_glance", "_held", "_learn", "_lessons", "_rewrite", "_watcher", "_within",
-        "_write", "count",
+        "_before", "_begin", "_begun", "_behind", "_closing", "_counts", "_end", "_glance", "_held", "_learn", "_lessons", "_rewrite",
+        "_uncounted", "_watcher", "_within", "_write", "count",
     )  # fmt: skip
 
     def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
@@ -163,6 +164,8 @@ class Passed:
         """What stood before the JSON of the last event."""
         self._learn = LEARN.get(dialect)
         self._lessons = LESSONS if self._learn and getattr(watcher, "said", None) is None else 0
+        self._uncounted = b""
+        """The last event that was handed on unread and counts something."""
         self._is_like(STRANGE)
         self.count = 0
         """Events so far: about one token each."""
@@ -173,17 +176,30 @@ class Passed:
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
-        if self._held:
-            if events := self._whole(data):
-                self._pass_on(events, ready)
-        elif (  # one event like those before: this is the way of nearly every read, and as short as it can be
-            data.startswith(self._begin)
+        if (  # one event like those before: this is the way of nearly every read, and as short as it can be
+            not self._held
+            and data.startswith(self._begin)
             and data.endswith(self._end)
-            and data.find(b"\n", self._begun) == len(data) - 2
-            and data.find(self._within, self._begun) > 0
+            and data.find(b"\n", self._begun) == len(data) - self._behind
+            and (not self._within or data.find(self._within, self._begun) > 0)
+            and (self._counts is None or self._counts(data))
         ):
             self.count += 1
             ready.append(data)
+            if self._counts is not None:
+                self._uncounted = data
+        else:
+            self._read(data, ready)
+
+    def _read(self, data: bytes, ready: deque[Any]) -> None:
+        """Anything else."""
+        if self._uncounted:
+            self._count()
+        if self._held:
+            if events := self._whole(data):
+                self._pass_on(events, ready)
+        elif data == self._closing:
+            self._pass_end(data, ready)
         elif start := self._json_of_one(data):
             if self._glance(data[start:]):
                 self.count += 1
@@ -197,14 +213,27 @@ class Passed:
         elif events := self._whole(data):
             self._pass_on(events, ready)
 
+    def _pass_end(self, data: bytes, ready: deque[Any]) -> None:
+        self._closing = b""
+        self._watcher.look(Frame(data[6:-2]))
+        self.count += 1
+        ready.append(data)
+
     def _note(self, data: bytes, start: int) -> None:
         if self._learn is not None and (like := self._learn(data, start)) is not None:
             self._lessons -= 1
             self._is_like(like)
 
     def _is_like(self, like: Likeness) -> None:
-        self._begin, self._within, self._end = like.begin, like.within, like.end
-        self._begun = len(like.begin)
+        self._begin, self._end = like.begin, like.end
+        self._counts: Callable[[bytes], bool] | None
+        self._begun, self._behind = len(like.begin), 3 if like.end[-2:] == b"\r\n" else 2
+        self._within, self._counts = (like.within, None) if like.numbers is None else (b"", like.counts)
+
+    def _count(self) -> None:
+        """What events have counted that were handed on unread: the last of them says it anew."""
+        event, self._uncounted = self._uncounted, b""
+        self._glance(event[self._json_of_one(event) :])
 
     def _json_of_one(self, data: bytes) -> int:
         """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
@@ -217,6 +246,8 @@ class Passed:
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
+        if self._uncounted:
+            self._count()
         reader = SseReader(framed=self.count > 0)
         for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
             for event in self._watcher.chunks(frame, last=True):

@@ -10,7 +10,7 @@ import pytest
 from conformance import judge
 from conformance.corpus import folder
 from conformance.tongues import TONGUES, Tongue, streamed
-from headrace.dialects.base import Passable, Target
+from headrace.dialects.base import Target, passable
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, Kind
 from headrace.passing import bytes_of
@@ -39,7 +39,7 @@ def read(tongue: Tongue, target: Target, data: bytes) -> tuple[Kind | None, Any]
 
 def watched(tongue: Tongue, target: Target, data: bytes) -> tuple[Kind | None, Any]:
     dialect = tongue.dialect
-    assert isinstance(dialect, Passable)
+    assert passable(dialect)
     frames, watcher = dialect.framing(), dialect.watch_stream(target)
     try:
         for frame in frames.feed(data):
@@ -55,7 +55,7 @@ def watched(tongue: Tongue, target: Target, data: bytes) -> tuple[Kind | None, A
 def passed(tongue: Tongue, target: Target, data: bytes) -> tuple[Kind | None, Any, bytes]:
     """The same of bytes handed on, and they themselves."""
     dialect = tongue.dialect
-    assert isinstance(dialect, Passable)
+    assert passable(dialect)
     events = not data.lstrip().startswith(b"[")  # Gemini's other form is one array
     handed_on = bytes_of(dialect.framing(), dialect.watch_stream(target), tongue.name, None, events=events)
     pieces: deque[bytes] = deque()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.dialects import load
-from headrace.dialects.base import Passable, StreamWatcher, Target
+from headrace.dialects.base import StreamWatcher, Target, passable
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
 from headrace.framing import BOM
@@ -34,7 +34,7 @@ EVENTS = [
 
 def watcher_of(name: str) -> StreamWatcher:
     dialect = load(name)
-    assert isinstance(dialect, Passable)
+    assert passable(dialect)
     return dialect.watch_stream(TARGET)
 
 
@@ -107,7 +107,7 @@ def passed(name: str, data: bytes, sizes: list[int]) -> tuple[list[bytes], Kind 
 
 @pytest.mark.parametrize("name", [*WATCHED, "openai_chat"])
 def test_a_glance_tells_pieces_of_an_answer_from_what_must_be_looked_at(name: str) -> None:
-    """Nearly every event is a piece; broken ones, errors, ends and counts are not."""
+    """Nearly every event is a piece; broken ones and errors are not, nor those of Responses whose ids may have to be changed."""
     writer, watcher = load(name).write_stream(ASKED), watcher_of(name)
     many = [Started(id="id_1", model="model", created=1), *[TextDelta(text=f'{n} "error" "usage"') for n in range(50)]]
     frames = load(name).framing().feed(b"".join([writer.feed(event) for event in many]))
@@ -134,10 +134,27 @@ def test_what_gemini_counts_in_the_middle_counts_at_the_end() -> None:
 
 
 def _telling(name: str) -> list[bytes]:
-    """The events in which a stream ends or counts, as its writer writes them."""
-    data = written(name)
-    words = (b'finish_reason":"', b"response.completed", b"message_delta", b"message_stop")  # Gemini's end is seen at a glance
-    return [frame.data for frame in load(name).framing().feed(data) if any(word in frame.data for word in words)]
+    """The events of Responses in which it is told whole."""
+    frames = load(name).framing().feed(written(name))
+    return [frame.data for frame in frames if b'"response":{' in frame.data]
+
+
+@pytest.mark.parametrize("name", [*WATCHED, "openai_chat"])
+def test_what_is_seen_at_a_glance_is_what_a_look_would_see(name: str) -> None:
+    """The end and the counts, whoever told them."""
+    ended = []
+    for glancing in (True, False):
+        watcher, seen = watcher_of(name), 0
+        for frame in load(name).framing().feed(written(name)):
+            if glancing and watcher.glance(frame.data):
+                seen += 1
+            else:
+                watcher.feed(frame)
+        assert seen > 0 or not glancing
+        watcher.close()
+        ended.append(watcher.usage)
+    assert ended[0] == ended[1]
+    assert ended[0] is not None
 
 
 def watched(name: str, data: bytes) -> tuple[Kind | None, Any]:
@@ -237,6 +254,81 @@ def test_an_event_like_the_one_before_is_judged_as_if_it_were_the_first(name: st
     spot = spots[round(at * (len(spots) - 1))]
     events[spot] = spoiled(events[spot], how) if how else events[spot]
     assert one_by_one(name, events, compared=True) == one_by_one(name, events, compared=False)
+
+
+GEMINI = st.fixed_dictionaries({
+    "text": st.sampled_from(ODD),
+    "answered": st.integers(0, 3000),
+    "thought": st.sampled_from((0, 7, 700)),
+    "index": st.sampled_from((None, 0, 0, 0, 1)),
+    "how": st.sampled_from(("",) * 12 + ("finish", "beside", "before", "error", "blocked", "cached", "uncounted", "cut", "twice", "bare")),
+})  # fmt: skip
+
+
+def of_gemini(event: dict[str, Any]) -> bytes:
+    """One event in the way Google writes them, spaces included, `how` it differs from the others."""
+    index = {} if event["index"] is None else {"index": event["index"]}
+    candidate = {"content": {"parts": [{"text": event["text"]}], "role": "model"}, **index}
+    counts = {"promptTokenCount": 11, "candidatesTokenCount": event["answered"], "totalTokenCount": 11 + event["answered"]}
+    thoughts = {"thoughtsTokenCount": event["thought"]} if event["thought"] else {}
+    details = {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 11}], **thoughts}
+    how = event["how"]
+    ended = {"finishReason": "STOP", "index": 1}
+    candidates = {
+        "finish": [{**candidate, "finishReason": "STOP"}],
+        "beside": [{**candidate, **ended}, candidate],
+        "before": [ended, candidate],
+    }
+    told: dict[str, Any] = {"candidates": candidates.get(how, [candidate])}
+    if how != "uncounted":
+        told["usageMetadata"] = {**counts, **({"cachedContentTokenCount": 5} if how == "cached" else {}), **details}
+    told |= {"blocked": {"promptFeedback": {"blockReason": "SAFETY"}}, "error": {"error": {"code": 503, "message": "no"}}}.get(how, {})
+    line = (
+        b"data: "
+        + json.dumps({**told, "modelVersion": "gemini-9", "responseId": "r1"}, separators=(",", ": "), ensure_ascii=False).encode()
+    )
+    return {"cut": line[: len(line) // 2], "twice": line + b"\r\n\r\n" + line}.get(how, line) + (b"\r\n" if how == "bare" else b"\r\n\r\n")
+
+
+@given(events=st.lists(GEMINI, min_size=2, max_size=30), ended=st.booleans())
+def test_nothing_of_geminis_ends_errors_and_counts_is_hidden_by_an_event_like_the_one_before(
+    events: list[dict[str, Any]], ended: bool
+) -> None:
+    """Ends, errors, other candidates and counts are found wherever they stand, and counts are those of the last event that tells them."""
+    last = [{"text": "", "answered": 9, "thought": 0, "index": index, "how": "finish"} for index in (0, 1)] if ended else []
+    sent = [of_gemini(event) for event in [*events, *last]]
+    assert one_by_one("gemini", sent, compared=True) == one_by_one("gemini", sent, compared=False)
+
+
+def test_a_second_candidate_of_geminis_that_ends_beside_the_first_has_ended() -> None:
+    plain = {"text": "a", "answered": 5, "thought": 0, "index": 0, "how": ""}
+    told = [{**plain, "index": 1}, plain, plain, plain, {**plain, "how": "beside"}, plain, {**plain, "how": "finish"}]
+    assert one_by_one("gemini", [of_gemini(event) for event in told], compared=True)[1] is None
+    assert one_by_one("gemini", [of_gemini(event) for event in told if event["how"] != "beside"], compared=True)[1] is Kind.TRUNCATED
+
+
+def test_what_gemini_counted_last_counts_where_its_end_counts_nothing() -> None:
+    plain = {"text": "a", "answered": 5, "thought": 0, "index": 0, "how": ""}
+    told = [of_gemini({**plain, "answered": count}) for count in (5, 6, 7, 81)]
+    end = b'data: {"candidates": [{"finishReason": "STOP","index": 0}]}\r\n\r\n'
+    usage = one_by_one("gemini", [*told, end], compared=True)[2]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (11, 81)
+
+
+def test_events_of_gemini_that_count_on_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_on, pieces = Passed(watcher_of("gemini"), "gemini"), deque[bytes]()
+    told = [{"text": f'"{number}"', "answered": 10 * number, "thought": 7, "index": 0, "how": ""} for number in range(1, 40)]
+    events = [of_gemini(event) for event in [*told, {**told[-1], "how": "finish", "answered": 402}]]
+    glanced: list[bytes] = []
+    glance = handed_on._glance
+    monkeypatch.setattr(handed_on, "_glance", lambda data: bool(glanced.append(data)) or glance(data))
+    for event in events:
+        handed_on.feed(event, pieces)
+    handed_on.close(pieces)
+    assert (list(pieces), handed_on.count) == (events, len(events))
+    assert handed_on.usage is not None
+    assert (handed_on.usage["prompt_tokens"], handed_on.usage["completion_tokens"]) == (11, 409)
+    assert len(glanced) < 5
 
 
 def test_events_that_differ_in_their_text_alone_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:

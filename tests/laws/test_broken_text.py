@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.dialects import NAMES, load
-from headrace.dialects.base import Passable, Target
+from headrace.dialects.base import Target, passable
 from headrace.dialects.bedrock_converse.eventstream import message
 from headrace.dialects.openai_stream import ChunkReader, read_body
 from headrace.errors import HeadraceError, Kind
@@ -36,7 +36,7 @@ def test_an_event_that_is_no_text_is_the_providers_mistake(name: str) -> None:
     with pytest.raises(HeadraceError) as caught:
         dialect.read_stream(ASKED, TARGET).feed(frame)
     assert caught.value.failure.kind is Kind.BAD_RESPONSE
-    if isinstance(dialect, Passable):
+    if passable(dialect):
         watcher = dialect.watch_stream(TARGET)
         watcher.glance(BROKEN)  # it may pass over a text that it does not need
         with pytest.raises(HeadraceError):

@@ -19,7 +19,18 @@ class Likeness(Struct, frozen=True, gc=False):
     begin: bytes
     within: bytes
     end: bytes
+    numbers: int | None = None
+    """Where it counts anew what was counted before: how many bytes the counts may have, between `within` and the end."""
 
+    def counts(self, data: bytes) -> bool:
+        """Whether that which begins and ends so is, in between, the parts of one answer and its counts."""
+        at = data.rfind(self.within)
+        most = len(self.within) + (self.numbers or 0) + len(self.end)
+        return 0 < at >= len(data) - most and data.find(_SECOND, len(self.begin)) < 0
+
+
+_SECOND: Final = b'"content"'
+"""What a second candidate would have."""
 
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 """From an event that says a piece of the answer and nothing else, and where its JSON begins."""
@@ -27,7 +38,7 @@ Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 STRANGE: Final = Likeness(b"\0", b"", b"\n\n")
 """No event is like that."""
 
-LESSONS: Final = 16
+LESSONS: Final = 8
 """Events of a stream that are learnt from at most: where each is like none before, to compare is of no use."""
 
 
@@ -60,4 +71,25 @@ def by_type(data: bytes, start: int) -> Likeness | None:
     return Likeness(data[:end], b"", b"}\n\n") if delta else None
 
 
-LEARN: Final[Mapping[str, Learn]] = {"openai_chat": by_text, "openai_responses": by_type, "anthropic_messages": by_type}
+def by_parts(data: bytes, start: int) -> Likeness | None:
+    """Gemini: an event's reason to end, its counts and its error stand behind the parts of its answer, the counts with other numbers."""
+    parts, behind = data.find(b'"parts"', start), _behind_parts(data, start)
+    if parts < 0 or behind is None:
+        return None
+    within, end = behind.end("before"), behind.end()
+    return Likeness(data[:parts], data[behind.start() : within], data[end:], end - within + _LONGER if end > within else 0)
+
+
+_LONGER: Final = 8
+"""Digits that the counts of later events may have more."""
+
+_behind_parts: Final = re.compile(
+    rb'(?P<before>\}\](?:, ?"role": ?"model")?\}(?:, ?"index": ?\d+)?\}\], ?"usageMetadata": ?\{(?:"promptTokenCount": ?\d+, ?"\w+": ?)?)'
+    rb'(?:\d+(?:, ?"totalTokenCount": ?\d+)?(?:, ?"promptTokensDetails": ?\[[^]]*\])?(?:, ?"thoughtsTokenCount": ?\d+)?)?'
+).search
+"""From the last part to the counts, where nothing else stands between. In a text there would be a backslash before each quote."""
+
+
+LEARN: Final[Mapping[str, Learn]] = {
+    "openai_chat": by_text, "openai_responses": by_type, "anthropic_messages": by_type, "gemini": by_parts,
+}  # fmt: skip

@@ -25,7 +25,7 @@ def rest(
     usual: what the dialect writes where the hub says nothing. It need not be kept; where a field of it is missing, UNSET says so.
     exact: known fields whose empty text the hub does tell from an absent one.
     """
-    kept = {name: value for name, value in source.items() if name not in known or _hollow(value, exact=name in exact)}
+    kept = {name: value for name, value in source.items() if name not in known or (not value and _hollow(value, exact=name in exact))}
     for name, value in usual.items():
         if name not in source:
             kept[name] = UNSET
@@ -124,6 +124,8 @@ _MOST: Final = 2**63
 
 def count(value: Json) -> int:
     """How many, where a provider says how many: a number, also one that came as a text. Nothing else counts, nor less than none."""
+    if type(value) is int:
+        return value if 0 < value < _MOST else 0
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdecimal() and len(value) < 20 else 0
     if isinstance(value, bool) or not isinstance(value, int | float):

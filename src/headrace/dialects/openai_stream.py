@@ -115,7 +115,8 @@ class _Delta(Struct, gc=False):
 class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     index: int = 0
-    finish_reason: Any = None
+    finish_reason: str | None = None
+    usage: None = None
 
 
 class _Glimpse(Struct, gc=False):
@@ -124,6 +125,7 @@ class _Glimpse(Struct, gc=False):
     choices: tuple[_Choice, ...]
     usage: dict[str, Any] | None = None
     error: None = None
+    x_groq: None = None
 
 
 class _Text(_Delta, gc=False):
@@ -149,6 +151,7 @@ class _TextGlimpse(Struct, gc=False):
     choices: tuple[_TextChoice, ...]
     usage: dict[str, Any] | None = None
     error: None = None
+    x_groq: None = None
 
 
 _glimpse: Final[Callable[[bytes], _Glimpse]] = msgspec.json.Decoder(_Glimpse).decode
@@ -216,14 +219,19 @@ class ChunkReader:
         self.feed(frame)
 
     def glance(self, data: bytes) -> bool:
-        """Whether a chunk is a sound one that says a piece of the answer and nothing else: as good as fed then, at a third of the cost."""
+        """Whether a chunk is a sound one that says a piece of the answer or its end, and nothing else: as good as fed then, for a third."""
         said = self.said
         try:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False  # `feed` says what is wrong, if anything is
-        if len(chunk.choices) != 1 or (choice := chunk.choices[0]).finish_reason is not None:
+        if len(chunk.choices) != 1:
             return False
+        choice = chunk.choices[0]
+        if choice.finish_reason:
+            if said is not None or choice.finish_reason == "error":
+                return False
+            self._finished.add(choice.index)
         if choice.index not in self._seen:
             if said is not None:
                 return False  # its first chunk tells more

@@ -11,7 +11,7 @@ from msgspec import Struct
 from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.dialects.base import Dialect, Passable, StreamReader, StreamWatcher, StreamWriter, Target, only_says
+from headrace.dialects.base import Dialect, StreamReader, StreamWatcher, StreamWriter, Target, only_says, passable
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
@@ -88,7 +88,7 @@ class Served(Struct, eq=False, kw_only=True):
         return self.usage
 
     def read_stream(self) -> StreamWatcher | Rewritten:
-        if self.same and isinstance(self.dialect, Passable):
+        if self.same and passable(self.dialect):
             return self.dialect.watch_stream(self.target)
         reader = self.dialect.read_stream(self.request, self.target)
         return Rewritten(reader, self.caller.write_stream(self.request), self.target.source)

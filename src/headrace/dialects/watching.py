@@ -64,7 +64,7 @@ class Watcher:
         self.feed(frame)
 
     def glance(self, data: bytes) -> bool:
-        """Whether an event is a sound one that says a piece of the answer and nothing else: as good as fed then, at a third of the cost."""
+        """Whether an event is sound and needs no other look: what it tells of end and usage was noted, at a third of the cost."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -19,8 +19,14 @@ from headrace.wire import Frame
 _PIECES: Final = frozenset({"content_block_delta", "content_block_start", "content_block_stop", "ping"})
 
 
+class _Message(Struct, gc=False):
+    usage: dict[str, Json] | None = None
+
+
 class _Glimpse(Struct, gc=False):
     type: str
+    message: _Message | None = None
+    usage: dict[str, Json] | None = None
 
 
 _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
@@ -37,9 +43,21 @@ class Watcher(Watching):
 
     def glance(self, data: bytes) -> bool:
         try:
-            return _glimpse(data).type in _PIECES
+            event = _glimpse(data)
         except UNSOUND:
             return False
+        if event.type in _PIECES:
+            return True
+        if self._done:
+            return False
+        match event:
+            case _Glimpse("message_start", message=_Message(usage=counted)) | _Glimpse("message_delta", usage=counted):
+                self._counts = count(self._counts, counted)
+            case _Glimpse("message_stop"):
+                self._end()
+            case _:
+                return False
+        return True
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         kind = event.get("type", "error" if "error" in event else frame.event)
@@ -49,10 +67,13 @@ class Watcher(Watching):
             case "message_delta":
                 self._counts = count(self._counts, event.get("usage"))
             case "message_stop":
-                self._done = True
-                self.usage = write_usage(read_usage(self._counts)) if self._counts else None
+                self._end()
             case "error":
                 raise self._error(event)
+
+    def _end(self) -> None:
+        self._done = True
+        self.usage = write_usage(read_usage(self._counts)) if self._counts else None
 
 
 def count(counts: dict[str, Json], usage: Json) -> dict[str, Json]:

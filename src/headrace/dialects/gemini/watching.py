@@ -28,7 +28,7 @@ class _Glimpse(Struct, gc=False):
     """What is None here is looked at more closely where it is there."""
 
     candidates: tuple[_Candidate]
-    usage: msgspec.Raw = field(default=msgspec.Raw(), name="usageMetadata")
+    usage: dict[str, Json] | None = field(default=None, name="usageMetadata")
     usage_also: None = field(default=None, name="usage_metadata")
     feedback: None = field(default=None, name="promptFeedback")
     feedback_also: None = field(default=None, name="prompt_feedback")
@@ -41,13 +41,11 @@ _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 class Watcher(Watching):
     """One answer, whole when every candidate that began has said why it ended, or the prompt was refused."""
 
-    __slots__ = ("_blocked", "_counts", "_ended", "_uncounted")
+    __slots__ = ("_blocked", "_counts", "_ended")
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
         self._counts: dict[str, Json] = {}
-        self._uncounted: list[msgspec.Raw] = []
-        """What events have counted since: nearly all of it the next one says anew."""
         self._ended: dict[int, bool] = {}
         """The candidates that began, and whether they have ended."""
         self._blocked = False
@@ -61,23 +59,13 @@ class Watcher(Watching):
         if candidate.reason is not None or candidate.index not in self._ended:
             self._ended[candidate.index] = candidate.reason is not None or self._ended.get(candidate.index, False)
         if chunk.usage:
-            self._uncounted.append(chunk.usage)
-            if len(self._uncounted) == 64:
-                self._count()
+            self._counts |= chunk.usage
         return True
-
-    def _count(self) -> None:
-        for said in self._uncounted:
-            usage = msgspec.json.decode(said)
-            if isinstance(usage, Mapping):
-                self._counts |= usage
-        self._uncounted.clear()
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         if event.get("error"):
             raise self._error(event)
         chunk = camel(event)
-        self._count()
         usage: Any = chunk.get("usageMetadata")
         if isinstance(usage, Mapping):
             self._counts |= usage
@@ -90,7 +78,6 @@ class Watcher(Watching):
             self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
 
     def _complete(self) -> bool:
-        self._count()
         whole = all(self._ended.values()) and bool(self._ended or self._blocked)
         if whole and self._counts:
             self.usage = write_usage(read_usage(self._counts))
