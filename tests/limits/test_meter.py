@@ -296,3 +296,39 @@ def test_what_late_calls_gave_back_is_not_charged_again_by_the_next_late_one() -
     meter.delay(meter.take(300, 300, 1.0), 1.1)
     assert meter._pace is not None
     assert meter._pace.paid_until == pytest.approx(1.0 + 11 * 0.3, abs=0.3)
+
+
+# ---- places, and room that is kept
+
+
+def test_while_one_goes_and_sees_whether_another_process_left_a_place_nobody_else_does() -> None:
+    """Should nothing be heard of it, the next goes in a few seconds."""
+    meter = Meter(Limit(Unit.IN_FLIGHT, 4, 0.0), Profile(), MeterSettings())
+    meter.offer(0.0, 1.0)
+    assert meter.when(1, 0.5) == 1.0
+    meter.take(1, 1, 1.0)
+    assert 2.0 <= meter.when(1, 1.0) <= 6.0
+
+
+def test_a_limit_of_which_others_have_every_place_is_full() -> None:
+    """And not divided by nothing: it is asked for its share all the same."""
+    meter = Meter(Limit(Unit.IN_FLIGHT, 4, 0.0), Profile(), MeterSettings())
+    meter.offer(0.0, 5.0)
+    assert meter.share(1.0) == 0.0
+    assert meter.when(1, 1.0) == 5.0
+    meter.take(1, 1, 5.0)
+    assert meter.share(5.0) >= 1.0
+
+
+def test_for_a_minute_after_an_interactive_call_a_share_of_a_window_is_kept_for_the_next() -> None:
+    account = Account("a", [Limit(Unit.REQUESTS, 10, 60.0)], Profile(), MeterSettings(kept_for_urgent=0.5, paced=False))
+    charge = Charge(input=1)
+    costs = account.costs(charge)
+    account.take(charge, costs, 0.0, True)
+    for at in (50.0, 50.0, 50.0, 50.0):
+        assert account.has_room(costs, at, False)
+        account.take(charge, costs, at, False)
+    for at, others in ((50.0, False), (59.9, False), (60.1, True)):
+        assert account.has_room(costs, at, True)
+        assert account.has_room(costs, at, False) is others
+        assert (account.when(costs, at, False)[0] == at) is others

@@ -95,6 +95,12 @@ def test_whoever_is_shut_out_is_passed_over_and_holds_nobody_up() -> None:
     assert len(asked) < 10
 
 
+def test_one_who_is_shut_out_does_not_hide_those_behind_him_in_his_lane() -> None:
+    """A large call may be shut out of what a small one with the same scopes still finds room in."""
+    line = line_of(*[place("a", lane="team", cost=900.0) for _ in range(3)], place("a", lane="team", cost=5.0))
+    assert [one.cost for one in line.first(24, lambda one: one.cost > 100.0)] == [5.0]
+
+
 def test_hundreds_of_tenants_who_are_shut_out_do_not_hide_the_one_who_is_not() -> None:
     line = line_of(*[place(f"shut{number}", lane="shut") for number in range(300)], place("z", cost=5.0))
     assert [one.cost for one in line.first(24, lambda one: one.lane == "shut")] == [5.0]

@@ -32,6 +32,18 @@ def test_a_thousand_calls_at_once_do_not_pass_a_budget_nor_stop_short_of_it(opti
     assert stage.idle()
 
 
+@pytest.mark.parametrize("text", ["Tell me of mills. " * 10, "磨坊的水流. " * 10, "0x5f3759df " * 10], ids=["words", "other letters", "numbers"])
+def test_calls_at_once_do_not_pass_a_budget_whose_prompts_are_all_that_costs(text: str) -> None:
+    """What prompts may cost is set aside for those under way, whatever they are made of; what they did not cost is there for others."""
+    stage = Stage(provider("a"))
+    stage.open(stage.deployment("a", max_budget=0.01, input_cost_per_token=PROMPT_PRICE, output_cost_per_token=0.0))
+    stage.send(200, messages=[{"role": "user", "content": text}])
+    stage.run()
+    prompts = stage.providers.stats()["a"]["tokens"]["prompt"]
+    assert 0.6 * 0.01 <= prompts * PROMPT_PRICE <= 0.01
+    assert stage.failed()
+
+
 def test_nobody_is_refused_while_money_set_aside_may_come_back() -> None:
     stage = Stage(provider("a", ttft=5.0))
     stage.open(stage.deployment("a", max_budget=3 * MOST, **PRICES))

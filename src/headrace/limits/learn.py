@@ -23,7 +23,8 @@ MINUTE: Final = 60.0
 SHORT_WINDOWS: Final = (10.0, 1.0)
 """Over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
 REFILL: Final = 2.0
-"""Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon."""
+"""Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon. Tunes: how
+many refusals it takes to find the bucket."""
 EASING: Final = 1.0
 """Seconds between two answers after which caution gives something back."""
 KIN_LATER: Final = 120.0

@@ -35,7 +35,7 @@ class Hold(Struct, eq=False, gc=False):
 
 UNSEEN: Final = (0.0, 0.0)
 NO_PLACE: Final = 0.5
-"""Calls that may run at once where none may."""
+"""Calls that may run at once where none may: any part of one will do, as it is divided by."""
 TRIES_AGAIN: Final = 2.0
 """Seconds after which another goes and sees, if the one that went has not been heard of."""
 

@@ -20,7 +20,8 @@ from headrace.limits.store import Answer, Correction, Message, Term, settlement
 from headrace.limits.turns import Turns
 
 EARLY: Final = 0.12
-"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins."""
+"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins. Tunes use:
+the store lets nobody through sooner for it."""
 LONG_LEASE: Final = 900.0
 """Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
 SOON, KEEPS = 0.1, 2.0

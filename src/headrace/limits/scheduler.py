@@ -253,7 +253,7 @@ def _kept(first: Waiting, group: Group, now: float) -> Member | None:
 KEPT_FOR: Final = 90.0
 """Seconds for which a deployment may be kept free for one call: every window of a minute has passed by then."""
 LOOK_AGAIN: Final = 0.05
-"""Seconds until the line is looked at again when all of it seems to fit and yet waits."""
+"""Seconds until the line is looked at again when all of it seems to fit and yet waits. Tunes: it only spares looks."""
 
 
 def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> float:
