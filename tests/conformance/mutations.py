@@ -234,23 +234,70 @@ DECIDED = {
 
 def _unlike(tongue: Tongue, exchange: Exchange, path: _Path, made: Any, expected: Any) -> list[str]:
     """What else than `expected` is written, and what changes elsewhere."""
-    body, at = changed(exchange.response_json, path[:-1])
-    if made is ABSENT:
-        del at[path[-1]]
-    else:
-        at[path[-1]] = made
+    body = put(exchange.response_json, path, made)
     dialect, target = tongue.dialect, tongue.target(exchange)
     try:
         hub = dialect.read_response(raw(body), judge.ASKED, target)
     except HeadraceError:
         return []
-    place = "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in path)
+    place = at(path)
     found = differences(tongue.meant(body)[0], judge.as_sent(dialect.write_response(hub)))
     if (tongue.name, path[-1]) in DECIDED:
         return []
     if expected is None:
         return [problem for problem in found if not place.startswith(re.split(r":? ", problem)[0])]
     return [problem for problem in found if problem != f"{place}: {str(made)[:60]!r} became {str(made)[:60]!r}"]  # the number itself
+
+
+ASKED_OTHERWISE = {
+    ("anthropic_messages", "type"): "a tool of Anthropic's without its type is one of the caller's, which has a schema",
+}
+"""What a request says elsewhere than where it was changed, and why."""
+
+
+def request_altered(tongue: Tongue, exchange: Exchange, count: int = 12) -> list[str]:
+    """As `answer_altered`: a request is refused, or produced again with nothing changed anywhere else."""
+    body = tongue.asked(exchange) or {}
+    chance = random.Random(exchange.id)
+    spots = [(path, value) for path, value in leaves(body) if path != ("model",)]
+    wrong = []
+    for path, value in chance.sample(spots, min(count, len(spots))):
+        for made, expected in altered(body, path, value):
+            wrong += [f"{spelled(path)} as {made!r:.20}: {problem}" for problem in _asked_unlike(tongue, exchange, path, made, expected)]
+    return wrong
+
+
+def _asked_unlike(tongue: Tongue, exchange: Exchange, path: _Path, made: Any, expected: Any) -> list[str]:
+    """What else than `expected` is asked, and what changes elsewhere."""
+    body = put(tongue.asked(exchange) or {}, path, made)
+    target = tongue.target(exchange)
+    try:
+        produced = json.loads(tongue.dialect.write_request(tongue.dialect.read_request(body), target).body)
+    except HeadraceError:
+        return []
+    if (tongue.name, path[-1]) in ASKED_OTHERWISE:
+        return []
+    named = {"model": target.model} if "model" in produced else {}
+    found = differences(tongue.same_words({**body, **named}), tongue.same_words(produced))
+    place = at(path)
+    if expected is None:
+        return [problem for problem in found if not place.startswith(re.split(r":? ", problem)[0])]
+    return [problem for problem in found if problem != f"{place}: {str(made)[:60]!r} became {str(made)[:60]!r}"]  # the number itself
+
+
+def put(body: Any, path: _Path, made: Any) -> Body:
+    """`body` with something else at a place, or nothing."""
+    whole, inner = changed(body, path[:-1])
+    if made is ABSENT:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = made
+    return whole
+
+
+def at(path: _Path) -> str:
+    """A place as `differences` spells it."""
+    return "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in path)
 
 
 def stream_grown(tongue: Tongue, exchange: Exchange) -> list[str]:

@@ -50,7 +50,7 @@ MUTATIONS = (
     Column("unknown", Tongue.is_answer, (mutations.answer_grown,)),
     Column("unknown", Tongue.is_stream, (mutations.stream_grown,)),
     Column("altered", Tongue.is_answer, (mutations.answer_altered,)),
-    Column("sent on", Tongue.is_request, (mutations.request_grown,)),
+    Column("sent on", Tongue.is_request, (mutations.request_grown, mutations.request_altered)),
     Column("spoiled", Tongue.is_answer, (mutations.answer_spoiled,)),
     Column("spoiled", Tongue.is_request, (mutations.request_spoiled,)),
     Column("spoiled", Tongue.is_stream, (mutations.stream_spoiled,)),

@@ -8,8 +8,8 @@ from headrace.dialects import NAMES, load
 from headrace.dialects.base import Target, passable
 from headrace.dialects.bedrock_converse.eventstream import message
 from headrace.dialects.openai_stream import ChunkReader, read_body
-from headrace.errors import HeadraceError, Kind
-from headrace.types import ChatRequest
+from headrace.errors import BadRequestError, HeadraceError, Kind
+from headrace.types import ChatRequest, Message, Text, Tool
 from headrace.wire import Frame, Headers, HttpResponse
 
 TARGET = Target("provider", "model")
@@ -41,6 +41,23 @@ def test_an_event_that_is_no_text_is_the_providers_mistake(name: str) -> None:
         watcher.glance(BROKEN)  # it may pass over a text that it does not need
         with pytest.raises(HeadraceError):
             watcher.feed(frame)
+
+
+HALF = {"type": "object", "properties": {"a": {"type": "string", "description": "half \ud83d an emoji"}}}
+SAYING = {
+    "text": ChatRequest(model="m", messages=(Message(role="user", content=(Text(text="half \ud83d"),)),)),
+    "tool": ChatRequest(
+        model="m", messages=(Message(role="user", content=(Text(text="hi"),)),), tools=(Tool(name="f", description="d", parameters=HALF),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("said", SAYING)
+def test_half_an_emoji_in_a_request_is_the_callers_mistake(name: str, said: str) -> None:
+    """In a tool's schema it raised UnicodeEncodeError: Python holds what UTF-8 cannot say."""
+    with pytest.raises(BadRequestError):
+        load(name).write_request(SAYING[said], TARGET)
 
 
 def test_a_chunk_that_is_no_text_is_the_providers_mistake() -> None:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 
 from headrace.dialects import failures
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, items, obj, rest
+from headrace.dialects.fields import bad, items, obj, rest, sent
 from headrace.errors import APIResponseValidationError, BadRequestError, Failure, Kind
 from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json, Usage
 from headrace.wire import Headers, HttpRequest, HttpResponse
@@ -48,7 +48,7 @@ class Form(Struct, frozen=True):
         if request.dimensions is not None:
             said["dimensions"] = request.dimensions
         body = {"model": target.model, **self.write(texts, said)}
-        return HttpRequest("POST", target.base_url, target.headers, msgspec.json.encode(body))
+        return HttpRequest("POST", target.base_url, target.headers, sent(body))
 
     def read_embedding_response(self, response: HttpResponse, request: EmbeddingRequest, target: Target) -> EmbeddingResponse:
         """Raises APIResponseValidationError for a reply that holds no embeddings."""

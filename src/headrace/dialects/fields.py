@@ -149,3 +149,11 @@ def json_text(value: Json, at: str = "what a tool takes or gives") -> str:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise bad(at, "JSON with whole characters only", value) from None
+
+
+def sent(body: Json) -> bytes:
+    """A request's body as JSON. Raises BadRequestError for what JSON or UTF-8 cannot say, such as half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRequestError(f"the request cannot be written as JSON: {error}") from None

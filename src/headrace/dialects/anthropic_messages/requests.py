@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.anthropic_messages.blocks import kept
 from headrace.dialects.anthropic_messages.messages import read_messages, write_messages
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, sent, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, ResponseFormat, Tool, ToolChoice
@@ -166,7 +165,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     """The call to `target`, whose model and headers replace the caller's. Betas named in the body go into their header."""
     body = write_body(in_common(request, target.source, "anthropic_messages"), target.model, foreign=bool(target.source))
     betas = body.pop("betas", None)
-    return HttpRequest("POST", url_of(target.base_url), _headers(target.headers, betas), msgspec.json.encode(body))
+    return HttpRequest("POST", url_of(target.base_url), _headers(target.headers, betas), sent(body))
 
 
 def url_of(base_url: str) -> str:

@@ -14,7 +14,7 @@ from headrace.dialects.bedrock_converse import structured
 from headrace.dialects.bedrock_converse.blocks import CACHE, BlockWriter, cache_point, read_blocks
 from headrace.dialects.bedrock_converse.reasoning import read_fields, thinks, write_fields
 from headrace.dialects.bedrock_converse.turns import placed, read_message, write_messages, write_system
-from headrace.dialects.fields import bad, items, json_text, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.fields import bad, items, json_text, merged, number, obj, optional, rest, sent, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Json, Message, Part, ResponseFormat, Tool, ToolCall, ToolChoice
@@ -180,7 +180,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
         headers = (("content-type", "application/json"), *headers)
     end = "converse-stream" if request.stream else "converse"
     url = f"{target.base_url}/model/{quote(target.place or model_id(target.model), safe='')}/{end}"
-    return HttpRequest("POST", url, headers, msgspec.json.encode(write_body(request, target)))
+    return HttpRequest("POST", url, headers, sent(write_body(request, target)))
 
 
 _ROUTE: Final = re.compile(r"(?:converse/|[a-z]{2,3}(?:-[a-z]+)+-\d/)+")

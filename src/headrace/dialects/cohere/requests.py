@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.base import Target
 from headrace.dialects.cohere.messages import read_message, write_message
-from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, string, whole
+from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, sent, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.dialects.openai_chat.requests import read_tool, write_tool
 from headrace.errors import BadRequestError
@@ -104,7 +103,7 @@ def posted(target: Target, endpoint: str, body: Mapping[str, Json]) -> HttpReque
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    return HttpRequest("POST", f"{target.base_url.rstrip('/')}/{endpoint}", headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url.rstrip('/')}/{endpoint}", headers, sent(body))
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.failures import read_error_inside
+from headrace.dialects.fields import sent
 from headrace.errors import APIResponseValidationError, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind, error_of
 from headrace.slices import Steps
 from headrace.types import Json
@@ -242,7 +243,7 @@ class Formed(Struct, frozen=True, eq=False):
 
 def posted(target: Target, path: str, body: Json) -> HttpRequest:
     """`body` as JSON to a path below the address."""
-    return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", target.headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", target.headers, sent(body))
 
 
 def given(body: Body, *names: str) -> dict[str, Json]:

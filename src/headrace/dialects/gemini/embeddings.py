@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, items, obj, rest
+from headrace.dialects.fields import bad, items, obj, rest, sent
 from headrace.dialects.gemini import models
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.requests import url_of
@@ -39,7 +38,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
     else:
         body = {"requests": [{"model": models.path(target.model), **content} for content in contents]}
         method = "batchEmbedContents"
-    return HttpRequest("POST", url_of(target.base_url, target.model, method), target.headers, msgspec.json.encode(body))
+    return HttpRequest("POST", url_of(target.base_url, target.model, method), target.headers, sent(body))
 
 
 def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:

@@ -119,7 +119,9 @@ def _read_file(source: Mapping[str, Json], calls: Turn) -> Part | None:
         return None
     inner = camel(source["fileData"])
     kind, url = inner.get("mimeType"), inner.get("fileUri")
-    if not isinstance(url, str) or ":" not in url or url[:5].lower() == "data:" or not isinstance(kind or "", str):
+    if not isinstance(url, str) or ":" not in url or url[:5].lower() == "data:":
+        return None
+    if kind and (not isinstance(kind, str) or "/" not in kind):
         return None
     known = frozenset({"mimeType", "fileUri"})
     extra = _nested(source, "fileData", rest(inner, known))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import flag, merged, obj, optional, rest
+from headrace.dialects.fields import flag, merged, obj, optional, rest, sent
 from headrace.dialects.foreign import in_common
 from headrace.dialects.gemini import models
 from headrace.dialects.gemini.config import OWN, read_config, thinks, write_config
@@ -56,7 +55,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
     url = url_of(target.base_url, target.model, "streamGenerateContent?alt=sse" if request.stream else "generateContent")
-    return HttpRequest("POST", url, headers, msgspec.json.encode(body))
+    return HttpRequest("POST", url, headers, sent(body))
 
 
 def url_of(base_url: str, model: str, method: str) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, string, whole
+from headrace.dialects.fields import bad, flag, items, merged, number, obj, rest, sent, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.dialects.ollama.messages import read_messages, write_messages
 from headrace.dialects.openai_chat.requests import read_tool, write_tool
@@ -109,7 +108,7 @@ def posted(target: Target, path: str, body: Mapping[str, Json]) -> HttpRequest:
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", headers, sent(body))
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-import msgspec
 from msgspec import UNSET
 
 from headrace.dialects.base import Target
-from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, shape, string, whole
+from headrace.dialects.fields import bad, flag, items, merged, number, obj, optional, rest, sent, shape, string, whole
 from headrace.dialects.openai_chat.foreign import spoken_here
 from headrace.dialects.openai_chat.messages import read_message, write_message
 from headrace.errors import BadRequestError
@@ -100,7 +99,7 @@ def _read_choice(choice: Json, extra: dict[str, Json]) -> ToolChoice | None:
     match choice:
         case str() if choice in _MODES:
             return ToolChoice(mode=cast("Any", _MODES[choice]))
-        case {"function": {"name": str(name)} as function}:
+        case {"function": {"name": str(name)} as function} if choice.get("type") in (None, "function", "tool"):
             kept = rest(choice, frozenset({"type", "function"}))
             inner = rest(function, frozenset({"name"}), exact=frozenset({"name"}))
             return ToolChoice(mode="tool", name=name, extra={**kept, "function": inner} if inner else kept)
@@ -138,7 +137,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
-    return HttpRequest("POST", f"{target.base_url}/chat/completions", headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url}/chat/completions", headers, sent(body))
 
 
 def write_body(request: ChatRequest, model: str) -> dict[str, Json]:

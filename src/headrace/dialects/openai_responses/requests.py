@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-import msgspec
-
 from headrace.dialects.base import Target
-from headrace.dialects.fields import OWN, bad, flag, items, merged, number, obj, optional, rest, string, whole
+from headrace.dialects.fields import OWN, bad, flag, items, merged, number, obj, optional, rest, sent, string, whole
 from headrace.dialects.foreign import in_common
 from headrace.dialects.openai_responses.items import read_input
 from headrace.dialects.openai_responses.names import INSTRUCTIONS
@@ -156,7 +154,7 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
     body = write_body(in_common(request, target.source, "openai_responses"), target.model, foreign=bool(target.source))
-    return HttpRequest("POST", f"{target.base_url}/responses", headers, msgspec.json.encode(body))
+    return HttpRequest("POST", f"{target.base_url}/responses", headers, sent(body))
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool = False) -> dict[str, Json]:
