@@ -44,8 +44,14 @@ def _named(event: Any) -> bytes:
     return b"event: " + str(event.get("type")).encode() + b"\ndata: " + encode(event) + b"\n\n"
 
 
-_EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {"openai_responses": _named, "anthropic_messages": _named, "openai_events": _named}
-"""Dialects whose events have names."""
+def _line(event: Any) -> bytes:
+    return encode(event) + b"\n"
+
+
+_EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "openai_responses": _named, "anthropic_messages": _named, "openai_events": _named, "cohere": _named, "ollama": _line,
+}  # fmt: skip
+"""Dialects whose events have names, or are lines."""
 
 ENDS: Final[Mapping[str, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
 """What closes a dialect's stream, where anything does."""

@@ -164,6 +164,9 @@ RESPONSES: Final = Operation(
 MESSAGES: Final = Operation("messages", "messages", AnthropicMessage, AnthropicMessage, dialect="anthropic_messages")
 CONTENT: Final = Operation("generate_content", "contents", GenerateContentResponse, GenerateContentResponse, dialect="gemini")
 
+OLLAMA_CHAT: Final = Operation("ollama_chat", "messages", JsonObject, JsonObject, dialect="ollama")
+COHERE_CHAT: Final = Operation("cohere_chat", "messages", JsonObject, JsonObject, dialect="cohere")
+
 RESPONSE: Final = Operation("response", "", ResponsesAPIResponse, None, method="GET", named=False, stored=True)
 RESPONSE_DELETE: Final = Operation("response", "", DeleteResponseResult, None, method="DELETE", named=False, stored=True)
 RESPONSE_CANCEL: Final = Operation("response_cancel", "", ResponsesAPIResponse, None, named=False, stored=True)

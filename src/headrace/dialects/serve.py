@@ -11,12 +11,12 @@ from msgspec import Struct
 from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.dialects.base import Dialect, StreamReader, StreamWatcher, StreamWriter, Target, only_says, passable
+from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_says, passable
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
 from headrace.errors import UnsupportedParamsError
-from headrace.framing import SseReader
+from headrace.framing import JsonLinesReader, SseReader
 from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, Tool, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
@@ -36,11 +36,16 @@ _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     }),
     "anthropic_messages": frozenset({"betas", "metadata", "service_tier", "cache_control", "system", "thinking", "output_config"}),
     "gemini": frozenset({"safetySettings", "labels", "generationConfig", "store"}),
+    "ollama": frozenset({"keep_alive", "options"}),
 }  # fmt: skip
 """What a caller may say although the provider cannot: where an answer is kept, cached and accounted, how its reasoning is shown."""
 
 _NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": False}
 """Values that ask for what everybody does."""
+
+
+_IN_LINES: Final = frozenset({"ollama"})
+"""Callers whose streams are lines."""
 
 
 class Served(Struct, eq=False, kw_only=True):
@@ -87,11 +92,35 @@ class Served(Struct, eq=False, kw_only=True):
     def used(self, body: Mapping[str, Json]) -> Any:
         return self.usage
 
-    def read_stream(self) -> StreamWatcher | Rewritten:
+    def read_stream(self) -> StreamWatcher | HandedOn | Rewritten:
         if self.same and passable(self.dialect):
             return self.dialect.watch_stream(self.target)
         reader = self.dialect.read_stream(self.request, self.target)
-        return Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
+        return HandedOn(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
+
+
+class HandedOn:
+    """A stream in its caller's own dialect, of those that nobody watches in passing: each event is read, and goes out as it came."""
+
+    __slots__ = ("_reader", "usage")
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self.usage: dict[str, Any] | None = None
+        """In OpenAI's form, once it was told."""
+
+    def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
+        self._note(self._reader.feed(frame, last=last))
+        return [] if frame.data[:6] == b"[DONE]" else [msgspec.json.decode(frame.data)]
+
+    def rest(self) -> Sequence[dict[str, Any]]:
+        self._note(self._reader.close())
+        return ()
+
+    def _note(self, events: Sequence[StreamEvent]) -> None:
+        for event in events:
+            if type(event) is UsageReported:
+                self.usage = write_usage(event.usage)
 
 
 class Rewritten:
@@ -103,7 +132,7 @@ class Rewritten:
         self._common = InCommon(caller)
         self._reader = reader
         self._writer = writer
-        self._frames = SseReader()
+        self._frames: FrameReader = JsonLinesReader() if caller in _IN_LINES else SseReader()
         self._begun = False
         """Whether anything was said: what tells of the whole answer goes first."""
         self.usage: dict[str, Any] | None = None

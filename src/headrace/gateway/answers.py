@@ -29,8 +29,6 @@ LEFT: Final = 499
 
 Pairs = list[tuple[str, str]]
 
-EVENTS: Final = "text/event-stream"
-
 
 class Before(Struct, frozen=True, eq=False):
     """A first attempt on the straight way, which failed: the rest is the Router's to decide."""
@@ -135,7 +133,7 @@ class Answer:
             if entry.first is None:
                 entry.began_to_answer()
             pulse.felt = True
-            self._said(piece, EVENTS)
+            self._said(piece, self.front.kind)
             if (counted_last or self.front.ends(piece)) and stream.usage is not None:
                 entry.used(stream.usage)
                 self._record(Outcome.ANSWERED)  # its caller may read no further, and go
@@ -167,7 +165,7 @@ class Answer:
         await self._piece(self.front.alive)
 
     async def _open(self, told: Pairs) -> None:
-        await self._start(200, [("content-type", EVENTS), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *told])
+        await self._start(200, [("content-type", self.front.kind), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *told])
 
     async def _piece(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

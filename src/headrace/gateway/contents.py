@@ -63,6 +63,8 @@ class Content:
         data = b"".join(self._heard)
         if self._kind.startswith("text/event-stream"):
             return told(data)
+        if self._kind.endswith("/x-ndjson"):
+            return [read(line) for line in data.splitlines() if line.strip()]
         if self._kind.startswith("text/"):
             return data.decode("utf-8", "replace")
         said = read(data) if "json" in self._kind and len(data) <= LARGEST else None

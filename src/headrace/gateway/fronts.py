@@ -19,6 +19,8 @@ from headrace.served import CONTENT
 from headrace.types import ChatRequest
 from headrace.wire import HttpResponse
 
+EVENTS: Final = "text/event-stream"
+
 
 class Front(Struct, frozen=True, eq=False):
     """One kind of caller."""
@@ -30,6 +32,9 @@ class Front(Struct, frozen=True, eq=False):
     """What is left under the caller's own limits, as its clients read it."""
     last: bytes = b""
     """How the line begins after which its clients read no further; empty where they read to the end of the answer."""
+
+    kind: str = EVENTS
+    """The content type of its streams."""
 
     def ends(self, piece: bytes) -> bool:
         """Whether a piece of a stream has that line. No text of a model can: in JSON it has no line of its own."""
@@ -48,6 +53,7 @@ RESPONDING: Final = Front("openai_responses", b": waiting\n\n", last=b"event: re
 ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers, b"event: message_stop")
 GOOGLE: Final = Front("gemini", b"\r\n")
 COHERE: Final = Front("cohere", b": waiting\n\n")
+OLLAMA: Final = Front("ollama", b" ", kind="application/x-ndjson")  # a line may begin with spaces
 
 
 def front_of(asked: Asked) -> Front:
@@ -59,6 +65,8 @@ def front_of(asked: Asked) -> Front:
         return ANTHROPIC
     if path.startswith(("/v2/rerank", "/v2/chat", "/v2/embed")):
         return COHERE
+    if path.startswith("/api/"):
+        return OLLAMA
     return RESPONDING if "/responses" in path else OPENAI
 
 

@@ -27,14 +27,25 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import fronts, message_batches
+from headrace.gateway import fronts, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import deleted_file, kept_batch, kept_file, kept_response, list_batches, list_files, new_batch, new_file
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
 from headrace.gateway.requests import Asked, refusal
 from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILE_CONTENT, FILES
-from headrace.served import CONTENT, MESSAGES, RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, RESPONSE_ITEMS, RESPONSES
+from headrace.served import (
+    COHERE_CHAT,
+    CONTENT,
+    MESSAGES,
+    OLLAMA_CHAT,
+    RESPONSE,
+    RESPONSE_CANCEL,
+    RESPONSE_COMPACT,
+    RESPONSE_DELETE,
+    RESPONSE_ITEMS,
+    RESPONSES,
+)
 
 Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]
 
@@ -105,9 +116,9 @@ def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Re
     return wanted(CHAT, fronts.as_chat(body, model), model)
 
 
-def _respond(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def _respond(here: Here, asked: Asked, body: dict[str, Any], operation: Operation = RESPONSES) -> Reply:
     """What it goes on from must be the caller's own, and so is what it makes."""
-    call = wanted(RESPONSES, body)
+    call = wanted(operation, body)
     return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
 
 
@@ -174,6 +185,14 @@ def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> R
     return Finished(call, lambda made: {field: made.total_tokens})
 
 
+def _count_input(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Of a call of Responses."""
+    model = str(body.get("model") or "")
+    question = fronts.chat_of("openai_responses", {"input": [], **body}, model)
+    call = Wanted(COUNT, model, question.pop("messages"), False, question)
+    return Finished(call, lambda made: {"object": "response.input_tokens", "input_tokens": made.total_tokens})
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +236,14 @@ def _by_model(path: str, asks: Operation, make: Callable[..., Reply] | None = No
 ROUTES: Final[tuple[Row, ...]] = (
     *_by_model("/chat/completions", CHAT, _chat),
     _post(_OPENAI + "/responses", _respond, asks=RESPONSES),
+    _post(_OPENAI + "/responses/compact", partial(_respond, operation=RESPONSE_COMPACT), asks=RESPONSE_COMPACT),
+    _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
+    _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
+    _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),
+    _post("/api/embed", ollama.embed),
+    _post("/api/show", ollama.show),
+    _get("/api/tags", ollama.tags),
+    _get("/api/version", ollama.version),
     _post(r"(?:/anthropic)?(?:/v1)?/messages", _message, asks=MESSAGES),
     *_by_model("/embeddings", EMBEDDINGS, _embed_plainly),
     *_by_model("/completions", COMPLETIONS),

@@ -121,11 +121,35 @@ def _contents(chunk: Any) -> Iterator[Slot]:
             yield from _some(part, (at, bool(_get(part, "thought"))), "text")
 
 
+def _lines(line: Any) -> Iterator[Slot]:
+    """Ollama's. Calls come whole, and are looked at as such."""
+    message = _get(line, "message")
+    if not _get(message, "tool_calls"):
+        yield from _some(message, (), "content", "thinking")
+
+
+def _lines_end(line: Any) -> bool:
+    return bool(_get(line, "done") or _get(_get(line, "message"), "tool_calls"))
+
+
+def _cohere(event: Any) -> Iterator[Slot]:
+    message, index = _get(_get(event, "delta"), "message"), _get(event, "index")
+    match _get(event, "type"):
+        case "content-delta":
+            yield from _some(_get(message, "content"), (index,), "text", "thinking")
+        case "tool-plan-delta":
+            yield from _some(message, (), "tool_plan")
+        case "tool-call-delta":
+            yield from _some(_get(_get(message, "tool_calls"), "function"), (index, "call"), "arguments")
+
+
 _CHAT: Final = Shape(_chat, _chat_ends)
 _SHAPES: Final[Mapping[str, Shape]] = {
     "responses": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
     "transcriptions": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
     "messages": Shape(_messages, lambda event: _get(event, "type") not in ("content_block_delta", "ping")),
+    "ollama_chat": Shape(_lines, _lines_end),
+    "cohere_chat": Shape(_cohere, lambda event: not (_get(event, "type") or "").endswith("-delta")),
     "generate_content": Shape(_contents, lambda chunk: any(_get(one, "finishReason") for one in _get(chunk, "candidates") or ())),
 }
 """By operation, where they are not as in chats."""

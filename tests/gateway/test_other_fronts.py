@@ -1,0 +1,195 @@
+"""Ollama's and Cohere's own chats at the gateway, over a provider of OpenAI's words and over one of their own."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.client.upstream import Reply, Upstream, chunk, sse, standing
+from tests.gateway.conftest import KEY, serving
+
+from headrace import Router
+from headrace.gateway.config import Settings
+from headrace.layers import around
+from headrace.layers.guardrails import Guardrails
+from headrace.layers.pii import PII
+
+LINES = [
+    b'{"model":"own","created_at":"2026-11-29T08:00:00Z","message":{"role":"assistant","content":"hel"},"done":false}\n',
+    b'{"model":"own","created_at":"2026-11-29T08:00:01Z","message":{"role":"assistant","content":"lo"},"done":false}\n',
+    b'{"model":"own","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":2,"of_tomorrow":1}\n',
+]
+MESSAGES = [{"role": "user", "content": "hi"}]
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    with standing() as made:
+        yield made
+
+
+@pytest.fixture
+def address(provider: Upstream) -> Iterator[str]:
+    def entry(name: str, model: str, base: str) -> dict[str, Any]:
+        return {"model_name": name, "litellm_params": {"model": model, "api_key": "sk-upstream", "base_url": base}}
+
+    host = provider.url.removesuffix("/v1")
+    router = Router(
+        [entry("gpt", "openai/own", provider.url), entry("local", "ollama_chat/own", host), entry("command", "cohere/own", f"{host}/v2")],
+        num_retries=0,
+    )
+    with serving(router, Settings(key=KEY, keep_alive=0.1)) as base:
+        yield base
+
+
+def ask(address: str, path: str, body: Any = None) -> tuple[int, str, bytes]:
+    """Status, content type and all that came."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, content, {"authorization": f"Bearer {KEY}", "content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers["content-type"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["content-type"], error.read()
+
+
+@pytest.mark.parametrize("model", ["gpt", "gpt:latest"])
+def test_ollamas_chat_is_answered_by_a_provider_of_other_words(address: str, provider: Upstream, model: str) -> None:
+    asked = {"model": model, "messages": MESSAGES, "stream": False, "tools": TOOLS, "keep_alive": "5m", "options": {"temperature": 0.5}}
+    status, kind, body = ask(address, "/api/chat", asked)
+    told = json.loads(body)
+    assert (status, kind, told["message"], told["done"]) == (200, "application/json", {"role": "assistant", "content": "hello"}, True)
+    assert (told["prompt_eval_count"], told["eval_count"]) == (3, 1)
+    sent = provider.seen[-1].body
+    assert (provider.seen[-1].path, sent["model"], sent["temperature"]) == ("/v1/chat/completions", "own", 0.5)
+    assert sent["tools"][0]["function"]["name"] == "look"
+
+
+def test_ollamas_chat_streams_unless_told_not_to(address: str, provider: Upstream) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    provider.answer(Reply(pieces=sse(chunk("hel"), chunk("lo"), chunk(finish="stop"), chunk(usage=usage))))
+    status, kind, body = ask(address, "/api/chat", {"model": "gpt", "messages": MESSAGES})
+    lines = [json.loads(line) for line in body.splitlines()]
+    assert (status, kind) == (200, "application/x-ndjson")
+    assert "".join(line["message"]["content"] for line in lines) == "hello"
+    assert [line["done"] for line in lines] == [False, False, True]
+    assert (lines[-1]["done_reason"], lines[-1]["eval_count"]) == ("stop", 2)
+
+
+def test_a_sign_of_life_leaves_every_line_readable(address: str, provider: Upstream) -> None:
+    provider.answer(Reply(pieces=sse(chunk("hello"), chunk(finish="stop")), pause=0.5))
+    _, _, body = ask(address, "/api/chat", {"model": "gpt", "messages": MESSAGES})
+    assert body.startswith(b" ")
+    assert "".join(json.loads(line)["message"]["content"] for line in body.splitlines()) == "hello"
+
+
+def test_ollamas_own_answers_pass_as_they_come(address: str, provider: Upstream) -> None:
+    provider.answer(Reply(pieces=list(LINES), headers={"content-type": "application/x-ndjson"}))
+    asked = {"model": "local", "messages": MESSAGES, "keep_alive": "5m", "of_tomorrow": [1]}
+    assert ask(address, "/api/chat", asked) == (200, "application/x-ndjson", b"".join(LINES))
+    assert provider.seen[-1].path == "/api/chat"
+    assert provider.seen[-1].body == {**asked, "model": "own", "stream": True}
+
+
+def test_what_cannot_be_is_refused_in_ollamas_words(address: str, provider: Upstream) -> None:
+    status, _, body = ask(address, "/api/chat", {"model": "none", "messages": MESSAGES})
+    assert (status, list(json.loads(body))) == (404, ["error"])
+    assert "no model 'none'" in json.loads(body)["error"]
+    provider.answer(Reply({"error": {"message": "too long", "type": "invalid_request_error"}}, status=400))
+    status, _, body = ask(address, "/api/chat", {"model": "gpt", "messages": MESSAGES})
+    assert (status, "too long" in json.loads(body)["error"]) == (400, True)
+
+
+def test_ollamas_programs_find_the_models_they_may_call(address: str, provider: Upstream) -> None:
+    assert json.loads(ask(address, "/api/version")[2])["version"]
+    assert [one["model"] for one in json.loads(ask(address, "/api/tags")[2])["models"]] == ["gpt", "local", "command"]
+    shown = json.loads(ask(address, "/api/show", {"model": "gpt:latest"})[2])
+    assert (shown["model"], "completion" in shown["capabilities"]) == ("gpt", True)
+    assert ask(address, "/api/show", {"model": "none"})[0] == 404
+    assert ask(address, "/api/show", {})[0] == 400
+    vectors = [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]
+    provider.answer(Reply({"object": "list", "data": vectors, "model": "own", "usage": {"prompt_tokens": 3, "total_tokens": 3}}))
+    told = json.loads(ask(address, "/api/embed", {"model": "gpt", "input": "hi", "truncate": True})[2])
+    assert told == {"model": "gpt", "embeddings": [[0.5, 1.0]], "prompt_eval_count": 3}
+
+
+def test_coheres_chat_is_answered_by_a_provider_of_other_words(address: str, provider: Upstream) -> None:
+    status, _, body = ask(address, "/v2/chat", {"model": "gpt", "messages": MESSAGES, "max_tokens": 20})
+    told = json.loads(body)
+    assert (status, told["message"]["content"], told["finish_reason"]) == (200, [{"type": "text", "text": "hello"}], "COMPLETE")
+    assert provider.seen[-1].path == "/v1/chat/completions"
+    provider.answer(Reply(pieces=sse(chunk("hel"), chunk("lo"), chunk(finish="stop"))))
+    _, kind, body = ask(address, "/v2/chat", {"model": "gpt", "messages": MESSAGES, "stream": True})
+    events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
+    assert kind == "text/event-stream"
+    assert [event["type"] for event in events][:: len(events) - 1] == ["message-start", "message-end"]
+    said = [event["delta"]["message"]["content"]["text"] for event in events if event["type"] == "content-delta"]
+    assert "".join(said) == "hello"
+
+
+def test_coheres_own_answers_pass_as_they_come(address: str, provider: Upstream) -> None:
+    answer = b'{"id":"c","message":{"role":"assistant","content":[{"type":"text","text":"hi"}]} , "finish_reason":"COMPLETE"}'
+    provider.answer(Reply(answer))
+    assert ask(address, "/v2/chat", {"model": "command", "messages": MESSAGES})[2] == answer
+    assert provider.seen[-1].path == "/v2/chat"
+
+
+MAIL = "Write to anna@example.org today, please, and not to somebody else."
+TEXTS = [MAIL[at : at + 7] for at in range(0, len(MAIL), 7)]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v2/chat"])
+@pytest.mark.parametrize("calls", [False, True])
+def test_guardrails_look_at_these_streams_too(
+    address: str, provider: Upstream, monkeypatch: pytest.MonkeyPatch, path: str, calls: bool
+) -> None:
+    monkeypatch.setattr(around, "_layers", ())
+    Guardrails([PII()]).install()
+    said = [chunk(text) for text in TEXTS]
+    if calls:
+        named = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}
+        deltas = [named, *[{"index": 0, "function": {"arguments": text}} for text in ['{"at": "', *TEXTS, '"}']]]
+        said = [{**chunk(), "choices": [{"index": 0, "delta": {"tool_calls": [delta]}, "finish_reason": None}]} for delta in deltas]
+    provider.answer(Reply(pieces=sse(*said, chunk(finish="tool_calls" if calls else "stop"))))
+    status, _, body = ask(address, path, {"model": "gpt", "messages": MESSAGES, "stream": True})
+    events = [json.loads(line.removeprefix("data: ")) for line in body.decode().splitlines() if "{" in line]
+    assert status == 200
+    whole = "".join(map(str, _texts_in(events)))
+    assert "anna" not in whole
+    assert "<EMAIL_ADDRESS>" in whole
+    assert "somebody else" in whole
+
+
+def _texts_in(value: Any) -> Iterator[Any]:
+    """Every text and whatever else holds nothing."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        yield value
+        return
+    for one in inner:
+        yield from _texts_in(one)
+
+
+def test_tokens_of_a_call_of_responses_are_counted_before_it_is_made(address: str, provider: Upstream) -> None:
+    few, many = (
+        json.loads(ask(address, "/v1/responses/input_tokens", {"model": "gpt", "input": text, "instructions": "be brief"})[2])
+        for text in ("hi", "hi " * 500)
+    )
+    assert few["object"] == "response.input_tokens"
+    assert many["input_tokens"] > 400 > few["input_tokens"] > 0
+    assert provider.seen == []
+
+
+def test_a_conversation_is_compacted_where_its_provider_does(address: str, provider: Upstream) -> None:
+    made = {"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [{"type": "compaction", "encrypted_content": "x"}]}
+    provider.answer(Reply(made))
+    status, _, body = ask(address, "/v1/responses/compact", {"model": "gpt", "input": MESSAGES})
+    assert (status, json.loads(body)["output"]) == (200, made["output"])
+    assert (provider.seen[-1].path, provider.seen[-1].body) == ("/v1/responses/compact", {"model": "own", "input": MESSAGES})
+    assert json.loads(body)["id"] != "resp_1"
