@@ -83,7 +83,8 @@ def test_refusals_that_follow_at_once_take_larger_and_larger_steps() -> None:
 
 
 def test_two_refusals_at_a_limit_that_was_found_do_not_move_it() -> None:
-    """Symptom: a limit that had been halved was asked twice for a little too much within seconds, and a twelfth of it lay idle for minutes."""
+    """Symptom: a limit that had been halved was asked twice for a little too much within seconds, and a twelfth of it lay idle for
+    minutes."""
     learner, account, _, tokens = flowing()
     refused(learner, account, 120.0, 30.0)
     for tick in range(180):

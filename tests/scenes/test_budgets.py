@@ -32,7 +32,9 @@ def test_a_thousand_calls_at_once_do_not_pass_a_budget_nor_stop_short_of_it(opti
     assert stage.idle()
 
 
-@pytest.mark.parametrize("text", ["Tell me of mills. " * 10, "磨坊的水流. " * 10, "0x5f3759df " * 10], ids=["words", "other letters", "numbers"])
+@pytest.mark.parametrize(
+    "text", ["Tell me of mills. " * 10, "磨坊的水流. " * 10, "0x5f3759df " * 10], ids=["words", "other letters", "numbers"]
+)
 def test_calls_at_once_do_not_pass_a_budget_whose_prompts_are_all_that_costs(text: str) -> None:
     """What prompts may cost is set aside for those under way, whatever they are made of; what they did not cost is there for others."""
     stage = Stage(provider("a"))
