@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.limits.books import Books
-from headrace.limits.places import HANDS_ON, KNOWN
 from headrace.limits.store import MICRO, Claim, Term, read_answer, settlement
 
 LEASE = 15.0
@@ -78,7 +77,7 @@ def test_every_process_that_wants_a_place_gets_one_within_a_round_or_two(places:
     crowd = Crowd(places, processes, seconds, seed)
     crowd.run(45)
     assert crowd.most <= places
-    round = max(1.0, processes / places) * (HANDS_ON / MICRO + 1.5 * seconds)
+    round = max(1.0, processes / places) * (2.0 + 1.5 * seconds)
     assert max(crowd.longest_wait(process, 5.0, 45.0) for process in range(processes)) <= 2.5 * round
 
 
@@ -111,6 +110,6 @@ def test_nobody_waits_for_a_process_that_has_died() -> None:
     crowd.dead.add(0)
     held = len(crowd.held[0])
     crowd.run(60)
-    for since, until, free in ((20 + KNOWN / MICRO, 20 + LEASE - 2, 5 - held), (20 + LEASE + 1, 60, 5)):
+    for since, until, free in ((22.0, 20 + LEASE - 2, 5 - held), (20 + LEASE + 1, 60, 5)):
         got = sum(since <= at < until for one in crowd.admitted[1:] for at in one)
         assert got * 1.05 >= 0.85 * free * (until - since)
