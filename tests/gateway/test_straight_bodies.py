@@ -45,6 +45,15 @@ def test_long_texts_are_stepped_over_and_nothing_is_lost(messages: list[object],
     assert all(len(text) >= LEAST for text in found.long)
 
 
+@pytest.mark.parametrize("slashes", [1, 2, 31, 32, 33, 200, 100_000])
+def test_backslashes_at_a_long_text_s_end_are_its_own(slashes: int) -> None:
+    text = LONG + "\\" * slashes
+    found = read_body(body(text + '"' + LONG))
+    assert found is not None
+    assert json.loads(b"".join(found.named(b'{"model":"there"')))["messages"][0]["content"] == text + '"' + LONG
+    assert bool(found.long)
+
+
 def test_a_long_text_is_neither_copied_nor_read() -> None:
     content = body(LONG)
     found = read_body(content)

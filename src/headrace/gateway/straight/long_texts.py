@@ -18,6 +18,8 @@ LOOKS: Final = 32
 """Places of a body that are looked at: a text without a quotation mark that takes two parts in so many of it is found."""
 LEAST: Final = 2048
 """Bytes that are worth stepping over."""
+TAIL: Final = 64
+"""Bytes of a text that are looked through for its last ones: what ends with more backslashes is read whole."""
 
 _MARK: Final = secrets.token_hex(12).encode()
 """Stands for a text: nobody outside of this process knows it."""
@@ -35,18 +37,15 @@ def shortened(data: bytes, begin: int) -> tuple[bytes, Sequence[memoryview]]:
         if end < 0:
             break
         since = max(done, data.rfind(b'"', begin, at) + 1)
-        until = end
-        while data[until - 1] == _BACKSLASH:  # they may escape the quotation mark: both are left
-            until -= 1
-        if until - since >= LEAST:
+        tail = data[max(since, end - TAIL) : end]
+        clean = tail.rstrip(b"\\")  # what follows may escape the quotation mark: both are left
+        until = end - len(tail) + len(clean)
+        if clean and until - since >= LEAST:
             pieces += (whole[done:since], b"%b%02d" % (_MARK, len(texts)))
             texts.append(whole[since:until])
             done = until
         at = end + step
     return b"".join((*pieces, whole[done:])), texts
-
-
-_BACKSLASH: Final = ord("\\")
 
 
 def marked(value: Raw | None) -> bool:
