@@ -254,14 +254,19 @@ class Passed:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
         if self._uncounted:
             self._count()
+        if self._held:
+            self._pass_rest(ready)
+        self._watcher.close()
+        if self._closing:
+            ready.append(self._closing)
+
+    def _pass_rest(self, ready: deque[Any]) -> None:
+        """An event that no empty line ended: some servers leave the last one out."""
         reader = SseReader(framed=self.count > 0)
         for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
             for event in self._watcher.chunks(frame, last=True):
                 ready.append(self._write(event if self._rewrite is None else self._rewrite(event)))
                 self.count += 1
-        self._watcher.close()
-        if self._closing:
-            ready.append(self._closing)
 
     def _whole(self, data: bytes) -> bytes:
         """The events that are whole by now, with what was held of them; nothing while none is."""

@@ -14,13 +14,14 @@ from hypothesis import given
 
 from dialects import hubs
 from headrace.dialects import load
+from headrace.dialects.answers import InCommon
 from headrace.dialects.base import Target
 from headrace.dialects.openai_stream import Said
 from headrace.dialects.serve import Rewritten
 from headrace.dialects.translate import TranslatedChunks
 from headrace.framing import SseReader
 from headrace.passing import Written
-from headrace.types import ChatRequest, Finished, StreamEvent, TextDelta
+from headrace.types import ChatRequest, Finished, StreamEvent, TextDelta, ThinkingDelta
 
 ASKED = ChatRequest(model="m", messages=(), stream=True, include_usage=True)
 WRITERS = {
@@ -42,7 +43,8 @@ def written(caller: str, events: Iterable[StreamEvent]) -> list[Any]:
 @given(events=hubs.streams())
 def test_a_short_way_writes_what_the_long_one_does(caller: str, events: list[StreamEvent]) -> None:
     short = written(caller, events)
-    with patch.object(importlib.import_module(f"headrace.dialects.{WRITERS[caller]}"), "only_says", return_value=False):
+    module = importlib.import_module(f"headrace.dialects.{WRITERS[caller]}")
+    with patch.object(module, "only_says", return_value=False), patch.object(module, "only_thinks", return_value=False):
         assert written(caller, events) == short
 
 
@@ -53,6 +55,32 @@ def test_pieces_of_a_text_take_the_short_way(caller: str) -> None:
     with patch("msgspec.json.encode", side_effect=lambda value: repr(value).encode()) as encode:
         assert b"'world'" in writer.feed(TextDelta(text="world"))
     assert encode.call_args.args == ("world",)  # the words, and no object around them
+
+
+@CALLERS
+def test_pieces_of_a_thought_take_a_short_way_too(caller: str) -> None:
+    writer = load(caller).write_stream(ASKED)
+    long_way = {"openai_chat": "chunks", "openai_responses": "_written", "anthropic_messages": "_events", "gemini": "_said"}[caller]
+    for event in (TextDelta(text="so"), ThinkingDelta(text="hello")):
+        writer.feed(event)
+    with patch.object(writer, long_way, wraps=getattr(writer, long_way)) as asked:
+        assert b"world" in writer.feed(ThinkingDelta(text="world"))
+    assert asked.mock_calls == [] if caller != "openai_chat" else not asked.feed.called
+
+
+@pytest.mark.parametrize("caller", ["openai_chat", "openai_responses", "anthropic_messages", "gemini"])
+@given(events=hubs.streams())
+def test_a_thought_is_told_in_common_as_on_the_long_way(caller: str, events: list[StreamEvent]) -> None:
+    def told() -> list[StreamEvent]:
+        common = InCommon(caller)
+        return [one for event in events for one in common.feed(event)]
+
+    short = told()
+    with (
+        patch("headrace.dialects.answers.only_thinks", return_value=False),
+        patch("headrace.dialects.citations.only_thinks", return_value=False),
+    ):
+        assert told() == short
 
 
 @CALLERS

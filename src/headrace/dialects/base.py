@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from headrace.errors import Failure
 from headrace.limits.view import QuotaView
-from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent, TextDelta
+from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent, TextDelta, ThinkingDelta
 from headrace.wire import Frame, HeaderPairs, HttpRequest, HttpResponse
 
 
@@ -110,6 +110,11 @@ class StreamWriter(Protocol):
 def only_says(event: StreamEvent) -> TypeGuard[TextDelta]:
     """Whether an event says some text and nothing else, as nearly every one does: each writer has a short way for it."""
     return type(event) is TextDelta and event.text != "" and not event.extra and event.signature is None
+
+
+def only_thinks(event: StreamEvent) -> TypeGuard[ThinkingDelta]:
+    """The same of a thought."""
+    return type(event) is ThinkingDelta and event.text != "" and not event.extra and event.signature is None and event.data is None
 
 
 class Dialect(Protocol):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
+from headrace.dialects.base import only_thinks
 from headrace.dialects.citation_words import CITATIONS, WORDS, annotation, inner, objects, of_web, word
 from headrace.types import Extra, Finished, Json, Message, Noted, Started, StreamEvent, Text, TextDelta, UsageReported
 
@@ -234,12 +235,17 @@ class Citing:
                 choice.length += len(event.text)  # type: ignore[union-attr]
                 return (event,)  # what nearly every event is
             return tuple(self._text(event))  # type: ignore[arg-type]
-        if kind is UsageReported:
+        if kind is UsageReported or (only_thinks(event) and not self._holds(event.choice)):
             return (event,)
         if isinstance(event, Started) or (isinstance(event, Noted) and event.level == "response"):
             self._sources = sources(event.extra) or self._sources
             return (event,)
         return tuple(self._other(event))
+
+    def _holds(self, index: int) -> bool:
+        """Whether something waits for what a choice says next."""
+        choice = self._choices.get(index)
+        return choice is not None and bool(choice.held)
 
     def _choice(self, index: int) -> _Choice:
         return self._choices.setdefault(index, _Choice())

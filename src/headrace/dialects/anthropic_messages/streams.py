@@ -67,7 +67,7 @@ class Reader:
         if kind == "error":
             raise error_of(read_error_inside(event, provider=self._target.provider, model=self._target.model))
         try:
-            if kind == "content_block_delta" and type(block := self._blocks.get(event.get("index", 0))) is _TextBlock:
+            if kind == "content_block_delta" and isinstance(block := self._blocks.get(event.get("index", 0)), _SAYING):
                 return list(block.delta(event["delta"]))  # what nearly every event is
             return list(self._events(kind, event))
         except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):
@@ -265,6 +265,9 @@ class _ThinkingBlock(_Block):
     def stop(self) -> Iterator[StreamEvent]:
         if not self._said:
             yield ThinkingDelta(block=self._number)
+
+
+_SAYING: Final = (_TextBlock, _ThinkingBlock)
 
 
 class _CallBlock(_Block):

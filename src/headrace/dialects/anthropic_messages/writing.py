@@ -10,7 +10,7 @@ import msgspec
 from headrace.dialects.anthropic_messages.failures import write_error_body
 from headrace.dialects.anthropic_messages.responses import call_id, ours, write_end, write_usage
 from headrace.dialects.anthropic_messages.streams import BLOCKS, EVENTS
-from headrace.dialects.base import only_says
+from headrace.dialects.base import only_says, only_thinks
 from headrace.errors import Failure
 from headrace.types import (
     AudioDelta,
@@ -43,6 +43,9 @@ def frame(event: Mapping[str, Json]) -> bytes:
 _PIECE: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%b}}\n\n'
 
 
+_THOUGHT: Final = _PIECE.replace(b"text", b"thinking")
+
+
 class Writer:
     """Events as server-sent events; `message_stop` comes only after a proper end. Of several choices the first is told."""
 
@@ -58,6 +61,13 @@ class Writer:
     def feed(self, event: StreamEvent) -> bytes:
         if only_says(event) and event.choice == 0 and self._begun and (index := self._blocks.telling("text", event.block)) is not None:
             return _PIECE % (index, msgspec.json.encode(event.text))
+        if (
+            only_thinks(event)
+            and event.choice == 0
+            and self._begun
+            and (index := self._blocks.telling("thinking", event.block)) is not None
+        ):
+            return _THOUGHT % (index, msgspec.json.encode(event.text))
         return b"".join([frame(made) for made in self._events(event)])
 
     def close(self) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.dialects.base import only_says
+from headrace.dialects.base import only_says, only_thinks
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.gemini.failures import write_error_body
 from headrace.dialects.gemini.names import ours
@@ -49,6 +49,9 @@ def frame(chunk: Mapping[str, Json]) -> bytes:
 _PIECE: Final = b'data: {"candidates":[{"content":{"parts":[{"text":%b}],"role":"model"},"index":%d}],%b\r\n\r\n'
 
 
+_THOUGHT: Final = _PIECE.replace(b"}],", b',"thought":true}],', 1)
+
+
 class Writer:
     """A chunk for each event. Reasons to end and the usage are held for the last one, calls until they are complete."""
 
@@ -69,6 +72,8 @@ class Writer:
         if only_says(event) and not self._first:
             self._texts.setdefault(event.choice, []).append(event.text)
             return _PIECE % (msgspec.json.encode(event.text), event.choice, self._tail)
+        if only_thinks(event) and not self._first:
+            return _THOUGHT % (msgspec.json.encode(event.text), event.choice, self._tail)
         match event:
             case Started():
                 said = {"modelVersion": event.model or self._head["modelVersion"], "responseId": event.id}

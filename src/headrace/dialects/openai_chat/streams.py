@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from headrace.dialects.base import Target, only_says
+from headrace.dialects.base import Target, only_says, only_thinks
 from headrace.dialects.fields import common, merged
 from headrace.dialects.openai_chat.messages import (
     arguments_text,
@@ -386,6 +386,12 @@ class ChunkMaker:
 _PIECE: Final = b'data: %b,"choices":[{"index":%d,"delta":{"content":%b},"finish_reason":null}]}\n\n'
 
 
+_THOUGHT: Final = (
+    b'data: %b,"choices":[{"index":%d,"delta":{"reasoning_content":%b,'
+    b'"reasoning_details":[{"type":"reasoning.text","index":%d,"text":%b}]},"finish_reason":null}]}\n\n'
+)
+
+
 class Writer:
     """Events as server-sent chunks; `[DONE]` comes only after a proper end."""
 
@@ -397,6 +403,8 @@ class Writer:
     def feed(self, event: StreamEvent) -> bytes:
         if only_says(event) and self.goes_on(event):
             return self.more(event)
+        if only_thinks(event) and self.chunks.goes_on(event.choice):
+            return self._thought(event)
         if type(event) is Started:
             self._head = b""
         chunk = self.chunks.feed(event)
@@ -408,8 +416,15 @@ class Writer:
 
     def more(self, event: TextDelta) -> bytes:
         """The chunk of such a piece."""
+        return _PIECE % (self._begin(), event.choice, msgspec.json.encode(event.text))
+
+    def _thought(self, event: ThinkingDelta) -> bytes:
+        text = msgspec.json.encode(event.text)
+        return _THOUGHT % (self._begin(), event.choice, text, event.block, text)
+
+    def _begin(self) -> bytes:
         self._head = self._head or msgspec.json.encode(self.chunks.head)[:-1]
-        return _PIECE % (self._head, event.choice, msgspec.json.encode(event.text))
+        return self._head
 
     def close(self) -> bytes:
         return b"data: [DONE]\n\n"

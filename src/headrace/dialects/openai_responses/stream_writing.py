@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from headrace.dialects.base import only_says
+from headrace.dialects.base import only_says, only_thinks
 from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.collect import collect
 from headrace.dialects.fields import common
@@ -141,6 +141,8 @@ class Writer:
             if telling is not None:
                 number, self._number = self._number, self._number + 1
                 return telling.more(number, event.text)
+        elif only_thinks(event) and (thinking := self._open.get(("reasoning", event.block))) is not None and thinking.parts:
+            return self._more_reasoned(thinking, event.text)
         return b"".join(self._written(event))
 
     def close(self) -> bytes:
@@ -310,9 +312,12 @@ class Writer:
             open_.parts[len(open_.parts)] = {"type": _REASONED[field].type, "text": ""}
             open_.piece = _REASONED[field], place
             yield self._frame(f"{_REASONED[field].part}.added", **open_.reasoned, part=self._piece(open_))
+        yield self._more_reasoned(open_, text)
+
+    def _more_reasoned(self, open_: _Open, text: str) -> bytes:
         words, _ = open_.piece
         self._piece(open_)["text"] += text
-        yield self._frame(f"{words.text}.delta", **open_.reasoned, delta=text)
+        return self._frame(f"{words.text}.delta", **open_.reasoned, delta=text)
 
     @staticmethod
     def _piece(open_: _Open) -> dict[str, Json]:
