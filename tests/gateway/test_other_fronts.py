@@ -33,17 +33,20 @@ def provider() -> Iterator[Upstream]:
         yield made
 
 
-@pytest.fixture
-def address(provider: Upstream) -> Iterator[str]:
+def router_over(provider: Upstream) -> Router:
     def entry(name: str, model: str, base: str) -> dict[str, Any]:
         return {"model_name": name, "litellm_params": {"model": model, "api_key": "sk-upstream", "base_url": base}}
 
     host = provider.url.removesuffix("/v1")
-    router = Router(
+    return Router(
         [entry("gpt", "openai/own", provider.url), entry("local", "ollama_chat/own", host), entry("command", "cohere/own", f"{host}/v2")],
         num_retries=0,
     )
-    with serving(router, Settings(key=KEY, keep_alive=0.1)) as base:
+
+
+@pytest.fixture
+def address(provider: Upstream) -> Iterator[str]:
+    with serving(router_over(provider), Settings(key=KEY)) as base:
         yield base
 
 
@@ -82,9 +85,10 @@ def test_ollamas_chat_streams_unless_told_not_to(address: str, provider: Upstrea
     assert (lines[-1]["done_reason"], lines[-1]["eval_count"]) == ("stop", 2)
 
 
-def test_a_sign_of_life_leaves_every_line_readable(address: str, provider: Upstream) -> None:
+def test_a_sign_of_life_leaves_every_line_readable(provider: Upstream) -> None:
     provider.answer(Reply(pieces=sse(chunk("hello"), chunk(finish="stop")), pause=0.5))
-    _, _, body = ask(address, "/api/chat", {"model": "gpt", "messages": MESSAGES})
+    with serving(router_over(provider), Settings(key=KEY, keep_alive=0.1)) as address:
+        _, _, body = ask(address, "/api/chat", {"model": "gpt", "messages": MESSAGES})
     assert body.startswith(b" ")
     assert "".join(json.loads(line)["message"]["content"] for line in body.splitlines()) == "hello"
 
@@ -138,6 +142,44 @@ def test_coheres_own_answers_pass_as_they_come(address: str, provider: Upstream)
     provider.answer(Reply(answer))
     assert ask(address, "/v2/chat", {"model": "command", "messages": MESSAGES})[2] == answer
     assert provider.seen[-1].path == "/v2/chat"
+
+
+EVENTS = [
+    {"type": "message-start", "id": "c", "delta": {"message": {"role": "assistant", "content": [], "of_tomorrow": 1}}},
+    {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+    {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "hello"}}}},
+    {"type": "content-end", "index": 0},
+    {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 3, "output_tokens": 1}}}},
+]
+
+
+def in_events(events: list[dict[str, Any]]) -> list[bytes]:
+    return [f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode() for event in events]
+
+
+def test_coheres_own_streams_pass_with_what_nobody_here_knows(address: str, provider: Upstream) -> None:
+    provider.answer(Reply(pieces=list(in_events(EVENTS))))
+    asked = {"model": "command", "messages": MESSAGES, "stream": True}
+    assert ask(address, "/v2/chat", asked) == (200, "text/event-stream", b"".join(in_events(EVENTS)))
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "pieces", "kind"),
+    [
+        ("/api/chat", "local", LINES[:2], "application/x-ndjson"),
+        ("/v2/chat", "command", in_events(EVENTS[:3]), "text/event-stream"),
+    ],
+)
+def test_a_stream_of_theirs_that_is_cut_ends_in_an_error(
+    address: str, provider: Upstream, path: str, model: str, pieces: list[bytes], kind: str
+) -> None:
+    provider.answer(Reply(pieces=list(pieces), headers={"content-type": kind}))
+    _, _, body = ask(address, path, {"model": model, "messages": MESSAGES, "stream": True})
+    assert body.startswith(pieces[0])
+    last = json.loads(body.decode().strip().splitlines()[-1].removeprefix("data: "))
+    assert "the stream ended before it was finished" in last.get("delta", last)["error"]
+    assert last.get("delta", {}).get("finish_reason", "ERROR") == "ERROR"
+    assert not last.get("done")
 
 
 MAIL = "Write to anna@example.org today, please, and not to somebody else."
