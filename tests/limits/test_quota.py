@@ -8,9 +8,10 @@ from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Profile, Used, limits_of
 from headrace.limits.account import Account
 from headrace.limits.meter_settings import MeterSettings
-from headrace.limits.quota import EARLY, KEEPS, SOON, Held, Quota, ending, pause_of, terms_of
+from headrace.limits.quota import Held, Quota, ending, pause_of, terms_of
 from headrace.limits.store import Answer, Message
 
+SOON, KEEPS = 0.1, 2.0
 CHARGE = Charge(input=100, max_output=900)
 HALF = Used(input=100, output=400)
 
@@ -38,7 +39,7 @@ def ended(
     return ending(held, used, sent, failure, 10.0, followed=followed)
 
 
-@pytest.mark.parametrize(("binding", "pause"), [(0, 3.0 - EARLY), (None, 3.0)], ids=["a window's room", "a provider's word"])
+@pytest.mark.parametrize(("binding", "pause"), [(0, 2.88), (None, 3.0)], ids=["a window's room", "a provider's word"])
 def test_who_waits_for_a_window_comes_a_little_before_his_turn(binding: int | None, pause: float) -> None:
     account = Account("a", limits_of(rpm=60), Profile(), MeterSettings())
     quota = Quota(account, "tag")
