@@ -59,14 +59,13 @@ def serve(
         print(f"{name} changes nothing here", file=sys.stderr)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(host, port))
-        address = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-"))) / "address"
-        address.write_text(_address(listening, host, "https" if tls["tls_cert"] else "http"))
+        address = _address(listening, host, "https" if tls["tls_cert"] else "http")
         if workers > 1:
             _hand_down(config, address, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
             _many(_settings("headrace.gateway.worker:app", read, tls, workers), listening)
         else:
             served = worker.made(config, read)
-            served.services.append(worker.Ready(address))
+            served.services.append(worker.Ready(lambda: address))
             _one(_settings(served, read, tls, workers), listening)
 
 
@@ -150,11 +149,13 @@ def _many(settings: uvicorn.Config, listening: socket.socket) -> None:
         sys.exit(2)
 
 
-def _hand_down(config: Path | None, address: Path, log: str, stack: ExitStack) -> None:
+def _hand_down(config: Path | None, address: str, log: str, stack: ExitStack) -> None:
     """Tell the workers what to serve and how, by their environment; give their metrics a place to be added up in."""
     from headrace.gateway import worker  # late: optional packages
 
-    os.environ[worker.LOG], os.environ[worker.ADDRESS] = log, str(address)
+    said = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-"))) / "address"
+    said.write_text(address)
+    os.environ[worker.LOG], os.environ[worker.ADDRESS] = log, str(said)
     if config is not None:
         os.environ[worker.CONFIG] = str(config.resolve())
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

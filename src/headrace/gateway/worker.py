@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ def app() -> Gateway:
     except ConfigurationError as error:  # it would be the same for the next worker: uvicorn begins none after this status
         print(f"headrace: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
-    served.services.append(Ready(Path(os.environ[ADDRESS])))
+    served.services.append(Ready(lambda: taken(Path(os.environ[ADDRESS]))))
     return served
 
 
@@ -60,20 +61,26 @@ def made(path: Path | None, config: Config) -> Gateway:
 class Ready:
     """Says where the gateway is once all that a call needs has begun: the last of the services."""
 
-    def __init__(self, address: Path) -> None:
-        """address: a file that holds it. Whoever takes it away says what it held, so of several workers one does."""
+    def __init__(self, address: Callable[[], str | None]) -> None:
+        """address: None where somebody else has said it."""
         self._address = address
 
     async def start(self) -> None:
-        try:
-            address = self._address.read_text()
-            self._address.unlink()
-        except FileNotFoundError:
-            return
-        print(f"headrace gateway: {address}", flush=True)
+        if (address := self._address()) is not None:
+            print(f"headrace gateway: {address}", flush=True)
 
     async def stop(self) -> None:
         pass
+
+
+def taken(address: Path) -> str | None:
+    """The address in a file that several workers know: for whoever takes it away."""
+    try:
+        said = address.read_text()
+        address.unlink()
+    except FileNotFoundError:
+        return None
+    return said
 
 
 class Turns:
