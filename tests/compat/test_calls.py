@@ -339,8 +339,24 @@ def test_headers_of_an_answer_have_both_names(client: Client, upstream: Upstream
 CLAUDE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn", "stop_sequence": None,
     "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "text", "text": "Hi"}],
-    "usage": {"input_tokens": 3, "output_tokens": 2},
+    "usage": {"input_tokens": 3, "output_tokens": 2, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 5},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_claudes_counts_of_a_cache_have_anthropics_names_as_well(client: Client, upstream: Upstream, stream: bool) -> None:
+    """Symptom: `usage.cache_read_input_tokens` was missing."""
+    accept("callbacks", [])
+    over = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {**CLAUDE, "content": []}}, over, {"type": "message_stop"}]
+    told = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    upstream.answer(Reply(pieces=told) if stream else Reply(CLAUDE))
+    answer = client.chat(model="anthropic/claude-x", max_tokens=9, stream=stream, stream_options={"include_usage": True})
+    usage = answer[-1].usage if stream else answer.usage
+    assert (usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.prompt_tokens) == (4, 5, 12)
+    assert (answer[-1] if stream else answer)._hidden_params["response_cost"] is None
+    upstream.answer(Reply(CHAT))
+    assert not hasattr(client.chat(model="openai/gpt-4o").usage, "cache_read_input_tokens")
 
 
 def test_claudes_thoughts_are_thinking_blocks_and_go_back_as_they_came(client: Client, upstream: Upstream) -> None:

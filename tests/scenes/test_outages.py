@@ -288,7 +288,7 @@ def test_with_too_few_awake_those_that_rest_are_asked_at_once_and_not_when_their
 
 def test_with_enough_awake_those_that_rest_are_left_alone() -> None:
     stage = Stage(*(provider(name) for name in "abcdef"))
-    stage.open(*(stage.deployment(name) for name in "abcdef"), cooldown_time=300)
+    stage.open(*(stage.deployment(name) for name in "abcdef"), cooldown_time=300, num_retries=4)
     blip(stage, "abcd", at=10)
     stage.offer(rate=10, until=60)
     stage.run()

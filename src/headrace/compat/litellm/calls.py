@@ -18,7 +18,7 @@ from headrace.compat.litellm.schemas import checked
 from headrace.compat.litellm.settings import applied
 from headrace.compat.litellm.spending import within_budget
 from headrace.compat.litellm.stand_in import setting
-from headrace.compat.litellm.thinking import stream_chunk_builder, with_blocks
+from headrace.compat.litellm.thinking import is_claudes, stream_chunk_builder, with_blocks, with_cache_counts
 from headrace.errors import HeadraceError
 from headrace.layers.around import Handler, Watched, in_objects
 from headrace.ports import Ports
@@ -87,9 +87,11 @@ async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) ->
     if call.operation is not CHAT or call.raw:
         return answer
     if call.stream:
-        return Filled(answer)
+        return Filled(answer, claudes=is_claudes(answer.hidden))
     for choice in answer.choices:
         with_blocks(choice.message)
+    if is_claudes(answer._hidden_params):
+        with_cache_counts(answer.usage)
     checked(call, answer)
     return answer
 

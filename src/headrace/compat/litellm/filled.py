@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.compat.litellm.thinking import with_blocks
+from headrace.compat.litellm.thinking import with_blocks, with_cache_counts
 from headrace.objects import StreamingChoices
 
 
 class Filled:
     """A chat's stream on its way to a program that was written for litellm."""
 
-    __slots__ = ("_chunks", "ready")
+    __slots__ = ("_chunks", "_claudes", "ready")
 
-    def __init__(self, chunks: Any) -> None:
-        self._chunks = chunks
+    def __init__(self, chunks: Any, *, claudes: bool = False) -> None:
+        self._chunks, self._claudes = chunks, claudes
         self.ready = chunks.ready
         self._fill_in()
 
@@ -32,5 +32,7 @@ class Filled:
             for choice in chunk.choices:
                 if "reasoning_details" in choice.delta:
                     with_blocks(choice.delta)
+            if self._claudes:
+                with_cache_counts(chunk.usage)
             if not chunk.choices:
                 chunk.choices = [StreamingChoices(index=0, delta={}, finish_reason=None)]

@@ -1,4 +1,5 @@
-"""litellm's `thinking_blocks`: a model's thoughts with what signs them, beside the `reasoning_details` in which they come here."""
+"""What litellm's answers of Claude's models have beside OpenAI's fields: `thinking_blocks`, a model's thoughts with what signs them, which
+come here as `reasoning_details`, and Anthropic's own counts of what a cache knew."""
 
 from __future__ import annotations
 
@@ -26,6 +27,19 @@ def _block(detail: Mapping[str, Any]) -> dict[str, Any]:
     if detail.get("type") == "reasoning.encrypted":
         return {"type": "redacted_thinking", "data": detail.get("data")}
     return {"type": "thinking", "thinking": detail.get("text") or "", "signature": detail.get("signature") or ""}
+
+
+def is_claudes(hidden: Mapping[str, Any]) -> bool:
+    """Whether an answer is of one of Claude's models, wherever it runs."""
+    return "claude" in str(hidden.get("model")) or hidden.get("custom_llm_provider") == "anthropic"
+
+
+def with_cache_counts(usage: Any) -> None:
+    """What of a prompt a cache knew and what it took in, where Anthropic tells it and litellm's programs look for it."""
+    details = getattr(usage, "prompt_tokens_details", None)
+    if details is not None:
+        vars(usage).setdefault("cache_read_input_tokens", details.get("cached_tokens") or 0)
+        vars(usage).setdefault("cache_creation_input_tokens", details.get("cache_write_tokens") or 0)
 
 
 def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] | None = None, **options: Any) -> Any:
