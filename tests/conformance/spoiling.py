@@ -16,7 +16,7 @@ from conformance import judge
 from conformance.corpus import Exchange
 from conformance.tongues import TONGUES, Tongue
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.dialects.base import Passable
+from headrace.dialects.base import passable
 from headrace.dialects.collect import collect
 from headrace.errors import HeadraceError
 from headrace.types import ChatResponse, StreamEvent
@@ -98,7 +98,7 @@ def _acts(tongue: Tongue, exchange: Exchange, chance: random.Random) -> Iterator
         marks = sorted(chance.randrange(len(data) + 1) for _ in range(5))
         pieces = [data[start:end] for start, end in pairwise([0, *marks, len(data)])]
         yield "stream", lambda: _streamed(tongue, exchange, pieces)
-        if isinstance(dialect, Passable):
+        if passable(dialect):
             yield "watched", lambda: _watched(tongue, exchange, pieces)
     if exchange.response_json is not None:
         body = spoiled(_bytes(exchange.response_json), chance)
@@ -139,7 +139,7 @@ def _answered(tongue: Tongue, answer: ChatResponse) -> None:
 
 def _watched(tongue: Tongue, exchange: Exchange, pieces: list[bytes]) -> None:
     dialect = tongue.dialect
-    assert isinstance(dialect, Passable)
+    assert passable(dialect)
     watcher, frames = dialect.watch_stream(tongue.target(exchange)), dialect.framing()
     for piece in pieces:
         for frame in frames.feed(piece):
