@@ -110,6 +110,15 @@ def test_logprobs_of_another_shape_are_kept(value: Any) -> None:
     assert (whole.choices[0].logprobs, whole.choices[0].extra["logprobs"]) == (None, value)
 
 
+@pytest.mark.parametrize("name", ["id", "name"])
+def test_a_calls_id_or_name_that_is_no_text_is_none(name: str) -> None:
+    """As it came, whoever wrote it in another dialect raised TypeError."""
+    call: Any = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    (call if name == "id" else call["function"])[name] = 7
+    [made] = told("openai_chat", [chunk({"tool_calls": [call]}), chunk({}, "tool_calls"), DONE]).choices[0].message.tool_calls
+    assert getattr(made, name) == ""
+
+
 def test_places_may_come_as_texts_and_nothing_else() -> None:
     """A choice's or a call's place that was a text was sorted among numbers: TypeError."""
     call = {"index": "1", "id": "b", "function": {"name": "g", "arguments": "{}"}}

@@ -259,9 +259,9 @@ class _ChoiceReader:
         if signature is None and call.get("extra_content"):
             extra["extra_content"] = call["extra_content"]
         return ToolCallDelta(
-            index=self._place(_number(call.get("index"), at), call.get("id") or "", named=bool(inner.get("name"))),
-            id=call.get("id") or "",
-            name=inner.get("name") or "",
+            index=self._place(_number(call.get("index"), at), text(call.get("id")), named=bool(inner.get("name"))),
+            id=text(call.get("id")),
+            name=text(inner.get("name")),
             arguments=arguments_text(inner.get("input" if inner is custom else "arguments")),
             kind=cast("Any", "custom" if inner is custom else "function"),
             signature=signature,
