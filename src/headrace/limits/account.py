@@ -43,6 +43,11 @@ URGENT_MEMORY: Final = 60.0
 """Seconds after an interactive call for which a share of each window is kept for the next."""
 
 
+WEIGHED: Final = 8.0
+"""What the share of a limit that a call takes counts beside how full the limit is, where none is dear: a large call goes where it is small,
+as long as that is not much fuller than the others."""
+
+
 def step(fullness: float) -> float:
     """How full something is in steps coarse enough for ties, each larger than any number of calls in flight, by which those are broken."""
     return fullness * 100 // 1 * 1e6
@@ -60,14 +65,20 @@ class Worth(Struct, frozen=True, gc=False):
     money: float
     """Of each nano-dollar."""
     fullness: float
-    """How full the fullest is, as `step` has it."""
+    """How full the fullest is."""
+    a_call: float
+    """The share of a limit that a call takes, whatever it is made of."""
+    an_input: float
+    """The same of each token of its prompt."""
+    an_output: float
+    """Of each that it may write, where that counts on arrival."""
     until: float
     """The moment until which it is good."""
     slack_until: float
     """The same where no limit costs anything that counts, else the beginning of time."""
 
 
-NEVER_LOOKED_AT: Final = Worth(0.0, 0.0, 0.0, 0.0, 0.0, -math.inf, -math.inf)
+NEVER_LOOKED_AT: Final = Worth(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -math.inf, -math.inf)
 
 
 class Account:
@@ -228,10 +239,21 @@ class Account:
         worth = self.worth if self._unpriced > 0 and self.worth.until >= now else self._look(charge, now)
         return worth.call + worth.input * charge.input + worth.output * charge.max_output + worth.money * charge.money
 
+    def slack(self, now: float) -> bool:
+        """Whether no limit is dear, as was found a short while ago."""
+        return self._unpriced > 0 and self.worth.slack_until >= now
+
+    def rank(self, charge: Charge) -> float:
+        """How full it is with such a call, in steps within which those under way count: the lower, the more room is left elsewhere too."""
+        worth = self.worth
+        tokens = worth.an_input * charge.input + worth.an_output * charge.max_output
+        share = tokens if tokens > worth.a_call else worth.a_call
+        return step(worth.fullness + WEIGHED * share) + self.in_flight
+
     def _look(self, charge: Charge, now: float) -> Worth:
         """What its limits cost now, good for as many calls like this one as take hardly anything of them."""
         fullest, most = 0.0, MANY
-        prices = [0.0] * len(Arrival)
+        prices, shares = [0.0] * len(Arrival), [0.0] * len(Arrival)
         for meter, cost in zip(self.meters, self.costs(charge)[1], strict=True):
             room = meter.room
             share = (meter.running if meter.counts_running else meter._log.current(now)) / room
@@ -240,12 +262,16 @@ class Account:
             if cost * most > room:
                 most = room / cost
             prices[meter.arrives] += (share if share < 1.0 else 1.0) ** SHARPNESS / room
+            shares[meter.arrives] = max(shares[meter.arrives], 1 / room)
         both = prices[Arrival.BOTH] + prices[Arrival.LARGER]
+        a_token = max(shares[Arrival.BOTH], shares[Arrival.LARGER])
         until = now + FRESH
         self._unpriced = int(most * GRAIN)
         self.worth = Worth(
             prices[Arrival.REQUESTS] + prices[Arrival.ONE], (prices[Arrival.INPUT] + both) * self.sizes.ratio,
-            prices[Arrival.OUTPUT] + both, prices[Arrival.MONEY], step(fullest), until, until if fullest <= SLACK else -math.inf,
+            prices[Arrival.OUTPUT] + both, prices[Arrival.MONEY], fullest, max(shares[Arrival.REQUESTS], shares[Arrival.ONE]),
+            max(shares[Arrival.INPUT], a_token) * self.sizes.ratio, max(shares[Arrival.OUTPUT], a_token), until,
+            until if fullest <= SLACK else -math.inf,
         )  # fmt: skip
         return self.worth
 

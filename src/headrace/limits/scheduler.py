@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -192,7 +192,7 @@ def _first_that_fits(position: int, waiting: Waiting, rooms: Rooms, kept: Member
     offers, least = _offers(waiting, rooms, kept)
     tried: list[Member] = []
     while offers:
-        lowest, member = offers[0] if len(offers) == 1 else cheapest(offers, waiting.ask.prefer)
+        lowest, member = offers[0] if len(offers) == 1 else cheapest(offers, waiting.ask)
         regret = (lowest - least) / (least + NEGLIGIBLE) + passing
         if regret >= most:
             break
@@ -228,14 +228,13 @@ def _offers(waiting: Waiting, rooms: Rooms, kept: Member | None) -> tuple[list[O
     return offers, least
 
 
-def cheapest(offers: Sequence[Offer], prefer: Callable[[str], float] | None) -> Offer:
+def cheapest(offers: Sequence[Offer], ask: Ask) -> Offer:
     """The lowest price; and of those that cost it the preferred one, else the one with most room left."""
     lowest = min([price for price, _ in offers])
     alike, best, first = lowest * (1 + ALIKE) + NEGLIGIBLE, offers[0][1], math.inf
     for price, member in offers:
         if price <= alike:
-            account = member.account
-            rank = account.worth.fullness + account.in_flight if prefer is None else prefer(member.id)
+            rank = member.account.rank(ask.charge) if ask.prefer is None else ask.prefer(member.id)
             if rank < first:
                 first, best = rank, member
     return lowest, best

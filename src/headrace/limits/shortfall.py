@@ -18,7 +18,7 @@ SOON: Final = 20.0
 FULL_AGAIN: Final = (5.0, 120.0)
 """Seconds between two refusals within which they say what gets through."""
 DOUBTED: Final = 1
-"""Refusals soon after another beyond which it is no longer believed that what got through once will again: a bucket had some left."""
+"""Refusals soon after another beyond which what got through once is no longer believed to get through again: a bucket had some left."""
 SAME: Final = 0.05
 """Share of the limit by which two refusals may differ that tell of the same."""
 MOST_PATIENT: Final = 2
@@ -56,7 +56,7 @@ class Shortfall:
             margin = max(margin, known + settings.margin_step * 2.0 ** min(self._steps, 5))
         if least < 1:
             self._sure = least if self._sure > most else max(self._sure, least)
-            if self._steps <= DOUBTED:
+            if self._steps <= DOUBTED and self._told == MOST_PATIENT:
                 margin = min(margin, max(known + step, 1 - self._sure))
         margin = min(margin, (1 + known) / 2, max(known + step, self.short_of(taken)), settings.margin_max)
         if not self._steps:

@@ -21,7 +21,7 @@ LATEST: Final = 2.0
 RARELY: Final = 64
 """Replies after which the longest answers are looked for anew."""
 SIGMAS: Final = 3.5
-LANDING_SIGMAS: Final = 4.0
+LANDING_SIGMAS: Final = 3.0
 ERROR_SHARE: Final = 0.02
 """What one reply counts in the mean error: it is to fall slowly, since what it guards against is rare."""
 MOST_OFF: Final = 4.0

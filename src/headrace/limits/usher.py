@@ -130,10 +130,9 @@ class Usher:
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
             account = member.account
-            worth = account.worth
-            if worth.slack_until < now or account.held_until > now or member.paused_until > now:
+            if not account.slack(now) or account.held_until > now or member.paused_until > now:
                 return None
-            rank = worth.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
+            rank = account.rank(ask.charge) + draw() if prefer is None else prefer(member.id)
             if rank < lowest:
                 lowest, best = rank, member
         return best
@@ -188,8 +187,7 @@ class Usher:
         for fitted in fitting:
             if fitted[0] <= most:
                 member = fitted[1]
-                account = member.account
-                rank = account.worth.fullness + account.in_flight + draw() if prefer is None else prefer(member.id)
+                rank = member.account.rank(fitted[2]) + draw() if prefer is None else prefer(member.id)
                 if rank < lowest:
                     lowest, best = rank, fitted
         return best
