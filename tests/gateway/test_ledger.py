@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import gc
 import os
 import subprocess
@@ -129,6 +130,21 @@ def test_a_journal_whose_process_lives_is_left_alone(tmp_path: Path) -> None:
     assert list(orphans(tmp_path)) == []
     journal.close()
     assert list(orphans(tmp_path)) == [journal.path]
+
+
+def test_a_journal_that_is_just_being_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: another process met the file before it was locked and took it away; what was appended could not be folded any more."""
+    lock, found = fcntl.flock, []
+
+    def locked_late(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        found.extend(orphans(tmp_path))
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", locked_late)
+    with closing(Journal(tmp_path)) as journal:
+        assert found == []
+        assert list(tmp_path.iterdir()) == [journal.path]
 
 
 def test_a_fold_that_fails_leaves_nothing_and_is_done_again(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:

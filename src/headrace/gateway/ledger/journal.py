@@ -44,8 +44,11 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """Raises OSError."""
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Under its name only once it is locked: others look for journals without a lock, and would take it for one that was left.
+        unnamed = self.path.with_suffix(".new")
+        self._file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(self.path)
         self._torn = False
         self.kept = 0
         """How many of the records of the latest `extend` are in it."""
