@@ -10,8 +10,8 @@ from tests.client.upstream import CHAT, Client, Reply, Upstream, chunk, sse
 import headrace
 from headrace.calls import CHAT as CHATTING
 from headrace.calls import prepare
-from headrace.core import translation_of, write
 from headrace.destinations import destination
+from headrace.writing import translation_of, write
 
 VERSION = "2025-04-01-preview"
 

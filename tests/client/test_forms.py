@@ -92,7 +92,7 @@ def test_fireworks_and_dashscope_name_the_list_and_the_place_otherwise(client: C
 )
 def test_some_rerank_at_another_address_of_theirs(model: str, place: str) -> None:
     from headrace.calls import RERANK, prepare
-    from headrace.core import translation_of, write
+    from headrace.writing import translation_of, write
 
     call = prepare(RERANK, model, "q", False, {"documents": ["a"]})
     to = destination(model, {"api_key": "k"})

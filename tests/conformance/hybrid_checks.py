@@ -13,7 +13,6 @@ from conformance import anthropic_checks
 from conformance.checks import differences
 from conformance.corpus import Exchange, everything
 from headrace.calls import CHAT, EMBEDDINGS, prepare
-from headrace.core import translation_of, write
 from headrace.destinations import Destination, destination
 from headrace.dialects import load
 from headrace.dialects.base import Target
@@ -23,6 +22,7 @@ from headrace.framing import SseReader
 from headrace.providers.hybrids import enveloped
 from headrace.types import EmbeddingRequest, Finished, StreamEvent
 from headrace.wire import Headers, HttpResponse
+from headrace.writing import translation_of, write
 
 CLOUDS = ("azure", "vertex", "bedrock", "bedrock-mantle", "databricks", "snowflake", "cloudflare")
 

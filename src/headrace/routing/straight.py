@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.calls import CHAT, EMBEDDINGS, EMPTY, NOTHING, Call, Operation, timeouts_of
-from headrace.core import OPENAI, answer_of, explain, hidden_of, source_of, translation_of, write
+from headrace.core import answer_of, explain, hidden_of, source_of
 from headrace.destinations import PYTHON
 from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.openai_chat.responses import write_usage
@@ -36,6 +36,7 @@ from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decis
 from headrace.served import MESSAGES, RESPONSES
 from headrace.streams import Source
 from headrace.wire import Headers, HttpRequest, HttpResponse, Timeouts, TransportError
+from headrace.writing import OPENAI, translation_of, write
 
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine

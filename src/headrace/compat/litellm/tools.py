@@ -9,8 +9,8 @@ import msgspec
 
 from headrace.calls import CHAT, prepare
 from headrace.compat.litellm.theirs import theirs
-from headrace.core import translation_of, write
 from headrace.destinations import destination
+from headrace.writing import translation_of, write
 
 
 def transform_mcp_tool_to_openai_tool(mcp_tool: Any) -> dict[str, Any]:
