@@ -70,3 +70,17 @@ def test_a_call_too_large_for_the_emptiest_goes_where_it_fits() -> None:
     held = complete(books.reserve(Ask("chat", Charge(input=1_000, max_output=1_000)), world))
     assert held.deployment == "large"
     assert [one.deployment for one in held.decided] == ["small"]
+
+
+def test_a_burst_is_sorted_while_nothing_is_dear_large_calls_to_where_they_are_small() -> None:
+    """Symptom: of a crowd the first 24 went anywhere, and the deployment with few requests was asked for small calls."""
+    world, books, went = World(), Limiter(), Counter[tuple[str, int]]()
+    known = Profile(confidence="documented", token_burst=60.0, request_burst=60.0)
+    books.add("few", group="chat", limits=limits_of(rpm=90, tpm=900_000), profile=known)
+    books.add("many", group="chat", limits=limits_of(rpm=600, tpm=120_000), profile=known)
+    for number in range(24):
+        size = 100 if number % 4 else 3_000
+        held = complete(books.reserve(Ask("chat", Charge(input=size, max_output=100)), world))
+        went[held.deployment, size] += 1
+    assert went["few", 3_000] == 6, went
+    assert went["many", 100] >= 14, went

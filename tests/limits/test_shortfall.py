@@ -60,6 +60,16 @@ def test_a_wait_as_long_as_the_window_says_nothing_of_the_limit() -> None:
     assert tokens.margin == pytest.approx(0.02)
 
 
+def test_a_second_refusal_without_a_wait_says_what_got_through() -> None:
+    learner, account, _, tokens = flowing(rate=6.0)
+    refused(learner, account, 120.0, None)
+    for tick in range(1, 360):
+        take(account, 120.0 + tick / 6)
+    account.when(account.costs(ASKS), 180.0, False)  # as whoever lets a call through has looked before
+    refused(learner, account, 180.0, None)
+    assert tokens.margin == pytest.approx(0.4, abs=0.03)
+
+
 def test_a_refusal_of_tokens_is_no_step_towards_refusals_of_requests() -> None:
     """Symptom: requests refused soon after tokens were, both at their true half, left a tenth of each."""
     learner, account, requests, tokens = flowing()

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.simulator.asks import Rejected
-from headrace.simulator.keeping import Answerer, moment
+from headrace.simulator.keeping import Answerer, acting, moment
 from headrace.simulator.openai_api import DECODE, ENCODE, json_of
 
 ACCOUNT: Final = "123456789012"
@@ -59,14 +59,13 @@ class Clouds:
         """The body of the answer; None for a path that is nothing of this. Raises Rejected."""
         if not _CONCERNED.match(path):
             return None
-        for asked, pattern, act in ROUTES:
-            found = re.fullmatch(pattern, path) if asked == method else None
-            if found is not None:
-                parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
-                said = {name: values[-1] for name, values in parse_qs(query).items()}
-                made = act(self, Asked(headers, body, parts, said, now))
-                return made if isinstance(made, bytes) else ENCODE(made)
-        return None
+        act, found = acting(ROUTES, method, path)
+        if act is None or found is None:
+            return None
+        parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
+        said = {name: values[-1] for name, values in parse_qs(query).items()}
+        made = act(self, Asked(headers, body, parts, said, now))
+        return made if isinstance(made, bytes) else ENCODE(made)
 
     # Buckets
 

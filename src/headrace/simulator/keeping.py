@@ -7,11 +7,11 @@ but under no limits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,9 @@ from headrace.simulator.openai_api import DECODE, ENCODE, json_of
 
 Answerer = Callable[[str, bytes], tuple[int, bytes]]
 """Path and body of one call → status and body."""
+
+
+Act = TypeVar("Act")
 
 
 class File(Struct):
@@ -51,6 +54,15 @@ class Batch(Struct):
     output_file: str = ""
 
 
+def acting(routes: Iterable[tuple[str, str, Act]], method: str, path: str) -> tuple[Act, re.Match[str]] | tuple[None, None]:
+    """What answers a request, and the parts of its path; nothing where no route is its."""
+    for asked, pattern, act in routes:
+        found = re.fullmatch(pattern, path) if asked == method else None
+        if found is not None:
+            return act, found
+    return None, None
+
+
 class Keeper:
     """What one provider keeps."""
 
@@ -63,12 +75,11 @@ class Keeper:
     def reply(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: int) -> bytes | None:
         """The body of the answer; None for a path that is nothing of this. Raises Rejected."""
         path = path.replace("/v1beta/", "/v1/", 1)
-        for asked, pattern, act in ROUTES:
-            found = re.fullmatch(pattern, path) if asked == method else None
-            if found is not None:
-                made = act(self, _Asked(_style(path, headers), path, next(filter(None, found.groups()), ""), headers, body, now))
-                return made if isinstance(made, bytes) else ENCODE(made)
-        return None
+        act, found = acting(ROUTES, method, path)
+        if act is None or found is None:
+            return None
+        made = act(self, _Asked(_style(path, headers), path, next(filter(None, found.groups()), ""), headers, body, now))
+        return made if isinstance(made, bytes) else ENCODE(made)
 
     # Files
 
