@@ -46,11 +46,8 @@ URGENT_MEMORY: Final = 60.0
 WEIGHED: Final = 8.0
 """What the share of a limit that a call takes counts beside how full the limit is, where none is dear: a large call goes where it is small,
 as long as that is not much fuller than the others."""
-
-
-def step(fullness: float) -> float:
-    """How full something is in steps coarse enough for ties, each larger than any number of calls in flight, by which those are broken."""
-    return fullness * 100 // 1 * 1e6
+STEP: Final = 1e6
+"""A hundredth of a limit, beside the calls in flight that decide between those which are as full: more than there can be."""
 
 
 class Worth(Struct, frozen=True, gc=False):
@@ -85,8 +82,8 @@ class Account:
     """One quota. Deployments that share a key, an address and a model share it."""
 
     __slots__ = (
-        "_parallel", "_pick", "_unpriced", "asked_at", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns",
-        "meters", "name", "no_tab_until", "profile", "settings", "sizes", "tab", "urgent_until", "worth",
+        "_parallel", "_pick", "asked_at", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns", "meters", "name",
+        "no_tab_until", "profile", "settings", "sizes", "tab", "unpriced", "urgent_until", "worth",
     )  # fmt: skip
 
     def __init__(self, name: str, limits: Sequence[Limit], profile: Profile, settings: MeterSettings) -> None:
@@ -141,8 +138,8 @@ class Account:
         """Whether it matters what calls turn out to be."""
         self.worth = NEVER_LOOKED_AT
         """As it was when somebody asked last."""
-        self._unpriced = 0
-        """Calls that may still be let in at that."""
+        self.unpriced = 0
+        """Calls that may still be let in at that; then it is asked again."""
         self._parallel = [meter for meter in meters if meter.counts_running]
         self._pick = picker([meter.arrives for meter in meters])
 
@@ -236,19 +233,15 @@ class Account:
 
     def price(self, charge: Charge, now: float) -> float:
         """What its limits cost a call in shadow prices: as they were a short while ago, if hardly anything was taken of them since."""
-        worth = self.worth if self._unpriced > 0 and self.worth.until >= now else self._look(charge, now)
+        worth = self.worth if self.unpriced > 0 and self.worth.until >= now else self._look(charge, now)
         return worth.call + worth.input * charge.input + worth.output * charge.max_output + worth.money * charge.money
-
-    def slack(self, now: float) -> bool:
-        """Whether no limit is dear, as was found a short while ago."""
-        return self._unpriced > 0 and self.worth.slack_until >= now
 
     def rank(self, charge: Charge) -> float:
         """How full it is with such a call, in steps within which those under way count: the lower, the more room is left elsewhere too."""
         worth = self.worth
         tokens = worth.an_input * charge.input + worth.an_output * charge.max_output
         share = tokens if tokens > worth.a_call else worth.a_call
-        return step(worth.fullness + WEIGHED * share) + self.in_flight
+        return (worth.fullness + WEIGHED * share) * 100 // 1 * STEP + self.in_flight
 
     def _look(self, charge: Charge, now: float) -> Worth:
         """What its limits cost now, good for as many calls like this one as take hardly anything of them."""
@@ -266,7 +259,7 @@ class Account:
         both = prices[Arrival.BOTH] + prices[Arrival.LARGER]
         a_token = max(shares[Arrival.BOTH], shares[Arrival.LARGER])
         until = now + FRESH
-        self._unpriced = int(most * GRAIN)
+        self.unpriced = int(most * GRAIN)
         self.worth = Worth(
             prices[Arrival.REQUESTS] + prices[Arrival.ONE], (prices[Arrival.INPUT] + both) * self.sizes.ratio,
             prices[Arrival.OUTPUT] + both, prices[Arrival.MONEY], fullest, max(shares[Arrival.REQUESTS], shares[Arrival.ONE]),
@@ -306,7 +299,7 @@ class Account:
     def take(self, charge: Charge, costs: Costs, now: float, urgent: bool) -> Taken:
         """Charge a call against every limit."""
         self.in_flight += 1
-        self._unpriced -= 1
+        self.unpriced -= 1
         if urgent:
             self.urgent_until = now + URGENT_MEMORY
         input, holds = costs[0], []

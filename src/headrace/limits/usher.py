@@ -130,7 +130,7 @@ class Usher:
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
             account = member.account
-            if not account.slack(now) or account.held_until > now or member.paused_until > now:
+            if account.worth.slack_until < now or account.unpriced <= 0 or account.held_until > now or member.paused_until > now:
                 return None
             rank = account.rank(ask.charge) + draw() if prefer is None else prefer(member.id)
             if rank < lowest:
