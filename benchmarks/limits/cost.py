@@ -222,8 +222,8 @@ def told(level: int, hooked: bool = False) -> Callable[[int], float]:
     entries = [{"model_name": "chat", "litellm_params": {**facts, "base_url": providers.url(name)}} for name in names]
     router = Router(model_list=entries, worlds=OneWorld(world.ports(providers)))
     engine = router._engine
-    sent, over, made = Kept(engine._sent), Kept(engine._over), Kept(Trail.record)
-    engine._sent, engine._over = sent, over  # type: ignore[method-assign]
+    sent, over, made = Kept(engine.attempts._sent), Kept(engine.attempts._over), Kept(Trail.record)
+    engine.attempts._sent, engine.attempts._over = sent, over  # type: ignore[method-assign]
     Trail.record = lambda *arguments: made(*arguments)  # type: ignore[method-assign]
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
     world.complete(router.acompletion("chat", messages, max_tokens=5))

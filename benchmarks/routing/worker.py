@@ -46,8 +46,8 @@ def headrace(count: int, resting: int = 0) -> Decide:
     async def decide() -> None:
         ports = engine.worlds.suspending()
         call = prepare(CHAT, "gpt", MESSAGES, False, {"max_tokens": 100})
-        lease = await engine._reserve(ports, call, "gpt", set(), Trail(["gpt"], (), float("inf"), 1))
-        engine.settle(ports, lease, None, None)
+        lease = await engine.attempts.reserve(ports, call, "gpt", set(), Trail(["gpt"], (), float("inf"), 1))
+        engine.attempts.settle(ports, lease, None, None)
 
     return decide
 

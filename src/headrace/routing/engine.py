@@ -1,4 +1,4 @@
-"""The loop behind a Router: `_in_group` is the whole story of a call: reserve, attempt, settle, decide."""
+"""The loop behind a Router: `_in_group` is the whole story of a call: room, attempt, ending, what next. One attempt is `attempts`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,28 @@ from typing import Any, Final
 import msgspec
 
 from headrace.bridge import complete
-from headrace.calls import CHAT, DEFAULT_TIMEOUT, EMPTY, Call, Operation, altered, continued, ends_at, prepare, timeouts_of, within
+from headrace.calls import CHAT, EMPTY, Call, Operation, altered, continued, ends_at, prepare
 from headrace.continuing import Continuing
-from headrace.core import bound, direct, fetch, open_stream, own_rates, policy_of
-from headrace.destinations import Destination, destination
-from headrace.dialects.quota import read_quota
+from headrace.core import bound, direct, policy_of
 from headrace.errors import POLICY, BadRequestError, ConfigurationError, Failure, HeadraceError, Kind
 from headrace.layers.around import Handler, RouterLayer, around, check_session
-from headrace.limits import Ask, Availability, Charge, Left, Limiter, LimiterSettings, Reservation, Used
+from headrace.limits import Ask, Availability, Charge, Left, Limiter, LimiterSettings
 from headrace.limits.store import Store
 from headrace.objects import BinaryResponse
-from headrace.options import CloudOptions
 from headrace.ports import Ports, Worlds
-from headrace.routing.asking import Asking
+from headrace.routing.attempts import Attempts
 from headrace.routing.checks import Checks
 from headrace.routing.decide import Fail, Fallback, NextDeployment, RetryHere, Step, decide
-from headrace.routing.effort import without_other_efforts
-from headrace.routing.events import Event, EventKind, be_verbose, listening, log_settled, tell
 from headrace.routing.fallbacks import given_with
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
-from headrace.routing.health import failed, succeeded
 from headrace.routing.hedging import Hedging
 from headrace.routing.options import Settings, parameter_of, read_options
-from headrace.routing.patterns import filled, stars_of
 from headrace.routing.plan import Deployment, resolved
 from headrace.routing.rehearsing import earnest, rehearsed
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
-from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Member, Over, Trail, used_of
+from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Trail, used_of
 from headrace.streams import AsyncStream, Chunks, Stream
 
 
@@ -59,21 +52,19 @@ class Engine:
         self.options = options
         """As they were given."""
         self.settings = settings = read_options(options)
-        self._on_event = settings.on_event
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
         make = Limiter if not settings.store else _sharing(stores, settings.store)
         self.limiter: Limiter = make(settings=queue, on_queued=self._queued, random=Random(worlds.random()))
         self._budget = None if settings.retry_budget is None else RetryBudget(settings.retry_budget)
         self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
         self.fleet = Fleet(settings, self.limiter)
-        self.asking = Asking(settings, self.fleet)
+        self.attempts: Final = Attempts(settings, self.fleet, self.limiter)
         self.checks = Checks(settings.checks, self.fleet, self._call)
         self._caches = caches
         self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
         """What stands around every call, the innermost first."""
         self.router: Any = None
         """Whose engine it is, for functions of the user's own that ask."""
-        self._listen(settings.log_level)
 
     def use(self, options: Mapping[str, Any], model_list: Sequence[Mapping[str, Any]] | None) -> None:
         """Go by other options from the next call on. Raises ConfigurationError before anything has changed."""
@@ -81,7 +72,7 @@ class Engine:
         if (settings.store, settings.max_queue) != (before.store, before.max_queue):
             raise ConfigurationError("redis_url and its like and max_queue cannot change while a Router runs: start it anew")
         self.fleet.use(settings, model_list)
-        self.asking.follow(settings)
+        self.attempts.follow(settings)
         if any(getattr(settings, name) != getattr(before, name) for name in ("single_flight", "cache", "cache_arguments")):
             self.layers = _layers(settings, self._caches)
         if settings.retry_budget != before.retry_budget:
@@ -91,18 +82,11 @@ class Engine:
             self.checks = Checks(settings.checks, self.fleet, self._call)
         if settings.hedge != before.hedge:
             self._hedging = None if settings.hedge is None else Hedging(settings.hedge)
-        self.options, self.settings, self._on_event = options, settings, settings.on_event
-        self._listen(settings.log_level)
+        self.options, self.settings = options, settings
 
     def parameter(self, name: str) -> Any:
         """One of its options as it stands."""
         return parameter_of(self.options, name)
-
-    def _listen(self, level: str | None) -> None:
-        """At which level the log tells of every call."""
-        self.log_level = 10 if level is None else 20
-        if level is not None:
-            be_verbose(level)
 
     async def suspending(
         self,
@@ -312,7 +296,7 @@ class Engine:
                 if before is not None:
                     lease = before.attempt
                     raise before.error
-                lease = await self._reserve(ports, call, group, tried, trail)
+                lease = await self.attempts.reserve(ports, call, group, tried, trail)
                 answer = await self._answered(ports, call, lease, group, tried, trail)
             except HeadraceError as error:
                 attempt += 1
@@ -320,7 +304,7 @@ class Engine:
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
-                others = lease is not None and not call.deployment and self._untried(group, tried, trail.only, ports.clock.now())
+                others = lease is not None and not call.deployment and self.fleet.untried(group, tried, trail.only, ports.clock.now())
                 own = None if lease is None else lease.member.deployment.retries
                 match self._next(ports, call, group, error.failure, attempt, others, trail, own):
                     case NextDeployment():
@@ -337,12 +321,6 @@ class Engine:
                 if trail.retries and self._budget is not None:
                     self._budget.helped(trail.retries)
                 return answer
-
-    def _untried(self, group: str, tried: set[str], only: frozenset[str] | None, now: float) -> bool:
-        """Whether somebody is left to ask who is awake: to wait for one that rests takes longer than to ask the others again."""
-        able = [member for member in self.fleet.served.get(group, ()) if only is None or member.deployment.id in only]
-        awake = [member for member in able if not member.health.cooling(now)] or able
-        return any(member.deployment.id not in tried for member in awake)
 
     def _next(
         self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail, own: int | None
@@ -373,227 +351,21 @@ class Engine:
 
     async def _answered(self, ports: Ports, call: Call, lease: Attempt, group: str, tried: set[str], trail: Trail) -> Any:
         """The answer of this attempt; where hedging is asked for, of a second one beside it should the first take unusually long."""
-        attempt = self._attempt(ports, call, lease, trail)
+        attempt = self.attempts.send(ports, call, lease, trail)
         if self._hedging is None or not _repeatable(call) or trail.bound:
             return await attempt
 
         async def another() -> Coroutine[Any, Any, Any] | None:
             tried.add(lease.member.deployment.id)
-            second = await self._beside(ports, call, group, tried, trail)
-            return None if second is None else self._attempt(ports, call, second, trail)
+            second = await self.attempts.beside(ports, call, group, tried, trail)
+            return None if second is None else self.attempts.send(ports, call, second, trail)
 
         return await self._hedging.run(
             ports, (group, call.stream), attempt, another, lambda answer: answer.close() if call.stream else None
         )
 
-    async def _beside(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt | None:
-        """One more attempt, on a deployment that was not tried and has room at once; None where there is none."""
-        if not self._untried(group, tried, trail.only, ports.clock.now()):
-            return None
-        ask = await self.asking.ask(ports, call, group, tried, trail)
-        try:
-            reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0, attempt=ask.attempt + 1), ports.clock)
-        except HeadraceError:
-            return None
-        if self.settings.provider_budgets and await self._over_budget(ports, ask, reservation) is not None:
-            return None
-        lease = self._lease(ports, call, ask, reservation, trail)
-        if lease is not None:
-            tried.add(reservation.deployment)
-            lease.record["hedge"] = True
-        return lease
-
-    async def _reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt:
-        while True:
-            ask = await self.asking.ask(ports, call, group, tried, trail)
-            began = ports.clock.now()
-            try:
-                reservation = await self.limiter.reserve(ask, ports.clock)
-            except BaseException as error:
-                self._refused(ask, trail, error, began, ports.clock.now())
-                raise
-            trail.waited += reservation.waited
-            if self.settings.provider_budgets and (refused := await self._over_budget(ports, ask, reservation)) is not None:
-                await self._without(ports, group, ask, reservation.deployment, trail, refused)
-                continue
-            lease = self._lease(ports, call, ask, reservation, trail)
-            if lease is not None:
-                return lease
-
-    async def _over_budget(self, ports: Ports, ask: Ask, reservation: Reservation) -> HeadraceError | None:
-        """Why a call may not go to its provider, whose budget has no room for it: then the reservation is given back."""
-        member = self.fleet.members.get(reservation.deployment)
-        scope = None if member is None else self.fleet.scope_of(member)
-        if scope is None:
-            return None
-        try:
-            refused = await self.limiter.take_also(ask, reservation, scope, ports.clock)
-        except BaseException:
-            self.limiter.release(reservation, ports.clock.now())
-            raise
-        if refused is not None:
-            self.limiter.release(reservation, ports.clock.now())
-        return refused
-
-    async def _without(self, ports: Ports, group: str, ask: Ask, deployment: str, trail: Trail, refused: HeadraceError) -> None:
-        """Look elsewhere next time; where nobody else is, wait for money that is only set aside. Raises `refused` where waiting is vain."""
-        member = self.fleet.members.get(deployment)
-        if member is not None:
-            trail.spent[member.to.provider.name] = refused
-        if any(other.to.provider.name not in trail.spent for other in self.fleet.served.get(group, ())):
-            return
-        trail.spent.clear()
-        if refused.failure.kind is Kind.BUDGET or ask.max_wait is not None or trail.ends_at < math.inf:
-            raise refused
-        await ports.clock.sleep(min(refused.failure.retry_after or LOOK_AGAIN, LOOK_AGAIN))
-
-    def _lease(self, ports: Ports, call: Call, ask: Ask, reservation: Reservation, trail: Trail) -> Attempt | None:
-        """The attempt that has this room; None when the configuration was swapped in this very moment."""
-        now = ports.clock.now()
-        member = self.fleet.members.get(reservation.deployment)
-        if member is None:
-            self.limiter.release(reservation, now)
-            return None
-        self._sent(member, ask, trail, now)
-        return Attempt(member, reservation, reservation.charge, call, now, ask, trail.record(member, reservation, ask))
-
-    def _sent(self, member: Member, ask: Ask, trail: Trail, now: float) -> None:
-        member.load.running += 1
-        if member.health.on_trial(now) and len(self.fleet.served.get(ask.group, ())) > 1:
-            self.limiter.pause(member.deployment.id, now + self.settings.cooldown.probe, now)  # one call finds out for all
-        if listening(self._on_event):
-            tell(self._on_event, _event("sent", ask, now, member, waited=trail.waited))
-
-    async def _attempt(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
-        member = lease.member
-        try:
-            timeouts = within(timeouts_of(self.time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
-            to = self._destination(call, member)
-            answer: Any = await (open_stream if call.stream else fetch)(ports, call, to, timeouts, lambda: self._leaving(ports, lease))
-        except HeadraceError as error:
-            self.settle_failed(ports, lease, error)
-            raise
-        except BaseException as error:
-            member.load.at_least(ports.clock.now() - lease.began, call.stream)
-            self.settle(ports, lease, None, None, error)
-            raise
-        hidden = answer.hidden if call.stream else answer._hidden_params
-        hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
-        hidden["headrace"], hidden.rates = lease.record, own_rates(call.control) or member.price
-        now = ports.clock.now()
-        if call.stream:
-            member.load.observe(now - lease.began, stream=True, now=now)
-            answer.when_over(lambda chunks, error: self.stream_over(ports, lease, chunks, error))
-        else:
-            member.load.observe(now - lease.began, stream=False, now=now)
-            self._worked(ports, lease)
-            used = used_of(hidden.usage, member.price, hidden)
-            self.settle(ports, lease, used, hidden["additional_headers"])
-        return answer
-
-    def _leaving(self, ports: Ports, lease: Attempt) -> None:
-        self.limiter.leaves(lease.reservation, ports.clock.now())
-
-    def _destination(self, call: Call, member: Member) -> Destination:
-        """Where the attempt goes, and what the deployment says beside the call."""
-        to = self._place(call, member)
-        if call.body.get("reasoning_effort") is None or not (to.defaults or to.options):
-            return to
-        defaults, options = (without_other_efforts(params, call.body) for params in (to.defaults, to.options))
-        return msgspec.structs.replace(to, defaults=defaults, options=options)
-
-    def _place(self, call: Call, member: Member) -> Destination:
-        """The deployment's own place, unless the caller names another, or the model is a part of its name."""
-        deployment = member.deployment
-        if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
-            return member.to
-        model = deployment.model
-        if "*" in model:
-            name = self.fleet.plan.aliases.get(call.model, call.model)
-            model = filled(model, stars_of(deployment.group, name) or (name,))
-        to = destination(model, {**deployment.control, **call.control})
-        return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options, deployment=deployment.id)
-
-    def _worked(self, ports: Ports, lease: Attempt) -> None:
-        """A success: whoever was on trial is trusted again, and the conversation is where it was answered."""
-        member, now = lease.member, ports.clock.now()
-        if member.health.rests:
-            self.limiter.resume(member.deployment.id, now)
-        succeeded(member.health)
-        self.asking.remember(lease.call, lease.ask.group, member, now)
-
-    def time_limit(self, call: Call, deployment: Deployment) -> Any:
-        tier = call.body.get("service_tier")
-        by_tier = deployment.tier_timeouts[call.stream].get(str(tier)) if tier is not None else None
-        for given in (call.control, {"timeout": by_tier}, deployment.control):
-            if call.stream and given.get("stream_timeout") is not None:
-                return given["stream_timeout"]
-            if given.get("timeout") is not None:
-                return given["timeout"]
-        settings = self.settings
-        if call.stream and settings.stream_timeout is not None:
-            return settings.stream_timeout
-        return DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
-
-    # ---- endings -----------------------------------------------------------------------------------------------------
-
-    def settle(
-        self, ports: Ports, lease: Attempt, used: Used | None, headers: Mapping[str, str] | None, left: BaseException | None = None
-    ) -> None:
-        """left: what the caller left with, before the end."""
-        lease.member.load.running -= 1
-        view, now = read_quota(headers, family=lease.member.to.provider.quota) if headers else (), ports.clock.now()
-        self.limiter.settle(lease.reservation, used=used, view=view, now=now)
-        self._over(lease, used, left, now)
-        self._undecided(lease.member, now)
-
-    def settle_failed(self, ports: Ports, lease: Attempt, error: HeadraceError) -> None:
-        member, failure, now = lease.member, error.failure, ports.clock.now()
-        member.load.running -= 1
-        view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
-        self.limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
-        self._over(lease, None, error, now)
-        about_itself = not (lease.call.deployment and failure.kind is Kind.NOT_FOUND)  # else what it keeps was not found, and it is well
-        if about_itself and len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
-            for other in self.fleet.concerned(member, failure.kind):
-                last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
-                rest = failed(other.health, failure, now, self.settings.cooldown, other.deployment.cooldown, last=last)
-                if rest is not None:
-                    self.fleet.rests(other, now + rest)
-                    self.limiter.pause(other.deployment.id, now + rest, now)
-        self._undecided(member, now)
-
-    def _undecided(self, member: Member, now: float) -> None:
-        """Where the call that was to find out has ended and nobody knows more, the next one finds out."""
-        if member.health.on_trial(now):
-            self.limiter.resume(member.deployment.id, now)
-
-    def stream_over(self, ports: Ports, lease: Attempt, chunks: Over, error: BaseException | None) -> None:
-        if isinstance(error, HeadraceError):
-            self.settle_failed(ports, lease, error)
-            return
-        if error is None:
-            self._worked(ports, lease)
-        counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
-        used = used_of(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
-        self.settle(ports, lease, used, chunks.hidden["additional_headers"], error)
-
     def _queued(self, ask: Ask, now: float, look: Callable[[], Availability]) -> None:
-        if listening(self._on_event):
-            tell(self._on_event, _event("queued", ask, now, availability=look()))
-
-    def _refused(self, ask: Ask, trail: Trail, error: BaseException, began: float, now: float) -> None:
-        trail.waited += now - began
-        if listening(self._on_event):
-            tell(self._on_event, _event("refused", ask, now, waited=trail.waited, error=error))
-
-    def _over(self, lease: Attempt, used: Used | None, error: BaseException | None, now: float) -> None:
-        """The call has ended: its record is complete."""
-        record = lease.record
-        record["settled"] = used
-        log_settled(record, lease.ask.group, error, level=self.log_level)
-        if listening(self._on_event):
-            tell(self._on_event, _event("settled", lease.ask, now, lease.member, waited=record["waited"], record=record, error=error))
+        self.attempts.queued(ask, now, look)
 
     def flush(self) -> None:
         """Forget what is only kept for a while: who rests, and answers in memory."""
@@ -646,7 +418,7 @@ class Engine:
         """Room is taken as for a call, and given back."""
         call.deployment = deployment
         group = self._group_of(call)
-        ask = await self.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(NUMBERS)))
+        ask = await self.attempts.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(NUMBERS)))
         reservation = await self.limiter.reserve(msgspec.structs.replace(ask, max_wait=0.0), ports.clock)
         self.limiter.release(reservation, ports.clock.now())
         return self.fleet.plan.deployments[reservation.deployment]
@@ -659,14 +431,14 @@ class Engine:
         check_session(call)
         group = self._group_of(call)
         trail = Trail([group], (), ends_at(call.control, ports.clock.now()), next(NUMBERS))
-        lease = await self._reserve(ports, call, group, set(), trail)
+        lease = await self.attempts.reserve(ports, call, group, set(), trail)
         self.limiter.leaves(lease.reservation, ports.clock.now())
         member = lease.member
         return Held(
-            self._destination(call, member),
+            self.attempts.destination(call, member),
             lease.record,
-            lambda usage: self.settle(ports, lease, used_of(usage, member.price), None),
-            lambda error: self.settle_failed(ports, lease, error),
+            lambda usage: self.attempts.settle(ports, lease, used_of(usage, member.price), None),
+            lambda error: self.attempts.settle_failed(ports, lease, error),
         )
 
     # ---- looking -----------------------------------------------------------------------------------------------------
@@ -681,17 +453,6 @@ class Engine:
         charge = Charge(input=input, max_output=max_output)
         ask = Ask(self.fleet.plan.group_of(model) or model, charge, tenant=tenant, priority=priority, scopes=scope_names(scopes))
         return self.limiter.peek(ask, self.worlds.blocking().clock.now())
-
-
-LOOK_AGAIN: Final = 0.25
-"""Seconds until a call looks again that waits for money which is only set aside."""
-
-
-def _event(kind: EventKind, ask: Ask, now: float, member: Member | None = None, **what: Any) -> Event:
-    """An event of the attempt that `ask` began, of the deployment it came to."""
-    if member is not None:
-        what |= {"deployment": member.deployment.id, "provider": member.to.provider.name, "model": member.to.model}
-    return Event(kind=kind, group=ask.group, call=ask.call, attempt=ask.attempt, at=now, tenant=ask.tenant, **what)
 
 
 def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
@@ -714,12 +475,6 @@ def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable
 
     address = {name: resolved(value, f"redis_{name}", os.environ) for name, value in given.items()}
     return partial(SharedLimiter, stores(**address))
-
-
-_ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
-    "api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization",
-}  # fmt: skip
-"""Options of a call that change where it goes."""
 
 
 def _repeatable(call: Call) -> bool:

@@ -106,6 +106,12 @@ class Fleet:
             woken(member.health)
             self._limiter.resume(member.deployment.id, now)
 
+    def untried(self, group: str, tried: set[str], only: frozenset[str] | None, now: float) -> bool:
+        """Whether somebody is left to ask who is awake: to wait for one that rests takes longer than to ask the others again."""
+        able = [member for member in self.served.get(group, ()) if only is None or member.deployment.id in only]
+        awake = [member for member in able if not member.health.cooling(now)] or able
+        return any(member.deployment.id not in tried for member in awake)
+
     def has_room(self, group: str, charge: Charge, members: Sequence[Member], now: float) -> bool:
         """Whether one of these would take such a call at once."""
         return self._limiter.peek(Ask(group, charge, only=frozenset([one.deployment.id for one in members])), now).wait <= 0

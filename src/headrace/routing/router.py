@@ -179,7 +179,7 @@ class Router(Face, Speaking, Looking):
     def set_custom_routing_strategy(self, custom: Any) -> None:
         """An object with litellm's `get_available_deployment` and `async_get_available_deployment`, each given `model`, `messages`, `input`
         and `request_kwargs`, and giving the entry of `model_list` that should serve the call, or its id; None leaves it to the Router."""
-        self._engine.asking.use(custom)
+        self._engine.attempts.asking.use(custom)
 
     # ---- deployments -------------------------------------------------------------------------------------------------
 

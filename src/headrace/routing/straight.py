@@ -141,7 +141,7 @@ class Straight:
         return Lane(
             operation, model, group, stream, seat, found, members[0] if len(members) == 1 else None, tenant, tuple(scopes), particular,
             _control(options),
-            most if operation is EMBEDDINGS else 0, engine.asking.standing, fleet.stamp,
+            most if operation is EMBEDDINGS else 0, engine.attempts.asking.standing, fleet.stamp,
         )  # fmt: skip
 
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
@@ -152,7 +152,7 @@ class Straight:
     def _ordinary(self, group: str) -> bool:
         """Whether every member of the group is for every call, and none for another reason than room, load and chance."""
         fleet, limiter = self._engine.fleet, self._engine.limiter
-        special = group in fleet.particular or group in fleet.tiered or self._engine.asking.minds(group)
+        special = group in fleet.particular or group in fleet.tiered or self._engine.attempts.asking.minds(group)
         return type(limiter) is Limiter and not special
 
     def _sending(self, operation: Operation, member: Member, stream: bool, options: Mapping[str, Any]) -> Sending | None:
@@ -180,7 +180,7 @@ class Straight:
         names = [name for quirk in quirks for name in (*quirk.refuse, *quirk.rename, *quirk.rename_texts, *quirk.drop)]
         betas = {"betas": options["betas"]} if options.get("betas") else {}
         call = Call(operation, to.model, betas, None, NOTHING, _control(options), stream=stream, raw=True)
-        timeouts = timeouts_of(self._engine.time_limit(call, deployment), stream)
+        timeouts = timeouts_of(self._engine.attempts.time_limit(call, deployment), stream)
         translation = translation_of(call, to)
         request = msgspec.structs.replace(write(call, to, translation), body=b"")
         return Sending(member, request, translation, frozenset(names), timeouts)
@@ -284,7 +284,7 @@ class Straight:
         view = read_quota(hidden["additional_headers"], family=member.to.provider.quota) if heard else ()
         engine.limiter.settle(attempt.reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
-        log_settled(attempt.record, attempt.ask.group, None, level=engine.log_level)
+        log_settled(attempt.record, attempt.ask.group, None, level=engine.attempts.log_level)
 
     def explained(self, attempt: Attempt, error: TransportError, *, streaming: bool = False) -> HeadraceError:
         return explain(error, attempt.member.to, streaming=streaming)
@@ -302,17 +302,17 @@ class Straight:
 
     def over(self, attempt: Attempt, told: Over, error: BaseException | None) -> None:
         """The books after a stream. error: what it broke off with, or its caller left with."""
-        self._engine.stream_over(self._ports, attempt, told, error)
+        self._engine.attempts.stream_over(self._ports, attempt, told, error)
 
     def failed(self, attempt: Attempt, error: HeadraceError) -> Failed:
         """The books after an attempt that failed, and what the engine's loop needs to go on from there."""
-        self._engine.settle_failed(self._ports, attempt, error)
+        self._engine.attempts.settle_failed(self._ports, attempt, error)
         return Failed(attempt, error)
 
     def left(self, attempt: Attempt, error: BaseException) -> None:
         """The books after a caller who left before the answer."""
         attempt.member.load.at_least(self.now() - attempt.began, attempt.call.stream)
-        self._engine.settle(self._ports, attempt, None, None, error)
+        self._engine.attempts.settle(self._ports, attempt, None, None, error)
 
 
 def _own_charge(member: Member, prompt: int, most: int, stated: bool) -> Charge:
