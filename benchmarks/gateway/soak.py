@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import math
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +25,7 @@ from benchmarks.gateway.contestants import Contestant, headrace
 from benchmarks.gateway.processes import descriptors, resident_mb
 
 CALLERS = 16
-SAMPLES = 20
+SAMPLES = 50
 EVERY = 20
 """One call in so many fails, and one is left by its caller: 5 % each."""
 
@@ -43,8 +45,22 @@ class Soaked:
     """Whether to send no more."""
 
 
-async def soak(one: Contestant, calls: int, seconds: float = math.inf) -> Soaked:
-    """So many calls, or as many as there is time for until Ctrl-C, in at most `SAMPLES` parts; between two parts nobody is connected."""
+@contextmanager
+def turn(lock: Path | None) -> Iterator[None]:
+    """While nobody else holds the lock of that file; at once without one."""
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+async def soak(one: Contestant, calls: int, seconds: float = math.inf, lock: Path | None = None) -> Soaked:
+    """So many calls, or as many as there is time for until Ctrl-C, in at most `SAMPLES` parts; between two parts nobody is connected.
+
+    lock: held during each part, for machines on which others measure as well.
+    """
     requests = {
         "whole": load.request_of(one.address, load.body_of(load.SMALL), one.headers),
         "broken": load.request_of(one.address, load.body_of(load.SMALL, model="broken"), one.headers),
@@ -57,7 +73,8 @@ async def soak(one: Contestant, calls: int, seconds: float = math.inf) -> Soaked
         if time.monotonic() >= ends or seen.stop.is_set():
             break
         until = calls * (part + 1) // parts
-        await asyncio.gather(*(_caller(one.address, requests, numbers, until, seen) for _ in range(CALLERS)))
+        with turn(lock):
+            await asyncio.gather(*(_caller(one.address, requests, numbers, until, seen) for _ in range(CALLERS)))
         await asyncio.sleep(1.0)
         seen.memory.append((seen.sent, resident_mb(one.pid)))
         seen.files.append(descriptors(one.pid))
@@ -118,11 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="20,000 calls")
     parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no other part after so many")
     parser.add_argument("--calls", type=int, default=1_000_000, metavar="N", help="how many (default 1,000,000)")
+    parser.add_argument("--lock", type=Path, metavar="FILE", help="hold this file's lock during each part")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, upstream.running() as address:
         folder = Path(scratch)
         with headrace(address, folder) as one:
-            seen = asyncio.run(soak(one, 20_000 if chosen.quick else chosen.calls, chosen.seconds))
+            seen = asyncio.run(soak(one, 20_000 if chosen.quick else chosen.calls, chosen.seconds, chosen.lock))
         rows = rows_of(folder)  # it has ended: everything is folded
     print(report(seen, rows))
     return 0 if not seen.wrong and sum(rows.values()) == seen.sent else 1

@@ -106,7 +106,7 @@ from headrace import ModerationResponse as ModerationResponse
 from headrace.errors import NeverFits as NeverFits
 from headrace.errors import NotFoundError as NotFoundError
 from headrace import OCRResponse as OCRResponse
-from headrace.compat.litellm.questions import OPENAI_CHAT_COMPLETION_PARAMS as OPENAI_CHAT_COMPLETION_PARAMS
+from headrace.models.parameters import OPENAI_CHAT_COMPLETION_PARAMS as OPENAI_CHAT_COMPLETION_PARAMS
 from headrace.compat.litellm.more_errors import OpenAIError as OpenAIError
 from headrace.compat.litellm.values import OpenAIMessageContent as OpenAIMessageContent
 from headrace.compat.litellm.values import OpenAIWebSearchOptions as OpenAIWebSearchOptions
@@ -275,7 +275,7 @@ from headrace.compat.litellm.questions import get_secret as get_secret
 from headrace.compat.litellm.questions import get_secret_bool as get_secret_bool
 from headrace.compat.litellm.questions import get_secret_str as get_secret_str
 from headrace.compat.litellm.questions import get_standard_openai_params as get_standard_openai_params
-from headrace.compat.litellm.questions import get_supported_openai_params as get_supported_openai_params
+from headrace.models.parameters import get_supported_openai_params as get_supported_openai_params
 from headrace.compat.litellm.questions import get_valid_models as get_valid_models
 from headrace.compat.litellm.questions import groq_models as groq_models
 from headrace.compat.litellm.questions import huggingface_models as huggingface_models

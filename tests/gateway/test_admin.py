@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.client.upstream import standing
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.test_keys import _any
 
 from headrace.gateway.admin.asked_calls import at as moment_of
 from headrace.gateway.admin.model_desk import secret
@@ -372,6 +374,46 @@ def test_health_that_may_be_a_little_old_asks_once_for_all_who_watch(gateway: Ga
     gateway.ask("/health/other", status=404)
 
 
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_connection_is_tested_before_a_model_is_added(gateway: Gateway, upstream: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    for named in ({"litellm_params": {"model": "gpt"}}, {"litellm_params": {"model": "openai/gpt-sim"}}):
+        said = gateway.ask("/health/test_connection", named)
+        assert (said["status"], said["result"]["model_name"]) == ("success", "gpt")
+    said = gateway.ask("/health/test_connection", {"litellm_params": {"model": "gpt"}, "model_info": {"id": "second"}})
+    assert said["result"]["model_id"] == "second"
+    monkeypatch.setenv("UPSTREAM_KEY", "sk-upstream")
+    new = {"model": "openai/embed-sim", "api_base": f"{upstream}/sim/v1", "api_key": "os.environ/UPSTREAM_KEY"}
+    assert gateway.ask("/health/test_connection", {"litellm_params": new, "mode": "embedding"})["status"] == "success"
+    said = gateway.ask("/health/test_connection", {"litellm_params": {**new, "model": "openai/no-such-model"}, "mode": "chat"})
+    assert (said["status"], "no-such-model" in said["result"]["error"]) == ("error", True)
+    assert "sk-upstream" not in str(said)
+    with standing() as other:
+        elsewhere = {"model": "openai/gpt-sim", "api_base": other.url}
+        assert gateway.ask("/health/test_connection", {"litellm_params": elsewhere})["status"] == "success"
+        assert "sk-upstream" not in str(other.seen[0].headers)  # the key of the deployment with that model stays here
+    assert gateway.ask("/health/test_connection", {"litellm_params": {**new, "model": "openai/*"}})["status"] == "error"
+    gateway.ask("/health/test_connection", {"litellm_params": {"model": "nobody/knows"}}, status=400)
+    gateway.ask("/health/test_connection", {}, status=400)
+    gateway.ask("/health/test_connection", {"litellm_params": {"model": "gpt"}}, gateway.key(), 403)
+    assert gateway.ask("/health?model_id=second")["healthy_count"] == 1
+
+
+def test_what_the_gateway_leans_on_is_asked_how_it_is(gateway: Gateway) -> None:
+    assert gateway.ask("/health/services?service=database")["status"] == "success"
+    assert "langfuse" in gateway.ask("/health/services?service=langfuse", status=400)["error"]["message"]
+    gateway.ask("/health/services?service=database", key=gateway.key(), status=403)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_parameters_that_a_model_takes_are_told(gateway: Gateway) -> None:
+    key = gateway.key(models=["slow"])
+    for model in ("gpt", "openai/gpt-4o", "anthropic/claude-sonnet-4-5"):
+        assert "temperature" in gateway.ask(f"/utils/supported_openai_params?model={model}")["supported_openai_params"]
+    gateway.ask("/utils/supported_openai_params?model=gpt", key=key, status=400)  # it is not for this key to know
+    assert "'nobody'" in gateway.ask("/utils/supported_openai_params?model=nobody", status=400)["error"]["message"]
+    gateway.ask("/utils/supported_openai_params", status=400)
+
+
 # ---- spending --------------------------------------------------------------------------------------------------------------------
 
 
@@ -500,6 +542,24 @@ def test_a_call_whose_caller_left_before_it_was_answered_says_where_it_was(gatew
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_what_was_spent_is_forgiven_to_all_at_once_and_stays_in_the_ledger(gateway: Gateway) -> None:
+    gateway.ask("/team/new", {"team_id": "t"})
+    key, rich = gateway.key(max_budget=0.0003, team_id="t"), gateway.key()
+    small = {**CHAT, "model": "gpt", "max_tokens": 12, "max_wait": 0}
+    while "error" not in gateway.ask("/v1/chat/completions", small, key, _any(200, 429)):
+        pass
+    gateway.chat(rich)
+    assert gateway.ask("/team/info?team_id=t")["team_info"]["spend"] > 0
+    gateway.ask("/global/spend/reset", {}, key, 403)
+    gateway.ask("/global/spend/reset", status=405)
+    assert gateway.ask("/global/spend/reset", {})["status"] == "success"
+    assert [gateway.ask(f"/key/info?key={one}")["info"]["spend"] for one in (key, rich)] == [0, 0]
+    assert gateway.ask("/team/info?team_id=t")["team_info"]["spend"] == 0
+    gateway.chat(key, max_tokens=12, max_wait=0)
+    assert gateway.ask(f"/key/info?key={key}")["info"]["spend"] > 0
+    assert gateway.ask("/global/spend")["spend"] > 0.0003
+
+
 def test_a_price_is_told_without_a_call(gateway: Gateway) -> None:
     said = gateway.ask("/spend/calculate", {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]})
     assert 0 < said["cost"] < 0.001

@@ -123,6 +123,96 @@ def test_ollamas_programs_find_the_models_they_may_call(address: str, provider: 
     assert told == {"model": "gpt", "embeddings": [[0.5, 1.0]], "prompt_eval_count": 3}
 
 
+PROMPT = {"prompt": "hi", "system": "be brief", "options": {"temperature": 0.5}, "keep_alive": "5m", "context": []}
+
+
+@pytest.mark.parametrize(("model", "path"), [("gpt", "/v1/chat/completions"), ("local:latest", "/api/chat")])
+def test_ollamas_completion_is_a_chat_of_one_question(address: str, provider: Upstream, model: str, path: str) -> None:
+    if model != "gpt":
+        thought = {"role": "assistant", "content": "hello", "thinking": "hm"}
+        provider.answer(Reply({"model": "own", "created_at": "2026-11-29T08:00:00Z", "message": thought, "done": True, "eval_count": 1}))
+    status, kind, body = ask(address, "/api/generate", {"model": model, "stream": False, **PROMPT})
+    told = json.loads(body)
+    assert (status, kind, told["response"], told["done"], told["eval_count"]) == (200, "application/json", "hello", True, 1)
+    assert "message" not in told
+    assert told.get("thinking") == (None if model == "gpt" else "hm")
+    sent = provider.seen[-1]
+    assert (sent.path, sent.body["model"]) == (path, "own")
+    assert [turn["role"] for turn in sent.body["messages"]] == ["system", "user"]
+
+
+def test_ollamas_completion_streams_in_its_own_words(provider: Upstream) -> None:
+    provider.answer(Reply(pieces=list(LINES), headers={"content-type": "application/x-ndjson"}, pause=0.3))
+    with serving(router_over(provider), Settings(key=KEY, keep_alive=0.1)) as address:
+        status, kind, body = ask(address, "/api/generate", {"model": "local", "prompt": "hi"})
+    lines = [json.loads(line) for line in body.splitlines()]
+    assert (status, kind, body[:1]) == (200, "application/x-ndjson", b" ")
+    assert [line["response"] for line in lines] == ["hel", "lo", ""]
+    assert (lines[-1]["done"], lines[-1]["eval_count"], lines[-1]["of_tomorrow"]) == (True, 2, 1)
+    assert not any("message" in line for line in lines)
+
+
+def test_a_completion_stream_that_is_cut_or_refused_ends_in_ollamas_error(address: str, provider: Upstream) -> None:
+    provider.answer(Reply(pieces=LINES[:2], headers={"content-type": "application/x-ndjson"}))
+    lines = [json.loads(line) for line in ask(address, "/api/generate", {"model": "local", "prompt": "hi"})[2].splitlines()]
+    assert "the stream ended before it was finished" in lines[-1]["error"]
+    for more, named in (
+        ({"suffix": "x"}, "suffix"), ({"raw": True}, "raw"), ({"template": "{{ .Prompt }}"}, "template"), ({"context": [1]}, "context"),
+        ({"prompt": 5}, "prompt"), ({"system": ["x"]}, "system"),
+    ):  # fmt: skip
+        status, _, body = ask(address, "/api/generate", {"model": "local", "prompt": "hi", **more})
+        assert (status, named in json.loads(body)["error"]) == (400, True)
+
+
+def test_a_model_that_is_loaded_is_there_and_costs_nothing(address: str, provider: Upstream) -> None:
+    told = json.loads(ask(address, "/api/generate", {"model": "gpt:latest", "keep_alive": "5m"})[2])
+    assert told == {"model": "gpt", "response": "", "done": True, "done_reason": "load"}
+    assert ask(address, "/api/generate", {"model": "none"})[0] == 404
+    assert ask(address, "/api/generate", {})[0] == 400
+    assert provider.seen == []
+
+
+VECTORS = [{"object": "embedding", "index": at, "embedding": [0.5, float(at)]} for at in range(2)]
+
+
+def test_coheres_vectors_are_made_by_a_provider_of_other_words(address: str, provider: Upstream) -> None:
+    answer = {"object": "list", "data": VECTORS, "model": "own", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    provider.answer(Reply(answer))
+    asked = {"model": "gpt", "texts": ["a", "b"], "input_type": "search_query", "embedding_types": ["float"], "output_dimension": 2}
+    told = json.loads(ask(address, "/v2/embed", {**asked, "truncate": "END"})[2])
+    assert told["embeddings"] == {"float": [[0.5, 0.0], [0.5, 1.0]]}
+    assert (told["texts"], told["response_type"], told["meta"]["billed_units"]) == (["a", "b"], "embeddings_by_type", {"input_tokens": 3})
+    sent = provider.seen[-1]
+    assert (sent.path, sent.body) == ("/v1/embeddings", {"model": "own", "input": ["a", "b"], "dimensions": 2})
+
+
+def test_coheres_own_vectors_keep_their_types_and_what_they_are_for(address: str, provider: Upstream) -> None:
+    meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 2}}
+    provider.answer(Reply({"id": "e", "embeddings": {"float": [[0.5]], "int8": [[64]]}, "texts": ["a"], "meta": meta}))
+    asked = {"model": "command", "texts": ["a"], "input_type": "search_query", "embedding_types": ["float", "int8"], "truncate": "END"}
+    told = json.loads(ask(address, "/v2/embed", asked)[2])
+    assert (told["id"], told["embeddings"], told["meta"]) == ("e", {"float": [[0.5]], "int8": [[64]]}, meta)
+    sent = provider.seen[-1]
+    assert (sent.path, sent.body) == ("/v2/embed", {**asked, "model": "own"})
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "texts, images and inputs"),
+        ({"texts": ["a"], "images": ["data:image/png;base64,AA"]}, "exactly one"),
+        ({"texts": "a"}, "exactly one"),
+        ({"texts": ["a"], "embedding_types": ["int8"]}, "int8"),
+        ({"texts": ["a"], "embedding_types": "float"}, "embedding_types"),
+        ({"images": ["data:image/png;base64,AA"]}, "images"),
+    ],
+)
+def test_vectors_that_cannot_be_are_refused_by_the_field(address: str, provider: Upstream, body: Any, named: str) -> None:
+    status, _, told = ask(address, "/v2/embed", {"model": "gpt", **body})
+    assert (status, named in json.loads(told)["message"]) == (400, True)
+    assert provider.seen == []
+
+
 def test_coheres_chat_is_answered_by_a_provider_of_other_words(address: str, provider: Upstream) -> None:
     status, _, body = ask(address, "/v2/chat", {"model": "gpt", "messages": MESSAGES, "max_tokens": 20})
     told = json.loads(body)

@@ -18,7 +18,7 @@ from msgspec import Struct
 from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway import guard
+from headrace.gateway import guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
@@ -116,6 +116,8 @@ class Gateway(Struct, eq=False):
         asked = asked_in(scope)
         if wants_array(asked):
             send = ArraySend(send)
+        elif asked.path == ollama.GENERATE:
+            send = ollama.GenerateSend(send)
         if allowed(asked, self.settings.origins):
             send = with_leave(send, asked)
             if asked.method == "OPTIONS":

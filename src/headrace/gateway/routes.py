@@ -27,7 +27,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import fronts, message_batches, ollama
+from headrace.gateway import cohere, fronts, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import deleted_file, kept_batch, kept_file, kept_response, list_batches, list_files, new_batch, new_file
 from headrace.gateway.listing import models, one_model
@@ -239,7 +239,9 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(_OPENAI + "/responses/compact", partial(_respond, operation=RESPONSE_COMPACT), asks=RESPONSE_COMPACT),
     _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
     _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
+    _post("/v2/embed", cohere.embed),
     _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),
+    _post(ollama.GENERATE, ollama.generate),
     _post("/api/embed", ollama.embed),
     _post("/api/show", ollama.show),
     _get("/api/tags", ollama.tags),

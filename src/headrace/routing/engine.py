@@ -379,8 +379,9 @@ class Engine:
     # ---- health ------------------------------------------------------------------------------------------------------
 
     async def check(self, ports: Ports, model: str | None) -> dict[str, Any]:
-        """Check those behind `model` now, all for None."""
-        serving = self.fleet.serving(model)
+        """Check those behind `model` now, or the one with that id; all for None."""
+        one = self.fleet.plan.deployments.get(model or "")
+        serving = self.fleet.serving(model) or ([one] if one is not None else [])
         await self.checks.check(ports, [self.fleet.members[deployment.id] for deployment in serving])
         rows = [{"model_id": one.id, "model": one.model, "model_name": one.group, **self.health_of(one.id)} for one in serving]
         well, unwell = ([row for row in rows if row["healthy"] is found] for found in (True, False))

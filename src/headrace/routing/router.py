@@ -251,7 +251,8 @@ class Router(Face, Speaking, Looking):
         return {id: self._engine.health_of(id) for id in self.get_model_ids()}
 
     async def ahealth_check(self, model: str | None = None) -> dict[str, Any]:
-        """Ask each deployment now, of one group or of all, a small question: `{"healthy_endpoints": […], "unhealthy_endpoints": […]}`.
+        """Ask each deployment now, of one group or of all, or the one with that id, a small question:
+        `{"healthy_endpoints": […], "unhealthy_endpoints": […]}`.
 
         What fails counts as any other failure does. Deployments that cannot be asked for little (pictures, sounds, patterns), or have no
         room, are in neither list.

@@ -1,5 +1,5 @@
 from typing import Any
 
-from headrace.compat.litellm.questions import get_supported_openai_params as get_supported_openai_params
+from headrace.models.parameters import get_supported_openai_params as get_supported_openai_params
 
 def __getattr__(name: str) -> Any: ...

@@ -22,10 +22,11 @@ _MCP: Final = (
 )  # fmt: skip
 
 _OWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "headrace.models.parameters": ("get_supported_openai_params", "OPENAI_CHAT_COMPLETION_PARAMS"),
     f"{_HERE}.questions": (
-        "get_llm_provider", "get_supported_openai_params", "validate_environment", "check_valid_key", "get_model_cost_map", "model_cost",
+        "get_llm_provider", "validate_environment", "check_valid_key", "get_model_cost_map", "model_cost",
         "model_list", "provider_list", "models_by_provider", "all_embedding_models", "openai_compatible_providers", "get_valid_models",
-        "OPENAI_CHAT_COMPLETION_PARAMS", "exception_type", "get_secret_bool", "supports_function_calling", "supports_vision",
+        "exception_type", "get_secret_bool", "supports_function_calling", "supports_vision",
         "supports_response_schema", "supports_reasoning", "supports_tool_choice", "supports_pdf_input", "supports_audio_input",
         "supports_audio_output", "supports_prompt_caching", "supports_parallel_function_calling", "supports_system_messages",
         "supports_web_search", "get_response_cost_from_hidden_params", "get_optional_params", "load_credentials_from_list",

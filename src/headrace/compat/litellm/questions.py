@@ -12,13 +12,8 @@ from headrace.compat.litellm.stand_in import setting
 from headrace.errors import AuthenticationError, BadRequestError, HeadraceError
 from headrace.models.facts import catalogue
 from headrace.models.info import supports
-from headrace.options import CallOptions, ChatOptions, EmbeddingOptions
+from headrace.models.parameters import OPENAI_CHAT_COMPLETION_PARAMS, get_supported_openai_params, provider_or_none
 from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
-from headrace.providers.rows import Provider
-
-OPENAI_CHAT_COMPLETION_PARAMS: Final = sorted(
-    set(ChatOptions.__annotations__) - set(CallOptions.__annotations__) | {"stream", "extra_headers"}
-)
 
 
 def get_llm_provider(
@@ -65,29 +60,6 @@ _BY_MODEL: Final = (
 )
 
 
-def _provider(model: str, custom_llm_provider: str | None) -> Provider | None:
-    try:
-        return resolve(model, custom_llm_provider=custom_llm_provider).provider
-    except HeadraceError:
-        return None
-
-
-def get_supported_openai_params(
-    model: str, custom_llm_provider: str | None = None, request_type: str = "chat_completion", **_: Any
-) -> list[str] | None:
-    """Parameters in OpenAI's words that a model's provider is not known to refuse; None for a provider that nobody knows."""
-    provider = _provider(model, custom_llm_provider)
-    if provider is None:
-        return None
-    if request_type == "embeddings":
-        return sorted(set(EmbeddingOptions.__annotations__) - set(CallOptions.__annotations__))
-    refused = {name for quirk in provider.quirks if not quirk.models for name in (*quirk.refuse, *quirk.drop)}
-    if catalogue.find(model, provider.name) is not None and not supports("reasoning", model, custom_llm_provider):
-        refused |= {"reasoning_effort"}
-    offered = [*OPENAI_CHAT_COMPLETION_PARAMS, *(["thinking"] if provider.dialect == "anthropic_messages" else [])]
-    return [name for name in offered if name not in refused]
-
-
 def get_optional_params(model: str, custom_llm_provider: str | None = None, **options: Any) -> dict[str, Any]:
     """The options that were given; what a provider makes of them is the dialect's affair, at the call."""
     known = (*OPENAI_CHAT_COMPLETION_PARAMS, "thinking")
@@ -127,7 +99,7 @@ def validate_environment(
     model: str | None = None, api_key: str | None = None, api_base: str | None = None, api_version: str | None = None
 ) -> dict[str, Any]:
     """Whether the key that a model needs is in the environment, and which variables would hold it."""
-    provider = _provider(model or "", None)
+    provider = provider_or_none(model or "", None)
     if provider is None or api_key or not provider.needs_key or find_key(provider, os.environ):
         return {"keys_in_environment": provider is not None, "missing_keys": []}
     wanted = _KEYS.get(provider.name, provider.key_envs[:1])

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Final
 
-from headrace.errors import BadRequestError
+from headrace.api import Router
+from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import check_names, mapping, text
 from headrace.gateway.admin.model_desk import shown
+from headrace.routing.plan import Deployment
+from headrace.runtime.sql_drivers import DatabaseError
 
 MOST: Final = 1000
 """Groups whose latest answer is kept."""
@@ -26,12 +32,17 @@ class HealthDesk:
             "/health": Route(("GET",), "look", self.health),
             "/health/latest": Route(("GET",), "look", self.latest),
             "/health/backlog": Route(("GET",), "look", self.backlog),
+            "/health/services": Route(("GET",), "look", self.services),
+            "/health/test_connection": Route(("POST",), "admin", self.test_connection),
         }
 
     async def health(self, question: Question) -> Any:
-        """Ask each deployment a small question, of one `model` or of all. `cached`: seconds that an answer may be old; 0 asks now."""
-        model, most = question.query.get("model"), _seconds(question.query.get("cached", "0"))
-        if model and not self._counter.router.serves(model):
+        """Ask each deployment a small question: of one `model`, the one with that `model_id`, or all. `cached`: seconds that an answer may
+        be old; 0 asks now.
+        """
+        router, most = self._counter.router, _seconds(question.query.get("cached", "0"))
+        model = question.query.get("model") or question.query.get("model_id")
+        if model and not (router.serves(model) or router.has_model_id(model)):
             raise not_found(f"model {model!r}")
         async with self._asking:  # who asks meanwhile has the same answer, where it may be a little old
             at, found = self._found.get(model, (0.0, {}))
@@ -63,6 +74,54 @@ class HealthDesk:
         under_way = sum(one["in_flight"] for one in snapshot["deployments"].values())
         waiting = dict(snapshot["queues"])
         return {"in_flight_requests": under_way, "queued_requests": sum(waiting.values()), "queues": waiting}
+
+    async def services(self, question: Question) -> Any:
+        """Whether a `service` that the gateway leans on answers: its `database`. Logs go to no service here; `/metrics` is asked."""
+        named = question.query.get("service", "")
+        if named != "database":
+            raise BadRequestError(f"service must be database, got {named!r}: this gateway sends to no other; metrics are had at /metrics")
+        began = time.monotonic()
+        try:
+            await self._counter.database.read(lambda connection: connection.scalar("SELECT 1"))
+        except DatabaseError as error:
+            return {"status": "unhealthy", "message": f"the database does not answer ({error})"}
+        return {"status": "success", "message": f"the database answered after {(time.monotonic() - began) * 1000:.1f} ms"}
+
+    async def test_connection(self, question: Question) -> Any:
+        """Ask a deployment a small question: one that is there, or one that is not yet. `litellm_params` with the model alone, or
+        `model_info.id`, name one of the gateway's; any other parameter makes it a new one, which has only what is given.
+        """
+        check_names(question.body, ("mode", "litellm_params", "model_info"))
+        params = mapping("litellm_params", question.body.get("litellm_params"))
+        info = mapping("model_info", question.body.get("model_info") or {})
+        model, mode = text("litellm_params.model", params.get("model")), question.body.get("mode")
+        known = self._known(model, info.get("id")) if params.keys() == {"model"} else None
+        if known is not None:
+            return _result(await self._counter.router.ahealth_check(known.id))
+        entry = {"model_name": model, "litellm_params": params, "model_info": {**info, **({"mode": mode} if mode else {})}}
+        try:
+            router = Router([entry], num_retries=0)
+        except ConfigurationError as error:
+            raise BadRequestError(error.failure.message) from None
+        with closing(router):
+            return _result(await router.ahealth_check())
+
+    def _known(self, model: str, id: Any) -> Deployment | None:
+        """The deployment with that id, of that group, or of the provider's model of that name."""
+        router = self._counter.router
+        found = router.get_deployment(id) if isinstance(id, str) else router.get_deployment_by_model_group_name(model)
+        named = [one for one in map(router.get_deployment, router.get_model_ids()) if one is not None and one.model == model]
+        return found or next(iter(named), None)
+
+
+def _result(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a check of one deployment came to."""
+    for row in found["healthy_endpoints"]:
+        return {"status": "success", "result": shown(row)}
+    for row in found["unhealthy_endpoints"]:
+        return {"status": "error", "result": shown(row)}
+    told = "it was not asked: it has no room at present, or is of a kind that cannot be asked for little (pictures, sounds, patterns)"
+    return {"status": "error", "result": {"error": told}}
 
 
 def _seconds(said: str) -> float:

@@ -65,6 +65,7 @@ class ModelDesk:
             "/v2/model/info": Route(("GET",), "anyone", self.pages),
             "/model/{}/update": Route(("PATCH", "POST"), "admin", self.update),
             "/utils/token_counter": Route(("POST",), "anyone", self.count),
+            "/utils/supported_openai_params": Route(("GET",), "anyone", self.parameters),
             "/model_group/info": Route(("GET",), "anyone", self.groups),
         }
 
@@ -196,10 +197,25 @@ class ModelDesk:
             if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
                 raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")
         said = [{"role": "user", "content": text("prompt", prompt)}] if messages is None else messages
-        deployment = self._counter.router.get_deployment_by_model_group_name(question.caller.meant(name))
-        seen = deployment is not None and (question.sees_all or question.caller.may_call(name, deployment.group))
-        model = deployment.model if deployment is not None and seen else name
-        return counted_here(name, model, said, {"tools": tools}).model_dump()
+        deployment = self._behind(question, name)
+        return counted_here(name, name if deployment is None else deployment.model, said, {"tools": tools}).model_dump()
+
+    def _behind(self, question: Question, name: str) -> Deployment | None:
+        """What the caller means by a name, where that is for it to see."""
+        found = self._counter.router.get_deployment_by_model_group_name(question.caller.meant(name))
+        return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None
+
+    async def parameters(self, question: Question) -> Any:
+        """Parameters in OpenAI's words that the provider of a `model` is not known to refuse."""
+        from headrace.models.parameters import get_supported_openai_params  # late: few ask
+
+        name = text("model", question.query.get("model"))
+        deployment = self._behind(question, name)
+        whose = None if deployment is None else deployment.litellm_params.get("custom_llm_provider")
+        found = get_supported_openai_params(name if deployment is None else deployment.model, whose)
+        if found is None:
+            raise BadRequestError(f"model must be one that is served here, or name its provider ('openai/gpt-4o'), got {name!r}")
+        return {"supported_openai_params": found}
 
 
 def shown(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""Cohere's vectors, `/v2/embed`: its texts and pictures over any provider.
+
+docs.cohere.com/v2/reference/embed, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from headrace.calls import EMBEDDINGS, shape
+from headrace.errors import BadRequestError
+from headrace.gateway.asking import Finished, Here, Reply, wanted
+from headrace.gateway.requests import Asked
+from headrace.providers.catalog import resolve
+
+_GIVEN: Final = ("texts", "images", "inputs")
+_TYPES: Final = ("float", "base64")
+"""Types of vectors that every provider can be asked for; the others are Cohere's alone."""
+_COHERES: Final = ("input_type", "truncate", "embedding_types", "max_tokens", "priority")
+"""What only a provider that speaks Cohere's dialect is told."""
+
+
+def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """What a text is for (`input_type`), and how it may be cut, other providers than Cohere cannot be told."""
+    given = [name for name in _GIVEN if body.get(name)]
+    if len(given) != 1 or not isinstance(body[given[0]], list):
+        named = ", ".join([f"{name}: {shape(body[name])}" for name in given]) or "none"
+        raise BadRequestError(f"exactly one of texts, images and inputs must be a list of at least one, got {named}")
+    said = {name: value for name, value in body.items() if name not in _GIVEN}
+    types, size = _types(said.get("embedding_types")), said.pop("output_dimension", None)
+    if not _is_coheres(here, said.get("model")):
+        if others := [one for one in types if one not in _TYPES]:
+            raise BadRequestError(f"embedding_types: {others[0]} is made by Cohere's own models alone; others make {' and '.join(_TYPES)}")
+        if given != ["texts"]:
+            raise BadRequestError(f"{given[0]}: the provider of this model takes texts alone")
+        said = {name: value for name, value in said.items() if name not in _COHERES}
+    asks = {"encoding_format": "base64"} if types[0] == "base64" else {}
+    call = wanted(EMBEDDINGS, {**said, "input": body[given[0]], **({} if size is None else {"dimensions": size}), **asks})
+    return Finished(call, lambda made: _written(made, types[0], body.get("texts")))
+
+
+def _types(given: Any) -> list[str]:
+    if given is None:
+        return ["float"]
+    if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
+        raise BadRequestError(f"embedding_types must be a list of at least one text, got {shape(given)}")
+    return given
+
+
+def _is_coheres(here: Here, model: Any) -> bool:
+    found = here.router.get_deployment_by_model_group_name(here.meant(model)) if isinstance(model, str) and model else None
+    return found is not None and resolve(found.model).provider.dialect == "cohere"
+
+
+def _written(made: Any, kind: str, texts: Any) -> dict[str, Any]:
+    """kind: of the vectors that come as OpenAI's do; Cohere's own further types are beside them."""
+    own = made.model_dump()
+    others = own.get("embeddings") if isinstance(own.get("embeddings"), dict) else {}
+    meta = own.get("meta") or {"api_version": {"version": "2"}}
+    if "billed_units" not in meta and made.usage is not None:
+        meta = {**meta, "billed_units": {"input_tokens": made.usage.prompt_tokens}}
+    vectors = {kind: [one.embedding for one in made.data], **others}
+    return {
+        "id": own.get("id") or str(uuid.uuid4()), "embeddings": vectors, **({"texts": texts} if texts else {}), "meta": meta,
+        "response_type": "embeddings_by_type",
+    }  # fmt: skip
