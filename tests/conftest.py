@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# Container images often forbid bytecode. Each worker, and each program that a test starts, would then compile all that it imports anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Speed is no test's business, so no example has a deadline. "ci" runs the same examples every time; "explore" looks for new ones.
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)

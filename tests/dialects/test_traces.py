@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
+from openai.types.responses import Response
 
+from dialects.test_openai_responses import clients_events
 from headrace.dialects import load
 from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Target
@@ -61,7 +61,7 @@ def streamed(dialect: str, frames: bytes) -> tuple[list[Any], list[Any]]:
     data = b"".join([writer.feed(told) for event in events for told in common.feed(event)]) + writer.close()
     told = [json.loads(frame.data) for frame in SseReader().feed(data)]
     for event in told:
-        TypeAdapter(ResponseStreamEvent).validate_python(event)
+        clients_events().validate_python(event)
     return told[-1]["response"]["output"], [event["type"] for event in told]
 
 
