@@ -53,6 +53,7 @@ from headrace.writing import OPENAI, counts, mock_of, translation_of, write
 if TYPE_CHECKING:
     from headrace.dialects.forms import Formed
     from headrace.polling import Following
+    from headrace.providers.signing import Signer
     from headrace.writing import Spoken
 
 
@@ -147,7 +148,14 @@ def _following(ports: Ports, to: Destination, formed: Formed, timeouts: Timeouts
 
 
 async def _with_signature(ports: Ports, to: Destination, request: HttpRequest) -> HttpRequest:
-    return request if to.signer is None else await to.signer.sign(request, ports.clock)
+    signer = to.signer if request.storage is None else _storage_signer(to, request.storage)
+    return request if signer is None else await signer.sign(request, ports.clock)
+
+
+def _storage_signer(to: Destination, region: str) -> Signer:
+    from headrace.providers.cloud_auth import storage_signer  # late: few calls go to a cloud's storage
+
+    return storage_signer(to.provider, region, to.storage)
 
 
 async def _signed(ports: Ports, call: Call, to: Destination, translation: Spoken | None, leaving: Leaving | None) -> HttpRequest:

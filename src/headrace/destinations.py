@@ -16,7 +16,7 @@ from headrace.fingerprint import fingerprint
 from headrace.objects import Json
 from headrace.providers.auth import headers_for
 from headrace.providers.catalog import catalog, find_base_url, find_key, missing_base_url, missing_key, placed, resolve
-from headrace.providers.hybrids import split_query
+from headrace.providers.hybrids import first_set, split_query
 from headrace.providers.rows import Provider, split_url
 from headrace.wire import HeaderPairs
 
@@ -43,6 +43,8 @@ class Destination(Struct, frozen=True, eq=False):
     """Signs every request with a cloud's credentials, where no key opens the way."""
     deployment: str = ""
     """The Router's, whose answers are kept there."""
+    storage: tuple[tuple[str, Any], ...] = ()
+    """Whose credentials open the storage beside a cloud: options, as `providers.cloud_auth` has them."""
     place: str = ""
     """What stands in the address instead of the model's name, where that only tells the family."""
 
@@ -118,7 +120,7 @@ def _versions(provider: Provider, control: Mapping[str, Any]) -> _Versions:
 
 
 def _with_fields(to: Destination, environment: Mapping[str, str]) -> Destination:
-    found = {field: next(filter(None, map(environment.get, names.split(","))), "") for field, names in to.provider.fields.items()}
+    found = {field: first_set(names, environment) for field, names in to.provider.fields.items()}
     said = {field: value for field, value in found.items() if value}
     return msgspec.structs.replace(to, defaults={**said, **to.defaults})
 
@@ -133,10 +135,12 @@ def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Map
     options, key = cloud_auth.exchanged(to.provider, given.options, key)
     versions = _versions(to.provider, control)
     base_url = base_url or find_base_url(to.provider, given.environment) or (to.provider.keyed_base_url if key else None)
-    if key or not (base_url or to.provider.base_url):
-        return _opened(to, key, base_url, versions, place=given.place)
-    signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, options, given.environment)
-    return _opened(to, None, base_url, versions, signer, given.place)
+    signer = None
+    if not key and (base_url or to.provider.base_url):
+        signer = cloud_auth.signer_for(to.provider, base_url or to.provider.base_url, options, given.environment)
+    opened = _opened(to, key, base_url, versions, signer, given.place)
+    storage = cloud_auth.storage_options(given.options, control) if "files" in to.provider.forms else ()
+    return msgspec.structs.replace(opened, storage=storage) if storage else opened
 
 
 def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:

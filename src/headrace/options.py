@@ -63,13 +63,20 @@ class StorageOptions(TypedDict, total=False):
     """The key that the answers are encrypted with; else `AWS_S3_ENCRYPTION_KEY_ID`."""
     bedrock_tags: Sequence[Mapping[str, str]] | None
     s3_bucket_name: str | None
-    """This and what follows say where litellm puts files. Headrace puts none into a bucket, and `create_file` says so."""
+    """The bucket that files go to, and a folder in it where they shall (`bucket/folder`); else `AWS_S3_BUCKET_NAME`."""
     s3_region_name: str | None
+    """The bucket's region, where it is another than that of the calls."""
     s3_endpoint_url: str | None
+    """Another service that speaks S3's language; else `AWS_ENDPOINT_URL_S3`."""
     s3_access_key_id: str | None
+    """A pair of keys for the bucket alone."""
     s3_secret_access_key: str | None
     gcs_bucket_name: str | None
+    """The same in Google's cloud; else `GCS_BATCH_BUCKET_NAME` or `GCS_BUCKET_NAME`."""
     bucket_name: str | None
+    """The same as `gcs_bucket_name`."""
+    gcs_endpoint_url: str | None
+    """Another service that speaks Cloud Storage's language; else `STORAGE_EMULATOR_HOST`, Google's own variable."""
 
 
 class CallOptions(CloudOptions, StorageOptions, total=False):

@@ -69,7 +69,7 @@ class Keeping:
         """Give a file to keep. With `purpose="batch"` its lines name the group: the deployment is told its own name for the model."""
         from headrace.slices import at_once  # late: few programs keep files
 
-        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
+        keeper = self._keeper_of_file(purpose, model)
         given, close = at_once(self._with_own_names(file, purpose, keeper))
         try:
             answer: FileObject = self._engine.blocking(*_new_file(given, purpose, keeper, options))
@@ -80,7 +80,7 @@ class Keeping:
     async def acreate_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
         from headrace.slices import in_slices  # late: few programs keep files
 
-        keeper = self._keeper(BATCHES if purpose == "batch" else FILES, model)
+        keeper = self._keeper_of_file(purpose, model)
         clock = self._engine.worlds.suspending().clock
         given, close = await in_slices(clock, self._with_own_names(file, purpose, keeper))
         try:
@@ -175,6 +175,14 @@ class Keeping:
     def _keeper(self, what: Operation, model: str | None) -> str:
         """The first of them."""
         return self._keepers(what, model)[0]
+
+    def _keeper_of_file(self, purpose: str, model: str | None) -> str:
+        """The first that keeps a new file, of calls the first that orders batches of them, too."""
+        if purpose != "batch":
+            return self._keeper(FILES, model)
+        found = self._keepers(BATCHES, model)
+        files = self._engine.fleet.offering(FILES.name, model)
+        return next((one for one in found if one in files), found[0])
 
     def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any]) -> list[Asked]:
         """The same asked of each that may keep it: an id does not say who gave it out."""

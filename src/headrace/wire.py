@@ -85,6 +85,8 @@ class HttpRequest(Struct, frozen=True):
     """A body too large to hold, in place of `body`."""
     public: bool = False
     """Only to addresses of the public internet: for what somebody else has named."""
+    storage: str | None = None
+    """Of a cloud's storage, which has credentials of its own, in place of its service: the bucket's region, empty where it needs none."""
     leaving: Callable[[], object] | None = None
     """Told by the transport when it has a connection and sends: on a busy machine much later than when it was asked to."""
 

@@ -16,7 +16,7 @@ from headrace.destinations import Destination
 from headrace.dialects.base import Target
 from headrace.errors import BadRequestError
 from headrace.objects import Json
-from headrace.providers.hybrids import PLAIN, enveloped, filled
+from headrace.providers.hybrids import PLAIN, enveloped, filled, first_set
 from headrace.providers.quirks import apply
 from headrace.wire import HeaderPairs, HttpRequest
 
@@ -199,7 +199,8 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     control = {**to.options, **call.control} if to.options else call.control
     made = form_of(call.operation.offer, form, call.operation.form)
     takes: Mapping[str, str] = getattr(made, "takes", {})
-    taken = {name: value for name, variable in takes.items() if (value := control.get(name) or os.environ.get(variable))}
+    known = {**dict(to.storage), **control}
+    taken = {name: value for name, variables in takes.items() if (value := known.get(name) or first_set(variables, os.environ))}
     body = plain(_body(call, to, control)) | taken | dict(_extra_body(control) or {}) | dict(call.place)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
     formed = Formed(made, target, body, call.operation.offer)

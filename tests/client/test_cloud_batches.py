@@ -215,6 +215,6 @@ def test_what_a_cloud_lacks_for_a_batch_is_named(client: Client, provider: str, 
         order(client, source, provider, **options, **(AWS if provider == "bedrock" else {}))
 
 
-def test_a_file_of_calls_itself_is_not_given_to_a_cloud(client: Client) -> None:
-    with pytest.raises(headrace.HeadraceError, match="files"):
+def test_a_file_of_calls_itself_needs_a_bucket(client: Client) -> None:
+    with pytest.raises(headrace.BadRequestError, match="pass gcs_bucket_name=, or set GCS_BATCH_BUCKET_NAME"):
         order(client, b'{"custom_id": "a"}', "vertex_ai", model="gemini-2.5-flash")

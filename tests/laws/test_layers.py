@@ -57,7 +57,7 @@ OWN_CHANCE: dict[tuple[str, str], str] = {
     ): "credentials end at a moment of the wall clock in every world; tests hand in their own",
     ("headrace.providers.signing", "time"): "the same",
     ("headrace.multipart", "secrets"): "a boundary that whoever wrote the file cannot have put into it",
-    ("headrace.dialects.forms.kept_clouds", "uuid"): "a job's name that no other job of the account has",
+    ("headrace.dialects.forms.buckets", "uuid"): "a name that no other job or object of the account has",
     ("headrace.limits.limiter", "random"): "breaks ties between equally full deployments; tests hand in a seeded generator",
 }
 """Pure rooms that fall back on chance of their own, each with its reason."""

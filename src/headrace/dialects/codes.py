@@ -106,6 +106,9 @@ CODES: Final[Mapping[str, Meaning]] = {
 # read 2026-11.
 AWS: Final[Mapping[str, Meaning]] = {
     "accessdeniedexception": (Kind.PERMISSION, None),
+    "accessdenied": (Kind.PERMISSION, None),
+    "invalidaccesskeyid": (Kind.AUTHENTICATION, None),
+    "slowdown": (Kind.RATE_LIMIT, None),
     "optinrequired": (Kind.PERMISSION, None),
     "notauthorized": (Kind.PERMISSION, None),
     "unrecognizedclientexception": (Kind.AUTHENTICATION, None),

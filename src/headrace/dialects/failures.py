@@ -127,7 +127,13 @@ def _parsed(body: bytes) -> Any:
     try:
         return _masked(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return mask(body[:4096].decode("utf-8", "replace"))
+        text = mask(body[:4096].decode("utf-8", "replace"))
+    found = _XML.search(text)
+    return text if found is None else {"code": found[1], "message": found[2]}
+
+
+_XML: Final = re.compile(r"<Error>\s*<Code>(\w{1,100})</Code>\s*<Message>([^<]*)</Message>")
+"""How S3 refuses."""
 
 
 def read_said(body: Any, response: HttpResponse) -> Said:

@@ -17,7 +17,7 @@ from headrace.gateway import own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.callers import Role
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.seals import opens, seal_of
@@ -90,8 +90,15 @@ def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
 
 def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """A batch is where its file is."""
+    if here.caller.role is not Role.ADMIN and (strange := body.keys() - _OF_A_BATCH):
+        name = min(strange)
+        raise refusal(400, Kind.BAD_REQUEST, f"{name} is no field of a batch: leave it out", name)
     deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
     return _noted(here, "batches", _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment))
+
+
+_OF_A_BATCH: Final = CALLERS_OWN | {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "model"}
+"""What may be said of a batch. Fields of a provider's own may name other files and other places than those that were given out here."""
 
 
 def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -121,6 +128,9 @@ def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = F
     if model is not None:
         model = here.meant(model)
     found = [id for id in here.router.offering(operation, model) if here.may_use(id) and not (calls and _with_the_order(here, id))]
+    if calls:
+        files = here.router.offering(FILES, model)
+        found = [id for id in found if id in files] or found
     if not found:
         whose = "here" if model is None else f"of those that serve {model!r}"
         raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} is known to keep {operation.name}")

@@ -168,6 +168,28 @@ def signer_for(provider: Provider, base_url: str, options: Options, environment:
     return _signer(provider.name, scheme, place, provider.auth.service or "bedrock", options)
 
 
+def storage_options(options: Options, control: Mapping[str, Any]) -> Options:
+    """The options that open a cloud's storage: the call's own, or the pair of keys that it has for S3 alone."""
+    pair = {name: _checked(name, control[name]) for name in _OF_S3 if control.get(name) is not None}
+    if not pair:
+        return options
+    if len(pair) < len(_OF_S3):
+        [one], [other] = pair, _OF_S3.keys() - pair.keys()
+        raise ConfigurationError(f"{one} was given without {other}: pass both or neither")
+    where = {name: value for name, value in options if name in _PLACES}
+    return tuple(sorted({**where, **{_OF_S3[name]: value for name, value in pair.items()}}.items()))
+
+
+_OF_S3: Final = {"s3_access_key_id": "aws_access_key_id", "s3_secret_access_key": "aws_secret_access_key"}
+
+
+def storage_signer(provider: Provider, region: str, options: Options) -> Signer:
+    """The signer of requests to the storage of `provider`'s cloud. Raises ConfigurationError naming the missing package."""
+    _checked_library(provider, options)
+    service = "s3" if provider.auth.sign == "aws" else provider.auth.service or "bedrock"
+    return _signer(provider.name, provider.auth.sign, region, service, options)
+
+
 def exchanged(provider: Provider, options: Options, key: str | None) -> tuple[Options, str | None]:
     """Options and key; where a key is not shown but exchanged for tokens, it is an option, or several."""
     if provider.auth.sign == "sap":

@@ -60,9 +60,14 @@ class Aws:
         return 0.0 if ends_within(1) else LATE if ends_within(LATE) else EARLY
 
     def apply(self, request: HttpRequest) -> HttpRequest:
-        signed = {name: value for name, value in request.headers if name in _SIGNED}
+        storage = request.storage is not None
+        signed = {name: value for name, value in request.headers if name in _SIGNED or (storage and name.startswith("x-amz-"))}
         asked = _library("botocore.awsrequest").AWSRequest(request.method, request.url, headers=signed, data=request.body)
-        _library("botocore.auth").SigV4Auth(self._frozen, self._service, self._region).add_auth(asked)
+        scheme = getattr(_library("botocore.auth"), "S3SigV4Auth" if storage else "SigV4Auth")
+        auth = scheme(self._frozen, self._service, self._region)
+        if storage:  # whoever wrote the request has hashed its body, which may be too large to hold
+            auth.payload = lambda _: signed[CONTENT_HASH]
+        auth.add_auth(asked)
         added = tuple((name.lower(), value) for name, value in asked.headers.items() if name.lower() not in _SIGNED)
         replaced = {name for name, _ in added}
         kept = tuple(pair for pair in request.headers if pair[0] not in replaced)
@@ -82,9 +87,10 @@ class Aws:
         if "aws_role_name" in options:
             return self._assumed(session, found)
         if found is None:
+            key, option = ("", "") if self._service == "s3" else ("AWS_BEARER_TOKEN_BEDROCK, or ", "api_key=, ")
             raise AuthenticationError(
-                "no AWS credentials were found: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "or pass api_key=, aws_profile_name= or aws_role_name="
+                f"no AWS credentials were found: set {key}AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                f"or pass {option}aws_profile_name= or aws_role_name="
             )
         return found
 
@@ -110,6 +116,8 @@ class Aws:
             fetcher = own.AssumeRoleCredentialFetcher(client, found, role, extra_args=extra)
         return own.DeferredRefreshableCredentials(method="assume-role", refresh_using=fetcher.fetch_credentials)
 
+
+CONTENT_HASH: Final = "x-amz-content-sha256"
 
 _SIGNED: Final = frozenset({"content-type"})
 """Headers of ours that the signature covers; whatever else a caller adds may be changed on the way."""

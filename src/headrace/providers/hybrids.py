@@ -62,6 +62,11 @@ def filled(path: str, model: str, place: Mapping[str, str], *, keep: str = "") -
     return path.format_map({"model": quote(model, safe=f"@{keep}"), **{name: quote(value, safe="") for name, value in place.items()}})
 
 
+def first_set(variables: str, environment: Mapping[str, str]) -> str:
+    """What the first of `ONE,OTHER` says that is set; empty for none."""
+    return next((value for name in variables.split(",") if (value := environment.get(name, "").strip())), "")
+
+
 def split_query(address: str) -> tuple[str, dict[str, str]]:
     """An address without its query, and the query."""
     address, _, query = address.partition("?")

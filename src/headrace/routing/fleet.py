@@ -11,11 +11,13 @@ import msgspec
 
 from headrace.calls import control_names, most_output
 from headrace.destinations import PYTHON, Destination, destination
+from headrace.dialects.forms import BUCKETS
 from headrace.errors import POLICY, AuthenticationError, ConfigurationError, HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limit, Limiter, Place, Profile, Unit, override, profile_of
 from headrace.limits.meter import Meter
 from headrace.models.cost import Rates
 from headrace.options import StorageOptions
+from headrace.providers.hybrids import first_set
 from headrace.routing.budgets import scope_of_provider, scope_of_tag
 from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS
@@ -173,7 +175,7 @@ class Fleet:
         found: dict[str, str] = {}
         one = self.members.get(model or "")
         for member in [self.members[deployment.id] for deployment in self.serving(model)] or ([one] if one is not None else []):
-            if operation in member.to.provider.offered:
+            if operation in member.to.provider.offered and _has_bucket(member, operation):
                 found.setdefault(member.to.credential, member.deployment.id)
         return list(found.values())
 
@@ -301,6 +303,14 @@ _STANDING: Final = (
     "drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response", "cache_control_injection_points",
     *StorageOptions.__annotations__,
 )  # fmt: skip
+
+
+def _has_bucket(member: Member, operation: str) -> bool:
+    """Whether there is a place for what it keeps: a cloud's files need a bucket of one's own."""
+    form = member.to.provider.forms.get(operation, "")
+    if operation != "files" or form not in BUCKETS:
+        return True
+    return any(member.to.options.get(name) or first_set(variables, os.environ) for name, variables in BUCKETS[form].items())
 
 
 def _account(member: Member) -> str | None:

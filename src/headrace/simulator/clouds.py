@@ -1,10 +1,9 @@
-"""Batches of a simulated Vertex AI and Bedrock, and the buckets that their calls and answers stand in.
+"""Batches of a simulated Vertex AI and Bedrock, whose calls and answers stand in `buckets`.
 
 Strict about what is documented: fields, their forms, whose signature, which states may be stopped. A job is worked off when it is first
 asked after, as those of `keeping` are. Vertex: the REST reference of projects.locations.batchPredictionJobs and google-genai 3.4.0.
 Bedrock: the operations …ModelInvocationJob of botocore 1.44.5, and docs.aws.amazon.com/bedrock/latest/userguide/
-batch-inference-results.html (read 2026-11-29). Buckets: the media methods of Cloud Storage's JSON API; S3 with the bucket in the path,
-below /s3. A signature is looked at for its key and its service, not recomputed.
+batch-inference-results.html (read 2026-11-29). A signature is looked at for its key and its service, not recomputed.
 """
 
 from __future__ import annotations
@@ -13,27 +12,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote
 
 import msgspec
 from msgspec import Struct
 
 from headrace.simulator.asks import Rejected
+from headrace.simulator.buckets import ACCOUNT, Asked, Buckets, asked_with
+from headrace.simulator.cloud_fields import INVOCATION, PREDICTION, checked, one_of
 from headrace.simulator.keeping import Answerer, acting, moment
 from headrace.simulator.openai_api import DECODE, ENCODE, json_of
-
-ACCOUNT: Final = "123456789012"
-"""Whose jobs they are, in AWS's names; Google's project is the path's."""
-
-
-class Asked(Struct, frozen=True):
-    """One request: `parts` are the named parts of its path, `query` what follows the question mark."""
-
-    headers: Mapping[str, str]
-    body: bytes
-    parts: Mapping[str, str]
-    query: Mapping[str, str]
-    now: int
 
 
 class Job(Struct):
@@ -48,10 +35,9 @@ class Job(Struct):
 class Clouds:
     """What one provider keeps for both clouds."""
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: Answerer, buckets: Buckets) -> None:
         self._answer = answer
-        self._objects: dict[str, bytes] = {}
-        """By their whole address, gs://… and s3://…"""
+        self._buckets = buckets
         self._jobs: dict[str, Job] = {}
         self._numbers = count(1)
 
@@ -62,43 +48,15 @@ class Clouds:
         act, found = acting(ROUTES, method, path)
         if act is None or found is None:
             return None
-        parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
-        said = {name: values[-1] for name, values in parse_qs(query).items()}
-        made = act(self, Asked(headers, body, parts, said, now))
+        made = act(self, asked_with(found, method, path, query, headers, body, now))
         return made if isinstance(made, bytes) else ENCODE(made)
-
-    # Buckets
-
-    def put_google(self, asked: Asked) -> Any:
-        name = asked.query.get("name") or ""
-        if asked.query.get("uploadType") != "media" or not name:
-            raise Rejected(400, "An upload needs uploadType=media and a name.", param="name")
-        self._objects[f"gs://{asked.parts['bucket']}/{name}"] = asked.body
-        return {"kind": "storage#object", "bucket": asked.parts["bucket"], "name": name, "size": str(len(asked.body))}
-
-    def get_google(self, asked: Asked) -> bytes:
-        return self._object(f"gs://{asked.parts['bucket']}/{asked.parts['name']}")
-
-    def put_s3(self, asked: Asked) -> bytes:
-        _signed_for("s3", asked)
-        self._objects[f"s3://{asked.parts['bucket']}/{asked.parts['name']}"] = asked.body
-        return b""
-
-    def get_s3(self, asked: Asked) -> bytes:
-        _signed_for("s3", asked)
-        return self._object(f"s3://{asked.parts['bucket']}/{asked.parts['name']}")
-
-    def _object(self, address: str) -> bytes:
-        if address not in self._objects:
-            raise Rejected(404, f"No such object: {address.partition('://')[2]}", code="NoSuchKey")
-        return self._objects[address]
 
     # Vertex AI
 
     def new_prediction(self, asked: Asked) -> Any:
-        said = _checked(json_of(asked.body), PREDICTION, "")
-        uris = _one_of(said["inputConfig"], "inputConfig", ("gcsSource", "bigquerySource")).get("uris") or ()
-        _one_of(said["outputConfig"], "outputConfig", ("gcsDestination", "bigqueryDestination"))
+        said = checked(json_of(asked.body), PREDICTION, "")
+        uris = one_of(said["inputConfig"], "inputConfig", ("gcsSource", "bigquerySource")).get("uris") or ()
+        one_of(said["outputConfig"], "outputConfig", ("gcsDestination", "bigqueryDestination"))
         if said["inputConfig"]["instancesFormat"] != "jsonl" or not uris:
             raise Rejected(400, "Only gcsSource with instancesFormat 'jsonl' is simulated.", param="inputConfig.instancesFormat")
         id = f"{next(self._numbers):019d}"
@@ -128,7 +86,7 @@ class Clouds:
         lines = [self._predicted(line, path, add, now) for uri in job.told["inputConfig"]["gcsSource"]["uris"] for line in self._lines(uri)]
         prefix = job.told["outputConfig"]["gcsDestination"]["outputUriPrefix"].rstrip("/")
         folder = f"{prefix}/prediction-model-{moment(now)}"
-        self._objects[f"{folder}/predictions.jsonl"] = _file(lines)
+        self._buckets.put(f"{folder}/predictions.jsonl", _file(lines), now)
         good = sum(not line["status"] for line in lines)
         counts = {"successfulCount": str(good), "failedCount": str(len(lines) - good)}
         job.told |= {
@@ -159,7 +117,7 @@ class Clouds:
 
     def new_invocation(self, asked: Asked) -> Any:
         _signed_for("bedrock", asked)
-        said = _checked(json_of(asked.body), INVOCATION, "")
+        said = checked(json_of(asked.body), INVOCATION, "")
         if any("jobName" in job.told and job.told["jobName"] == said["jobName"] for job in self._jobs.values()):
             raise _aws(400, "ValidationException", "The provided job name is currently in use.")
         id = f"{next(self._numbers):012d}"
@@ -179,12 +137,12 @@ class Clouds:
             job.told["status"] = "Stopped"
             return job.told
         try:
-            self._invoke(job)
+            self._invoke(job, asked.now)
         except Rejected as error:
             job.told |= {"status": "Failed", "message": error.message}
         return job.told
 
-    def _invoke(self, job: Job) -> None:
+    def _invoke(self, job: Job, now: int) -> None:
         source = job.told["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         folder = job.told["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
         lines = [self._invoked(line, job.told) for line in self._lines(source)]
@@ -195,8 +153,8 @@ class Clouds:
             "successRecordCount": good,
             "errorRecordCount": len(lines) - good,
         }
-        self._objects[f"{folder}/{job.id}/{source.rpartition('/')[2]}.out"] = _file(lines)
-        self._objects[f"{folder}/{job.id}/manifest.json.out"] = ENCODE(counts)
+        self._buckets.put(f"{folder}/{job.id}/{source.rpartition('/')[2]}.out", _file(lines), now)
+        self._buckets.put(f"{folder}/{job.id}/manifest.json.out", ENCODE(counts), now)
         job.told |= {"status": "Completed", **counts}
 
     def _invoked(self, line: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +194,7 @@ class Clouds:
         return job
 
     def _lines(self, address: str) -> Iterator[dict[str, Any]]:
-        for line in self._object(address).splitlines():
+        for line in self._buckets.get(address).content.splitlines():
             try:
                 yield DECODE(line)
             except msgspec.DecodeError as error:
@@ -244,101 +202,6 @@ class Clouds:
 
 
 # ---- forms -------------------------------------------------------------------------------------------------------------------------
-
-
-class Field(Struct, frozen=True):
-    """A field of a body: a pattern for texts, fields for an object, or a kind of value."""
-
-    of: str | Mapping[str, Field] | type
-    required: bool = False
-
-
-_BUCKET: Final = r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]"
-_S3: Final = rf"s3://{_BUCKET}(?:/[-!_*'().a-z0-9A-Z]+(?:/[-!_*'().a-z0-9A-Z]+)*)?/?"
-_ACCOUNT: Final = r"[0-9]{12}"
-
-INVOCATION: Final[Mapping[str, Field]] = {
-    "jobName": Field(r"(?=.{1,63}$)[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", required=True),
-    "modelId": Field(r"[a-zA-Z0-9:./_-]{1,2048}", required=True),
-    "roleArn": Field(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+", required=True),
-    "clientRequestToken": Field(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}"),
-    "inputDataConfig": Field(
-        {
-            "s3InputDataConfig": Field(
-                {"s3Uri": Field(_S3, required=True), "s3InputFormat": Field("JSONL"), "s3BucketOwner": Field(_ACCOUNT)}
-            )
-        },
-        required=True,
-    ),
-    "outputDataConfig": Field(
-        {
-            "s3OutputDataConfig": Field(
-                {"s3Uri": Field(_S3, required=True), "s3EncryptionKeyId": Field(".+"), "s3BucketOwner": Field(_ACCOUNT)}
-            )
-        },
-        required=True,
-    ),
-    "vpcConfig": Field({"subnetIds": Field(list, required=True), "securityGroupIds": Field(list, required=True)}),
-    "timeoutDurationInHours": Field(int),
-    "tags": Field(list),
-    "modelInvocationType": Field("InvokeModel|Converse"),
-}
-PREDICTION: Final[Mapping[str, Field]] = {
-    "displayName": Field(r".{1,128}", required=True),
-    "model": Field(r"(projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/models/[^/]+", required=True),
-    "inputConfig": Field(
-        {
-            "instancesFormat": Field("jsonl|csv|bigquery|tf-record|tf-record-gzip|file-list", required=True),
-            "gcsSource": Field({"uris": Field(list, required=True)}),
-            "bigquerySource": Field({"inputUri": Field(r"bq://.+", required=True)}),
-        },
-        required=True,
-    ),
-    "outputConfig": Field(
-        {
-            "predictionsFormat": Field("jsonl|csv|bigquery", required=True),
-            "gcsDestination": Field({"outputUriPrefix": Field(rf"gs://{_BUCKET}(/.*)?", required=True)}),
-            "bigqueryDestination": Field({"outputUri": Field(r"bq://.+", required=True)}),
-        },
-        required=True,
-    ),
-    "labels": Field(dict),
-    "encryptionSpec": Field(dict),
-    "serviceAccount": Field(str),
-}
-
-
-def _checked(said: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
-    """The body. Raises Rejected naming the first field that is unknown, missing, or of another form."""
-    if not isinstance(said, dict):
-        raise Rejected(400, f"{place or 'The body'} must be an object.", param=place)
-    for name in said:
-        if name not in fields:
-            raise Rejected(400, f'Unknown name "{name}" at "{place}": Cannot find field.', param=place + name)
-    for name, field in fields.items():
-        where = f"{place}{name}"
-        if name not in said:
-            if field.required:
-                raise Rejected(400, f"{where} is required.", param=where)
-        elif isinstance(field.of, Mapping):
-            _checked(said[name], field.of, f"{where}.")
-        elif isinstance(field.of, type):
-            if not isinstance(said[name], field.of):
-                raise Rejected(400, f"{where} must be {field.of.__name__}.", param=where)
-        elif not isinstance(said[name], str) or not re.fullmatch(field.of, said[name]):
-            raise Rejected(400, f"Value at '{where}' failed to satisfy constraint: {field.of}", param=where)
-    hours = said.get("timeoutDurationInHours", 24)
-    if not 24 <= hours <= 168:
-        raise Rejected(400, "timeoutDurationInHours must be from 24 to 168.", param="timeoutDurationInHours")
-    return said
-
-
-def _one_of(said: Mapping[str, Any], place: str, names: tuple[str, ...]) -> dict[str, Any]:
-    found = [name for name in names if name in said]
-    if len(found) != 1:
-        raise Rejected(400, f"{place} must have one of {', '.join(names)}.", param=place)
-    chosen: dict[str, Any] = said[found[0]]
-    return chosen
 
 
 def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> dict[str, Any]:
@@ -390,13 +253,9 @@ def _named(id: str) -> str:
 _PREDICTIONS: Final = r"/v1(?:beta1)?/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/batchPredictionJobs"
 _INVOCATION: Final = r"(?:/v1)?/model-invocation-job"
 """With and without the version that the simulator's addresses end in: AWS's have none."""
-_CONCERNED: Final = re.compile(r"/(?:upload/storage|storage|s3)/|.*/(?:batchPredictionJobs|model-invocation-job)")
+_CONCERNED: Final = re.compile(r".*/(?:batchPredictionJobs|model-invocation-job)")
 """One look at every path that comes by."""
 ROUTES: Final[tuple[tuple[str, str, Callable[[Clouds, Asked], Any]], ...]] = (
-    ("POST", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Clouds.put_google),
-    ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>.+)", Clouds.get_google),
-    ("PUT", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Clouds.put_s3),
-    ("GET", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Clouds.get_s3),
     ("POST", _PREDICTIONS, Clouds.new_prediction),
     ("GET", _PREDICTIONS, Clouds.predictions),
     ("GET", rf"{_PREDICTIONS}/(?P<id>[^/:]+)", Clouds.prediction),

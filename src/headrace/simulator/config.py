@@ -75,6 +75,10 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A port of its own; without one the provider lives under /NAME of the common port."""
     api_keys: tuple[str, ...] = ()
     """Keys that are accepted; without any, every caller is."""
+    secret_keys: dict[str, str] = {}
+    """What AWS's signatures are made with, by access key: those of S3 are recomputed where it is here."""
+    buckets: tuple[str, ...] = ()
+    """Buckets that there are; without any, every bucket is."""
 
     rpm: Positive | None = None
     tpm: Positive | None = None

@@ -17,6 +17,7 @@ from headrace.simulator import openai_answers as answers
 from headrace.simulator import openai_api as api
 from headrace.simulator import others
 from headrace.simulator.asks import Answer, Ask, Chat, Embed, Limited, Models, Other, Rejected
+from headrace.simulator.buckets import Buckets
 from headrace.simulator.clouds import Clouds
 from headrace.simulator.config import ProviderConfig, draw, provider_of
 from headrace.simulator.enforce import Admitted, Cost, Enforcer, Refused
@@ -101,6 +102,7 @@ class Provider:
         self._endpoint = ""
         self._keeper: Keeper | None = None
         self._clouds: Clouds
+        self._buckets: Buckets
         """As the keeper, made with the first request."""
 
     # The way of a request
@@ -152,9 +154,12 @@ class Provider:
             return exchange.status, exchange.body
 
         if self._keeper is None:
-            self._keeper, self._clouds = Keeper(alone), Clouds(alone)
+            self._buckets = Buckets(self.config.buckets, self.config.secret_keys, f"/{self.config.name}")
+            self._keeper, self._clouds = Keeper(alone), Clouds(alone, self._buckets)
         moment, (method, path, headers, content, query) = int(self._epoch + now), incoming
         body = self._keeper.reply(method, path, headers, content, moment)
+        if body is None and (told := self._buckets.reply(method, path, query, headers, content, moment)) is not None:
+            return Exchange(told.status, self._headers(told.kind, told.headers), body=told.body)
         if body is None:
             body = self._clouds.reply(method, path, query, headers, content, moment)
         return None if body is None else self._reply([], body)

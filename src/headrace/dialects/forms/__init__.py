@@ -28,8 +28,8 @@ Body = Mapping[str, Any]
 
 
 class Form(Protocol):
-    """A form that reads options that are no parameters, such as where a batch's answers go, has them in `takes`, each with the variable
-    of the environment that stands for it."""
+    """A form that reads options that are no parameters, such as where a batch's answers go, has them in `takes`, each with the variables
+    of the environment that stand for it, the first of `ONE,OTHER` that is set."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         """Raises BadRequestError for what cannot be said."""
@@ -90,7 +90,13 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "embeddings": {"triton": "texts", "sap": "sap"},
     "models": dict.fromkeys(("anthropic", "gemini"), "models"),
-    "files": {"anthropic": "kept_anthropic", "gemini": "kept_gemini", "xai": "kept_xai"},
+    "files": {
+        "anthropic": "kept_anthropic",
+        "gemini": "kept_gemini",
+        "xai": "kept_xai",
+        "vertex": "kept_gcs",
+        "bedrock": "kept_s3",
+    },
     "batches": {
         "anthropic": "kept_anthropic",
         "gemini": "kept_gemini",
@@ -102,6 +108,12 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By operation, the forms there are, and the module that has them."""
 
+
+BUCKETS: Final[Mapping[str, Mapping[str, str]]] = {
+    "bedrock": {"s3_bucket_name": "AWS_S3_BUCKET_NAME"},
+    "vertex": {"gcs_bucket_name": "GCS_BATCH_BUCKET_NAME,GCS_BUCKET_NAME", "bucket_name": ""},
+}
+"""Forms that keep files in a bucket: the options that name it, each with the variables that stand for it."""
 
 WITH_THE_ORDER: Final = ("anthropic",)
 """Forms of batches whose calls go with the order: files that were uploaded these providers give nobody back."""
@@ -157,6 +169,8 @@ class Formed(Struct, frozen=True, eq=False):
         """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
         if told := getattr(self.form, "told", None):  # an answer that is no JSON
             return self._sound(response, lambda: told(response, self.body))
+        if stored := getattr(self.form, "stored", None):  # an answer that does not say what it is about
+            return self._sound(response, lambda: stored(response, self.write(), self.body))
         answer: Json = None
         try:
             answer = msgspec.json.decode(response.body)

@@ -1,7 +1,7 @@
 """Batches of Vertex AI and of Bedrock in OpenAI's words, with the cloud's own fields beside them.
 
-The calls stand in the caller's own bucket or table, in the cloud's own lines, and the answers are written there: no file is given to the
-cloud by headrace. Vertex: cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
+The calls stand in the caller's own bucket or table, in the cloud's own lines, and the answers are written there; `kept_s3` and `kept_gcs`
+put files there. Vertex: cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
 google-genai 3.4.0 has them. Bedrock: the operations …ModelInvocationJob of botocore 1.44.5's service model, 2023-04-20. Vertex's ids and
 places for answers are those of litellm 1.106.2; of Bedrock's job litellm tells the folder, this the file (both read 2026-11-29).
 """
@@ -12,13 +12,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
-from uuid import uuid4
 
 from msgspec import structs
 
 from headrace.dialects.base import Target
 from headrace.dialects.forms import Body, Form, given, posted
+from headrace.dialects.forms.buckets import new_name
 from headrace.dialects.forms.dates import epoch
+from headrace.dialects.forms.kept_s3 import ANSWERS, made_for
 from headrace.errors import BadRequestError
 from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
@@ -230,8 +231,9 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewInvocation:
-    """Answers come beside the calls, in a folder that the job makes, unless `s3_output_bucket_name` or `outputDataConfig` says where else.
-    A job's name is its `metadata`'s `display_name`, else one that no other job has: the same calls may be ordered again."""
+    """Answers come beside the calls, in a folder that the job makes, unless `s3_output_bucket_name` or `outputDataConfig` says where else;
+    those of a file that `create_file` made come to a folder of answers. A job's name is its `metadata`'s `display_name`, else one that no
+    other job has: the same calls may be ordered again."""
 
     takes: Final = {
         "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
@@ -242,26 +244,30 @@ class NewInvocation:
     }
 
     def write(self, body: Body, target: Target) -> HttpRequest:
-        source, model = _source(body, target, "s3://"), _model(target, "bedrock/anthropic.claude-sonnet-4-6")
+        source = _source(body, target, "s3://")
+        made = made_for(source)
+        model = made[0] if made and made[0] and target.model == "-" else _model(target, "bedrock/anthropic.claude-sonnet-4-6")
         role = body.get("aws_batch_role_arn") or body.get("roleArn")
         if not isinstance(role, str):
             raise BadRequestError(
                 f"{target.provider}: pass aws_batch_role_arn=, or set AWS_BATCH_ROLE_ARN: the role that may read and write your bucket"
             )
         job = {
-            "jobName": _display_name(body) or f"batch-{uuid4()}",
+            "jobName": _display_name(body) or f"batch-{new_name()}",
             "modelId": model,
             "roleArn": role,
-            **self._places(source, body),
+            **self._places(source, body, made is not None),
+            "modelInvocationType": "Converse" if made and made[1] else None,
             "timeoutDurationInHours": _hours(body.get("completion_window")),
             "tags": body.get("bedrock_tags"),
         }
         return posted(_of_the_service(target), "/model-invocation-job", {**given(job), **given(body, *_OURS, *self.takes)})
 
     @staticmethod
-    def _places(source: str, body: Body) -> dict[str, Json]:
+    def _places(source: str, body: Body, made: bool) -> dict[str, Json]:
         bucket, _, path = source.removeprefix("s3://").partition("/")
-        folder = "/".join(filter(None, ("s3:/", str(body.get("s3_output_bucket_name") or bucket), path.rpartition("/")[0])))
+        within = "/".join(filter(None, (path.rpartition("/")[0], ANSWERS.rstrip("/") if made else "")))
+        folder = "/".join(filter(None, ("s3:/", str(body.get("s3_output_bucket_name") or bucket).rstrip("/"), within)))
         whose = given({"s3BucketOwner": body.get("s3_bucket_owner")})
         key = given({"s3EncryptionKeyId": body.get("s3_encryption_key_id")})
         return {

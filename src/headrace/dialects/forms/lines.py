@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +27,7 @@ class Line(Struct, frozen=True):
 
     number: int
     custom_id: str
+    model: str
     request: HttpRequest
 
 
@@ -39,8 +40,11 @@ class _Asked(Struct):
 _decode: Final = msgspec.json.Decoder(_Asked).decode
 
 
-def lines_of(file: Any, dialect: str, target: Target) -> Iterator[Line]:
-    """The chats of a file in OpenAI's words, each written in a dialect. Raises BadRequestError that names the line."""
+def lines_of(file: Any, dialect: str | Callable[[str], str], target: Target) -> Iterator[Line]:
+    """The chats of a file in OpenAI's words, each written in a dialect: the same for all, or by its model.
+
+    Raises BadRequestError that names the line.
+    """
     if not isinstance(file, FormFile):
         raise BadRequestError("a file of calls must be one file")
     for number, line in enumerate(_split(file), 1):
@@ -60,7 +64,7 @@ def _split(file: FormFile) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def _read(line: bytes, number: int, dialect: str, target: Target) -> Line:
+def _read(line: bytes, number: int, dialect: str | Callable[[str], str], target: Target) -> Line:
     try:
         asked = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -74,12 +78,13 @@ def _read(line: bytes, number: int, dialect: str, target: Target) -> Line:
     own = msgspec.structs.replace(target, model=model)
     body = {**asked.body, "model": model}
     body.pop("stream", None)
+    spoken = dialect if isinstance(dialect, str) else dialect(model)
     try:
-        written = translate(dialect, own, "chat", body, {"drop_params": target.drop_params}).write()
+        written = translate(spoken, own, "chat", body, {"drop_params": target.drop_params}).write()
     except BadRequestError as error:
         made = UnsupportedParamsError if isinstance(error, UnsupportedParamsError) else BadRequestError
         raise made(f"file: line {number}: {error.message}", model, target.provider) from None
-    return Line(number, asked.custom_id, written)
+    return Line(number, asked.custom_id, model, written)
 
 
 # ---- results -----------------------------------------------------------------------------------------------------------------------
@@ -90,6 +95,11 @@ def answered(custom_id: str, body: Json, dialect: str, target: Target) -> dict[s
     told = HttpResponse(200, Headers(), msgspec.json.encode(body))
     chat = Translation(load(dialect), target, ChatRequest(model=target.model, messages=()), "chat").read(told)
     return _line(custom_id, 200, chat.get("id"), chat)
+
+
+def unread(custom_id: str, body: Json) -> dict[str, Json]:
+    """A result in words that nobody here knows, as it came."""
+    return _line(custom_id, 200, None, body)
 
 
 def failed(custom_id: str, error: Mapping[str, Json], target: Target) -> dict[str, Json]:
@@ -105,7 +115,7 @@ def never_ran(custom_id: str, why: str) -> dict[str, Json]:
     return _line(custom_id, POLICY[Kind.BAD_REQUEST].status, None, {"error": said})
 
 
-def _line(custom_id: str, status: int, request_id: Json, body: Mapping[str, Json]) -> dict[str, Json]:
+def _line(custom_id: str, status: int, request_id: Json, body: Json) -> dict[str, Json]:
     answer = {"status_code": status, "request_id": request_id or "", "body": body}
     return {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": answer, "error": None}
 

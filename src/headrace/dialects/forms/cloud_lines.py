@@ -1,0 +1,186 @@
+"""Calls and answers as the lines of Bedrock's and Vertex AI's batches: OpenAI's lines become theirs, and their results OpenAI's.
+
+Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html. Vertex: cloud.google.com/vertex-ai/generative-ai/docs/
+partner-models/claude-batch for Claude; Gemini's lines have no id, so that one stands in labels, as litellm 1.106.2 writes it (read
+2026-11-29).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b32decode, b32encode
+from binascii import Error as NotBase32
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects.base import Target
+from headrace.dialects.forms.lines import Line, answered, failed, joining, lines_in, lines_of, unread
+from headrace.errors import BadRequestError
+from headrace.multipart import FormFile
+from headrace.slices import Steps
+from headrace.types import Json
+
+CLAUDE: Final = "anthropic_messages"
+CONVERSE: Final = "bedrock_converse"
+GEMINI: Final = "gemini"
+
+
+class Row(Struct, frozen=True):
+    """A call as its cloud takes it."""
+
+    model: str
+    dialect: str
+    line: bytes
+
+
+_ON_BEDROCK: Final = re.compile(r"(?:(?:converse|invoke)/|[a-z]{2,4}(?:-[a-z]+)+-\d/)*")
+"""What stands before a model's name there: how it is asked, and in which region."""
+_ON_VERTEX: Final = re.compile(r"(?:publishers/(?:google|anthropic)/models/|google/|gemini/|anthropic/)?")
+
+
+def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
+    """Claude's calls as InvokeModel takes them, those of others as Converse does: a batch is asked by one or the other."""
+    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else CONVERSE, target):
+        asked = msgspec.json.decode(line.request.body)
+        model = _ON_BEDROCK.sub("", line.model, count=1)
+        if "claude" in model:
+            yield _row(model, CLAUDE, {"recordId": line.custom_id, "modelInput": _claudes(asked, line, "bedrock-2023-05-31")})
+        elif "toolConfig" in asked:
+            raise BadRequestError(
+                f"file: line {line.number} has tools: Bedrock takes them in batches of Claude alone", model, target.provider
+            )
+        else:
+            yield _row(model, CONVERSE, {"recordId": line.custom_id, "modelInput": asked})
+
+
+def vertexs(file: FormFile, target: Target) -> Iterator[Row]:
+    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else GEMINI, target):
+        asked = msgspec.json.decode(line.request.body)
+        model = _ON_VERTEX.sub("", line.model, count=1)
+        if "/" in model:
+            raise BadRequestError(f"file: line {line.number}: Vertex AI takes batches of Gemini and Claude, not of {model!r}", model)
+        if "claude" in model:
+            yield _row(model, CLAUDE, {"custom_id": line.custom_id, "request": _claudes(asked, line, "vertex-2023-10-16")})
+        else:
+            labels = {**(asked.get("labels") or {}), **_labels(line.custom_id)}
+            yield _row(model, GEMINI, {"request": {**asked, "labels": labels}})
+
+
+def _of_one_model(file: FormFile, dialect: Any, target: Target) -> Iterator[Line]:
+    first = ""
+    for line in lines_of(file, dialect, target):
+        first = first or line.model
+        if line.model != first:
+            raise BadRequestError(
+                f"file: line {line.number} asks for {line.model!r}, and those before it for {first!r}: "
+                f"{target.provider} has one model in a batch"
+            )
+        yield line
+
+
+def _row(model: str, dialect: str, line: Mapping[str, Json]) -> Row:
+    return Row(model, dialect, msgspec.json.encode(line) + b"\n")
+
+
+def _claudes(asked: Mapping[str, Json], line: Line, version: str) -> dict[str, Json]:
+    """A message as it is where the address or the order names the model."""
+    betas = [beta.strip() for beta in dict(line.request.headers).get("anthropic-beta", "").split(",") if beta.strip()]
+    said = {name: value for name, value in asked.items() if name not in ("model", "stream")}
+    return {"anthropic_version": version, **({"anthropic_beta": betas} if betas else {}), **said}
+
+
+# ---- a call's id in labels ---------------------------------------------------------------------------------------------------------
+
+_LABEL: Final = "litellm_custom_id"
+_RAW: Final = f"{_LABEL}_raw"
+_LONGEST: Final = 63
+"""Characters of a label's value: small letters, digits, _ and - (cloud.google.com/resource-manager/docs/labels-overview)."""
+_MARK: Final = "b32_"
+"""How the values of what is encoded begin."""
+
+
+def _labels(custom_id: str) -> dict[str, str]:
+    packed = b32encode(custom_id.encode()).decode().rstrip("=").lower()
+    step = _LONGEST - len(_MARK)
+    parts = [f"{_MARK}{packed[start : start + step]}" for start in range(0, max(1, len(packed)), step)]
+    plain = re.sub(r"[^a-z0-9_-]", "_", custom_id.lower())[:_LONGEST]
+    return {_LABEL: plain, **{_RAW if not number else f"{_RAW}_{number}": part for number, part in enumerate(parts)}}
+
+
+def _id_in(labels: Mapping[str, Any]) -> str:
+    """The id that `_labels` wrote; the plain one where it was written by somebody else."""
+    parts = [labels.get(_RAW)]
+    while (part := labels.get(f"{_RAW}_{len(parts)}")) is not None:
+        parts.append(part)
+    try:
+        packed = "".join(str(part).removeprefix(_MARK) for part in parts if part is not None).upper()
+        return b32decode(packed + "=" * (-len(packed) % 8)).decode() if packed else str(labels.get(_LABEL, ""))
+    except (NotBase32, UnicodeDecodeError):
+        return str(labels.get(_LABEL, ""))
+
+
+# ---- results -----------------------------------------------------------------------------------------------------------------------
+
+
+def openais(told: bytes, target: Target) -> Steps[bytes]:
+    """A batch's answers in OpenAI's lines; a file that holds none as it is."""
+    if _result(next(lines_in(told), b""), target) is None:
+        return told
+    return (yield from joining(line for raw in lines_in(told) if (line := _result(raw, target)) is not None))
+
+
+def _result(raw: bytes, target: Target) -> dict[str, Json] | None:
+    """A result; None for what is none."""
+    try:
+        line = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(line, dict):
+        return None
+    if "modelOutput" in line or ("modelInput" in line and "error" in line):
+        return _invoked(line, target)
+    return _predicted(line, target) if "request" in line and ("response" in line or line.get("status")) else None
+
+
+def _invoked(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
+    name = str(line.get("recordId", ""))
+    if error := line.get("error"):
+        return failed(name, {"error": {"code": error.get("errorCode"), "message": error.get("errorMessage")}}, target)
+    return _read(name, line["modelOutput"], target)
+
+
+def _predicted(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
+    asked = line["request"]
+    labels = asked.get("labels") if isinstance(asked, Mapping) else None
+    name = str(line.get("custom_id") or line.get("key") or _id_in(labels or {}))
+    if status := line.get("status"):
+        return failed(name, {"error": _error_in(status)}, target)
+    return _read(name, line["response"], target)
+
+
+def _error_in(status: Json) -> Json:
+    """What a line's status says: an error in Google's words behind a few of a person's, or those alone."""
+    if isinstance(status, Mapping):
+        return status
+    try:
+        told = msgspec.json.decode(str(status)[max(0, str(status).find("{")) :])
+    except msgspec.DecodeError:
+        return {"code": 400, "message": str(status)}
+    inner = told.get("error") if isinstance(told, dict) else None
+    return inner if isinstance(inner, dict) else {"code": 400, "message": str(status)}
+
+
+def _read(name: str, answer: Any, target: Target) -> dict[str, Json]:
+    dialect = _dialect_of(answer)
+    return unread(name, answer) if dialect is None else answered(name, answer, dialect, target)
+
+
+def _dialect_of(answer: Any) -> str | None:
+    if not isinstance(answer, Mapping):
+        return None
+    if answer.get("type") == "message":
+        return CLAUDE
+    return CONVERSE if "output" in answer and "stopReason" in answer else GEMINI if "candidates" in answer else None

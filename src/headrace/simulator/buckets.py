@@ -1,0 +1,349 @@
+"""A simulated S3 and Cloud Storage, in which the calls and answers of batches stand.
+
+Strict about what is documented: signatures, which are recomputed where the secret is known, and whom they are for; tokens; buckets,
+names, checksums, sizes, owners. S3 has the bucket in the path, below /s3 (docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/
+RESTAuthentication.html, operations as botocore 1.44.5 has them); Cloud Storage its JSON API (cloud.google.com/storage/docs/json_api/v1/
+objects). Both read 2026-11-29. Of S3's uploads those of one request are here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from email.parser import BytesParser
+from email.utils import format_datetime
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import parse_qs, parse_qsl, quote, unquote
+from xml.sax.saxutils import escape
+
+import msgspec
+from msgspec import Struct
+
+from headrace.simulator.asks import Rejected
+from headrace.simulator.keeping import acting, moment
+from headrace.simulator.openai_api import DECODE, ENCODE
+
+ACCOUNT: Final = "123456789012"
+"""Whose buckets and jobs they are, in AWS's names; Google's project is the path's."""
+
+Pairs = list[tuple[str, str]]
+
+
+class Asked(Struct, frozen=True):
+    """One request: `parts` are the named parts of its path, `query` what follows the question mark."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    parts: Mapping[str, str]
+    query: Mapping[str, str]
+    now: int
+    raw_query: str = ""
+
+
+def asked_with(found: re.Match[str], method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> Asked:
+    parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
+    said = {name: values[-1] for name, values in parse_qs(query).items()}
+    return Asked(method, path, headers, body, parts, said, now, query)
+
+
+class Told(Struct, frozen=True):
+    """An answer."""
+
+    body: bytes = b""
+    status: int = 200
+    kind: tuple[str, str] = ("content-type", "application/json")
+    headers: Pairs = []
+
+
+class Object(Struct, frozen=True):
+    """What stands in a bucket."""
+
+    content: bytes
+    made: int
+    type: str = "application/octet-stream"
+    said: Mapping[str, str] = {}
+    """What whoever put it there says of it."""
+
+    @property
+    def md5(self) -> bytes:
+        return hashlib.md5(self.content, usedforsecurity=False).digest()
+
+
+class Buckets:
+    """What stands in the buckets of one provider, by its whole address: gs://… and s3://…"""
+
+    def __init__(self, names: Collection[str], secrets: Mapping[str, str], root: str) -> None:
+        """names: of the buckets there are; without any, all are. secrets: by access key. root: what stands before the paths of
+        callers who share a port with others' and of what they sign."""
+        self._names = names
+        self._secrets = secrets
+        self._root = root
+        self._objects: dict[str, Object] = {}
+
+    def put(self, address: str, content: bytes, now: int) -> None:
+        self._objects[address] = Object(content, now)
+
+    def get(self, address: str) -> Object:
+        """Raises Rejected for what is not there."""
+        if address not in self._objects:
+            raise Rejected(404, f"No such object: {address.partition('://')[2]}", code="NoSuchKey")
+        return self._objects[address]
+
+    def reply(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> Told | None:
+        """None for a path that is nothing of this. Raises Rejected."""
+        if not _CONCERNED.match(path):
+            return None
+        act, found = acting(ROUTES, method, path)
+        if act is None or found is None:
+            return None
+        asked = asked_with(found, method, path, query, headers, body, now)
+        if not path.startswith("/s3/"):
+            self._google_lets_in(asked)
+            return act(self, asked)
+        try:
+            self._amazon_lets_in(asked)
+            return act(self, asked)
+        except Rejected as error:
+            return _refused(error)
+
+    def _listed(self, scheme: str, asked: Asked, begin: str, prefix: str) -> list[tuple[str, Object]]:
+        """Names behind `begin`, in their order."""
+        bucket = f"{scheme}{asked.parts['bucket']}/"
+        names = sorted(address.removeprefix(bucket) for address in self._objects if address.startswith(bucket + prefix))
+        return [(name, self._objects[bucket + name]) for name in names if name > begin]
+
+    # S3
+
+    def _amazon_lets_in(self, asked: Asked) -> None:
+        _signed(asked, self._secrets, self._root)
+        if not re.fullmatch(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", asked.parts["bucket"]):
+            raise _aws(400, "InvalidBucketName", "The specified bucket is not valid.")
+        if self._names and asked.parts["bucket"] not in self._names:
+            raise _aws(404, "NoSuchBucket", "The specified bucket does not exist")
+        if asked.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
+            raise _aws(403, "AccessDenied", "Access Denied")
+        if len(asked.parts.get("name", "").encode()) > 1024:
+            raise _aws(400, "KeyTooLongError", "Your key is too long")
+
+    def put_s3(self, asked: Asked) -> Told:
+        _whole(asked)
+        said = {name.removeprefix("x-amz-meta-"): value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
+        made = Object(asked.body, asked.now, asked.headers.get("content-type", "binary/octet-stream"), said)
+        self._objects["s3://{bucket}/{name}".format_map(asked.parts)] = made
+        return Told(kind=XML, headers=[("etag", f'"{made.md5.hex()}"'), ("date", _http_date(asked.now))])
+
+    def get_s3(self, asked: Asked) -> Told:
+        found = self.get("s3://{bucket}/{name}".format_map(asked.parts))
+        said = [(f"x-amz-meta-{name}", value) for name, value in found.said.items()]
+        headers = [("etag", f'"{found.md5.hex()}"'), ("last-modified", _http_date(found.made)), *said]
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers.get("range", ""))
+        if wanted is None:
+            return Told(found.content, kind=("content-type", found.type), headers=headers)
+        first, last, size = int(wanted[1]), int(wanted[2]), len(found.content)
+        if first >= size:
+            raise _aws(416, "InvalidRange", "The requested range is not satisfiable")
+        part = found.content[first : last + 1]
+        ranged = ("content-range", f"bytes {first}-{first + len(part) - 1}/{size}")
+        return Told(part, 206, ("content-type", found.type), [*headers, ranged])
+
+    def delete_s3(self, asked: Asked) -> Told:
+        self._objects.pop("s3://{bucket}/{name}".format_map(asked.parts), None)
+        return Told(status=204)
+
+    def list_s3(self, asked: Asked) -> Told:
+        if asked.query.get("list-type") != "2":
+            raise _aws(501, "NotImplemented", "Only ListObjectsV2 is simulated.")
+        most = asked.query.get("max-keys", "1000")
+        if not most.isdigit():
+            raise _aws(400, "InvalidArgument", "Provided max-keys not an integer or within integer range")
+        begin = asked.query.get("continuation-token") or asked.query.get("start-after", "")
+        found = self._listed("s3://", asked, begin, asked.query.get("prefix", ""))
+        shown = found[: min(1000, int(most))]
+        more = len(found) > len(shown)
+        entries = "".join(
+            f"<Contents><Key>{escape(name)}</Key><LastModified>{moment(one.made)}</LastModified><Size>{len(one.content)}</Size></Contents>"
+            for name, one in shown
+        )
+        following = f"<NextContinuationToken>{escape(shown[-1][0])}</NextContinuationToken>" if more and shown else ""
+        listing = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<Name>{escape(asked.parts['bucket'])}</Name><KeyCount>{len(shown)}</KeyCount><MaxKeys>{most}</MaxKeys>"
+            f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{following}{entries}</ListBucketResult>"
+        )
+        return Told(listing.encode(), kind=XML)
+
+    # Cloud Storage
+
+    def _google_lets_in(self, asked: Asked) -> None:
+        if not asked.headers.get("authorization", "").startswith("Bearer "):
+            raise Rejected(401, "Anonymous caller does not have storage.objects access to the Google Cloud Storage object.")
+        if self._names and asked.parts["bucket"] not in self._names:
+            raise Rejected(404, "The specified bucket does not exist.")
+
+    def put_google(self, asked: Asked) -> Told:
+        about, content, type = _uploaded(asked)
+        name = asked.query.get("name") or about.get("name") or ""
+        if not name or len(name.encode()) > 1024:
+            raise Rejected(400, "An upload needs a name of at most 1024 bytes.", param="name")
+        made = Object(content, asked.now, about.get("contentType") or type, about.get("metadata") or {})
+        if about.get("md5Hash") not in (None, b64encode(made.md5).decode()):
+            raise Rejected(400, f'Provided MD5 hash "{about["md5Hash"]}" doesn\'t match calculated MD5 hash.', param="md5Hash")
+        self._objects[f"gs://{asked.parts['bucket']}/{name}"] = made
+        return Told(ENCODE(_resource(asked.parts["bucket"], name, made)))
+
+    def get_google(self, asked: Asked) -> Told:
+        found = self.get("gs://{bucket}/{name}".format_map(asked.parts))
+        if asked.query.get("alt") == "media":
+            return Told(found.content, kind=("content-type", found.type))
+        return Told(ENCODE(_resource(asked.parts["bucket"], asked.parts["name"], found)))
+
+    def delete_google(self, asked: Asked) -> Told:
+        address = "gs://{bucket}/{name}".format_map(asked.parts)
+        self.get(address)
+        del self._objects[address]
+        return Told(status=204)
+
+    def list_google(self, asked: Asked) -> Told:
+        for name in asked.query.keys() - {"prefix", "maxResults", "pageToken", "startOffset"}:
+            raise Rejected(400, f"Unknown name {name!r}.", param=name)
+        most = int(asked.query.get("maxResults", "1000"))
+        found = self._listed("gs://", asked, asked.query.get("pageToken", ""), asked.query.get("prefix", ""))
+        found = [one for one in found if one[0] >= asked.query.get("startOffset", "")]
+        shown = list(islice(found, most))
+        items = [_resource(asked.parts["bucket"], name, one) for name, one in shown]
+        following = {"nextPageToken": shown[-1][0]} if len(found) > len(shown) else {}
+        return Told(ENCODE({"kind": "storage#objects", **({"items": items} if items else {}), **following}))
+
+
+# ---- Cloud Storage -----------------------------------------------------------------------------------------------------------------
+
+
+def _resource(bucket: str, name: str, one: Object) -> dict[str, Any]:
+    said = {"kind": "storage#object", "id": f"{bucket}/{name}/{one.made}000", "bucket": bucket, "name": name, "contentType": one.type}
+    known = {"size": str(len(one.content)), "md5Hash": b64encode(one.md5).decode(), "timeCreated": moment(one.made)}
+    return {**said, **known, **({"metadata": dict(one.said)} if one.said else {})}
+
+
+def _uploaded(asked: Asked) -> tuple[Mapping[str, Any], bytes, str]:
+    """What an upload says of its object, and what the object holds."""
+    kind = asked.headers.get("content-type", "")
+    if asked.query.get("uploadType") == "media":
+        return {}, asked.body, kind
+    if asked.query.get("uploadType") != "multipart" or not kind.startswith("multipart/related"):
+        raise Rejected(400, "uploadType must be media, or multipart with multipart/related.", param="uploadType")
+    boundary = re.search(r'boundary="?([^";]+)', kind)
+    parts = asked.body.split(b"--" + boundary[1].encode()) if boundary else []
+    if len(parts) != 4 or parts[3].strip() != b"--":
+        raise Rejected(400, "Malformed multipart body.")
+    [about, content] = (part.removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3])
+    try:
+        told = DECODE(about[2])
+    except msgspec.DecodeError:
+        raise Rejected(400, "The first part is no JSON.") from None
+    return told, content[2].removesuffix(b"\r\n"), BytesParser().parsebytes(content[0]).get_content_type()
+
+
+# ---- S3 ----------------------------------------------------------------------------------------------------------------------------
+
+XML: Final = ("content-type", "application/xml")
+LARGEST: Final = 5 << 30
+"""Bytes of an object that is put in one request."""
+
+
+def _aws(status: int, code: str, message: str) -> Rejected:
+    return Rejected(status, message, code=code)
+
+
+def _refused(error: Rejected) -> Told:
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message></Error>'
+    return Told(body.encode(), error.status, XML)
+
+
+def _http_date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
+
+
+def _whole(asked: Asked) -> None:
+    """Raises Rejected for a body that is not what its headers say."""
+    if len(asked.body) > LARGEST:
+        raise _aws(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
+    said = asked.headers["x-amz-content-sha256"]
+    if said.startswith("STREAMING-"):
+        raise _aws(501, "NotImplemented", "Bodies in signed chunks are not simulated.")
+    if said not in ("UNSIGNED-PAYLOAD", hashlib.sha256(asked.body).hexdigest()):
+        raise _aws(400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
+    for name, sum in _CHECKSUMS.items():
+        if asked.headers.get(name) not in (None, b64encode(sum(asked.body)).decode()):
+            raise _aws(400, "BadDigest", f"The {name} you specified did not match the calculated checksum.")
+
+
+_CHECKSUMS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "content-md5": lambda body: hashlib.md5(body, usedforsecurity=False).digest(),
+    "x-amz-checksum-crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
+    "x-amz-checksum-sha256": lambda body: hashlib.sha256(body).digest(),
+}
+
+_SIGNATURE: Final = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
+    r"SignedHeaders=(?P<headers>[a-z0-9;-]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
+
+
+def _signed(asked: Asked, secrets: Mapping[str, str], root: str) -> None:
+    """Raises Rejected for a request without a signature, for another service, that leaves a header out, or of another secret."""
+    found = _SIGNATURE.fullmatch(asked.headers.get("authorization", ""))
+    if found is None:
+        raise _aws(403, "AccessDenied", "Access Denied")
+    if found["service"] != "s3":
+        raise _aws(400, "AuthorizationHeaderMalformed", f'incorrect service "{found["service"]}"; this endpoint belongs to "s3"')
+    signed = found["headers"].split(";")
+    if "x-amz-content-sha256" not in asked.headers:
+        raise _aws(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+    if left := [name for name in asked.headers if name not in signed and (name == "host" or name.startswith("x-amz-"))]:
+        raise _aws(403, "AccessDenied", f"There were headers present in the request which were not signed: {', '.join(left)}")
+    secret = secrets.get(found["key"])
+    made = () if secret is None else [_signature(asked, before + asked.path, found, signed, secret) for before in ("", root)]
+    if secret is not None and found["signature"] not in made:
+        raise _aws(403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.")
+
+
+def _signature(asked: Asked, path: str, found: re.Match[str], signed: list[str], secret: str) -> str:
+    """As AWS computes it (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html)."""
+    query = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(asked.raw_query, True))
+    canonical = "\n".join([
+        asked.method,
+        path,
+        "&".join(f"{name}={value}" for name, value in query),
+        *(f"{name}:{' '.join(asked.headers.get(name, '').split())}" for name in signed),
+        "",
+        ";".join(signed),
+        asked.headers["x-amz-content-sha256"],
+    ])  # fmt: skip
+    scope = f"{found['day']}/{found['region']}/s3/aws4_request"
+    told = "\n".join(["AWS4-HMAC-SHA256", asked.headers.get("x-amz-date", ""), scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = f"AWS4{secret}".encode()
+    for part in (found["day"], found["region"], "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.digest(key, told.encode(), "sha256").hex()
+
+
+_CONCERNED: Final = re.compile(r"/(?:upload/storage|storage|s3)/")
+"""One look at every path that comes by."""
+ROUTES: Final[tuple[tuple[str, str, Callable[[Buckets, Asked], Told]], ...]] = (
+    ("POST", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.put_google),
+    ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.list_google),
+    ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)", Buckets.get_google),
+    ("DELETE", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)", Buckets.delete_google),
+    ("PUT", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.put_s3),
+    ("GET", r"/s3/(?P<bucket>[^/]+)/?", Buckets.list_s3),
+    ("GET", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.get_s3),
+    ("DELETE", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.delete_s3),
+)

@@ -1,0 +1,306 @@
+"""Files in the clouds' buckets, and batches of them from the caller's file to his answers, at simulated clouds; in both colours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.session import get_session
+from openai.types import Batch, FileObject
+from tests.simulator.conftest import KEY, fleet, quick
+from tests.simulator.test_keeping import Caller, chat, written
+
+import headrace
+from headrace.providers import cloud_auth, cloud_credentials
+from headrace.simulator.server import Running, running
+
+SECRET = "a-secret-of-forty-characters-made-up-here"
+ROLE = "arn:aws:iam::123456789012:role/batch"
+CHATS = "/v1/chat/completions"
+MODELS = ("gpt-sim", "anthropic.claude-sim-v1:0", "claude-sim@1", "amazon.sim-v1:0")
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Running]:
+    rules = {"rpm": 2, "api_keys": (KEY,), "secret_keys": {KEY: SECRET}, "buckets": ("mill", "sink"), "models": MODELS}
+    with running(fleet(quick("a", **rules))) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nobodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of Google's that the simulator takes, and nothing of this machine's own."""
+    for name in ("AWS_S3_BUCKET_NAME", "AWS_S3_OUTPUT_BUCKET_NAME", "GCS_BUCKET_NAME", "GCS_BATCH_BUCKET_NAME", "AWS_REGION_NAME",
+                 "AWS_REGION", "AWS_DEFAULT_REGION", "STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL_S3", "AWS_BATCH_ROLE_ARN"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    made = SimpleNamespace(token="", expiry=None)
+    made.refresh = lambda _: setattr(made, "token", KEY)
+    monkeypatch.setattr(cloud_credentials, "_google_credentials", lambda given: made)
+    monkeypatch.setattr(cloud_credentials, "_google_request", lambda: None)
+    cloud_auth._signer.cache_clear()
+
+
+@pytest.fixture(params=["async", "sync"])
+def call(request: pytest.FixtureRequest, base: Running) -> Caller:
+    return Caller(request.param, base)
+
+
+class Cloud:
+    """How a cloud is asked: its provider's name, and what a deployment of it says."""
+
+    def __init__(self, base: Running, provider: str) -> None:
+        root = base.url("a").removesuffix("/v1")
+        self.provider = provider
+        self.scheme = "s3" if provider == "bedrock" else "gs"
+        self.own = "amazon.sim-v1:0" if provider == "bedrock" else "gpt-sim"
+        self.claude = "anthropic.claude-sim-v1:0" if provider == "bedrock" else "claude-sim@1"
+        aws = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "aws_region_name": "eu-central-1", "aws_batch_role_arn": ROLE}
+        google = {"vertex_credentials": "{}", "vertex_project": "p", "vertex_location": "us-central1"}
+        places = {"bedrock": {"s3_endpoint_url": f"{root}/s3", "s3_bucket_name": "mill"},
+                  "vertex_ai": {"gcs_endpoint_url": root, "gcs_bucket_name": "mill"}}[provider]  # fmt: skip
+        address = root if provider == "bedrock" else f"{root}/v1/projects/p/locations/us-central1"
+        self.way: dict[str, Any] = {"base_url": address, "api_key": None, **(aws if provider == "bedrock" else google), **places}
+
+
+@pytest.fixture(params=["bedrock", "vertex_ai"])
+def cloud(request: pytest.FixtureRequest, base: Running) -> Cloud:
+    return Cloud(base, request.param)
+
+
+def calls_of(model: str, path: Path, count: int = 3, **more: Any) -> Path:
+    """The last one asks for more than there is."""
+    most = [9] * (count - 1) + [10**9]
+    return written(path / "calls.jsonl", *(chat(number, model=model, max_tokens=most[number], **more) for number in range(count)))
+
+
+@pytest.mark.parametrize("kind", ["own", "claude"])
+def test_a_file_of_calls_becomes_a_file_of_answers_in_ones_own_bucket(call: Caller, cloud: Cloud, kind: str, tmp_path: Path) -> None:
+    """All in OpenAI's lines, whatever stands in the bucket; more calls than a minute's limit holds."""
+    file = call("create_file", calls_of(getattr(cloud, kind), tmp_path), "batch", cloud.provider, **cloud.way)
+    FileObject.model_validate(file.model_dump())
+    assert file.id.startswith(f"{cloud.scheme}://mill/litellm-")
+    assert (file.filename, file.purpose, file.bytes > 300) == ("calls.jsonl", "batch", True)
+    batch = call("create_batch", "24h", CHATS, file.id, cloud.provider, **cloud.way)
+    done = call("retrieve_batch", batch.id, cloud.provider, **cloud.way)
+    Batch.model_validate(done.model_dump())
+    assert (done.status, done.input_file_id) == ("completed", file.id)
+    assert done.request_counts == {"total": 3, "completed": 2, "failed": 1}
+    told = call("file_content", done.output_file_id, cloud.provider, **cloud.way).text
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [line["custom_id"] for line in lines] == ["q-0", "q-1", "q-2"]
+    for line in lines[:2]:
+        answer = openai.types.chat.ChatCompletion.model_validate(line["response"]["body"])
+        assert answer.choices[0].message.content
+        assert answer.usage is not None
+        assert 0 < answer.usage.completion_tokens <= 9
+    assert lines[2]["response"]["status_code"] == 400
+    assert "max_tokens" in lines[2]["response"]["body"]["error"]["message"]
+
+
+def test_a_file_itself_is_put_there_and_ordered_at_once(call: Caller, cloud: Cloud, tmp_path: Path) -> None:
+    calls = calls_of(cloud.own, tmp_path)
+    batch = call("create_batch", "24h", CHATS, calls, cloud.provider, model=f"{cloud.provider}/{cloud.own}", **cloud.way)
+    done = call("retrieve_batch", batch.id, cloud.provider, **cloud.way)
+    assert (done.status, done.input_file_id.startswith(f"{cloud.scheme}://mill/")) == ("completed", True)
+
+
+def test_any_file_is_kept_shown_listed_given_back_and_deleted(call: Caller, cloud: Cloud) -> None:
+    """Larger than what is held in memory of an upload; a name that no address can have as it is."""
+    content = b"\x00mill\n" * 60_000
+    way = {**cloud.way, **{name: "mill/notes of/mine" for name in ("s3_bucket_name", "gcs_bucket_name") if name in cloud.way}}
+    kept = call("create_file", ("räd & rinne.bin", io.BytesIO(content), "application/x-mill"), "user_data", cloud.provider, **way)
+    assert kept.id.startswith(f"{cloud.scheme}://mill/notes of/mine/litellm-")
+    shown = call("file_retrieve", kept.id, cloud.provider, **way)
+    for file in (kept, shown):
+        FileObject.model_validate(file.model_dump())
+        assert (file.id, file.bytes, file.filename, file.purpose) == (kept.id, len(content), "räd & rinne.bin", "user_data")
+        assert file.created_at > 1_700_000_000
+    assert call("file_content", kept.id, cloud.provider, **way).content == content
+    other = call("create_file", b"more", "user_data", cloud.provider, **way)
+    first = call("file_list", cloud.provider, limit=1, **way)
+    rest = call("file_list", cloud.provider, after=first.data[0]["id"], **way)
+    assert first.has_more
+    assert {kept.id, other.id} <= {file["id"] for file in [*first.data, *rest.data]}
+    assert first.data[0]["id"] not in [file["id"] for file in rest.data]
+    for id in (kept.id, other.id):
+        gone = call("file_delete", id, cloud.provider, **way)
+        assert (gone.id, gone.deleted) == (id, True)
+    with pytest.raises(headrace.NotFoundError):
+        call("file_content", kept.id, cloud.provider, **way)
+
+
+def test_answers_may_go_to_another_bucket_and_are_listed_there(call: Caller, base: Running, tmp_path: Path) -> None:
+    cloud = Cloud(base, "bedrock")
+    way = {**cloud.way, "s3_output_bucket_name": "sink"}
+    batch = call("create_batch", "24h", CHATS, calls_of(cloud.own, tmp_path), "bedrock", model=cloud.own, **way)
+    output = call("retrieve_batch", batch.id, "bedrock", **way).output_file_id
+    assert output.startswith("s3://sink/litellm-batch-outputs/")
+    assert output in [file["id"] for file in call("file_list", "bedrock", purpose="batch_output", **way).data]
+    assert len(call("file_content", output, "bedrock", **way).text.splitlines()) == 3
+
+
+NEITHER = {"s3_bucket_name": None, "gcs_bucket_name": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options", "says"),
+    [
+        ("create_file", b"x", NEITHER, "own bucket: pass (s3_bucket_name|gcs_bucket_name)="),
+        ("create_file", b"x", {"s3_bucket_name": "s3://mill", "gcs_bucket_name": "gs://mill"}, "(s3|gcs)_bucket_name must be a bucket"),
+        ("create_file", b"x", {"s3_bucket_name": "mill/../x", "gcs_bucket_name": "mill/../x"}, "(s3|gcs)_bucket_name must be a bucket"),
+        ("create_file", b"", {}, "file is empty"),
+        ("create_file", b"x", {"s3_endpoint_url": "ftp://x", "gcs_endpoint_url": "ftp://x"}, "endpoint_url must begin with http"),
+        ("file_content", "file-1", {}, "a file's id is (s3|gs)://bucket/name"),
+        ("file_content", "{scheme}://other/x", {}, "files are kept in (s3|gs)://mill/ alone"),
+        (
+            "file_delete",
+            "{scheme}://mill/x",
+            {"s3_bucket_name": "mill/in", "gcs_bucket_name": "mill/in"},
+            "kept in (s3|gs)://mill/in/ alone",
+        ),
+        ("file_retrieve", "{scheme}://mill/in/../x", {"s3_bucket_name": "mill/in", "gcs_bucket_name": "mill/in"}, "a file's id is"),
+        ("file_retrieve", "{scheme}://mill/x", NEITHER, "own bucket: pass"),
+    ],
+)
+def test_bad_input_is_refused_by_name_before_anything_is_sent(
+    call: Caller, cloud: Cloud, name: str, given: Any, options: Any, says: str
+) -> None:
+    what = given.replace("{scheme}", cloud.scheme) if isinstance(given, str) else given
+    way = {**cloud.way, **options}
+    way["base_url"] = "http://127.0.0.1:9"  # where nobody listens
+    arguments = (what, "user_data") if name == "create_file" else (what,)
+    with pytest.raises(headrace.BadRequestError, match=says) as refused:
+        call(name, *arguments, cloud.provider, **way)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"s3_region_name": "evil.example/"}, "s3_region_name must be a region such as eu-central-1, got 'evil.example/'"),
+        ({"aws_region_name": None}, "pass s3_region_name="),
+    ],
+)
+def test_a_bucket_has_a_region_that_can_be_read(call: Caller, base: Running, options: Any, says: str) -> None:
+    way = {**Cloud(base, "bedrock").way, "api_key": KEY, **options}
+    with pytest.raises(headrace.BadRequestError, match=says):
+        call("create_file", b"x", "user_data", "bedrock", **way)
+
+
+def test_one_key_of_s3s_pair_is_not_enough(call: Caller, base: Running) -> None:
+    with pytest.raises(headrace.ConfigurationError, match="s3_access_key_id was given without s3_secret_access_key"):
+        call("create_file", b"x", "user_data", "bedrock", **Cloud(base, "bedrock").way, s3_access_key_id=KEY)
+
+
+def test_a_key_of_bedrocks_does_not_go_to_s3_whose_own_pair_does(call: Caller, base: Running) -> None:
+    way = Cloud(base, "bedrock").way
+    for name in ("aws_access_key_id", "aws_secret_access_key"):
+        del way[name]
+    pair = {"s3_access_key_id": KEY, "s3_secret_access_key": SECRET}
+    kept = call("create_file", b"x", "user_data", "bedrock", **{**way, "api_key": "bedrock-key-of-somebody", **pair})
+    assert kept.bytes == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"aws_secret_access_key": "another-secret-that-is-wrong"}, headrace.AuthenticationError, "signature we calculated"),
+        ({"s3_bucket_name": "nobodys"}, headrace.NotFoundError, "bucket does not exist"),
+        ({"s3_bucket_owner": "999999999999"}, headrace.PermissionDeniedError, "Access Denied"),
+    ],
+)
+def test_what_s3_refuses_is_told_in_its_words_and_without_secrets(call: Caller, base: Running, options: Any, error: Any, says: str) -> None:
+    with pytest.raises(error, match=says) as refused:
+        call("create_file", b"x", "user_data", "bedrock", **{**Cloud(base, "bedrock").way, **options})
+    for secret in (SECRET, "another-secret-that-is-wrong"):
+        assert secret not in f"{refused.value!r} {refused.value}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([{}, {"model": "other"}], "line 2 asks for 'other'"),
+        ([{"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}], "line 1 has tools"),
+    ],
+)
+def test_a_line_that_bedrock_would_not_take_is_named(call: Caller, base: Running, lines: Any, says: str, tmp_path: Path) -> None:
+    cloud = Cloud(base, "bedrock")
+    file = written(tmp_path / "calls.jsonl", *(chat(number, **{"model": cloud.own, **more}) for number, more in enumerate(lines)))
+    with pytest.raises(headrace.BadRequestError, match=says):
+        call("create_file", file, "batch", "bedrock", **cloud.way)
+
+
+def test_ids_of_any_length_and_letters_come_back_from_vertex(call: Caller, base: Running, tmp_path: Path) -> None:
+    """Gemini's lines have no place for them but labels of 63 small letters each."""
+    cloud, ids = Cloud(base, "vertex_ai"), ["A b/ü", "x" * 200, "q"]
+    file = written(tmp_path / "calls.jsonl", *({**chat(0, model=cloud.own), "custom_id": id} for id in ids))
+    batch = call("create_batch", "24h", CHATS, file, "vertex_ai", model=cloud.own, **cloud.way)
+    done = call("retrieve_batch", batch.id, "vertex_ai", **cloud.way)
+    lines = call("file_content", done.output_file_id, "vertex_ai", **cloud.way).text.splitlines()
+    assert [json.loads(line)["custom_id"] for line in lines] == ids
+
+
+# ---- the simulator's own side, asked by those who did not write ours ---------------------------------------------------------------
+
+
+def s3(base: Running, **more: Any) -> Any:
+    root = base.url("a").removesuffix("/v1")
+    way = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, **more}
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
+    return get_session().create_client("s3", region_name="eu-central-1", endpoint_url=f"{root}/s3", config=config, **way)
+
+
+def test_awss_own_client_is_let_in_and_refused_as_at_s3(base: Running) -> None:
+    client = s3(base)
+    client.put_object(Bucket="mill", Key="a b/ü.txt", Body=b"mill", Metadata={"purpose": "x"})
+    found = client.get_object(Bucket="mill", Key="a b/ü.txt", Range="bytes=1-2")
+    assert (found["Body"].read(), found["ContentRange"], found["Metadata"]) == (b"il", "bytes 1-2/4", {"purpose": "x"})
+    client.put_object(Bucket="mill", Key="a b/z", Body=b"")
+    page = client.list_objects_v2(Bucket="mill", Prefix="a b/", MaxKeys=1)
+    more = client.list_objects_v2(Bucket="mill", Prefix="a b/", ContinuationToken=page["NextContinuationToken"])
+    assert [one["Key"] for one in [*page["Contents"], *more["Contents"]]] == ["a b/z", "a b/ü.txt"]
+    client.delete_object(Bucket="mill", Key="a b/z")
+    for ask, code in (
+        (lambda: client.get_object(Bucket="mill", Key="a b/z"), "NoSuchKey"),
+        (lambda: client.get_object(Bucket="nobodys", Key="x"), "NoSuchBucket"),
+        (lambda: client.get_object(Bucket="mill", Key="a b/ü.txt", Range="bytes=9-9"), "InvalidRange"),
+        (lambda: client.put_object(Bucket="mill", Key="x", Body=b"y", ChecksumCRC32="AAAAAA=="), "BadDigest"),
+        (lambda: client.put_object(Bucket="mill", Key="x", Body=b"y", ExpectedBucketOwner="999999999999"), "AccessDenied"),
+        (lambda: s3(base, aws_secret_access_key="wrong").put_object(Bucket="mill", Key="x", Body=b"y"), "SignatureDoesNotMatch"),
+    ):
+        with pytest.raises(ClientError) as refused:
+            ask()
+        assert refused.value.response["Error"]["Code"] == code
+
+
+def test_cloud_storage_takes_an_upload_only_whole(base: Running) -> None:
+    root = base.url("a").removesuffix("/v1")
+
+    def put(about: Any, content: bytes, *, key: str = KEY, bucket: str = "mill") -> httpx2.Response:
+        parts = b"".join(
+            b"--x\r\ncontent-type: %b\r\n\r\n%b\r\n" % (kind, part)
+            for kind, part in ((b"application/json", json.dumps(about).encode()), (b"text/plain", content))
+        )
+        headers = {"authorization": f"Bearer {key}", "content-type": "multipart/related; boundary=x"}
+        there = f"{root}/upload/storage/v1/b/{bucket}/o?uploadType=multipart"
+        return httpx2.post(there, content=parts + b"--x--\r\n", headers=headers)
+
+    hash = base64.b64encode(hashlib.md5(b"mill", usedforsecurity=False).digest()).decode()
+    good = put({"name": "a/b", "md5Hash": hash, "metadata": {"purpose": "x"}}, b"mill")
+    assert good.status_code == 200
+    assert (good.json()["size"], good.json()["contentType"], good.json()["metadata"]) == ("4", "text/plain", {"purpose": "x"})
+    assert put({"name": "a/b", "md5Hash": hash}, b"mall").status_code == 400
+    assert put({"md5Hash": hash}, b"mill").status_code == 400
+    assert put({"name": "a/b"}, b"mill", bucket="nobodys").status_code == 404
+    assert put({"name": "a/b"}, b"mill", key="wrong").status_code == 401
