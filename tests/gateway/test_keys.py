@@ -9,12 +9,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 
+from headrace.gateway import guard
 from headrace.gateway.lasting import Where
 from headrace.runtime.sql import Database
 
@@ -235,8 +237,12 @@ def test_no_token_stands_in_database_journal_log_or_repr(
         assert not [place for place in seen if token.removeprefix("sk-")[:20] in place]
 
 
-def test_guessing_keys_is_slowed_down(gateway: Gateway) -> None:
+def test_guessing_keys_is_slowed_down(gateway: Gateway, eventually: Eventually, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: 1e6))  # however long twenty calls take
+    keys = gateway.state.keys
+    seen = keys._revision
     key = gateway.key()
+    assert eventually(lambda: keys._revision > seen)  # after which nothing makes the gateway look again whose key it is
     gateway.chat(key)
     for _ in range(20):
         gateway.chat("sk-wrong", 401)

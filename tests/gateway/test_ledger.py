@@ -360,7 +360,7 @@ def test_processes_that_start_at_once_make_the_tables_once(at: Where) -> None:
 def _open_connections(name: str | None) -> int:
     from psycopg import Connection  # late: tests of SQLite go without it
 
-    return sum(isinstance(one, Connection) and not one.closed and one.info.dbname == name for one in gc.get_objects())
+    return sum(type(one) is Connection and not one.closed and one.info.dbname == name for one in gc.get_objects())
 
 
 def test_an_older_database_comes_to_the_same_tables_as_a_new_one(at: Where, request: pytest.FixtureRequest) -> None:

@@ -73,6 +73,7 @@ def schema() -> Any:
     return schemathesis.openapi.from_dict(DESCRIBED)
 
 
+@pytest.mark.timeout(300)  # whoever comes first makes the schema's strategies, most of all a chat's; a hang is what PATIENCE sees
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[f"{method} {path}" for method, path in OPERATIONS])
 def test_nothing_that_the_description_allows_is_a_fault(place: Gateway, method: str, path: str) -> None:
     operation = schema()[path][method]
