@@ -7,10 +7,13 @@ import pytest
 from conformance import table
 from conformance.corpus import folder
 
-pytestmark = pytest.mark.skipif(
-    folder() is None,
-    reason="no recorded traffic here: set HEADRACE_WIRE to its folder (shared/wire beside the repository is found by itself)",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        folder() is None,
+        reason="no recorded traffic here: set HEADRACE_WIRE to its folder (shared/wire beside the repository is found by itself)",
+    ),
+    pytest.mark.timeout(240),  # six seconds of work for the largest column
+]
 
 EVERY = {"answers": 1, "requests": 1, "streams": 1, "errors": 1, "pieces": 3, "cuts": 1}
 EVERY |= {"unknown": 5, "sent on": 5, "altered": 25, "spoiled": 3}
