@@ -18,6 +18,7 @@ from headrace.calls import (
     TRANSCRIPTIONS,
     TRANSLATIONS,
     Call,
+    Operation,
     encode,
     ends_at,
     timeouts_of,
@@ -234,7 +235,8 @@ def answer_of(
         body = {"text": response.body.decode("utf-8", "replace")}
     else:
         body = _own_body(response, to) if translation is None else translation.read(response)
-    hidden.usage = body.get("usage") if translation is None else translation.used(body)
+    if _uses(call.operation, body):
+        hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
     if hidden.usage is None and call.operation in _IN_PIECES and (pieces := pieces_of(body)) != Bill():
         hidden.pieces = pieces
@@ -243,6 +245,13 @@ def answer_of(
     answer = _wrapper(call, call.operation.response, to)(body)
     answer._hidden_params = hidden
     return answer
+
+
+def _uses(operation: Operation, body: Mapping[str, Any]) -> bool:
+    """Whether the usage that an answer tells of is this call's own. What was made before tells of it each time it is asked for; of a
+    response made in the background nobody hears otherwise.
+    """
+    return operation.named or body.get("background") is True
 
 
 _IN_PIECES: Final = (IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS, RERANK, TRANSCRIPTIONS, TRANSLATIONS)

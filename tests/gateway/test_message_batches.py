@@ -16,6 +16,7 @@ from tests.gateway.lasting import Gateway, kept
 from headrace import Router
 from headrace.dialects.anthropic_messages.requests import VERSION
 from headrace.gateway.config import Settings
+from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.lasting import Where
 
 BATCH = {
@@ -39,6 +40,10 @@ LINES = b"".join(json.dumps(line).encode() + b"\n" for line in RESULTS)
 def provider() -> Iterator[Upstream]:
     with standing() as made:
         yield made
+
+
+async def _billed(self: KeptTable, deployment: str, batch: str) -> bool:
+    return False
 
 
 def router_over(provider: Upstream) -> Router:
@@ -69,7 +74,10 @@ def asking(model: str, id: str = "a", **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("prefix", ["", "/anthropic"])
-def test_a_batch_is_made_followed_read_stopped_and_deleted(place: Gateway, provider: Upstream, prefix: str) -> None:
+def test_a_batch_is_made_followed_read_stopped_and_deleted(
+    place: Gateway, provider: Upstream, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeptTable, "done", _billed)  # tests/gateway/test_batch_bills.py has what comes of it
     batches = client(place.base + prefix, place.key()).messages.batches
     provider.answer(Reply(BATCH))
     asked = [asking("claude", thinking={"type": "enabled", "budget_tokens": 1024}), asking("small", "b"), asking("mine-3", "c")]

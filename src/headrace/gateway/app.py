@@ -313,6 +313,8 @@ class Gateway(Struct, eq=False):
             return
         answer.entered.answered(stream._hidden_params)
         content = await looked_at(here, sent.deployment.id, sent.looking, stream)
+        if sent.made is not None:
+            await sent.made(content)
         await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
 
     async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:

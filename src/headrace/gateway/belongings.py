@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from headrace.calls import EMPTY
+from headrace.gateway.orders import Order
 
 
 class Thing(Struct, frozen=True):
@@ -47,6 +48,14 @@ class Belongings(Protocol):
 
     async def forget(self, deployment: str, thing: Thing) -> None: ...
 
+    async def ordered(self, order: Order) -> None:
+        """A batch was made, which somebody has to pay for."""
+        ...
+
+    async def done(self, deployment: str, batch: str) -> bool:
+        """A batch has been seen to be over. Whether it waits for its bill."""
+        ...
+
 
 class NoBelongings:
     """Of a gateway without a database, where everybody is an administrator."""
@@ -62,6 +71,12 @@ class NoBelongings:
 
     async def forget(self, deployment: str, thing: Thing) -> None:
         pass
+
+    async def ordered(self, order: Order) -> None:
+        pass
+
+    async def done(self, deployment: str, batch: str) -> bool:
+        return False
 
 
 # ---- where a body speaks of such things --------------------------------------------------------------------------------------------

@@ -94,7 +94,8 @@ def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
         name = min(strange)
         raise refusal(400, Kind.BAD_REQUEST, f"{name} is no field of a batch: leave it out", name)
     deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
-    return _noted(here, "batches", _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment))
+    made = _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
+    return msgspec.structs.replace(made, noted=partial(own_lists.note_order, here, deployment))
 
 
 _OF_A_BATCH: Final = CALLERS_OWN | {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "model"}
@@ -106,7 +107,13 @@ def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def kept_batch(operation: Operation) -> Handler:
-    return partial(_kept, operation, "batch")
+    """A batch; one that is over may be billed."""
+
+    def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+        reply = _kept(operation, "batch", here, asked, body, id)
+        return msgspec.structs.replace(reply, noted=partial(own_lists.note_end, here, reply.deployment, reply.place["id"]))
+
+    return make
 
 
 # ---- what both have in common ----------------------------------------------------------------------------------------------------

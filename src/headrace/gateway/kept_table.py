@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from headrace.gateway.belongings import Belonging, Thing
+from headrace.gateway.ledger import order_table
+from headrace.gateway.ledger.batch_bills import SOONEST
+from headrace.gateway.orders import Order
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, DatabaseError, several
 
@@ -50,6 +54,16 @@ class KeptTable:
 
     async def forget(self, deployment: str, thing: Thing) -> None:
         await self._database.write(lambda connection: connection.execute(f"DELETE FROM kept WHERE {_SAME}", **_key(deployment, thing)))
+
+    async def ordered(self, order: Order) -> None:
+        try:
+            await self._database.write(lambda connection: order_table.add(connection, order, order.began + SOONEST))
+        except DatabaseError as error:  # as above
+            log.error("batch %s will not be billed: the database does not answer (%s)", order.id, error)
+
+    async def done(self, deployment: str, batch: str) -> bool:
+        now = time.time()
+        return await self._database.write(lambda connection: order_table.hasten(connection, deployment, batch, now))
 
     async def _read(self, which: str, **given: Any) -> list[Belonging]:
         asked = f"SELECT * FROM kept WHERE {which} ORDER BY created DESC, id"

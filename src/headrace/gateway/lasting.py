@@ -15,6 +15,7 @@ from headrace.gateway.admin.desk import AdminDesk
 from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
+from headrace.gateway.ledger.batch_bills import Batches
 from headrace.gateway.ledger.books import Books
 from headrace.runtime.sql import Database
 
@@ -59,12 +60,13 @@ class Lasting:
         self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
         self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
+        self._batches = Batches(self._database, router)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to fold, first what a process before us left, and to look for changes. Whoever has a budget waits for the former."""
         await self.desk.start()
-        self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch())]
+        self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run())]
 
     async def stop(self) -> None:
         """Everything that was recorded is in the database when this returns."""

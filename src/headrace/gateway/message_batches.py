@@ -14,22 +14,19 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from headrace.calls import shape
-from headrace.errors import BadRequestError, Kind
+from headrace.errors import BadRequestError, Failure, Kind, error_of
 from headrace.gateway.asking import Here, Sent
 from headrace.gateway.kept import marked_id, read_place
+from headrace.gateway.orders import is_of_messages, order_of
 from headrace.gateway.owned import serving
 from headrace.gateway.passing import Passing, headers_passed
 from headrace.gateway.passing_kept import Looking, way_of
 from headrace.gateway.requests import Asked, refusal
-from headrace.kept import BATCHES
-from headrace.providers.catalog import resolve
 from headrace.routing.patterns import filled, stars_of
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
 
 PATH: Final = "/v1/messages/batches"
-_KEEPS: Final = "anthropic"
-"""What the batches of those providers are called in the table of forms."""
 
 
 def order(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
@@ -53,7 +50,19 @@ async def _order(here: Here, asked: Asked, body: dict[str, Any], home: str) -> P
         params["model"] = own_name(_known(here, serving(here, keeper.id, model)), model)
     assert keeper is not None
     looking = (await way_of(here, asked.method, PATH)).looking
-    return _sent(here, asked, keeper, PATH, looking, msgspec.json.encode(body))
+    sent = _sent(here, asked, keeper, PATH, looking, msgspec.json.encode(body))
+    return msgspec.structs.replace(sent, made=partial(_noted, here, keeper))
+
+
+async def _noted(here: Here, keeper: Deployment, content: bytes) -> None:
+    """A batch was made: who pays for it."""
+    if (said := _object(content)) is not None and (order := order_of(here.caller, keeper, said)) is not None:
+        await here.belongings.ordered(order)
+
+
+async def _ended(here: Here, keeper: Deployment, id: str, content: bytes) -> None:
+    if (said := _object(content)) is not None and said.get("processing_status") == "ended":
+        await here.belongings.done(keeper.id, id)
 
 
 def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
@@ -85,8 +94,14 @@ async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) 
     else:
         keeper, own = _known(here, found[0]), found[1]
         looking = Looking("gone", "batches", own) if asked.method == "DELETE" else None
+    if asked.method == "DELETE" or verb == "results":
+        waits = await here.belongings.done(keeper.id, own)
+        if waits and asked.method == "DELETE":
+            message = "the batch is not billed yet: delete it in a few seconds, or when it is over"
+            raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
     path = f"{PATH}/{quote(own, safe='')}"
-    return _sent(here, asked, keeper, path if verb is None else f"{path}/{verb}", looking)
+    sent = _sent(here, asked, keeper, path if verb is None else f"{path}/{verb}", looking)
+    return msgspec.structs.replace(sent, made=partial(_ended, here, keeper, own)) if verb is None and asked.method == "GET" else sent
 
 
 def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Looking | None, content: bytes = b"") -> Passing:
@@ -101,16 +116,11 @@ def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Look
 
 def _keeper(here: Here, model: str | None, home: str = "") -> Deployment:
     found = [_known(here, id) for id in here.router.get_model_ids(model) if here.may_use(id)]
-    found = [one for one in found if _keeps_batches(one) and (not home or here.router.same_account(home, one.id))]
+    found = [one for one in found if is_of_messages(one) and (not home or here.router.same_account(home, one.id))]
     if not found:
         whose = "here" if model is None else f"of those that serve {model!r}"
         raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} takes Anthropic's batches: send a file of calls to /v1/batches instead")
     return found[0]
-
-
-def _keeps_batches(deployment: Deployment) -> bool:
-    provider = resolve(deployment.model).provider
-    return BATCHES.offer in provider.offered and provider.forms.get("batches") == _KEEPS
 
 
 def _known(here: Here, id: str) -> Deployment:
@@ -133,12 +143,18 @@ def own_name(deployment: Deployment, model: str) -> str:
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        return _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _with_ids(content: bytes, *, deployment: str, seal: str) -> bytes:
     """An answer whose ids say where the batch is kept, and whose results are asked for here: at its provider's address a client would show
     the gateway's key. What is no object stays as it is."""
-    try:
-        said = _decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    said = _object(content)
+    if said is None:
         return content
     data = said.get("data")
     if isinstance(data, list):

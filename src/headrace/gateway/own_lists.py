@@ -14,6 +14,7 @@ from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.asking import Gathered, Here
 from headrace.gateway.belongings import Belonging, Thing
 from headrace.gateway.callers import Role
+from headrace.gateway.orders import order_of
 from headrace.gateway.requests import Asked
 from headrace.kept import BATCH, BATCHES
 from headrace.objects import JsonObject
@@ -40,6 +41,18 @@ async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
     created = fields.get("created_at")
     moment = float(created) if isinstance(created, int | float) else time.time()
     await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, moment, fields))
+
+
+async def note_order(here: Here, deployment: str, said: Any) -> None:
+    """The same of a batch, and who pays for it: an administrator's stands in the ledger too."""
+    await note(here, "batches", deployment, said)
+    if (order := order_of(here.caller, here.router.get_deployment(deployment), said.model_dump())) is not None:
+        await here.belongings.ordered(order)
+
+
+async def note_end(here: Here, deployment: str, id: str, said: Any) -> None:
+    if said.status in OVER:
+        await here.belongings.done(deployment, id)
 
 
 async def forget(here: Here, kind: str, deployment: str, id: str, said: Any) -> None:

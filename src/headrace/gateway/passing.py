@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -48,6 +48,8 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     """What of the body is ours to note: whom it is for."""
     told: Callable[[bytes], bytes] | None = None
     """The whole answer as its caller is told it; None for the provider's own, as it comes."""
+    made: Callable[[bytes], Awaitable[None]] | None = None
+    """Told of the whole answer before it goes out."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:

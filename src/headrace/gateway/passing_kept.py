@@ -14,6 +14,7 @@ from headrace.errors import Failure, Kind, error_of
 from headrace.gateway.asking import Here
 from headrace.gateway.belongings import Belonging, Thing, bare
 from headrace.gateway.callers import Role
+from headrace.gateway.orders import order_of
 from headrace.gateway.owned import is_theirs, not_here
 from headrace.gateway.requests import refusal
 from headrace.streams import AsyncStream
@@ -112,6 +113,8 @@ async def _note(here: Here, deployment: str, kind: str, said: Mapping[str, Any])
     said = inner if isinstance(inner, Mapping) else said
     if id := _id_of(said):
         await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, time.time(), {"id": id, **said}))
+    if kind == "batches" and (order := order_of(here.caller, here.router.get_deployment(deployment), said)) is not None:
+        await here.belongings.ordered(order)
 
 
 async def _own_of(here: Here, kind: str, said: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,15 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "CREATE INDEX kept_id ON kept (id)",
         "CREATE INDEX kept_owner ON kept (owner, kind, created)",
     ),
+    # Batches that callers ordered. id: the provider's own. began: when. look: when to ask the provider next. billed: whether what it cost
+    # stands in `calls` and `spending`.
+    "0004": (
+        """CREATE TABLE batches (
+            deployment TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, began FLOAT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
+            team TEXT NOT NULL, "user" TEXT NOT NULL, tags TEXT NOT NULL, look FLOAT NOT NULL, billed BOOLEAN NOT NULL,
+            PRIMARY KEY (deployment, id))""",
+        "CREATE INDEX batches_look ON batches (billed, look)",
+    ),
 }  # fmt: skip
 """Statements by the version that they bring."""
 

@@ -1,0 +1,227 @@
+"""What batches cost. A task asks for those that are under way, and bills each once it is done: to the key, team and user that ordered it,
+at its provider's price for batches, as one line of the ledger for each model.
+
+Reasons: docs/decisions/0023-batches-are-billed-when-done.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.api import Router
+from headrace.errors import HeadraceError, Kind
+from headrace.gateway.ledger import order_table
+from headrace.gateway.orders import MESSAGES, Order
+from headrace.gateway.own_lists import OVER
+from headrace.gateway.records import Outcome, Record
+from headrace.kept import BATCH, FILE_CONTENT
+from headrace.models.cost import Bill, Rates, bill_of, is_price, rates_of
+from headrace.models.info import find
+from headrace.providers.catalog import resolve
+from headrace.routing.plan import Deployment
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_drivers import DatabaseError
+from headrace.through import PASSED, ThroughRequest
+
+log: Final = logging.getLogger("headrace.gateway")
+
+EVERY: Final = 5.0
+"""Seconds between looks at the table."""
+SOONEST: Final = 60.0
+SELDOM: Final = 1800.0
+"""Seconds between two questions to a provider about one batch: an eighth of its age, within these."""
+AT_WORK: Final = 600.0
+"""Seconds for which a process that looks at a batch has it to itself."""
+GIVEN_UP: Final = 30 * 86_400.0
+"""Seconds after which no more is asked: OpenAI and Anthropic keep results for 29 or 30 days (platform.openai.com/docs/guides/batch,
+docs.claude.com/en/docs/build-with-claude/batch-processing, from memory)."""
+TENANT: Final = "headrace batches"
+"""Whose calls these questions are, in events and in the line."""
+
+
+class Batches:
+    """Looks at batches until it is cancelled."""
+
+    def __init__(self, database: Database, router: Router, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._router = router
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.round()
+            except DatabaseError as error:
+                log.warning("batches are not billed at present: the database does not answer (%s)", error)
+            except Exception:
+                log.exception("batches are not billed at present: a fault of the gateway's own")
+            await asyncio.sleep(EVERY)
+
+    async def round(self) -> int:
+        """Look at those that are due; how many were billed."""
+        now = self._clock()
+        if not await self._database.read(lambda connection: order_table.any_due(connection, now)):
+            return 0
+        orders = await self._database.write(lambda connection: order_table.claim(connection, now, now + AT_WORK))
+        return sum([await self._look(order) for order in orders])
+
+    async def _look(self, order: Order) -> bool:
+        try:
+            records = await self._records(order)
+        except (HeadraceError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            kind = error.failure.kind if isinstance(error, HeadraceError) else Kind.BAD_RESPONSE
+            log.warning("batch %s of deployment %s cannot be billed at present: %s", order.id, order.deployment, kind.value)
+            records = [] if kind is Kind.NOT_FOUND else None  # its provider keeps it no more
+        now = self._clock()
+        if records is None and now - order.began > GIVEN_UP:
+            log.warning("batch %s of deployment %s is given up: what it cost is not known", order.id, order.deployment)
+            records = []
+        if records is None:
+            later = now + min(SELDOM, max(SOONEST, (now - order.began) / 8))
+            await self._database.write(lambda connection: order_table.put_off(connection, order, later))
+            return False
+        found = records
+        return await self._database.write(lambda connection: order_table.bill(connection, order, found))
+
+    async def _records(self, order: Order) -> list[Record] | None:
+        """What it came to; None while it is under way, or where its deployment is not here."""
+        deployment = self._router.get_deployment(order.deployment)
+        if deployment is None:
+            return None
+        sums = await (self._of_messages(order, deployment) if order.kind == MESSAGES else self._of_file(order, deployment))
+        return None if sums is None else [_record(order, deployment, model, one, self._clock()) for model, one in sums.items()]
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    async def _of_file(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
+        """All lines of a file are calls of one model."""
+        options = {"tenant": TENANT}
+        batch = await self._router.acall(BATCH, "-", None, stream=False, options=options, place={"id": order.id}, deployment=deployment.id)
+        if batch.status not in OVER:
+            return None
+        own = _own_name(deployment)
+        if not batch.output_file_id:
+            return {}
+        try:
+            place = {"id": str(batch.output_file_id)}
+            file = await self._router.acall(FILE_CONTENT, "-", None, stream=False, options=options, place=place, deployment=deployment.id)
+        except HeadraceError as error:
+            usage = batch.get("usage")
+            if not isinstance(usage, Mapping):
+                raise
+            log.info("batch %s: its file is not to be had (%s), what it says of itself counts", order.id, error.failure.kind.value)
+            prices = _prices(deployment)
+            if prices is not None:  # of the sum nobody knows whose prompts were long
+                prices = Prices(Rates(prices.rates.steps[-1:]), prices.halved)
+            done = (batch.get("request_counts") or {}).get("completed")
+            return {own: Sum(done if isinstance(done, int) else 0).plus(bill_of(usage), prices)}
+        return await asyncio.to_thread(_summed, file.content.splitlines(), {own: deployment}, own)
+
+    async def _of_messages(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
+        batch = msgspec.json.decode(b"".join([piece async for piece in await self._asked(order, deployment, "")]))
+        if not isinstance(batch, dict) or batch.get("processing_status") != "ended":
+            return None
+        content = b"".join([piece async for piece in await self._asked(order, deployment, "/results")])
+        others = [one for id in self._router.get_model_ids() if (one := self._router.get_deployment(id)) is not None]
+        served = {_own_name(one): one for one in others if self._router.same_account(one.id, deployment.id)}
+        return await asyncio.to_thread(_summed, content.splitlines(), {**served, _own_name(deployment): deployment})
+
+    async def _asked(self, order: Order, deployment: Deployment, more: str) -> Any:
+        from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
+
+        request = ThroughRequest("GET", f"/v1/messages/batches/{order.id}{more}", (("anthropic-version", VERSION),))
+        options = {"request": request, "tenant": TENANT}
+        return await self._router.araw(PASSED, _own_name(deployment), None, stream=True, options=options, deployment=deployment.id)
+
+
+# ---- reckoning -------------------------------------------------------------------------------------------------------------------
+
+
+class Sum(Struct):
+    """Calls of one model."""
+
+    calls: int = 0
+    used: dict[str, float] = msgspec.field(default_factory=dict)
+    cost: int | None = None
+    """Nano-dollars; None where no price is known."""
+
+    def plus(self, bill: Bill, prices: Prices | None) -> Sum:
+        for name, count in msgspec.to_builtins(bill).items():
+            self.used[name] = self.used.get(name, 0) + count
+        if prices is not None:
+            self.cost = (self.cost or 0) + prices.of(bill)
+        return self
+
+
+class Prices(Struct, frozen=True):
+    """Of a batch's calls."""
+
+    rates: Rates
+    halved: bool
+    """Whether those are the prices of calls at once, of which batches cost half (OpenAI, Anthropic, Google, Mistral, Groq and Bedrock,
+    by their pages of prices, from memory)."""
+
+    def of(self, bill: Bill) -> int:
+        """Nano-dollars, rounded up."""
+        cost = self.rates.of(bill)
+        return -(-cost // 2) if self.halved else cost
+
+
+def _summed(lines: Iterable[bytes], served: Mapping[str, Deployment], only: str = "") -> dict[str, Sum]:
+    """By model, what the answers of a batch used. Each is priced by itself: a long prompt may have prices of its own.
+
+    served: deployments of the account by what the provider calls their models. only: the model of all, which answers may call by a longer
+    name; empty where they have to tell.
+    """
+    sums: dict[str, Sum] = defaultdict(Sum)
+    prices: dict[str, Prices | None] = {}
+    for answer in _answers(lines):
+        model = only or str(answer.get("model") or "")
+        if model not in prices:
+            prices[model] = _prices(served[max([name for name in served if model.startswith(name)], key=len, default=next(iter(served)))])
+        sums[model].calls += 1
+        sums[model].plus(bill_of(answer["usage"]), prices[model])
+    return dict(sums)
+
+
+def _answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The answers that say what they used: OpenAI's stand in `response.body`, Anthropic's in `result.message`."""
+    for line in lines:
+        try:
+            said = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        for outer, inner in (("response", "body"), ("result", "message")):
+            held = said.get(outer) if isinstance(said, dict) else None
+            answer = held.get(inner) if isinstance(held, dict) else None
+            if isinstance(answer, dict) and isinstance(answer.get("usage"), dict):
+                yield answer
+
+
+def _own_name(deployment: Deployment) -> str:
+    return deployment.model.partition("/")[2] or deployment.model
+
+
+def _prices(deployment: Deployment) -> Prices | None:
+    """Those that the configuration names, else the catalogue's."""
+    own = {name: value for part in (deployment.model_info, deployment.litellm_params) for name, value in part.items() if is_price(name)}
+    facts = own or find(deployment.priced_as)
+    rates = None if facts is None else rates_of(facts, "batch")
+    return None if facts is None or rates is None else Prices(rates, not any(name.endswith("_batches") for name in facts))
+
+
+def _record(order: Order, deployment: Deployment, model: str, found: Sum, now: float) -> Record:
+    return Record(
+        id=order.id, began=order.began, ended=now, key=order.key, name=order.name, team=order.team, user=order.user, tags=order.tags,
+        path="/v1/messages/batches" if order.kind == MESSAGES else "/v1/batches", operation="batched", model=deployment.group,
+        group=deployment.group, deployment=deployment.id, provider=resolve(deployment.model).provider.name, served=model,
+        outcome=Outcome.ANSWERED, usage=found.used, cost=found.cost, attempts=1, metadata={"batch_calls": found.calls},
+    )  # fmt: skip

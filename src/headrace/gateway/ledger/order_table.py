@@ -1,0 +1,67 @@
+"""Batches that wait for their bill, in the database. Whatever is done here may be done by several processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headrace.gateway.ledger import folding
+from headrace.gateway.orders import Order
+from headrace.gateway.records import Record
+from headrace.runtime.sql_drivers import Connection
+
+MOST: Final = 20
+"""Looked at in one round."""
+_SAME: Final = "deployment = :deployment AND id = :id"
+_COLUMNS: Final = Order.__struct_fields__
+
+
+def add(connection: Connection, order: Order, look: float) -> None:
+    """look: when it is looked at first, in seconds since 1970."""
+    row = {name: getattr(order, name) for name in _COLUMNS} | {"tags": msgspec.json.encode(order.tags).decode()}
+    columns = [*row, "look", "billed"]
+    connection.insert("batches", columns, [[*row.values(), look, False]], "ON CONFLICT (deployment, id) DO NOTHING")
+
+
+def hasten(connection: Connection, deployment: str, id: str, now: float) -> bool:
+    """Somebody has seen that it is done: it is looked at next. False where it is billed already, or none of ours."""
+    waits = f"UPDATE batches SET look = :now WHERE {_SAME} AND NOT billed"
+    return connection.execute(waits, now=now, deployment=deployment, id=id) > 0
+
+
+def any_due(connection: Connection, now: float) -> bool:
+    return bool(connection.scalar("SELECT count(*) FROM batches WHERE NOT billed AND look <= :now", now=now))
+
+
+def claim(connection: Connection, now: float, until: float) -> list[Order]:
+    """Those that are due, for this process alone until then."""
+    due = connection.rows("SELECT * FROM batches WHERE NOT billed AND look <= :now ORDER BY look LIMIT :most", now=now, most=MOST)
+    mine = "UPDATE batches SET look = :until WHERE NOT billed AND look = :look AND " + _SAME
+    return [_of_row(row) for row in due if connection.execute(mine, until=until, look=row["look"], **_key(row))]
+
+
+def put_off(connection: Connection, order: Order, look: float) -> None:
+    connection.execute(f"UPDATE batches SET look = :look WHERE {_SAME}", look=look, deployment=order.deployment, id=order.id)
+
+
+def bill(connection: Connection, order: Order, records: Sequence[Record]) -> bool:
+    """Write what it came to into the ledger, and that this is done: one transaction, so that it is billed once, whoever is killed when.
+
+    False where somebody else has billed it.
+    """
+    done = f"UPDATE batches SET billed = :billed WHERE {_SAME} AND NOT billed"
+    if connection.execute(done, billed=True, deployment=order.deployment, id=order.id) == 0:
+        return False
+    folding.keep(connection, records)
+    return True
+
+
+def _key(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"deployment": row["deployment"], "id": row["id"]}
+
+
+def _of_row(row: Mapping[str, Any]) -> Order:
+    said = {name: row[name] for name in _COLUMNS}
+    return Order(**{**said, "tags": tuple(msgspec.json.decode(row["tags"]))})

@@ -1,0 +1,306 @@
+"""Batches are paid for: once, by who ordered them, when their provider has done them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from tests.client.upstream import Reply, Upstream, standing
+from tests.gateway.lasting import Gateway, kept
+
+from headrace import Router
+from headrace.gateway.lasting import Where
+from headrace.gateway.ledger import batch_bills, order_table
+from headrace.gateway.ledger.batch_bills import Batches
+from headrace.gateway.orders import Order
+from headrace.gateway.records import Record
+from headrace.runtime.sql import Database
+
+Eventually = Callable[[Callable[[], bool]], bool]
+
+FILE = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch", "status": "processed"}
+UNDER_WAY = {"id": "batch_1", "object": "batch", "status": "in_progress", "created_at": 1, "input_file_id": "file-1"}
+DONE = {**UNDER_WAY, "status": "completed", "output_file_id": "file-2", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+LINES = b"".join(
+    json.dumps(line).encode() + b"\n"
+    for line in (
+        {"custom_id": "a", "response": {"status_code": 200, "body": {"model": "own-2026-01-01", "usage": USAGE}}},
+        {"custom_id": "b", "response": {"status_code": 200, "body": {"model": "own-2026-01-01", "usage": USAGE}}},
+        {"custom_id": "c", "response": {"status_code": 400, "body": {"error": {"message": "no"}}}},
+    )
+)
+COST = 2 * (1000 * 2e-6 + 100 * 1e-5) / 2
+"""Dollars: the half of what the calls of LINES would cost at once."""
+
+MESSAGES = {"id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress", "results_url": None}
+ENDED = {**MESSAGES, "processing_status": "ended", "results_url": "https://elsewhere.example/x"}
+RESULTS = b"".join(
+    json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": {"model": model, "usage": usage}}}).encode() + b"\n"
+    for model, usage in (
+        ("claude-own", {"input_tokens": 1000, "output_tokens": 100}),
+        ("claude-sonnet-4-5", {"input_tokens": 1000, "output_tokens": 100}),
+    )
+)
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    with standing() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told that a batch is over looks at it at once; nobody else does within a test."""
+    monkeypatch.setattr(batch_bills, "EVERY", 0.05)
+
+
+def router_over(provider: Upstream) -> Router:
+    info = {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
+    params = {"api_key": "sk-upstream", "base_url": provider.url}
+    return Router(
+        [
+            {"model_name": "m", "litellm_params": {"model": "openai/own", **params}, "model_info": {"id": "first", **info}},
+            {"model_name": "claude", "litellm_params": {"model": "anthropic/claude-own", **params}, "model_info": {"id": "second", **info}},
+            {"model_name": "sonnet", "litellm_params": {"model": "anthropic/claude-sonnet-4-5", **params}, "model_info": {"id": "third"}},
+        ],
+        num_retries=0,
+    )
+
+
+@pytest.fixture
+def place(provider: Upstream, at: Where) -> Iterator[Gateway]:
+    with kept(router_over(provider), at) as (base, state):
+        yield Gateway(base, state)
+
+
+def client(place: Gateway, key: str) -> openai.OpenAI:
+    return openai.OpenAI(api_key=key, base_url=f"{place.base}/v1", max_retries=0)
+
+
+def ordered(place: Gateway, provider: Upstream, key: str) -> str:
+    """The id of a batch that is under way, as its owner knows it."""
+    asking = client(place, key)
+    provider.answer(Reply(FILE))
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}
+    file = asking.files.create(file=("x.jsonl", json.dumps(line).encode()), purpose="batch")
+    provider.answer(Reply(UNDER_WAY))
+    return asking.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id
+
+
+def spent(place: Gateway, key: str) -> float:
+    return float(place.ask(f"/key/info?key={key}")["info"]["spend"])
+
+
+def bills(place: Gateway) -> list[dict[str, Any]]:
+    return [call for call in place.ask("/spend/logs") if call["call_type"] == "batched"]
+
+
+def test_a_batch_of_a_file_is_billed_once_at_half_the_price(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    place.ask("/team/new", {"team_id": "t"})
+    key = place.key(team_id="t", key_alias="nightly", tags=["blue"])
+    id = ordered(place, provider, key)
+    assert client(place, key).batches.retrieve(id).status == "in_progress"
+    assert bills(place) == []
+    provider.answer(Reply(DONE), Reply(DONE), Reply(LINES))
+    assert client(place, key).batches.retrieve(id).status == "completed"
+    assert eventually(lambda: spent(place, key) > 0)
+    assert spent(place, key) == pytest.approx(COST)
+    assert place.ask("/team/info?team_id=t")["team_info"]["spend"] == pytest.approx(COST)
+    (bill,) = bills(place)
+    assert (bill["request_id"], bill["model"], bill["model_group"]) == ("batch_1", "own", "m")
+    assert (bill["prompt_tokens"], bill["completion_tokens"], bill["spend"]) == (2000, 200, pytest.approx(COST))
+    assert bill["metadata"]["user_api_key_alias"] == "nightly"
+    assert bill["request_tags"] == ["blue"]
+    provider.answer(Reply(DONE))
+    assert client(place, key).batches.retrieve(id).status == "completed"
+    time.sleep(0.3)
+    assert len(bills(place)) == 1
+    assert spent(place, key) == pytest.approx(COST)
+
+
+def test_a_batch_that_has_spent_a_budget_stops_its_key_and_the_next_batch(
+    place: Gateway, provider: Upstream, eventually: Eventually
+) -> None:
+    key = place.key(max_budget=COST)
+    id = ordered(place, provider, key)
+    provider.answer(Reply(DONE), Reply(DONE), Reply(LINES))
+    client(place, key).batches.retrieve(id)
+    assert eventually(lambda: spent(place, key) > 0)
+
+    def refused(ask: Callable[[], Any]) -> bool:
+        try:
+            ask()
+        except openai.RateLimitError as error:
+            return "budget" in str(error)
+        return False
+
+    provider.answer(Reply(FILE))
+    said: Any = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "extra_body": {"max_wait": 0}}
+    assert eventually(lambda: refused(lambda: client(place, key).chat.completions.create(**said)))
+    assert refused(lambda: ordered(place, provider, key))
+
+
+def test_anthropics_batches_are_billed_by_model(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    provider.answer(Reply(MESSAGES))
+    asked = [
+        {"custom_id": model, "params": {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}}
+        for model in ("claude", "sonnet")
+    ]
+    id = place.ask("/v1/messages/batches", {"requests": asked}, key)["id"]
+    provider.answer(Reply(ENDED), Reply(ENDED), Reply(RESULTS, headers={"content-type": "application/x-jsonl"}))
+    assert place.ask(f"/v1/messages/batches/{id}", key=key)["processing_status"] == "ended"
+    assert eventually(lambda: len(bills(place)) == 2)
+    assert provider.seen[-1].path == "/v1/messages/batches/msgbatch_1/results"
+    assert provider.seen[-1].headers["x-api-key"] == "sk-upstream"
+    found = {bill["model"]: bill["spend"] for bill in bills(place)}
+    assert found["claude-own"] == pytest.approx((1000 * 2e-6 + 100 * 1e-5) / 2)
+    assert found["claude-sonnet-4-5"] == pytest.approx(1000 * 1.5e-6 + 100 * 7.5e-6)  # three and fifteen dollars a million at once
+    assert spent(place, key) == pytest.approx(sum(found.values()), abs=1e-5)  # its questions count as a token each
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_results_that_were_read_are_billed_before_they_are_deleted(
+    place: Gateway, provider: Upstream, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = place.key()
+    provider.answer(Reply(MESSAGES))
+    batches = anthropic.Anthropic(api_key=key, base_url=place.base, max_retries=0).messages.batches
+    asked: Any = {"model": "claude", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    id = place.ask("/v1/messages/batches", {"requests": [{"custom_id": "a", "params": asked}]}, key)["id"]
+    seen = len(provider.seen)
+    with pytest.raises(anthropic.ConflictError, match="not billed yet") as caught:
+        batches.delete(id)
+    assert (caught.value.response.headers["x-should-retry"], caught.value.response.headers["retry-after"]) == ("true", "5")
+    assert eventually(lambda: len(provider.seen) > seen)  # it was asked for, and is under way yet
+    assert not bills(place)
+    lines = Reply(RESULTS, headers={"content-type": "application/x-jsonl"})
+    monkeypatch.setattr(provider, "next_reply", lambda: lines if provider.seen[-1].path.endswith("/results") else Reply(ENDED))
+    assert len(list(batches.results(id))) == 2
+    assert eventually(lambda: bool(bills(place)))
+    assert batches.delete(id).id == id
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_what_a_batch_says_of_itself_counts_where_its_file_is_gone(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    id = ordered(place, provider, key)
+    done = {**DONE, "usage": {"input_tokens": 2000, "output_tokens": 200, "total_tokens": 2200}}
+    provider.answer(Reply(done), Reply(done), Reply({"error": {"message": "no such file"}}, status=404))
+    client(place, key).batches.retrieve(id)
+    assert eventually(lambda: spent(place, key) > 0)
+    assert spent(place, key) == pytest.approx(COST)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_batch_whose_provider_is_away_is_asked_again(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    id = ordered(place, provider, key)
+    away = Reply({"error": {"message": "down"}}, status=503)
+    provider.answer(Reply(DONE), away, Reply(DONE), Reply(DONE), Reply(LINES))
+    client(place, key).batches.retrieve(id)
+    assert eventually(lambda: provider.replies[0] is not away and len(provider.replies) == 3)
+    assert spent(place, key) == 0
+    client(place, key).batches.retrieve(id)  # who looks has it asked for sooner than in a minute
+    assert eventually(lambda: spent(place, key) > 0)
+
+
+ONE = Order(deployment="first", id="batch_1", kind="files", began=1000.0, key="k", tags=("blue",))
+RECORD = Record(id="batch_1", began=1000.0, ended=1001.0, key="k", operation="batched", cost=7)
+
+
+def counted(database: Database) -> tuple[int, int]:
+    """Rows of the ledger, and nano-dollars."""
+    with database.transaction() as connection:
+        return connection.scalar("SELECT count(*) FROM calls"), connection.scalar("SELECT coalesce(sum(cost), 0) FROM spending") or 0
+
+
+def test_of_two_processes_one_looks_and_one_bills(at: Where) -> None:
+    database = Database(at.database)
+    try:
+        with database.transaction() as connection:
+            order_table.add(connection, ONE, 1000.0)
+            order_table.add(connection, ONE, 1000.0)  # a second time changes nothing
+        with database.transaction() as connection:
+            assert order_table.claim(connection, 999.0, 2000.0) == []
+            assert order_table.claim(connection, 1000.0, 2000.0) == [ONE]
+            assert order_table.claim(connection, 1000.0, 2000.0) == []
+            assert order_table.claim(connection, 2000.0, 3000.0) == [ONE]  # the first one died
+        for mine in (True, False):
+            with database.transaction() as connection:
+                assert order_table.bill(connection, ONE, [RECORD]) is mine
+        assert counted(database) == (1, 7)
+        with database.transaction() as connection:
+            assert order_table.claim(connection, 9000.0, 9001.0) == []
+    finally:
+        database.close()
+
+
+KILLED = """
+import os, signal, sys
+from headrace.gateway.ledger import folding, order_table
+from headrace.runtime.sql import Database
+from tests.gateway.test_batch_bills import ONE, RECORD
+
+keep = folding.keep
+def kept(connection, records):
+    keep(connection, records)
+    os.kill(os.getpid(), signal.SIGKILL)
+folding.keep = kept
+with Database(sys.argv[1]).transaction() as connection:
+    order_table.bill(connection, ONE, [RECORD])
+"""
+
+
+def test_a_process_that_is_killed_between_the_bill_and_its_mark_bills_nothing_and_the_next_one_does(at: Where) -> None:
+    database = Database(at.database)
+    try:
+        with database.transaction() as connection:
+            order_table.add(connection, ONE, 1000.0)
+        done = subprocess.run([sys.executable, "-c", KILLED, at.database], timeout=60)
+        assert done.returncode == -signal.SIGKILL
+        assert counted(database) == (0, 0)
+        with database.transaction() as connection:
+            assert order_table.claim(connection, 1000.0, 2000.0) == [ONE]
+            assert order_table.bill(connection, ONE, [RECORD])
+        assert counted(database) == (1, 7)
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_batch_is_asked_about_seldom_and_given_up_at_last(at: Where, provider: Upstream) -> None:
+    database, now = Database(at.database), 1000.0
+    batches = Batches(database, router_over(provider), lambda: now)
+
+    def looks(until: float) -> int:
+        nonlocal now
+        before = len(provider.seen)
+        while now < until:
+            now += 30
+            asyncio.run(batches.round())
+        return len(provider.seen) - before
+
+    try:
+        with database.transaction() as connection:
+            order_table.add(connection, ONE, 1000.0)
+        provider.answer(Reply(UNDER_WAY))
+        assert 5 <= looks(1000.0 + 600) <= 10
+        assert 20 <= looks(1000.0 + 4 * 3600) <= 40
+        now = 1000.0 + batch_bills.GIVEN_UP
+        assert looks(now + 3600) == 1
+        assert looks(now + 7200) == 0
+        assert counted(database) == (0, 0)
+    finally:
+        database.close()
