@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.common import peers
 from benchmarks.common.measure import CLIENT_CORE, environment
 
+ROOT = Path(__file__).parents[2]
 MASTER = "sk-master-bench"
 PORTKEY = "1.15.2"
 """The version of @portkey-ai/gateway that is measured."""
@@ -157,6 +158,26 @@ def nginx(upstream: str, folder: Path) -> Iterator[Contestant]:
         yield Contestant("nginx", "nginx, a bare proxy (the floor)", f"http://127.0.0.1:{port}", process.pid)
 
 
+@contextmanager
+def floor(upstream: str, folder: Path) -> Iterator[Contestant]:
+    at, port = upstream.removeprefix("http://"), free_port()
+    with _process([sys.executable, "-m", "benchmarks.gateway.floor", at, str(port)], folder, {"PYTHONPATH": str(ROOT)}) as process:
+        _listens(port, process)
+        yield Contestant("floor", "a bare protocol on the same loop (the floor in Python)", f"http://127.0.0.1:{port}", process.pid)
+
+
+def _listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Return once somebody listens there."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AbsentError("did not start")
+
+
 # ---- peers ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -205,5 +226,11 @@ def portkey(upstream: str, folder: Path) -> Iterator[Contestant]:
         yield Contestant("portkey", f"Portkey's gateway {PORTKEY} (no keys, no limits)", f"http://127.0.0.1:{port}", process.pid, headers)
 
 
-CONTESTANTS: dict[str, Callable[[str, Path], object]] = {"headrace": headrace, "nginx": nginx, "litellm": litellm, "portkey": portkey}
+CONTESTANTS: dict[str, Callable[[str, Path], object]] = {
+    "headrace": headrace,
+    "floor": floor,
+    "nginx": nginx,
+    "litellm": litellm,
+    "portkey": portkey,
+}
 """By name: `(upstream, folder) -> context manager of a Contestant`. Raises AbsentError on entering."""

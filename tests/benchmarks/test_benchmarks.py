@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from benchmarks.client import __main__ as client
-from benchmarks.common import peers
+from benchmarks.common import peers, upstream
 from benchmarks.common.measure import Reading
 from benchmarks.gateway import __main__ as gateway
-from benchmarks.gateway import contestants, flame, soak
+from benchmarks.gateway import contestants, flame, load, soak
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +93,18 @@ def test_the_gateway_that_cannot_be_measured_is_named_with_the_reason(tmp_path: 
     monkeypatch.setattr(contestants.shutil, "which", lambda *_, **__: None)
     with pytest.raises(contestants.AbsentError, match="nginx is not installed"), contestants.nginx("http://127.0.0.1:9", tmp_path):
         pass
+
+
+def test_the_floor_in_python_hands_answers_and_streams_on(tmp_path: Path) -> None:
+    """Whole, one after the other on one connection: else nothing could be said of what is added to it."""
+    with upstream.running() as address, contestants.floor(address, tmp_path) as one:
+        caller = load.Caller(one.address)
+        for text in (load.SMALL, load.LARGE, load.SMALL):
+            assert caller.whole(load.request_of(one.address, load.body_of(text), {})) > 0
+        streamed = load.request_of(one.address, load.body_of(load.SMALL, stream=True), {})
+        assert caller.whole(streamed) > 0
+        assert asyncio.run(load.streams(one.address, streamed, 3)) == 3 * len(upstream.stream_events())
+        caller.close()
 
 
 def test_the_gateways_figures_are_judged_by_their_best_round() -> None:

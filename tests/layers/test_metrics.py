@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.utils import floatToGoString
 
 import headrace
 from conftest import Colour
+from headrace.calls import CHAT, Call
 from headrace.layers import around
-from headrace.layers.metrics import MOST_MODELS, OTHER, Metrics
+from headrace.layers.metrics import LATENCIES, MOST_MODELS, OTHER, Metrics
+from headrace.layers.observing import Outcome
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 WHO = {"operation": "chat", "model": "openai/gpt-4o", "provider": "openai", "deployment": ""}
@@ -46,6 +49,24 @@ def router(**limits: Any) -> headrace.Router:
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"headrace_{name}", {**WHO, **labels})
+
+
+def test_times_fall_into_the_buckets_that_prometheus_has_them_in(metrics: Metrics) -> None:
+    """Also one that is a bound itself, one beyond all bounds, and several of one bucket."""
+    seconds = [0.0, 0.01, 0.05, 0.0501, 0.06, 640.0, 1000.0]
+    theirs = CollectorRegistry()
+    histogram = Histogram("call_seconds", "", WHO, namespace="headrace", buckets=LATENCIES, registry=theirs).labels(**WHO)
+    counting = around.counting()
+    assert counting is not None
+    for one in seconds:
+        histogram.observe(one)
+        for tell in counting:
+            tell(Outcome(Call(CHAT, "openai/gpt-4o", {}, None, [], {}), 0.0, None, one, hidden={"custom_llm_provider": "openai"}))
+    assert value(metrics, "call_seconds_bucket", le="0.05") == 3
+    for ending in [*({"le": floatToGoString(bound)} for bound in LATENCIES), {"le": "+Inf"}]:
+        told = theirs.get_sample_value("headrace_call_seconds_bucket", {**WHO, **ending})
+        assert value(metrics, "call_seconds_bucket", **ending) == told is not None
+    assert value(metrics, "call_seconds_sum") == pytest.approx(sum(seconds))
 
 
 def test_a_call_is_counted_with_its_tokens_its_cost_and_its_time(metrics: Metrics, colour: Colour) -> None:

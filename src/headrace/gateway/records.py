@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,6 @@ from headrace.gateway.contents import Content
 from headrace.models.cost import Bill
 from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
-from headrace.routing.trail import Attempt
 
 
 class Outcome(enum.Enum):
@@ -222,24 +221,11 @@ def of_answer(hidden: Beside) -> dict[str, Any]:
         bill = _counted(how)
         rates = hidden.rates or rates_said({}, served, provider, hidden.tier)
         cost = None if bill is None or rates is None else rates.of(bill)
-    return told if bill is None else {**told, "usage": _used(bill), "cost": cost}
+    return told if bill is None else {**told, "usage": used_in(bill), "cost": cost}
 
 
-def of_straight(attempt: Attempt, hidden: Beside) -> dict[str, Any]:
-    """The same of an answer to a first attempt that did not wait, whose usage is known or not."""
-    member, bill = attempt.member, hidden.bill()
-    if bill is None:
-        return of_answer(hidden)
-    return {
-        "group": attempt.ask.group, "deployment": member.deployment.id, "provider": member.to.provider.name, "served": member.to.model,
-        "attempts": 1, "usage": _used(bill), "cost": hidden.cost(),
-    }  # fmt: skip
-
-
-def _used(bill: Bill) -> dict[str, int | float]:
-    """The classes of which something was used."""
-    used: dict[str, int | float] = msgspec.to_builtins(bill)
-    return used
+used_in: Final[Callable[[Bill], dict[str, int | float]]] = msgspec.to_builtins
+"""The classes of a bill of which something was used."""
 
 
 def _counted(how: Mapping[str, Any] | None) -> Bill | None:

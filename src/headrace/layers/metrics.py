@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import weakref
+from bisect import bisect_left
+from collections import Counter as Counted
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -17,7 +20,8 @@ from headrace.calls import Call
 from headrace.layers import around
 from headrace.layers.around import Handler
 from headrace.layers.observing import Outcome, observe
-from headrace.models.cost import fields_of
+from headrace.models.cost import NANO, fields_of
+from headrace.models.prices import Beside
 from headrace.ports import Ports
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,6 +58,8 @@ class Snapshots(Protocol):
 class _Series(Struct, eq=False):
     """The children of one model at one deployment: found once, then only counted up."""
 
+    who: tuple[str, ...]
+    """operation, model, provider, deployment."""
     input: Any
     output: Any
     cached: Any
@@ -88,7 +94,7 @@ class Metrics:
         # Where several processes are added up another one reads what this one has counted, and cannot ask for it.
         self._most = 1 if MULTIPROCESS in os.environ else MOST_NOTED
         self.registry.register(_Flush(self.flush))
-        self._series: dict[tuple[str, ...], _Series] = {}
+        self._series: dict[tuple[str | None, ...], _Series] = {}
         self._models: set[str] = set()
         made: dict[str, Any] = {"registry": self.registry, "namespace": prefix}
         self._calls = Counter("calls", "Calls by what they came to: ok, left, or the kind of failure.", (*_WHO, "outcome"), **made)
@@ -128,47 +134,45 @@ class Metrics:
 
     def _count(self, outcome: Outcome) -> None:
         """Note a call. What is noted is counted together: when somebody scrapes, or when it has become much."""
-        hidden = outcome.hidden
-        word, record = outcome.word, _noted(hidden, "headrace")
-        idle = bool(_noted(hidden, "cache_hit"))  # nobody worked, nobody is paid
-        who = self._named(outcome)
-        series = self._series.get(who) or self._made(who)
-        if (child := series.outcomes.get(word := "cached" if idle and outcome.error is None else word)) is None:
-            child = series.outcomes[word] = self._calls.labels(*who, word)
-        first = None if outcome.first is None else outcome.first - outcome.began
+        hidden, call, began, usage = outcome.hidden, outcome.call, outcome.began, outcome.usage
+        record, idle = _noted(hidden, "headrace"), _noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
+        who = call.operation.name, _noted(hidden, "model_group"), _noted(hidden, "custom_llm_provider"), _noted(hidden, "model_id")
+        series = self._series.get(who) or self._made(outcome)
+        word = ("cached" if idle else "ok") if outcome.error is None else outcome.word
+        if (child := series.outcomes.get(word)) is None:
+            child = series.outcomes[word] = self._calls.labels(*series.who, word)
+        first = None if outcome.first is None else outcome.first - began
         waited = None if record is None else record["waited"]
-        usage = None if outcome.usage is None else fields_of(outcome.usage)
-        usage, cost = (None, 0.0) if idle else (usage, hidden.get("response_cost") or 0.0)
-        self._noted.append((series, child, outcome.ended - outcome.began, first, waited, usage, cost))
+        if idle:
+            usage, cost = None, 0.0
+        else:
+            usage = usage if usage is None or type(usage) is dict else fields_of(usage)
+            cost = _dollars(hidden)
+        self._noted.append((series, child, outcome.ended - began, first, waited, usage, cost))
         if len(self._noted) >= self._most:
             self.flush()
 
     def flush(self) -> None:
         """Count what was noted."""
-        words: dict[Any, int] = {}
-        paid: dict[int, tuple[_Series, list[Any], list[float]]] = {}
-        noted = self._noted
+        noted, words = self._noted, Counted[Any]()
+        alike: dict[int, list[Noted]] = {}
         while noted:
-            series, child, seconds, first, waited, usage, cost = noted.popleft()
-            words[child] = words.get(child, 0) + 1
-            series.seconds.observe(seconds)
-            if first is not None:
-                series.first.observe(first)
-            if waited is not None:
-                series.waited.observe(waited)
-            _, usages, costs = paid.setdefault(id(series), (series, [], []))
-            usages.append(usage)
-            costs.append(cost)
+            one = noted.popleft()
+            words[one[1]] += 1
+            alike.setdefault(id(one[0]), []).append(one)
         for child, count in words.items():
             child.inc(count)
-        for series, usages, costs in paid.values():
-            _count_tokens(series, [usage for usage in usages if usage is not None])
-            series.cost.inc(sum(costs))
+        for those in alike.values():
+            _count_together(those)
 
-    def _made(self, who: tuple[str, ...]) -> _Series:
+    def _made(self, outcome: Outcome) -> _Series:
+        """The series of a call: made with the first of its kind."""
+        who = self._named(outcome)
+        if (known := self._series.get(who)) is not None:
+            return known
         input, output, cached, reasoning = [self._tokens.labels(*who, kind) for kind in ("input", "output", "cached_input", "reasoning")]
         seconds, first, waited = [metric.labels(*who) for metric in (self._seconds, self._first, self._waited)]
-        made = self._series[who] = _Series(input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
+        made = self._series[who] = _Series(who, input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
         return made
 
     def _named(self, outcome: Outcome) -> tuple[str, ...]:
@@ -189,18 +193,45 @@ def _failed_at(error: BaseException | None) -> str:
     return getattr(getattr(error, "failure", None), "provider", "") or ""
 
 
+def _dollars(hidden: Mapping[str, Any]) -> float:
+    """What a call cost, as far as that is known."""
+    if type(hidden) is Beside and "response_cost" not in hidden:
+        return (hidden.cost() or 0) / NANO
+    return _noted(hidden, "response_cost") or 0.0
+
+
+def _count_together(those: Sequence[Noted]) -> None:
+    """Calls of one series."""
+    series = those[0][0]
+    _, _, seconds, firsts, waits, usages, costs = zip(*those, strict=True)
+    _observe(series.seconds, seconds)
+    _observe(series.first, [first for first in firsts if first is not None])
+    _observe(series.waited, [waited for waited in waits if waited is not None])
+    _count_tokens(series, [usage for usage in usages if usage is not None])
+    series.cost.inc(sum(costs))
+
+
+def _observe(histogram: Any, seconds: Sequence[float]) -> None:
+    """Several at once. prometheus_client takes one at a time, with two locks and ten calls for each: its own counts are raised instead."""
+    if not seconds:
+        return
+    for bucket, count in Counted(map(partial(bisect_left, histogram._upper_bounds), seconds)).items():
+        histogram._buckets[bucket].inc(count)
+    histogram._sum.inc(sum(seconds))
+
+
 def _count_tokens(series: _Series, usages: Sequence[Mapping[str, Any]]) -> None:
-    series.input.inc(sum([usage.get("prompt_tokens") or usage.get("input_tokens") or 0 for usage in usages]))
-    series.output.inc(sum([usage.get("completion_tokens") or usage.get("output_tokens") or 0 for usage in usages]))
-    if cached := sum([_detail(usage, "prompt_tokens_details", "cached_tokens") for usage in usages]):
-        series.cached.inc(cached)
-    if reasoning := sum([_detail(usage, "completion_tokens_details", "reasoning_tokens") for usage in usages]):
-        series.reasoning.inc(reasoning)
-
-
-def _detail(usage: Mapping[str, Any], part: str, name: str) -> float:
-    details = usage.get(part)
-    return (fields_of(details).get(name) if details else 0) or 0
+    input = output = cached = reasoning = 0
+    for usage in usages:
+        input += usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+        output += usage.get("completion_tokens") or usage.get("output_tokens") or 0
+        if details := usage.get("prompt_tokens_details"):
+            cached += fields_of(details).get("cached_tokens") or 0
+        if details := usage.get("completion_tokens_details"):
+            reasoning += fields_of(details).get("reasoning_tokens") or 0
+    for series_of, count in ((series.input, input), (series.output, output), (series.cached, cached), (series.reasoning, reasoning)):
+        if count:
+            series_of.inc(count)
 
 
 class _Flush(Collector):

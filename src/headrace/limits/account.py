@@ -148,7 +148,7 @@ class Account:
     def costs(self, charge: Charge) -> Costs:
         counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
-        most = charge.max_output if charge.stated else self.sizes.most(charge.max_output)
+        most = charge.max_output if charge.stated or not self.learns else self.sizes.most(charge.max_output)
         return input, self._pick(amounts(charge, input, most))
 
     def current(self, costs: Costs) -> bool:

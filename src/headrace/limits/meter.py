@@ -270,7 +270,9 @@ class Meter:
 
     def share(self, now: float) -> float:
         """The used part of the limit, 0 to 1 and a little."""
-        return ((self.running if self.counts_running else self._log.current(now)) + self.unbooked) / self.room
+        log = self._log
+        used = self.running if self.counts_running else log.used if log.expires > now else log.current(now)
+        return (used + self.unbooked) / self.room
 
     def whole_at(self, now: float) -> float:
         """The moment at which all of the limit is there again, should nobody take of it."""

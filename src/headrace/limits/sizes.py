@@ -77,7 +77,8 @@ class Sizes:
 
     def most(self, guess: float) -> float:
         """Tokens that a call without a bound will write at most, but for one in two hundred; a guess until calls have shown it."""
-        return guess if self._replies < SEEN else self._longest()
+        replies = self._replies
+        return guess if replies < SEEN else self._rare if replies < self._rare_until else self._longest()
 
     def doubt(self, input: float) -> float:
         """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""

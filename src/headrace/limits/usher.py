@@ -145,7 +145,7 @@ class Usher:
         member = members[0] if len(members) == 1 else self.emptiest(members, ask, now)
         if member is None or member.paused_until > now:
             return None
-        charge = ask.charge_at(member.id)
+        charge = ask.charge if ask.charges is None else ask.charge_at(member.id)
         puts = tabs.put((*scopes, member.account), charge, now)
         if not puts:
             return None

@@ -6,6 +6,7 @@ then `lane` or `begin` says None and the call takes that loop, also after an att
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -28,7 +29,7 @@ from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
 from headrace.providers.quirks import concerning
 from headrace.routing.asking import DEFAULT_MAX_OUTPUT, NOBODY
-from headrace.routing.events import log_settled
+from headrace.routing.events import LOGGER, log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
 from headrace.routing.strategies import View
@@ -41,10 +42,14 @@ from headrace.writing import OPENAI, translation_of, write
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine
 
+_log: Final = logging.getLogger(LOGGER)
+
 _UNFELT: Final = frozenset({"drop_params"})
 """Options that say something only of parameters which a provider takes in its own way."""
 
 OPERATIONS: Final = frozenset({CHAT, EMBEDDINGS, MESSAGES, RESPONSES})
+
+NO_HEADERS: Final = Headers()
 
 
 class Sending(Struct, frozen=True, eq=False):
@@ -58,6 +63,8 @@ class Sending(Struct, frozen=True, eq=False):
     particular: frozenset[str]
     """Parameters that its provider takes in its own lane."""
     timeouts: Timeouts
+    known: dict[str, Any]
+    """What is known of every answer from there."""
 
 
 class Lane(Struct, frozen=True, eq=False):
@@ -183,7 +190,8 @@ class Straight:
         timeouts = timeouts_of(self._engine.attempts.time_limit(call, deployment), stream)
         translation = translation_of(call, to)
         request = msgspec.structs.replace(write(call, to, translation), body=b"")
-        return Sending(member, request, translation, frozenset(names), timeouts)
+        known = {**hidden_of(to, NO_HEADERS), "model_id": deployment.id, "model_group": deployment.group}
+        return Sending(member, request, translation, frozenset(names), timeouts, known)
 
     # ---- one call ----------------------------------------------------------------------------------------------------
 
@@ -214,7 +222,7 @@ class Straight:
             avoid=resting,
             scopes=lane.scopes,
             charges=charges,
-            prefer=self._preference(lane, charge, now),
+            prefer=None if count == 1 else self._preference(lane, charge, now),
             call=next(NUMBERS),
             **lane.standing,
         )
@@ -230,8 +238,6 @@ class Straight:
         return Attempt(member, reservation, reservation.charge, call, now, ask, decision(member, reservation, ask))
 
     def _preference(self, lane: Lane, charge: Charge, now: float) -> Any:
-        if len(lane.sendings) == 1:
-            return None
         strategy, fleet = self._engine.settings.ways.of(lane.group).strategy, self._engine.fleet
         if strategy is None:
             return None
@@ -250,24 +256,23 @@ class Straight:
 
     def read(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> tuple[Beside, bytes]:
         """What a whole answer tells of its call, and its body. Raises HeadraceError for one that is none, as the engine's loop does."""
-        to, read = attempt.member.to, _READ.get(attempt.call.operation)
+        read = _READ.get(attempt.call.operation)
         try:
             said = read(response.body) if read is not None and 200 <= response.status < 300 else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = None
         if said is None:  # a failure, or one of those that need a closer look
-            made = in_bytes(answer_of(attempt.call, to, sending.translation, sending.request.headers, response))
+            made = in_bytes(answer_of(attempt.call, attempt.member.to, sending.translation, sending.request.headers, response))
             hidden, body = cast("Beside", made._hidden_params), made.content
+            hidden.update(sending.known)
         else:
-            hidden, body = hidden_of(to, response.headers), response.body
+            hidden, body = Beside(sending.known), response.body
             hidden.usage, hidden.tier = said.used, said.service_tier
-        self._known(attempt, hidden)
+        self._known(attempt, hidden, response.headers)
         return hidden, body
 
-    def _known(self, attempt: Attempt, hidden: Beside) -> None:
-        member = attempt.member
-        hidden["model_id"], hidden["model_group"] = member.deployment.id, member.deployment.group
-        hidden["headrace"], hidden.rates = attempt.record, member.price
+    def _known(self, attempt: Attempt, hidden: Beside, headers: Headers) -> None:
+        hidden["additional_headers"], hidden["headrace"], hidden.rates = headers, attempt.record, attempt.member.price
 
     def answered(self, attempt: Attempt, hidden: Beside) -> None:
         """The books after a whole answer."""
@@ -284,17 +289,17 @@ class Straight:
         view = read_quota(hidden["additional_headers"], family=member.to.provider.quota) if heard else ()
         engine.limiter.settle(attempt.reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
-        log_settled(attempt.record, attempt.ask.group, None, level=engine.attempts.log_level)
+        if _log.isEnabledFor(level := engine.attempts.log_level):
+            log_settled(attempt.record, attempt.ask.group, None, level=level)
 
     def explained(self, attempt: Attempt, error: TransportError, *, streaming: bool = False) -> HeadraceError:
         return explain(error, attempt.member.to, streaming=streaming)
 
     def watch(self, attempt: Attempt, sending: Sending, headers: Headers) -> tuple[Beside, Source[bytes]]:
         """What is known of a stream by its head, and what makes its bytes its caller's."""
-        call, to = attempt.call, attempt.member.to
-        hidden = hidden_of(to, headers)
-        self._known(attempt, hidden)
-        return hidden, source_of(call, to, sending.translation, hidden, None)
+        hidden = Beside(sending.known)
+        self._known(attempt, hidden, headers)
+        return hidden, source_of(attempt.call, attempt.member.to, sending.translation, hidden, None)
 
     def first(self, attempt: Attempt, now: float) -> None:
         """The first piece of a stream is there."""

@@ -252,7 +252,7 @@ class Http1:
     def _read_head(self, exchange: Exchange, status: int) -> None:
         framed = status in (204, 304)
         for name, value in exchange.headers:
-            if (lowered := name.lower()) not in _FRAMING:
+            if len(name) not in _FRAMING_LENGTHS or (lowered := name.lower()) not in _FRAMING:
                 continue
             if lowered == b"content-length":
                 framed = True
@@ -294,6 +294,7 @@ class Http1:
 
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
+_FRAMING_LENGTHS: Final = frozenset(map(len, _FRAMING))
 
 
 def _too_large() -> TransportError:

@@ -12,9 +12,9 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from headrace.framing import keeps
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
@@ -303,7 +303,10 @@ class _Connection(asyncio.Protocol):
     def rest(self, until: float) -> None:
         """Stay idle until then."""
         self.idle = True
-        self._watch(until, Fault.CLOSED)
+        if self._timer is not None and self._timer_at <= until:
+            self._deadline, self._fault = until, Fault.CLOSED
+        else:
+            self._watch(until, Fault.CLOSED)
 
 
 def _reset(error: TransportError, cause: Exception | None) -> TransportError:
@@ -358,7 +361,7 @@ class _AsyncStream:
         self.close()
 
 
-class Begun(NamedTuple):
+class Begun(Struct, frozen=True, eq=False):
     """A request that is on its way, for who is told of it."""
 
     connection: _Connection

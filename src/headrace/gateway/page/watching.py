@@ -40,8 +40,9 @@ class Slot(Struct, eq=False):
 
     def count(self, record: Record) -> None:
         self.calls += 1
-        self.failed += record.outcome is Outcome.FAILED
-        self.left += record.outcome is Outcome.LEFT
+        if record.outcome is not Outcome.ANSWERED:
+            self.failed += record.outcome is Outcome.FAILED
+            self.left += record.outcome is Outcome.LEFT
         self.tokens += int(sum(record.usage.values()))
         self.cost += record.cost or 0
         self.waited.add(record.waited)

@@ -22,7 +22,7 @@ from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.quotas import openai_headers, openai_lines, openai_units
-from headrace.gateway.records import Outcome, Record, hear, of_straight
+from headrace.gateway.records import Outcome, Record, hear, of_answer, used_in
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
@@ -228,10 +228,10 @@ class Passages:
         done, self._done = self._done, []
         if not done:
             return
-        watch = self._app.watch
+        watch, logged = self._app.watch, access.isEnabledFor(logging.INFO)
         watch.keep([seen.record for seen, _, _, _ in done])
         for _, _, passage, answer in done:
-            passage.out(answer)
+            passage.out(answer, logged)
         for seen, observed, _, _ in done:
             watch.see(seen)
             self.count(observed)
@@ -363,17 +363,17 @@ class Passage:
     def _answer(self, hidden: Beside, body: bytes, kind: bytes) -> None:
         passages, attempt = self._passages, self._attempt
         observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage)
-        seen = Seen(self._record(Outcome.ANSWERED, **of_straight(attempt, hidden)), attempt.record)
-        cost = None if hidden.usage is None else seen.record.cost
+        record = self._answered(hidden)
+        cost = None if hidden.usage is None else record.cost
         head = (
             b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), self._start.told,
             b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course, self._head.front),
             IDS % (id := self._id.encode(), id, id), b"\r\n", body,
         )  # fmt: skip
-        passages.over(seen, observed, self, b"".join(head), alone=not attempt.member.load.running)
+        passages.over(Seen(record, attempt.record), observed, self, b"".join(head), alone=not attempt.member.load.running)
 
-    def out(self, answer: bytes) -> None:
-        if access.isEnabledFor(logging.INFO):
+    def out(self, answer: bytes, logged: bool) -> None:
+        if logged:
             self._log(200)
         self._caller.answer(answer)
 
@@ -397,6 +397,19 @@ class Passage:
         passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT, **sent), attempt.record))
         if access.isEnabledFor(logging.INFO):
             self._log(LEFT)
+
+    def _answered(self, hidden: Beside) -> Record:
+        """What is remembered of a whole answer: as `_record` has it, in one step where its usage is known."""
+        bill = hidden.bill()
+        if bill is None:
+            return self._record(Outcome.ANSWERED, **of_answer(hidden))
+        who, body, head, member = self._who, self._body, self._head, self._attempt.member
+        return Record(
+            id=self._id, began=self._came, ended=time.time(), key=who.key, name=who.name, team=who.team, user=who.user,
+            customer=body.user, tags=who.tags, path=head.asked.path, operation=head.operation.name, model=body.model,
+            group=self._attempt.ask.group, deployment=member.deployment.id, provider=member.to.provider.name, served=member.to.model,
+            stream=body.stream, usage=used_in(bill), cost=hidden.cost(), attempts=1,
+        )  # fmt: skip
 
     def _record(self, outcome: Outcome, **told: Any) -> Record:
         who, body, head = self._who, self._body, self._head
