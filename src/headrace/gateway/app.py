@@ -318,9 +318,16 @@ class Gateway(Struct, eq=False):
         await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
 
     async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
-        """The limits that a call is under: the caller's, and those of whom it asks for. Raises a refusal for one that is blocked."""
-        customer = entry.told("customer")
-        return here.scopes(model) + (await self.keys.customer(customer) if customer else ())
+        """The limits that a call is under: the caller's, those of whom it asks for, and those of its tags. Raises a refusal for who is
+        blocked, and for a tag that is not for that model.
+        """
+        customer, scopes = entry.told("customer"), here.scopes(model)
+        if customer:
+            scopes += await self.keys.customer(customer)
+        if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are among its own limits
+            found = self.router.get_deployment_by_model_group_name(model)
+            scopes += await self.keys.tagged(tags, model, None if found is None else found.group)
+        return scopes
 
     def _meant(self, here: Here, reply: Finished) -> str:
         """The model as the Router knows it. Raises refusals for what is not there, or not for this caller."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
@@ -131,6 +131,10 @@ class Keys(Protocol):
 
     async def customer(self, id: str) -> tuple[str, ...]:
         """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
+        return ()
+
+    async def tagged(self, tags: Iterable[str], model: str, group: str | None) -> tuple[str, ...]:
+        """The scopes that hold the limits of tags on a model. Raises a refusal where one is not for that model."""
         return ()
 
 

@@ -17,11 +17,16 @@ from headrace.runtime.sql_drivers import Connection
 WORDS: Final = ("budget_id", *BUDGET)
 NOTHING: Final = Terms()
 _FIELDS: Final = tuple([TERMS[word][0] for word in BUDGET])
-_GIVEN: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
+_GIVEN: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER, Kind.ORGANIZATION, Kind.TAG)
 
 
 def applied(connection: Connection, holder: Holder, now: float, before: Holder | None = None) -> Holder:
-    """A holder that is about to be kept, with the terms of the budget that it names and did not before. Raises a refusal for none such."""
+    """A holder that is about to be kept, with the terms of the budget that it names and did not before. Raises a refusal where there is no
+    such budget, or no such organization.
+    """
+    above = holder.terms.organization
+    if above and (before is None or above != before.terms.organization) and table.get(connection, Kind.ORGANIZATION, above) is None:
+        raise not_found(f"organization {above!r}: make it by /organization/new")
     former = "" if before is None else before.terms.budget_id
     if holder.terms.budget_id == former:
         return holder
@@ -152,4 +157,4 @@ def _hand_on(connection: Connection, id: str, old: Terms, new: Terms, now: float
         terms = replace(merged(one.terms, old, new, now), budget_id=id if name is None else name)
         return table.put(connection, replace(one, terms=terms, updated=now))
 
-    return [given(one) for kind in _GIVEN for one in table.with_budget(connection, kind, id)]
+    return [given(one) for kind in _GIVEN for one in table.having(connection, kind, "budget_id", id)]

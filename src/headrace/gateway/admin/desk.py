@@ -20,8 +20,10 @@ from headrace.gateway.admin.forms import TERMS, schemas_of
 from headrace.gateway.admin.health_desk import HealthDesk
 from headrace.gateway.admin.key_desk import OWN, KeyDesk
 from headrace.gateway.admin.model_desk import ModelDesk
+from headrace.gateway.admin.organization_desk import ORGANIZATION, OrganizationDesk
 from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
 from headrace.gateway.admin.spend_desk import SpendDesk
+from headrace.gateway.admin.tag_desk import TAG, TagDesk
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
@@ -31,13 +33,13 @@ from headrace.runtime.sql import Database
 
 ROOMS: Final = (
     "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
-    "/global/", "/health/", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/",
+    "/organization/", "/global/", "/health/", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/",
 )  # fmt: skip
 
 
 WORDS: Final[Mapping[str, Iterable[str]]] = {
     "/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER, "/customer/": CUSTOMER, "/end_user/": CUSTOMER,
-    "/budget/": BUDGET_WORDS,
+    "/budget/": BUDGET_WORDS, "/organization/": ORGANIZATION, "/tag/": TAG,
 }  # fmt: skip
 """What a body may say, by the room."""
 
@@ -57,6 +59,8 @@ class AdminDesk:
             **HealthDesk(counter).routes(),
             **CustomerDesk(counter).routes(),
             **BudgetDesk(counter).routes(),
+            **OrganizationDesk(counter).routes(),
+            **TagDesk(counter).routes(),
             **SpendDesk(counter).routes(),
             **ActivityDesk(counter).routes(),
         }

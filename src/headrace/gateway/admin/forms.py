@@ -116,6 +116,7 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "max_budget": ("budget", money),
     "budget_duration": ("budget_duration", duration),
     "budget_id": ("budget_id", text),
+    "organization_id": ("organization", text),
     "user_role": ("role", role),
     "user_email": ("email", text),
     "tags": ("tags", texts),
@@ -200,6 +201,7 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
         "budget_duration": terms.budget_duration,
         "budget_reset_at": moment(ends),
         "budget_id": terms.budget_id or None,
+        "organization_id": terms.organization or None,
         "models": list(terms.models),
         "tpm_limit": terms.tpm,
         "rpm_limit": terms.rpm,
@@ -252,7 +254,7 @@ def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
     kept = {
         name: value
         for name, value in shown.items()
-        if name not in ("models", "tags", "store_prompts_in_spend_logs") and not name.startswith("model_")
+        if name not in ("models", "tags", "organization_id", "store_prompts_in_spend_logs") and not name.startswith("model_")
     }
     return {"user_id": customer.id, "alias": customer.name or None, **kept}
 
@@ -261,6 +263,26 @@ def budget_shape(budget: Holder) -> dict[str, Any]:
     shown = terms_shape(budget, 0, 0.0)
     kept = (*BUDGET, "created_at", "updated_at")
     return {"budget_id": budget.id, **{name: value for name, value in shown.items() if name in kept}}
+
+
+def organization_shape(organization: Holder, spent: int, now: float) -> dict[str, Any]:
+    members = [
+        {"user_id": member.user, "user_role": member.role, "organization_id": organization.id} for member in organization.terms.members
+    ]
+    return {
+        **terms_shape(organization, spent, now),
+        "organization_id": organization.id,
+        "organization_alias": organization.name or None,
+        "members": members,
+        "litellm_budget_table": budget_shape(organization),
+    }
+
+
+def tag_shape(tag: Holder, spent: int, now: float) -> dict[str, Any]:
+    shown = terms_shape(tag, spent, now)
+    unfit = ("tags", "organization_id", "store_prompts_in_spend_logs", "blocked", "metadata")
+    kept = {name: value for name, value in shown.items() if name not in unfit}
+    return {"name": tag.id, "description": tag.name or None, "model_info": {}, **kept, "litellm_budget_table": budget_shape(tag)}
 
 
 def user_shape(user: Holder, spent: int, now: float) -> dict[str, Any]:

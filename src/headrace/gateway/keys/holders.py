@@ -23,6 +23,10 @@ class Kind(enum.Enum):
     """Whom callers say they ask for; holds no key."""
     BUDGET = "budget"
     """Limits and a budget under a name, which others are given; calls nothing."""
+    ORGANIZATION = "organization"
+    """Above teams and keys: its terms bind all calls of theirs; holds no key."""
+    TAG = "tag"
+    """What callers call some of their calls (`metadata.tags`); holds no key."""
     MODEL = "model"
     """No holder: what one of them may spend on a model, in the sums of what was spent."""
 
@@ -83,6 +87,8 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model_budgets: Mapping[str, Allowance] = {}
     content: bool | None = None
     """Whether what calls say is remembered with them; None for what others say."""
+    organization: str = ""
+    """Of a key, a team or a user: the one above it."""
     budget_id: str = ""
     """The budget whose terms these are too, as far as nothing else was said."""
 

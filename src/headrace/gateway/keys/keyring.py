@@ -7,14 +7,14 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.errors import Kind as Failing
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.callers import Caller, Role, is_named
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, budget_id
 from headrace.gateway.keys.identity import Identities
@@ -44,7 +44,7 @@ class _Known(Struct, eq=False):
     """A key, with whom it belongs to."""
 
     holders: tuple[Holder, ...]
-    """The key itself, its team and its user."""
+    """The key itself, its team and its user, the organization above them and the tags of all."""
     caller: Caller
     until: float
     """When it has to be looked at again: a period ends, or the key."""
@@ -75,8 +75,8 @@ class Keyring:
         """Scopes at the Router, and their limits."""
         self._periods: dict[tuple[Kind, str], tuple[str, ...]] = {}
         """Scopes of the present period and of the one before, in which calls may still be on their way."""
-        self._customers: dict[str, Holder] | None = None
-        """Those that there are; None until somebody asks."""
+        self._named: dict[Kind, dict[str, Holder]] = {}
+        """Customers and tags that there are, from the first question for one of them on."""
         self._revision = self._forgotten = 0
         self._secret = ""
 
@@ -185,24 +185,40 @@ class Keyring:
 
     def may_be_held(self, customer: str) -> bool:
         """Whether limits of a customer's own have to be looked up."""
-        return self._customers is None or customer in self._customers
+        known = self._named.get(Kind.CUSTOMER)
+        return known is None or customer in known
 
     async def customer(self, id: str) -> tuple[str, ...]:
         """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
-        if self._customers is None:
-            forgotten = self._forgotten
-            found = await self._database.read(lambda connection: table.listed(connection, Kind.CUSTOMER))
-            customers = {one.id: one for one in found}
-            if self._forgotten == forgotten:
-                self._customers = customers
-        else:
-            customers = self._customers
-        holder = customers.get(id)
+        holder = (await self._all(Kind.CUSTOMER)).get(id)
         if holder is None:
             return ()
         if holder.blocked:
             raise refusal(403, Failing.PERMISSION, f"the customer {id!r} of this call is blocked", "user")
         return tuple(await self._scopes(holder, self._clock()))
+
+    async def _all(self, kind: Kind) -> dict[str, Holder]:
+        """Customers or tags, by what callers call them."""
+        if (known := self._named.get(kind)) is not None:
+            return known
+        forgotten = self._forgotten
+        found = {one.id: one for one in await self._database.read(lambda connection: table.listed(connection, kind))}
+        if self._forgotten == forgotten:
+            self._named[kind] = found
+        return found
+
+    # ---- tags
+
+    async def tagged(self, tags: Iterable[str], model: str, group: str | None) -> tuple[str, ...]:
+        """The scopes that hold the limits of tags on a model. Raises a refusal where one is not for that model."""
+        known, now = await self._all(Kind.TAG), self._clock()
+        scopes: list[str] = []
+        for holder in [known[tag] for tag in dict.fromkeys(tags) if tag in known]:
+            if (names := _names(holder)) and not any(is_named(name, model, group) for name in names):
+                raise refusal(403, Failing.PERMISSION, f"calls tagged {holder.id!r} may not go to {model!r}", "metadata.tags")
+            scopes += await self._scopes(holder, now)
+            scopes += [scope for name, scope in await self._model_scopes(holder, now) if is_named(name, model, group)]
+        return tuple(scopes)
 
     async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
         """The same of single models: each with the name or pattern that it holds for."""
@@ -255,9 +271,11 @@ class Keyring:
     def forget(self, kind: Kind, id: str) -> None:
         """Somebody has changed: look again at the next call."""
         self._forgotten += 1
-        if kind is Kind.CUSTOMER:
-            self._customers = None
-        stale = [hash for hash, known in self._known.items() if any(one.kind is kind and one.id == id for one in known.holders)]
+        self._named.pop(kind, None)
+        stale = [
+            hash for hash, known in self._known.items()
+            if any(one.kind is kind and one.id == id for one in known.holders) or (kind is Kind.TAG and id in known.caller.tags)
+        ]  # fmt: skip
         for hash in stale:
             del self._known[hash]
 
@@ -284,17 +302,21 @@ def budget_scope(kind: Kind, id: str, began: float) -> str:
 
 
 def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
-    """The key with that hash, its team and its user; nothing where there is no such key."""
+    """The key with that hash, and whoever else's terms bind it; nothing where there is no such key."""
     key = table.by_hash(connection, hash)
-    if key is None:
-        return ()
-    return (key, *_people(connection, key.team, key.user))
+    return () if key is None else _people(connection, key.team, key.user, key)
 
 
-def _people(connection: Connection, team: str, user: str) -> tuple[Holder, ...]:
-    """Those that there are."""
-    found = [table.get(connection, kind, id) for kind, id in ((Kind.TEAM, team), (Kind.USER, user)) if id]
-    return tuple([holder for holder in found if holder is not None])
+def _people(connection: Connection, team: str, user: str, *key: Holder) -> tuple[Holder, ...]:
+    """Those that there are: a key, its team and its user, the organization above them, and the tags that all their calls have."""
+    own = [*key, *_there(connection, [(Kind.TEAM, team), (Kind.USER, user)])]
+    above = next((one.terms.organization for one in own if one.terms.organization), "")
+    tags = dict.fromkeys([tag for one in own for tag in one.terms.tags])
+    return (*own, *_there(connection, [(Kind.ORGANIZATION, above), *[(Kind.TAG, tag) for tag in tags]]))
+
+
+def _there(connection: Connection, named: Iterable[tuple[Kind, str]]) -> list[Holder]:
+    return [one for kind, id in named if id and (one := table.get(connection, kind, id)) is not None]
 
 
 def _valid_until(found: tuple[Holder, ...], hash: str, now: float) -> float:
@@ -315,7 +337,7 @@ def _check(holder: Holder) -> None:
 
 def _role(found: tuple[Holder, ...]) -> Role:
     """What a key may do at most is what its user may: a key says so itself, or its user does."""
-    said = next((holder.terms.role for holder in found if holder.terms.role and holder.kind is not Kind.TEAM), "")
+    said = next((holder.terms.role for holder in found if holder.terms.role and holder.kind in (Kind.KEY, Kind.USER)), "")
     try:
         return Role(said)
     except ValueError:

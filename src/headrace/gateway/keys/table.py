@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -99,12 +99,12 @@ def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first:
     return [of_row(row) for row in rows]
 
 
-def with_budget(connection: Connection, kind: Kind, budget: str) -> list[Holder]:
-    """Those of a kind that were given a budget."""
-    written = msgspec.json.encode({"budget_id": budget}).decode()[1:-1]
+def having(connection: Connection, kind: Kind, term: Literal["budget_id", "organization"], value: str) -> list[Holder]:
+    """Those of a kind that were given a budget, or belong to an organization."""
+    written = msgspec.json.encode({term: value}).decode()[1:-1]
     said = {"kind": kind.value, "written": f"%{written}%"}  # its wildcards find more, at most
     rows = connection.rows("SELECT * FROM holders WHERE kind = :kind AND NOT deleted AND terms LIKE :written", **said)
-    return [holder for holder in map(of_row, rows) if holder.terms.budget_id == budget]
+    return [holder for holder in map(of_row, rows) if getattr(holder.terms, term) == value]
 
 
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:

@@ -144,13 +144,25 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_Caller = tuple[str, str, str, str]
-"""Key, team, user, and the customer that was asked for."""
+_Caller = tuple[str, str, str, str, tuple[str, ...]]
+"""Key, team, user, the customer that was asked for, and the tags of the call."""
 _KINDS: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
+_CALLED: Final = (Kind.CUSTOMER, Kind.TAG)
+"""Names that callers give."""
 
 
 def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
-    return [(kind, id) for kind, id in zip(_KINDS, caller, strict=True) if id]
+    *people, tags = caller
+    found = [(kind, str(id)) for kind, id in zip(_KINDS, people, strict=True) if id]
+    return [*found, *[(Kind.TAG, tag) for tag in dict.fromkeys(tags)]] if tags else found
+
+
+def _organization(caller: _Caller, terms: Mapping[tuple[Kind, str], Terms]) -> list[tuple[Kind, str]]:
+    """The one above a key, else above its team, else above its user."""
+    key, team, user, _, _ = caller
+    people = ((Kind.KEY, key), (Kind.TEAM, team), (Kind.USER, user))
+    own = [terms[holder].organization for holder in people if holder in terms]
+    return [(Kind.ORGANIZATION, id) for id in own if id][:1]
 
 
 def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
@@ -158,13 +170,15 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
     paid: dict[_Caller, list[Record]] = defaultdict(list)
     for record in records:
         if record.cost:
-            paid[record.key, record.team, record.user, record.customer].append(record)
+            paid[record.key, record.team, record.user, record.customer, record.tags].append(record)
     terms = _terms(connection, {holder for caller in paid for holder in _holders(caller)})
+    above = {caller: _organization(caller, terms) for caller in paid}
+    terms |= _terms(connection, {holder for holders in above.values() for holder in holders})
     spent: dict[Period, int] = defaultdict(int)
     for caller, theirs in paid.items():
-        for kind, id in _holders(caller):
+        for kind, id in (*_holders(caller), *above[caller]):
             own = terms.get((kind, id))
-            if own is None and kind is Kind.CUSTOMER:
+            if own is None and kind in _CALLED:
                 continue  # a name that a caller gave, and nobody keeps
             if own is None or not (own.budget_duration or own.budget_since):
                 spent[kind, id, 0.0] += sum([record.cost or 0 for record in theirs])

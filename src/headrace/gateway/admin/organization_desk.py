@@ -1,0 +1,175 @@
+"""Organizations at the desk: above teams and keys, with models, limits, budgets and members of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import TERMS, check_names, mapping, organization_shape, team_shape, text, texts, user_shape
+from headrace.gateway.admin.people_desk import People
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind, Member
+from headrace.runtime.sql_drivers import Connection
+
+_UNFIT: Final = ("tags", "user_role", "user_email", "model_aliases", "aliases")
+ORGANIZATION: Final = (*[word for word in TERMS if word not in _UNFIT], "organization_alias", "blocked", "spend")
+ROLES: Final = ("org_admin", "internal_user", "internal_user_viewer")
+"""LiteLLM's. Whoever is a member sees the organization; what administrators do, the gateway's alone do here."""
+_MEMBER: Final = ("role", "user_id", "user_email")
+
+
+class _Organizations(People):
+    def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
+        """`organization_id` says which one is meant, not which one is above it."""
+        return super().changed(holder, {name: value for name, value in body.items() if name != self.id})
+
+
+class OrganizationDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._all = _Organizations(counter, Kind.ORGANIZATION, "organization_id", "organization_alias", organization_shape)
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/organization/new": Route(("POST",), "admin", self.new),
+            "/organization/update": Route(("PATCH", "POST"), "admin", self.update),
+            "/organization/delete": Route(("DELETE", "POST"), "admin", self.delete),
+            "/organization/info": Route(("GET", "POST"), "anyone", self.info),
+            "/organization/list": Route(("GET",), "anyone", self.page),
+            "/organization/member_add": Route(("POST",), "admin", self.member_add),
+            "/organization/member_update": Route(("PATCH", "POST"), "admin", self.member_update),
+            "/organization/member_delete": Route(("DELETE", "POST"), "admin", self.member_delete),
+        }
+
+    async def new(self, question: Question) -> Any:
+        """An organization: teams, keys and users that name it by `organization_id` are under its terms, besides their own."""
+        check_names(question.body, ORGANIZATION)
+        text("organization_alias", question.body.get("organization_alias"))
+        return await self._shown(await self._all.make(question.body))
+
+    async def update(self, question: Question) -> Any:
+        check_names(question.body, ORGANIZATION)
+        said = question.body
+        return await self._shown(await self._all.change(said.get("organization_id"), lambda one: self._all.changed(one, said)))
+
+    async def delete(self, question: Question) -> Any:
+        """With its teams and all keys of theirs: they must not outlive who bears their limits."""
+        ids, now = texts("organization_ids", question.body.get("organization_ids")), self._counter.clock()
+
+        def work(connection: Connection) -> tuple[list[Holder], list[Holder]]:
+            above = [table.get(connection, Kind.ORGANIZATION, id) for id in ids]
+            if None in above:
+                raise not_found(f"organization {ids[above.index(None)]!r}")
+            teams = [team for id in ids for team in table.having(connection, Kind.TEAM, "organization", id)]
+            keys = [key for id in ids for key in table.having(connection, Kind.KEY, "organization", id)]
+            keys += [key for team in teams for key in table.listed(connection, Kind.KEY, {"team": team.id})]
+            users = [user for id in ids for user in table.having(connection, Kind.USER, "organization", id)]
+            for one in {(one.kind, one.id): one for one in (*[one for one in above if one is not None], *teams, *keys)}.values():
+                table.remove(connection, one, now)
+            for user in users:
+                table.put(connection, replace(user, terms=replace(user.terms, organization=""), updated=now))
+            return [one for one in above if one is not None], [*teams, *keys, *users]
+
+        gone, theirs = await self._counter.database.write(work)
+        for one in (*gone, *theirs):
+            self._counter.keys.forget(one.kind, one.id)
+        return await self._counter.all_shown(gone, organization_shape)
+
+    async def info(self, question: Question) -> Any:
+        """With its teams and members; by POST of all `organizations` that are named."""
+        if "organizations" in question.body:
+            return [await self._whole(question, id) for id in texts("organizations", question.body["organizations"])]
+        return await self._whole(question, question.query.get("organization_id"))
+
+    async def _whole(self, question: Question, id: Any) -> dict[str, Any]:
+        found = await self._all.find(id)
+        if not _sees(question, found):
+            raise not_found(f"organization {found.id!r}")
+        read = self._counter.database.read
+        teams = await read(lambda connection: table.having(connection, Kind.TEAM, "organization", found.id))
+        users = await read(lambda connection: [table.get(connection, Kind.USER, one.user) for one in found.terms.members])
+        there = {user.id: user for user in users if user is not None}
+        emails = {id: user.terms.email or None for id, user in there.items()}
+        shown = await self._shown(found)
+        members = [{**member, "user_email": emails.get(member["user_id"])} for member in shown["members"]]
+        return {
+            **shown, "members": members, "teams": await self._counter.all_shown(teams, team_shape),
+            "users": await self._counter.all_shown(list(there.values()), user_shape),
+        }  # fmt: skip
+
+    async def page(self, question: Question) -> Any:
+        """Those that the caller may see; of that `org_id`, or with `org_alias` in their name."""
+        id, alias = question.query.get("org_id"), question.query.get("org_alias", "").lower()
+        seen = [one for one in await self._all.all() if _sees(question, one) and id in (None, "", one.id) and alias in one.name.lower()]
+        return await self._counter.all_shown(seen, organization_shape)
+
+    # ---- members
+
+    async def member_add(self, question: Question) -> Any:
+        body = question.body
+        check_names(body, ("organization_id", "member", *_MEMBER))
+        given = body.get("member") or {name: body[name] for name in _MEMBER if name in body}
+        members = [await self._member(one) for one in (given if isinstance(given, list) else [given])]
+        out = frozenset(member.user for member in members)
+        changed = await self._changed(question, lambda had: (*[one for one in had if one.user not in out], *members))
+        shown = await self._shown(changed)
+        users = await self._counter.database.read(lambda connection: [table.get(connection, Kind.USER, id) for id in sorted(out)])
+        return {
+            "organization_id": changed.id,
+            "updated_users": await self._counter.all_shown([user for user in users if user is not None], user_shape),
+            "updated_organization_memberships": [one for one in shown["members"] if one["user_id"] in out],
+        }
+
+    async def member_update(self, question: Question) -> Any:
+        check_names(question.body, ("organization_id", *_MEMBER))
+        member = await self._member(question.body)
+        changed = await self._changed(
+            question, lambda had: tuple([member if one.user == member.user else one for one in _with(had, member)])
+        )
+        return {"organization_id": changed.id, "user_id": member.user, "user_role": member.role}
+
+    async def member_delete(self, question: Question) -> Any:
+        check_names(question.body, ("organization_id", "user_id", "user_email"))
+        member = await self._member(question.body)
+        changed = await self._changed(question, lambda had: tuple([one for one in _with(had, member) if one.user != member.user]))
+        return await self._shown(changed)
+
+    async def _member(self, given: Any) -> Member:
+        """As LiteLLM writes it: `{"role": "internal_user", "user_id": "…"}`, or with the `user_email` of a user."""
+        said = {name: value for name, value in mapping("member", given).items() if name in _MEMBER}
+        role = said.get("role") or "internal_user"
+        if role not in ROLES:
+            raise BadRequestError(f"member.role must be one of {', '.join(ROLES)}, got {role!r}")
+        if said.get("user_id") or not said.get("user_email"):
+            return Member(text("member.user_id", said.get("user_id")), role)
+        users = await self._counter.database.read(lambda connection: table.listed(connection, Kind.USER))
+        found = next((user.id for user in users if user.terms.email == said["user_email"]), None)
+        if found is None:
+            raise not_found(f"user whose user_email is {said['user_email']!r}: make one by /user/new, or name a user_id")
+        return Member(found, role)
+
+    async def _changed(self, question: Question, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
+        now = self._counter.clock()
+
+        def changed(one: Holder) -> Holder:
+            return replace(one, terms=replace(one.terms, members=how(one.terms.members)), updated=now)
+
+        return await self._all.change(question.body.get("organization_id"), changed)
+
+    async def _shown(self, one: Holder) -> dict[str, Any]:
+        return await self._counter.shown(one, organization_shape)
+
+
+def _with(had: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
+    if not any(one.user == member.user for one in had):
+        raise not_found(f"member {member.user!r} of the organization")
+    return had
+
+
+def _sees(question: Question, one: Holder) -> bool:
+    own = question.caller.user
+    return question.sees_all or (bool(own) and any(member.user == own for member in one.terms.members))

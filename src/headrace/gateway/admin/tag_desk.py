@@ -1,0 +1,76 @@
+"""Tags at the desk: names that calls bear (`metadata.tags`, or those of their key), with models, limits and budgets of their own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.asked_calls import Calls
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.forms import BUDGET, check_names, tag_shape, text, texts
+from headrace.gateway.admin.people_desk import People
+from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Holder, Kind
+from headrace.runtime.sql_drivers import Connection
+
+TAG: Final = ("name", "description", "models", "budget_id", *BUDGET, "model_rpm_limit", "model_tpm_limit", "spend")
+
+
+class TagDesk:
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._calls = Calls(counter)
+        self._tags = People(counter, Kind.TAG, "name", "description", tag_shape)
+
+    def routes(self) -> dict[str, Route]:
+        return {
+            "/tag/new": Route(("POST",), "admin", self.new),
+            "/tag/update": Route(("POST",), "admin", self.update),
+            "/tag/delete": Route(("POST",), "admin", self.delete),
+            "/tag/info": Route(("POST",), "look", self.info),
+            "/tag/list": Route(("GET",), "look", self.page),
+        }
+
+    async def new(self, question: Question) -> Any:
+        """A tag: calls that bear it are under its limits and its budget, and go to its `models` alone, whichever key asks."""
+        check_names(question.body, TAG)
+        if not question.body.get("name"):
+            raise BadRequestError("name must say what calls are tagged with")
+        return await self._told(await self._tags.make(question.body), "made")
+
+    async def update(self, question: Question) -> Any:
+        how = question.body
+        check_names(how, TAG)
+        return await self._told(await self._tags.change(how.get("name"), lambda tag: self._tags.changed(tag, how)), "changed")
+
+    async def _told(self, tag: Holder, what: str) -> dict[str, Any]:
+        return {"message": f"tag {tag.id!r} is {what}", "tag": await self._counter.shown(tag, tag_shape)}
+
+    async def delete(self, question: Question) -> Any:
+        """Calls may bear it on, and are under no limits of it."""
+        name, now = text("name", question.body.get("name")), self._counter.clock()
+
+        def work(connection: Connection) -> Holder | None:
+            tag = table.get(connection, Kind.TAG, name)
+            if tag is not None:
+                table.remove(connection, tag, now)
+            return tag
+
+        await self._counter.change(work, f"tag {name!r}")
+        return {"message": f"tag {name!r} is deleted"}
+
+    async def info(self, question: Question) -> Any:
+        names = texts("names", question.body.get("names"))
+        found = {one.id: one for one in await self._tags.all() if one.id in names}
+        if missing := [name for name in names if name not in found]:
+            raise not_found(f"tag {missing[0]!r}")
+        return {one["name"]: one for one in await self._counter.all_shown(list(found.values()), tag_shape)}
+
+    async def page(self, question: Question) -> Any:
+        """Those that were made here, and then what calls were tagged with besides, in the days that are asked for."""
+        made = await self._counter.all_shown(await self._tags.all(), tag_shape)
+        rows = await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})])
+        used = {tag for row in rows for tag in msgspec.json.decode(row["tags"])} - {one["name"] for one in made}
+        return [*made, *[{"name": tag, "description": None, "models": None} for tag in sorted(used)]]
