@@ -49,7 +49,8 @@ def read(name: str, text: str) -> list[Import]:
     """Every import of module `name` whose source is `text`; names imported from a package count as its modules where they are."""
     lines = text.splitlines()
     found = []
-    for node, late, typing in walk(parsed(text), late=False, typing=False):
+    called = "import_module" in text or "__import__" in text
+    for node, late, typing in walk(parsed(text), late=False, typing=False, called=called):
         explained = any("#" in line for line in lines[max(0, node.lineno - 2) : node.end_lineno or node.lineno])
         found += [Import(name, target, node.lineno, late, typing, explained) for target in targets(node)]
     return found
@@ -64,13 +65,21 @@ def parsed(text: str) -> ast.Module:
         gc.enable()
 
 
-def walk(tree: ast.AST, *, late: bool, typing: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool, bool]]:
+def walk(tree: ast.AST, *, late: bool, typing: bool, called: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool, bool]]:
+    """called: whether calls may import as well; they alone stand within expressions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
             yield node, late, typing
+        if isinstance(node, ast.expr) and not called:
+            continue
         inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        guard = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        yield from walk(node, late=late or inside, typing=typing or guard)
+        guard = isinstance(node, ast.If) and last_name(node.test) == "TYPE_CHECKING"
+        yield from walk(node, late=late or inside, typing=typing or guard, called=called)
+
+
+def last_name(node: ast.expr) -> str:
+    """`c` of `a.b.c`; nothing of what is no name."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def targets(node: ast.stmt | ast.expr) -> list[str]:
@@ -82,6 +91,6 @@ def targets(node: ast.stmt | ast.expr) -> list[str]:
         members = [f"{node.module}.{alias.name}" for alias in node.names]
         submodules = [member for member in members if member in modules()]
         return submodules if len(submodules) == len(members) else [node.module, *submodules]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+    if isinstance(node, ast.Call) and last_name(node.func) in ("import_module", "__import__"):
         return [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     return []
