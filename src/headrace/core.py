@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import msgspec
 
 from headrace.calls import (
+    CHAT,
     DEFAULT_TIMEOUT,
     EMBEDDINGS,
     IMAGE_EDITS,
@@ -29,7 +30,7 @@ from headrace.counted import COUNT, counted_here
 from headrace.destinations import PYTHON, Destination, destination
 from headrace.dialects.base import FrameReader
 from headrace.dialects.mistral import in_one_text
-from headrace.dialects.openai_stream import ChunkReader, Said, one_text_of, read_body
+from headrace.dialects.openai_stream import ChunkReader, Said, one_text_of, read_body, unreadable
 from headrace.errors import (
     BadRequestError,
     HeadraceError,
@@ -234,7 +235,7 @@ def answer_of(
     if call.operation.reads == "text" and "json" not in response.headers.get("content-type", "json"):
         body = {"text": response.body.decode("utf-8", "replace")}
     else:
-        body = _own_body(response, to) if translation is None else translation.read(response)
+        body = _own_body(call, response, to) if translation is None else translation.read(response)
     if _uses(call.operation, body):
         hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
@@ -287,9 +288,12 @@ def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]
     return msgspec.structs.replace(ports, transport=own), to
 
 
-def _own_body(response: HttpResponse, to: Destination) -> dict[str, Any]:
+def _own_body(call: Call, response: HttpResponse, to: Destination) -> dict[str, Any]:
     """An answer in OpenAI's dialect as it came, with texts where clients expect them."""
-    return in_one_text(read_body(response, provider=to.provider.name, model=to.model), "message")
+    body = read_body(response, provider=to.provider.name, model=to.model)
+    if call.operation is CHAT and type(body.get("choices")) is not list:
+        raise unreadable(response, to.provider.name, to.model, "has no choices")
+    return in_one_text(body, "message")
 
 
 async def _with_media(ports: Ports, call: Call, to: Destination) -> None:

@@ -19,11 +19,11 @@ from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs from anywhere; the tests find each other so as well
 
-from conformance import checks, crossing, sdk_types, table
+from conformance import checks, crossing, sdk_types, stranger_checks, table
 from conformance.corpus import everything, folder
 from conformance.tongues import TONGUES
 
-PHASES = ("table", "crossing", "headers")
+PHASES = ("table", "crossing", "headers", "strangers")
 
 
 def main() -> int:
@@ -47,6 +47,8 @@ def run(phase: str, options: argparse.Namespace) -> list[str]:
             return tabled(options)
         case "crossing":
             return crossed(options.workers)
+        case "strangers":
+            return strangers()
     return headers()
 
 
@@ -140,6 +142,13 @@ def headers() -> list[str]:
     wrong = [f"{it}: limits: {problem}" for it in limits for problem in checks.headers(it)[:1]]
     print(f"\nrate-limit headers understood: {len(limits) - len(wrong)} of {len(limits)} replies")
     return wrong
+
+
+def strangers() -> list[str]:
+    """Print how much is read as well without the row of whoever sent it; what is not."""
+    count = stranger_checks.counted()
+    print("\n" + "\n".join(stranger_checks.lines(count)))
+    return count.why
 
 
 def explain() -> None:

@@ -56,6 +56,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "modelaccountipmratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "accountratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "insufficient_quota": (Kind.QUOTA_EXHAUSTED, "spend"),
+    "insufficient_user_quota": (Kind.QUOTA_EXHAUSTED, "spend"),  # one-api and its kin, the most used gateway of its kind
     "exceeded_current_quota_error": (Kind.QUOTA_EXHAUSTED, "spend"),
     "enforced_spend_limit_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
     "quotaexceeded": (Kind.QUOTA_EXHAUSTED, "day"),
@@ -217,7 +218,27 @@ _ZAI: Final[Mapping[str, Meaning]] = {
 _DASHSCOPE: Final[Mapping[str, Meaning]] = {"insufficient_quota": (Kind.RATE_LIMIT, "tokens")}
 # docs.siliconflow.com/en/faqs/error-code, read 2026-11
 _SILICONFLOW: Final[Mapping[str, Meaning]] = {"20012": (Kind.NOT_FOUND, None)}
-OWN_CODES: Final = {"zai": _ZAI, "zhipuai": _ZAI, "bigmodel": _ZAI, "dashscope": _DASHSCOPE, "siliconflow": _SILICONFLOW}
+# platform.minimax.io/docs/api-reference/errorcode, read 2026-11-29
+_MINIMAX: Final[Mapping[str, Meaning]] = {
+    "1001": (Kind.TIMEOUT, None),
+    "1002": (Kind.RATE_LIMIT, None),
+    "1004": (Kind.AUTHENTICATION, None),
+    "1008": (Kind.PAYMENT, None),
+    "1024": (Kind.SERVER, None),
+    "1026": (Kind.CONTENT_POLICY, None),
+    "1027": (Kind.CONTENT_POLICY, None),
+    "1033": (Kind.SERVER, None),
+}
+
+OWN_CODES: Final = {
+    "minimax": _MINIMAX,
+    "minimax_cn": _MINIMAX,
+    "zai": _ZAI,
+    "zhipuai": _ZAI,
+    "bigmodel": _ZAI,
+    "dashscope": _DASHSCOPE,
+    "siliconflow": _SILICONFLOW,
+}
 
 STATUSES: Final[Mapping[int, Kind]] = {
     400: Kind.BAD_REQUEST,

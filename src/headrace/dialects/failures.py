@@ -146,7 +146,7 @@ def read_said(body: Any, response: HttpResponse) -> Said:
         return Said(f"status {response.status} with a body of {len(response.body)} bytes")
     error = body.get("error")
     if isinstance(error, Mapping):
-        return _error_object(error)
+        return _hinted(_error_object(error), error, body)
     if error is not None:
         return Said(_text(error), _code(body.get("code")) or _code(body.get("error_type")), status=_status(body))
     if isinstance(errors := body.get("errors"), list) and errors and isinstance(errors[0], Mapping):  # watsonx, Cloudflare
@@ -154,13 +154,45 @@ def read_said(body: Any, response: HttpResponse) -> Said:
     if "detail" in body:
         return Said(_text(body["detail"]), _code(body.get("code")), _code(body.get("type")))
     message = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    if message is None and (inner := _within(body)) is not None:
+        body, message = inner, next(inner[name] for name in _MESSAGES if inner.get(name))
     code = _aws_type(body, response) or next((code for name in _CODE_FIELDS if (code := _code(body.get(name)))), None)
     text = _text(message) if message else f"status {response.status}" if response.status >= 300 else "no message"
-    return Said(text, code, _code(body.get("type")), _code(body.get("param")), status=_status(body))
+    return _hinted(Said(text, code, _code(body.get("type")), _code(body.get("param")), status=_status(body)), body)
 
 
-_MESSAGES: Final = ("message", "Message", "msg", "errorMessage")
-_CODE_FIELDS: Final = ("code", "error_type", "error_code")
+_MESSAGES: Final = (
+    "message", "Message", "msg", "errorMessage", "error_msg", "error_message", "status_msg", "error_description", "faultstring", "title",
+)  # fmt: skip
+_CODE_FIELDS: Final = ("code", "Code", "error_type", "error_code", "errorcode", "status_code")
+_DEEPEST: Final = 2
+
+
+def _within(body: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any] | None:
+    """The object further inside that has a message, where the body has none: every cloud and gateway has an envelope of its own."""
+    for inner in body.values():
+        if isinstance(inner, Mapping):
+            if any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES):
+                return inner
+            if depth < _DEEPEST and (found := _within(inner, depth + 1)) is not None:
+                return found
+    return None
+
+
+def _hinted(said: Said, *bodies: Mapping[str, Any]) -> Said:
+    """With the seconds to wait that a field of the body says, where nothing finer did."""
+    if said.hint is not None:
+        return said
+    for body in bodies:
+        for name, unit in _WAITING.items():
+            value = body.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value * unit < DAY:
+                return msgspec.structs.replace(said, hint=value * unit)
+    return said
+
+
+_WAITING: Final = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001}
+"""Fields for it, and the seconds of their unit."""
 
 
 def _error_object(error: Mapping[str, Any]) -> Said:

@@ -22,15 +22,24 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
     try:
         body = decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable(response, provider, model, f"is not JSON ({error})") from None
+        raise unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
-        raise _unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
-    if "choices" not in body and "data" not in body and body.get("object") != "response":  # a response that failed tells so itself
-        if body.get("error") or (body.get("message") and body.get("code")):  # the latter is SiliconFlow's shape
+        raise unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
+    if body.get("choices") is None and "data" not in body and body.get("object") != "response":  # a response that failed tells so itself
+        if body.get("error") or tells_of_failure(body):
             raise error_of(_inside(body, provider=provider, model=model))
     elif (failed := _failed_choice(body.get("choices"))) is not None:
         raise error_of(_inside(failed, provider=provider, model=model))
     return body
+
+
+def tells_of_failure(body: Mapping[str, Any]) -> bool:
+    """Whether an object without choices says that something went wrong, although it has no `error`: SiliconFlow's message beside a code,
+    a status inside as MiniMax has it, FastAPI's detail."""
+    inner = body.get("base_resp")
+    if isinstance(inner, Mapping) and inner.get("status_code"):
+        return True
+    return bool((body.get("message") or body.get("msg")) and body.get("code")) or (len(body) == 1 and bool(body.get("detail")))
 
 
 def _failed_choice(choices: Any) -> dict[str, Any] | None:
@@ -41,7 +50,8 @@ def _failed_choice(choices: Any) -> dict[str, Any] | None:
     return None
 
 
-def _unreadable(response: HttpResponse, provider: str, model: str, what: str) -> APIResponseValidationError:
+def unreadable(response: HttpResponse, provider: str, model: str, what: str) -> APIResponseValidationError:
+    """What to say of a reply that is no answer; `what` it is instead."""
     kind = response.headers.get("content-type", "no content type")
     page = "an HTML page of " if response.body.lstrip()[:1] == b"<" else ""
     message = f"{provider}: the reply (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
@@ -202,7 +212,7 @@ class ChunkReader:
             raise self._error(chunk)
         if frame.event == "error":
             raise self._error({"error": chunk})
-        if "choices" not in chunk and chunk.get("message") and chunk.get("code"):  # SiliconFlow's shape
+        if chunk.get("choices") is None and tells_of_failure(chunk):
             raise self._error(chunk)
         try:
             if last:

@@ -46,7 +46,7 @@ _NAMES: Final[Mapping[str, tuple[UnitName, float | None]]] = {
 }
 
 _HEADER: Final = re.compile(
-    r"(?:x-|anthropic-)?ratelimit(?P<bysize>bysize)?"
+    r"(?:x-|anthropic-)?rate-?limit(?P<bysize>bysize)?"
     r"(?:-(?P<field>limit|remaining|reset|renewalperiod)(?:-(?P<after>[\w-]+))?|-(?P<before>[\w-]+?)-(?P<last>limit|remaining|reset))"
 )
 
@@ -70,7 +70,7 @@ def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float 
     """
     if type(headers) is Headers:
         for name, _ in headers.raw:
-            if b"ratelimit" in name.lower():
+            if b"limit" in name.lower():
                 break
         else:
             return ()

@@ -97,8 +97,10 @@ class Clouds:
         }
 
     def _predicted(self, line: dict[str, Any], path: str, add: Mapping[str, Any], now: int) -> dict[str, Any]:
-        request = {name: value for name, value in line["request"].items() if name != "anthropic_version"}
+        request = {name: value for name, value in line["request"].items() if name not in ("anthropic_version", "labels")}
         status, body = self._answer(path, ENCODE({**request, **add}))
+        if any(not _LABEL.fullmatch(f"{name}:{value}") for name, value in (line["request"].get("labels") or {}).items()):
+            status, body = 400, b'{"error": {"code": 400, "message": "Invalid resource label.", "status": "INVALID_ARGUMENT"}}'
         said = {"status": "" if status < 300 else f"Bad Request: {body.decode()}", "processed_time": moment(now)}
         return {**line, **said, "response": DECODE(body) if status < 300 else {}}
 
@@ -215,6 +217,11 @@ def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> di
         raise Rejected(400, f"{size} must be from 1 to 1000, and {token} one that was given.", param=size)
     end = int(begin) + int(most)
     return {listed: jobs[int(begin) : end], **({following: str(end)} if end < len(jobs) else {})}
+
+
+_LABEL: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}:[a-z0-9_-]{0,63}")
+"""A label's name and value (cloud.google.com/resource-manager/docs/labels-overview, read 2026-11-29); letters of other scripts are not
+simulated."""
 
 
 def _file(lines: list[dict[str, Any]]) -> bytes:

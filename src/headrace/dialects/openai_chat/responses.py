@@ -25,6 +25,17 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
 }
 """Words for the end that providers of this dialect use, and what they mean."""
 
+_LET_THROUGH: Final[Mapping[str, FinishReason]] = {
+    **FINISHES,
+    **dict.fromkeys(("eos_token", "stop_sequence", "end_turn", "end", "complete", "done"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "max_length"), "length"),
+    **dict.fromkeys(("tool_use", "tool_call"), "tool_calls"),
+    **dict.fromkeys(("safety", "recitation", "blocklist", "refusal", "guardrail_intervened", "content_filtered"), "content_filter"),
+    "abort": "error",
+}
+"""Words of other dialects and of servers of open models (TGI, vLLM, SGLang), which providers that wrap those let through: in small
+letters."""
+
 _WORDS: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
     "length": "length",
@@ -87,7 +98,7 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
     """What a word for the end means. Calls decide over the word: OpenAI says `stop` for a forced tool, others always do."""
     if not word:
         return None
-    finish = FINISHES.get(word, "other") if isinstance(word, str) else "other"
+    finish = _LET_THROUGH.get(word.lower(), "other") if isinstance(word, str) else "other"
     return "tool_calls" if called and finish in ("stop", "other") else finish
 
 
@@ -142,12 +153,13 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
     """
     before, after = _details(source, "prompt_tokens_details"), _details(source, "completion_tokens_details")
     given, written, total = (count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
-    reasoning = count(after.get("reasoning_tokens"))
+    given, written = given or count(source.get("input_tokens")), written or count(source.get("output_tokens"))
+    reasoning = count(after.get("reasoning_tokens")) or min(written, count(source.get("reasoning_tokens")))
     extra = _usage_extra(source, before, after)
     if reasoning and total == given + written + reasoning:
         extra["completion_tokens"] = written
         written += reasoning
-    cached = count(before.get("cached_tokens")) or count(source.get("prompt_cache_hit_tokens")) or count(source.get("cached_tokens"))
+    cached = count(before.get("cached_tokens")) or next(filter(None, (count(source.get(name)) for name in _HITS)), 0)
     if given and cached > given:  # Grok on Azure
         cached = given
         extra["prompt_tokens_details"] = dict(before)
@@ -156,12 +168,16 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
         output=written,
         total=total or given + written,
         cached=cached,
-        cache_write=count(before.get("cache_write_tokens")),
+        cache_write=count(before.get("cache_write_tokens")) or count(source.get("cache_creation_input_tokens")),
         reasoning=reasoning,
         audio_input=count(before.get("audio_tokens")),
         audio_output=count(after.get("audio_tokens")),
         extra=extra,
     )
+
+
+_HITS: Final = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+"""Cache hits beside the counts: DeepSeek's word, Moonshot's, and Anthropic's where others pass it on."""
 
 
 def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
