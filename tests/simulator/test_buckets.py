@@ -247,8 +247,9 @@ def test_ids_of_any_length_and_letters_come_back_from_vertex(call: Caller, base:
     file = written(tmp_path / "calls.jsonl", *({**chat(0, model=cloud.own), "custom_id": id} for id in ids))
     batch = call("create_batch", "24h", CHATS, file, "vertex_ai", model=cloud.own, **cloud.way)
     done = call("retrieve_batch", batch.id, "vertex_ai", **cloud.way)
-    lines = call("file_content", done.output_file_id, "vertex_ai", **cloud.way).text.splitlines()
-    assert [json.loads(line)["custom_id"] for line in lines] == ids
+    told = call("file_content", done.output_file_id, "vertex_ai", **cloud.way).text.splitlines()
+    lines = [json.loads(line) for line in told]
+    assert [(line["custom_id"], line["response"]["status_code"]) for line in lines] == [(id, 200) for id in ids]
 
 
 # ---- the simulator's own side, asked by those who did not write ours ---------------------------------------------------------------
