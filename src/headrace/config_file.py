@@ -84,7 +84,8 @@ def _yaml_with_lines(path: Path, text: bytes) -> tuple[Any, Lines]:
         _note(node, (), lines)
         return loader.construct_document(node), lines
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        said = str(error).replace('"<byte string>"', path.name)
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(said.split())}") from None
 
 
 def _note(node: Any, place: Place, lines: Lines) -> None:

@@ -194,7 +194,7 @@ def test_toml_is_read_and_what_is_no_configuration_refused(program: Program, pla
     assert out.startswith("deployment\tok\tchat\topenai/gpt-sim\t")
     for name, text, word in (
         ("models.yaml", "model_list: []", "models.yaml:1: model_list must be a list of at least one"),
-        ("bad.yaml", "model_list: [", "not valid YAML"),
+        ("bad.yaml", "model_list: [", "in bad.yaml, line 1, column 14"),
         ("bad.json", "{", "not valid JSON"),
         ("bad.toml", "[", "not valid TOML"),
         ("empty.json", "{}", "model_list must be"),

@@ -126,6 +126,24 @@ modellist: 3
 """
 
 
+@pytest.mark.parametrize(
+    ("more", "environment", "told"),
+    [
+        ("general_settings: {database_url: 'mysql://me:sk-very-secret-1234@x/y'}", {}, "the database must be SQLite or PostgreSQL"),
+        ("", {"DATABASE_URL": "oracle://x/y"}, "the database must be SQLite or PostgreSQL"),
+        ("router_settings: {redis_url: 'http://x'}", {}, "redis_url: 'http' is not a scheme"),
+        ("general_settings: {master_key: 5}", {}, "general_settings.master_key must be a text"),
+    ],
+)
+def test_what_would_only_end_the_start_is_told_with_the_mistakes_and_once(
+    written: Any, more: str, environment: dict[str, str], told: str
+) -> None:
+    text = f"model_list:\n  - model_name: gpt\n    litellm_params: {{model: openai/gpt-4o, api_key: k}}\n{more}\n"
+    ((line, said),) = mistakes(written(text), **environment)
+    assert told in said
+    assert (line == "4") == bool(more)
+
+
 def test_every_mistake_is_told_at_once_by_its_line(written: Any) -> None:
     found = mistakes(written(BAD))
     assert [line for line, _ in found] == ["18", "16", "17", "13", "14", "7", "8", "10", "11"]

@@ -27,7 +27,8 @@ database_option: Callable[[Any], Any] = click.option(
 def opened(database: str | None) -> Iterator[tuple[Database, Path]]:
     """The gateway's database, and the folder of its journals. Raises ConfigurationError."""
     try:
-        from headrace.gateway.lasting import DATABASE, STATE, where  # late: it brings the gateway
+        from headrace.gateway.general import DATABASE  # late: it brings the gateway
+        from headrace.gateway.lasting import STATE, where  # late as well
         from headrace.runtime.sql import Database  # late as well
     except ModuleNotFoundError as error:
         raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None

@@ -13,7 +13,7 @@ from headrace.api import Router
 from headrace.calls import shape
 from headrace.destinations import destination
 from headrace.errors import ConfigurationError, HeadraceError
-from headrace.gateway.general import Settings, read_general
+from headrace.gateway.general import DATABASE, Settings, read_general
 from headrace.gateway.guard import is_loopback
 from headrace.gateway.guardrails import read_guardrails
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
@@ -22,6 +22,8 @@ from headrace.layers.guardrails import Rule
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS
 from headrace.routing.options import read_options
 from headrace.routing.plan import Deployment, make_plan, read_deployment
+from headrace.runtime.redis_address import address_of
+from headrace.runtime.sql_drivers import address
 
 __all__ = ["CACHES", "MASTER_KEY", "Config", "Examined", "Mistakes", "Settings", "check_address", "examine", "read_config"]
 
@@ -166,8 +168,10 @@ class _Reading:
         found = {name: self._named(value, ("general_settings", name)) for name, value in given.items()}
         fields, idle = read_general(found, self._source.problem)
         self._unused += idle
+        if where := fields.get("database") or self._environment.get(DATABASE):
+            self._try(lambda: address(where), ("general_settings", "database_url"))
         if "master_key" in given and not fields.get("key"):
-            if found["master_key"] is not None or given["master_key"] is None:
+            if given["master_key"] is None:
                 self._source.problem("general_settings.master_key must be a key, or say where one is: os.environ/NAME")
         else:
             fields.setdefault("key", self._environment.get(MASTER_KEY, ""))
@@ -195,6 +199,8 @@ class _Reading:
         standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
         for name, value in own.items():
             self._option(options, name, value, ("router_settings", name))
+        if options.get("redis_url") is not None:
+            self._try(lambda: address_of(options["redis_url"]), ("router_settings", "redis_url"))
         if standing:
             options["default_litellm_params"] = {**standing, **(options.get("default_litellm_params") or {})}
         return options

@@ -16,6 +16,9 @@ MB: Final = 1 << 20
 MAX_BODY: Final = 32 * MB
 MAX_UPLOAD: Final = 512 * MB  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
 
+DATABASE: Final = "DATABASE_URL"
+"""The environment's word for where keys and ledger are kept."""
+
 
 class Settings(Struct, frozen=True):
     """The gateway's own."""

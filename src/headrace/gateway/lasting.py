@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headrace.api import Router
 from headrace.gateway.admin.desk import AdminDesk
+from headrace.gateway.general import DATABASE
 from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
@@ -20,7 +21,6 @@ from headrace.gateway.ledger.books import Books
 from headrace.runtime.sql import Database
 
 STATE: Final = "HEADRACE_STATE"
-DATABASE: Final = "DATABASE_URL"
 FOLDER: Final = ".headrace"
 
 
