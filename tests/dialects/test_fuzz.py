@@ -190,7 +190,6 @@ PARTS = {
 ANSWERS = st.dictionaries(WORDS | st.sampled_from(["results", "data", "models", "images", "scores", "text", "words", "artifacts"]), VALUES)
 
 
-@FEWER
 @given(answer=ANSWERS | VALUES)
 def test_no_answer_in_a_form_raises_anything_but_an_error_of_ours(answer: Any) -> None:
     response = HttpResponse(200, Headers(), encoded(answer))

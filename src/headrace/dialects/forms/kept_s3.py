@@ -209,7 +209,10 @@ class Files(_Read):
         return _asked("GET", f"{bucket.name}/?{urlencode(sorted(query.items()), quote_via=quote)}", body, target, {})
 
     def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:
-        listing = ElementTree.fromstring(response.body)
+        try:
+            listing = ElementTree.fromstring(response.body)
+        except ElementTree.ParseError as error:
+            raise BadRequestError(f"the list of files is not S3's XML: {error}") from None
         bucket = listing.findtext("{*}Name") or ""
         data = [self._listed(entry, bucket) for entry in listing.iterfind("{*}Contents")]
         return {"object": "list", "data": data, "has_more": listing.findtext("{*}IsTruncated") == "true"}
