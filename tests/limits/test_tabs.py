@@ -131,3 +131,34 @@ def test_slack_deployments_share_calls_that_are_put_down() -> None:
     assert sum(counts) == 30
     assert max(counts) - min(counts) <= 2
     assert any(one is not None and one.puts and len(one.decided) == 2 for one in took)
+
+
+def test_calls_that_have_ended_leave_nothing_in_doubt_and_pay_what_they_used() -> None:
+    """Whether they end while their tab is open or afterwards: in doubt are those under way, and the flow has what answers came to."""
+    one, other, now = limiter(), limiter(), 50.0
+    ask, used = Ask("chat", Charge(5, 20, stated=False), scopes=("key",)), Used(5, 20)
+    pairs = []
+    for number in range(11):
+        now += 0.001
+        mine, yours = together(one, ask, now), alone(other, ask, now)
+        assert mine is not None
+        assert yours is not None
+        if number:
+            pairs.append((mine, yours))
+        else:  # after the first answer it is looked for what caution took, by itself
+            one.settle(mine, used=used, now=now)
+            other.settle(yours, used=used, now=now)
+    assert sum(bool(mine.puts) for mine, _ in pairs) > 5
+    accounts = [reservation.ledger.account for reservation in pairs[-1]]
+    for ending in (pairs[-4:], pairs[3:-4], pairs[:3]):
+        for reservations in ending:
+            for each, reservation in zip((one, other), reservations, strict=True):
+                each.settle(reservation, used=used, now=now)
+        for each in (one, other):
+            each.snapshot(now)
+        (mine_doubt, mine_paid), (your_doubt, your_paid) = [
+            ((account.sizes.unconfirmed, account.sizes.owed), [meter._pace.paid_until for meter in account.meters if meter._pace])
+            for account in accounts
+        ]
+        assert mine_doubt == pytest.approx(your_doubt, abs=1e-6)
+        assert mine_paid == pytest.approx(your_paid, abs=1e-6)

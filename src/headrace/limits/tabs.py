@@ -167,11 +167,13 @@ def _put(tab: Tab, charge: Charge, now: float) -> Put | None:
 
 
 def _take_back(put: Put) -> None:
-    """Undo it: the call goes another way."""
-    tab = put.tab
+    """Undo it: the call goes another way. Its tab is open."""
+    tab, input = put.tab, put.costs[0]
     tab.account.in_flight -= 1
     tab.unpaid -= put.expected
-    _ended(put)
+    if tab.account.expects:
+        tab.squares -= input * input
+        tab.outputs -= put.output
     for meter, cost in zip(tab.meters, put.costs[1], strict=True):
         meter.unbooked -= cost
         if meter.counts_money:
@@ -185,8 +187,12 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
         account, entries, flow = tab.account, tab.entries, tab.flow
         account.in_flight -= 1
         if account.expects:
-            _ended(put)
-        counted = account.counted(used, input)
+            if entries is None:
+                tab.squares -= input * input
+                tab.outputs -= put.output
+            else:
+                account.sizes.end(input, put.output)
+        counted = account.counted(used, input) if account.learns else input  # else only calls and money count
         for number, meter in enumerate(tab.meters):
             if not meter.constant:
                 cost = put.costs[1][number]
@@ -198,7 +204,10 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
                 if meter.counts_money:
                     meter._open -= cost
                 if meter is flow:
-                    _correct_flow(tab, flow, cost + more - put.expected)
+                    if entries is None:
+                        tab.unpaid += cost + more - put.expected
+                    else:
+                        _correct_flow(account, flow, cost + more - put.expected)
             elif not meter.counts_running:
                 continue
             elif entries is None:
@@ -209,25 +218,12 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
             account.sizes.learn(charge, used, now - put.at, now)
 
 
-def _ended(put: Put) -> None:
-    """Of its prompt and its answer nothing is in doubt any more."""
-    tab, input = put.tab, put.costs[0]
-    if tab.entries is not None:
-        tab.account.sizes.end(input, put.output)
-        return
-    tab.squares -= input * input
-    tab.outputs -= put.output
-
-
-def _correct_flow(tab: Tab, flow: Meter, more: float) -> None:
-    """A call cost that much more than it was expected to."""
-    if tab.entries is None:
-        tab.unpaid += more
-        return
+def _correct_flow(account: Account, flow: Meter, more: float) -> None:
+    """A call of a closed tab cost that much more than it was expected to."""
     assert flow._pace is not None
     flow._pace.correct(more)
-    if more > 0 and tab.account.tab is not None:  # that is no longer there for those of today
-        tab.account.tab.ahead -= more
+    if more > 0 and account.tab is not None:  # that is no longer there for those of today
+        account.tab.ahead -= more
 
 
 def _spare(account: Account, meter: Meter, now: float) -> float:
