@@ -356,7 +356,7 @@ def _reader(call: Call, to: Destination) -> ChunkReader:
         return ChunkReader(provider=to.provider.name, model=to.model)
     from headrace.dialects.openai_events import EventReader  # late: few calls stream pictures or what was heard
 
-    return EventReader(call.operation.last, provider=to.provider.name, model=to.model)
+    return EventReader(last=call.operation.last, provider=to.provider.name, model=to.model)
 
 
 def _framing(to: Destination, translation: Spoken | None) -> FrameReader:

@@ -57,15 +57,15 @@ class SseReader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Frames completed by `data`. Raises FrameTooLarge."""
+        if not self._parts and not self._after_cr and len(data) <= self._limit and (frame := _one_event(data)) is not None:
+            self._begun = self._framed = True
+            return [frame]
         if not self._begun:
             data = self._first(data)
         if self._after_cr or b"\r" in data:
             data = self._one_line_ending(data)
         if not data:
             return []
-        if not self._parts and data.find(b"\n") == len(data) - 2 and data[-1] == 10 and data[:6] == b"data: " and len(data) <= self._limit:
-            self._framed = True
-            return [Frame(data[6:-2])]  # one event, as nearly every read is
         if self._parts:
             if b"\n\n" not in data and not (data[0] == 10 and self._parts[-1][-1] == 10):
                 self._hold(data)
@@ -132,6 +132,22 @@ class SseReader:
         text = data[1:] if self._after_cr and data[0] == 10 else data
         self._after_cr = data[-1] == 13
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _one_event(data: bytes) -> Frame | None:
+    """The event that `data` is, as nearly every read is one: a line of data, or its name and a line of data. None for anything else."""
+    start, name = 0, None
+    if data[:7] == b"event: ":
+        start = data.find(b"\n") + 1
+        name = data[7 : start - 1]
+    behind = len(data) - data.find(b"\n", start)
+    if data[start : start + 6] != b"data: ":
+        return None
+    if behind == 2 and data[-1] == 10 and b"\r" not in data:
+        return Frame(data[start + 6 : -2], None if name is None else name.decode("utf-8", "replace"))
+    if behind == 3 and name is None and data[-4:] == b"\r\n\r\n" and data.find(b"\r") == len(data) - 4:
+        return Frame(data[6:-4])
+    return None
 
 
 def event_of(block: bytes) -> Frame | None:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
-from headrace.dialects.familiar import LEARN, LESSONS, STRANGE, Likeness
+from headrace.dialects.familiar import LEARN, LESSONS, Likeness
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
@@ -153,26 +153,24 @@ class Passed:
     """
 
     __slots__ = (
-        "_before", "_begin", "_begun", "_behind", "_closing", "_counts", "_end", "_glance", "_held", "_learn", "_lessons", "_rewrite",
-        "_uncounted", "_watcher", "_within", "_write", "count",
+        "_before", "_begin", "_begun", "_behind", "_closing", "_counts", "_dialect", "_end", "_held", "_lessons", "_rewrite", "_uncounted",
+        "_watcher", "_within", "count",
     )  # fmt: skip
 
     def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
         self._watcher = watcher
-        self._glance = watcher.glance
+        self._dialect = dialect
         self._rewrite = rewrite
-        self._write = event_writer(dialect)
         self._closing = ENDS.get(dialect, b"")
         """What the caller waits for behind the last event, unless the provider sends it."""
         self._held = bytearray()
         """Bytes behind the last empty line."""
         self._before = b""
         """What stood before the JSON of the last event."""
-        self._learn = LEARN.get(dialect)
-        self._lessons = LESSONS if self._learn and getattr(watcher, "said", None) is None else 0
+        self._lessons = LESSONS
         self._uncounted = b""
         """The last event that was handed on unread and counts something."""
-        self._is_like(STRANGE)
+        self._begin: bytes | tuple[()] = ()  # nothing begins so: until an event was learnt no more of what it is like is asked for
         self.count = 0
         """Events so far: about one token each."""
 
@@ -207,7 +205,7 @@ class Passed:
         elif data == self._closing:
             self._pass_end(data, ready)
         elif start := self._json_of_one(data):
-            if self._glance(data[start:]):
+            if self._watcher.glance(data[start:]):
                 self.count += 1
                 ready.append(data)
                 if self._lessons:
@@ -226,20 +224,23 @@ class Passed:
         ready.append(data)
 
     def _note(self, data: bytes, start: int) -> None:
-        if self._learn is not None and (like := self._learn(data, start)) is not None:
+        learn = LEARN.get(self._dialect) if getattr(self._watcher, "said", None) is None else None
+        if learn is None:
+            self._lessons = 0
+        elif (like := learn(data, start)) is not None:
             self._lessons -= 1
             self._is_like(like)
 
     def _is_like(self, like: Likeness) -> None:
-        self._begin, self._end = like.begin, like.end
         self._counts: Callable[[bytes], bool] | None
+        self._begin, self._end = like.begin, like.end
         self._begun, self._behind = len(like.begin), 3 if like.end[-2:] == b"\r\n" else 2
         self._within, self._counts = (like.within, None) if like.numbers is None else (b"", like.counts)
 
     def _count(self) -> None:
         """What events have counted that were handed on unread: the last of them says it anew."""
         event, self._uncounted = self._uncounted, b""
-        self._glance(event[self._json_of_one(event) :])
+        self._watcher.glance(event[self._json_of_one(event) :])
 
     def _json_of_one(self, data: bytes) -> int:
         """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
@@ -265,7 +266,7 @@ class Passed:
         reader = SseReader(framed=self.count > 0)
         for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
             for event in self._watcher.chunks(frame, last=True):
-                ready.append(self._write(event if self._rewrite is None else self._rewrite(event)))
+                ready.append(event_writer(self._dialect)(event if self._rewrite is None else self._rewrite(event)))
                 self.count += 1
 
     def _whole(self, data: bytes) -> bytes:
@@ -289,7 +290,7 @@ class Passed:
         seen, same = 0, True
         try:
             for block in blocks:
-                if glanced or not self._glance(_data_of(block)):
+                if glanced or not self._watcher.glance(_data_of(block)):
                     other = self._looked_at(block)
                     if other is not block:
                         blocks[seen], same = other, False
@@ -310,7 +311,7 @@ class Passed:
         if self._rewrite is None:
             self._watcher.look(frame)
         elif (event := self._watcher.feed(frame)) is not None and (other := self._rewrite(event)) is not event:
-            return self._write(other)[:-2]
+            return event_writer(self._dialect)(other)[:-2]
         return block
 
 

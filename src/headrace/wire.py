@@ -103,7 +103,7 @@ class HttpResponse(Struct, frozen=True):
     body: bytes
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, gc=False):
     """One server-sent event, JSON line or AWS event-stream message."""
 
     data: bytes

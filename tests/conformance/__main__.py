@@ -46,7 +46,7 @@ def run(phase: str, options: argparse.Namespace) -> list[str]:
         case "table":
             return tabled(options)
         case "crossing":
-            return crossed(options.workers)
+            return crossed(options.workers, options.part)
         case "strangers":
             return strangers()
     return headers()
@@ -57,8 +57,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="only what was recorded, nothing made from it")
     parser.add_argument("--everything", action="store_true", help="cut each stream at every frame and at 200 bytes (minutes)")
     parser.add_argument("--only", action="append", choices=PHASES, help="this phase only (may be given several times)")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="I/N", help="the I-th of N parts of the table and of the crossing")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     return parser.parse_args()
+
+
+def part(text: str) -> tuple[int, int]:
+    """`2/4` as numbers."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= SHARES):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part: 1/4 is the first of four, and there are {SHARES} at most")
+    return int(number), int(of)
 
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -85,7 +94,7 @@ def tabled(options: argparse.Namespace) -> list[str]:
     columns = table.COLUMNS if options.plain else (*table.COLUMNS, *table.MUTATIONS)
     if options.everything:
         columns = tuple(table.EVERY_CUT if column.name == "cuts" else column for column in columns)
-    count = judged(columns, options.workers)
+    count = judged(columns, options.workers, options.part)
     table.plainly(count)
     table.beside(count)
     print("\n".join(table.lines(count, columns)))
@@ -93,11 +102,11 @@ def tabled(options: argparse.Namespace) -> list[str]:
     return count.wrong
 
 
-def judged(columns: tuple[table.Column, ...], workers: int) -> table.Count:
+def judged(columns: tuple[table.Column, ...], workers: int, part: tuple[int, int] = (1, 1)) -> table.Count:
     """Each share is every so many-th exchange."""
     global _COLUMNS
     _COLUMNS = columns
-    return table.merged(spread(partial(_share, of=SHARES), range(SHARES), workers, "exchanges"))
+    return table.merged(spread(partial(_share, of=SHARES), range(SHARES)[part[0] - 1 :: part[1]], workers, "exchanges"))
 
 
 SHARES = 40
@@ -114,9 +123,10 @@ def _share(number: int, of: int) -> table.Count:
 # ---- other dialects ----------------------------------------------------------------------------------------------------------------
 
 
-def crossed(workers: int) -> list[str]:
+def crossed(workers: int, part: tuple[int, int] = (1, 1)) -> list[str]:
     """Print what each dialect's recordings come to in each other dialect; what is wrong with them."""
     pairs = [(number, to) for number, tongue in enumerate(TONGUES) for to in sdk_types.REQUESTS if to != tongue.name]
+    pairs = pairs[part[0] - 1 :: part[1]]
     found = spread(_pair, pairs, workers, "pairs of dialects")
     print(f"\n{'said in another dialect':<42}{'requests':>10}{'refused':>9}{'answers':>9}{'streams':>9}{'reported':>10}{'wrong':>7}")
     for (number, to), pair in zip(pairs, found, strict=True):

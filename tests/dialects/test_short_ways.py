@@ -6,6 +6,7 @@ import importlib
 import json
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -21,7 +22,7 @@ from headrace.dialects.serve import Rewritten
 from headrace.dialects.translate import TranslatedChunks
 from headrace.framing import SseReader
 from headrace.passing import Written
-from headrace.types import ChatRequest, Finished, StreamEvent, TextDelta, ThinkingDelta
+from headrace.types import ChatRequest, Finished, StreamEvent, TextDelta, ThinkingDelta, ToolCallDelta
 
 ASKED = ChatRequest(model="m", messages=(), stream=True, include_usage=True)
 WRITERS = {
@@ -44,7 +45,10 @@ def written(caller: str, events: Iterable[StreamEvent]) -> list[Any]:
 def test_a_short_way_writes_what_the_long_one_does(caller: str, events: list[StreamEvent]) -> None:
     short = written(caller, events)
     module = importlib.import_module(f"headrace.dialects.{WRITERS[caller]}")
-    with patch.object(module, "only_says", return_value=False), patch.object(module, "only_thinks", return_value=False):
+    with ExitStack() as patches:
+        for short_way in ("only_says", "only_thinks", "only_calls"):
+            if hasattr(module, short_way):
+                patches.enter_context(patch.object(module, short_way, return_value=False))
         assert written(caller, events) == short
 
 
@@ -68,9 +72,21 @@ def test_pieces_of_a_thought_take_a_short_way_too(caller: str) -> None:
     assert asked.mock_calls == [] if caller != "openai_chat" else not asked.feed.called
 
 
+@pytest.mark.parametrize("caller", ["openai_chat", "openai_responses", "anthropic_messages"])
+def test_arguments_in_pieces_take_a_short_way_too(caller: str) -> None:
+    writer = load(caller).write_stream(ASKED)
+    long_way = {"openai_chat": "chunks", "openai_responses": "_written", "anthropic_messages": "_events"}[caller]
+    begun = ToolCallDelta(index=0, id="call_1", name="weather")
+    for event in (TextDelta(text="so"), begun, ToolCallDelta(index=0, arguments="{")):
+        writer.feed(event)
+    with patch.object(writer, long_way, wraps=getattr(writer, long_way)) as asked:
+        assert b"city" in writer.feed(ToolCallDelta(index=0, arguments='"city"'))
+    assert asked.mock_calls == [] if caller != "openai_chat" else not asked.feed.called
+
+
 @pytest.mark.parametrize("caller", ["openai_chat", "openai_responses", "anthropic_messages", "gemini"])
 @given(events=hubs.streams())
-def test_a_thought_is_told_in_common_as_on_the_long_way(caller: str, events: list[StreamEvent]) -> None:
+def test_thoughts_and_calls_are_told_in_common_as_on_the_long_way(caller: str, events: list[StreamEvent]) -> None:
     def told() -> list[StreamEvent]:
         common = InCommon(caller)
         return [one for event in events for one in common.feed(event)]
@@ -78,7 +94,7 @@ def test_a_thought_is_told_in_common_as_on_the_long_way(caller: str, events: lis
     short = told()
     with (
         patch("headrace.dialects.answers.only_thinks", return_value=False),
-        patch("headrace.dialects.citations.only_thinks", return_value=False),
+        patch("headrace.dialects.answers.only_calls", return_value=False),
     ):
         assert told() == short
 

@@ -315,13 +315,27 @@ def test_what_gemini_counted_last_counts_where_its_end_counts_nothing() -> None:
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (11, 81)
 
 
+@pytest.mark.parametrize("name", ["openai_chat", "openai_responses", "anthropic_messages", "gemini"])
+def test_until_an_event_was_learnt_none_is_handed_on_unread(name: str) -> None:
+    """Not even one that begins with a byte with which no event begins: it is a line without a name."""
+    handed_on, pieces = Passed(watcher_of(name), name), deque[bytes]()
+    handed_on.feed(b"\0\n\n", pieces)
+    assert handed_on.count == 0
+
+
+def glances(watcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The events that a watcher will have had a glance at."""
+    glanced: list[bytes] = []
+    glance = type(watcher).glance
+    monkeypatch.setattr(type(watcher), "glance", lambda self, data: bool(glanced.append(data)) or glance(self, data))
+    return glanced
+
+
 def test_events_of_gemini_that_count_on_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     handed_on, pieces = Passed(watcher_of("gemini"), "gemini"), deque[bytes]()
     told = [{"text": f'"{number}"', "answered": 10 * number, "thought": 7, "index": 0, "how": ""} for number in range(1, 40)]
     events = [of_gemini(event) for event in [*told, {**told[-1], "how": "finish", "answered": 402}]]
-    glanced: list[bytes] = []
-    glance = handed_on._glance
-    monkeypatch.setattr(handed_on, "_glance", lambda data: bool(glanced.append(data)) or glance(data))
+    glanced = glances(handed_on._watcher, monkeypatch)
     for event in events:
         handed_on.feed(event, pieces)
     handed_on.close(pieces)
@@ -335,9 +349,7 @@ def test_events_that_differ_in_their_text_alone_are_not_decoded_again(monkeypatc
     writer, handed_on, pieces = load("openai_chat").write_stream(ASKED), Passed(watcher_of("openai_chat"), "openai_chat"), deque[bytes]()
     writer.feed(EVENTS[0])
     events = [writer.feed(TextDelta(text=f"piece {number}")) for number in range(40)]
-    glanced: list[bytes] = []
-    glance = handed_on._glance
-    monkeypatch.setattr(handed_on, "_glance", lambda data: bool(glanced.append(data)) or glance(data))
+    glanced = glances(handed_on._watcher, monkeypatch)
     for event in events:
         handed_on.feed(event, pieces)
     assert (list(pieces), handed_on.count) == (events, len(events))

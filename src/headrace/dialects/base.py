@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from headrace.errors import Failure
 from headrace.limits.view import QuotaView
-from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent, TextDelta, ThinkingDelta
+from headrace.types import ChatRequest, ChatResponse, Json, StreamEvent, TextDelta, ThinkingDelta, ToolCallDelta
 from headrace.wire import Frame, HeaderPairs, HttpRequest, HttpResponse
 
 
@@ -115,6 +115,13 @@ def only_says(event: StreamEvent) -> TypeGuard[TextDelta]:
 def only_thinks(event: StreamEvent) -> TypeGuard[ThinkingDelta]:
     """The same of a thought."""
     return type(event) is ThinkingDelta and event.text != "" and not event.extra and event.signature is None and event.data is None
+
+
+def only_calls(event: StreamEvent) -> TypeGuard[ToolCallDelta]:
+    """The same of a function's arguments, behind the delta that began its call."""
+    if type(event) is not ToolCallDelta or event.kind != "function":
+        return False
+    return event.arguments != "" and not (event.id or event.name or event.extra or event.signature)
 
 
 class Dialect(Protocol):

@@ -18,13 +18,17 @@ class Turn:
     """Calls of one answer: an id holds the answer's own and the call's place."""
 
     def __init__(self, response_id: str) -> None:
-        self._answer = re.sub(r"[^A-Za-z0-9_-]", "", response_id)[:40]
+        self._response_id = response_id
         self._count = 0
 
     def called(self, name: str, id_: str, arguments: str) -> str:
         place, self._count = self._count, self._count + 1
-        answer = self._answer or f"{zlib.crc32(f'{name} {arguments}'.encode('utf-8', 'replace')):08x}"
-        return id_ or f"headrace_{answer}_{place}"
+        return id_ or f"headrace_{self._answer(name, arguments)}_{place}"
+
+    def _answer(self, name: str, arguments: str) -> str:
+        """The answer's id in letters that every provider takes."""
+        told = re.sub(r"[^A-Za-z0-9_-]", "", self._response_id)[:40]
+        return told or f"{zlib.crc32(f'{name} {arguments}'.encode('utf-8', 'replace')):08x}"
 
     def answered(self, name: str, id_: str) -> str:
         return id_

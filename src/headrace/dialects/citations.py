@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from headrace.dialects.base import only_thinks
 from headrace.dialects.citation_words import CITATIONS, WORDS, annotation, inner, objects, of_web, word
 from headrace.types import Extra, Finished, Json, Message, Noted, Started, StreamEvent, Text, TextDelta, UsageReported
 
@@ -72,6 +71,8 @@ _MARK: Final = re.compile(r"\[(\d{1,3})\]")
 
 def sources(extra: Extra) -> list[Mapping[str, Json]]:
     """Addresses and titles that Perplexity numbers from 1: `search_results`, and `citations`, which are their bare addresses."""
+    if "search_results" not in extra and CITATIONS not in extra:
+        return []
     found: list[Mapping[str, Json]] = [
         {"url": one["url"], "title": word(one.get("title"))} for one in objects(extra.get("search_results")) if word(one.get("url"))
     ]
@@ -211,6 +212,12 @@ class _Choice:
         """What was said, where numbers in it may name sources."""
         self.cited = False
 
+    def begin(self, block: int) -> None:
+        """`block` is the open one from now on."""
+        self.starts[self.block] = (self.at, self.length)
+        self.at, self.length = self.starts.get(block, (self.at + self.length, 0))
+        self.block = block
+
 
 class Citing:
     """The same for a stream's events: citations behind the text they back.
@@ -228,35 +235,29 @@ class Citing:
         self._sources: list[Mapping[str, Json]] = []
 
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
-        kind = type(event)
-        if kind is TextDelta:
-            choice = self._choices.get(event.choice)  # type: ignore[union-attr]
-            if choice is not None and not event.extra and event.block == choice.block and not self._sources:  # type: ignore[union-attr]
-                choice.length += len(event.text)  # type: ignore[union-attr]
-                return (event,)  # what nearly every event is
-            return tuple(self._text(event))  # type: ignore[arg-type]
-        if kind is UsageReported or (only_thinks(event) and not self._holds(event.choice)):
+        if isinstance(event, UsageReported):
             return (event,)
         if isinstance(event, Started) or (isinstance(event, Noted) and event.level == "response"):
             self._sources = sources(event.extra) or self._sources
             return (event,)
-        return tuple(self._other(event))
+        choice = self._choices.get(event.choice)
+        if choice is None:
+            choice = self._choices[event.choice] = _Choice()
+        plain = not (choice.held or self._sources)
+        if isinstance(event, TextDelta):
+            if event.extra or not plain:
+                return tuple(self._text(event, choice))
+            if event.block != choice.block:
+                choice.begin(event.block)
+            choice.length += len(event.text)
+        elif not plain or ANNOTATIONS in event.extra:
+            return tuple(self._other(event, choice))
+        return (event,)  # what nearly every event is
 
-    def _holds(self, index: int) -> bool:
-        """Whether something waits for what a choice says next."""
-        choice = self._choices.get(index)
-        return choice is not None and bool(choice.held)
-
-    def _choice(self, index: int) -> _Choice:
-        return self._choices.setdefault(index, _Choice())
-
-    def _text(self, event: TextDelta) -> Iterator[StreamEvent]:
-        choice = self._choice(event.choice)
+    def _text(self, event: TextDelta, choice: _Choice) -> Iterator[StreamEvent]:
         if event.block != choice.block:
             yield from self._flushed(event.choice, choice)
-            choice.starts[choice.block] = (choice.at, choice.length)
-            choice.block = event.block
-            choice.at, choice.length = choice.starts.get(event.block, (choice.at + choice.length, 0))
+            choice.begin(event.block)
         choice.length += len(event.text)
         if self._sources:
             choice.texts.append(event.text)
@@ -294,8 +295,7 @@ class Citing:
             made = [one for one in made if one["type"] == "url_citation"]
         yield from self._annotated(index, choice, made)
 
-    def _other(self, event: Any) -> Iterator[StreamEvent]:
-        choice = self._choice(event.choice)
+    def _other(self, event: Any, choice: _Choice) -> Iterator[StreamEvent]:
         yield from self._flushed(event.choice, choice)
         if isinstance(event, Finished) and self._sources and not choice.cited:
             marked = _marked("".join(choice.texts), self._sources)

@@ -35,9 +35,6 @@ _SECOND: Final = b'"content"'
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 """From an event that says a piece of the answer and nothing else, and where its JSON begins."""
 
-STRANGE: Final = Likeness(b"\0", b"", b"\n\n")
-"""No event is like that."""
-
 LESSONS: Final = 8
 """Events of a stream that are learnt from at most: where each is like none before, to compare is of no use."""
 

@@ -76,7 +76,7 @@ def bad(field: str, expected: str, value: Any) -> BadRequestError:
 
 
 def obj(value: Json, field: str) -> Mapping[str, Json]:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # to ask a class of Mapping's kind takes as long as ten fields
         raise bad(field, "an object", value)
     return value
 
@@ -124,6 +124,8 @@ _MOST: Final = 2**63
 
 def count(value: Json) -> int:
     """How many, where a provider says how many: a number, also one that came as a text. Nothing else counts, nor less than none."""
+    if value is None:
+        return 0
     if type(value) is int:
         return value if 0 < value < _MOST else 0
     if isinstance(value, str):

@@ -13,21 +13,18 @@ from headrace.dialects.openai_stream import ChunkReader
 from headrace.wire import Frame
 
 
-class EventReader(ChunkReader):
+class EventReader(ChunkReader, kw_only=True, eq=False):
     """Frames of one stream as parsed events. It is whole when the event of the last type has come."""
 
-    __slots__ = ("_last", "_typed")
-
-    def __init__(self, last: str, *, provider: str, model: str) -> None:
-        super().__init__(provider=provider, model=model)
-        self._last = last
-        self._typed = False
+    last: str
+    """The type of its last event."""
+    _typed: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
         event = super().feed(frame, last=last)
         if event is not None and "type" in event:
             self._typed = True
-            self.done = self.done or event["type"] == self._last
+            self.done = self.done or event["type"] == self.last
         return event
 
     def glance(self, data: bytes) -> bool:
@@ -42,7 +39,7 @@ class EventReader(ChunkReader):
         if "data" not in event and "text" not in event:
             raise self._broken(frame)
         self.done = True
-        return tuple(events_of(self._last, event))
+        return tuple(events_of(self.last, event))
 
 
 def events_of(last: str, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

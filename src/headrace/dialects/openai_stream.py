@@ -168,23 +168,20 @@ _glimpse: Final[Callable[[bytes], _Glimpse]] = msgspec.json.Decoder(_Glimpse).de
 _glimpse_of_text: Final[Callable[[bytes], _TextGlimpse]] = msgspec.json.Decoder(_TextGlimpse).decode
 
 
-class ChunkReader:
+class ChunkReader(Struct, kw_only=True, eq=False):
     """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
 
-    __slots__ = ("_finished", "_in_parts", "_model", "_provider", "_seen", "done", "said", "usage")
-
-    def __init__(self, *, provider: str, model: str) -> None:
-        self._provider = provider
-        self._model = model
-        self._seen: set[int] = set()
-        self._finished: set[int] = set()
-        self._in_parts = False
-        self.done = False
-        """Whether `[DONE]` came."""
-        self.usage: dict[str, Any] | None = None
-        """The last usage seen, wherever the provider puts it: those who send it often send it cumulative."""
-        self.said: Said | None = None
-        """Notes what the stream says, where somebody has asked for that."""
+    provider: str
+    model: str
+    done: bool = False
+    """Whether `[DONE]` came."""
+    usage: dict[str, Any] | None = None
+    """The last usage seen, wherever the provider puts it: those who send it often send it cumulative."""
+    said: Said | None = None
+    """Notes what the stream says, where somebody has asked for that."""
+    _seen: set[int] = set()
+    _finished: set[int] = set()
+    _in_parts: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
         """The chunk; None for `[DONE]` and for what holds nothing.
@@ -301,12 +298,12 @@ class ChunkReader:
         """The bytes have ended. Raises TruncatedStream unless the stream had said so: `[DONE]`, or a reason for every choice."""
         if self.done or (self._finished and self._finished >= self._seen):
             return
-        message = f"{self._provider}: the stream ended before it was finished"
-        raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._provider, model=self._model))
+        message = f"{self.provider}: the stream ended before it was finished"
+        raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self.provider, model=self.model))
 
     def _error(self, body: dict[str, Any]) -> HeadraceError:
-        return error_of(_inside(body, provider=self._provider, model=self._model))
+        return error_of(_inside(body, provider=self.provider, model=self.model))
 
     def _broken(self, frame: Frame) -> HeadraceError:
-        message = f"{self._provider}: a frame of the stream ({len(frame.data)} bytes) is not what the dialect allows"
-        return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=self._provider, model=self._model))
+        message = f"{self.provider}: a frame of the stream ({len(frame.data)} bytes) is not what the dialect allows"
+        return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=self.provider, model=self.model))

@@ -11,7 +11,7 @@ from msgspec import Struct
 from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
-from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_says, passable
+from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_calls, only_says, passable
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
@@ -138,12 +138,12 @@ class Rewritten:
         self.usage: dict[str, Any] | None = None
 
     def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
-        """The events, as bytes those that say a text and nothing else: nobody has anything to change in them."""
+        """The events, as bytes those that say a text or arguments alone: nobody has anything to change in them."""
         for event in self._reader.feed(frame, last=last):
             self._note(event)
             for told in self._common.feed(event):
                 data = self._writer.feed(told)
-                if self._begun and only_says(told):
+                if self._begun and (only_says(told) or only_calls(told)):
                     yield data
                 else:
                     self._begun = self._begun or bool(data)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import counts, load
-from headrace.dialects.base import Dialect, StreamReader, Target, only_says
+from headrace.dialects.base import Dialect, StreamReader, Target
 from headrace.dialects.citation_words import CITATIONS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
 from headrace.dialects.counts import Count
@@ -18,7 +18,7 @@ from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import Writer
 from headrace.dialects.openai_stream import Said, read_body
 from headrace.errors import BadRequestError, UnsupportedParamsError
-from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, StreamEvent, Text, UsageReported
+from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, StreamEvent, Text, TextDelta, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 
@@ -201,12 +201,12 @@ class TranslatedChunks:
         return self._made(self._reader.close())
 
     def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
-        """The chunks, as bytes those that say a text and nothing else: nobody has anything to change in them."""
+        """The chunks, as bytes those that say a text, a thought or arguments alone: nobody has anything to change in them."""
         for told in self._told(self._reader.feed(frame, last=last)):
-            if only_says(told) and self._operation == "chat" and self._writer.goes_on(told):
+            if self._operation == "chat" and (piece := self._writer.piece(told)) is not None:
                 if self.said is not None:
-                    self.said.texts.append(told.text)
-                yield self._writer.more(told)
+                    self.said.note_piece({"content": told.text} if type(told) is TextDelta else {"tool_calls": True})
+                yield piece
             elif (chunk := self._chunk(told)) is not None:
                 yield chunk
 

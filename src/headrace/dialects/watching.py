@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from headrace.dialects.base import Target
 from headrace.dialects.decoding import decode
@@ -17,20 +18,17 @@ UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `glance` leaves to `feed`, which says what is wrong, if anything is."""
 
 
-class Watcher:
+class Watcher(Struct, eq=False):
     """Events as they came. It agrees with the dialect's reader on errors, end and usage, and builds nothing of the hub.
 
     A dialect says in `_look` what an event tells, in `glance` whether that is worth a look, in `_complete` whether the end may come.
     What `glance` decodes has only the fields that it needs: the others are checked to be JSON and passed over.
     """
 
-    __slots__ = ("_done", "_target", "usage")
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._done = False
-        self.usage: dict[str, Any] | None = None
-        """In OpenAI's form, once the stream has told its end: a count from the middle would be taken for all of it."""
+    target: Target
+    usage: dict[str, Any] | None = None
+    """In OpenAI's form, once the stream has told its end: a count from the middle would be taken for all of it."""
+    _done: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
         """The event; None for what holds none. last: the frame was not ended properly, so broken JSON is the stream's cut.
@@ -70,8 +68,8 @@ class Watcher:
     def close(self) -> None:
         """The bytes have ended. Raises TruncatedStream unless the stream had said so."""
         if not self._done and not self._complete():
-            message = f"{self._target.provider}: the stream ended before it was finished"
-            raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
+            message = f"{self.target.provider}: the stream ended before it was finished"
+            raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self.target.provider, model=self.target.model))
         self._done = True
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
@@ -92,9 +90,9 @@ class Watcher:
     def _error(self, body: Json) -> HeadraceError:
         from headrace.dialects.failures import read_error_inside  # late: only a failure needs its tables
 
-        return error_of(read_error_inside(body, provider=self._target.provider, model=self._target.model))
+        return error_of(read_error_inside(body, provider=self.target.provider, model=self.target.model))
 
     def _bad(self, frame: Frame) -> HeadraceError:
-        message = f"{self._target.provider}: an event of the stream ({len(frame.data)} bytes) is not what the dialect allows"
-        failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
+        message = f"{self.target.provider}: an event of the stream ({len(frame.data)} bytes) is not what the dialect allows"
+        failure = Failure(Kind.BAD_RESPONSE, message, provider=self.target.provider, model=self.target.model)
         return APIResponseValidationError.of(failure)

@@ -111,9 +111,9 @@ _USAGE_USUAL: Final[Mapping[str, Json]] = {
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
     """Token counts in OpenAI's meaning: Anthropic's `input_tokens` are those that no cache held."""
-    fresh, made, hit, written = (
-        count(source.get(name)) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-    )
+    counted = source.get
+    fresh, written = count(counted("input_tokens")), count(counted("output_tokens"))
+    made, hit = count(counted("cache_creation_input_tokens")), count(counted("cache_read_input_tokens"))
     details = source.get("output_tokens_details")
     thought = count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     extra = rest(source, _USAGE, _USAGE_USUAL)

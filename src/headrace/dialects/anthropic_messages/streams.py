@@ -267,9 +267,6 @@ class _ThinkingBlock(_Block):
             yield ThinkingDelta(block=self._number)
 
 
-_SAYING: Final = (_TextBlock, _ThinkingBlock)
-
-
 class _CallBlock(_Block):
     def __init__(self, number: int) -> None:
         self._number = number
@@ -297,6 +294,9 @@ class _CallBlock(_Block):
     def stop(self) -> Iterator[StreamEvent]:
         if not self._said:
             yield ToolCallDelta(index=self._number, arguments=self._whole)
+
+
+_SAYING: Final = (_TextBlock, _ThinkingBlock, _CallBlock)
 
 
 class _OtherBlock(_Block):

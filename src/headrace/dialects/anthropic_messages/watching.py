@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from headrace.dialects.anthropic_messages.responses import read_usage
-from headrace.dialects.base import Target
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
@@ -32,14 +31,10 @@ class _Glimpse(Struct, gc=False):
 _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
-class Watcher(Watching):
+class Watcher(Watching, eq=False):
     """One message, complete when it says so."""
 
-    __slots__ = ("_counts",)
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(target)
-        self._counts: dict[str, Json] = {}
+    _counts: dict[str, Json] = field(default_factory=dict)
 
     def glance(self, data: bytes) -> bool:
         try:

@@ -10,7 +10,7 @@ import msgspec
 from headrace.dialects.anthropic_messages.failures import write_error_body
 from headrace.dialects.anthropic_messages.responses import call_id, ours, write_end, write_usage
 from headrace.dialects.anthropic_messages.streams import BLOCKS, EVENTS
-from headrace.dialects.base import only_says, only_thinks
+from headrace.dialects.base import only_calls, only_says, only_thinks
 from headrace.errors import Failure
 from headrace.types import (
     AudioDelta,
@@ -44,6 +44,7 @@ _PIECE: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta
 
 
 _THOUGHT: Final = _PIECE.replace(b"text", b"thinking")
+_ARGUMENTS: Final = _PIECE.replace(b'"text_delta","text"', b'"input_json_delta","partial_json"')
 
 
 class Writer:
@@ -59,15 +60,15 @@ class Writer:
         self._noted: dict[str, Json] = {}
 
     def feed(self, event: StreamEvent) -> bytes:
-        if only_says(event) and event.choice == 0 and self._begun and (index := self._blocks.telling("text", event.block)) is not None:
-            return _PIECE % (index, msgspec.json.encode(event.text))
-        if (
-            only_thinks(event)
-            and event.choice == 0
-            and self._begun
-            and (index := self._blocks.telling("thinking", event.block)) is not None
-        ):
-            return _THOUGHT % (index, msgspec.json.encode(event.text))
+        if self._begun:
+            if only_says(event):
+                if event.choice == 0 and (index := self._blocks.telling("text", event.block)) is not None:
+                    return _PIECE % (index, msgspec.json.encode(event.text))
+            elif only_thinks(event):
+                if event.choice == 0 and (index := self._blocks.telling("thinking", event.block)) is not None:
+                    return _THOUGHT % (index, msgspec.json.encode(event.text))
+            elif only_calls(event) and event.choice == 0 and (index := self._blocks.calling(event.index, event.arguments)) is not None:
+                return _ARGUMENTS % (index, msgspec.json.encode(event.arguments))
         return b"".join([frame(made) for made in self._events(event)])
 
     def close(self) -> bytes:
@@ -173,6 +174,13 @@ class _Blocks:
     def telling(self, *key: Json) -> int | None:
         """The place of the block of that key, where it is the open one and nothing waits."""
         return self._index if key == self._open and not self._waiting else None
+
+    def calling(self, call: int, arguments: str) -> int | None:
+        """The same of a call's block, whose arguments these are more of."""
+        if self._open != ("call", call) or self._waiting or self._bare:
+            return None
+        self._arguments += arguments
+        return self._index
 
     def count(self) -> int:
         """How many blocks there have been."""

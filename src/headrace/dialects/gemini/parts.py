@@ -54,7 +54,9 @@ def flat(value: Json) -> list[Json]:
     """One part, a list of parts or lists within it, as one list."""
     if value is None:
         return []
-    return [inner for item in value for inner in flat(item)] if isinstance(value, list) else [value]
+    if type(value) is not list:
+        return [value]
+    return value if all(type(item) is dict for item in value) else [inner for item in value for inner in flat(item)]
 
 
 def read_part(value: Json, at: str, calls: Turn) -> Part:

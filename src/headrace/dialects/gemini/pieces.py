@@ -17,7 +17,9 @@ _VALUES: Final = ("stringValue", "numberValue", "boolValue")
 
 def in_pieces(part: Json) -> bool:
     """Whether a part is a piece of a call, and not all of it."""
-    call = camel(part).get("functionCall") if isinstance(part, Mapping) else None
+    if type(part) is not dict or ("functionCall" not in part and "function_call" not in part):
+        return False
+    call = camel(part).get("functionCall")
     if not isinstance(call, Mapping):
         return False
     call = camel(call)

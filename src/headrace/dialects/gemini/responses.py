@@ -169,11 +169,10 @@ _SOMETIMES: Final = ("cachedContentTokenCount", "thoughtsTokenCount")
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
     """Token counts in OpenAI's meaning: Gemini counts thoughts beside the answer, and what tools fed in beside the prompt."""
-    given, answered, total, cached, thought = (
-        count(source.get(name))
-        for name in ("promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount")
-    )
-    fed = count(source.get("toolUsePromptTokenCount"))
+    counted = source.get
+    given, answered, total = count(counted("promptTokenCount")), count(counted("candidatesTokenCount")), count(counted("totalTokenCount"))
+    cached, thought = count(counted("cachedContentTokenCount")), count(counted("thoughtsTokenCount"))
+    fed = count(counted("toolUsePromptTokenCount"))
     extra = rest(source, _USAGE, _USAGE_USUAL)
     extra |= {name: 0 for name in _SOMETIMES if source.get(name) == 0}
     return Usage(
@@ -190,8 +189,11 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
 
 def _of_sound(details: Json) -> int:
     """Tokens of sound among the details by modality."""
-    them = [detail for detail in details if isinstance(detail, Mapping)] if isinstance(details, list) else []
-    return sum(count(detail.get("tokenCount")) for detail in them if detail.get("modality") == "AUDIO")
+    heard = 0
+    for detail in details if isinstance(details, list) else ():
+        if type(detail) is dict and detail.get("modality") == "AUDIO":
+            heard += count(detail.get("tokenCount"))
+    return heard
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------------------------

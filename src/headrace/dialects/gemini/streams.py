@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -41,6 +41,8 @@ from headrace.types import (
 )
 from headrace.wire import Frame
 
+_NOTHING: Final = (b"", b"[DONE]")
+
 BLOCKS: Final = "content_blocks"
 """Under this name a message's leftovers hold, whole, the parts the hub has no name for."""
 
@@ -49,6 +51,7 @@ _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResu
 
 _CONTENT: Final = frozenset({"parts", "role"})
 _PLAIN: Final = frozenset({"text"})
+_THOUGHT: Final = frozenset({"text", "thought"})
 _SAYING: Final = frozenset({"content", "index"})
 
 
@@ -67,7 +70,7 @@ class Reader:
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
         """Raises HeadraceError for an error inside the stream and for what is no chunk of it."""
-        if not frame.data.strip() or frame.data.strip() == b"[DONE]":
+        if frame.data[:1] != b"{" and frame.data.strip() in _NOTHING:
             return []
         chunk = self._decoded(frame, last=last)
         if chunk is None:
@@ -76,7 +79,7 @@ class Reader:
             raise error_of(read_error_inside(chunk, provider=self._target.provider, model=self._target.model))
         try:
             said = self._said(chunk)
-            return list(self._events(camel(chunk))) if said is None else said
+            return self._events(camel(chunk)) if said is None else [said]
         except (AttributeError, TypeError, ValueError, BadRequestError):
             raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
 
@@ -109,36 +112,36 @@ class Reader:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
 
-    def _said(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
-        """What a chunk tells that says a text and nothing else, as nearly every one does; None for any other."""
+    def _said(self, chunk: Mapping[str, Json]) -> StreamEvent | None:
+        """What a chunk tells that says a text or a thought and nothing new, as nearly every one does; None for any other."""
         candidates = chunk.get("candidates")
-        if type(candidates) is not list or len(candidates) != 1 or not self._started or not chunk.keys() <= _CHUNK:
+        if type(candidates) is not list or len(candidates) != 1 or not self._started:
+            return None
+        if not chunk.keys() <= _CHUNK and any(self._noted.get(name) != chunk[name] for name in chunk.keys() - _CHUNK):
             return None
         one = candidates[0]
         candidate = self._candidates.get(one.get("index", 0))
         if candidate is None or not one.keys() <= _SAYING or (content := one.get("content")) is None:
             return None
-        parts = content.get("parts")
-        if type(parts) is not list or len(parts) != 1 or content.get("role", "model") != "model" or not content.keys() <= _CONTENT:
+        if content.get("role", "model") != "model" or not content.keys() <= _CONTENT:
             return None
-        part = parts[0]
-        if type(part) is not dict or part.keys() != _PLAIN or type(said := part["text"]) is not str or not said:
-            return None
-        if type(usage := chunk.get("usageMetadata")) is dict:
+        event = candidate.piece(content.get("parts"))
+        if event is not None and type(usage := chunk.get("usageMetadata")) is dict:
             self._usage |= usage
-        return [candidate.said(said)]
+        return event
 
-    def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
+    def _events(self, chunk: Mapping[str, Json]) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
         news = {} if chunk.keys() <= _CHUNK else _news(chunk, _CHUNK, self._noted)
         if not self._started:
             self._started, self._id = True, text(chunk.get("responseId"))
-            yield Started(id=self._id, model=text(chunk.get("modelVersion")), created=created(chunk.get("createTime")), extra=news)
+            events.append(Started(id=self._id, model=text(chunk.get("modelVersion")), created=created(chunk.get("createTime")), extra=news))
         elif news:
-            yield Noted(extra=news)
-        usage = chunk.get("usageMetadata")
-        if isinstance(usage, Mapping):
+            events.append(Noted(extra=news))
+        if type(usage := chunk.get("usageMetadata")) is dict:
             self._usage |= usage
-        self._blocked = self._blocked or block_reason(chunk)
+        if "promptFeedback" in chunk:
+            self._blocked = self._blocked or block_reason(chunk)
         for place, candidate in enumerate(chunk.get("candidates") or ()):
             candidate = camel(candidate)
             index = place if candidate.get("index") is None else candidate["index"]
@@ -146,7 +149,8 @@ class Reader:
                 raise TypeError("a candidate's index is no number")
             if index not in self._candidates:
                 self._candidates[index] = _Candidate(index, self._id)
-            yield from self._candidates[index].events(candidate)
+            self._candidates[index].tell(candidate, events)
+        return events
 
     def _ending(self) -> Iterator[StreamEvent]:
         for candidate in self._candidates.values():
@@ -183,35 +187,42 @@ class _Candidate:
         """The kind of the block that the next piece may continue: a signed one is complete."""
         self.word: Json = None
 
-    def events(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
+    def tell(self, candidate: Mapping[str, Json], events: list[StreamEvent]) -> None:
+        """Puts into `events` what a piece of the candidate says."""
         content = candidate.get("content") or {}
-        for part in self._parts(content.get("parts")):
-            yield from self._part(part)
+        parts = content.get("parts")
+        if (piece := self.piece(parts)) is not None:
+            events.append(piece)
+        else:
+            for part in self._parts(parts):
+                self._part(part, events)
         beside = {} if content.keys() <= _CONTENT else {n: value for n, value in content.items() if n not in _CONTENT and value is not None}
         if content.get("role", "model") != "model":
             beside[ROLE] = content["role"]
         if beside:
-            yield Noted(level="message", choice=self._index, extra=beside)
+            events.append(Noted(level="message", choice=self._index, extra=beside))
         if (given := candidate.get("logprobsResult")) is not None and (logprobs := read_logprobs(given)):
-            yield Logprobs(logprobs=logprobs, choice=self._index)
-        yield from self._note(candidate)
+            events.append(Logprobs(logprobs=logprobs, choice=self._index))
+        if not candidate.keys() <= _CANDIDATE and (news := _news(candidate, _CANDIDATE, self._noted)):
+            self._sources |= {name: news[name] for name in ("groundingMetadata", "citationMetadata") if name in news}
+            events.append(Noted(level="choice", choice=self._index, extra=news))
         self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
 
-    def said(self, words: str) -> StreamEvent:
-        """A text as all there is of a piece."""
-        part = Text(text=words)
-        self._texts.append(part)
-        return TextDelta(text=words, block=self._block("text", part), choice=self._index)
+    def piece(self, parts: Json) -> TextDelta | ThinkingDelta | None:
+        """What parts say that are some text or some thought and nothing else, as nearly all are; None for any others."""
+        if type(parts) is not list or len(parts) != 1:
+            return None
+        part = parts[0]
+        if type(part) is not dict or type(words := part.get("text")) is not str or not words:
+            return None
+        if part.keys() == _PLAIN:
+            self._texts.append(Text(text=words))
+            return TextDelta(text=words, block=self._block("text"), choice=self._index)
+        if part.keys() == _THOUGHT and part["thought"] is True:
+            return ThinkingDelta(text=words, block=self._block("thinking"), choice=self._index)
+        return None
 
     def _parts(self, given: Json) -> list[Part]:
-        if (
-            type(given) is list
-            and len(given) == 1
-            and type(given[0]) is dict
-            and given[0].keys() == _PLAIN
-            and type(given[0]["text"]) is str
-        ):
-            return [Text(text=given[0]["text"])]  # what nearly every chunk has
         whole = [whole for raw in flat(given) for whole in self._whole(raw)]
         return [as_answered(part) for part in read_parts(whole, "parts", self._turn)]
 
@@ -222,40 +233,33 @@ class _Candidate:
         made = self._pieces.add(raw)
         return [] if made is None else [made]
 
-    def _note(self, candidate: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        if candidate.keys() <= _CANDIDATE:
-            return
-        news = _news(candidate, _CANDIDATE, self._noted)
-        self._sources |= {name: news[name] for name in ("groundingMetadata", "citationMetadata") if name in news}
-        if news:
-            yield Noted(level="choice", choice=self._index, extra=news)
-
-    def _part(self, part: Part) -> Iterator[StreamEvent]:
+    def _part(self, part: Part, events: list[StreamEvent]) -> None:
         match part:
             case Text():
                 self._texts.append(part)
                 if part.text or part.signature or part.extra:
-                    yield TextDelta(
-                        text=part.text, signature=part.signature, block=self._block("text", part), choice=self._index, extra=part.extra
+                    block = self._block("text", alone=bool(part.signature or part.extra))
+                    events.append(
+                        TextDelta(text=part.text, signature=part.signature, block=block, choice=self._index, extra=part.extra)
                     )  # fmt: skip
             case Thinking():
                 if part.text or part.signature or part.extra:
-                    yield ThinkingDelta(
-                        text=part.text, signature=part.signature, block=self._block("thinking", part), choice=self._index, extra=part.extra
-                    )  # fmt: skip
+                    block = self._block("thinking", alone=bool(part.signature or part.extra))
+                    events.append(
+                        ThinkingDelta(text=part.text, signature=part.signature, block=block, choice=self._index, extra=part.extra)
+                    )
             case ToolCall():
                 self._open = ""
-                yield self._call(part)
+                events.append(self._call(part))
             case Audio():
                 self._open = ""
-                yield from self._sound(part)
+                events += self._sound(part)
             case _:
                 self._open = ""
-                yield self._other(part)
+                events.append(self._other(part))
 
-    def _block(self, kind: str, part: Text | Thinking) -> int:
+    def _block(self, kind: str, *, alone: bool = False) -> int:
         """A signed text is a block of its own, and so is one after a part of another kind."""
-        alone = bool(part.signature or part.extra)
         if alone or self._open != kind:
             self._blocks[kind] += 1
         self._open = "" if alone else kind
@@ -296,8 +300,7 @@ class _Candidate:
     def end(self) -> Iterator[StreamEvent]:
         if self._heard:
             yield self._spoken(self._heard)
-        notes: dict[str, Any] = citations(self._sources, self._texts)
-        if notes:
+        if self._sources and (notes := citations(self._sources, self._texts)):
             yield Noted(level="message", choice=self._index, extra=notes)
         finish, native, extra = read_finish(self.word, called=self._calls > 0)
         if finish is not None:

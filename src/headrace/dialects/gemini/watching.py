@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from headrace.dialects.base import Target
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.responses import block_reason, read_usage
 from headrace.dialects.openai_chat.responses import write_usage
@@ -38,17 +37,13 @@ class _Glimpse(Struct, gc=False):
 _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
-class Watcher(Watching):
+class Watcher(Watching, eq=False):
     """One answer, whole when every candidate that began has said why it ended, or the prompt was refused."""
 
-    __slots__ = ("_blocked", "_counts", "_ended")
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(target)
-        self._counts: dict[str, Json] = {}
-        self._ended: dict[int, bool] = {}
-        """The candidates that began, and whether they have ended."""
-        self._blocked = False
+    _counts: dict[str, Json] = field(default_factory=dict)
+    _ended: dict[int, bool] = field(default_factory=dict)
+    """The candidates that began, and whether they have ended."""
+    _blocked: bool = False
 
     def glance(self, data: bytes) -> bool:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -60,7 +60,7 @@ class Writer:
         self._tail = msgspec.json.encode(self._head)[1:]
         """What ends every chunk, as JSON."""
         self._first: Extra = {}
-        self._calls: dict[tuple[int, int], ToolCall] = {}
+        self._calls: dict[tuple[int, int], list[ToolCallDelta]] = {}
         self._finished: list[Finished] = []
         self._usage: dict[str, Json] = {}
         self._texts: dict[int, list[str]] = {}
@@ -88,7 +88,7 @@ class Writer:
                 self._finished.append(event)
                 return self._called(event.choice)
             case ToolCallDelta():
-                self._add(event)
+                self._calls.setdefault((event.choice, event.index), []).append(event)
                 return b""
             case Noted(level="response"):
                 return self._chunk([], ours(event.extra)) if ours(event.extra) else b""
@@ -142,21 +142,9 @@ class Writer:
         content = {"parts": them, "role": role, **extra}
         return self._chunk([{"content": content, "index": event.choice}], {})
 
-    def _add(self, event: ToolCallDelta) -> None:
-        key = (event.choice, event.index)
-        call = self._calls.get(key) or ToolCall(id="", name="")
-        self._calls[key] = ToolCall(
-            id=call.id or event.id,
-            name=call.name or event.name,
-            arguments=call.arguments + event.arguments,
-            kind=event.kind,
-            signature=event.signature or call.signature,
-            extra={**call.extra, **ours(event.extra)},
-        )
-
     def _called(self, choice: int) -> bytes:
         keys = sorted(key for key in self._calls if key[0] == choice)
-        parts = [write_part(self._calls.pop(key), "", foreign=False) for key in keys]
+        parts = [write_part(_whole(self._calls.pop(key)), "", foreign=False) for key in keys]
         return self._candidate(choice, parts, {}) if parts else b""
 
     def _end(self, event: Finished) -> dict[str, Json]:
@@ -165,6 +153,18 @@ class Writer:
             made = grounded(self._cited[event.choice], "".join(self._texts.get(event.choice, ())))
             end |= {"groundingMetadata": made} if made else {}
         return {"content": {"parts": [{"text": ""}], "role": "model"}, **end, "index": event.choice}
+
+
+def _whole(pieces: Sequence[ToolCallDelta]) -> ToolCall:
+    """The call that these are pieces of. Its kind and its signature are told last, if not with its name."""
+    return ToolCall(
+        id=next((piece.id for piece in pieces if piece.id), ""),
+        name=next((piece.name for piece in pieces if piece.name), ""),
+        arguments="".join([piece.arguments for piece in pieces]),
+        kind=pieces[-1].kind,
+        signature=next((piece.signature for piece in reversed(pieces) if piece.signature), None),
+        extra={name: value for piece in pieces for name, value in ours(piece.extra).items()},
+    )
 
 
 def _part(event: Any) -> dict[str, Json] | None:

@@ -199,12 +199,21 @@ def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
     """Counts in OpenAI's meaning, or as a provider of this dialect told them; details only where there is something to tell."""
-    told = usage.extra.get("completion_tokens") or usage.output
-    said: dict[str, Json] = {"prompt_tokens": usage.input or None, "completion_tokens": told or None}
-    if "total_tokens" not in usage.extra:
+    extra = usage.extra
+    said: dict[str, Json] = {
+        "prompt_tokens": usage.input or None,
+        "completion_tokens": extra.get("completion_tokens") or usage.output or None,
+    }
+    if "total_tokens" not in extra:
         said["total_tokens"] = usage.total or usage.input + usage.output
-    for name, fields in (("prompt_tokens_details", _INPUT_DETAILS), ("completion_tokens_details", _OUTPUT_DETAILS)):
-        kept = usage.extra.get(name) or {}
-        counted = {field: kept.get(field) or count for unit, field in fields.items() if (count := getattr(usage, unit))}
-        said[name] = {**kept, **counted} if counted else None
-    return merged(_USAGE_USUAL, usage.extra, said)
+    if usage.cached or usage.cache_write or usage.audio_input:
+        said["prompt_tokens_details"] = _counted(usage, _INPUT_DETAILS, extra.get("prompt_tokens_details"))
+    if usage.reasoning or usage.audio_output:
+        said["completion_tokens_details"] = _counted(usage, _OUTPUT_DETAILS, extra.get("completion_tokens_details"))
+    return merged(_USAGE_USUAL, extra, said)
+
+
+def _counted(usage: Usage, fields: Mapping[str, str], kept: Json) -> dict[str, Json]:
+    """Details as they were told, with what the hub counts; a count of nothing is not said anew."""
+    kept = kept or {}
+    return {**kept, **{field: kept.get(field) or count for unit, field in fields.items() if (count := getattr(usage, unit))}}

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from headrace.dialects.base import Target, only_says, only_thinks
+from headrace.dialects.base import Target, only_calls, only_says, only_thinks
 from headrace.dialects.fields import common, merged
 from headrace.dialects.openai_chat.messages import (
     arguments_text,
@@ -53,6 +53,9 @@ _DELTA: Final = frozenset({
 _TEXTS: Final = frozenset({"refusal", "reasoning", "reasoning_content"})
 """What is told as text, and kept as it came where it is none."""
 _PLAIN: Final = frozenset({"role", "content"})
+_CALLING: Final = frozenset({"role", "content", "tool_calls"})
+_CALL_PIECE: Final = frozenset({"index", "type", "function"})
+_ARGUMENTS: Final = frozenset({"arguments"})
 
 
 class Reader:
@@ -95,7 +98,7 @@ class Reader:
         return events
 
     def _plain(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
-        """What a chunk tells that says a text and nothing else, as nearly every one does; None for any other."""
+        """What a chunk tells that says a text or arguments and nothing else, as nearly every one does; None for any other."""
         choices = chunk.get("choices")
         if not self._started or type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _CHUNK:
             return None
@@ -106,9 +109,13 @@ class Reader:
             return None
         if reader is None or reader.parted:
             return None
-        if type(delta) is not dict or not delta.keys() <= _PLAIN or type(said := delta.get("content")) is not str:
+        if type(delta) is not dict:
             return None
-        return [TextDelta(text=said, choice=index)] if said else []
+        if delta.keys() <= _PLAIN and type(said := delta.get("content")) is str:
+            return [TextDelta(text=said, choice=index)] if said else []
+        if delta.keys() <= _CALLING and not delta.get("content") and (piece := reader.piece(delta.get("tool_calls"))) is not None:
+            return [piece]
+        return None
 
     def _events(self, chunk: Mapping[str, Json]) -> Iterator[StreamEvent]:
         news: dict[str, Json] = {}
@@ -177,6 +184,15 @@ class _ChoiceReader:
         """The stream has said that it is done. Calls are a reason, also where nobody names it."""
         if self._called and not self._finished:
             yield Finished(finish="tool_calls", choice=self._index)
+
+    def piece(self, calls: Json) -> ToolCallDelta | None:
+        """More arguments of a call that was begun, where that is all that `calls` say."""
+        if type(calls) is not list or len(calls) != 1 or type(call := calls[0]) is not dict or not call.keys() <= _CALL_PIECE:
+            return None
+        place, inner = self._calls.get(call.get("index")), call.get("function")
+        if place is None or type(inner) is not dict or inner.keys() != _ARGUMENTS or type(said := inner["arguments"]) is not str:
+            return None
+        return ToolCallDelta(index=place[1], arguments=said, choice=self._index)
 
     def _delta(self, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         yield from self._thinking(delta)
@@ -313,6 +329,10 @@ class ChunkMaker:
         """Whether a choice was begun, and the next chunk says nothing besides."""
         return choice in self._begun and not self._first
 
+    def calls_on(self, choice: int, index: int) -> bool:
+        """The same of a call."""
+        return (choice, index) in self._kinds and not self._first
+
     def feed(self, event: StreamEvent) -> dict[str, Json] | None:
         """The chunk that says it; None for what no chunk says."""
         match event:
@@ -386,6 +406,11 @@ class ChunkMaker:
 _PIECE: Final = b'data: %b,"choices":[{"index":%d,"delta":{"content":%b},"finish_reason":null}]}\n\n'
 
 
+_CALL: Final = (
+    b'data: %b,"choices":[{"index":%d,"delta":{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]},"finish_reason":null}]}\n\n'
+)
+
+
 _THOUGHT: Final = (
     b'data: %b,"choices":[{"index":%d,"delta":{"reasoning_content":%b,'
     b'"reasoning_details":[{"type":"reasoning.text","index":%d,"text":%b}]},"finish_reason":null}]}\n\n'
@@ -401,26 +426,25 @@ class Writer:
         """What every chunk says first, as JSON."""
 
     def feed(self, event: StreamEvent) -> bytes:
-        if only_says(event) and self.goes_on(event):
-            return self.more(event)
-        if only_thinks(event) and self.chunks.goes_on(event.choice):
-            return self._thought(event)
+        if (piece := self.piece(event)) is not None:
+            return piece
         if type(event) is Started:
             self._head = b""
         chunk = self.chunks.feed(event)
         return b"" if chunk is None else b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
-    def goes_on(self, event: TextDelta) -> bool:
-        """Whether a piece of text is all that its chunk says."""
-        return self.chunks.goes_on(event.choice)
-
-    def more(self, event: TextDelta) -> bytes:
-        """The chunk of such a piece."""
-        return _PIECE % (self._begin(), event.choice, msgspec.json.encode(event.text))
-
-    def _thought(self, event: ThinkingDelta) -> bytes:
-        text = msgspec.json.encode(event.text)
-        return _THOUGHT % (self._begin(), event.choice, text, event.block, text)
+    def piece(self, event: StreamEvent) -> bytes | None:
+        """The chunk of more text, thought or arguments, where that is all that it says; None for any other."""
+        if only_says(event):
+            if self.chunks.goes_on(event.choice):
+                return _PIECE % (self._begin(), event.choice, msgspec.json.encode(event.text))
+        elif only_thinks(event):
+            if self.chunks.goes_on(event.choice):
+                text = msgspec.json.encode(event.text)
+                return _THOUGHT % (self._begin(), event.choice, text, event.block, text)
+        elif only_calls(event) and self.chunks.calls_on(event.choice, event.index):
+            return _CALL % (self._begin(), event.choice, event.index, msgspec.json.encode(event.arguments))
+        return None
 
     def _begin(self) -> bytes:
         self._head = self._head or msgspec.json.encode(self.chunks.head)[:-1]

@@ -86,7 +86,7 @@ def read_logprobs(parts: list[Part]) -> Json:
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
     before, after = _details(source, "input_tokens_details"), _details(source, "output_tokens_details")
-    given, written, total = (count(source.get(f"{name}_tokens")) for name in ("input", "output", "total"))
+    given, written, total = count(source.get("input_tokens")), count(source.get("output_tokens")), count(source.get("total_tokens"))
     extra: dict[str, Any] = dict(rest(source, _USAGE))
     mine: dict[str, Json] = {}
     for name, details, fields in (("input_tokens_details", before, _INPUT), ("output_tokens_details", after, _OUTPUT)):

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from headrace.dialects.base import only_says, only_thinks
+from headrace.dialects.base import only_calls, only_says, only_thinks
 from headrace.dialects.citations import ANNOTATIONS
-from headrace.dialects.collect import collect
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat.streams import write_error_body
 from headrace.dialects.openai_responses.names import FORMAT, GAP, INSIDE, ITEM, PIECE, annotations_from_chat, is_item, own
@@ -19,10 +18,14 @@ from headrace.errors import Failure
 from headrace.types import (
     AudioDelta,
     ChatRequest,
+    ChatResponse,
+    Choice,
     Extra,
     Finished,
+    FinishReason,
     Json,
     Logprobs,
+    Message,
     Noted,
     RefusalDelta,
     Started,
@@ -30,6 +33,8 @@ from headrace.types import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
+    Usage,
+    UsageReported,
 )
 
 _REFUSAL: Final = -1
@@ -63,27 +68,30 @@ _REASONED: Final[Mapping[str, _Reasoned]] = {
 
 
 class _Telling:
-    """A text that is being told: of each delta only its number and its words differ."""
+    """A text, a thought or arguments that are being told: of each delta only its number and its words differ."""
 
-    __slots__ = ("head", "said")
+    __slots__ = ("_begin", "_end", "_place", "_said")
 
-    def __init__(self, place: Mapping[str, Json]) -> None:
-        self.head = b',%b,"delta":' % msgspec.json.encode(place)[1:-1]
-        self.said: list[str] = []
+    def __init__(self, kind: bytes, place: Mapping[str, Json], beside: bytes = b"") -> None:
+        """kind: of the deltas. beside: what each says behind its words."""
+        self._begin = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
+        self._place = b',%b,"delta":' % msgspec.json.encode(place)[1:-1]
+        self._end = beside + b"}\n\n"
+        self._said: list[str] = []
 
-    def more(self, number: int, text: str) -> bytes:
-        self.said.append(text)
-        return b"%b%d%b%b%b" % (_PIECE_OF_TEXT, number, self.head, msgspec.json.encode(text), _BEHIND)
+    def more(self, number: int, words: str) -> bytes:
+        self._said.append(words)
+        return b"%b%d%b%b%b" % (self._begin, number, self._place, msgspec.json.encode(words), self._end)
 
-
-_PIECE_OF_TEXT: Final = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":'
-_BEHIND: Final = b',"logprobs":[]}\n\n'
+    @property
+    def whole(self) -> str:
+        return "".join(self._said)
 
 
 class _Open:
     """An item on its way out."""
 
-    __slots__ = ("at", "extra", "item", "parts", "piece", "texts")
+    __slots__ = ("at", "extra", "item", "parts", "piece", "telling", "texts")
 
     def __init__(self, at: int, item: dict[str, Json]) -> None:
         self.at = at
@@ -96,6 +104,8 @@ class _Open:
         """What the item says besides, in the end."""
         self.texts: dict[int, _Telling] = {}
         """What was said of the texts, by their block."""
+        self.telling: _Telling | None = None
+        """What was said of reasoning's last part, or of a call's arguments."""
 
     @property
     def where(self) -> dict[str, Json]:
@@ -121,7 +131,10 @@ class Writer:
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
-        self._told: list[StreamEvent] = []
+        self._started = Started()
+        self._noted: dict[str, Json] = {}
+        self._finish: FinishReason | None = None
+        self._usage: Usage | None = None
         self._number = 0
         self._id = ""
         self._begun = False
@@ -134,15 +147,14 @@ class Writer:
     def feed(self, event: StreamEvent) -> bytes:
         if getattr(event, "choice", 0):
             return b""  # Responses has one answer
-        self._told.append(event)
         if only_says(event):
-            open_ = self._open.get(("message", 0))
-            telling = None if open_ is None else open_.texts.get(event.block)
-            if telling is not None:
-                number, self._number = self._number, self._number + 1
-                return telling.more(number, event.text)
-        elif only_thinks(event) and (thinking := self._open.get(("reasoning", event.block))) is not None and thinking.parts:
-            return self._more_reasoned(thinking, event.text)
+            if (open_ := self._open.get(("message", 0))) is not None and (telling := open_.texts.get(event.block)) is not None:
+                return self._more(telling, event.text)
+        elif only_thinks(event):
+            if (open_ := self._open.get(("reasoning", event.block))) is not None and open_.telling is not None:
+                return self._more(open_.telling, event.text)
+        elif only_calls(event) and (open_ := self._open.get(("call", event.index))) is not None and open_.telling is not None:
+            return self._more(open_.telling, event.arguments)
         return b"".join(self._written(event))
 
     def close(self) -> bytes:
@@ -158,17 +170,27 @@ class Writer:
 
     def _body(self) -> dict[str, Json]:
         """The events so far as a response; its items are those that were told."""
-        whole = collect(self._told)
-        named = msgspec.structs.replace(whole, id=whole.id or self._id, model=whole.model or self._request.model)
-        return {**write_response(named), "output": self._items}
+        choices = () if self._finish is None else (Choice(index=0, message=Message(role="assistant"), finish=self._finish),)
+        return {**self._response(choices, self._started.id or self._id, {**self._started.extra, **self._noted}), "output": self._items}
+
+    def _response(self, choices: tuple[Choice, ...], id_: str, extra: Extra) -> dict[str, Json]:
+        started = self._started
+        model = started.model or self._request.model
+        return write_response(ChatResponse(id=id_, model=model, created=started.created, choices=choices, usage=self._usage, extra=extra))
+
+    def _more(self, telling: _Telling, words: str) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return telling.more(number, words)
 
     # ---- one event --------------------------------------------------------------------------------------------------------------
 
     def _written(self, event: StreamEvent) -> Iterator[bytes]:
         if isinstance(event, Started):
+            self._started = event
             yield from self._begin(event)
             return
-        yield from self._begin(Started())
+        if not self._begun:
+            yield from self._begin(Started())
         match event:
             case TextDelta():
                 yield from self._text(event.block, event.text, event.extra)
@@ -184,8 +206,13 @@ class Writer:
                 found = event.logprobs.get("content") if isinstance(event.logprobs, Mapping) else None
                 self._logprobs += found or []
             case Noted(level="message"):
-                yield from self._noted(event.extra)
+                yield from self._beside(event.extra)
+            case Noted(level="response"):
+                self._noted |= event.extra
+            case UsageReported():
+                self._usage = event.usage
             case Finished():
+                self._finish = event.finish
                 yield from self._close_all()
 
     def _begin(self, event: Started) -> Iterator[bytes]:
@@ -193,8 +220,7 @@ class Writer:
             return
         self._begun = True
         self._id = event.id or "resp_0"
-        head = collect([msgspec.structs.replace(event, id=self._id, model=event.model or self._request.model)])
-        started = {**write_response(head), "status": "in_progress", "usage": None}
+        started = {**self._response((), self._id, event.extra), "status": "in_progress", "usage": None}
         yield self._frame("response.created", response=started)
         yield self._frame("response.in_progress", response=started)
 
@@ -240,9 +266,9 @@ class Writer:
             part = open_.parts[block]
             part |= {name: value for name, value in kept.items() if name not in (ITEM, "type")}
             if text:
-                telling = open_.texts.get(block) or open_.texts.setdefault(block, _Telling(open_.place(block)))
-                number, self._number = self._number, self._number + 1
-                yield telling.more(number, text)
+                if block not in open_.texts:
+                    open_.texts[block] = _Telling(b"response.output_text.delta", open_.place(block), b',"logprobs":[]')
+                yield self._more(open_.texts[block], text)
         if not kept and extra.get(ANNOTATIONS):
             yield from self._annotate(block, annotations_from_chat(extra[ANNOTATIONS]))
 
@@ -275,7 +301,7 @@ class Writer:
             if part["type"] == "refusal":
                 yield self._frame("response.refusal.done", **where, refusal=part["refusal"])
             elif block > _REFUSAL:
-                part["text"] = "".join(open_.texts[block].said) if block in open_.texts else part["text"]
+                part["text"] = open_.texts[block].whole if block in open_.texts else part["text"]
                 if not part.get("logprobs") and self._logprobs:
                     part["logprobs"], self._logprobs = self._logprobs, []
                 yield self._frame("response.output_text.done", **where, text=part["text"], logprobs=part.get("logprobs") or [])
@@ -310,24 +336,18 @@ class Writer:
                 field, place = "summary", 0
         if piece or not open_.parts:
             open_.parts[len(open_.parts)] = {"type": _REASONED[field].type, "text": ""}
-            open_.piece = _REASONED[field], place
-            yield self._frame(f"{_REASONED[field].part}.added", **open_.reasoned, part=self._piece(open_))
-        yield self._more_reasoned(open_, text)
-
-    def _more_reasoned(self, open_: _Open, text: str) -> bytes:
-        words, _ = open_.piece
-        self._piece(open_)["text"] += text
-        return self._frame(f"{words.text}.delta", **open_.reasoned, delta=text)
-
-    @staticmethod
-    def _piece(open_: _Open) -> dict[str, Json]:
-        return open_.parts[len(open_.parts) - 1]
+            open_.piece = words, _ = _REASONED[field], place
+            yield self._frame(f"{words.part}.added", **open_.reasoned, part=open_.parts[len(open_.parts) - 1])
+            open_.telling = _Telling(f"{words.text}.delta".encode(), open_.reasoned)
+        if open_.telling is not None:
+            yield self._more(open_.telling, text)
 
     def _close_piece(self, open_: _Open) -> Iterator[bytes]:
-        if open_.parts:
-            words, _ = open_.piece
-            yield self._frame(f"{words.text}.done", **open_.reasoned, text=self._piece(open_)["text"])
-            yield self._frame(f"{words.part}.done", **open_.reasoned, part=self._piece(open_))
+        if open_.telling is not None:
+            (words, _), part = open_.piece, open_.parts[len(open_.parts) - 1]
+            part["text"] = open_.telling.whole
+            yield self._frame(f"{words.text}.done", **open_.reasoned, text=part["text"])
+            yield self._frame(f"{words.part}.done", **open_.reasoned, part=part)
 
     def _close_reasoning(self, open_: _Open) -> Iterator[bytes]:
         yield from self._close_piece(open_)
@@ -338,32 +358,34 @@ class Writer:
     # ---- calls ------------------------------------------------------------------------------------------------------------------
 
     def _call(self, event: ToolCallDelta) -> Iterator[bytes]:
-        custom = event.kind == "custom"
-        field = "input" if custom else "arguments"
         key = ("call", event.index + (_LEGACY if event.kind == "legacy" else 0))
         if key not in self._open:
             yield from self._close_all(but="call")
-            kind, prefix = ("custom_tool_call", "ctc") if custom else ("function_call", "fc")
+            custom = event.kind == "custom"
+            kind, prefix, field = ("custom_tool_call", "ctc", "input") if custom else ("function_call", "fc", "arguments")
             said = {"call_id": event.id, "name": event.name, field: ""}
             yield from self._add(key, prefix, own(event.extra).get("id"), type=kind, status="in_progress", **said)
+            deltas = b"response.custom_tool_call_input.delta" if custom else b"response.function_call_arguments.delta"
+            self._open[key].telling = _Telling(deltas, self._open[key].where)
         open_ = self._open[key]
         open_.extra |= own(event.extra)
-        if event.arguments:
-            open_.item[field] = str(open_.item[field]) + event.arguments
-            name = "response.custom_tool_call_input.delta" if custom else "response.function_call_arguments.delta"
-            yield self._frame(name, **open_.where, delta=event.arguments)
+        if event.arguments and open_.telling is not None:
+            yield self._more(open_.telling, event.arguments)
 
     def _close_call(self, open_: _Open) -> Iterator[bytes]:
         item = open_.item
+        said = "" if open_.telling is None else open_.telling.whole
         if item["type"] == "custom_tool_call":
+            item["input"] = said
             yield self._frame("response.custom_tool_call_input.done", **open_.where, input=item["input"])
         else:
+            item["arguments"] = said
             yield self._frame("response.function_call_arguments.done", **open_.where, name=item["name"], arguments=item["arguments"])
         open_.finish({"status": "completed"})
 
     # ---- anything else ----------------------------------------------------------------------------------------------------------
 
-    def _noted(self, extra: Extra) -> Iterator[bytes]:
+    def _beside(self, extra: Extra) -> Iterator[bytes]:
         blocks = extra.get("content_blocks")
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and INSIDE in own(block):

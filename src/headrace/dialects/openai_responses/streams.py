@@ -118,15 +118,20 @@ class Reader:
             yield from self._delta(kind, event)
 
     def _said(self, event: Json) -> list[StreamEvent] | None:
-        """What an event tells that says more of a text, as nearly every one does; None for any other."""
-        if type(event) is not dict or event.get("type") != "response.output_text.delta" or self._over:
+        """What an event tells that says more of a text or of arguments, as nearly every one does; None for any other."""
+        if type(event) is not dict or self._over:
             return None
-        text, at, part = event.get("delta"), event.get("output_index"), event.get("content_index")
+        kind, more, at = event.get("type"), event.get("delta"), event.get("output_index")
         state = self._items.get(at) if type(at) is int else None
-        if state is None or state.id or type(part) is not int or type(text) is not str or part not in state.said:
+        if state is None or state.id or type(more) is not str:
             return None
-        state.said[part] += text
-        return [TextDelta(text=text, block=self._text(event["output_index"], part))]
+        if kind == "response.output_text.delta" and type(part := event.get("content_index")) is int and part in state.said:
+            state.said[part] += more
+            return [TextDelta(text=more, block=self._text(event["output_index"], part))]
+        if kind == "response.function_call_arguments.delta" and state.told:
+            state.said[0] = state.said.get(0, "") + more
+            return [ToolCallDelta(index=state.block, arguments=more)]
+        return None
 
     @staticmethod
     def _at(event: Mapping[str, Json]) -> int:

@@ -41,10 +41,8 @@ _whole: Final = msgspec.json.Decoder(_Whole).decode
 _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
-class Watcher(Watching):
+class Watcher(Watching, eq=False):
     """One response, complete when an event says so and holds all of it."""
-
-    __slots__ = ()
 
     def glance(self, data: bytes) -> bool:
         try:
