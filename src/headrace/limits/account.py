@@ -35,6 +35,8 @@ SLACK: Final = 0.2
 """Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
 FRESH: Final = 1.0
 """Seconds for which prices are good."""
+OF_INPUT: Final = frozenset({Arrival.INPUT, Arrival.BOTH, Arrival.LARGER})
+OF_OUTPUT: Final = frozenset({Arrival.OUTPUT, Arrival.BOTH, Arrival.LARGER})
 GRAIN: Final = 1 / 64
 """Share of a limit that may be taken before prices are reckoned anew."""
 MANY: Final = 1e9
@@ -245,27 +247,28 @@ class Account:
 
     def _look(self, charge: Charge, now: float) -> Worth:
         """What its limits cost now, good for as many calls like this one as take hardly anything of them."""
-        fullest, most = 0.0, MANY
-        prices, shares = [0.0] * len(Arrival), [0.0] * len(Arrival)
+        most, fullest, until = MANY, 0.0, now + FRESH
+        call = input = output = money = a_call = an_input = an_output = 0.0
         for meter, cost in zip(self.meters, self.costs(charge)[1], strict=True):
-            room = meter.room
+            room, counts = meter.room, meter.arrives
             share = (meter.running if meter.counts_running else meter._log.current(now)) / room
             if share > fullest:
                 fullest = share
             if cost * most > room:
                 most = room / cost
-            prices[meter.arrives] += (share if share < 1.0 else 1.0) ** SHARPNESS / room
-            shares[meter.arrives] = max(shares[meter.arrives], 1 / room)
-        both = prices[Arrival.BOTH] + prices[Arrival.LARGER]
-        a_token = max(shares[Arrival.BOTH], shares[Arrival.LARGER])
-        until = now + FRESH
+            one = 1 / room
+            price = (share if share < 1.0 else 1.0) ** SHARPNESS / room
+            if counts <= Arrival.ONE:
+                call, a_call = call + price, max(a_call, one)
+            elif counts is Arrival.MONEY:
+                money += price
+            if counts in OF_INPUT:
+                input, an_input = input + price, max(an_input, one)
+            if counts in OF_OUTPUT:
+                output, an_output = output + price, max(an_output, one)
         self.unpriced = int(most * GRAIN)
-        self.worth = Worth(
-            prices[Arrival.REQUESTS] + prices[Arrival.ONE], (prices[Arrival.INPUT] + both) * self.sizes.ratio,
-            prices[Arrival.OUTPUT] + both, prices[Arrival.MONEY], fullest, max(shares[Arrival.REQUESTS], shares[Arrival.ONE]),
-            max(shares[Arrival.INPUT], a_token) * self.sizes.ratio, max(shares[Arrival.OUTPUT], a_token), until,
-            until if fullest <= SLACK else -math.inf,
-        )  # fmt: skip
+        ratio, slack = self.sizes.ratio, until if fullest <= SLACK else -math.inf
+        self.worth = Worth(call, input * ratio, output, money, fullest, a_call, an_input * ratio, an_output, until, slack)
         return self.worth
 
     def _doubt(self, meter: Meter, input: float) -> float:

@@ -243,8 +243,9 @@ class Learner:
 
     def answered(self, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
         """A reply that was not a refusal, and what its headers say."""
-        self.passed(taken.at, now)
-        if self.eases(now):
+        if self._discovered is not None or not self._account.meters:
+            self.passed(taken.at, now)
+        if now - self._relaxed_at >= EASING:
             self._relaxed_at = now
             if self._last_refusal > -math.inf or self._learned or self._cautious_at is not None:
                 self._relax(now)

@@ -111,7 +111,8 @@ class Limiter:
                 self._on_queued(ask, found.since, lambda: self._look_at(found, clock.now()))
             while found.granted is None:
                 await waiter.wait(self._next_look(found, clock.now()))
-                self._look(found, clock.now())
+                if found.granted is None:
+                    self._look(found, clock.now())
             self.leaves(found.granted, clock.now())
             return found.granted
         except BaseException:
@@ -128,16 +129,18 @@ class Limiter:
 
         seat: that of the ask's group and scopes, as long as those are there.
         """
-        if seat.group.line.length:
+        group, lock, usher = seat.group, self._lock, self._usher
+        if group.line.length:
             return None
-        with self._lock.held:
-            found = self._usher.on_tabs(seat.group, ask, seat.scopes, self._tabs, now)
-        if self._lock.left:
-            self._lock.work_off()
-        if found is not None:
-            return found
-        with self._lock:
-            return None if seat.group.line.length else self._usher.at_once(seat.group, ask, seat.scopes, now)
+        with lock.held:
+            found = usher.on_tabs(group, ask, seat.scopes, self._tabs, now)
+            if found is None and not group.line.length:
+                if lock.before is not None:
+                    lock.before()
+                found = usher.at_once(group, ask, seat.scopes, now)
+        if lock.left:
+            lock.work_off()
+        return found
 
     def _join(self, ask: Ask, clock: Clock) -> Reservation | Waiting:
         """Room at once, or a place in the line."""
@@ -187,7 +190,8 @@ class Limiter:
     def _next_look(self, waiting: Waiting, now: float) -> float | None:
         """Seconds until this waiter should look again, None to be woken: only the keeper watches the limits."""
         group = waiting.group
-        if waiting.until == math.inf and waiting.refused is None and group.keeper not in (None, waiting):
+        keeper = group.keeper
+        if keeper is not None and keeper is not waiting and waiting.until == math.inf and waiting.refused is None:
             return None  # whoever becomes the keeper is woken
         with self._lock:
             if waiting.refused is not None:
@@ -199,8 +203,6 @@ class Limiter:
 
     def _look(self, waiting: Waiting, now: float) -> None:
         """After a wait: serve whoever can be served, if it is our turn to. Raises QueueTimeout when our time is up."""
-        if waiting.granted is not None:
-            return
         group = waiting.group
         with self._lock:
             due = group.wake_at if group.keeper is waiting else group.wake_at - self.settings.nap
@@ -272,7 +274,8 @@ class Limiter:
         if not reservation.open:
             return
         reservation.open = False
-        reservation.itemise()
+        if reservation.puts:
+            reservation.itemise()
         ledger, taken = reservation.ledger, reservation.taken
         ledger.account.settle(taken, used, sent, failure, now)
         for scope, held in reservation.scopes:

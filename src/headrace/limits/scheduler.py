@@ -163,7 +163,7 @@ class Match(Struct):
     member: Member
     costs: Costs
     """What the call takes there."""
-    regret: float
+    regret: float = 0.0
     tried: Sequence[Member] = ()
     """Deployments that would have been better, and had no room for it."""
 
@@ -175,6 +175,8 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
     one that was passed too often has the deployment that opens to it first for itself.
     """
     kept = _kept(ahead[0], rooms.group, rooms.now) if ahead[0].bypassed >= most_bypassed else None
+    if len(rooms.group.members) == 1:
+        return _first_for(rooms.group.members[0], ahead if kept is None else ahead[:1], rooms)
     best: Match | None = None
     most = math.inf
     for position, waiting in enumerate(ahead):
@@ -185,6 +187,19 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
         if found is not None:
             best, most = found, found.regret
     return best
+
+
+def _first_for(member: Member, ahead: Sequence[Waiting], rooms: Rooms) -> Match | None:
+    """The first of these with room in the only deployment: nothing is lost there but places in line."""
+    for position, waiting in enumerate(ahead):
+        if waiting.allowed is None or member.id in waiting.allowed:
+            costs = waiting.costs_at(member)
+            if fits(member, waiting, costs, rooms.now):
+                return Match(position, member, costs)
+            rooms.failed(member.account)
+            if not rooms.open:
+                break
+    return None
 
 
 def _first_that_fits(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None, passing: float, most: float) -> Match | None:
@@ -212,8 +227,6 @@ Offer: TypeAlias = tuple[float, Member]
 def _offers(waiting: Waiting, rooms: Rooms, kept: Member | None) -> tuple[list[Offer], float]:
     """The open deployments that a call may go to but for one that is kept, and the lowest price of all, open or not."""
     allowed, ask, now, open = waiting.allowed, waiting.ask, rooms.now, rooms.open
-    if len(rooms.group.members) == 1 and allowed is None:  # nothing is lost but places in line
-        return [(0.0, member) for member in open if member is not kept], 0.0
     charge, least = ask.charge, math.inf
     offers: list[Offer] = []
     for member in rooms.group.members:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,8 @@ from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 MOST_MISTAKES: Final = 5
 """Bad lines that are told one by one."""
 
+
+T = TypeVar("T")
 
 QUANTILES: Final = 4096
 """Of a spread of sizes or times: the largest of them is what one draw in eight thousand exceeds."""
@@ -126,14 +128,21 @@ class Load(Struct, frozen=True):
     def _sizes(self, chance: random.Random, mean: int) -> Iterator[int]:
         """Log-normal about the mean."""
         middle = mean * math.exp(-self.sigma * self.sigma / 2)
-        return map(round, log_normal(chance, middle, self.sigma)) if self.sigma and mean else repeat(mean)
+        return _drawn(chance, [round(value) for value in _spread(middle, self.sigma)]) if self.sigma and mean else repeat(mean)
 
 
 def log_normal(chance: random.Random, middle: float, sigma: float) -> Iterator[float]:
-    """Values about a median, without end: drawn from its quantiles many at a time, which is quicker than to reckon each."""
-    values = [middle * math.exp(sigma * quantile) for quantile in _quantiles()]
-    while True:
-        yield from chance.choices(values, k=QUANTILES)
+    """Values about a median, without end."""
+    return _drawn(chance, _spread(middle, sigma))
+
+
+def _spread(middle: float, sigma: float) -> list[float]:
+    return [middle * math.exp(sigma * quantile) for quantile in _quantiles()]
+
+
+def _drawn(chance: random.Random, values: Sequence[T]) -> Iterator[T]:
+    """Any of these, again and again: many at a time, which is quicker than one by one."""
+    return chain.from_iterable(chance.choices(values, k=QUANTILES) for _ in repeat(None))
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from heapq import heappop, heappush
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from headrace.ports import Ports, Transport
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 STANDSTILL = 1_000_000
 """Steps at one moment after which a world is taken to be turning in circles."""
+
+
+NUMBERS: Final = (int, float)
 
 
 class Cancelled(BaseException):
@@ -218,7 +221,7 @@ class World:
         timers, ready, fired = self._timers, self._ready, False
         while not ready and timers and timers[0][0] <= end:
             when, _, task, what = heappop(timers)
-            if task is not None and not (task._ticket == what and task._parked):
+            if task is not None and not (task._parked and task._ticket == what):
                 continue
             if when > self._now:
                 self._now = when
@@ -259,7 +262,7 @@ class World:
         if task._cancelling:
             self._resume(task, None)
         elif pause is not None:
-            if not isinstance(pause, int | float):
+            if not isinstance(pause, NUMBERS):
                 raise Stuck(f"{task!r} awaited something that is not of this world: {pause!r}")
             if pause <= 0:
                 self._resume(task, False)

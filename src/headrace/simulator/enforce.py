@@ -412,16 +412,15 @@ class Enforcer:
             self._turn_minute(now)
         if self.concurrency is not None and self.in_flight >= self.concurrency:
             return self._refuse_concurrency(now)
-        gauges = self.gauges
-        for gauge in gauges:
-            if gauge.meter.room(now) + SLACK < gauge.charge(cost):
-                return self._refuse(now, [gauge.charge(cost) for gauge in gauges])
+        amounts = [gauge.charge(cost) for gauge in self.gauges]
+        for gauge, amount in zip(self.gauges, amounts, strict=True):
+            if gauge.meter.room(now) + SLACK < amount:
+                return self._refuse(now, amounts)
         self.in_flight += 1
         if self.in_flight > self.peak_in_flight:
             self.peak_in_flight = self.in_flight
         charges = []
-        for gauge in gauges:
-            amount = gauge.charge(cost)
+        for gauge, amount in zip(self.gauges, amounts, strict=True):
             gauge.minute += amount
             gauge.total += amount
             charges.append((gauge, gauge.meter.take(now, amount), amount))
