@@ -127,6 +127,12 @@ def test_a_tag_is_made_shown_changed_and_deleted(gateway: Gateway) -> None:
     assert "taken" in gateway.ask("/tag/new", {"name": "blue"}, status=400)["error"]["message"]
     assert "name" in gateway.ask("/tag/new", {}, status=400)["error"]["message"]
     assert "soft_budget" in gateway.ask("/tag/new", {"name": "x", "soft_budget": 1}, status=400)["error"]["message"]
+    for path, form in (
+        ("tag", {"name": "x", "description": 5}),
+        ("team", {"team_alias": 5}),
+        ("customer", {"user_id": "x", "alias": ["a"]}),
+    ):
+        assert "must be a text" in gateway.ask(f"/{path}/new", form, status=400)["error"]["message"]
     assert gateway.ask("/tag/update", {"name": "blue", "rpm_limit": 7})["tag"]["rpm_limit"] == 7
     assert gateway.ask("/tag/info", {"names": ["blue"]})["blue"]["models"] == ["gpt"]
     assert "'red'" in gateway.ask("/tag/info", {"names": ["blue", "red"]}, status=404)["error"]["message"]

@@ -74,7 +74,8 @@ class People:
         if body.get("spend") is not None and holder.revision:
             terms = reset(terms, body["spend"], now)
         blocked = flag("blocked", body["blocked"]) if body.get("blocked") is not None else holder.blocked
-        return replace(holder, terms=terms, name=body.get(self.alias) or holder.name, blocked=blocked, updated=now)
+        name = text(self.alias, body[self.alias]) if body.get(self.alias) else holder.name
+        return replace(holder, terms=terms, name=name, blocked=blocked, updated=now)
 
     async def change(self, id: Any, how: Callable[[Holder], Holder]) -> Holder:
         named, now = text(self.id, id), self.counter.clock()
