@@ -145,7 +145,7 @@ def test_a_batch_that_has_spent_a_budget_stops_its_key_and_the_next_batch(
             return "budget" in str(error)
         return False
 
-    provider.answer(Reply(FILE))
+    provider.answer(Reply({"id": "c", "object": "chat.completion", "created": 1, "model": "own", "choices": []}))
     said: Any = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "extra_body": {"max_wait": 0}}
     assert eventually(lambda: refused(lambda: client(place, key).chat.completions.create(**said)))
     assert refused(lambda: ordered(place, provider, key))

@@ -29,7 +29,8 @@ from headrace.gateway.ledger.books import Books
 from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
 from headrace.gateway.records import Outcome, Record
 from headrace.runtime.sql import Database
-from headrace.runtime.sql_drivers import Connection, DatabaseError, TakenError, address, driver_of
+from headrace.runtime.sql_address import address
+from headrace.runtime.sql_drivers import Connection, DatabaseError, TakenError, driver_of
 from headrace.runtime.sql_schema import STEPS
 
 

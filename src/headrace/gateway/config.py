@@ -23,7 +23,7 @@ from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS
 from headrace.routing.options import read_options
 from headrace.routing.plan import Deployment, make_plan, read_deployment
 from headrace.runtime.redis_address import address_of
-from headrace.runtime.sql_drivers import address
+from headrace.runtime.sql_address import address
 
 __all__ = ["CACHES", "MASTER_KEY", "Config", "Examined", "Mistakes", "Settings", "check_address", "examine", "read_config"]
 

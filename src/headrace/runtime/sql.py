@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from headrace.errors import ConfigurationError
-from headrace.runtime.sql_drivers import Address, Connection, DatabaseError, Driver, address, driver_of, translating
+from headrace.runtime.sql_address import Address, address
+from headrace.runtime.sql_drivers import Connection, DatabaseError, Driver, driver_of, translating
 from headrace.runtime.sql_schema import SchemaError, upgrade
 
 T = TypeVar("T")

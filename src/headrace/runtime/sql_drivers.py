@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL have each its own way: addresses, connections, marks of parameters, errors."""
+"""What SQLite and PostgreSQL have each its own way: connections, marks of parameters, errors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
-
-from msgspec import Struct
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headrace.errors import ConfigurationError
+from headrace.runtime.sql_address import Address
 
 _PATIENCE: Final = 10.0
 """Seconds to wait for another process's lock, or for a connection."""
-_PRISMA: Final = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size"})
-"""Words in addresses made for LiteLLM's database client that PostgreSQL's own does not know."""
-_POSTGRES: Final = re.compile(r"postgres(ql)?(\+\w+)?")
 _BATCH: Final = 5_000
 """Rows that PostgreSQL sends at a time of an answer that is looked through."""
 
@@ -30,45 +26,6 @@ class DatabaseError(Exception):
 
 class TakenError(DatabaseError):
     """Something that may be there only once is there already."""
-
-
-class Address(Struct, frozen=True):
-    """Where a database is. Its text hides the password."""
-
-    sqlite: bool
-    target: str
-    """SQLite's file, or PostgreSQL's address. It may hold a password."""
-
-    def __str__(self) -> str:
-        if self.sqlite:
-            return f"sqlite:///{self.target}"
-        parts = urlsplit(self.target)
-        if parts.password is None:
-            return self.target
-        return urlunsplit(parts._replace(netloc=f"{quote(parts.username or '')}:***@{parts.netloc.rpartition('@')[2]}"))
-
-    def __repr__(self) -> str:
-        return f"<Address {self}>"
-
-
-def address(given: str) -> Address:
-    """A database's address as people write it. Raises ConfigurationError that never repeats it: it may hold a password."""
-    scheme, colon, rest = given.strip().partition("://")
-    if not colon or not scheme:
-        raise ConfigurationError("the database's address must be like postgresql://user:password@host/name or sqlite:///file")
-    if scheme in ("sqlite", "sqlite+pysqlite"):
-        file = rest.partition("?")[0].removeprefix("/")
-        if file in ("", ":memory:"):
-            raise ConfigurationError("SQLite needs a file: sqlite:///headrace.db")
-        return Address(True, file)
-    if not _POSTGRES.fullmatch(scheme):
-        raise ConfigurationError(f"the database must be SQLite or PostgreSQL, got an address of {scheme!r}")
-    try:
-        parts = urlsplit(f"postgresql://{rest}")
-    except ValueError:
-        raise ConfigurationError("the database's address must be like postgresql://user:password@host/name") from None
-    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name not in _PRISMA], quote_via=quote)
-    return Address(False, urlunsplit(parts._replace(query=query)))
 
 
 def several(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
