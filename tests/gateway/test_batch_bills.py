@@ -247,6 +247,21 @@ def test_of_two_processes_one_looks_and_one_bills(at: Where) -> None:
         database.close()
 
 
+def test_a_batch_that_is_seen_to_be_over_while_its_provider_is_asked_is_not_put_off(at: Where) -> None:
+    database = Database(at.database)
+    try:
+        with database.transaction() as connection:
+            order_table.add(connection, ONE, 1000.0)
+            assert order_table.claim(connection, 1000.0, 2000.0) == [ONE]
+            assert order_table.hasten(connection, ONE.deployment, ONE.id, 1001.0)
+            order_table.put_off(connection, ONE, 2000.0, 1060.0)
+            assert order_table.claim(connection, 1001.0, 2001.0) == [ONE]
+            order_table.put_off(connection, ONE, 2001.0, 1061.0)
+            assert order_table.claim(connection, 1060.0, 2060.0) == []
+    finally:
+        database.close()
+
+
 KILLED = """
 import os, signal, sys
 from headrace.gateway.ledger import folding, order_table

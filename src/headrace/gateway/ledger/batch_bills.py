@@ -70,10 +70,11 @@ class Batches:
         now = self._clock()
         if not await self._database.read(lambda connection: order_table.any_due(connection, now)):
             return 0
-        orders = await self._database.write(lambda connection: order_table.claim(connection, now, now + AT_WORK))
-        return sum([await self._look(order) for order in orders])
+        until = now + AT_WORK
+        orders = await self._database.write(lambda connection: order_table.claim(connection, now, until))
+        return sum([await self._look(order, until) for order in orders])
 
-    async def _look(self, order: Order) -> bool:
+    async def _look(self, order: Order, until: float) -> bool:
         try:
             records = await self._records(order)
         except (HeadraceError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -86,7 +87,7 @@ class Batches:
             records = []
         if records is None:
             later = now + min(SELDOM, max(SOONEST, (now - order.began) / 8))
-            await self._database.write(lambda connection: order_table.put_off(connection, order, later))
+            await self._database.write(lambda connection: order_table.put_off(connection, order, until, later))
             return False
         found = records
         return await self._database.write(lambda connection: order_table.bill(connection, order, found))

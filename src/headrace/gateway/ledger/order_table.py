@@ -42,8 +42,10 @@ def claim(connection: Connection, now: float, until: float) -> list[Order]:
     return [_of_row(row) for row in due if connection.execute(mine, until=until, look=row["look"], **_key(row))]
 
 
-def put_off(connection: Connection, order: Order, look: float) -> None:
-    connection.execute(f"UPDATE batches SET look = :look WHERE {_SAME}", look=look, deployment=order.deployment, id=order.id)
+def put_off(connection: Connection, order: Order, until: float, look: float) -> None:
+    """Look at it later. until: that of its claim; where somebody has hastened it since, it stays as they want it."""
+    mine = f"UPDATE batches SET look = :look WHERE look = :until AND {_SAME}"
+    connection.execute(mine, look=look, until=until, deployment=order.deployment, id=order.id)
 
 
 def bill(connection: Connection, order: Order, records: Sequence[Record]) -> bool:
