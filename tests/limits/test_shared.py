@@ -268,6 +268,36 @@ def test_a_call_that_is_held_up_on_its_way_to_the_socket_counts_from_when_it_lea
     assert other.snapshot(63.0)["queues"] == {"g": 0}
 
 
+def test_what_a_long_call_did_not_use_is_given_back_to_the_others() -> None:
+    """A call is still known when it ends, however long it took."""
+    town = Towns(KINDS["slide60/settle"], known("slide60/settle"), processes=2, deployments=((300, 10_000),))
+    one, other = town.limiters
+    town.beat(50)
+    held = town.world.complete(one.reserve(Ask("g", Charge(input=10, max_output=9000)), town.world))
+    task = town.world.spawn(other.reserve(Ask("g", Charge(input=10, max_output=9000)), town.world))
+    town.world.at(30.0, lambda: one.settle(held, used=Used(input=10, output=10), now=30.0))
+    town.world.run(until=29)
+    assert not task.done
+    town.world.run(until=40)
+    assert task.done
+
+
+def test_who_waits_for_a_day_asks_again_within_a_minute() -> None:
+    """Another process's call that never left gave back what it had of the day."""
+    town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=2, deployments=((300, 300_000),))
+    one, other = town.limiters
+    for limiter in town.limiters:
+        limiter.add_scope("key", limits_of(rpd=1))
+    town.beat(150)
+    held = town.world.complete(one.reserve(Ask("g", SMALL, scopes=("key",)), town.world))
+    task = town.world.spawn(other.reserve(Ask("g", SMALL, scopes=("key",)), town.world))
+    town.world.at(30.0, lambda: one.release(held, 30.0))
+    town.world.run(until=29)
+    assert not task.done
+    town.world.run(until=100)
+    assert task.done
+
+
 def test_a_call_without_limits_asks_nobody() -> None:
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=1, deployments=())
     limiter = town.limiters[0]
