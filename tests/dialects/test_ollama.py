@@ -99,6 +99,15 @@ def test_a_result_without_an_id_belongs_to_the_call_of_its_name() -> None:
     assert [message.content[0].call_id for message in messages[2:]] == [second, first]
 
 
+def test_a_result_that_names_no_call_was_nobodys() -> None:
+    """LangChain's: OpenAI refused the conversation."""
+    called = [{"id": "c1", **CALL}, {"id": "c2", **CALL}]
+    results = [{"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}]
+    turns = [HI, {"role": "assistant", "content": "", "tool_calls": called}, *results]
+    messages = DIALECT.read_request({"model": "m", "messages": turns}).messages
+    assert [message.content[0].call_id for message in messages[2:]] == ["c1", "c2"]
+
+
 def test_a_picture_says_what_it_is() -> None:
     [message] = DIALECT.read_request({"model": "m", "messages": [{"role": "user", "images": ["iVBORw0KGgoAAA", "AAAA"]}]}).messages
     assert [part.url[:24] for part in message.content if isinstance(part, Image)] == [

@@ -5,7 +5,10 @@ from __future__ import annotations
 import openai
 import pytest
 
-from gateway.conftest import KEY
+from gateway.conftest import KEY, serving
+from headrace import Router
+from headrace.gateway.config import Settings
+from headrace.simulator.server import Running
 
 
 @pytest.fixture
@@ -89,6 +92,19 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
     assert client.models.retrieve("gpt").id == "gpt"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("none")
+
+
+def test_a_model_that_a_pattern_answers_to_was_not_there_when_it_was_asked_for(upstream: Running) -> None:
+    """Clients look a model up before they call it."""
+    params = {"model": "openai/*", "api_key": "sk-upstream", "base_url": f"{upstream}/sim/v1"}
+    router = Router([{"model_name": "gpt-*", "litellm_params": params}])
+    with (
+        serving(router, Settings(key=KEY)) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0) as client,
+    ):
+        assert client.models.retrieve("gpt-sim").id == "gpt-sim"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("claude-sim")
 
 
 def test_a_wrong_key_is_refused_and_not_repeated(base: str) -> None:

@@ -39,7 +39,12 @@ def router_over(provider: Upstream) -> Router:
 
     host = provider.url.removesuffix("/v1")
     return Router(
-        [entry("gpt", "openai/own", provider.url), entry("local", "ollama_chat/own", host), entry("command", "cohere/own", f"{host}/v2")],
+        [
+            entry("gpt", "openai/own", provider.url),
+            entry("local", "ollama_chat/own", host),
+            entry("command", "cohere/own", f"{host}/v2"),
+            entry("known", "openai/gpt-4o", provider.url),
+        ],
         num_retries=0,
     )
 
@@ -112,7 +117,7 @@ def test_what_cannot_be_is_refused_in_ollamas_words(address: str, provider: Upst
 
 def test_ollamas_programs_find_the_models_they_may_call(address: str, provider: Upstream) -> None:
     assert json.loads(ask(address, "/api/version")[2])["version"]
-    assert [one["model"] for one in json.loads(ask(address, "/api/tags")[2])["models"]] == ["gpt", "local", "command"]
+    assert [one["model"] for one in json.loads(ask(address, "/api/tags")[2])["models"]] == ["gpt", "local", "command", "known"]
     shown = json.loads(ask(address, "/api/show", {"model": "gpt:latest"})[2])
     assert (shown["model"], "completion" in shown["capabilities"]) == ("gpt", True)
     assert ask(address, "/api/show", {"model": "none"})[0] == 404
@@ -121,6 +126,45 @@ def test_ollamas_programs_find_the_models_they_may_call(address: str, provider: 
     provider.answer(Reply({"object": "list", "data": vectors, "model": "own", "usage": {"prompt_tokens": 3, "total_tokens": 3}}))
     told = json.loads(ask(address, "/api/embed", {"model": "gpt", "input": "hi", "truncate": True})[2])
     assert told == {"model": "gpt", "embeddings": [[0.5, 1.0]], "prompt_eval_count": 3}
+
+
+def test_vs_codes_copilot_asked_for_a_newer_ollama(address: str) -> None:
+    """It wants 0.6.4 at least, and takes a model's window and abilities from what is shown of it."""
+    version = json.loads(ask(address, "/api/version")[2])["version"]
+    assert tuple(int(part) for part in version.split(".")) >= (0, 6, 4)
+    shown = json.loads(ask(address, "/api/show", {"model": "known"})[2])
+    facts, family = shown["model_info"], shown["model_info"]["general.architecture"]
+    assert (facts[f"{family}.context_length"], set(shown["capabilities"])) == (128_000, {"completion", "tools", "vision"})
+    assert json.loads(ask(address, "/api/show", {"model": "gpt"})[2])["capabilities"] == ["completion", "tools"], "nobody knows better"
+
+
+def test_ollamas_programs_look_for_what_is_loaded_and_fetch_what_is_not(address: str) -> None:
+    assert [one["model"] for one in json.loads(ask(address, "/api/ps")[2])["models"]] == ["gpt", "local", "command", "known"]
+    assert json.loads(ask(address, "/api/pull", {"model": "gpt:latest"})[2]) == {"status": "success"}
+    assert ask(address, "/api/pull", {"model": "none"})[0] == 404
+
+
+def test_ollamas_older_programs_ask_for_one_vector_at_a_time(address: str, provider: Upstream) -> None:
+    vectors = [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]
+    provider.answer(Reply({"object": "list", "data": vectors, "model": "own"}))
+    assert json.loads(ask(address, "/api/embeddings", {"model": "gpt", "prompt": "hi"})[2]) == {"embedding": [0.5, 1.0]}
+    assert provider.seen[-1].body == {"model": "own", "input": "hi"}
+    status, _, body = ask(address, "/api/embeddings", {"model": "gpt", "prompt": ["hi"]})
+    assert (status, "prompt must be a text" in body.decode()) == (400, True)
+
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [("/api/chat", {"format": SCHEMA}), ("/v2/chat", {"response_format": {"type": "json_object", "json_schema": SCHEMA}})],
+)
+def test_a_schema_without_a_name_was_refused_by_openai(address: str, provider: Upstream, path: str, form: Any) -> None:
+    """Ollama's and Cohere's have none, and Chat Completions wants one."""
+    provider.answer(Reply({"error": {"message": "enough seen"}}, status=400))
+    ask(address, path, {"model": "gpt", "messages": MESSAGES, "stream": False, **form})
+    assert provider.seen[-1].body["response_format"] == {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
 
 
 PROMPT = {"prompt": "hi", "system": "be brief", "options": {"temperature": 0.5}, "keep_alive": "5m", "context": []}

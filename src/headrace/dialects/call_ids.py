@@ -35,7 +35,7 @@ class Turn:
 
 
 class History(Turn):
-    """Calls of a conversation and their results, which are paired in order by name where they have no ids."""
+    """Calls of a conversation and their results, which are paired in order where they have no ids: by name, if they have one."""
 
     def __init__(self) -> None:
         super().__init__("call")
@@ -49,7 +49,7 @@ class History(Turn):
     def answered(self, name: str, id_: str) -> str:
         """The id of the call a result belongs to; "" where there is none."""
         for place, (called, made) in enumerate(self._open):
-            if made == id_ or (not id_ and called == name):
+            if made == id_ or (not id_ and name in (called, "")):
                 del self._open[place]
                 return made
         return id_

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.errors import Kind
 from headrace.gateway.asking import Here, Listed, Reply
 from headrace.gateway.fronts import ANTHROPIC, GOOGLE, Front, front_of
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import Asked
 
 
 def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -16,8 +15,8 @@ def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def one_model(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
-    if model not in here.names():
-        raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r} here", "model")
+    """Also one that a pattern answers to. Raises the refusal that a call of it would meet."""
+    here.meant(model)
     return Listed(_told(front_of(asked), model))
 
 

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace import __version__
 from headrace.calls import EMBEDDINGS, shape
 from headrace.errors import BadRequestError
 from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, wanted
 from headrace.gateway.fronts import OLLAMA
 from headrace.gateway.requests import Asked, Send
-from headrace.models.info import supports
+from headrace.routing.groups import facts_of
 from headrace.served import OLLAMA_CHAT
 
 _TAG: Final = ":latest"
@@ -110,24 +109,51 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     return Finished(call, finished)
 
 
+def embed_one(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """As it was asked for vectors first, one text at a time."""
+    text = _text(body, "prompt")
+    said = {name: value for name, value in body.items() if name not in ("prompt", "keep_alive", "truncate")}
+    return Finished(wanted(EMBEDDINGS, _named(here, {**said, "input": text})), lambda made: {"embedding": made.data[0].embedding})
+
+
 def tags(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     return Listed({"models": [_told(name) for name in here.names()]})
 
 
 def show(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     model = _model(here, {**body, "model": body.get("model") or body.get("name")})
-    meant = here.meant(model)
-    deployment = here.router.get_deployment_by_model_group_name(meant)
-    own = meant if deployment is None else deployment.model
-    able = [word for word, what in _ABLE.items() if supports(what, own)]
-    return Listed({**_told(model), "model_info": {}, "capabilities": ["completion", *able]})
+    facts = _facts(here, model)
+    able = [word for word, ability in _ABLE.items() if facts.get(f"supports_{ability}", ability in _SUPPOSED)]
+    window = facts.get("max_input_tokens")
+    known = {"general.architecture": _FAMILY, **({} if window is None else {f"{_FAMILY}.context_length": window})}
+    return Listed({**_told(model), "model_info": known, "capabilities": ["completion", *able]})
 
 
 _ABLE: Final = {"tools": "function_calling", "vision": "vision", "thinking": "reasoning"}
+_SUPPOSED: Final = frozenset({"function_calling"})
+"""What a model is taken to do of which nobody has said whether it does."""
+_FAMILY: Final = "headrace"
+"""Ollama puts the names of a model's numbers behind its family's."""
+
+
+def _facts(here: Here, model: str) -> Mapping[str, Any]:
+    """What is known of a model's first deployment. Raises refusals for one that is not there, or not for this caller."""
+    deployment = here.router.get_deployment_by_model_group_name(here.meant(model))
+    return {} if deployment is None else {**facts_of(deployment), **deployment.model_info}
+
+
+def pull(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """A model that may be called is there: its programs fetch one before they use it."""
+    here.meant(_model(here, {**body, "model": body.get("model") or body.get("name")}))
+    return Listed({"status": "success"})
+
+
+VERSION: Final = "0.23.0"
+"""The Ollama whose programs find here what they need. They compare it with the oldest that they can use: VS Code's Copilot with 0.6.4."""
 
 
 def version(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    return Listed({"version": __version__})
+    return Listed({"version": VERSION})
 
 
 def _named(here: Here, body: dict[str, Any]) -> dict[str, Any]:

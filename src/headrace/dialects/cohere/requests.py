@@ -70,7 +70,8 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
     format_ = obj(value, "response_format")
     kind, schema = format_.get("type"), format_.get("json_schema")
     if kind == "json_object" and schema:
-        return ResponseFormat(type="json_schema", schema=schema, extra=rest(format_, frozenset({"type", "json_schema"})))
+        extra_words = rest(format_, frozenset({"type", "json_schema"}))
+        return ResponseFormat(type="json_schema", name="output", schema=schema, extra=extra_words)
     if kind in ("text", "json_object"):
         return ResponseFormat(type=kind, extra=rest(format_, frozenset({"type"})))
     extra["response_format"] = value

@@ -74,7 +74,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
         case "json":
             return ResponseFormat(type="json_object")
         case {**schema} if schema:
-            return ResponseFormat(type="json_schema", schema=value)
+            return ResponseFormat(type="json_schema", name="output", schema=value)
         case None | "" | {}:
             return None
     extra["format"] = value
