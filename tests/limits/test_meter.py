@@ -38,6 +38,27 @@ def test_a_window_that_is_no_time_is_refused(window: float) -> None:
         Limit(Unit.TOKENS, 5, window)
 
 
+@pytest.mark.parametrize(
+    ("name", "amount", "seconds"),
+    [
+        ("rpm", 1, 60.0), ("tpm", 100, 60.0), ("itpm", 50, 60.0), ("otpm", 50, 60.0), ("rpd", 1, 86_400.0), ("tpd", 100, 86_400.0)
+    ],
+)  # fmt: skip
+def test_a_limit_that_is_taken_opens_when_its_window_has_passed(name: str, amount: int, seconds: float) -> None:
+    world, limiter, began = World(), Limiter(), []
+    limiter.add("d", group="g", limits=limits_of(**{name: amount}), profile=Profile())
+
+    async def call() -> None:
+        held = await limiter.reserve(Ask("g", Charge(input=50, max_output=50)), world)
+        began.append(world.now())
+        limiter.settle(held, used=Used(input=50, output=50), now=world.now())
+
+    world.spawn(call())
+    world.spawn(call())
+    world.run(until=2 * seconds)
+    assert began == [0.0, pytest.approx(seconds, rel=0.05)]
+
+
 def test_what_is_in_flight_has_no_window() -> None:
     with pytest.raises(ConfigurationError, match="window must be 0"):
         Limit(Unit.IN_FLIGHT, 5, 60.0)
