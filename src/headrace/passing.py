@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
-from headrace.dialects.familiar import LEARN, LESSONS, Likeness
+from headrace.dialects.familiar import LEARN, LESSONS, NEXT_ANSWER, Likeness
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
@@ -153,7 +153,7 @@ class Passed:
     """
 
     __slots__ = (
-        "_before", "_begin", "_begun", "_behind", "_closing", "_counts", "_dialect", "_end", "_held", "_lessons", "_rewrite", "_uncounted",
+        "_before", "_begin", "_begun", "_behind", "_closing", "_dialect", "_end", "_held", "_lessons", "_most", "_rewrite", "_uncounted",
         "_watcher", "_within", "count",
     )  # fmt: skip
 
@@ -185,12 +185,15 @@ class Passed:
             and data.startswith(self._begin)
             and data.endswith(self._end)
             and data.find(b"\n", self._begun) == len(data) - self._behind
-            and (not self._within or data.find(self._within, self._begun) > 0)
-            and (self._counts is None or self._counts(data))
+            and (
+                (not self._within or data.find(self._within, self._begun) > 0)
+                if self._most is None
+                else data.find(self._within, self._begun) >= len(data) - self._most and data.find(NEXT_ANSWER, self._begun) < 0
+            )
         ):
             self.count += 1
             ready.append(data)
-            if self._counts is not None:
+            if self._most is not None:
                 self._uncounted = data
         else:
             self._read(data, ready)
@@ -232,15 +235,13 @@ class Passed:
             self._is_like(like)
 
     def _is_like(self, like: Likeness) -> None:
-        self._counts: Callable[[bytes], bool] | None
-        self._begin, self._end = like.begin, like.end
+        self._begin, self._within, self._end, self._most = like.begin, like.within, like.end, like.most
         self._begun, self._behind = len(like.begin), 3 if like.end[-2:] == b"\r\n" else 2
-        self._within, self._counts = (like.within, None) if like.numbers is None else (b"", like.counts)
 
     def _count(self) -> None:
-        """What events have counted that were handed on unread: the last of them says it anew."""
+        """What events have counted that were handed on unread the last of them says anew: the watcher may have to know it."""
         event, self._uncounted = self._uncounted, b""
-        self._watcher.glance(event[self._json_of_one(event) :])
+        cast("Any", self._watcher).unread = event[event.find(b"{") :]
 
     def _json_of_one(self, data: bytes) -> int:
         """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""

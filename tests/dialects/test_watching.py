@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from headrace.dialects import load
 from headrace.dialects.base import StreamWatcher, Target, passable
+from headrace.dialects.gemini.responses import read_usage
+from headrace.dialects.gemini.watching import used
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
 from headrace.framing import BOM
@@ -313,6 +315,36 @@ def test_what_gemini_counted_last_counts_where_its_end_counts_nothing() -> None:
     end = b'data: {"candidates": [{"finishReason": "STOP","index": 0}]}\r\n\r\n'
     usage = one_by_one("gemini", [*told, end], compared=True)[2]
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (11, 81)
+
+
+def test_what_gemini_counted_in_passing_counts_where_its_end_counts_less() -> None:
+    plain = {"text": "a", "answered": 5, "thought": 7, "index": 0, "how": "cached"}
+    told = [of_gemini({**plain, "answered": count}) for count in (5, 6, 7, 81)]
+    end = b'data: {"candidates": [{"finishReason": "STOP","index": 0}],"usageMetadata": {"candidatesTokenCount": 82}}\r\n\r\n'
+    usage = one_by_one("gemini", [*told, end], compared=True)[2]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (11, 89, 92)
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 5}
+
+
+NUMBERS = st.sampled_from((0, 1, 7, 700, 2**60, 2**63, -1, 1.0, "7", True, None))
+BESIDE = ("promptTokensDetails", "candidatesTokensDetails", "trafficType")
+DETAILS = st.lists(st.fixed_dictionaries({"modality": st.sampled_from(("TEXT", "AUDIO")), "tokenCount": NUMBERS}), max_size=2)
+COUNTED = (
+    "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount", "cachedContentTokenCount",
+    "toolUsePromptTokenCount",
+)  # fmt: skip
+
+
+@given(
+    counts=st.dictionaries(st.sampled_from(COUNTED), st.integers(1, 99) | NUMBERS),
+    whole=st.booleans(),
+    beside=st.dictionaries(
+        st.sampled_from(("promptTokensDetails", "candidatesTokensDetails", "trafficType")), DETAILS | st.just("ON_DEMAND")
+    ),
+)
+def test_geminis_counts_are_said_in_passing_as_through_the_hub(counts: Any, whole: bool, beside: Any) -> None:
+    told = (dict.fromkeys(COUNTED[:3], 9) if whole else {}) | counts | beside
+    assert used(told) == write_usage(read_usage(told))
 
 
 @pytest.mark.parametrize("name", ["openai_chat", "openai_responses", "anthropic_messages", "gemini"])

@@ -19,18 +19,12 @@ class Likeness(Struct, frozen=True, gc=False):
     begin: bytes
     within: bytes
     end: bytes
-    numbers: int | None = None
-    """Where it counts anew what was counted before: how many bytes the counts may have, between `within` and the end."""
-
-    def counts(self, data: bytes) -> bool:
-        """Whether that which begins and ends so is, in between, the parts of one answer and its counts."""
-        at = data.rfind(self.within)
-        most = len(self.within) + (self.numbers or 0) + len(self.end)
-        return 0 < at >= len(data) - most and data.find(_SECOND, len(self.begin)) < 0
+    most: int | None = None
+    """Where it counts anew what was counted before: how many bytes there may be from `within` on. Then only one answer may have parts."""
 
 
-_SECOND: Final = b'"content"'
-"""What a second candidate would have."""
+NEXT_ANSWER: Final = b'"content"'
+"""What a second candidate of Gemini's has. In a text there would be a backslash before each quote."""
 
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 """From an event that says a piece of the answer and nothing else, and where its JSON begins."""
@@ -70,11 +64,15 @@ def by_type(data: bytes, start: int) -> Likeness | None:
 
 def by_parts(data: bytes, start: int) -> Likeness | None:
     """Gemini: an event's reason to end, its counts and its error stand behind the parts of its answer, the counts with other numbers."""
-    parts, behind = data.find(b'"parts"', start), _behind_parts(data, start)
-    if parts < 0 or behind is None:
+    parts, counts = data.find(b'"parts"', start), data.rfind(b'"usageMetadata"', start)
+    if not 0 < parts < counts:
+        return None
+    behind = _behind_parts(data, data.rfind(b"}]", parts, counts - len("}],")))
+    if behind is None:
         return None
     within, end = behind.end("before"), behind.end()
-    return Likeness(data[:parts], data[behind.start() : within], data[end:], end - within + _LONGER if end > within else 0)
+    most = len(data) - behind.start() + _LONGER if end > within else len(data) - behind.start()
+    return Likeness(data[:parts], data[behind.start() : within], data[end:], most)
 
 
 _LONGER: Final = 8
@@ -83,8 +81,8 @@ _LONGER: Final = 8
 _behind_parts: Final = re.compile(
     rb'(?P<before>\}\](?:, ?"role": ?"model")?\}(?:, ?"index": ?\d+)?\}\], ?"usageMetadata": ?\{(?:"promptTokenCount": ?\d+, ?"\w+": ?)?)'
     rb'(?:\d+(?:, ?"totalTokenCount": ?\d+)?(?:, ?"promptTokensDetails": ?\[[^]]*\])?(?:, ?"thoughtsTokenCount": ?\d+)?)?'
-).search
-"""From the last part to the counts, where nothing else stands between. In a text there would be a backslash before each quote."""
+).match
+"""From the end of the last part to the counts, where nothing else stands between."""
 
 
 LEARN: Final[Mapping[str, Learn]] = {

@@ -44,6 +44,8 @@ class Watcher(Watching, eq=False):
     _ended: dict[int, bool] = field(default_factory=dict)
     """The candidates that began, and whether they have ended."""
     _blocked: bool = False
+    unread: bytes = b""
+    """An event that was handed on unread, like one before but for its numbers."""
 
     def glance(self, data: bytes) -> bool:
         try:
@@ -54,8 +56,15 @@ class Watcher(Watching, eq=False):
         if candidate.reason is not None or candidate.index not in self._ended:
             self._ended[candidate.index] = candidate.reason is not None or self._ended.get(candidate.index, False)
         if chunk.usage:
-            self._counts |= chunk.usage
+            self._count(chunk.usage)
         return True
+
+    def _count(self, usage: Mapping[str, Json]) -> None:
+        """What was unread had counted the same as the events before it: it need not be read where all that is counted anew."""
+        event, self.unread = self.unread, b""
+        if event and not usage.keys() >= self._counts.keys():
+            self.glance(event)
+        self._counts |= usage
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         if event.get("error"):
@@ -63,7 +72,7 @@ class Watcher(Watching, eq=False):
         chunk = camel(event)
         usage: Any = chunk.get("usageMetadata")
         if isinstance(usage, Mapping):
-            self._counts |= usage
+            self._count(usage)
         self._blocked = self._blocked or block_reason(chunk) is not None
         for place, candidate in enumerate(chunk.get("candidates") or ()):
             candidate = camel(candidate)
@@ -73,7 +82,38 @@ class Watcher(Watching, eq=False):
             self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
 
     def _complete(self) -> bool:
+        self._count({})
         whole = all(self._ended.values()) and bool(self._ended or self._blocked)
         if whole and self._counts:
-            self.usage = write_usage(read_usage(self._counts))
+            self.usage = used(self._counts)
         return whole
+
+
+_COUNTS: Final = frozenset({
+    "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount", "cachedContentTokenCount",
+})  # fmt: skip
+
+
+def used(counts: Mapping[str, Json]) -> dict[str, Any]:
+    """Counts in OpenAI's form, as the hub's two halves write them: at once where they are plain numbers of tokens of text."""
+    told: Any = counts.get
+    prompt, answer, total = told("promptTokenCount"), told("candidatesTokenCount"), told("totalTokenCount")
+    thoughts, cached = told("thoughtsTokenCount", 1), told("cachedContentTokenCount", 1)
+    usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
+    for number in (prompt, answer, total, thoughts, cached):
+        if type(number) is not int or not 0 < number < _MANY:
+            return write_usage(read_usage(counts))
+    for name, value in counts.items():
+        if name not in _COUNTS:
+            if name == "toolUsePromptTokenCount" or (type(value) is list and b"AUDIO" in msgspec.json.encode(value)):
+                return write_usage(read_usage(counts))
+            usage[name] = value
+    if "cachedContentTokenCount" in counts:
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    if "thoughtsTokenCount" in counts:
+        usage["completion_tokens"] = answer + thoughts
+        usage["completion_tokens_details"] = {"reasoning_tokens": thoughts}
+    return usage
+
+
+_MANY: Final = 2**53
