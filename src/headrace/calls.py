@@ -374,6 +374,14 @@ def seconds(name: str, value: Any) -> float:
     return float(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Yes or no; as a text too, as the environment has it. Raises ConfigurationError that names the parameter."""
+    said = value.lower() if isinstance(value, str) else value
+    if said not in (True, False, "true", "false"):
+        raise ConfigurationError(f"{name} must be true or false, got {shape(value)}")
+    return said in (True, "true")
+
+
 def ends_at(control: Mapping[str, Any], now: float) -> float:
     """When the whole call must be over (`total_timeout`), its waiting and all its attempts included."""
     total = control.get("total_timeout")

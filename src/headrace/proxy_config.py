@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -25,11 +25,11 @@ FOR_EVERY_CALL: Final = ("drop_params", "api_key", "api_base", "api_version", "h
 """Entries that stand in for what a deployment leaves open."""
 
 SECTIONS: Final = frozenset({
-    "model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables", "include",
+    "model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables", "include", "credential_list",
 })  # fmt: skip
 
 GATEWAYS: Final = frozenset({
-    "callback_settings", "credential_list", "guardrails", "policies", "policy_attachments", "prompts", "mcp_servers", "mcp_tools",
+    "callback_settings", "guardrails", "policies", "policy_attachments", "prompts", "mcp_servers", "mcp_tools",
     "search_tools", "sandbox_tools", "vector_store_registry", "agents", "agent_list", "files_settings", "finetune_settings",
     "assistant_settings", "default_vertex_config", "pass_through_endpoints", "plugins", "worker_registry", "general_settings",
 })  # fmt: skip
@@ -71,7 +71,43 @@ def read_proxy_config(path: str | Path, environment: MutableMapping[str, str] | 
     entries = content.get("model_list")
     if not isinstance(entries, list) or not entries:
         raise ConfigurationError(f"{path}: model_list must be a list of at least one deployment, got {shape(entries)}")
+    credentials = read_credentials(content.get("credential_list"))
+    entries = [with_credentials(entry, credentials, f"model_list[{number}]") for number, entry in enumerate(entries)]
     return ProxyConfig(entries, {name: _resolved(value, environment) for name, value in options.items()}, tuple(besides))
+
+
+Credentials: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""What deployments have in common, by name: keys, addresses."""
+
+
+def read_credentials(given: Any) -> Credentials:
+    """The section `credential_list`. Raises ConfigurationError."""
+    if not isinstance(given, list | None):
+        raise ConfigurationError(f"credential_list must be a list of credentials, got {shape(given)}")
+    found: dict[str, Mapping[str, Any]] = {}
+    for number, entry in enumerate(given or ()):
+        where = f"credential_list[{number}]"
+        fields = _mapping(entry, where)
+        name = fields.get("credential_name")
+        if not isinstance(name, str) or not name or name in found:
+            raise ConfigurationError(f"{where}.credential_name must be a name of its own, got {shape(name)}")
+        found[name] = _mapping(fields.get("credential_values"), f"{where}.credential_values")
+    return found
+
+
+def with_credentials(entry: Any, credentials: Credentials, where: str) -> Any:
+    """An entry of a model_list with what its `litellm_credential_name` stands for; what it says itself counts before that.
+
+    Raises ConfigurationError for a name that nobody has.
+    """
+    params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
+    if not isinstance(params, Mapping) or (name := params.get("litellm_credential_name")) is None:
+        return entry
+    if name not in credentials:
+        known = ", ".join(map(repr, credentials)) or "nothing"
+        raise ConfigurationError(f"{where}.litellm_params.litellm_credential_name: credential_list has {known}, not {name!r}")
+    own = {field: value for field, value in params.items() if field != "litellm_credential_name"}
+    return {**entry, "litellm_params": {**credentials[name], **own}}
 
 
 def tell_left_out(path: str | Path, config: ProxyConfig) -> None:

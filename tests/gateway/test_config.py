@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from headrace.errors import ConfigurationError
-from headrace.gateway.config import Config, Mistakes, check_address, read_config
+from headrace.gateway.config import PROTECTING, Config, Mistakes, check_address, read_config
 from headrace.gateway.general import Settings
+from headrace.proxy_config import read_proxy_config
+from headrace.routing.options import read_options
 
 SECRET = "sk-very-secret-1234"
 
@@ -240,3 +242,68 @@ def test_strangers_are_not_listened_to_without_a_key() -> None:
     check_address("0.0.0.0", Settings(key="sk-x"))
     with pytest.raises(ConfigurationError, match="master key"):
         check_address("0.0.0.0", Settings())
+
+
+CREDENTIALS = """
+credential_list:
+  - credential_name: azure-eu
+    credential_values: {api_key: os.environ/AZURE_EU, api_base: "https://eu.openai.azure.com", api_version: "2024-10-21"}
+    credential_info: {description: everybody's}
+model_list:
+  - model_name: gpt
+    litellm_params: {model: azure/gpt-4o, litellm_credential_name: azure-eu}
+  - model_name: other
+    litellm_params: {model: azure/gpt-4o, litellm_credential_name: azure-eu, api_base: "https://us.openai.azure.com"}
+"""
+
+
+def test_credentials_that_deployments_have_in_common_are_said_once(written: Any) -> None:
+    path = written(CREDENTIALS)
+    first, second = read(path, AZURE_EU="k").model_list
+    assert first["litellm_params"] == {
+        "model": "azure/gpt-4o", "api_key": "os.environ/AZURE_EU", "api_base": "https://eu.openai.azure.com", "api_version": "2024-10-21",
+    }  # fmt: skip
+    assert second["litellm_params"]["api_base"] == "https://us.openai.azure.com"
+    assert read_proxy_config(path, {}).model_list == [first, second]
+
+
+def test_credentials_that_are_not_there_are_told_by_their_line(written: Any) -> None:
+    assert mistakes(
+        written(CREDENTIALS.replace("litellm_credential_name: azure-eu}", "litellm_credential_name: azure-us}")), AZURE_EU="k"
+    ) == [("8", "model_list[0].litellm_params.litellm_credential_name: credential_list has 'azure-eu', not 'azure-us'")]
+    twice = CREDENTIALS + "  - {model_name: x, litellm_params: {model: openai/x, api_key: k}}\n"
+    twice = twice.replace("credential_list:", "credential_list:\n  - {credential_name: azure-eu, credential_values: {}}")
+    found = mistakes(written(twice), AZURE_EU="k")
+    assert found[0] == ("4", "credential_list[1].credential_name must be a name of its own, got a string of 8 characters")
+
+
+@pytest.mark.parametrize("name", ["litellm_settings: {cache: %s}", "router_settings: {enable_tag_filtering: %s}"])
+def test_yes_please_is_no_yes(written: Any, name: str) -> None:
+    for said, taken in (("true", True), ('"True"', True), ("false", False)):
+        assert read(written(GPT + name % said))
+        assert read_options({"single_flight": taken}).single_flight is taken
+    ((_, what),) = mistakes(written(GPT + name % "yes please"))
+    assert what.endswith("must be true or false, got a string of 10 characters")
+
+
+GPT = "model_list: [{model_name: gpt, litellm_params: {model: openai/gpt-4o, api_key: k}}]\n"
+
+
+def test_health_checks_are_asked_for_where_litellm_has_them(written: Any) -> None:
+    checked = GPT + "general_settings: {background_health_checks: true, health_check_interval: 60"
+    policy = read_options(read(written(checked + "}")).options).checks
+    assert (policy.interval, policy.routes) == (60, False)
+    steered = read(written(checked + ", enable_health_check_routing: true, health_check_ignore_transient_errors: true}"))
+    policy = read_options(steered.options).checks
+    assert (policy.routes, policy.forgiving) == (True, True)
+    assert steered.unused == ()
+    assert read(written(GPT + "general_settings: {health_check_interval: 60}")).options == {}  # there it means nothing either
+
+
+@pytest.mark.parametrize("name", PROTECTING)
+def test_what_would_protect_is_not_left_out_in_silence(written: Any, name: str) -> None:
+    section, _, inner = name.partition(".")
+    text = GPT + (f"{section}: {{{inner}: 5}}" if inner else f"{section}: {{a: 5}}")
+    ((line, what),) = mistakes(written(text))
+    assert line == "2"
+    assert what.startswith(f"{name} is not offered, and without it more is let through: ")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.gateway.conftest import CHAT
+from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 from tests.gateway.test_keys import _any
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from headrace.gateway.config import Settings
 from headrace.gateway.lasting import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
@@ -52,6 +53,21 @@ def test_a_customer_is_held_wherever_it_is_named(gateway: Gateway) -> None:
     assert caught.value.response.status_code == 403
     names = [call["end_user"] for call in gateway.ask("/spend/logs")]
     assert names == ["acme"] * 4
+
+
+@SQLITE
+def test_whom_a_call_is_for_may_have_to_be_said(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at, Settings(key=KEY, wants_user=True)) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key()
+        for _ in range(3):  # the later ones on the straight way
+            assert "enforce_user_param" in gateway.chat(key, 400)["error"]["message"]
+            gateway.chat(key, user="acme")
+        gateway.ask("/openai/v1/embeddings-of-tomorrow", {"model": "gpt"}, key, 400)
+        gateway.ask("/v1/models", key=key)
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"{gateway.base.replace('http', 'ws')}/v1/realtime?model=gpt", additional_headers={"api-key": key})
+        assert caught.value.response.status_code == 400
 
 
 @SQLITE

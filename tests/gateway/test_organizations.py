@@ -11,6 +11,7 @@ from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 from tests.gateway.test_keys import _any
 
+from headrace.gateway.config import Settings
 from headrace.gateway.lasting import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
@@ -156,11 +157,25 @@ def test_limits_and_models_of_a_tag_hold_whoever_bears_it(gateway: Gateway) -> N
     assert "error" not in asked(gateway, bearing, **blue)  # once, though the call bears it as well as the key
     for key, more in ((other, blue), (bearing, {}), (one, {"tags": ["blue"]})):
         assert "tag:blue" in asked(gateway, key, **more)["error"]["message"]
+    by_header = gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt", "max_wait": 0}, one, 429, **{"x-litellm-tags": "blue"})
+    assert "tag:blue" in by_header["error"]["message"]
     assert "error" not in asked(gateway, one, metadata={"tags": ["red"]})
     assert "'blue'" in asked(gateway, one, model="slow", **blue)["error"]["message"]
     assert "slow" in asked(gateway, bearing, model="slow")["error"]["message"]
     gateway.ask("/tag/delete", {"name": "blue"})
     assert "error" not in asked(gateway, bearing)
+
+
+@SQLITE
+def test_a_call_may_have_to_bear_its_keys_tags_alone(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at, Settings(key=KEY, own_tags=True)) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key(tags=["blue"])
+        for more in ({"metadata": {"tags": ["red"]}}, {"tags": ["red"]}):
+            assert "reject_clientside_metadata_tags" in gateway.chat(key, 400, **more)["error"]["message"]
+        gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt"}, key, 400, **{"x-headrace-tags": "red"})
+        gateway.chat(key, metadata={"tags": ["blue"]})
+        gateway.chat(key)
 
 
 def test_the_budget_of_a_tag_is_spent_by_every_call_that_bears_it(upstream: object, at: Where) -> None:

@@ -184,6 +184,7 @@ class Gateway(Struct, eq=False):
             entry = Entry(self.watch, f"req_{secrets.token_hex(12)}", asked.path, caller)
             entry.asked(realtime.REALTIME.name, model, stream=True, options={})
             entry.asked_for(customer_of(asked.headers) or asked.query.get("user", ""))
+            self._check_customer(entry)
             here = Here(self.router, caller, ReadForm())
             meant = here.meant(model)
             options = {**here.options(meant), "scopes": await self._scopes(here, meant, entry)}
@@ -218,6 +219,7 @@ class Gateway(Struct, eq=False):
         return self.settings.content if caller.content is None else caller.content
 
     async def _admit(self, asked: Asked, scope: Scope) -> Caller:
+        guard.check_network(scope.get("client"), self.settings.networks)
         return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
@@ -263,11 +265,15 @@ class Gateway(Struct, eq=False):
         if answer.entered.content is not None:
             answer.entered.content.ask({"model": call.model, call.operation.prompt: call.prompt, **call.options})
         answer.entered.asked_for(customer_of(headers))
+        if not reply.place:
+            self._check_customer(answer.entered)
+        by_headers = options_of(headers, stream=call.stream)
+        answer.entered.asked_by_headers(by_headers, call.options)
         model = self._meant(here, reply)
         scopes = await self._scopes(here, model, answer.entered)
         if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
-        options = {**options_of(headers, stream=call.stream), **call.options}
+        options = {**by_headers, **call.options}
         check_options(options)
         options |= here.options(model)
         if scopes:
@@ -294,6 +300,8 @@ class Gateway(Struct, eq=False):
         answer.entry = self._entry(answer.id, asked, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
         answer.entry.asked_for(customer_of(asked.headers))
+        if asked.method == "POST":
+            self._check_customer(answer.entry)
         if answer.entry.content is not None:
             answer.entry.content.ask(read(sent.request.body))
         options = {"request": sent.request, **here.options(sent.deployment.group)}
@@ -317,6 +325,11 @@ class Gateway(Struct, eq=False):
             await sent.made(content)
         await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
 
+    def _check_customer(self, entry: Entry) -> None:
+        """Raises a refusal for a call that has to say whom it is for."""
+        if self.settings.wants_user and not entry.told("customer"):
+            raise refusal(400, Kind.BAD_REQUEST, "a call has to say here whom it is for (general_settings.enforce_user_param)", "user")
+
     async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
         """The limits that a call is under: the caller's, those of whom it asks for, and those of its tags. Raises a refusal for who is
         blocked, and for a tag that is not for that model.
@@ -325,6 +338,9 @@ class Gateway(Struct, eq=False):
         if customer:
             scopes += await self.keys.customer(customer)
         if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are among its own limits
+            if self.settings.own_tags:
+                why = "a call has no tags of its own here (general_settings.reject_clientside_metadata_tags)"
+                raise refusal(400, Kind.BAD_REQUEST, why, "metadata.tags")
             found = self.router.get_deployment_by_model_group_name(model)
             scopes += await self.keys.tagged(tags, model, None if found is None else found.group)
         return scopes

@@ -19,7 +19,7 @@ from headrace.gateway.guardrails import read_guardrails
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
 from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
 from headrace.layers.guardrails import Rule
-from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS
+from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS, Credentials, read_credentials, with_credentials
 from headrace.routing.options import read_options
 from headrace.routing.plan import Deployment, make_plan, read_deployment
 from headrace.runtime.redis_address import address_of
@@ -31,6 +31,28 @@ MASTER_KEY: Final = "HEADRACE_MASTER_KEY"
 
 CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": "cache_kwargs"}
 """More of `litellm_settings` that a Router has under its own names."""
+
+
+PROTECTING: Final[Mapping[str, str]] = {
+    "policies": "name guardrails in `guardrails`, with default_on, or in calls",
+    "policy_attachments": "name guardrails in `guardrails`, with default_on, or in calls",
+    "general_settings.admin_only_routes": "what administers is for administrators anyway",
+    "general_settings.allowed_routes": "let a proxy before the gateway say which paths are there",
+    "general_settings.role_permissions": "give keys, teams and users `models`",
+    "litellm_settings.max_budget": "give keys, teams or an organization a budget",
+    "litellm_settings.max_end_user_budget": "make customers, with budgets of their own",
+    "litellm_settings.max_end_user_budget_id": "make customers, with budgets of their own",
+    "litellm_settings.max_internal_user_budget": "make users with budgets",
+    "litellm_settings.upperbound_key_generate_params": "keys are made by administrators alone",
+    "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",
+    "litellm_settings.guardrails": "use the section `guardrails`",
+}
+"""Settings of LiteLLM's that keep something or somebody out and are not here, with what to use. Ignored, they would let it in."""
+
+HEALTH_CHECKS: Final = (
+    "health_check_interval", "enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
+)  # fmt: skip
+"""Of `general_settings`, under the Router's own names."""
 
 
 class Mistakes(ConfigurationError):
@@ -118,6 +140,7 @@ class _Reading:
 
     def all(self) -> Examined:
         self._sections()
+        self._protection()
         self._variables()
         settings = self._settings()
         options = self._options()
@@ -133,10 +156,19 @@ class _Reading:
 
     def _sections(self) -> None:
         for name in self._source.content:
-            if name in GATEWAYS - SECTIONS - {"guardrails"}:
+            if name in GATEWAYS - SECTIONS - PROTECTING.keys() - {"guardrails"}:
                 self._unused.append(str(name))
             elif name not in SECTIONS and name not in GATEWAYS:
                 self._source.problem(f"there is no section {name!r}{_near(str(name))}", (str(name),))
+
+    def _protection(self) -> None:
+        for name, instead in PROTECTING.items():
+            place = tuple(name.split("."))
+            given: Any = self._source.content
+            for step in place:
+                given = given.get(step) if isinstance(given, Mapping) else None
+            if given:
+                self._source.problem(f"{name} is not offered, and without it more is let through: {instead}", place)
 
     def _section(self, name: str) -> dict[str, Any]:
         given = self._source.content.get(name) or {}
@@ -167,7 +199,7 @@ class _Reading:
             self._try(lambda: setattr(self, "_secrets", Secrets(self._environment, hook_of(given["secret_hook"]))))
         found = {name: self._named(value, ("general_settings", name)) for name, value in given.items()}
         fields, idle = read_general(found, self._source.problem)
-        self._unused += idle
+        self._unused += [name for name in idle if name not in PROTECTING]
         if where := fields.get("database") or self._environment.get(DATABASE):
             self._try(lambda: address(where), ("general_settings", "database_url"))
         if "master_key" in given and not fields.get("key"):
@@ -194,16 +226,24 @@ class _Reading:
         for name, value in library.items():
             if name in names:
                 self._option(options, names[name], value, ("litellm_settings", name))
-            elif name not in FOR_EVERY_CALL:
+            elif name not in FOR_EVERY_CALL and f"litellm_settings.{name}" not in PROTECTING:
                 self._unused.append(f"litellm_settings.{name}")
         standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
-        for name, value in own.items():
+        for name, value in {**self._health_checks(), **own}.items():
             self._option(options, name, value, ("router_settings", name))
         if options.get("redis_url") is not None:
             self._try(lambda: address_of(options["redis_url"]), ("router_settings", "redis_url"))
         if standing:
             options["default_litellm_params"] = {**standing, **(options.get("default_litellm_params") or {})}
         return options
+
+    def _health_checks(self) -> dict[str, Any]:
+        """What `general_settings` says of them, as the Router has it: there they are made where they are asked for, and steer only then."""
+        given = self._section("general_settings")
+        if given.get("background_health_checks") is not True:
+            return {}
+        usual = {"health_check_interval": 300, "enable_health_check_routing": False}
+        return {**usual, **{name: value for name, value in given.items() if name in HEALTH_CHECKS and value is not None}}
 
     def _option(self, options: dict[str, Any], name: str, value: Any, place: Place) -> None:
         value = self._named(value, place)
@@ -225,11 +265,18 @@ class _Reading:
             self._source.problem(f"model_list must be a list of at least one deployment, got {shape(entries)}", ("model_list",))
             return [], {}
         found: dict[int, Deployment] = {}
-        named = [self._named(entry, ("model_list", number), environment=False) for number, entry in enumerate(entries)]
+        credentials = self._try(lambda: read_credentials(self._source.content.get("credential_list"))) or {}
+        named = [
+            self._named(self._credited(number, entry, credentials), ("model_list", number), environment=False)
+            for number, entry in enumerate(entries)
+        ]
         for number, entry in enumerate(named):
             if entry is not None and (deployment := self._deployment(number, entry, found)) is not None:
                 found[number] = deployment
         return named, found
+
+    def _credited(self, number: int, entry: Any, credentials: Credentials) -> Any:
+        return self._try(lambda: with_credentials(entry, credentials, f"model_list[{number}]"))
 
     def _deployment(self, number: int, entry: Any, before: Mapping[int, Deployment]) -> Deployment | None:
         """A deployment; None, with a note of each mistake, for one that is wrong: what is wrong is left out to see what else is."""
@@ -277,7 +324,7 @@ def without(entry: Any, message: str) -> Any:
     return {**entry, first: {name: value for name, value in inner.items() if name != rest[0]}}
 
 
-_TOGETHER: Final = ("redis_", "cache")
+_TOGETHER: Final = ("redis_", "cache", "health_check_", "background_health_check_")
 """How options begin that mean nothing without one another."""
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from headrace.calls import shape, whole_number
+from headrace.calls import flag, shape, whole_number
 from headrace.errors import ConfigurationError
 
 MB: Final = 1 << 20
+Network: TypeAlias = IPv4Network | IPv6Network
 MAX_BODY: Final = 32 * MB
 MAX_UPLOAD: Final = 512 * MB  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
 
@@ -53,6 +55,12 @@ class Settings(Struct, frozen=True):
     """Where things stand in them: `headrace.gateway.keys.identity.Fields`."""
     origins: tuple[str, ...] = ()
     """Sites whose pages may call from a browser; `*` for all."""
+    networks: tuple[Network, ...] = ()
+    """From where alone is called; empty for anywhere."""
+    wants_user: bool = False
+    """Whether a call must say whom it is for."""
+    own_tags: bool = False
+    """Whether a call may have no other tags than those of its key, its team and its user."""
     reload: float = 2.0
     """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
 
@@ -89,12 +97,6 @@ def _seconds(where: str, value: Any, unit: str = "seconds") -> float:
     return float(value)
 
 
-def _flag(where: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{where} must be true or false, got {shape(value)}")
-    return value
-
-
 def _origins(where: str, value: Any) -> tuple[str, ...]:
     named = value if isinstance(value, list) else [value]
     for origin in named:
@@ -104,6 +106,16 @@ def _origins(where: str, value: Any) -> tuple[str, ...]:
 
 
 _ORIGIN: Final = re.compile(r"https?://[^/\s]+")
+
+
+def _networks(where: str, value: Any) -> tuple[Network, ...]:
+    try:
+        found = tuple([ip_network(one) for one in value if isinstance(one, str)]) if isinstance(value, list) else ()
+    except ValueError:
+        found = ()
+    if not found or len(found) < len(value):
+        raise ConfigurationError(f"{where} must be a list of addresses and networks like ['10.0.0.7', '10.1.0.0/16'], got {shape(value)}")
+    return found
 
 
 def _mapping(where: str, value: Any) -> Mapping[str, Any]:
@@ -131,6 +143,15 @@ GENERAL: Final[Mapping[str, Key]] = {
     "allow_origins": Key(
         "origins", _origins, "sites whose pages may call from a browser, such as `https://chat.example.com`; `*` for all; none without it"
     ),
+    "allowed_ips": Key(
+        "networks",
+        _networks,
+        "addresses and networks from which alone is called, as the gateway itself sees them; all without it",
+    ),
+    "enforce_user_param": Key("wants_user", flag, "whether every call has to say whom it is for (`user`); no"),
+    "reject_clientside_metadata_tags": Key(
+        "own_tags", flag, "whether calls with tags of their own are refused, so that only those of key, team and user count; no"
+    ),
     "keep_alive": Key("keep_alive", _seconds, "seconds of silence after which a stream is given a sign of life, 10 unless told otherwise"),
     "slow_client": Key(
         "slow_client", _seconds, "seconds that a request may pause while it arrives, and an answer while it is not taken, 60"
@@ -140,15 +161,20 @@ GENERAL: Final[Mapping[str, Key]] = {
     "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
     "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
     "content": Key(
-        "content", _flag, "whether what calls say is remembered with them, secrets masked; keys, users and teams may say otherwise; no"
+        "content", flag, "whether what calls say is remembered with them, secrets masked; keys, users and teams may say otherwise; no"
     ),
-    "store_prompts_in_spend_logs": Key("content", _flag, "the same in LiteLLM's word"),
+    "store_prompts_in_spend_logs": Key("content", flag, "the same in LiteLLM's word"),
     "content_max": Key("content_max", _bytes, "characters that are kept of a question, and as many of its answer, 32768"),
     "content_keep": Key("content_keep", _period, "for how long they are, such as `7d`; as long as the call without it"),
     "enable_jwt_auth": Key(
-        "jwt", _flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
+        "jwt", flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
     ),
     "litellm_jwtauth": Key("jwt_fields", _mapping, "where in such a token user, team and scope stand"),
+    "background_health_checks": Key("", flag, "whether the deployments are asked a small question, beside the calls; no"),
+    "health_check_interval": Key("", _seconds, "every so many seconds, 300 unless told otherwise"),
+    "enable_health_check_routing": Key("", flag, "whether calls keep away from those whose check failed; no"),
+    "health_check_staleness_threshold": Key("", _seconds, "seconds for which they do: twice the interval unless told otherwise"),
+    "health_check_ignore_transient_errors": Key("", flag, "whether a check that failed for its time or a rate limit says nothing; no"),
     "secret_hook": Key("", _text, "`package.module:function`, which is given NAME for every value `secret://NAME` and gives the secret"),
 }
 """Others of LiteLLM's change nothing here and are named when the gateway starts."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from headrace.errors import Kind
 from headrace.gateway.callers import ADMIN, Caller, Keys
+from headrace.gateway.general import Network
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
 
@@ -32,6 +33,23 @@ def keys_of(asked: Asked) -> list[str]:
 def _bearer(value: str) -> str:
     scheme, _, token = value.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def check_network(client: Any, networks: Sequence[Network]) -> None:
+    """Raises PermissionDeniedError for who calls from elsewhere. client: ASGI's `(host, port)`; None is nowhere."""
+    if not networks:
+        return
+    address = _address(client)
+    if address is None or not any(address in network for network in networks):
+        raise refusal(403, Kind.PERMISSION, "this address may not call here (general_settings.allowed_ips)")
+
+
+def _address(client: Any) -> Any:
+    try:
+        found = ipaddress.ip_address(client[0] if client else "")
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Failures) -> Caller:

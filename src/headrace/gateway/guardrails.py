@@ -91,14 +91,14 @@ def _rule(entry: Any) -> Rule:
     fields = mapping("an entry", entry)
     check_names(fields, ("guardrail_name", "litellm_params", "guardrail_info"))
     name, params = text("guardrail_name", fields.get("guardrail_name")), mapping("litellm_params", fields.get("litellm_params"))
-    for unknown in [param for param in params if param not in _KNOWN]:
-        raise ConfigurationError(f"litellm_params.{unknown} is not offered; a guardrail has {', '.join(_KNOWN)}")
     kind = text("litellm_params.guardrail", params.get("guardrail"))
     make = _READY.get(kind) or (_own(kind) if "." in kind or ":" in kind else None)
     if make is None:
         raise ConfigurationError(
             f"litellm_params.guardrail: {kind!r} is not offered; there are {', '.join(_READY)}, and rules of your own: module.Class"
         )
+    for unknown in [param for param in params if param not in _KNOWN]:
+        raise ConfigurationError(f"litellm_params.{unknown} is not offered; a guardrail has {', '.join(_KNOWN)}")
     options = {option: params[option] for option in _OURS if params.get(option) is not None}
     options |= _entities(params["pii_entities_config"]) if params.get("pii_entities_config") is not None else {}
     try:

@@ -134,6 +134,13 @@ class Entry:
         if isinstance(customer := said.get("user_id"), str):  # Anthropic's word for it
             self._told["customer"] = customer
 
+    def asked_by_headers(self, options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """What headers say of the call, where its body does not. said: the body's options."""
+        if "tags" in options and "tags" not in said:
+            self._told["tags"] = (*self._told["tags"], *_strings(options["tags"]))
+        if "session_id" in options:
+            self._told.setdefault("session", options["session_id"])
+
     def asked_for(self, customer: str) -> None:
         """Whom the call is for, whatever its body says."""
         if customer:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, TypedDict
 import msgspec
 from msgspec import Struct
 
-from headrace.calls import seconds, shape, timeouts_of, whole_number
+from headrace.calls import flag, seconds, shape, timeouts_of, whole_number
 from headrace.errors import ConfigurationError, Kind
 from headrace.routing.budgets import read_budgets
 from headrace.routing.decide import RetryPolicy
@@ -232,17 +232,17 @@ def read_options(given: Mapping[str, Any]) -> Settings:
         aliases=options.get("model_group_alias"),
         defaults=_defaults(options),
         affinity_seconds=seconds("deployment_affinity_ttl_seconds", options.get("deployment_affinity_ttl_seconds", 3600)),
-        continues=bool(options.get("stream_failover", True)),
-        checks_window=bool(options.get("enable_pre_call_checks")),
-        by_tags=bool(options.get("enable_tag_filtering")),
-        any_tag=bool(options.get("tag_filtering_match_any", True)),
-        lenient=bool(options.get("ignore_invalid_deployments")),
+        continues=_flag("stream_failover", options, usual=True),
+        checks_window=_flag("enable_pre_call_checks", options),
+        by_tags=_flag("enable_tag_filtering", options),
+        any_tag=_flag("tag_filtering_match_any", options, usual=True),
+        lenient=_flag("ignore_invalid_deployments", options),
         keyless=options.get("require_keys") is False,
         store=_store(options),
         cache=_cache(options),
         cache_arguments=_cache_arguments(options),
         cached_as=_cached_as(options.get("caching_groups", ())),
-        single_flight=bool(options.get("single_flight")),
+        single_flight=_flag("single_flight", options),
         on_event=_hook(options.get("on_event")),
         log_level=_log_level(options),
     )
@@ -279,7 +279,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 def _cooldown(options: Mapping[str, Any]) -> CooldownPolicy:
-    policy = CooldownPolicy(disabled=bool(options.get("disable_cooldowns")), panic=_share("panic_threshold", options, 0.2))
+    policy = CooldownPolicy(disabled=_flag("disable_cooldowns", options), panic=_share("panic_threshold", options, 0.2))
     if "cooldown_time" in options:
         policy = msgspec.structs.replace(policy, cooldown=seconds("cooldown_time", options["cooldown_time"]))
     if "allowed_fails" in options:
@@ -318,11 +318,11 @@ def _log_level(options: Mapping[str, Any]) -> str | None:
     level = _text("debug_level", options.get("debug_level", "INFO")).upper()
     if level not in ("INFO", "DEBUG"):
         raise ConfigurationError(f"debug_level must be 'INFO' or 'DEBUG', got {shape(options.get('debug_level'))}")
-    return level if options.get("set_verbose") else None
+    return level if _flag("set_verbose", options) else None
 
 
 def _health_checks(options: Mapping[str, Any]) -> CheckPolicy:
-    wanted = "health_check_interval" in options or bool(options.get("enable_health_check_routing"))
+    wanted = "health_check_interval" in options or _flag("enable_health_check_routing", options)
     details = ("health_check_staleness_threshold", "health_check_ignore_transient_errors", "background_health_check_model_groups")
     if not wanted:
         for name in details:
@@ -338,8 +338,8 @@ def _health_checks(options: Mapping[str, Any]) -> CheckPolicy:
     return CheckPolicy(
         interval,
         seconds("health_check_staleness_threshold", options.get("health_check_staleness_threshold") or 2 * interval),
-        routes=bool(options.get("enable_health_check_routing", True)),
-        forgiving=bool(options.get("health_check_ignore_transient_errors")),
+        routes=_flag("enable_health_check_routing", options, usual=True),
+        forgiving=_flag("health_check_ignore_transient_errors", options),
         groups=None if groups is None else frozenset(map(str, groups)),
     )
 
@@ -370,7 +370,7 @@ def _cache(options: Mapping[str, Any]) -> Any:
 
 def _cache_arguments(options: Mapping[str, Any]) -> dict[str, Any] | None:
     """For the cache that `cache_responses` asks for, in the store that shares the limits unless told otherwise."""
-    if not options.get("cache_responses") or options.get("cache") is not None:
+    if not _flag("cache_responses", options) or options.get("cache") is not None:
         return None
     given = _mapping("cache_kwargs", options.get("cache_kwargs", {}))
     store = {} if "type" in given else _store(options)
@@ -397,6 +397,10 @@ def _hook(given: Any) -> Hook | None:
     if given is not None and not callable(given):
         raise ConfigurationError(f"on_event must be a function of one event, got {shape(given)}")
     return given  # type: ignore[no-any-return]
+
+
+def _flag(name: str, options: Mapping[str, Any], *, usual: bool = False) -> bool:
+    return flag(name, options.get(name, usual))
 
 
 def _share(name: str, options: Mapping[str, Any], usual: float) -> float:

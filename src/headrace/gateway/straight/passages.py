@@ -110,7 +110,9 @@ class Passages:
         """A head that was parsed on the long way, its length left out."""
         if len(self._heads) >= MOST:
             self._heads.clear()
-        operation = plain_call(asked.method, asked.path) if self._transport is not None else None
+        # An address is looked at on the long way.
+        here = self._transport is not None and not self._settings.networks
+        operation = plain_call(asked.method, asked.path) if here else None
         self._heads[key] = read_head(asked, operation, self._settings.key)
 
     # ---- requests ----------------------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ class Passages:
         if who is None or (head.master and self._app.failures) or not self._calm() or len(data) - begin > self._settings.max_body:
             return None
         body = read_body(data, head.words, begin)
-        if body is None or (body.user and self._app.keys.may_be_held(body.user)):
+        if body is None or (self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user):
             return None
         course = self._course(head, who, body)
         lane = course.lane
