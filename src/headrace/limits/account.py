@@ -84,8 +84,8 @@ class Account:
     """One quota. Deployments that share a key, an address and a model share it."""
 
     __slots__ = (
-        "_parallel", "_pick", "asked_at", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns", "meters", "name",
-        "no_tab_until", "profile", "settings", "sizes", "tab", "unpriced", "urgent_until", "worth",
+        "_pick", "asked_at", "changing", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns", "meters", "name",
+        "no_tab_until", "parallel", "profile", "settings", "sizes", "tab", "unpriced", "urgent_until", "worth",
     )  # fmt: skip
 
     def __init__(self, name: str, limits: Sequence[Limit], profile: Profile, settings: MeterSettings) -> None:
@@ -142,7 +142,9 @@ class Account:
         """As it was when somebody asked last."""
         self.unpriced = 0
         """Calls that may still be let in at that; then it is asked again."""
-        self._parallel = [meter for meter in meters if meter.counts_running]
+        self.parallel = [meter for meter in meters if meter.counts_running]
+        self.changing = [(number, meter) for number, meter in enumerate(meters) if not meter.constant]
+        """Limits under which a call may turn out to cost something else than on arrival, and their places among all."""
         self._pick = picker([meter.arrives for meter in meters])
 
     # ---- what a call costs
@@ -151,7 +153,8 @@ class Account:
         counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
         most = charge.max_output if charge.stated or not self.learns else self.sizes.most(charge.max_output)
-        return input, self._pick(amounts(charge, input, most))
+        # `amounts`, without a call: every call asks it of every account.
+        return input, self._pick((charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most))
 
     def current(self, costs: Costs) -> bool:
         """Whether `costs` were reckoned with the limits there are."""
@@ -295,7 +298,7 @@ class Account:
 
     def was_full(self) -> bool:
         """Whether a call that has just ended made room for one that could not have run beside it."""
-        return bool(self._parallel) and any(meter.running + 1 >= meter.room for meter in self._parallel)
+        return bool(self.parallel) and any(meter.running + 1 >= meter.room for meter in self.parallel)
 
     # ---- taking and giving back
 

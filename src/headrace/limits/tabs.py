@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from headrace.limits.account import Account, Costs, Taken
+from headrace.limits.account import Account, Taken
 from headrace.limits.guard import NO_ENTRY, Entry
 from headrace.limits.limit import Charge, Used
 from headrace.limits.lock import Lock
@@ -39,6 +39,10 @@ class Tab(Struct, eq=False):
 
     account: Account
     meters: Sequence[Meter]
+    parallel: Sequence[Meter]
+    """Those that count what is under way."""
+    changing: Sequence[tuple[int, Meter]]
+    """Those under which a call turns out to cost something else than on arrival, and their places among all."""
     flow: Meter | None
     """The limit whose flow is spread and goes by what is written."""
     ahead: float
@@ -63,7 +67,10 @@ class Put(Struct, eq=False, gc=False):
 
     tab: Tab
     charge: Charge
-    costs: Costs
+    input: float
+    """The prompt, as the provider is expected to count it."""
+    costs: Sequence[float]
+    """What it takes of each limit."""
     expected: float
     """What it will probably add to the flow."""
     output: float
@@ -76,10 +83,10 @@ class Put(Struct, eq=False, gc=False):
         """The same as it stands in the books. The tab is closed."""
         tab, holds = self.tab, []
         assert tab.entries is not None
-        for meter, cost, entry, (used, ever) in zip(tab.meters, self.costs[1], tab.entries, tab.views, strict=True):
+        for meter, cost, entry, (used, ever) in zip(tab.meters, self.costs, tab.entries, tab.views, strict=True):
             spread = cost if meter.constant else self.expected if meter is tab.flow else 0.0
             holds.append(Hold(meter, cost, spread, entry, (used + cost, ever + cost), cost))
-        return Taken(self.charge, self.costs[0], self.output, self.at, self.at, holds)
+        return Taken(self.charge, self.input, self.output, self.at, self.at, holds)
 
 
 class Tabs:
@@ -98,12 +105,10 @@ class Tabs:
             tab = account.tab
             if tab is None or now >= tab.until:
                 tab = self._begin(account, now)
-            put = None if tab is None else _put(tab, charge, now)
-            if put is None:
-                for other in puts:
-                    _take_back(other)
+            if tab is None or not _put(tab, charge, now, puts):
+                for put in puts:
+                    _take_back(put)
                 return ()
-            puts.append(put)
         return tuple(puts)
 
     def _begin(self, account: Account, now: float) -> Tab | None:
@@ -123,7 +128,7 @@ class Tabs:
         if ahead is None:
             account.no_tab_until = now + NOT_AGAIN
             return None
-        tab = account.tab = Tab(account, tuple(account.meters), flow, ahead, now, now + LONGEST)
+        tab = account.tab = Tab(account, account.meters, account.parallel, account.changing, flow, ahead, now, now + LONGEST)
         self._open.append(tab)
         self._lock.before = self.close
         return tab
@@ -138,82 +143,85 @@ class Tabs:
         self._open.clear()
 
 
-def _put(tab: Tab, charge: Charge, now: float) -> Put | None:
-    """A call on one tab; None where that is too full."""
-    account, flow, expected, output = tab.account, tab.flow, 0.0, 0.0
+def _put(tab: Tab, charge: Charge, now: float, puts: list[Put]) -> bool:
+    """Put it down on one tab, as the last of `puts`. False where that is too full: then it is to be taken back."""
+    account, expected, output = tab.account, 0.0, 0.0
     account.in_flight += 1
-    costs, fits = account.costs(charge), True
+    input, costs = account.costs(charge)
+    fits = True
     if account.expects:
-        input, output = costs[0], account.sizes.expected(charge)
+        output = account.sizes.expected(charge)
         tab.squares += input * input
         tab.outputs += output
+        flow = tab.flow
         if flow is not None:
             expected = flow.expected(charge, input, output)
-            tab.unpaid += expected
-            fits = tab.unpaid <= tab.ahead
-    for meter, cost in zip(tab.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
-        meter.unbooked += cost
-        if meter.unbooked > meter.spare:
+            tab.unpaid = unpaid = tab.unpaid + expected
+            fits = unpaid <= tab.ahead
+    for meter, cost in zip(tab.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+        meter.unbooked = unbooked = meter.unbooked + cost
+        if unbooked > meter.spare:
             fits = False
         if meter.counts_money:
             meter._open += cost
-    put = Put(tab, charge, costs, expected, output, now, tab.at < tab.begun)
-    if not fits:
-        _take_back(put)
+    puts.append(Put(tab, charge, input, costs, expected, output, now, tab.at < tab.begun))
+    if fits:
+        tab.at = now
+    else:
         account.no_tab_until = now + NOT_AGAIN
-        return None
-    tab.at = now
-    return put
+    return fits
 
 
 def _take_back(put: Put) -> None:
     """Undo it: the call goes another way. Its tab is open."""
-    tab, input = put.tab, put.costs[0]
-    tab.account.in_flight -= 1
+    tab = put.tab
+    _leave(put, tab)
     tab.unpaid -= put.expected
-    if tab.account.expects:
-        tab.squares -= input * input
-        tab.outputs -= put.output
-    for meter, cost in zip(tab.meters, put.costs[1], strict=True):
+    for meter, cost in zip(tab.meters, put.costs, strict=True):
         meter.unbooked -= cost
         if meter.counts_money:
             meter._open -= cost
 
 
+def _leave(put: Put, tab: Tab) -> None:
+    """The call is under way no more."""
+    account, input = tab.account, put.input
+    account.in_flight -= 1
+    if account.expects:
+        if tab.entries is None:
+            tab.squares -= input * input
+            tab.outputs -= put.output
+        else:
+            account.sizes.end(input, put.output)
+
+
 def settle(puts: Sequence[Put], used: Used, now: float) -> None:
     """End a call that was answered: charge what it used, give back the rest. Of the first on each tab its account learns."""
     for put in puts:
-        tab, input, charge = put.tab, put.costs[0], put.charge
+        tab, charge, costs = put.tab, put.charge, put.costs
+        _leave(put, tab)
         account, entries, flow = tab.account, tab.entries, tab.flow
-        account.in_flight -= 1
-        if account.expects:
+        for meter in tab.parallel:
             if entries is None:
-                tab.squares -= input * input
-                tab.outputs -= put.output
-            else:
-                account.sizes.end(input, put.output)
-        counted = account.counted(used, input) if account.learns else input  # else only calls and money count
-        for number, meter in enumerate(tab.meters):
-            if not meter.constant:
-                cost = put.costs[1][number]
-                more = meter.final(charge, counted, used) - cost
-                if entries is None:
-                    meter.unbooked += more
-                else:
-                    meter.correct(entries[number], more)
-                if meter.counts_money:
-                    meter._open -= cost
-                if meter is flow:
-                    if entries is None:
-                        tab.unpaid += cost + more - put.expected
-                    else:
-                        _correct_flow(account, flow, cost + more - put.expected)
-            elif not meter.counts_running:
-                continue
-            elif entries is None:
                 meter.unbooked -= 1
             else:
                 meter.running -= 1
+        counted = account.counted(used, put.input) if account.learns else put.input  # else only calls and money count
+        for number, meter in tab.changing:
+            cost = costs[number]
+            if meter.counts_money:
+                more = used.money - cost
+                meter._open -= cost
+            else:
+                more = meter.final(charge, counted, used) - cost
+            if entries is None:
+                meter.unbooked += more
+                if meter is flow:
+                    tab.unpaid += cost + more - put.expected
+            else:
+                meter.correct(entries[number], more)
+                if meter is flow:
+                    _correct_flow(account, flow, cost + more - put.expected)
         if put.first and account.learns:
             account.sizes.learn(charge, used, now - put.at, now)
 

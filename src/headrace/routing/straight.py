@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headrace.calls import CHAT, EMBEDDINGS, EMPTY, NOTHING, Call, Operation, timeouts_of
 from headrace.core import answer_of, explain, hidden_of, source_of
@@ -21,14 +22,14 @@ from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError, Kind
 from headrace.limits import Ask, Charge, Limiter
-from headrace.limits.members import Seat
+from headrace.limits.members import NO_CALL, Seat
 from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.prices import Beside
 from headrace.passing import in_bytes
 from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
 from headrace.providers.quirks import concerning
-from headrace.routing.asking import DEFAULT_MAX_OUTPUT, NOBODY
+from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.events import LOGGER, log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
@@ -71,7 +72,6 @@ class Lane(Struct, frozen=True, eq=False):
     """Where the calls of one caller to one model go, as long as nothing is configured anew."""
 
     operation: Operation
-    model: str
     group: str
     stream: bool
     seat: Seat
@@ -79,15 +79,13 @@ class Lane(Struct, frozen=True, eq=False):
     """By deployment."""
     alone: Member | None
     """The one there is."""
-    tenant: str
-    scopes: tuple[str, ...]
     particular: frozenset[str]
-    control: dict[str, Any]
-    """Options of the calls that are not the model's."""
     most_texts: int
     """That one request may hold, where each is answered by itself; 0 for any number."""
-    standing: Mapping[str, Any]
-    """What stands for every call's place in the line."""
+    ask: Ask
+    """What stands for every call."""
+    call: Call
+    """The call of whoever does not say how much the model may write."""
     stamp: object
     """The configuration that it was found for."""
 
@@ -145,10 +143,11 @@ class Straight:
             return None
         particular = frozenset().union(*[sending.particular for sending in found.values()])
         most = min([limit for member in members if (limit := member.to.provider.max_inputs)], default=0)
+        ask = Ask(group, NO_CALL, tenant=tenant, scopes=tuple(scopes), **engine.attempts.asking.standing)
+        call = Call(operation, model, {}, None, NOTHING, _control(options), stream, raw=True)
         return Lane(
-            operation, model, group, stream, seat, found, members[0] if len(members) == 1 else None, tenant, tuple(scopes), particular,
-            _control(options),
-            most if operation is EMBEDDINGS else 0, engine.attempts.asking.standing, fleet.stamp,
+            operation, group, stream, seat, found, members[0] if len(members) == 1 else None, particular,
+            most if operation is EMBEDDINGS else 0, ask, call, fleet.stamp,
         )  # fmt: skip
 
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
@@ -189,7 +188,7 @@ class Straight:
         call = Call(operation, to.model, betas, None, NOTHING, _control(options), stream=stream, raw=True)
         timeouts = timeouts_of(self._engine.attempts.time_limit(call, deployment), stream)
         translation = translation_of(call, to)
-        request = msgspec.structs.replace(write(call, to, translation), body=b"")
+        request = replace(write(call, to, translation), body=b"")
         known = {**hidden_of(to, NO_HEADERS), "model_id": deployment.id, "model_group": deployment.group}
         return Sending(member, request, translation, frozenset(names), timeouts, known)
 
@@ -200,42 +199,40 @@ class Straight:
 
         prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
         """
-        engine, now = self._engine, self.now()
-        fleet, operation, charges = engine.fleet, lane.operation, None
-        count = len(lane.sendings)
-        resting = fleet.resting(lane.group, now) if count > 1 else NOBODY
-        if resting and count - len(resting) < engine.settings.cooldown.panic * count:
-            return None
-        size = (prompt, 0, True) if operation.chunk is None else (prompt, most or DEFAULT_MAX_OUTPUT, bool(most))
-        if lane.alone is not None:
-            charge = _own_charge(lane.alone, *size)
+        engine, now, member = self._engine, self.now(), lane.alone
+        size = (prompt, 0, True) if lane.operation.chunk is None else (prompt, most or DEFAULT_MAX_OUTPUT, bool(most))
+        if member is not None:
+            ask = replace(lane.ask, charge=_own_charge(member, *size), call=next(NUMBERS))
         else:
-            charge = Charge(*size)
-            if lane.group in fleet.priced or lane.group in fleet.capped:
-                charges = {id: _own_charge(sending.member, *size) for id, sending in lane.sendings.items()}
-        body: dict[str, Any] = {} if most is None else {"max_tokens": most}
-        call = Call(operation, lane.model, body, None, NOTHING, lane.control, lane.stream, raw=True)
-        ask = Ask(
-            lane.group,
-            charge,
-            tenant=lane.tenant,
-            avoid=resting,
-            scopes=lane.scopes,
-            charges=charges,
-            prefer=None if count == 1 else self._preference(lane, charge, now),
-            call=next(NUMBERS),
-            **lane.standing,
-        )
+            several = self._among_several(lane, Charge(*size), now)
+            if several is None:
+                return None
+            ask = several
         reservation = engine.limiter.at_once(lane.seat, ask, now)
         if reservation is None:
             return None
-        member = lane.sendings[reservation.deployment].member
-        if member.health.rests and count > 1:
-            engine.limiter.release(reservation, now)
-            return None
+        if member is None:
+            member = lane.sendings[reservation.deployment].member
+            if member.health.rests:
+                engine.limiter.release(reservation, now)
+                return None
         engine.called(self._ports)
         member.load.running += 1
+        call = lane.call if most is None else replace(lane.call, body={"max_tokens": most})
         return Attempt(member, reservation, reservation.charge, call, now, ask, decision(member, reservation, ask))
+
+    def _among_several(self, lane: Lane, charge: Charge, now: float) -> Ask | None:
+        """The call as it asks for one of several deployments; None where so many rest that all are to be looked at."""
+        engine, fleet, count = self._engine, self._engine.fleet, len(lane.sendings)
+        resting = fleet.resting(lane.group, now)
+        if resting and count - len(resting) < engine.settings.cooldown.panic * count:
+            return None
+        charges = None
+        if lane.group in fleet.priced or lane.group in fleet.capped:
+            size = charge.input, charge.max_output, charge.stated
+            charges = {id: _own_charge(sending.member, *size) for id, sending in lane.sendings.items()}
+        prefer = self._preference(lane, charge, now)
+        return replace(lane.ask, charge=charge, avoid=resting, charges=charges, prefer=prefer, call=next(NUMBERS))
 
     def _preference(self, lane: Lane, charge: Charge, now: float) -> Any:
         strategy, fleet = self._engine.settings.ways.of(lane.group).strategy, self._engine.fleet
