@@ -183,13 +183,13 @@ def test_built_files_are_shown_to_everybody_and_come_from_nowhere_else(base: str
 def test_quantiles_are_within_a_tenth() -> None:
     seen = Histogram()
     for thousandth in range(1, 1001):
-        seen.add(thousandth / 1000)
+        seen.add([thousandth / 1000])
     for share in (0.05, 0.5, 0.95, 1.0):
         assert seen.quantile(share) == pytest.approx(share, rel=0.1)
     assert Histogram().quantile(0.5) is None
     assert total([seen, Histogram()]).quantile(0.5) == seen.quantile(0.5)
     short = Histogram()
-    short.add(0.0)
+    short.add([0.0])
     assert short.quantile(0.5) == LEAST
 
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from headrace.calls import Call
 from headrace.layers import around
 from headrace.layers.around import Handler
-from headrace.layers.observing import Outcome, observe
+from headrace.layers.observing import Outcome, noted, observe, where_of
 from headrace.models.cost import NANO, fields_of
 from headrace.models.prices import Beside
 from headrace.ports import Ports
@@ -43,10 +43,6 @@ MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 """As prometheus_client has it."""
 
 _WHO: Final = ("operation", "model", "provider", "deployment")
-
-
-_noted: Final[Any] = dict.get
-"""Of `_hidden_params`, past `Beside.get`: that is Python, since it can reckon what a call cost."""
 
 
 class Snapshots(Protocol):
@@ -134,10 +130,9 @@ class Metrics:
 
     def _count(self, outcome: Outcome) -> None:
         """Note a call. What is noted is counted together: when somebody scrapes, or when it has become much."""
-        hidden, call, began, usage = outcome.hidden, outcome.call, outcome.began, outcome.usage
-        record, idle = _noted(hidden, "headrace"), _noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
-        who = call.operation.name, _noted(hidden, "model_group"), _noted(hidden, "custom_llm_provider"), _noted(hidden, "model_id")
-        series = self._series.get(who) or self._made(outcome)
+        hidden, began, usage = outcome.hidden, outcome.began, outcome.usage
+        record, idle = noted(hidden, "headrace"), noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
+        series = self._series.get(outcome.where or where_of(outcome.call.operation.name, hidden)) or self._made(outcome)
         word = ("cached" if idle else "ok") if outcome.error is None else outcome.word
         if (child := series.outcomes.get(word)) is None:
             child = series.outcomes[word] = self._calls.labels(*series.who, word)
@@ -178,14 +173,14 @@ class Metrics:
     def _named(self, outcome: Outcome) -> tuple[str, ...]:
         """operation, model, provider, deployment."""
         hidden = outcome.hidden
-        model: str = _noted(hidden, "model_group") or outcome.call.model
+        model: str = noted(hidden, "model_group") or outcome.call.model
         if model not in self._models:
             if len(self._models) >= MOST_MODELS:
                 model = OTHER
             else:
                 self._models.add(model)
-        provider = _noted(hidden, "custom_llm_provider") or _failed_at(outcome.error)
-        return outcome.call.operation.name, model, provider, _noted(hidden, "model_id") or ""
+        provider = noted(hidden, "custom_llm_provider") or _failed_at(outcome.error)
+        return outcome.call.operation.name, model, provider, noted(hidden, "model_id") or ""
 
 
 def _failed_at(error: BaseException | None) -> str:
@@ -197,7 +192,7 @@ def _dollars(hidden: Mapping[str, Any]) -> float:
     """What a call cost, as far as that is known."""
     if type(hidden) is Beside and "response_cost" not in hidden:
         return (hidden.cost() or 0) / NANO
-    return _noted(hidden, "response_cost") or 0.0
+    return noted(hidden, "response_cost") or 0.0
 
 
 def _count_together(those: Sequence[Noted]) -> None:
@@ -226,9 +221,9 @@ def _count_tokens(series: _Series, usages: Sequence[Mapping[str, Any]]) -> None:
         input += usage.get("prompt_tokens") or usage.get("input_tokens") or 0
         output += usage.get("completion_tokens") or usage.get("output_tokens") or 0
         if details := usage.get("prompt_tokens_details"):
-            cached += fields_of(details).get("cached_tokens") or 0
+            cached += (details if type(details) is dict else fields_of(details)).get("cached_tokens") or 0
         if details := usage.get("completion_tokens_details"):
-            reasoning += fields_of(details).get("reasoning_tokens") or 0
+            reasoning += (details if type(details) is dict else fields_of(details)).get("reasoning_tokens") or 0
     for series_of, count in ((series.input, input), (series.output, output), (series.cached, cached), (series.reasoning, reasoning)):
         if count:
             series_of.inc(count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -12,6 +12,17 @@ from headrace.errors import HeadraceError
 from headrace.layers.around import Handler
 from headrace.ports import Clock, Ports
 from headrace.routing.events import warn
+
+noted: Final[Any] = dict.get
+"""Of `_hidden_params`, past `Beside.get`: that is Python, since it can reckon what a call cost."""
+
+Where: TypeAlias = tuple[str | None, ...]
+"""Operation, group, provider and deployment of a call, as far as they are known."""
+
+
+def where_of(operation: str, hidden: Mapping[str, Any]) -> Where:
+    """hidden: what is known of a call beside its answer."""
+    return operation, noted(hidden, "model_group"), noted(hidden, "custom_llm_provider"), noted(hidden, "model_id")
 
 
 class Outcome(Struct, frozen=True):
@@ -30,6 +41,8 @@ class Outcome(Struct, frozen=True):
     """In OpenAI's form."""
     error: BaseException | None = None
     """GeneratorExit where the caller left a stream; a cancellation where he left before."""
+    where: Where | None = None
+    """As `where_of` has it, where that was found before."""
 
     @property
     def word(self) -> str:

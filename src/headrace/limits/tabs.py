@@ -99,16 +99,37 @@ class Tabs:
     # ---- putting down
 
     def put(self, accounts: Sequence[Account], charge: Charge, now: float) -> tuple[Put, ...]:
-        """Put a call down on the tabs of all of these; on none, where the books have to be asked."""
+        """Put a call down on the tabs of all of these; on none, where the books have to be asked. In one piece: every call does it."""
         puts: list[Put] = []
         for account in accounts:
             tab = account.tab
             if tab is None or now >= tab.until:
                 tab = self._begin(account, now)
-            if tab is None or not _put(tab, charge, now, puts):
-                for put in puts:
-                    _take_back(put)
-                return ()
+                if tab is None:
+                    return _on_none(puts)
+            fits, expected, output = True, 0.0, 0.0
+            account.in_flight += 1
+            input, costs = account.costs(charge)
+            if account.expects:
+                output = account.sizes.expected(charge)
+                tab.squares += input * input
+                tab.outputs += output
+                flow = tab.flow
+                if flow is not None:
+                    expected = flow.expected(charge, input, output)
+                    tab.unpaid = unpaid = tab.unpaid + expected
+                    fits = unpaid <= tab.ahead
+            for meter, cost in zip(tab.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+                meter.unbooked = unbooked = meter.unbooked + cost
+                if unbooked > meter.spare:
+                    fits = False
+                if meter.counts_money:
+                    meter._open += cost
+            puts.append(Put(tab, charge, input, costs, expected, output, now, tab.at < tab.begun))
+            if not fits:
+                account.no_tab_until = now + NOT_AGAIN
+                return _on_none(puts)
+            tab.at = now
         return tuple(puts)
 
     def _begin(self, account: Account, now: float) -> Tab | None:
@@ -143,70 +164,40 @@ class Tabs:
         self._open.clear()
 
 
-def _put(tab: Tab, charge: Charge, now: float, puts: list[Put]) -> bool:
-    """Put it down on one tab, as the last of `puts`. False where that is too full: then it is to be taken back."""
-    account, expected, output = tab.account, 0.0, 0.0
-    account.in_flight += 1
-    input, costs = account.costs(charge)
-    fits = True
-    if account.expects:
-        output = account.sizes.expected(charge)
-        tab.squares += input * input
-        tab.outputs += output
-        flow = tab.flow
-        if flow is not None:
-            expected = flow.expected(charge, input, output)
-            tab.unpaid = unpaid = tab.unpaid + expected
-            fits = unpaid <= tab.ahead
-    for meter, cost in zip(tab.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
-        meter.unbooked = unbooked = meter.unbooked + cost
-        if unbooked > meter.spare:
-            fits = False
-        if meter.counts_money:
-            meter._open += cost
-    puts.append(Put(tab, charge, input, costs, expected, output, now, tab.at < tab.begun))
-    if fits:
-        tab.at = now
-    else:
-        account.no_tab_until = now + NOT_AGAIN
-    return fits
-
-
-def _take_back(put: Put) -> None:
-    """Undo it: the call goes another way. Its tab is open."""
-    tab = put.tab
-    _leave(put, tab)
-    tab.unpaid -= put.expected
-    for meter, cost in zip(tab.meters, put.costs, strict=True):
-        meter.unbooked -= cost
-        if meter.counts_money:
-            meter._open -= cost
-
-
-def _leave(put: Put, tab: Tab) -> None:
-    """The call is under way no more."""
-    account, input = tab.account, put.input
-    account.in_flight -= 1
-    if account.expects:
-        if tab.entries is None:
-            tab.squares -= input * input
+def _on_none(puts: Sequence[Put]) -> tuple[Put, ...]:
+    """Undo them: the call goes another way. Their tabs are open."""
+    for put in puts:
+        tab = put.tab
+        tab.account.in_flight -= 1
+        tab.unpaid -= put.expected
+        if tab.account.expects:
+            tab.squares -= put.input * put.input
             tab.outputs -= put.output
-        else:
-            account.sizes.end(input, put.output)
+        for meter, cost in zip(tab.meters, put.costs, strict=True):
+            meter.unbooked -= cost
+            if meter.counts_money:
+                meter._open -= cost
+    return ()
 
 
 def settle(puts: Sequence[Put], used: Used, now: float) -> None:
     """End a call that was answered: charge what it used, give back the rest. Of the first on each tab its account learns."""
     for put in puts:
-        tab, charge, costs = put.tab, put.charge, put.costs
-        _leave(put, tab)
+        tab, charge, costs, input = put.tab, put.charge, put.costs, put.input
         account, entries, flow = tab.account, tab.entries, tab.flow
+        account.in_flight -= 1
+        if account.expects:
+            if entries is None:
+                tab.squares -= input * input
+                tab.outputs -= put.output
+            else:
+                account.sizes.end(input, put.output)
         for meter in tab.parallel:
             if entries is None:
                 meter.unbooked -= 1
             else:
                 meter.running -= 1
-        counted = account.counted(used, put.input) if account.learns else put.input  # else only calls and money count
+        counted = account.counted(used, input) if account.learns else input  # else only calls and money count
         for number, meter in tab.changing:
             cost = costs[number]
             if meter.counts_money:

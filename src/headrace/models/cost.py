@@ -89,6 +89,11 @@ class Rates(Struct, frozen=True):
         prices = self.steps[0][1] if len(self.steps) == 1 else self._prices(bill.prompt)
         return -(-int(sum(map(mul, astuple(bill), prices))) // MILLION)
 
+    def of_plain(self, prompt: int, answer: int) -> int:
+        """The same of text alone, read anew and written without thinking."""
+        price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
+        return -(-(prompt * price[_INPUT] + answer * price[_PROMPT]) // MILLION)
+
     def parts(self, bill: Bill) -> tuple[int, int]:
         """Nano-dollars for the prompt, and for the answer with whatever is no token."""
         prompt = _sum(astuple(bill)[:_PROMPT], self._prices(bill.prompt))

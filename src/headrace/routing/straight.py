@@ -21,10 +21,10 @@ from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError, Kind
-from headrace.limits import Ask, Charge, Limiter
+from headrace.limits import Ask, Charge, Limiter, Used
 from headrace.limits.members import NO_CALL, Seat
 from headrace.limits.money import PROMPT_DOUBT
-from headrace.models.prices import Beside
+from headrace.models.prices import Beside, rates_for
 from headrace.passing import in_bytes
 from headrace.ports import Transport
 from headrace.providers.hybrids import PLAIN
@@ -33,6 +33,7 @@ from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.events import LOGGER, log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
+from headrace.routing.plain_answers import READERS, Plain
 from headrace.routing.strategies import View
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decision, used_of
 from headrace.served import MESSAGES, RESPONSES
@@ -271,20 +272,42 @@ class Straight:
     def _known(self, attempt: Attempt, hidden: Beside, headers: Headers) -> None:
         hidden["additional_headers"], hidden["headrace"], hidden.rates = headers, attempt.record, attempt.member.price
 
+    def plain(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> Plain | None:
+        """What an answer used whose usage is plain, as most are; None for every other response."""
+        read = READERS.get(attempt.call.operation)
+        if read is None or not 200 <= response.status < 300:
+            return None
+        try:
+            said = read(response.body)
+        except (ValueError, RecursionError):
+            return None
+        usage = said.usage
+        if not usage.plain:
+            return None
+        input, output, known = usage.prompt_tokens, usage.completion_tokens, sending.known
+        rates = attempt.member.price or rates_for(known["model"], known["custom_llm_provider"], said.service_tier or "")
+        return Plain(input, output, None if rates is None else rates.of_plain(input, output))
+
+    def answered_plainly(self, attempt: Attempt, plain: Plain, headers: Headers) -> None:
+        """The books after a plain answer."""
+        money = 0 if attempt.member.price is None else plain.cost or 0
+        self._answered(attempt, Used(plain.input, plain.output, 0, money), headers)
+
     def answered(self, attempt: Attempt, hidden: Beside) -> None:
-        """The books after a whole answer."""
-        engine, member, now = self._engine, attempt.member, self.now()
-        member.load.observe(now - attempt.began, stream=False, now=now)
-        health = member.health
+        """The books after any other whole answer."""
+        self._answered(attempt, used_of(hidden.usage, attempt.member.price, hidden), hidden["additional_headers"])
+
+    def _answered(self, attempt: Attempt, used: Used | None, headers: Headers) -> None:
+        engine, member, reservation, now = self._engine, attempt.member, attempt.reservation, self.now()
+        load, health = member.load, member.health
+        load.observe(now - attempt.began, stream=False, now=now)
+        load.running -= 1
         if health.rests:
             engine.limiter.resume(member.deployment.id, now)
         if health.fails or health.rests:
             succeeded(health)
-        used = used_of(hidden.usage, member.price, hidden)
-        member.load.running -= 1
-        heard = attempt.reservation.heard
-        view = read_quota(hidden["additional_headers"], family=member.to.provider.quota) if heard else ()
-        engine.limiter.settle(attempt.reservation, used=used, view=view, now=now)
+        view = read_quota(headers, family=member.to.provider.quota) if reservation.heard else ()
+        engine.limiter.settle(reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
         if _log.isEnabledFor(level := engine.attempts.log_level):
             log_settled(attempt.record, attempt.ask.group, None, level=level)

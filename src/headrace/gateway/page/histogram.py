@@ -21,8 +21,8 @@ class Histogram:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
 
-    def add(self, seconds: float) -> None:
-        self.counts[0 if seconds <= LEAST else round(STEPS * math.log2(seconds / LEAST))] += 1
+    def add(self, seconds: Iterable[float]) -> None:
+        self.counts.update([0 if each <= LEAST else round(STEPS * math.log2(each / LEAST)) for each in seconds])
 
     def quantile(self, share: float) -> float | None:
         """Seconds that `share` of all stay within; None of nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ SPAN: Final = 10.0
 SLOTS: Final = 90
 MOST_CALLS: Final = 200
 """Recent calls that are shown one by one."""
+MOST_UNCOUNTED: Final = 256
 MOST_TENANTS: Final = 50
 """Of a group's queue, those with the most calls in it."""
 
@@ -38,17 +39,16 @@ class Slot(Struct, eq=False):
     """To a stream's first chunk, from when the call came in."""
     total: Histogram = msgspec.field(default_factory=Histogram)
 
-    def count(self, record: Record) -> None:
-        self.calls += 1
-        if record.outcome is not Outcome.ANSWERED:
-            self.failed += record.outcome is Outcome.FAILED
-            self.left += record.outcome is Outcome.LEFT
-        self.tokens += int(sum(record.usage.values()))
-        self.cost += record.cost or 0
-        self.waited.add(record.waited)
-        self.total.add(record.ended - record.began)
-        if record.first is not None:
-            self.first.add(record.first - record.began)
+    def count(self, records: Sequence[Record]) -> None:
+        outcomes = [record.outcome for record in records]
+        self.calls += len(records)
+        self.failed += outcomes.count(Outcome.FAILED)
+        self.left += outcomes.count(Outcome.LEFT)
+        self.tokens += int(sum([sum(record.usage.values()) for record in records]))
+        self.cost += sum([record.cost or 0 for record in records])
+        self.waited.add([record.waited for record in records])
+        self.total.add([record.ended - record.began for record in records])
+        self.first.add([record.first - record.began for record in records if record.first is not None])
 
 
 class Seen(Struct, frozen=True, eq=False):
@@ -71,8 +71,9 @@ class Watch:
         self.began = now()
         self._slots: dict[tuple[str, str], deque[Slot]] = {}
         self._recent: deque[Seen] = deque(maxlen=MOST_CALLS)
-        self.names: dict[str, str] = {}
-        """What keys are called that have called."""
+        self._uncounted: list[Record] = []
+        """Calls that are yet to be put into their slots: together, when somebody looks, or when they have become many."""
+        self._names: dict[str, str] = {}
         self._lines: dict[str, dict[int, tuple[str, float]]] = {}
         """Group → call → (whose, since when by the Router's clock)."""
 
@@ -90,11 +91,10 @@ class Watch:
 
     def see(self, seen: Seen) -> None:
         """A call that the ledger has."""
-        record = seen.record
         self._recent.append(seen)
-        if record.name:
-            self.names[record.key] = record.name
-        self._slot(record).count(record)
+        self._uncounted.append(seen.record)
+        if len(self._uncounted) >= MOST_UNCOUNTED:
+            self._count()
 
     def hear(self, event: Event) -> None:
         if event.kind == "queued":
@@ -102,14 +102,29 @@ class Watch:
         elif line := self._lines.get(event.group):
             line.pop(event.call, None)
 
-    def _slot(self, record: Record) -> Slot:
-        at = int(record.ended / SPAN)
-        slots = self._slots.setdefault((record.group, record.deployment), deque(maxlen=SLOTS))
+    def _count(self) -> None:
+        alike: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
+        for record in self._uncounted:
+            alike[record.group, record.deployment, int(record.ended / SPAN)].append(record)
+            if record.name:
+                self._names[record.key] = record.name
+        self._uncounted.clear()
+        for (group, deployment, at), records in alike.items():
+            self._slot(group, deployment, at).count(records)
+
+    def _slot(self, group: str, deployment: str, at: int) -> Slot:
+        slots = self._slots.setdefault((group, deployment), deque(maxlen=SLOTS))
         if not slots or slots[-1].at < at:
             slots.append(Slot(at))
         return slots[-1]
 
     # ---- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What keys are called that have called."""
+        self._count()
+        return self._names
 
     def recent(self) -> Iterator[Seen]:
         """The latest calls, the last one first."""
@@ -120,9 +135,9 @@ class Watch:
         waiting: dict[str, list[float]] = {}
         for tenant, since in list(self._lines.get(group, {}).values()):
             waiting.setdefault(tenant, []).append(since)
-        now = time.monotonic()  # the clock of the real Router's world
+        names, now = self.names, time.monotonic()  # the clock of the real Router's world
         told = [
-            {"tenant": self.names.get(tenant, tenant), "waiting": len(since), "longest": max(0.0, now - min(since))}
+            {"tenant": names.get(tenant, tenant), "waiting": len(since), "longest": max(0.0, now - min(since))}
             for tenant, since in waiting.items()
         ]
         return sorted(told, key=lambda one: -int(one["waiting"]))[:MOST_TENANTS]  # type: ignore[call-overload]
@@ -159,6 +174,7 @@ class Watch:
         }
 
     def _of(self, group: str, deployment: str | None = None) -> Iterator[Slot]:
+        self._count()
         oldest = int(self._now() / SPAN) - SLOTS
         for (name, served), slots in list(self._slots.items()):
             if name == group and deployment in (None, served):

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from headrace.gateway.records import Record
+from headrace.layers.observing import Where, where_of
 from headrace.limits.meter import Meter
 from headrace.routing.straight import Lane, Sending
 from headrace.runtime.http1 import Origin, way_of, written
@@ -23,6 +26,10 @@ class Start(Struct, frozen=True, eq=False):
     """The body's beginning, with the provider's name of the model."""
     told: bytes
     """Lines of the answer's head."""
+    record: Record
+    """What is remembered of a call before it has begun."""
+    where: Where
+    """As whoever counts calls has it."""
 
 
 class Course(Struct, frozen=True, eq=False):
@@ -38,8 +45,8 @@ class Course(Struct, frozen=True, eq=False):
     """Of which unit they are, one after the other, and how many of each."""
 
 
-def start_of(sending: Sending) -> Start:
-    """What of all requests to a deployment is the same. Raises TransportError, ValueError for what cannot be sent."""
+def start_of(sending: Sending, record: Record) -> Start:
+    """What of all requests to a deployment is the same. record: as far as it says nothing of the deployment. Raises TransportError, ValueError for what cannot be sent."""
     whole, id, group = written(sending.request), sending.member.deployment.id, sending.member.deployment.group
     if not (id + group).isprintable():
         raise ValueError("a deployment's id, or its group's name, does not go into a header")
@@ -48,5 +55,8 @@ def start_of(sending: Sending) -> Start:
         f"x-litellm-model-id: {id}", f"x-litellm-model-group: {group}", "x-litellm-attempted-retries: 0", "",
     )  # fmt: skip
     told = "\r\n".join(lines).encode("latin-1", "replace")
-    opening = b'{"model":' + msgspec.json.encode(sending.member.to.model)
-    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told)
+    to = sending.member.to
+    opening = b'{"model":' + msgspec.json.encode(to.model)
+    record = replace(record, group=group, deployment=id, provider=to.provider.name, served=to.model, attempts=1)
+    where = where_of(record.operation, sending.known)
+    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told, record, where)

@@ -10,8 +10,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec.structs import replace
 
 from headrace.errors import HeadraceError
 from headrace.gateway.answers import LEFT, Before
@@ -22,7 +24,7 @@ from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.quotas import openai_headers, openai_lines, openai_units
-from headrace.gateway.records import Outcome, Record, hear, of_answer, used_in
+from headrace.gateway.records import Outcome, Record, hear, of_answer
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
@@ -31,9 +33,9 @@ from headrace.gateway.straight.heads import MOST, Head, read_head
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
 from headrace.models.cost import NANO
-from headrace.models.prices import Beside
 from headrace.routing import events
 from headrace.routing.events import Event
+from headrace.routing.plain_answers import Plain
 from headrace.routing.trail import Attempt
 from headrace.runtime.http_async import AsyncTransport, Begun
 from headrace.wire import Fault, Headers, HttpResponse, TransportError
@@ -177,7 +179,8 @@ class Passages:
         if lane is None:
             return Course(stamp)
         try:
-            starts = {id: start_of(sending) for id, sending in lane.sendings.items()}
+            record = _unbegun(head, who, body)
+            starts = {id: start_of(sending, record) for id, sending in lane.sendings.items()}
         except (TransportError, ValueError):
             return Course(stamp)
         if head.front.left is not openai_headers:
@@ -337,14 +340,22 @@ class Passage:
             return
         assert begun is not None
         exchange = begun.exchange
-        response = HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
+        sending, headers = self._start.sending, Headers(exchange.headers)
+        response = HttpResponse(exchange.status, headers, exchange.take())
+        plain = straight.plain(attempt, sending, response)
+        if plain is not None:
+            straight.answered_plainly(attempt, plain, headers)
+            self._answer_plainly(plain, response)
+            return
         try:
-            hidden, body = straight.read(attempt, self._start.sending, response)
+            hidden, body = straight.read(attempt, sending, response)
         except HeadraceError as failure:
             self._failed(failure)
             return
         straight.answered(attempt, hidden)
-        self._answer(hidden, body, _kind(response))
+        record = self._record(Outcome.ANSWERED, **of_answer(hidden))
+        cost = None if hidden.usage is None else record.cost
+        self._answer(record, hidden, hidden.usage, cost, body, _kind(headers))
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
@@ -362,13 +373,23 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer(self, hidden: Beside, body: bytes, kind: bytes) -> None:
-        passages, attempt = self._passages, self._attempt
-        observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, hidden.usage)
-        record = self._answered(hidden)
-        cost = None if hidden.usage is None else record.cost
+    def _answer_plainly(self, plain: Plain, response: HttpResponse) -> None:
+        cost = plain.cost
+        record = replace(
+            self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, usage=plain.classes, cost=cost
+        )
+        hidden = {"headrace": self._attempt.record, "response_cost": 0.0 if cost is None else cost / NANO}
+        usage = {"prompt_tokens": plain.input, "completion_tokens": plain.output}
+        self._answer(record, hidden, usage, cost, response.body, _kind(response.headers))
+
+    def _answer(
+        self, record: Record, hidden: Mapping[str, Any], usage: Mapping[str, Any] | None, cost: int | None, body: bytes, kind: bytes
+    ) -> None:
+        """Into the books with it, and out. cost: as the caller is told it. kind: of content."""
+        passages, attempt, start = self._passages, self._attempt, self._start
+        observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, usage, None, start.where)
         head = (
-            b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), self._start.told,
+            b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), start.told,
             b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course, self._head.front),
             IDS % (id := self._id.encode(), id, id), b"\r\n", body,
         )  # fmt: skip
@@ -391,35 +412,13 @@ class Passage:
         error = asyncio.CancelledError()
         passages.straight.left(attempt, error)
         passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))
-        member, ask = attempt.member, attempt.ask
-        sent: dict[str, Any] = {
-            "group": ask.group, "deployment": member.deployment.id, "provider": member.to.provider.name, "served": member.to.model,
-            "attempts": 1,
-        }  # fmt: skip
-        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT, **sent), attempt.record))
+        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT), attempt.record))
         if access.isEnabledFor(logging.INFO):
             self._log(LEFT)
 
-    def _answered(self, hidden: Beside) -> Record:
-        """What is remembered of a whole answer: as `_record` has it, in one step where its usage is known."""
-        bill = hidden.bill()
-        if bill is None:
-            return self._record(Outcome.ANSWERED, **of_answer(hidden))
-        who, body, head, member = self._who, self._body, self._head, self._attempt.member
-        return Record(
-            id=self._id, began=self._came, ended=time.time(), key=who.key, name=who.name, team=who.team, user=who.user,
-            customer=body.user, tags=who.tags, path=head.asked.path, operation=head.operation.name, model=body.model,
-            group=self._attempt.ask.group, deployment=member.deployment.id, provider=member.to.provider.name, served=member.to.model,
-            stream=body.stream, usage=used_in(bill), cost=hidden.cost(), attempts=1,
-        )  # fmt: skip
-
     def _record(self, outcome: Outcome, **told: Any) -> Record:
-        who, body, head = self._who, self._body, self._head
-        return Record(
-            id=self._id, began=self._came, ended=time.time(), key=who.key, name=who.name, team=who.team, user=who.user,
-            customer=body.user, tags=who.tags, path=head.asked.path, operation=head.operation.name, model=body.model,
-            stream=body.stream, outcome=outcome, **told,
-        )  # fmt: skip
+        known = self._start.record
+        return replace(known, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, outcome=outcome, **told)
 
     def _log(self, status: int) -> None:
         path, who = self._head.asked.path, self._who
@@ -428,9 +427,17 @@ class Passage:
         access.info("%s %s", path, status, extra={"fields": told})
 
 
-def _kind(response: HttpResponse) -> bytes:
+def _unbegun(head: Head, who: Caller, body: Body) -> Record:
+    """What the records of all calls by one caller to one model have in common."""
+    return Record(
+        id="", began=0.0, ended=0.0, key=who.key, name=who.name, team=who.team, user=who.user, tags=who.tags, path=head.asked.path,
+        operation=head.operation.name, model=body.model, stream=body.stream,
+    )  # fmt: skip
+
+
+def _kind(headers: Headers) -> bytes:
     """The content type of an answer."""
-    for name, value in response.headers.raw:
+    for name, value in headers.raw:
         if name.lower() == b"content-type":
             return value
     return b"application/octet-stream"

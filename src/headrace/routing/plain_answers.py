@@ -1,0 +1,92 @@
+"""Whole answers as most are, read in one look: texts, and a usage that speaks of plain tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.calls import CHAT, EMBEDDINGS, Operation
+
+
+class _Details(Struct, frozen=True):
+    """Tokens of other classes than plain text read anew, or written without thinking."""
+
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_creation_tokens: int = 0
+    audio_tokens: int = 0
+    image_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+_NONE: Final = _Details()
+
+
+class Usage(Struct, frozen=True):
+    """In OpenAI's form. What stands below its sums would make it another bill, or have another price."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details = _NONE
+    completion_tokens_details: _Details = _NONE
+    input_tokens_details: Any = None
+    output_tokens_details: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_creation: Any = None
+    prompt_cache_hit_tokens: Any = None
+    cached_tokens: Any = None
+    server_tool_use: Any = None
+    num_search_queries: Any = None
+    service_tier: Any = None
+    speed: Any = None
+
+    @property
+    def plain(self) -> bool:
+        prompt, answer = self.prompt_tokens, self.completion_tokens
+        return prompt > 0 and answer >= 0 and self == Usage(prompt, answer)
+
+
+class _Message(Struct):
+    content: str | None = None
+
+
+class _Choice(Struct):
+    message: _Message | None = None
+    error: None = None
+
+
+class _Answer(Struct):
+    choices: list[_Choice]
+    usage: Usage
+    service_tier: str | None = None
+
+
+class _Vectors(Struct):
+    data: list[msgspec.Raw]
+    usage: Usage
+    service_tier: str | None = None
+
+
+READERS: Final[Mapping[Operation, Callable[[bytes], _Answer | _Vectors]]] = {
+    CHAT: msgspec.json.Decoder(_Answer).decode,
+    EMBEDDINGS: msgspec.json.Decoder(_Vectors).decode,
+}
+"""By operation. Raise ValueError for what is no such answer."""
+
+
+class Plain(Struct, frozen=True, gc=False):
+    """What a plain answer used."""
+
+    input: int
+    output: int
+    cost: int | None
+    """Nano-dollars; None where no price is known."""
+
+    @property
+    def classes(self) -> dict[str, int | float]:
+        """The classes of a bill of which something was used."""
+        return {"input": self.input, "output": self.output} if self.output else {"input": self.input}
