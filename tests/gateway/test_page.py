@@ -20,7 +20,7 @@ from headrace.gateway.config import Settings
 from headrace.gateway.page import serving as page
 from headrace.gateway.page.histogram import LEAST, Histogram, total
 from headrace.gateway.page.picture import holder_of
-from headrace.gateway.page.watching import SLOTS, SPAN, Watch
+from headrace.gateway.page.watching import MOST_UNCOUNTED, SLOTS, SPAN, Watch
 from headrace.gateway.records import NoLedger, Outcome, Record
 from headrace.routing.events import Event
 from headrace.simulator.server import Running
@@ -212,6 +212,21 @@ def test_what_is_older_than_a_quarter_of_an_hour_is_forgotten() -> None:
     now[0] += SLOTS * SPAN
     assert watch.sums("g")["calls"] == 0
     assert sum(watch.series("g")["calls"]) == 0
+
+
+def test_however_many_calls_came_all_are_counted() -> None:
+    """They are put into their slots together, when somebody looks or when they have become many."""
+    now = 10_000.0
+    watch = Watch(NoLedger(), now=lambda: now)
+    for number in range(2 * MOST_UNCOUNTED + 3):
+        at, outcome = now - SPAN * (number % 2), (Outcome.ANSWERED, Outcome.FAILED, Outcome.LEFT)[number % 3]
+        watch.append(ended(at, outcome=outcome, usage={"input": 2}, cost=1, first=at - 0.5, deployment="ab"[number % 2]))
+    counted = watch.sums("g")
+    assert (counted["calls"], counted["failed"], counted["left"], counted["tokens"], counted["cost"]) == (515, 172, 171, 1030, 515)
+    assert watch.series("g")["calls"][-2:] == [257, 258]
+    assert watch.sums("g", "a")["calls"] == 258
+    assert watch.sums("g", "a")["total"]["p50"] == pytest.approx(1.0, rel=0.1)
+    assert watch.sums("g", "a")["first"]["p50"] == pytest.approx(0.5, rel=0.1)
 
 
 def test_who_waits_is_told_by_tenant_until_it_goes_or_gives_up() -> None:

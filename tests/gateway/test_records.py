@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -19,7 +20,7 @@ from headrace import Router
 from headrace.errors import Kind
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.config import Settings
-from headrace.gateway.records import Outcome, Record
+from headrace.gateway.records import Outcome, Record, new_id
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -178,3 +179,13 @@ def test_who_has_read_the_last_event_finds_the_call_recorded_and_may_go(eventual
         server.server_close()
     assert (record.outcome, record.usage, record.cost) == (Outcome.ANSWERED, {"input": 3, "output": 2}, 5000)
     assert len(kept.records) == 1
+
+
+def test_the_ids_of_later_requests_sort_behind_those_of_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the ledger's index grows at its end: with ids by chance a row took the longer the more of them there were."""
+    moments = iter(1_790_000_000_000_000_000 + number * 20_000 for number in range(100))
+    monkeypatch.setattr("headrace.gateway.records.time.time_ns", lambda: next(moments))
+    ids = [new_id() for _ in range(100)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 100
+    assert all(re.fullmatch(r"req_[0-9a-f]{24}", id) for id in ids)

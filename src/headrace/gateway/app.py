@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -39,7 +38,7 @@ from headrace.gateway.page.serving import Page
 from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, passed_error, passing, provider_of
 from headrace.gateway.passing_kept import looked_at
-from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear
+from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear, new_id
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
 from headrace.gateway.services import Hearing, Service, lasting
@@ -123,7 +122,7 @@ class Gateway(Struct, eq=False):
             if asked.method == "OPTIONS":
                 await answer_first(send, asked)
                 return
-        answer = Answer(send, front_of(asked), f"req_{secrets.token_hex(12)}", asked.path, scope.get("state", {}).get(BEFORE))
+        answer = Answer(send, front_of(asked), new_id(), asked.path, scope.get("state", {}).get(BEFORE))
         if BEGUN in scope.get("state", ()):
             answer.go_on()
         REQUEST.set(answer.id)
@@ -181,7 +180,7 @@ class Gateway(Struct, eq=False):
             if not SESSIONS.fullmatch(asked.path):
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
             model = realtime.model_of(asked)
-            entry = Entry(self.watch, f"req_{secrets.token_hex(12)}", asked.path, caller)
+            entry = Entry(self.watch, new_id(), asked.path, caller)
             entry.asked(realtime.REALTIME.name, model, stream=True, options={})
             entry.asked_for(customer_of(asked.headers) or asked.query.get("user", ""))
             self._check_customer(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -17,6 +18,11 @@ from headrace.gateway.contents import Content
 from headrace.models.cost import Bill
 from headrace.models.prices import Beside, rates_said
 from headrace.routing.events import Event
+
+
+def new_id() -> str:
+    """A request's id. Later ones sort behind earlier ones, so that the ledger's index grows at its end, however long it is."""
+    return f"req_{time.time_ns() >> 14:012x}{random.getrandbits(48):012x}"
 
 
 class Outcome(enum.Enum):

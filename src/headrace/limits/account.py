@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from msgspec import Struct
 
 from headrace.errors import Failure, Kind
-from headrace.limits.costs import Arrival, amounts, picker
+from headrace.limits.costs import Arrival, picker
 from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge, Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter

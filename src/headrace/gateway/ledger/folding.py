@@ -128,12 +128,19 @@ _ADDED: Final = (
 def row(record: Record) -> tuple[Any, ...]:
     """A record as it stands in the table: the values of `COLUMNS`."""
     usage = record.usage
+    input: float = 0
+    output: float = 0
+    for name, count in usage.items():
+        if name in PROMPT:
+            input += count
+        elif name in ANSWER:
+            output += count
     return (
         *_plain(record),
         _json(record.tags) if record.tags else "[]",
         record.outcome.value,
-        int(sum([count for name, count in usage.items() if name in PROMPT])) if usage else 0,
-        int(sum([count for name, count in usage.items() if name in ANSWER])) if usage else 0,
+        int(input),
+        int(output),
         _json(usage) if usage else "{}",
         _json(record.metadata) if record.metadata else "{}",
         None if record.content is None else _json(record.content),

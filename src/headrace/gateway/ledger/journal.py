@@ -32,8 +32,9 @@ def framed(record: Record) -> bytes:
 
 def unframed(line: bytes) -> Record | None:
     """None for a line that is not whole."""
+    said = line[8:]
     try:
-        return _decode(line[8:]) if int(line[:8], 16) == crc32(line[8:]) else None
+        return _decode(said) if int(line[:8], 16) == crc32(said) else None
     except (ValueError, msgspec.DecodeError):
         return None
 

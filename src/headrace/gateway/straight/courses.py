@@ -46,7 +46,8 @@ class Course(Struct, frozen=True, eq=False):
 
 
 def start_of(sending: Sending, record: Record) -> Start:
-    """What of all requests to a deployment is the same. record: as far as it says nothing of the deployment. Raises TransportError, ValueError for what cannot be sent."""
+    """What of all requests to a deployment is the same. record: without the deployment. Raises TransportError, ValueError for what
+    cannot be sent."""
     whole, id, group = written(sending.request), sending.member.deployment.id, sending.member.deployment.group
     if not (id + group).isprintable():
         raise ValueError("a deployment's id, or its group's name, does not go into a header")

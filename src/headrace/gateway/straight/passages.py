@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,7 +23,7 @@ from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.quotas import openai_headers, openai_lines, openai_units
-from headrace.gateway.records import Outcome, Record, hear, of_answer
+from headrace.gateway.records import Outcome, Record, hear, new_id, of_answer
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
@@ -275,7 +274,7 @@ class Passage:
         self._start = start
         self._attempt = attempt
         self._caller = caller
-        self._id = f"req_{random.getrandbits(96):024x}"
+        self._id = new_id()
         self._came = time.time()
         self._began = attempt.began
         self._begun: Begun | None = None
