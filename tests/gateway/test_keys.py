@@ -252,6 +252,21 @@ def test_guessing_keys_is_slowed_down(gateway: Gateway, eventually: Eventually, 
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_key_that_was_changed_is_let_in_where_others_guess(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: 1e6))
+    key, gone = gateway.key(), gateway.key()
+    gateway.chat(key)
+    gateway.chat(gone)
+    gateway.ask("/key/update", {"key": key, "rpm_limit": 60})
+    gateway.ask("/key/delete", {"keys": [gone]})
+    for _ in range(20):
+        gateway.chat("sk-wrong", 401)
+    gateway.chat(key)
+    gateway.chat(gone, 401)  # it was somebody's: once it is looked at
+    gateway.chat(gone, 429)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("path", "form", "named"),
     [

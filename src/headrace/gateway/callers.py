@@ -121,6 +121,10 @@ class Keys(Protocol):
         """Whose key it is, as far as that is known without asking anybody."""
         ...
 
+    def recognizes(self, token: str) -> bool:
+        """Whether it was somebody's key a while ago, so that whoever shows it is not guessing."""
+        return False
+
     async def find(self, token: str) -> Caller | None:
         """Whose key it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
         ...

@@ -70,6 +70,8 @@ class Keyring:
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         """By hash of the token."""
+        self._former: OrderedDict[str, None] = OrderedDict()
+        """Hashes of tokens that were known, until they are looked at again."""
         self._asking: dict[str, asyncio.Task[_Known | None]] = {}
         self._placed: dict[str, Mapping[str, Any]] = {}
         """Scopes at the Router, and their limits."""
@@ -90,6 +92,11 @@ class Keyring:
             return None
         self._known.move_to_end(hash)
         return known.caller
+
+    def recognizes(self, token: str) -> bool:
+        """Whether it was somebody's a while ago: before a change, or in a period that is over."""
+        hash = hash_of(token)
+        return hash in self._known or hash in self._former
 
     async def find(self, token: str) -> Caller | None:
         """Whose token it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
@@ -114,6 +121,7 @@ class Keyring:
         forgotten = self._forgotten
         found = await self._database.read(lambda connection: _belonging(connection, hash))
         if not found:
+            self._former.pop(hash, None)
             return None
         now = self._clock()
         until = _valid_until(found, hash, now)
@@ -139,6 +147,7 @@ class Keyring:
         now = self._clock()
         known = _Known(found, caller, min(until, *[one.terms.ends_at(now) for one in found], math.inf))
         self._known.pop(hash, None)
+        self._former.pop(hash, None)
         if self._forgotten == forgotten:
             self._known[hash] = known
         while len(self._known) > MOST:
@@ -278,6 +287,9 @@ class Keyring:
         ]  # fmt: skip
         for hash in stale:
             del self._known[hash]
+            self._former[hash] = None
+        while len(self._former) > MOST:
+            self._former.popitem(last=False)
 
     async def watch(self) -> None:
         """See what others change, until cancelled."""
