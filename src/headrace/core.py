@@ -19,7 +19,6 @@ from headrace.calls import (
     TRANSCRIPTIONS,
     TRANSLATIONS,
     Call,
-    Operation,
     encode,
     ends_at,
     timeouts_of,
@@ -236,7 +235,7 @@ def answer_of(
         body = {"text": response.body.decode("utf-8", "replace")}
     else:
         body = _own_body(call, response, to) if translation is None else translation.read(response)
-    if _uses(call.operation, body):
+    if _uses(call, body):
         hidden.usage = body.get("usage") if translation is None else translation.used(body)
     hidden.tier = body.get("service_tier")
     if hidden.usage is None and call.operation in _IN_PIECES and (pieces := pieces_of(body)) != Bill():
@@ -248,11 +247,11 @@ def answer_of(
     return answer
 
 
-def _uses(operation: Operation, body: Mapping[str, Any]) -> bool:
+def _uses(call: Call, body: Mapping[str, Any]) -> bool:
     """Whether the usage that an answer tells of is this call's own. What was made before tells of it each time it is asked for; of a
-    response made in the background nobody hears otherwise.
+    response made in the background nobody hears otherwise, until it was charged.
     """
-    return operation.named or body.get("background") is True
+    return call.operation.named or (body.get("background") is True and not call.control.get("charged"))
 
 
 _IN_PIECES: Final = (IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS, RERANK, TRANSCRIPTIONS, TRANSLATIONS)

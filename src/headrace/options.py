@@ -208,6 +208,8 @@ class RoutingOptions(TypedDict, total=False):
     """Whose call it is: tenants share a busy channel evenly."""
     seal: str | None
     """A secret of whoever asks: ids of responses that it is given are good for calls with the same seal, and for calls without one."""
+    charged: bool | None
+    """Whether what is asked for was paid for before: a response that is made in the background tells of its usage each time."""
     scopes: list[str] | None
     """Limits of one's own that apply to it besides those of the deployment: names given to `Router.add_scope`."""
     max_wait: float | None

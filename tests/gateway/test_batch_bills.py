@@ -15,6 +15,7 @@ import anthropic
 import openai
 import pytest
 from tests.client.upstream import Reply, Upstream, standing
+from tests.gateway.conftest import KEY
 from tests.gateway.lasting import Gateway, kept
 
 from headrace import Router
@@ -319,3 +320,36 @@ def test_a_batch_is_asked_about_seldom_and_given_up_at_last(at: Where, provider:
         assert counted(database) == (0, 0)
     finally:
         database.close()
+
+
+def background(status: str, usage: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "own",
+        "status": status,
+        "background": True,
+        "output": [],
+        "usage": usage,
+    }
+
+
+def test_a_response_made_in_the_background_is_charged_once_however_often_it_is_asked_for(place: Gateway, provider: Upstream) -> None:
+    key = place.key()
+    asking = client(place, key).responses
+    provider.answer(Reply(background("queued")))
+    id = asking.create(model="m", input="hi", background=True).id
+    used = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+    provider.answer(Reply(background("in_progress")), Reply({"error": {"message": "no"}}, 500))
+    assert asking.retrieve(id).status == "in_progress"
+    with pytest.raises(openai.InternalServerError):
+        asking.retrieve(id)
+    assert spent(place, key) == 0
+    provider.answer(*[Reply(background("completed", used))] * 4)
+    assert [asking.retrieve(id).usage.total_tokens for _ in range(2)] == [1100, 1100]  # type: ignore[union-attr]
+    assert asking.cancel(id).status == "completed"
+    assert client(place, KEY).responses.retrieve(id).status == "completed"
+    assert spent(place, key) == pytest.approx(1000 * 2e-6 + 100 * 1e-5)
+    costs = [call["spend"] for call in place.ask("/spend/logs") if call["call_type"] != "batched"]
+    assert len([cost for cost in costs if cost]) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -278,6 +278,9 @@ class Gateway(Struct, eq=False):
         if scopes:
             options["scopes"] = scopes
         make: Any = self.router.araw if reply.finish is None else self.router.acall
+        mine = reply.once is None or await reply.once()
+        if not mine:
+            options["charged"] = True
         if (before := answer.before) is not None:
             answer.entered.sent(before.event)
             make = partial(make, before=before.failed)
@@ -287,7 +290,7 @@ class Gateway(Struct, eq=False):
         if call.stream:
             await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last))
             return
-        made = await making
+        made = await making if reply.unpaid is None or not mine else await _paid(making, reply.unpaid)
         answer.entered.answered(made._hidden_params)
         if reply.noted is not None:
             await reply.noted(made)
@@ -395,6 +398,18 @@ async def _attended(receive: Receive, work: Coroutine[Any, Any, None], answer: A
         raise Left from None
     finally:
         watch.stop()
+
+
+async def _paid(making: Awaitable[Any], unpaid: Callable[[], Awaitable[None]]) -> Any:
+    """An answer that its call pays for. One that failed, or came to nothing yet, is the next call's to pay."""
+    paid = False
+    try:
+        made = await making
+        paid = bool(made._hidden_params.usage)
+        return made
+    finally:
+        if not paid:
+            await unpaid()
 
 
 class _Watch:

@@ -100,6 +100,9 @@ class Finished(Struct, frozen=True, eq=False):
     """The one that keeps what is asked for; empty for any."""
     noted: Callable[[Any], Awaitable[None]] | None = None
     """Told of the answer before it goes out."""
+    once: Callable[[], Awaitable[bool]] | None = None
+    """Whether what the answer came to is this call's to pay; asked before it is made, and `unpaid` told where it came to nothing."""
+    unpaid: Callable[[], Awaitable[None]] | None = None
 
     def at(self, deployment: str) -> Finished:
         """The same call where it can be answered alone."""

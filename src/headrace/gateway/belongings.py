@@ -52,6 +52,14 @@ class Belongings(Protocol):
         """A batch was made, which somebody has to pay for."""
         ...
 
+    async def claim(self, deployment: str, response: str) -> bool:
+        """Whether nobody has paid for a response that is made in the background, or is about to: from now on somebody is."""
+        ...
+
+    async def release(self, deployment: str, response: str) -> None:
+        """It came to nothing yet."""
+        ...
+
     async def done(self, deployment: str, batch: str) -> bool:
         """A batch has been seen to be over. Whether it waits for its bill."""
         ...
@@ -61,6 +69,12 @@ class NoBelongings:
     """Of a gateway without a database, where everybody is an administrator."""
 
     async def note(self, one: Belonging) -> None:
+        pass
+
+    async def claim(self, deployment: str, response: str) -> bool:
+        return True
+
+    async def release(self, deployment: str, response: str) -> None:
         pass
 
     async def find(self, things: Sequence[Thing]) -> list[Belonging]:

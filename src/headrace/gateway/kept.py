@@ -21,7 +21,7 @@ from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.seals import opens, seal_of
-from headrace.served import read_id
+from headrace.served import RESPONSE, RESPONSE_CANCEL, read_id
 
 Handler = Callable[..., Reply]
 
@@ -36,10 +36,15 @@ def kept_response(operation: Operation) -> Handler:
 
     def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
         seal = here.caller.seal
-        if read_id(id, seal) is None:
+        if (found := read_id(id, seal)) is None:
             raise refusal(404, Kind.NOT_FOUND, f"no response {id!r} was given out here", "response_id")
         options = {**_query(asked, "include", "limit", "order", "after", "before"), "seal": seal}
-        return Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
+        reply = Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
+        if operation not in (RESPONSE, RESPONSE_CANCEL):
+            return reply
+        deployment, own = found
+        claim, release = partial(here.belongings.claim, deployment, own), partial(here.belongings.release, deployment, own)
+        return msgspec.structs.replace(reply, once=claim, unpaid=release)
 
     return make
 

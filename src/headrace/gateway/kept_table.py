@@ -18,6 +18,8 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError, several
 
 log: Final = logging.getLogger("headrace.gateway")
 
+PAID: Final = "paid"
+"""The kind of a response's payment: no provider has a collection of that name."""
 _SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
 
 
@@ -54,6 +56,28 @@ class KeptTable:
 
     async def forget(self, deployment: str, thing: Thing) -> None:
         await self._database.write(lambda connection: connection.execute(f"DELETE FROM kept WHERE {_SAME}", **_key(deployment, thing)))
+
+    async def claim(self, deployment: str, response: str) -> bool:
+        new = {**_key(deployment, Thing(PAID, response)), "created": time.time()}
+
+        def work(connection: Connection) -> bool:
+            asked = (
+                "INSERT INTO kept (deployment, kind, id, owner, created, said) VALUES (:deployment, :kind, :id, '', :created, '{}') "
+                "ON CONFLICT (deployment, kind, id) DO NOTHING"
+            )
+            return connection.execute(asked, **new) > 0
+
+        try:
+            return await self._database.write(work)
+        except DatabaseError as error:  # as above
+            log.error("response %s may be charged twice: the database does not answer (%s)", response, error)
+            return True
+
+    async def release(self, deployment: str, response: str) -> None:
+        try:
+            await self.forget(deployment, Thing(PAID, response))
+        except DatabaseError as error:  # as above
+            log.error("response %s may not be charged: the database does not answer (%s)", response, error)
 
     async def ordered(self, order: Order) -> None:
         try:
