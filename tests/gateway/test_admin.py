@@ -19,6 +19,8 @@ from tests.gateway.test_keys import _any
 from headrace.gateway.admin.asked_calls import at as moment_of
 from headrace.gateway.admin.model_desk import secret
 from headrace.gateway.lasting import Where
+from headrace.runtime.sql import Database
+from headrace.runtime.sql_drivers import DatabaseError
 from headrace.simulator.server import Running
 
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -405,6 +407,16 @@ def test_what_the_gateway_leans_on_is_asked_how_it_is(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_database_that_does_not_answer_is_told_as_unhealthy(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(self: Database, work: object) -> None:
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(Database, "read", away)
+    said = gateway.ask("/health/services?service=database")
+    assert (said["status"], "gone" in said["message"]) == ("unhealthy", True)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 def test_parameters_that_a_model_takes_are_told(gateway: Gateway) -> None:
     key = gateway.key(models=["slow"])
     for model in ("gpt", "openai/gpt-4o", "anthropic/claude-sonnet-4-5"):
@@ -412,6 +424,11 @@ def test_parameters_that_a_model_takes_are_told(gateway: Gateway) -> None:
     gateway.ask("/utils/supported_openai_params?model=gpt", key=key, status=400)  # it is not for this key to know
     assert "'nobody'" in gateway.ask("/utils/supported_openai_params?model=nobody", status=400)["error"]["message"]
     gateway.ask("/utils/supported_openai_params", status=400)
+    own = {"model": "grey-parrot", "custom_llm_provider": "anthropic", "api_key": "os.environ/HOME"}
+    gateway.ask("/model/new", {"model_name": "parrot", "litellm_params": own})
+    polly = gateway.key(models=["parrot"], aliases={"polly": "parrot"})
+    found = gateway.ask("/utils/supported_openai_params?model=polly", key=polly)["supported_openai_params"]
+    assert found == gateway.ask("/utils/supported_openai_params?model=anthropic/claude-sonnet-4-5")["supported_openai_params"]
 
 
 # ---- spending --------------------------------------------------------------------------------------------------------------------
