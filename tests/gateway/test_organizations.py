@@ -167,6 +167,23 @@ def test_limits_and_models_of_a_tag_hold_whoever_bears_it(gateway: Gateway) -> N
 
 
 @SQLITE
+def test_the_days_of_an_organization_are_told(gateway: Gateway) -> None:
+    gateway.ask("/organization/new", MILL)
+    gateway.ask("/organization/new", {"organization_id": "other", "organization_alias": "x"})
+    team = gateway.ask("/team/new", {"team_alias": "wheel", "organization_id": "mill"})["team_id"]
+    own, of_team, nobodys = gateway.key(organization_id="mill"), gateway.key(team_id=team), gateway.key()
+    for key in (own, of_team, of_team, nobodys):
+        gateway.chat(key)
+    days = "start_date=2020-01-01&end_date=2100-01-01"
+    (day,) = gateway.ask(f"/organization/daily/activity?{days}&organization_ids=mill,other")["results"]
+    assert {name: one["metrics"]["api_requests"] for name, one in day["breakdown"]["entities"].items()} == {"mill": 3}
+    assert len(day["breakdown"]["api_keys"]) == 2
+    assert gateway.ask(f"/organization/daily/activity?{days}&organization_ids=other")["results"] == []
+    (day,) = gateway.ask(f"/organization/daily/activity?{days}", key=own)["results"]
+    assert day["metrics"]["api_requests"] == 1  # a caller's own alone
+
+
+@SQLITE
 def test_a_call_may_have_to_bear_its_keys_tags_alone(upstream: object, at: Where) -> None:
     with kept(priced(upstream), at, Settings(key=KEY, own_tags=True)) as opened:
         gateway = Gateway(*opened)

@@ -22,8 +22,12 @@ from headrace.runtime.sql_drivers import several
 MOST: Final = 1_000
 """Days in one page."""
 
+_ORGANIZATION: Final = "organization"
+"""In no column: whose it is now is known of keys, teams and users."""
+
 _ROOMS: Final[Mapping[str, tuple[str, str]]] = {
     "user": ("user", "user_id"), "team": ("team", "team_ids"), "customer": ("customer", "end_user_ids"), "tag": ("tags", "tags"),
+    "organization": (_ORGANIZATION, "organization_ids"),
 }  # fmt: skip
 """Whose days are told, in which column they stand, and the word of the query that names some."""
 
@@ -109,9 +113,10 @@ class ActivityDesk:
         names = [name for name in question.query.get(named, "").split(",") if name]
         if column == "tags":
             where.append(("tags <> '[]'", {}))
-        elif names:
+        elif names and column != _ORGANIZATION:
             where.append(_among(column, names))
-        by = [self._calls.day, f'"{column}" AS whose', "key", "name", "team", "served", _ASKED, "provider", "path"]
+        told = "user" if column == _ORGANIZATION else column
+        by = [self._calls.day, f'"{told}" AS whose', "key", "name", "team", "served", _ASKED, "provider", "path"]
         more = {
             "answered": f"CASE WHEN outcome = '{Outcome.ANSWERED.value}' THEN 1 ELSE 0 END",
             "milliseconds": "CAST(round((ended - began) * 1000) AS BIGINT)",
@@ -119,6 +124,9 @@ class ActivityDesk:
             "cache_write": f"{self._calls.used('cache_write')} + {self._calls.used('cache_write_hour')}",
         }
         rows = await self._calls.grouped(by, where, more)
+        if column == _ORGANIZATION:
+            rows = await self._calls.by_organization(rows)
+            return [row for row in rows if row["whose"] and (not names or row["whose"] in names)]
         return [row for row in rows if not names or _tags(row) & set(names)] if column == "tags" else rows
 
     async def models(self, question: Question) -> Any:

@@ -10,7 +10,9 @@ from headrace.calls import EMPTY
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.counter import Counter, Question
 from headrace.gateway.keys import table
+from headrace.gateway.keys.holders import Kind
 from headrace.gateway.keys.tokens import PREFIX, hash_of
+from headrace.gateway.ledger.folding import organization_of, terms_of
 from headrace.gateway.ledger.reading import DAY, Condition, Query, between, day_of, sums, used_in
 
 Row = Mapping[str, Any]
@@ -44,6 +46,13 @@ class Calls:
     async def hashes(self, rows: Sequence[Row]) -> dict[str, str]:
         ids = {row["key"] for row in rows if row["key"]}
         return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
+
+    async def by_organization(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows whose `whose` is a user, as those of the organization that the call's key, team or user is under now; empty for none."""
+        kinds = {"key": Kind.KEY, "team": Kind.TEAM, "whose": Kind.USER}
+        people = {(kind, row[name]) for row in rows for name, kind in kinds.items() if row[name]}
+        terms = await self._counter.database.read(lambda connection: terms_of(connection, people))
+        return [{**row, "whose": organization_of(row["key"], row["team"], row["whose"], terms)} for row in rows]
 
     async def where(self, question: Question, days: int | None = None) -> list[Condition]:
         """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""

@@ -164,12 +164,16 @@ def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
     return [*found, *[(Kind.TAG, tag) for tag in dict.fromkeys(tags)]] if tags else found
 
 
-def _organization(caller: _Caller, terms: Mapping[tuple[Kind, str], Terms]) -> list[tuple[Kind, str]]:
-    """The one above a key, else above its team, else above its user."""
-    key, team, user, _, _ = caller
+def organization_of(key: str, team: str, user: str, terms: Mapping[tuple[Kind, str], Terms]) -> str:
+    """The one above a key, else above its team, else above its user; empty for none."""
     people = ((Kind.KEY, key), (Kind.TEAM, team), (Kind.USER, user))
-    own = [terms[holder].organization for holder in people if holder in terms]
-    return [(Kind.ORGANIZATION, id) for id in own if id][:1]
+    return next((id for holder in people if holder in terms and (id := terms[holder].organization)), "")
+
+
+def _organization(caller: _Caller, terms: Mapping[tuple[Kind, str], Terms]) -> list[tuple[Kind, str]]:
+    key, team, user, _, _ = caller
+    id = organization_of(key, team, user, terms)
+    return [(Kind.ORGANIZATION, id)] if id else []
 
 
 def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
@@ -178,9 +182,9 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
     for record in records:
         if record.cost:
             paid[record.key, record.team, record.user, record.customer, record.tags].append(record)
-    terms = _terms(connection, {holder for caller in paid for holder in _holders(caller)})
+    terms = terms_of(connection, {holder for caller in paid for holder in _holders(caller)})
     above = {caller: _organization(caller, terms) for caller in paid}
-    terms |= _terms(connection, {holder for holders in above.values() for holder in holders})
+    terms |= terms_of(connection, {holder for holders in above.values() for holder in holders})
     spent: dict[Period, int] = defaultdict(int)
     for caller, theirs in paid.items():
         for kind, id in (*_holders(caller), *above[caller]):
@@ -210,7 +214,8 @@ def _by_period(records: Iterable[Record], period_at: Callable[[float], tuple[flo
     return spent
 
 
-def _terms(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Terms]:
+def terms_of(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Terms]:
+    """The terms of those that there are, or were."""
     ids = defaultdict(set)
     for kind, id in whose:
         ids[kind].add(id)
