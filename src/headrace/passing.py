@@ -48,10 +48,24 @@ def _line(event: Any) -> bytes:
     return encode(event) + b"\n"
 
 
+def _message(event: Any) -> bytes:
+    """Of an AWS event stream: the event's name, and under it what it says."""
+    from headrace.dialects.bedrock_converse import eventstream  # late: few callers speak it
+
+    [(name, said)] = _content(event).items()
+    return eventstream.event(name, said)
+
+
+def _content(event: Any) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = event if isinstance(event, Mapping) else event.model_dump()
+    return fields
+
+
 _EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "openai_responses": _named, "anthropic_messages": _named, "openai_events": _named, "cohere": _named, "ollama": _line,
+    "bedrock_converse": _message,
 }  # fmt: skip
-"""Dialects whose events have names, or are lines."""
+"""Dialects whose events have names, are lines, or are no text at all."""
 
 ENDS: Final[Mapping[str, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
 """What closes a dialect's stream, where anything does."""

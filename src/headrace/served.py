@@ -165,6 +165,7 @@ MESSAGES: Final = Operation("messages", "messages", AnthropicMessage, AnthropicM
 CONTENT: Final = Operation("generate_content", "contents", GenerateContentResponse, GenerateContentResponse, dialect="gemini")
 
 OLLAMA_CHAT: Final = Operation("ollama_chat", "messages", JsonObject, JsonObject, dialect="ollama")
+CONVERSE: Final = Operation("converse", "messages", JsonObject, JsonObject, dialect="bedrock_converse")
 COHERE_CHAT: Final = Operation("cohere_chat", "messages", JsonObject, JsonObject, dialect="cohere")
 
 RESPONSE: Final = Operation("response", "", ResponsesAPIResponse, None, method="GET", named=False, stored=True)

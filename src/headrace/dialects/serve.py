@@ -16,7 +16,7 @@ from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
 from headrace.errors import UnsupportedParamsError
-from headrace.framing import JsonLinesReader, SseReader
+from headrace.framing import EventStreamReader, JsonLinesReader, SseReader
 from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, Tool, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
@@ -26,6 +26,7 @@ OPERATIONS: Final[Mapping[str, str]] = {"openai_chat": "chat", "openai_responses
 _NOT_SENT: Final[Mapping[str, frozenset[str]]] = {
     "anthropic_messages": frozenset({"betas"}),
     "gemini": frozenset({"model", "stream"}),
+    "bedrock_converse": frozenset({"model", "stream"}),
 }
 """Fields of a body that stand in a header or in the address."""
 
@@ -37,6 +38,9 @@ _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "anthropic_messages": frozenset({"betas", "metadata", "service_tier", "cache_control", "system", "thinking", "output_config"}),
     "gemini": frozenset({"safetySettings", "labels", "generationConfig", "store"}),
     "ollama": frozenset({"keep_alive", "options"}),
+    "bedrock_converse": frozenset({
+        "model", "stream", "requestMetadata", "performanceConfig", "serviceTier", "system", "inferenceConfig", "toolConfig", "outputConfig",
+    }),
 }  # fmt: skip
 """What a caller may say although the provider cannot: where an answer is kept, cached and accounted, how its reasoning is shown."""
 
@@ -44,13 +48,21 @@ _NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": F
 """Values that ask for what everybody does."""
 
 
-_IN_LINES: Final = frozenset({"ollama"})
-"""Callers whose streams are lines."""
+_FRAMES: Final[Mapping[str, Callable[[], FrameReader]]] = {"ollama": JsonLinesReader, "bedrock_converse": EventStreamReader}
+"""How the events of a caller's streams are told apart, where they are not server-sent ones."""
+
+
+def _event_of(caller: str, frame: Frame) -> dict[str, Any]:
+    """An event as an object. Bedrock's have their name outside: they stand under it, as in AWS's SDKs."""
+    said: dict[str, Any] = msgspec.json.decode(frame.data)
+    return {frame.event or "": said} if caller == "bedrock_converse" else said
 
 
 class Served(Struct, eq=False, kw_only=True):
     """One request of a caller's, kept to read its answer by."""
 
+    name: str
+    """What the caller's dialect is called."""
     caller: Dialect
     dialect: Dialect
     """The provider's."""
@@ -96,22 +108,23 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same and passable(self.dialect):
             return self.dialect.watch_stream(self.target)
         reader = self.dialect.read_stream(self.request, self.target)
-        return HandedOn(reader) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.target.source)
+        return HandedOn(reader, self.name) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.name)
 
 
 class HandedOn:
     """A stream in its caller's own dialect, of those that nobody watches in passing: each event is read, and goes out as it came."""
 
-    __slots__ = ("_reader", "usage")
+    __slots__ = ("_caller", "_reader", "usage")
 
-    def __init__(self, reader: StreamReader) -> None:
+    def __init__(self, reader: StreamReader, caller: str) -> None:
         self._reader = reader
+        self._caller = caller
         self.usage: dict[str, Any] | None = None
         """In OpenAI's form, once it was told."""
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         self._note(self._reader.feed(frame, last=last))
-        return [] if frame.data[:6] == b"[DONE]" else [msgspec.json.decode(frame.data)]
+        return [] if frame.data[:6] == b"[DONE]" else [_event_of(self._caller, frame)]
 
     def rest(self) -> Sequence[dict[str, Any]]:
         self._note(self._reader.close())
@@ -126,13 +139,14 @@ class HandedOn:
 class Rewritten:
     """A stream of one dialect's as the events of another's."""
 
-    __slots__ = ("_begun", "_common", "_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_begun", "_caller", "_common", "_frames", "_reader", "_writer", "usage")
 
     def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str) -> None:
         self._common = InCommon(caller)
+        self._caller = caller
         self._reader = reader
         self._writer = writer
-        self._frames: FrameReader = JsonLinesReader() if caller in _IN_LINES else SseReader()
+        self._frames: FrameReader = _FRAMES.get(caller, SseReader)()
         self._begun = False
         """Whether anything was said: what tells of the whole answer goes first."""
         self.usage: dict[str, Any] | None = None
@@ -167,7 +181,7 @@ class Rewritten:
             self.usage = write_usage(event.usage)
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(frame.data) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]
+        return [_event_of(self._caller, frame) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]
 
 
 def serve(
@@ -197,6 +211,7 @@ def serve(
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
         request = _sayable(request, caller, provider)
     return Served(
+        name=caller,
         caller=speaks,
         dialect=dialect,
         target=target if same else msgspec.structs.replace(target, source=caller),

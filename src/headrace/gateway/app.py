@@ -17,7 +17,7 @@ from msgspec import Struct
 from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway import guard, ollama
+from headrace.gateway import bedrock, guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
@@ -26,7 +26,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import OPENAI, front_of
+from headrace.gateway.fronts import BEDROCK, OPENAI, front_of
 from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -117,6 +117,8 @@ class Gateway(Struct, eq=False):
             send = ArraySend(send)
         elif asked.path == ollama.GENERATE:
             send = ollama.GenerateSend(send)
+        elif asked.path.endswith(bedrock.INVOKED_STREAM):
+            send = bedrock.InvokeSend(send)
         if allowed(asked, self.settings.origins):
             send = with_leave(send, asked)
             if asked.method == "OPTIONS":
@@ -146,7 +148,7 @@ class Gateway(Struct, eq=False):
 
             await answer.whole(200, openapi.encoded(None if self.state is None else self.state.desk))
             return
-        if self.state is not None and self.state.desk.serves(asked.path):
+        if self.state is not None and answer.front is not BEDROCK and self.state.desk.serves(asked.path):
             content = await read_body(receive, asked.headers, self.settings.max_body)
             await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
             return

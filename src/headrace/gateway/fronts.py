@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from headrace.calls import EMBEDDINGS
 from headrace.dialects import load
+from headrace.dialects.bedrock_converse.eventstream import event
 from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
 from headrace.gateway.asking import Wanted, wanted
 from headrace.gateway.quotas import anthropic_headers, openai_headers
@@ -54,11 +56,18 @@ ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "pi
 GOOGLE: Final = Front("gemini", b"\r\n")
 COHERE: Final = Front("cohere", b": waiting\n\n")
 OLLAMA: Final = Front("ollama", b" ", kind="application/x-ndjson")  # a line may begin with spaces
+BEDROCK: Final = Front("bedrock_converse", event("ping", {}), kind="application/vnd.amazon.eventstream")
+"""AWS's clients read over events that they do not know."""
+
+_BEDROCKS: Final = re.compile("/model/.+/(?:converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)")
+"""Beside them stand administrators' `/model/new` and its kin."""
 
 
 def front_of(asked: Asked) -> Front:
     """Who calls, by where and with what: also for what does not exist."""
     path, headers = asked.path, asked.headers
+    if _BEDROCKS.fullmatch(path):  # Claude's clients say Anthropic's version there too
+        return BEDROCK
     if path.startswith(("/v1beta", "/v1alpha")) or "/publishers/google/" in path or "x-goog-api-key" in headers:
         return GOOGLE
     if "/messages" in path or "/publishers/anthropic/" in path or "anthropic-version" in headers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
@@ -16,7 +17,7 @@ from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
 
 _HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key")
-"""Where Anthropic's, Google's, Azure's and LiteLLM's clients put a key; OpenAI's is a bearer."""
+"""Where Anthropic's, Google's, Azure's and LiteLLM's clients put a key; OpenAI's is a bearer, AWS's stands for the id of an access key."""
 
 
 def keys_of(asked: Asked) -> list[str]:
@@ -30,7 +31,14 @@ def keys_of(asked: Asked) -> list[str]:
     return [key for key in shown if key]
 
 
+_SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^/,\s]+)/")
+"""Where a request that AWS's clients signed says by whose access key id. They send no bearer but over TLS."""
+
+
 def _bearer(value: str) -> str:
+    signed = _SIGNED.match(value)
+    if signed is not None:
+        return signed[1]
     scheme, _, token = value.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 

@@ -131,9 +131,11 @@ async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[
 
 
 def must_be_json(headers: Mapping[str, str]) -> None:
-    """Raises a refusal with status 415. A body that does not say what it is is taken at its word."""
+    """Raises a refusal with status 415. A body that does not say what it is is taken at its word, and AWS's clients call one of
+    InvokeModel bytes.
+    """
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    if kind not in ("application/json", "application/octet-stream") and not kind.endswith("+json"):
         raise refusal(415, Kind.BAD_REQUEST, f"this takes JSON: send content-type application/json, not {kind!r}")
 
 

@@ -27,7 +27,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import cohere, fronts, message_batches, ollama
+from headrace.gateway import bedrock, cohere, fronts, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import deleted_file, kept_batch, kept_file, kept_response, list_batches, list_files, new_batch, new_file
 from headrace.gateway.listing import models, one_model
@@ -37,6 +37,7 @@ from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILE_CONTENT, FILE
 from headrace.served import (
     COHERE_CHAT,
     CONTENT,
+    CONVERSE,
     MESSAGES,
     OLLAMA_CHAT,
     RESPONSE,
@@ -142,6 +143,11 @@ def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: s
     return _message(here, asked, {**said, "model": model, "betas": body.get("anthropic_beta")})
 
 
+def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+    """Claude as Bedrock has it: whether it is streamed stands in the path."""
+    return _message(here, asked, {**bedrock.claudes(body, model), "stream": verb.endswith("stream")})
+
+
 def betas_of(headers: Mapping[str, str]) -> list[str]:
     return [word for part in headers.get("anthropic-beta", "").split(",") if (word := part.strip())]
 
@@ -210,6 +216,7 @@ class Row(NamedTuple):
 _OPENAI: Final = r"(?:/openai)?(?:/v1)?"
 _AZURE: Final = r"/(?:openai/deployments|engines)/(?P<model>.+)"
 _GEMINI: Final = r"/v1(?:beta|alpha)?/models/(?P<model>.+)"
+_BEDROCK: Final = "/model/(?P<model>.+)"
 _ID: Final = "/(?P<id>[^/]+)"
 _MESSAGE_BATCHES: Final = r"(?:/anthropic)?(?:/v1)?/messages/batches"
 
@@ -246,7 +253,8 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post("/api/embeddings", ollama.embed_one),
     _post("/api/show", ollama.show),
     _post("/api/pull", ollama.pull),
-    _get("/api/(?:tags|ps)", ollama.tags),
+    _get("/api/tags", ollama.tags),
+    _get("/api/ps", ollama.tags),
     _get("/api/version", ollama.version),
     _post(r"(?:/anthropic)?(?:/v1)?/messages", _message, asks=MESSAGES),
     *_by_model("/embeddings", EMBEDDINGS, _embed_plainly),
@@ -254,6 +262,9 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(_GEMINI + ":(?P<verb>generateContent|streamGenerateContent)", _generate, asks=CONTENT),
     _post(_GEMINI + ":(?P<verb>embedContent|batchEmbedContents)", _embed),
     _post("/publishers/anthropic/models/(?P<model>[^:]+):(?P<verb>rawPredict|streamRawPredict)", _predict, asks=MESSAGES),
+    _post(_BEDROCK + "/(?P<verb>converse|converse-stream)", bedrock.converse, asks=CONVERSE),
+    _post(_BEDROCK + "/(?P<verb>invoke|invoke-with-response-stream)", _invoke, asks=MESSAGES),
+    _post(_BEDROCK + "/count-tokens", bedrock.count),
     _post(_GEMINI + ":countTokens", _count, asks=CONTENT),
     _post(r"(?:/anthropic)?(?:/v1)?/messages/count_tokens", _count, asks=MESSAGES),
     _post(_MESSAGE_BATCHES, message_batches.order),

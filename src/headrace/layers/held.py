@@ -143,12 +143,22 @@ def _cohere(event: Any) -> Iterator[Slot]:
             yield from _some(_get(_get(message, "tool_calls"), "function"), (index, "call"), "arguments")
 
 
+def _converse(event: Any) -> Iterator[Slot]:
+    """Bedrock's, each under its name."""
+    said = _get(event, "contentBlockDelta")
+    at, delta = _get(said, "contentBlockIndex"), _get(said, "delta")
+    yield from _some(delta, (at,), "text")
+    yield from _some(_get(delta, "reasoningContent"), (at, "thought"), "text")
+    yield from _some(_get(delta, "toolUse"), (at, "call"), "input")
+
+
 _CHAT: Final = Shape(_chat, _chat_ends)
 _SHAPES: Final[Mapping[str, Shape]] = {
     "responses": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
     "transcriptions": Shape(_responses, lambda event: not (_get(event, "type") or "").endswith(".delta")),
     "messages": Shape(_messages, lambda event: _get(event, "type") not in ("content_block_delta", "ping")),
     "ollama_chat": Shape(_lines, _lines_end),
+    "converse": Shape(_converse, lambda event: not _get(event, "contentBlockDelta")),
     "cohere_chat": Shape(_cohere, lambda event: not (_get(event, "type") or "").endswith("-delta")),
     "generate_content": Shape(_contents, lambda chunk: any(_get(one, "finishReason") for one in _get(chunk, "candidates") or ())),
 }

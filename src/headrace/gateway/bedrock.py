@@ -1,0 +1,88 @@
+"""Bedrock's own paths, for AWS's clients: Converse for every model, InvokeModel in Claude's words, both whole and as AWS's event streams.
+
+docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html, read 2026-11.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from headrace.counted import COUNT
+from headrace.dialects.bedrock_converse.eventstream import event, exception
+from headrace.errors import BadRequestError
+from headrace.framing import SseReader
+from headrace.gateway import fronts
+from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
+from headrace.gateway.requests import Asked, Send, read_object
+from headrace.served import CONVERSE
+
+INVOKED_STREAM: Final = "/invoke-with-response-stream"
+"""How the path of a stream ends whose events are in the model's own words."""
+
+
+def converse(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+    return wanted(CONVERSE, {**body, "stream": verb == "converse-stream"}, model)
+
+
+def count(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
+    """CountTokens, of a call in either kind of words."""
+    given = body.get("input")
+    match given:
+        case {"converse": {**said}}:
+            question = fronts.chat_of("bedrock_converse", {str(name): value for name, value in said.items()}, model)
+        case {"invokeModel": {"body": str(inner)}}:
+            question = fronts.anthropic_question(claudes(_inner(inner), model), model)
+        case _:
+            raise BadRequestError("input must have converse or invokeModel, whose body is base64", model)
+    call = Wanted(COUNT, model, question.pop("messages"), False, question)
+    return Finished(call, lambda made: {"inputTokens": made.total_tokens})
+
+
+def _inner(said: str) -> dict[str, Any]:
+    try:
+        return read_object(b64decode(said, validate=True))
+    except NotBase64:
+        raise BadRequestError("input.invokeModel.body must be base64") from None
+
+
+def claudes(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """A body of InvokeModel as one of Messages, with its betas. Raises BadRequestError for other makers' words."""
+    if "anthropic_version" not in body:
+        raise BadRequestError("InvokeModel is taken in Claude's words, with anthropic_version: ask for this model by Converse", model)
+    said = {name: value for name, value in body.items() if name not in ("anthropic_version", "anthropic_beta")}
+    return {**said, "model": model, "betas": body.get("anthropic_beta")}
+
+
+class InvokeSend:
+    """An ASGI `send` that puts the events of Messages into chunks of an AWS event stream. What is no such event passes as it is: whole
+    answers, signs of life, and failures, which are in AWS's words already.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._events = SseReader()
+        self._streams = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._streams = (b"content-type", fronts.BEDROCK.kind.encode()) in message["headers"]
+        elif self._streams:
+            message = {**message, "body": self._chunks(message.get("body", b""))}
+        await self._send(message)
+
+    def _chunks(self, piece: bytes) -> bytes:
+        if piece[:1] == b"\0":  # the length of a message, which is less than 16 MB
+            return piece
+        return b"".join([_chunk(frame.data) for frame in self._events.feed(piece) if frame.data])
+
+
+def _chunk(data: bytes) -> bytes:
+    said = msgspec.json.decode(data)
+    if said.get("type") == "error":  # as Anthropic's own API says it in mid-stream
+        return exception("modelStreamErrorException", {"message": str((said.get("error") or {}).get("message") or "")})
+    return event("chunk", {"bytes": b64encode(data).decode()})
