@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
@@ -134,14 +135,15 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
     return whole  # type: ignore[no-any-return]
 
 
-def _following(ports: Ports, to: Destination, formed: Formed, timeouts: Timeouts, began: float) -> Following:
+def _following(ports: Ports, call: Call, to: Destination, formed: Formed, timeouts: Timeouts, began: float) -> Following:
     from headrace.polling import Following  # late: few providers are asked again
 
+    endless = formed.begins and "total_timeout" not in call.control
     return Following(
         ports,
         formed,
         timeouts,
-        began + (timeouts.total or DEFAULT_TIMEOUT),
+        inf if endless else began + (timeouts.total or DEFAULT_TIMEOUT),
         lambda request: _with_signature(ports, to, request),
         lambda error: explain(error, to),
         lambda response, request: _refused(response, to, formed, request.headers),
@@ -182,7 +184,7 @@ async def _fetch(
         return _counted_here(call, to)
     if 200 <= response.status < 300:
         if getattr(translation, "follows", False):
-            response = await _following(ports, to, cast("Formed", translation), timeouts, began).last(response)
+            response = await _following(ports, call, to, cast("Formed", translation), timeouts, began).last(response)
         if call.operation.reads == "bytes":
             translation = await _read(ports, translation, response)
     return answer_of(call, to, translation, request.headers, response)
@@ -310,7 +312,7 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     request = await _signed(ports, call, to, translation, leaving)
     try:
         if getattr(translation, "opens", False):
-            http = await _following(ports, to, cast("Formed", translation), timeouts, ports.clock.now()).opened(request)
+            http = await _following(ports, call, to, cast("Formed", translation), timeouts, ports.clock.now()).opened(request)
         else:
             http = await ports.transport.open(request, timeouts)
     except TransportError as error:

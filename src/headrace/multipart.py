@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -53,16 +54,16 @@ class FormFile:
             return len(self._content)
         return end - self._at
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, start: int = 0, size: int = sys.maxsize) -> Iterator[bytes]:
+        """The file's bytes, or so many of them from one of them on."""
         content = self._content
         if isinstance(content, bytes):
-            yield content
+            yield content[start : start + size]
         elif isinstance(content, Path):
             with content.open("rb") as file:
-                yield from _read(file)
+                yield from _read(file, start, size)
         else:
-            content.seek(self._at)
-            yield from _read(content)
+            yield from _read(content, self._at + start, size)
 
     def __repr__(self) -> str:
         return f"<FormFile {self.name!r} {self.size} bytes>"
@@ -84,9 +85,8 @@ class Spool:
         self._file.write(data)
         self.size += len(data)
 
-    def pieces(self) -> Iterator[bytes]:
-        self._file.seek(0)
-        yield from _read(self._file)
+    def pieces(self, start: int = 0, size: int = sys.maxsize) -> Iterator[bytes]:
+        yield from _read(self._file, start, size)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -94,6 +94,23 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.size} bytes>"
+
+
+class Slice:
+    """A part of a file: `headrace.wire.Upload`."""
+
+    __slots__ = ("_content", "_start", "size")
+
+    def __init__(self, content: FormFile | Spool, start: int, most: int) -> None:
+        self._content = content
+        self._start = start
+        self.size = min(most, content.size - start)
+
+    def pieces(self) -> Iterator[bytes]:
+        return self._content.pieces(self._start, self.size)
+
+    def __repr__(self) -> str:
+        return f"<Slice of {self._content!r} from {self._start} on, {self.size} bytes>"
 
 
 class _Parts:
@@ -200,9 +217,11 @@ def _bytes(content: Any, where: str) -> bytes:
     return content
 
 
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
+def _read(file: BinaryIO, start: int, left: int) -> Iterator[bytes]:
+    file.seek(start)
+    while piece := file.read(min(PIECE, left)):
         yield _bytes(piece, "file")
+        left -= len(piece)
 
 
 def _guessed(name: str) -> str:

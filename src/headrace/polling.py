@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import msgspec
@@ -35,7 +36,7 @@ class Following(Struct, frozen=True, eq=False):
     formed: Formed
     timeouts: Timeouts
     ends: float
-    """When the call's time is over."""
+    """When the call's time is over; infinity where it has no end."""
     signed: Callable[[HttpRequest], Awaitable[HttpRequest]]
     failed: Callable[[TransportError], HeadraceError]
     refused: Callable[[HttpResponse, HttpRequest], HeadraceError]
@@ -81,22 +82,23 @@ class Following(Struct, frozen=True, eq=False):
             raise
 
     async def _answer(self, asked: Next, pause: float) -> HttpResponse:
-        again = asked.request.method == "GET"
+        again = asked.request if asked.request.method == "GET" else asked.again
         for attempt in range(1, _DEAF + 1):
             left = self.ends - self.ports.clock.now() - pause
             if left <= 0:
                 raise _Unanswered(self._over())
             if pause:
                 await self.ports.clock.sleep(pause)
-            last = attempt == _DEAF or not again
-            request = await self.signed(asked.request)
+            last = attempt == _DEAF or again is None
+            request = await self.signed(asked.request if attempt == 1 or again is None else again)
+            total = self.timeouts.total if left == inf else left
             try:
-                response = await self.ports.transport.fetch(request, msgspec.structs.replace(self.timeouts, total=left))
+                response = await self.ports.transport.fetch(request, msgspec.structs.replace(self.timeouts, total=total))
             except TransportError as error:
                 if last:
                     raise _Unanswered(self.failed(error)) from error
             else:
-                if 200 <= response.status < 300:
+                if 200 <= response.status < 300 or response.status in asked.more:
                     return response
                 if last or not (response.status == 429 or response.status >= 500):
                     raise _Unanswered(self.refused(response, request))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +19,21 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import get_session
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types import Batch, FileObject
 from tests.simulator.conftest import KEY, fleet, quick
 from tests.simulator.test_keeping import Caller, chat, written
 
 import headrace
+from headrace import polling
+from headrace.dialects.forms import kept_gcs, uploads
+from headrace.multipart import FormFile
 from headrace.providers import cloud_auth, cloud_credentials
+from headrace.simulator.asks import Rejected
+from headrace.simulator.buckets import Asked, Buckets, Told
 from headrace.simulator.server import Running, running
+from headrace.wire import Headers, HttpResponse
 
 SECRET = "a-secret-of-forty-characters-made-up-here"
 ROLE = "arn:aws:iam::123456789012:role/batch"
@@ -252,6 +262,189 @@ def test_ids_of_any_length_and_letters_come_back_from_vertex(call: Caller, base:
     assert [(line["custom_id"], line["response"]["status_code"]) for line in lines] == [(id, 200) for id in ids]
 
 
+# ---- large files -------------------------------------------------------------------------------------------------------------------
+
+LARGE = bytes(range(256)) * (48 << 10) + b"the end"  # 12 MiB and a little
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of the least size that S3 takes, and short pauses."""
+    for module in (uploads, kept_gcs):
+        monkeypatch.setattr(module, "PART", 5 << 20)
+    monkeypatch.setattr(polling, "SLOWEST", 0.02)
+
+
+@pytest.fixture
+def buckets(base: Running) -> Buckets:
+    call = Caller("sync", base)
+    call("create_file", b"x", "user_data", "bedrock", **Cloud(base, "bedrock").way)
+    made = base.simulator.fleet.providers["a"]._buckets
+    made._uploads.clear()
+    return made
+
+
+def nothing_is_left(buckets: Buckets) -> bool:
+    """Soon: what is given up is taken back beside its caller."""
+    for _ in range(1000):
+        if not buckets.unfinished:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.usefixtures("in_parts")
+@pytest.mark.parametrize("kind", ["bytes", "path", "open"])
+def test_a_large_file_goes_up_in_parts_and_is_one(call: Caller, cloud: Cloud, buckets: Buckets, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(b"before" + LARGE if kind == "open" else LARGE)
+    with path.open("rb") as opened:
+        opened.seek(6)
+        kept = call("create_file", {"bytes": LARGE, "path": path, "open": opened}[kind], "user_data", cloud.provider, **cloud.way)
+    assert (kept.bytes, kept.filename) == (len(LARGE), "upload" if kind == "bytes" else "large.bin")
+    shown = call("file_retrieve", kept.id, cloud.provider, **cloud.way)
+    assert (shown.bytes, shown.filename, shown.purpose) == (len(LARGE), kept.filename, "user_data")
+    assert call("file_content", kept.id, cloud.provider, **cloud.way).content == LARGE
+    assert not buckets.unfinished
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_part_that_went_wrong_is_sent_again(call: Caller, cloud: Cloud, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third request is answered that there is trouble; of a session it is asked then how far it got."""
+    asked: list[str] = []
+
+    def troubled(name: str) -> None:
+        good = getattr(Buckets, name)
+
+        def reply(self: Buckets, asked_for: Asked) -> Any:
+            asked.append(asked_for.headers.get("content-range", asked_for.raw_query))
+            if len(asked) % 3 == 1:
+                raise Rejected(503, "Please reduce your request rate.", code="SlowDown")
+            return good(self, asked_for)
+
+        monkeypatch.setattr(Buckets, name, reply)
+
+    troubled("_put_part" if cloud.provider == "bedrock" else "_session")
+    kept = call("create_file", LARGE, "user_data", cloud.provider, **cloud.way)
+    assert len(asked) >= 5
+    assert call("file_content", kept.id, cloud.provider, **cloud.way).content == LARGE
+    assert not buckets.unfinished
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_nothing_is_left_of_an_upload_whose_part_is_refused(
+    call: Caller, cloud: Cloud, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 would charge for the parts that are there."""
+
+    def refuse(self: Buckets, asked: Asked) -> Any:
+        if asked.method == "DELETE":
+            return good(self, asked)
+        if asked.query.get("partNumber") == "2" or asked.headers.get("content-range", "").startswith(f"bytes {5 << 20}-"):
+            raise Rejected(403, "No more of this.", code="AccessDenied")
+        return good(self, asked)
+
+    name = "_put_part" if cloud.provider == "bedrock" else "_session"
+    good = getattr(Buckets, name)
+    monkeypatch.setattr(Buckets, name, refuse)
+    with pytest.raises(headrace.PermissionDeniedError, match="No more of this"):
+        call("create_file", LARGE, "user_data", cloud.provider, **cloud.way)
+    assert not buckets.unfinished
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_an_error_that_s3_tells_under_a_good_status_is_one(call: Caller, base: Running, buckets: Buckets, monkeypatch: Any) -> None:
+    body = b'\n <?xml version="1.0"?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>'
+    monkeypatch.setattr(Buckets, "_complete", lambda *_: Told(body, kind=("content-type", "application/xml")))
+    with pytest.raises(headrace.InternalServerError, match="We encountered an internal error"):
+        call("create_file", LARGE, "user_data", "bedrock", **Cloud(base, "bedrock").way)
+    assert not buckets.unfinished
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_nothing_is_left_of_an_upload_whose_caller_leaves(cloud: Cloud, base: Running, buckets: Buckets) -> None:
+    async def leave() -> bool:
+        way = {"base_url": base.url("a"), "num_retries": 0, **cloud.way}
+        asking = asyncio.ensure_future(headrace.acreate_file(Leaving(lambda: asking.cancel()), "user_data", cloud.provider, **way))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        return await asyncio.to_thread(nothing_is_left, buckets)
+
+    assert asyncio.run(leave())
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_nothing_is_left_of_an_upload_that_is_interrupted(cloud: Cloud, base: Running, buckets: Buckets) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Caller("sync", base)("create_file", Leaving(interrupt), "user_data", cloud.provider, **cloud.way)
+    assert nothing_is_left(buckets)
+
+
+class Leaving(io.BytesIO):
+    """A large file whose reader has something else to do while its second part is sent."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        super().__init__(LARGE)
+        self._then = then
+        self._begun = 0
+
+    def seek(self, at: int, whence: int = 0) -> int:
+        self._begun += whence == 0 and at > 0
+        return super().seek(at, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self._begun:
+            self._then()
+        return super().read(size)
+
+
+def test_a_session_goes_on_where_it_is_at_the_place_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever host its address names: credentials go with it. Less may have arrived than was sent, or nothing."""
+    monkeypatch.setattr(uploads, "PART", 100)
+    upload = uploads.Resumable(FormFile(bytes(250), "file"), b"{}", "https://storage.example")
+    told = {"location": "https://elsewhere.example/upload/o?upload_id=7"}
+    spans = []
+    for status, headers in ((200, told), (308, {"range": "bytes=0-59"}), (308, {}), (308, {"range": "bytes=0-199"})):
+        step = upload.then(HttpResponse(status, Headers.of(headers), b""), "part" if spans else "")
+        assert step is not None
+        assert step.request.url == "https://storage.example/upload/o?upload_id=7"
+        spans.append(dict(step.request.headers)["content-range"])
+    assert spans == ["bytes 0-99/250", "bytes 60-159/250", "bytes 0-99/250", "bytes 200-249/250"]
+    assert upload.then(HttpResponse(200, Headers.of({}), b"{}"), "part") is None
+
+
+def test_a_session_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = uploads.Resumable(FormFile(bytes(250), "file"), b"{}", "https://storage.example")
+    step = upload.then(HttpResponse(200, Headers.of({"location": "/o?upload_id=7"}), b""), "")
+    methods = []
+    while step is not None and step.step != "given up":
+        methods.append(step.request.method)
+        step = upload.then(HttpResponse(308, Headers.of({}), b""), step.step)
+    assert step is not None
+    assert (methods, step.request.method) == (["PUT"] * 4, "DELETE")
+    with pytest.raises(headrace.BadRequestError, match="no more than 0 of 250 bytes"):
+        upload.then(HttpResponse(499, Headers.of({}), b""), step.step)
+
+
+def test_a_file_of_more_than_ten_thousand_parts_has_larger_ones() -> None:
+    assert uploads.part_of(1 << 30) == uploads.PART
+    size = 4 << 40
+    assert size / uploads.part_of(size) <= uploads.MOST_PARTS / 2
+    assert uploads.part_of(size) % (1 << 20) == 0
+
+
+@given(part=st.integers(1, 40), pieces=st.lists(st.binary(max_size=90), max_size=9))
+def test_parts_are_hashed_however_a_file_is_read(part: int, pieces: list[bytes]) -> None:
+    digests, whole = uploads.Digests(part), b"".join(pieces)
+    for piece in pieces:
+        digests.update(piece)
+    cut = [whole[at : at + part] for at in range(0, len(whole), part)] or [b""]
+    assert digests.hexdigests() == [hashlib.sha256(piece).hexdigest() for piece in cut]
+
+
 # ---- the simulator's own side, asked by those who did not write ours ---------------------------------------------------------------
 
 
@@ -283,6 +476,56 @@ def test_awss_own_client_is_let_in_and_refused_as_at_s3(base: Running) -> None:
         with pytest.raises(ClientError) as refused:
             ask()
         assert refused.value.response["Error"]["Code"] == code
+
+
+def test_awss_own_client_uploads_in_parts_as_at_s3(base: Running, buckets: Buckets) -> None:
+    client, name = s3(base), {"Bucket": "mill", "Key": "large"}
+    id = client.create_multipart_upload(**name, Metadata={"purpose": "x"})["UploadId"]
+    assert [one["UploadId"] for one in client.list_multipart_uploads(Bucket="mill")["Uploads"]] == [id]
+    tags = {n: client.upload_part(**name, UploadId=id, PartNumber=n, Body=body)["ETag"] for n, body in ((1, bytes(9)), (2, bytes(5 << 20)))}
+    tags[3] = client.upload_part(**name, UploadId=id, PartNumber=3, Body=b"end")["ETag"]
+
+    def complete(*numbers: int, **other: str) -> Any:
+        parts = [{"PartNumber": number, "ETag": other.get("tag", tags.get(number, '"x"'))} for number in numbers]
+        return client.complete_multipart_upload(**name, UploadId=other.get("id", id), MultipartUpload={"Parts": parts})
+
+    for ask, code in (
+        (lambda: complete(1, 2, 3), "EntityTooSmall"),
+        (lambda: complete(3, 2), "InvalidPartOrder"),
+        (lambda: complete(2, 4), "InvalidPart"),
+        (lambda: complete(2, tag='"wrong"'), "InvalidPart"),
+        (lambda: complete(2, id="nobodys"), "NoSuchUpload"),
+        (lambda: client.upload_part(**name, UploadId=id, PartNumber=0, Body=b"x"), "InvalidArgument"),
+    ):
+        with pytest.raises(ClientError) as refused:
+            ask()
+        assert refused.value.response["Error"]["Code"] == code
+    complete(2, 3)
+    found = client.get_object(**name)
+    assert (found["Body"].read()[-4:], found["ContentLength"], found["Metadata"]) == (b"\x00end", (5 << 20) + 3, {"purpose": "x"})
+    other = client.create_multipart_upload(**name)["UploadId"]
+    client.abort_multipart_upload(**name, UploadId=other)
+    assert not buckets.unfinished
+
+
+def test_cloud_storages_sessions_take_parts_in_their_order_and_sizes(base: Running, buckets: Buckets) -> None:
+    root, way = base.url("a").removesuffix("/v1"), {"authorization": f"Bearer {KEY}"}
+    about = {**way, "x-upload-content-length": str((256 << 10) + 5)}
+    begun = httpx2.post(f"{root}/upload/storage/v1/b/mill/o?uploadType=resumable", json={"name": "large"}, headers=about)
+    there, first = begun.headers["location"], bytes(256 << 10)
+
+    def put(span: str, body: bytes = b"") -> httpx2.Response:
+        return httpx2.put(there, content=body, headers={**way, "content-range": f"bytes {span}"})
+
+    size = len(first) + 5
+    assert put(f"0-9/{size}", bytes(10)).status_code == 400
+    assert put(f"0-{len(first) - 1}/{size + 1}", first).status_code == 400
+    assert put(f"{len(first)}-{size - 1}/{size}", bytes(5)).status_code == 503
+    assert (put(f"*/{size}").status_code, "range" in put(f"*/{size}").headers) == (308, False)
+    assert put(f"0-{len(first) - 1}/{size}", first).headers["range"] == f"bytes=0-{len(first) - 1}"
+    done = put(f"{len(first)}-{size - 1}/{size}", b"12345")
+    assert (done.status_code, done.json()["size"], put(f"*/{size}").status_code) == (200, str(size), 404)
+    assert not buckets.unfinished
 
 
 def test_cloud_storage_takes_an_upload_only_whole(base: Running) -> None:

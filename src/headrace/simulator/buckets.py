@@ -3,7 +3,8 @@
 Strict about what is documented: signatures, which are recomputed where the secret is known, and whom they are for; tokens; buckets,
 names, checksums, sizes, owners. S3 has the bucket in the path, below /s3 (docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/
 RESTAuthentication.html, operations as botocore 1.44.5 has them); Cloud Storage its JSON API (cloud.google.com/storage/docs/json_api/v1/
-objects). Both read 2026-11-29. Of S3's uploads those of one request are here.
+objects). Both read 2026-11-29. Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud
+Storage's sessions, whose parts are multiples of 256 KiB but for the last and go on where the session is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from email.utils import format_datetime
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, quote, unquote
+from uuid import uuid4
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import msgspec
@@ -77,6 +80,15 @@ class Object(Struct, frozen=True):
         return hashlib.md5(self.content, usedforsecurity=False).digest()
 
 
+class Upload(Struct):
+    """One of many parts that is under way."""
+
+    address: str
+    about: Mapping[str, Any]
+    parts: dict[int, bytes] = {}
+    """By number; of a session all that has come, under 0."""
+
+
 class Buckets:
     """What stands in the buckets of one provider, by its whole address: gs://… and s3://…"""
 
@@ -87,6 +99,13 @@ class Buckets:
         self._secrets = secrets
         self._root = root
         self._objects: dict[str, Object] = {}
+        self._uploads: dict[str, Upload] = {}
+        """By the id of an upload or a session that is neither ended nor given up."""
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The addresses of what was begun and neither ended nor given up, which costs its owner money."""
+        return [upload.address for upload in self._uploads.values()]
 
     def put(self, address: str, content: bytes, now: int) -> None:
         self._objects[address] = Object(content, now)
@@ -135,10 +154,60 @@ class Buckets:
 
     def put_s3(self, asked: Asked) -> Told:
         _whole(asked)
-        said = {name.removeprefix("x-amz-meta-"): value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
-        made = Object(asked.body, asked.now, asked.headers.get("content-type", "binary/octet-stream"), said)
+        if "uploadId" in asked.query:
+            return self._put_part(asked)
+        said, kind = _described(asked)
+        made = Object(asked.body, asked.now, kind, said)
         self._objects["s3://{bucket}/{name}".format_map(asked.parts)] = made
         return Told(kind=XML, headers=[("etag", f'"{made.md5.hex()}"'), ("date", _http_date(asked.now))])
+
+    def post_s3(self, asked: Asked) -> Told:
+        """An upload of many parts is begun, or ended."""
+        _whole(asked)
+        if "uploadId" in asked.query:
+            return self._complete(asked)
+        if asked.raw_query.rstrip("=") != "uploads":
+            raise _aws(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        if asked.body:
+            raise _aws(400, "InvalidRequest", "CreateMultipartUpload has no body.")
+        id, address = uuid4().hex, "s3://{bucket}/{name}".format_map(asked.parts)
+        self._uploads[id] = Upload(address, dict(zip(("said", "type"), _described(asked), strict=True)))
+        return _xml("InitiateMultipartUploadResult", {"Bucket": asked.parts["bucket"], "Key": asked.parts["name"], "UploadId": id})
+
+    def _upload(self, asked: Asked) -> Upload:
+        found = self._uploads.get(asked.query["uploadId"])
+        if found is None or found.address != "s3://{bucket}/{name}".format_map(asked.parts):
+            raise _aws(404, "NoSuchUpload", "The specified multipart upload does not exist.")
+        return found
+
+    def _put_part(self, asked: Asked) -> Told:
+        upload, number = self._upload(asked), asked.query.get("partNumber", "")
+        if not number.isdigit() or not 1 <= int(number) <= 10_000:
+            raise _aws(400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+        upload.parts[int(number)] = asked.body
+        return Told(kind=XML, headers=[("etag", _tag(asked.body))])
+
+    def _complete(self, asked: Asked) -> Told:
+        upload = self._upload(asked)
+        try:
+            listed = ElementTree.fromstring(asked.body).findall("{*}Part")
+        except ElementTree.ParseError:
+            raise _aws(400, "MalformedXML", "The XML you provided was not well-formed") from None
+        told = [(int(part.findtext("{*}PartNumber") or 0), part.findtext("{*}ETag") or "") for part in listed]
+        numbers = [number for number, _ in told]
+        if not told or numbers != sorted(set(numbers)):
+            raise _aws(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
+        for number, tag in told:
+            if number not in upload.parts or tag.strip('"') != _tag(upload.parts[number]).strip('"'):
+                raise _aws(400, "InvalidPart", f"Part {number} was not found, or its entity tag is another.")
+        if any(len(upload.parts[number]) < SMALLEST for number in numbers[:-1]):
+            raise _aws(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+        whole = b"".join(upload.parts[number] for number in numbers)
+        self._objects[upload.address] = Object(whole, asked.now, upload.about["type"], upload.about["said"])
+        del self._uploads[asked.query["uploadId"]]
+        said = {"Bucket": asked.parts["bucket"], "Key": asked.parts["name"], "ETag": f'"{"0" * 32}-{len(numbers)}"'}
+        answer = _xml("CompleteMultipartUploadResult", said)
+        return msgspec.structs.replace(answer, headers=[("date", _http_date(asked.now))])
 
     def get_s3(self, asked: Asked) -> Told:
         found = self.get("s3://{bucket}/{name}".format_map(asked.parts))
@@ -155,10 +224,20 @@ class Buckets:
         return Told(part, 206, ("content-type", found.type), [*headers, ranged])
 
     def delete_s3(self, asked: Asked) -> Told:
+        if "uploadId" in asked.query:
+            self._upload(asked)
+            del self._uploads[asked.query["uploadId"]]
+            return Told(status=204)
         self._objects.pop("s3://{bucket}/{name}".format_map(asked.parts), None)
         return Told(status=204)
 
     def list_s3(self, asked: Asked) -> Told:
+        if asked.raw_query.rstrip("=") == "uploads":
+            begun = [(id, one) for id, one in self._uploads.items() if one.address.startswith(f"s3://{asked.parts['bucket']}/")]
+            listed = "".join(
+                f"<Upload><Key>{escape(one.address.split('/', 3)[3])}</Key><UploadId>{id}</UploadId></Upload>" for id, one in begun
+            )
+            return _xml("ListMultipartUploadsResult", {"Bucket": asked.parts["bucket"], "IsTruncated": "false"}, listed)
         if asked.query.get("list-type") != "2":
             raise _aws(501, "NotImplemented", "Only ListObjectsV2 is simulated.")
         most = asked.query.get("max-keys", "1000")
@@ -189,7 +268,12 @@ class Buckets:
             raise Rejected(404, "The specified bucket does not exist.")
 
     def put_google(self, asked: Asked) -> Told:
+        if asked.query.get("uploadType") == "resumable":
+            return self._begun(asked)
         about, content, type = _uploaded(asked)
+        return self._google_object(asked, about, content, type)
+
+    def _google_object(self, asked: Asked, about: Mapping[str, Any], content: bytes, type: str) -> Told:
         name = asked.query.get("name") or about.get("name") or ""
         if not name or len(name.encode()) > 1024:
             raise Rejected(400, "An upload needs a name of at most 1024 bytes.", param="name")
@@ -198,6 +282,51 @@ class Buckets:
             raise Rejected(400, f'Provided MD5 hash "{about["md5Hash"]}" doesn\'t match calculated MD5 hash.', param="md5Hash")
         self._objects[f"gs://{asked.parts['bucket']}/{name}"] = made
         return Told(ENCODE(_resource(asked.parts["bucket"], name, made)))
+
+    def _begun(self, asked: Asked) -> Told:
+        id, size = uuid4().hex, asked.headers.get("x-upload-content-length", "")
+        about = {
+            **_decoded(asked.body),
+            "size": int(size) if size.isdigit() else None,
+            "type": asked.headers.get("x-upload-content-type", ""),
+        }
+        name = asked.query.get("name") or about.get("name") or ""
+        self._uploads[id] = Upload(f"gs://{asked.parts['bucket']}/{name}", about, {0: b""})
+        host, there = asked.headers.get("host", ""), f"{self._root}{asked.path}"
+        return Told(headers=[("location", f"http://{host}{there}?uploadType=resumable&upload_id={id}"), ("x-guploader-uploadid", id)])
+
+    def _session(self, asked: Asked) -> Upload:
+        found = self._uploads.get(asked.query.get("upload_id", ""))
+        if found is None:
+            raise Rejected(404, "There is no such session.")
+        return found
+
+    def go_on(self, asked: Asked) -> Told:
+        """A part of a session, or a question after what it has."""
+        session = self._session(asked)
+        found = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", asked.headers.get("content-range", ""))
+        if found is None or int(found[3]) != (session.about["size"] or int(found[3])):
+            raise Rejected(400, "content-range must be bytes first-last/size or bytes */size, of the size that was said.")
+        have, size = session.parts[0], int(found[3])
+        if found[1] is not None:
+            first, last = int(found[1]), int(found[2])
+            if last - first + 1 != len(asked.body) or last >= size:
+                raise Rejected(400, "The body is not as long as its content-range says.")
+            if last + 1 < size and len(asked.body) % (256 << 10):
+                raise Rejected(400, "A part but the last is a multiple of 256 KiB.")
+            if first > len(have):
+                raise Rejected(503, f"Bytes {len(have)} to {first} are missing.")
+            session.parts[0] = have = have[:first] + asked.body if first + len(asked.body) > len(have) else have
+        if len(have) < size:
+            range = [("range", f"bytes=0-{len(have) - 1}")] if have else []
+            return Told(status=308, headers=range)
+        del self._uploads[asked.query["upload_id"]]
+        return self._google_object(asked, session.about, have, session.about["type"])
+
+    def give_up(self, asked: Asked) -> Told:
+        self._session(asked)
+        del self._uploads[asked.query["upload_id"]]
+        return Told(status=499)
 
     def get_google(self, asked: Asked) -> Told:
         found = self.get("gs://{bucket}/{name}".format_map(asked.parts))
@@ -244,18 +373,40 @@ def _uploaded(asked: Asked) -> tuple[Mapping[str, Any], bytes, str]:
     if len(parts) != 4 or parts[3].strip() != b"--":
         raise Rejected(400, "Malformed multipart body.")
     [about, content] = (part.removeprefix(b"\r\n").partition(b"\r\n\r\n") for part in parts[1:3])
+    return _decoded(about[2]), content[2].removesuffix(b"\r\n"), BytesParser().parsebytes(content[0]).get_content_type()
+
+
+def _decoded(about: bytes) -> Mapping[str, Any]:
     try:
-        told = DECODE(about[2])
+        told: Mapping[str, Any] = DECODE(about)
     except msgspec.DecodeError:
-        raise Rejected(400, "The first part is no JSON.") from None
-    return told, content[2].removesuffix(b"\r\n"), BytesParser().parsebytes(content[0]).get_content_type()
+        raise Rejected(400, "What describes the object is no JSON.") from None
+    return told
 
 
 # ---- S3 ----------------------------------------------------------------------------------------------------------------------------
 
 XML: Final = ("content-type", "application/xml")
 LARGEST: Final = 5 << 30
-"""Bytes of an object that is put in one request."""
+"""Bytes of an object that is put in one request, and of a part."""
+SMALLEST: Final = 5 << 20
+"""Bytes of a part but the last."""
+
+
+def _described(asked: Asked) -> tuple[dict[str, str], str]:
+    """What is said of an object, and its type."""
+    said = {name.removeprefix("x-amz-meta-"): value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
+    return said, asked.headers.get("content-type", "binary/octet-stream")
+
+
+def _tag(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+
+
+def _xml(name: str, said: Mapping[str, str], more: str = "") -> Told:
+    inner = "".join(f"<{field}>{escape(value)}</{field}>" for field, value in said.items())
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}{more}</{name}>'
+    return Told(body.encode(), kind=XML)
 
 
 def _aws(status: int, code: str, message: str) -> Rejected:
@@ -339,10 +490,13 @@ _CONCERNED: Final = re.compile(r"/(?:upload/storage|storage|s3)/")
 """One look at every path that comes by."""
 ROUTES: Final[tuple[tuple[str, str, Callable[[Buckets, Asked], Told]], ...]] = (
     ("POST", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.put_google),
+    ("PUT", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.go_on),
+    ("DELETE", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.give_up),
     ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.list_google),
     ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)", Buckets.get_google),
     ("DELETE", r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)", Buckets.delete_google),
     ("PUT", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.put_s3),
+    ("POST", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.post_s3),
     ("GET", r"/s3/(?P<bucket>[^/]+)/?", Buckets.list_s3),
     ("GET", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.get_s3),
     ("DELETE", r"/s3/(?P<bucket>[^/]+)/(?P<name>.+)", Buckets.delete_s3),

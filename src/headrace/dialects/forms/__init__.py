@@ -55,6 +55,10 @@ class Next(Struct, frozen=True, eq=False):
     """What takes the task back, should nobody wait for it any more."""
     tidy: tuple[HttpRequest, ...] = ()
     """What is asked at the end, whatever that is: what was kept for this call is not needed any more."""
+    again: HttpRequest | None = None
+    """What is asked in its place once it went wrong, where that can do no harm. Whatever is only asked for may be asked for again."""
+    more: tuple[int, ...] = ()
+    """Statuses of answers besides the good ones."""
     keeps: bool = False
     """Whether the answer so far is a part of the whole: then all parts together, in a JSON list, are the last answer."""
 
@@ -203,10 +207,18 @@ class Formed(Struct, frozen=True, eq=False):
     @property
     def follows(self) -> bool:
         """Whether the first answer may not be the last."""
-        return hasattr(self.form, "then")
+        return self.begins or hasattr(self.form, "then")
+
+    @property
+    def begins(self) -> bool:
+        """Whether the request only begins an upload (`forms.uploads`), which takes as long as it takes."""
+        return self.written is not None and hasattr(self.written.upload, "then")
 
     def then(self, response: HttpResponse, step: str) -> Next | None:
         """What is asked after the answer to `step`; None when that is the answer. Raises HeadraceError."""
+        if self.begins:
+            begun: Callable[..., Next | None] = self.written.upload.then  # type: ignore[union-attr]
+            return self._sound(response, lambda: begun(response, step))
         then: Callable[..., Next | None] = self.form.then  # type: ignore[attr-defined]
         return self._sound(response, lambda: then(response, step, self.body, self.target))
 

@@ -108,20 +108,19 @@ class Digest(Protocol):
 class Stored:
     """A file on its way into a bucket: `headrace.wire.Upload`. It knows its address, which not every cloud repeats."""
 
-    __slots__ = ("_content", "address", "name", "type")
+    __slots__ = ("address", "content", "name")
 
     def __init__(self, content: FormFile | Spool, address: str, name: str) -> None:
-        self._content = content
+        self.content = content
         self.address = address
         self.name = name
-        self.type = content.type
 
     @property
     def size(self) -> int:
-        return self._content.size
+        return self.content.size
 
     def pieces(self) -> Iterator[bytes]:
-        return self._content.pieces()
+        return self.content.pieces()
 
     def __repr__(self) -> str:
         return f"<Stored {self.address} {self.size} bytes>"

@@ -19,11 +19,12 @@ from headrace.dialects.forms import BUCKETS, Body, Form
 from headrace.dialects.forms.buckets import buckets_of, component, content_of, new_name, place_of, upload_name
 from headrace.dialects.forms.cloud_lines import CLAUDE, Row, openais, vertexs
 from headrace.dialects.forms.dates import epoch
+from headrace.dialects.forms.uploads import PART, Resumable
 from headrace.errors import BadRequestError
 from headrace.multipart import Related
 from headrace.slices import Steps, at_once
 from headrace.types import Json
-from headrace.wire import HttpRequest, HttpResponse
+from headrace.wire import HttpRequest, HttpResponse, Upload
 
 _OURS: Final = "litellm-vertex-files/"
 _BUCKET: Final = BUCKETS["vertex"]
@@ -33,13 +34,17 @@ LARGEST: Final = 5 << 40
 """Bytes of an object (cloud.google.com/storage/quotas, read 2026-11-29)."""
 
 
-def _asked(method: str, path: str, body: Body, target: Target, type: str = "", upload: Related | None = None) -> HttpRequest:
-    """A request to Cloud Storage, which takes Google's credentials alone: a key of Vertex AI's does not go there."""
+def _endpoint(body: Body, target: Target) -> str:
     given = str(body.get("gcs_endpoint_url") or "https://storage.googleapis.com")
     if not given.startswith(("http://", "https://")):
         raise BadRequestError(f"{target.provider}: gcs_endpoint_url must begin with http:// or https://, got {given[:40]!r}")
+    return given.rstrip("/")
+
+
+def _asked(method: str, path: str, body: Body, target: Target, type: str = "", upload: Upload | None = None) -> HttpRequest:
+    """A request to Cloud Storage, which takes Google's credentials alone: a key of Vertex AI's does not go there."""
     headers = (("content-type", type),) if type else ()
-    return HttpRequest(method, f"{given.rstrip('/')}{path}", headers, upload=upload, storage="")
+    return HttpRequest(method, f"{_endpoint(body, target)}{path}", headers, upload=upload, storage="")
 
 
 def _at(body: Body, target: Target) -> str:
@@ -63,7 +68,8 @@ def _file(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewFile:
-    """A file of calls goes up in Vertex's own lines, any other as it is, behind a description that has its hash."""
+    """A file of calls goes up in Vertex's own lines, any other as it is, behind a description that has its hash; a large one
+    in parts, behind which one can go on."""
 
     takes: Final = _TAKES
 
@@ -82,9 +88,14 @@ class NewFile:
             "md5Hash": b64encode(digest.digest()).decode(),
             "metadata": {"filename": file.name, "purpose": str(body.get("purpose") or "user_data")},
         }
-        related = Related([(msgspec.json.encode(about), "application/json"), (content, content.type)])
-        path = f"/upload/storage/v1/b/{bucket.name}/o?uploadType=multipart"
-        return _asked("POST", path, body, target, related.content_type, related)
+        path, told = f"/upload/storage/v1/b/{bucket.name}/o?uploadType=", msgspec.json.encode(about)
+        if content.size > PART:
+            begun = Resumable(content, told, _endpoint(body, target))
+            request = _asked("POST", f"{path}resumable", body, target, "application/json", begun)
+            sizes = (("x-upload-content-type", content.type), ("x-upload-content-length", str(content.size)))
+            return msgspec.structs.replace(request, headers=request.headers + sizes)
+        related = Related([(told, "application/json"), (content, content.type)])
+        return _asked("POST", f"{path}multipart", body, target, related.content_type, related)
 
     @staticmethod
     def _calls_name(first: Row) -> str:

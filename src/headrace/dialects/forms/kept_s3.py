@@ -20,10 +20,12 @@ from headrace.dialects.forms import BUCKETS, Body, Form
 from headrace.dialects.forms.buckets import Bucket, Stored, buckets_of, component, content_of, new_name, place_of, upload_name
 from headrace.dialects.forms.cloud_lines import CONVERSE, Row, bedrocks, openais
 from headrace.dialects.forms.dates import epoch
+from headrace.dialects.forms.uploads import MOST_PARTS, Asked, Digests, Multipart, part_of
 from headrace.errors import BadRequestError
+from headrace.multipart import FormFile
 from headrace.slices import Steps, at_once
 from headrace.types import Json
-from headrace.wire import HttpRequest, HttpResponse
+from headrace.wire import HttpRequest, HttpResponse, Upload
 
 _CALLS: Final = "litellm-bedrock-files-"
 _UPLOADS: Final = "litellm-bedrock-files/"
@@ -35,8 +37,8 @@ _CONVERSE: Final = ".converse.jsonl"
 
 _MADE: Final = re.compile(rf"(?:.*/)?{_CALLS}(?P<model>.+)-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?P<end>\.[a-z.]+)")
 
-LARGEST: Final = 5 << 30
-"""Bytes of an object that is put in one request; of a file of calls Bedrock takes a fifth (AWS's quotas, read 2026-11-29)."""
+LARGEST: Final = 5 << 40
+"""Bytes of an object; of a file of calls Bedrock takes 1 GB (AWS's quotas, read 2026-11-29)."""
 
 _BUCKET: Final = BUCKETS["bedrock"]
 _ANSWERED: Final = {"s3_output_bucket_name": "AWS_S3_OUTPUT_BUCKET_NAME"}
@@ -89,13 +91,20 @@ def _address(region: str, body: Body, target: Target) -> str:
 
 
 def _asked(
-    method: str, path: str, body: Body, target: Target, headers: Mapping[str, str], hash: str = _NOTHING, upload: Stored | None = None
+    method: str,
+    path: str,
+    body: Body,
+    target: Target,
+    headers: Mapping[str, str],
+    hash: str = _NOTHING,
+    upload: Upload | None = None,
+    said: bytes = b"",
 ) -> HttpRequest:
     """A request to S3, which is signed with the hash of its body. Nothing that opens Bedrock goes there."""
     region = _region(body, target)
     owner = {"x-amz-expected-bucket-owner": str(body["s3_bucket_owner"])} if body.get("s3_bucket_owner") else {}
-    said = tuple({"x-amz-content-sha256": hash, **owner, **headers}.items())
-    return HttpRequest(method, f"{_address(region, body, target)}/{path}", said, upload=upload, storage=region)
+    known = tuple({"x-amz-content-sha256": hash, **owner, **headers}.items())
+    return HttpRequest(method, f"{_address(region, body, target)}/{path}", known, said, upload=upload, storage=region)
 
 
 def _buckets(body: Body, target: Target) -> list[Bucket]:
@@ -128,7 +137,8 @@ class _Read:
 
 
 class NewFile(_Read):
-    """A file of calls goes up in Bedrock's own lines, any other as it is; it is hashed before, and read again while it is sent."""
+    """A file of calls goes up in Bedrock's own lines, any other as it is; it is hashed before, and read again while it is sent,
+    a large one in parts."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return at_once(self.writing(body, target))
@@ -136,12 +146,12 @@ class NewFile(_Read):
     def writing(self, body: Body, target: Target) -> Steps[HttpRequest]:
         bucket = buckets_of("s3://", body, target, _BUCKET)[0]
         _region(body, target)
-        file, digest = body["file"], hashlib.sha256()
-        content, first = yield from content_of(body, target, bedrocks, digest)
-        if content.size > LARGEST:
-            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that S3 takes in one request")
+        file = body["file"]
+        digests = Digests(part_of(file.size if isinstance(file, FormFile) else 0))
+        content, first = yield from content_of(body, target, bedrocks, digests)
+        if content.size > LARGEST or len(digests) > MOST_PARTS:
+            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that S3 takes")
         name = bucket.folder + (self._calls_name(first) if first else upload_name(_UPLOADS, file))
-        upload = Stored(content, bucket.address(name), file.name)
         headers = {
             "content-type": content.type,
             "x-amz-meta-filename": quote(file.name),
@@ -149,7 +159,12 @@ class NewFile(_Read):
         }
         if key := body.get("s3_encryption_key_id"):
             headers |= {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": str(key)}
-        return _asked("PUT", f"{bucket.name}/{quote(name, safe='/~')}", body, target, headers, digest.hexdigest(), upload)
+        path, address = f"{bucket.name}/{quote(name, safe='/~')}", bucket.address(name)
+        if len(digests) == 1:
+            upload = Stored(content, address, file.name)
+            return _asked("PUT", path, body, target, headers, digests.hexdigests()[0], upload)
+        parts = Multipart(content, address, file.name, digests, _of_the_object(path, body, target), target)
+        return _asked("POST", f"{path}?uploads=", body, target, headers, upload=parts)
 
     @staticmethod
     def _calls_name(first: Row) -> str:
@@ -157,9 +172,19 @@ class NewFile(_Read):
         return f"{_CALLS}{component(first.model.replace(':', '-'), 'model')}-{new_name()}{end}"
 
     def stored(self, response: HttpResponse, request: HttpRequest, body: Body) -> dict[str, Json]:
-        upload = cast("Stored", request.upload)
+        upload = cast("Stored | Multipart", request.upload)
         made = _moment(response.headers.get("date"))
-        return _file(upload.address, upload.size, made, upload.name, str(body.get("purpose") or "user_data"))
+        return _file(upload.address, upload.content.size, made, upload.name, str(body.get("purpose") or "user_data"))
+
+
+def _of_the_object(path: str, body: Body, target: Target) -> Asked:
+    """What asks for an upload's steps."""
+
+    def asked(method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "") -> HttpRequest:
+        hash = hash or hashlib.sha256(said).hexdigest()
+        return _asked(method, f"{path}?{query}", body, target, {}, hash, upload, said)
+
+    return asked
 
 
 def _moment(said: str | None) -> int | None:

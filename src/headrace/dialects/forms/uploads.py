@@ -1,0 +1,205 @@
+"""Files that go up part by part: begun by one request, ended by another or by the last part, and taken back where that is not to be.
+
+A request whose `upload` is one of these only begins it; its `then` says what is asked next, as a form's does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, Protocol
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
+
+from headrace.dialects import load
+from headrace.dialects.base import Target
+from headrace.dialects.forms import Next
+from headrace.errors import BadRequestError, HeadraceError, error_of
+from headrace.multipart import FormFile, Slice, Spool
+from headrace.wire import HttpRequest, HttpResponse, Upload
+
+PART: Final = 64 << 20
+"""Bytes of a part, and of a file that goes up in one request."""
+
+# ---- S3 ----------------------------------------------------------------------------------------------------------------------------
+
+MOST_PARTS: Final = 10_000
+"""Of an upload (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29)."""
+
+
+def part_of(size: int) -> int:
+    """Bytes of a part, of a file of about so many: whole megabytes, and so few parts that they may be twice as many."""
+    return max(PART, -(-size // (MOST_PARTS // 2 << 20)) << 20)
+
+
+class Digests:
+    """SHA-256 of each part of what is written here, with which its request is signed."""
+
+    __slots__ = ("_parts", "_room", "part")
+
+    def __init__(self, part: int) -> None:
+        self.part = part
+        self._room = part
+        self._parts = [hashlib.sha256()]
+
+    def update(self, data: bytes, /) -> None:
+        left = memoryview(data)
+        while len(left) > self._room:
+            self._parts[-1].update(left[: self._room])
+            left, self._room = left[self._room :], self.part
+            self._parts.append(hashlib.sha256())
+        self._parts[-1].update(left)
+        self._room -= len(left)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def hexdigests(self) -> list[str]:
+        return [part.hexdigest() for part in self._parts]
+
+
+class Asked(Protocol):
+    """A request about the object: what stands behind the question mark, its body, or an upload with its SHA-256."""
+
+    def __call__(self, method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "") -> HttpRequest: ...
+
+
+class Multipart:
+    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload (docs.aws.amazon.com/AmazonS3/latest/API, read
+    2026-11-29). S3 keeps, and charges for, the parts of what is neither completed nor aborted."""
+
+    __slots__ = ("_asked", "_error", "_hashes", "_id", "_part", "_tags", "_target", "address", "content", "name")
+
+    size: Final = 0
+    """The request that begins it has no body."""
+
+    def __init__(self, content: FormFile | Spool, address: str, name: str, digests: Digests, asked: Asked, target: Target) -> None:
+        self.content = content
+        self.address = address
+        self.name = name
+        self._part = digests.part
+        self._hashes = digests.hexdigests()
+        self._asked = asked
+        self._target = target
+        self._id = ""
+        self._tags: list[str] = []
+        self._error: HeadraceError | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        return iter(())
+
+    def then(self, response: HttpResponse, step: str) -> Next | None:
+        if self._error is not None:
+            raise self._error
+        if step == "whole":
+            return self._ended(response)
+        if step == "part":
+            self._tags.append(response.headers["etag"])
+        else:
+            self._id = quote(_said(response).findtext("{*}UploadId") or _missing("UploadId"), safe="")
+        return self._whole() if len(self._tags) == len(self._hashes) else self._next_part()
+
+    def _next_part(self) -> Next:
+        number = len(self._tags)
+        upload = Slice(self.content, number * self._part, self._part)
+        request = self._asked("PUT", f"partNumber={number + 1}&uploadId={self._id}", upload=upload, hash=self._hashes[number])
+        return Next("part", request, tidy=(self._abort(),), again=request)
+
+    def _whole(self) -> Next:
+        parts = "".join(f"<Part><ETag>{tag}</ETag><PartNumber>{number}</PartNumber></Part>" for number, tag in enumerate(self._tags, 1))
+        body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</CompleteMultipartUpload>'.encode()
+        return Next("whole", self._asked("POST", f"uploadId={self._id}", body), undo=(self._abort(),))
+
+    def _ended(self, response: HttpResponse) -> Next | None:
+        """S3 says that all is well before it puts the parts together, and may have to say something else then."""
+        if _said(response).tag.rpartition("}")[2] != "Error":
+            return None
+        failed = HttpResponse(500, response.headers, response.body)
+        self._error = error_of(load("openai_chat").read_error(failed, self._target))
+        return Next("aborted", self._abort())
+
+    def _abort(self) -> HttpRequest:
+        return self._asked("DELETE", f"uploadId={self._id}")
+
+    def __repr__(self) -> str:
+        return f"<Multipart {self.address} {len(self._tags)} of {len(self._hashes)} parts>"
+
+
+def _said(response: HttpResponse) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(response.body.strip())
+    except ElementTree.ParseError as error:
+        raise BadRequestError(f"the answer is not S3's XML: {error}") from None
+
+
+def _missing(what: str) -> str:
+    raise BadRequestError(f"the answer has no {what}")
+
+
+# ---- Cloud Storage -----------------------------------------------------------------------------------------------------------------
+
+_INCOMPLETE: Final = 308
+_DEAF: Final = 4
+"""Answers in a row that tell of nothing new."""
+
+
+class Resumable:
+    """A session that the object's description begins: parts of its content, after each of which the answer says how far it got
+    (cloud.google.com/storage/docs/performing-resumable-uploads, read 2026-11-29). What went wrong is asked after, not guessed at."""
+
+    __slots__ = ("_about", "_address", "_at", "_deaf", "content")
+
+    def __init__(self, content: FormFile | Spool, about: bytes, endpoint: str) -> None:
+        """endpoint: where sessions are, whatever host their addresses name: they are asked with credentials."""
+        self.content = content
+        self._about = about
+        self._address = endpoint
+        self._at = 0
+        self._deaf = 0
+
+    @property
+    def size(self) -> int:
+        return len(self._about)
+
+    def pieces(self) -> Iterator[bytes]:
+        return iter((self._about,))
+
+    def then(self, response: HttpResponse, step: str) -> Next | None:
+        if step == "given up":
+            raise BadRequestError(f"the session takes no more than {self._at} of {self.content.size} bytes")
+        if not step:
+            self._address = _moved(response.headers.get("location") or _missing("location"), self._address)
+        elif response.status != _INCOMPLETE:
+            return None
+        elif not self._went_on(response):
+            return Next("given up", self._asked("DELETE"), more=(499,))
+        return self._next_part()
+
+    def _went_on(self, response: HttpResponse) -> bool:
+        """Whether that may go on that it has not got further."""
+        found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("range", ""))
+        before, self._at = self._at, min(int(found[1]) + 1, self.content.size) if found else 0
+        self._deaf = 0 if self._at > before else self._deaf + 1
+        return self._deaf < _DEAF
+
+    def _next_part(self) -> Next:
+        whole = self.content.size
+        upload = Slice(self.content, self._at, PART)
+        spans = f"{self._at}-{self._at + upload.size - 1}" if upload.size else "*"
+        request = self._asked("PUT", {"content-range": f"bytes {spans}/{whole}"}, upload)
+        how_far = self._asked("PUT", {"content-range": f"bytes */{whole}"})
+        return Next("part", request, undo=(self._asked("DELETE"),), again=how_far, more=(_INCOMPLETE,))
+
+    def _asked(self, method: str, headers: Mapping[str, str] = {}, upload: Upload | None = None) -> HttpRequest:
+        return HttpRequest(method, self._address, tuple(headers.items()), upload=upload, storage="")
+
+    def __repr__(self) -> str:
+        return f"<Resumable {self._at} of {self.content.size} bytes>"
+
+
+def _moved(address: str, endpoint: str) -> str:
+    """`address` where `endpoint` is, with what stands before paths there."""
+    place, here = urlsplit(address), urlsplit(endpoint)
+    before = "" if place.path.startswith(f"{here.path}/") else here.path
+    return f"{here.scheme}://{here.netloc}{before}{place.path}?{place.query}"
