@@ -99,12 +99,14 @@ TURN: Final = 0.0005
 
 
 class Memory:
-    """Keeps the collector from looking, call after call, at what was there before the first: catalogues, routes, modules."""
+    """Keeps the collector from looking, call after call, at what was there before the first: catalogues, routes, modules; and the
+    allocator from asking for the pages of a long body anew for each."""
 
     async def start(self) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG, 20, 50)
+        bytearray(KEPT)
 
     async def stop(self) -> None:
         gc.unfreeze()
@@ -112,6 +114,10 @@ class Memory:
 
 YOUNG: Final = 10_000
 """New objects between two looks at them: those of a hundred calls or so, of which nearly all are gone by then without it."""
+
+KEPT: Final = 4 << 20
+"""Bytes that are taken and given back once: glibc keeps for further use twice what the largest such block had, and gives back whatever
+else ends its heap. A body of 100 KB is 25 pages."""
 
 
 def _state(router: Router, settings: Settings) -> Lasting:
