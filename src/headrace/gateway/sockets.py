@@ -6,7 +6,9 @@ import asyncio
 from typing import Any, Final, cast
 
 from msgspec.json import encode
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from headrace.gateway.answers import Before
 from headrace.gateway.app import BEFORE, BEGUN, asked_in
@@ -23,8 +25,19 @@ _REASONS: Final = {408: b"Request Timeout", 431: b"Request Header Fields Too Lar
 class Connection(HttpToolsProtocol):
     """One caller's connection. Who sends nothing for too long in the middle of a request, or takes nothing of an answer, is let go."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        # uvicorn's own part takes longer than all of this, and the first request of a connection mostly needs none of it.
+        self._given = config, server_state, app_state
+        self._prepared = False
+        self.app: Any = config.loaded_app
+        self.server_state = server_state
+        self.loop = _loop or asyncio.get_running_loop()
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.timeout_keep_alive_task = None
+        self.cycle: Any = None
+        self.flow: Any = None
         self._settings: Settings = getattr(self.app, "settings", None) or Settings()
         self._heard = self._stuck_since = 0.0
         self._in_head, self._in_body, self._stuck = True, False, False
@@ -49,7 +62,8 @@ class Connection(HttpToolsProtocol):
         self._last = self._straight = self._streaming = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self.transport = transport
+        self.server_state.connections.add(self)
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(self._settings.slow_client / _LOOKS, self._look)
         self._passages = getattr(self.app, "passages", None)
@@ -57,7 +71,10 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._passage is not None:
             self._passage.left()
-        super().connection_lost(exc)
+        if self._prepared:
+            super().connection_lost(exc)
+        else:
+            self.server_state.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -200,7 +217,17 @@ class Connection(HttpToolsProtocol):
 
     # ---- the long way ------------------------------------------------------------------------------------------------
 
+    def _prepare(self) -> None:
+        """What uvicorn makes of a connection, with its first request that goes the long way."""
+        self._prepared, transport = True, self.transport
+        super().__init__(*self._given, self.loop)
+        super().connection_made(transport)
+        if self._stuck:
+            super().pause_writing()
+
     def _long(self, data: bytes) -> None:
+        if not self._prepared:
+            self._prepare()
         if self._in_head:
             self._begun_at = self._begun_at if self._head else self.loop.time()
             self._head += len(data)
@@ -236,13 +263,15 @@ class Connection(HttpToolsProtocol):
         self._stuck, self._stuck_since = True, self.loop.time()
         if self._passage is not None:
             self._passage.hold()
-        super().pause_writing()
+        if self._prepared:
+            super().pause_writing()
 
     def resume_writing(self) -> None:
         self._stuck = False
         if self._passage is not None:
             self._passage.go_on()
-        super().resume_writing()
+        if self._prepared:
+            super().resume_writing()
 
     def _look(self) -> None:
         """Whether the caller is slower than is borne."""
