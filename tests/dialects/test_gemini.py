@@ -510,3 +510,13 @@ def test_a_schema_for_old_models_has_no_references() -> None:
     assert standard({"properties": {"type": {"type": "NUMBER"}}}) == {"properties": {"type": {"type": "number"}}}
     sent = config("gemini-1.5-pro", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": 1}}})
     assert sent == {"responseMimeType": "application/json", "responseSchema": {"enum": [1]}}
+
+
+def test_types_that_google_generativeai_sends_as_numbers_were_no_schema() -> None:
+    """Its REST transport numbers them as the protocol buffer does."""
+    given = {"type": 6, "properties": {"city": {"type": 1}, "days": {"type": 5, "items": {"type": 3}}}, "required": ["city"]}
+    assert standard(given) == {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["city"],
+    }

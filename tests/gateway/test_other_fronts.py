@@ -158,13 +158,62 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 @pytest.mark.parametrize(
     ("path", "form"),
-    [("/api/chat", {"format": SCHEMA}), ("/v2/chat", {"response_format": {"type": "json_object", "json_schema": SCHEMA}})],
+    [
+        ("/api/chat", {"format": SCHEMA}),
+        ("/v2/chat", {"response_format": {"type": "json_object", "json_schema": SCHEMA}}),
+        ("/v2/chat", {"response_format": {"type": "json_object", "schema": SCHEMA}}),  # LangChain's
+    ],
 )
 def test_a_schema_without_a_name_was_refused_by_openai(address: str, provider: Upstream, path: str, form: Any) -> None:
     """Ollama's and Cohere's have none, and Chat Completions wants one."""
     provider.answer(Reply({"error": {"message": "enough seen"}}, status=400))
     ask(address, path, {"model": "gpt", "messages": MESSAGES, "stream": False, **form})
     assert provider.seen[-1].body["response_format"] == {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
+
+
+def test_langchain_found_no_billed_tokens_in_coheres_answers(address: str, provider: Upstream) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    provider.answer(Reply(pieces=sse(chunk("hello"), chunk(finish="stop"), {**chunk(), "choices": [], "usage": usage})))
+    _, _, body = ask(address, "/v2/chat", {"model": "gpt", "messages": MESSAGES, "stream": True})
+    last = json.loads(body.decode().strip().splitlines()[-1].removeprefix("data: "))
+    assert last["delta"]["usage"]["billed_units"] == {"input_tokens": 3, "output_tokens": 2}
+
+
+def test_what_a_tool_found_was_refused_as_coheres_document(address: str, provider: Upstream) -> None:
+    called = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]}
+    found = [{"type": "document", "document": {"data": data}} for data in ({"output": "rain"}, "all day")]
+    turns = [*MESSAGES, called, {"role": "tool", "tool_call_id": "c1", "content": found}]
+    assert ask(address, "/v2/chat", {"model": "gpt", "messages": turns})[0] == 200
+    said = provider.seen[-1].body["messages"][-1]["content"]
+    assert ('{"output":"rain"}' in said, "all day" in said) == (True, True)
+
+
+def test_coheres_older_vectors_are_a_list(address: str, provider: Upstream) -> None:
+    vectors = [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]
+    provider.answer(Reply({"object": "list", "data": vectors, "model": "own"}))
+    asked = {"model": "gpt", "texts": ["hi"], "input_type": "search_query"}
+    told = json.loads(ask(address, "/v1/embed", asked)[2])
+    assert (told["embeddings"], told["response_type"]) == ([[0.5, 1.0]], "embeddings_floats")
+    told = json.loads(ask(address, "/v1/embed", {**asked, "embedding_types": ["float"]})[2])
+    assert told["embeddings"] == {"float": [[0.5, 1.0]]}
+    status, _, body = ask(address, "/v1/embed", {"model": "none", "texts": ["hi"]})
+    assert (status, "message" in json.loads(body)) == (404, True)
+
+
+def test_llamaindex_chose_no_tool_where_there_are_none(address: str, provider: Upstream) -> None:
+    """Chat Completions refuses a choice among none; Responses and Gemini do not."""
+    asked = {"model": "gpt", "contents": [{"parts": [{"text": "hi"}]}], "toolConfig": {"functionCallingConfig": {"mode": "NONE"}}}
+    assert ask(address, "/v1beta/models/gpt:generateContent", asked)[0] == 200
+    assert "tool_choice" not in provider.seen[-1].body
+    ask(address, "/v2/chat", {"model": "gpt", "messages": MESSAGES, "tools": TOOLS, "tool_choice": "NONE"})
+    assert provider.seen[-1].body["tool_choice"] == "none"
+
+
+def test_options_of_ollamas_vectors_were_refused(address: str, provider: Upstream) -> None:
+    """LangChain sends how a model is to be run with every text."""
+    provider.answer(Reply({"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "model": "own"}))
+    assert ask(address, "/api/embed", {"model": "gpt", "input": "hi", "options": {"num_ctx": 99}})[0] == 200
+    assert provider.seen[-1].body == {"model": "own", "input": "hi"}
 
 
 PROMPT = {"prompt": "hi", "system": "be brief", "options": {"temperature": 0.5}, "keep_alive": "5m", "context": []}

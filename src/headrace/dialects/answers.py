@@ -52,7 +52,7 @@ def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
     return structs.replace(
         answer,
         choices=tuple([_choice(choice, own, answer.extra) for choice in answer.choices]),
-        usage=None if answer.usage is None else _usage(answer.usage),
+        usage=None if answer.usage is None else _usage(answer.usage, own),
         extra=_kept(answer.extra, own),
     )
 
@@ -79,7 +79,7 @@ class InCommon:
 def _event(event: StreamEvent, own: str) -> StreamEvent | None:
     """None for one that says nothing any more."""
     if isinstance(event, UsageReported):
-        return UsageReported(usage=_usage(event.usage))
+        return UsageReported(usage=_usage(event.usage, own))
     if type(event) is TextDelta and not event.extra:
         return event  # what nearly every event is
     extra = _kept(event.extra, own) if not isinstance(event, Started) else {}
@@ -112,7 +112,10 @@ def _part(part: Part, own: str, index: int) -> Part:
     return structs.replace(part, extra=_kept(part.extra, own)) if part.extra else part
 
 
-def _usage(usage: Usage) -> Usage:
+def _usage(usage: Usage, own: str) -> Usage:
+    """Cohere's clients read what is billed, and elsewhere that is every token."""
+    if own == "cohere":
+        return structs.replace(usage, extra={"billed_units": {"input_tokens": usage.input, "output_tokens": usage.output}})
     return structs.replace(usage, extra={}) if usage.extra else usage
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.dialects.fields import json_text
 from headrace.dialects.own_tools import needless
 from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Image, Json, Message, Other, Part, Text, Tool, ToolResult
@@ -86,8 +87,10 @@ def _result(part: Part) -> Part:
 
 
 def _blocks(part: Other) -> Sequence[Part]:
-    """Anthropic's documents and findings that are texts already."""
+    """Anthropic's documents and findings that are texts already, and Cohere's documents."""
     match part.extra:
+        case {"type": "document", "document": {"data": data}}:
+            return [Text(text=data if isinstance(data, str) else json_text(data))]
         case {"type": "tool_reference", "tool_name": str(name)}:
             return [Text(text=name)]
         case {"type": "document", "source": {"type": "content", "content": content}}:

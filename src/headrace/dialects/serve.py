@@ -254,7 +254,10 @@ def _sayable(request: ChatRequest, caller: str, provider: str) -> ChatRequest:
     own = _own_words(request, caller, provider)
     tools = tuple(tool for tool in request.tools if _is_known(tool, provider))
     extra = {name: value for name, value in request.extra.items() if name not in own}
-    return msgspec.structs.replace(request, tools=tools, extra=extra)
+    choice = request.tool_choice
+    if not tools and choice is not None and choice.mode in ("none", "auto"):  # Chat Completions refuses to hear of none
+        choice = None
+    return msgspec.structs.replace(request, tools=tools, tool_choice=choice, extra=extra)
 
 
 def _is_known(tool: Tool, provider: str) -> bool:

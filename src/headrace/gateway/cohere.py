@@ -1,4 +1,4 @@
-"""Cohere's vectors, `/v2/embed`: its texts and pictures over any provider.
+"""Cohere's vectors, `/v2/embed` and `/v1/embed`: its texts and pictures over any provider.
 
 docs.cohere.com/v2/reference/embed, read 2026-11.
 """
@@ -21,7 +21,19 @@ _COHERES: Final = ("input_type", "truncate", "embedding_types", "max_tokens", "p
 """What only a provider that speaks Cohere's dialect is told."""
 
 
-def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def embed_plainly(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """As v1 has it: where no types are asked for, `embeddings` is the vectors themselves."""
+    call = embed(here, asked, body)
+    if "embedding_types" in body:
+        return call
+    return Finished(call.wanted, lambda made: {**_written(made, "float", body.get("texts")), **_plain(made)})
+
+
+def _plain(made: Any) -> dict[str, Any]:
+    return {"embeddings": [one.embedding for one in made.data], "response_type": "embeddings_floats"}
+
+
+def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Finished:
     """What a text is for (`input_type`), and how it may be cut, other providers than Cohere cannot be told."""
     given = [name for name in _GIVEN if body.get(name)]
     if len(given) != 1 or not isinstance(body[given[0]], list):

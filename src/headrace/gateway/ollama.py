@@ -96,9 +96,12 @@ class GenerateSend:
         return b"".join([msgspec.json.encode(_as_response(msgspec.json.decode(line))) + b"\n" for line in lines if line.strip()])
 
 
+_RUNNING: Final = ("keep_alive", "truncate", "options")
+
+
 def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """How long a model stays loaded, and whether a text may be cut, other providers cannot be told."""
-    for name in ("keep_alive", "truncate"):
+    """How long a model stays loaded, how it is run, and whether a text may be cut, other providers cannot be told."""
+    for name in _RUNNING:
         body.pop(name, None)
     call = wanted(EMBEDDINGS, _named(here, body))
 
@@ -112,7 +115,7 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 def embed_one(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """As it was asked for vectors first, one text at a time."""
     text = _text(body, "prompt")
-    said = {name: value for name, value in body.items() if name not in ("prompt", "keep_alive", "truncate")}
+    said = {name: value for name, value in body.items() if name not in ("prompt", *_RUNNING)}
     return Finished(wanted(EMBEDDINGS, _named(here, {**said, "input": text})), lambda made: {"embedding": made.data[0].embedding})
 
 

@@ -247,6 +247,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
     _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
     _post("/v2/embed", cohere.embed),
+    _post("/v1/embed", cohere.embed_plainly),
     _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),
     _post(ollama.GENERATE, ollama.generate),
     _post("/api/embed", ollama.embed),

@@ -68,10 +68,10 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
     if value is None:
         return None
     format_ = obj(value, "response_format")
-    kind, schema = format_.get("type"), format_.get("json_schema")
-    if kind == "json_object" and schema:
-        extra_words = rest(format_, frozenset({"type", "json_schema"}))
-        return ResponseFormat(type="json_schema", name="output", schema=schema, extra=extra_words)
+    kind, word = format_.get("type"), "schema" if "schema" in format_ else "json_schema"  # LangChain says it as v1 does
+    if kind == "json_object" and (schema := format_.get(word)):
+        kept = rest(format_, frozenset({"type", word})) | ({"schema": schema} if word == "schema" else {})
+        return ResponseFormat(type="json_schema", name="output", schema=schema, extra=kept)
     if kind in ("text", "json_object"):
         return ResponseFormat(type=kind, extra=rest(format_, frozenset({"type"})))
     extra["response_format"] = value

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from headrace.types import Json
 
-_TYPES: Final = frozenset({"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"})
+_TYPES: Final = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
+"""In the order of their numbers, which begin at 1: google-generativeai sends those over REST."""
 _LITERAL: Final = frozenset({"enum", "const", "default", "example", "examples", "required", "propertyOrdering"})
 """Keywords whose values are no schemas."""
 _NAMED: Final = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
@@ -22,6 +23,8 @@ def standard(schema: Json) -> Json:
         return schema
     made = {name: _standard_value(name, value) for name, value in schema.items() if name != "nullable"}
     kind = made.get("type")
+    if isinstance(kind, int) and 0 < kind <= len(_TYPES):
+        kind = _TYPES[kind - 1]
     if isinstance(kind, str) and kind in _TYPES:
         made["type"] = kind = kind.lower()
     if "nullable" in schema and schema["nullable"] is not True:
