@@ -75,7 +75,8 @@ def test_litellms_configuration_is_read_whole(written: Any, monkeypatch: pytest.
     assert found.options["timeout"] == 20
     assert found.options["redis_url"] == "redis://127.0.0.1:1/0"
     assert found.options["default_litellm_params"] == {"drop_params": True}
-    assert set(found.unused) == {"litellm_settings.success_callback", "general_settings.alerting"}
+    assert found.unused == ("general_settings.alerting",)
+    assert found.callbacks.lists == {"success_callback": ["langfuse"]}
     assert SECRET not in repr(found.settings)
 
 

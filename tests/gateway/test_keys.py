@@ -285,3 +285,16 @@ def test_a_key_that_was_changed_is_let_in_where_others_guess(gateway: Gateway, m
 )
 def test_a_form_that_cannot_be_is_refused_by_its_field(gateway: Gateway, path: str, form: dict[str, Any], named: str) -> None:
     assert named in gateway.ask(path, form, status=400)["error"]["message"]
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_teams_own_deployment_serves_its_keys_and_nobody_who_says_he_is_of_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILL_KEY", "sk-upstream")
+    base = gateway.ask("/model/info")["data"][0]["litellm_params"]["base_url"]
+    params = {"model": "openai/gpt-sim", "api_key": "os.environ/MILL_KEY", "base_url": base}
+    team, other = (gateway.ask("/team/new", {"team_alias": alias})["team_id"] for alias in ("wheel", "race"))
+    gateway.ask("/model/new", {"model_name": "wheel", "litellm_params": params, "model_info": {"team_id": team}})
+    gateway.chat(gateway.key(team_id=team), model="wheel")
+    for key in (gateway.key(team_id=other), gateway.key()):
+        for more in ({}, {"metadata": {"user_api_key_team_id": team}}, {"litellm_metadata": {"user_api_key_team_id": team}}):
+            assert "no deployment of 'wheel'" in gateway.chat(key, 400, model="wheel", **more)["error"]["message"]

@@ -114,7 +114,8 @@ def test_modules_form_no_cycle() -> None:
 
 def test_nobody_imports_the_litellm_names() -> None:
     users = [i for i in imports() if i.imported.startswith("headrace.compat") and not i.importer.startswith("headrace.compat")]
-    assert not [i for i in users if not (i.importer == "headrace" and i.late)], told(users)
+    allowed = ("headrace", "headrace.gateway.callbacks")  # its operators bring loggers that were written for litellm
+    assert not [i for i in users if not (i.importer in allowed and i.late)], told(users)
 
 
 def test_nobody_inside_imports_the_public_face() -> None:

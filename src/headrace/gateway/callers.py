@@ -93,9 +93,15 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
             return self.scopes
         return (*self.scopes, *[scope for name, scope in self.model_scopes if is_named(name, model, group)])
 
+    @property
+    def told(self) -> dict[str, str]:
+        """Who it is, in the words of LiteLLM's proxy: deployments may be for one team, and loggers look here."""
+        names = {"user_api_key": self.key, "user_api_key_team_id": self.team, "user_api_key_user_id": self.user}
+        return {"user_api_key_alias": self.name, **{name: value for name, value in names.items() if value}}
+
     def options(self, model: str = "", group: str | None = None) -> dict[str, Any]:
         """What the Router is told with each of its calls."""
-        told: dict[str, Any] = {"tenant": self.tenant} if self.tenant else {}
+        told: dict[str, Any] = {"litellm_metadata": self.told} | ({"tenant": self.tenant} if self.tenant else {})
         if scopes := self.scopes_on(model, group):
             told["scopes"] = scopes
         return told

@@ -13,6 +13,8 @@ from headrace.api import Router
 from headrace.calls import shape
 from headrace.destinations import destination
 from headrace.errors import ConfigurationError, HeadraceError
+from headrace.gateway.callbacks import LISTS as CALLBACKS
+from headrace.gateway.callbacks import Found, read_callbacks
 from headrace.gateway.general import DATABASE, Settings, read_general
 from headrace.gateway.guard import is_loopback
 from headrace.gateway.guardrails import read_guardrails
@@ -79,6 +81,8 @@ class Config(Struct, frozen=True, eq=False):
     settings: Settings = Settings()
     rules: tuple[Rule, ...] = ()
     """Guardrails."""
+    callbacks: Found = Found()
+    """Who hears of calls."""
     unused: tuple[str, ...] = ()
     """What of it changes nothing here."""
     files: Mapping[Path, Stamp] = {}
@@ -149,7 +153,7 @@ class _Reading:
             self._together(deployments, options)
         files = {**self._source.files, **self._secrets.files}
         rules = read_guardrails(self._named(self._source.content.get("guardrails"), ("guardrails",)), self._source.problem)
-        config = Config(entries, options, settings, rules, tuple(self._unused), files)
+        config = Config(entries, options, settings, rules, self._callbacks(), tuple(self._unused), files)
         return Examined(config, self._source.problems, deployments, self._source.name)
 
     # ---- sections ----------------------------------------------------------------------------------------------------
@@ -217,6 +221,12 @@ class _Reading:
             self._source.problem(str(error), place)
             return None
 
+    def _callbacks(self) -> Found:
+        given = self._section("litellm_settings")
+        found = read_callbacks(given, Path(self._source.name).resolve().parent, lambda what: self._source.problem(what))
+        self._unused += found.unused
+        return found
+
     # ---- the Router's ------------------------------------------------------------------------------------------------
 
     def _options(self) -> dict[str, Any]:
@@ -226,7 +236,7 @@ class _Reading:
         for name, value in library.items():
             if name in names:
                 self._option(options, names[name], value, ("litellm_settings", name))
-            elif name not in FOR_EVERY_CALL and f"litellm_settings.{name}" not in PROTECTING:
+            elif name not in (*FOR_EVERY_CALL, *CALLBACKS) and f"litellm_settings.{name}" not in PROTECTING:
                 self._unused.append(f"litellm_settings.{name}")
         standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
         for name, value in {**self._health_checks(), **own}.items():

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from headrace.api import Router
 from headrace.errors import ConfigurationError
+from headrace.gateway.callbacks import Telling
 from headrace.gateway.config import Config, Settings, read_config
 from headrace.gateway.guardrails import Guarding
 from headrace.gateway.secret_values import stamp_of
@@ -29,11 +30,14 @@ class Changing(Protocol):
 class Reloader:
     """Watches the files of a configuration and puts into force what they say. What cannot work is logged, and changes nothing."""
 
-    def __init__(self, path: Path, config: Config, changing: Changing, guarding: Guarding | None = None) -> None:
+    def __init__(
+        self, path: Path, config: Config, changing: Changing, guarding: Guarding | None = None, telling: Telling | None = None
+    ) -> None:
         self._path = path
         self._config = config
         self._changing = changing
         self._guarding = guarding or Guarding()
+        self._telling = telling or Telling(config.callbacks)
         self._called = asyncio.Event()
         self._own = frozenset(changing.router.get_model_ids())
         """Deployments of the file; others were added by administrators, and stay."""
@@ -85,4 +89,5 @@ class Reloader:
         self._own = frozenset(router.get_model_ids()) - {entry["model_info"]["id"] for entry in added}
         self._changing.settings = found.settings
         self._guarding.use(found.rules)
+        self._telling.use(found.callbacks)
         self._config, self._seen = found, dict(found.files)

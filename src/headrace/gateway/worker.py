@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
+from headrace.gateway.callbacks import Telling
 from headrace.gateway.config import Config, Settings, read_config
 from headrace.gateway.contents import prepare
 from headrace.gateway.guardrails import Guarding
@@ -51,9 +52,10 @@ def made(path: Path | None, config: Config) -> Gateway:
     if config.settings.content:
         prepare()
     guarding = Guarding(config.rules)
-    served.services.append(guarding)
+    telling = Telling(config.callbacks)
+    served.services += [guarding, telling]
     if path is not None:
-        served.services.append(Reloader(path, config, served, guarding))
+        served.services.append(Reloader(path, config, served, guarding, telling))
     served.services += [Memory(), Turns()]
     return served
 

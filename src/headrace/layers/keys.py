@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import Call, encode
+from headrace.routing.filters import team_of
 
 REPEATABLE: Final = frozenset({
     "chat", "completions", "embeddings", "moderations", "rerank", "responses", "messages", "generate_content",
@@ -54,4 +55,4 @@ def _belonging(control: Mapping[str, Any]) -> list[Any]:
     """What the metadata says of who may serve the call, as LiteLLM's proxy fills it in."""
     metadata = control.get("metadata")
     beside = metadata if isinstance(metadata, Mapping) else {}
-    return [beside.get("tags"), beside.get("user_api_key_team_id")]
+    return [beside.get("tags"), team_of(control)]

@@ -43,10 +43,16 @@ def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants
         _marked(named, "&"),
         _marked(named, "!"),
         f"User-Agent: {beside['user_agent']}" if beside.get("user_agent") else "",
-        beside.get("user_api_key_team_id"),
+        team_of(control),
         control.get("allowed_model_region"),
         tokens,
     )
+
+
+def team_of(control: Mapping[str, Any]) -> str | None:
+    """The team whose call it is: what a gateway has found out (`litellm_metadata`) before what its caller says of himself."""
+    told = control.get("litellm_metadata") or control.get("metadata")
+    return told.get("user_api_key_team_id") if isinstance(told, Mapping) else None
 
 
 def _marked(tags: Sequence[str], mark: str) -> frozenset[str]:

@@ -240,7 +240,7 @@ def _call_type(call: Call, blocking: bool) -> str:
 def _described(call: Call, blocking: bool, started: datetime) -> dict[str, Any]:
     control = call.control
     provider, model = _whose(call)
-    metadata = dict(control.get("metadata") or control.get("litellm_metadata") or {})
+    metadata = {**(control.get("metadata") or {}), **(control.get("litellm_metadata") or {})}
     options = {name: value for name, value in call.body.items() if name != call.operation.prompt}
     prompt = [{"role": "user", "content": REDACTED}] if setting("turn_off_message_logging") else call.prompt
     address = control.get("base_url") or control.get("api_base")
