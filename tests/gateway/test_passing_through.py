@@ -169,3 +169,27 @@ def test_who_watches_calls_in_objects_leaves_what_is_passed_as_it_is(address: st
     finally:
         around.remove(layer)
     assert b"".join(seen) == b'{"fine": true}'
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "reached"),
+    [
+        ("/v1/files?limit=3", {"anthropic-version": "2023-06-01"}, "/v1/files?limit=3"),
+        ("/v1/skills", {"anthropic-version": "2023-06-01"}, "/v1/skills"),
+        ("/v1beta/cachedContents", {}, "/v1beta/cachedContents"),
+        ("/v1beta/models/gem:batchGenerateContent", {}, "/v1beta/models/gemini-own:batchGenerateContent"),
+    ],
+)
+def test_clients_found_no_path_to_what_their_own_provider_alone_has(
+    address: str, provider: Upstream, path: str, headers: dict[str, str], reached: str
+) -> None:
+    """Or one of another's: Anthropic's files were sought where OpenAI's are."""
+    provider.answer(Reply({"data": []}))
+    status, _, body = ask(address, path, {"a": 1} if "v1beta" in path else None, **headers)
+    assert (status, json.loads(body), provider.seen[-1].path) == (200, {"data": []}, reached)
+
+
+def test_what_a_provider_alone_has_is_nowhere_without_it(address: str, provider: Upstream) -> None:
+    """OpenAI is none of this gateway's."""
+    assert [ask(address, path, {"a": 1})[0] for path in ("/v1/conversations", "/v1/vector_stores", "/v1/unheard-of")] == [404, 501, 404]
+    assert provider.seen == []

@@ -26,7 +26,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import BEDROCK, OPENAI, front_of
+from headrace.gateway.fronts import ANTHROPIC, BEDROCK, OPENAI, front_of
 from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -36,7 +36,7 @@ from headrace.gateway.owned import bound, home_of
 from headrace.gateway.page.picture import Picture
 from headrace.gateway.page.serving import Page
 from headrace.gateway.page.watching import Watch
-from headrace.gateway.passing import Passing, passed_error, passing, provider_of
+from headrace.gateway.passing import Passing, maker_of, passed_error, passing, provider_of
 from headrace.gateway.passing_kept import looked_at
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear, new_id
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
@@ -154,7 +154,10 @@ class Gateway(Struct, eq=False):
             return
         here = Here(self.router, caller, ReadForm(), self.belongings)
         found = route_or_none(asked.method, asked.path)
-        if found is None and (provider := provider_of(asked, here)) is not None:
+        provider = provider_of(asked, here) if found is None else None
+        if provider is None and (found is None or answer.front is ANTHROPIC):  # Anthropic's files are not OpenAI's, on the same paths
+            provider = maker_of(asked, here, answer.front.dialect)
+        if provider is not None:
             sent = await passing(asked, here, provider, await read_body(receive, asked.headers, self.settings.max_body))
             await _attended(receive, self._pass(here, asked, sent, answer), answer)
             return

@@ -55,7 +55,28 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
 def provider_of(asked: Asked, here: Here) -> str | None:
     """The provider that a path begins with, if it is one of the configuration's."""
     name = asked.path[1:].partition("/")[0]
-    return name if any(_provider(deployment) == name for deployment in _deployments(here)) else None
+    return name if _is_served(here, name) else None
+
+
+def _is_served(here: Here, provider: str) -> bool:
+    return any(_provider(deployment) == provider for deployment in _deployments(here))
+
+
+_OWN: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
+    "openai_chat": (
+        "openai",
+        re.compile("/v1/(?:conversations|vector_stores|uploads|containers|fine_tuning|assistants|threads|videos|evals)(?:/.*)?"),
+    ),
+    "anthropic_messages": ("anthropic", re.compile("/v1/(?:files|skills)(?:/.*)?")),
+    "gemini": ("gemini", re.compile("/v1(?:beta|alpha)/.+")),
+}
+"""By the dialect of a client: its maker, and what nobody else has of that maker's API."""
+
+
+def maker_of(asked: Asked, here: Here, dialect: str) -> str | None:
+    """The provider whose client asks for what it alone has, if it is one of the configuration's."""
+    maker, paths = _OWN.get(dialect, ("", None))
+    return maker if paths is not None and paths.fullmatch(asked.path) and _is_served(here, maker) else None
 
 
 async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
