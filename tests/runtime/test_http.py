@@ -14,13 +14,15 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.runtime.wires import ASYNC, OK, OURS, Driver, chunked, post, serving
+from tests.runtime.wires import ASYNC, OK, OURS, Driver, Server, chunked, post, serving
 
 from headrace.bridge import complete
-from headrace.runtime.http_async import AsyncTransport, async_transport
+from headrace.runtime.http1 import Exchange, way_of, written
+from headrace.runtime.http_async import AsyncTransport, Begun, async_transport
 from headrace.runtime.http_settings import HttpSettings
 from headrace.runtime.http_sync import SyncTransport, sync_transport
 from headrace.wire import Fault, HttpRequest, Timeouts, TransportError
@@ -468,6 +470,65 @@ def test_random_cancellation_leaks_nothing_and_mixes_nothing_up() -> None:
 
     with serving() as server:
         assert "0 opening, 0 waiting" in ASYNC.use(soak, max_connections=20)
+
+
+async def _begun(transport: AsyncTransport, server: Server, ready: Callable[[Exchange], bool]) -> Begun:
+    """A request on its way, past ASGI and tasks, of whose answer so much has come."""
+    request = post(server.url)
+    came, sent = asyncio.Event(), asyncio.get_running_loop().create_future()
+    given = way_of(request), written(request), SHORT, None, lambda _: came.set()
+    begun = transport.begin(*given, streaming=True)
+    if begun is None:
+        transport.begin_anew(*given, sent.set_result, streaming=True)
+        begun = await sent
+    while not ready(begun.exchange):
+        came.clear()
+        await asyncio.wait_for(came.wait(), 5)
+    return begun
+
+
+def test_who_leaves_a_stream_leaves_a_new_connection_for_the_next_call() -> None:
+    async def run(transport: AsyncTransport) -> None:
+        begun = await _begun(transport, server, lambda exchange: exchange.begun)
+        begun.leave()
+        await asyncio.wait(transport._replacing.values(), timeout=5)
+        assert server.hung_up.wait(5)
+        assert server.connections == 2
+        next_one = await _begun(transport, server, lambda exchange: exchange.complete)
+        assert next_one.take() == b"ok"
+        assert server.connections == 2
+
+    with serving(["read", chunked(b"one", end=False)], ["read", OK]) as server:
+        ASYNC.use(run)
+
+
+def test_no_connection_is_made_in_the_place_of_one_whose_provider_was_silent() -> None:
+    async def run(transport: AsyncTransport) -> None:
+        begun = await _begun(transport, server, lambda exchange: True)
+        begun.leave()
+        await asyncio.sleep(0)
+        assert "0 open, 0 idle, 0 opening" in repr(transport)
+
+    with serving(["read", "read"]) as server:
+        ASYNC.use(run)
+
+
+def test_who_leaves_a_provider_that_takes_nobody_any_more_hears_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refused(*_: Any) -> Any:
+        raise TransportError(Fault.CONNECT, "refused", sent=False)
+
+    async def run(transport: AsyncTransport) -> None:
+        begun = await _begun(transport, server, lambda exchange: exchange.begun)
+        monkeypatch.setattr(transport, "_dial", refused)
+        begun.leave()
+        await asyncio.wait(transport._replacing.values(), timeout=5)
+        assert "0 open, 0 idle, 0 opening" in repr(transport)
+
+    with serving(["read", chunked(b"one", end=False)]) as server:
+        ASYNC.use(run)
+    assert not caplog.records
 
 
 def test_many_short_event_loops_in_a_row_share_nothing() -> None:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Raw, Struct
@@ -386,10 +387,13 @@ class Begun(Struct, frozen=True, eq=False):
             self.connection.resume()
 
     def leave(self) -> None:
-        """Nobody waits for it any more: unless it has ended its connection is closed."""
+        """Nobody waits for it any more: unless it has ended its connection is closed, and replaced if its provider had answered."""
         if not self.exchange.complete:
-            self.connection.heard = None
-            self.connection.close()
+            connection = self.connection
+            connection.heard = None
+            connection.close()
+            if self.exchange.begun:
+                connection.pool.replace(connection.origin)
 
 
 Sent: TypeAlias = Callable[[Begun], None]
@@ -407,6 +411,7 @@ class AsyncTransport:
         self._open: set[_Connection] = set()
         self._opening = 0
         self._queue: deque[asyncio.Future[None]] = deque()
+        self._replacing: dict[Origin, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._farewell: AsyncGenerator[None, None] | None = None
 
@@ -582,6 +587,21 @@ class AsyncTransport:
 
     _lost = _gone
 
+    def replace(self, origin: Origin) -> None:
+        """Make a connection in the place of one that was given up, so that the next call need not wait for it. Where none is to be had
+        that call finds out.
+        """
+        full = len(self._open) + self._opening >= self.settings.max_connections
+        if self._loop is None or full or origin in self._replacing or self._idle.get(origin):
+            return
+        task = self._replacing[origin] = self._loop.create_task(self._replace(self._loop, origin))
+        task.add_done_callback(lambda _: self._replacing.pop(origin, None))
+
+    async def _replace(self, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
+        with suppress(TransportError):
+            connection, _ = await self._connect(loop, origin, None, Timeouts(), None)
+            self._release(connection)
+
     def _evict(self) -> bool:
         """Give up one idle connection to another origin for a new one here."""
         for kept in self._idle.values():
@@ -631,6 +651,8 @@ class AsyncTransport:
 
     def close(self) -> None:
         """Close every connection, calls under way included."""
+        for task in list(self._replacing.values()):
+            task.cancel()
         for connection in list(self._open):
             connection.close()
         self._idle.clear()
