@@ -9,6 +9,7 @@ import pytest
 
 from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Limiter, Reservation, Used, limits_of, profile_of
+from headrace.limits.left import left_of
 from headrace.limits.tabs import LONGEST
 from headrace.limits.view import QuotaView
 
@@ -104,7 +105,7 @@ def test_what_is_on_a_tab_is_told_of_at_once() -> None:
     for _ in range(5):
         now += 0.001
         assert one.at_once(seat, Ask("chat", Charge(5, 20), scopes=("key",)), now) is not None
-        told.append([left.remaining for left in one.left_of(seat.scopes[0].meters, now)])
+        told.append(one.look(lambda now: [left_of(meter, now).remaining for meter in seat.scopes[0].meters], now))
     assert told == [[2000 - n, 60_000 - 25 * n, 40 - n] for n in range(1, 6)]
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from headrace.limits import Left, Unit
 from headrace.limits.account import Account
-from headrace.limits.meter import Meter
+from headrace.limits.left import left_of
 
 Pairs = list[tuple[str, str]]
 
@@ -29,24 +29,25 @@ def openai_headers(left: Sequence[Left]) -> Pairs:
     return told
 
 
-def openai_lines(units: Iterable[tuple[bytes, int]], left: Sequence[Left]) -> bytes:
-    """The same as lines of a head. units: of which unit they are, one after the other, and how many of each."""
-    lines, at = [], 0
-    for name, count in units:
-        found = left[at] if count == 1 else min(left[at : at + count], key=_remaining)
-        at += count
-        lines.append(_LINES % (name, found.limit, name, found.remaining, name, found.reset))
-    return b"".join(lines)
+class OpenaiLines:
+    """The same of the limits of these scopes, as lines of a head, for one answer after the other."""
+
+    __slots__ = ("_units",)
+
+    def __init__(self, scopes: Iterable[Account]) -> None:
+        meters = [meter for account in scopes for meter in account.meters]
+        found = [(name.encode(), [meter for meter in meters if meter.limit.unit is unit]) for unit, name in _OPENAI.items()]
+        self._units = [(name, those) for name, those in found if those]
+
+    def at(self, now: float) -> bytes:
+        lines = []
+        for name, meters in self._units:
+            left = left_of(meters[0], now) if len(meters) == 1 else min([left_of(meter, now) for meter in meters], key=_remaining)
+            lines.append(_LINES % (name, left.limit, name, left.remaining, name, left.reset))
+        return b"".join(lines)
 
 
 _LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n"
-
-
-def openai_units(scopes: Iterable[Account]) -> list[tuple[bytes, list[Meter]]]:
-    """The limits that these headers tell of, by their unit's name."""
-    meters = [meter for account in scopes for meter in account.meters]
-    found = [(name.encode(), [meter for meter in meters if meter.limit.unit is unit]) for unit, name in _OPENAI.items()]
-    return [(name, those) for name, those in found if those]
 
 
 def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
+import msgspec
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -51,6 +52,10 @@ class Snapshots(Protocol):
     def snapshot(self) -> dict[str, Any]: ...
 
 
+Noted: TypeAlias = tuple[str, float, float | None, float | None, Mapping[str, Any] | None, float]
+"""What one call came to, its seconds in all, to the first chunk and in line, usage, dollars. No content."""
+
+
 class _Series(Struct, eq=False):
     """The children of one model at one deployment: found once, then only counted up."""
 
@@ -64,12 +69,8 @@ class _Series(Struct, eq=False):
     seconds: Any
     first: Any
     waited: Any
-    outcomes: dict[str, Any] = {}
-    """Calls by what they came to."""
-
-
-Noted: TypeAlias = tuple[_Series, Any, float, float | None, float | None, Mapping[str, Any] | None, float]
-"""Of one call: its series, the child of its outcome, seconds in all, to the first chunk and in line, usage, dollars. No content."""
+    noted: deque[Noted] = msgspec.field(default_factory=deque)
+    """Calls that are yet to be counted."""
 
 
 class Metrics:
@@ -86,7 +87,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None, *, prefix: str = "headrace") -> None:
         self.registry = CollectorRegistry() if registry is None else registry
-        self._noted: deque[Noted] = deque()
+        self._many = 0
+        """Calls that are noted and not counted yet, more or less: threads may count past one another."""
         # Where several processes are added up another one reads what this one has counted, and cannot ask for it.
         self._most = 1 if MULTIPROCESS in os.environ else MOST_NOTED
         self.registry.register(_Flush(self.flush))
@@ -134,31 +136,37 @@ class Metrics:
         record, idle = noted(hidden, "headrace"), noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
         series = self._series.get(outcome.where or where_of(outcome.call.operation.name, hidden)) or self._made(outcome)
         word = ("cached" if idle else "ok") if outcome.error is None else outcome.word
-        if (child := series.outcomes.get(word)) is None:
-            child = series.outcomes[word] = self._calls.labels(*series.who, word)
         first = None if outcome.first is None else outcome.first - began
         waited = None if record is None else record["waited"]
+        if usage is not None and type(usage) is not dict:
+            usage = fields_of(usage)
         if idle:
-            usage, cost = None, 0.0
+            series.noted.append((word, outcome.ended - began, first, waited, None, 0.0))
         else:
-            usage = usage if usage is None or type(usage) is dict else fields_of(usage)
-            cost = _dollars(hidden)
-        self._noted.append((series, child, outcome.ended - began, first, waited, usage, cost))
-        if len(self._noted) >= self._most:
+            series.noted.append((word, outcome.ended - began, first, waited, usage, _dollars(hidden)))
+        self._many += 1
+        if self._many >= self._most:
             self.flush()
 
     def flush(self) -> None:
         """Count what was noted."""
-        noted, words = self._noted, Counted[Any]()
-        alike: dict[int, list[Noted]] = {}
-        while noted:
-            one = noted.popleft()
-            words[one[1]] += 1
-            alike.setdefault(id(one[0]), []).append(one)
-        for child, count in words.items():
-            child.inc(count)
-        for those in alike.values():
-            _count_together(those)
+        self._many = 0
+        for series in list(self._series.values()):
+            if series.noted:
+                self._count_together(series)
+
+    def _count_together(self, series: _Series) -> None:
+        those: list[Noted] = []
+        while series.noted:
+            those.append(series.noted.popleft())
+        words, seconds, firsts, waits, usages, costs = zip(*those, strict=True)
+        for word, count in Counted(words).items():
+            self._calls.labels(*series.who, word).inc(count)
+        _observe(series.seconds, seconds)
+        _observe(series.first, [first for first in firsts if first is not None])
+        _observe(series.waited, [waited for waited in waits if waited is not None])
+        _count_tokens(series, [usage for usage in usages if usage is not None])
+        series.cost.inc(sum(costs))
 
     def _made(self, outcome: Outcome) -> _Series:
         """The series of a call: made with the first of its kind."""
@@ -190,20 +198,10 @@ def _failed_at(error: BaseException | None) -> str:
 
 def _dollars(hidden: Mapping[str, Any]) -> float:
     """What a call cost, as far as that is known."""
-    if type(hidden) is Beside and "response_cost" not in hidden:
+    known: float | None = noted(hidden, "response_cost")
+    if known is None and type(hidden) is Beside:
         return (hidden.cost() or 0) / NANO
-    return noted(hidden, "response_cost") or 0.0
-
-
-def _count_together(those: Sequence[Noted]) -> None:
-    """Calls of one series."""
-    series = those[0][0]
-    _, _, seconds, firsts, waits, usages, costs = zip(*those, strict=True)
-    _observe(series.seconds, seconds)
-    _observe(series.first, [first for first in firsts if first is not None])
-    _observe(series.waited, [waited for waited in waits if waited is not None])
-    _count_tokens(series, [usage for usage in usages if usage is not None])
-    series.cost.inc(sum(costs))
+    return known or 0.0
 
 
 def _observe(histogram: Any, seconds: Sequence[float]) -> None:

@@ -150,6 +150,8 @@ class Account:
     # ---- what a call costs
 
     def costs(self, charge: Charge) -> Costs:
+        if not self.learns:  # tokens count nowhere
+            return charge.input, self._pick((charge.requests, 1.0, charge.money))
         counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
         most = charge.max_output if charge.stated or not self.learns else self.sizes.most(charge.max_output)

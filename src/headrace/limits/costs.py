@@ -41,7 +41,7 @@ def picker(arrivals: Sequence[Arrival]) -> Callable[[tuple[float, ...]], Any]:
     """Of `amounts` those that so many limits count, as a tuple: every call asks it of every deployment."""
     if len(arrivals) > 1:
         return itemgetter(*map(int, arrivals))
-    return (lambda found: (found[arrivals[0]],)) if arrivals else lambda found: ()
+    return itemgetter(slice(arrivals[0], arrivals[0] + 1) if arrivals else slice(0, 0))
 
 
 def as_written(unit: Unit, profile: Profile) -> bool:

@@ -19,10 +19,13 @@ class Left(Struct, frozen=True):
 
 
 def left_of(meter: Meter, now: float) -> Left:
-    limit, share = meter.limit, meter.share(now)
-    amount, window = limit.amount, limit.window
+    limit, log = meter.limit, meter._log
+    # `Meter.share`, without a call: every answer tells it.
+    used = meter.running if meter.counts_running else log.used if log.expires > now else log.current(now)
+    share = (used + meter.unbooked) / meter.room
     if meter.unbooked > 0:  # something was taken only now
-        return Left(limit.unit, amount, int(amount * (1 - share)) if share < 1.0 else 0, window)
+        return Left(limit.unit, limit.amount, int(limit.amount * (1 - share)) if share < 1.0 else 0, limit.window)
     share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
     reset = meter.whole_at(now) - now if share > 0 else 0.0
-    return Left(limit.unit, amount, int(amount * (1 - share)), window if reset > window else reset if reset > 0.0 else 0.0)
+    reset = limit.window if reset > limit.window else reset if reset > 0.0 else 0.0
+    return Left(limit.unit, limit.amount, int(limit.amount * (1 - share)), reset)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random as random_module
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from headrace.errors import Failure, HeadraceError, Kind
 from headrace.limits.account import Account
@@ -18,7 +18,6 @@ from headrace.limits.left import Left, left_of
 from headrace.limits.limit import Limit, Used
 from headrace.limits.lock import Lock
 from headrace.limits.members import Group, Reservation, Seat, Waiting
-from headrace.limits.meter import Meter
 from headrace.limits.profile import Profile
 from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, no_room, too_late
 from headrace.limits.roster import Place, Roster
@@ -28,6 +27,8 @@ from headrace.limits.tabs import settle as settle_together
 from headrace.limits.usher import LimiterSettings, Usher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
+
+T = TypeVar("T")
 
 
 class Limiter:
@@ -372,10 +373,10 @@ class Limiter:
             accounts = [self._roster.scopes[name] for name in scopes if name in self._roster.scopes]
             return [left_of(meter, now) for account in accounts for meter in account.meters]
 
-    def left_of(self, meters: Sequence[Meter], now: float) -> list[Left]:
-        """The same of limits that were found before."""
+    def look(self, look: Callable[[float], T], now: float) -> T:
+        """What `look` finds of limits at that moment, while nobody changes them. What stands on tabs stays there."""
         with self._lock.held:
-            found = [left_of(meter, now) for meter in meters]
+            found = look(now)
         if self._lock.left:
             self._lock.work_off()
         return found

@@ -44,11 +44,6 @@ class Usage(Struct, frozen=True):
     service_tier: Any = None
     speed: Any = None
 
-    @property
-    def plain(self) -> bool:
-        prompt, answer = self.prompt_tokens, self.completion_tokens
-        return prompt > 0 and answer >= 0 and self == Usage(prompt, answer)
-
 
 class _Message(Struct):
     content: str | None = None
@@ -85,8 +80,3 @@ class Plain(Struct, frozen=True, gc=False):
     output: int
     cost: int | None
     """Nano-dollars; None where no price is known."""
-
-    @property
-    def classes(self) -> dict[str, int | float]:
-        """The classes of a bill of which something was used."""
-        return {"input": self.input, "output": self.output} if self.output else {"input": self.input}

@@ -16,7 +16,6 @@ from headrace.routing.theirs import missing
 if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
     from headrace.limits import Availability, Left
-    from headrace.limits.meter import Meter
     from headrace.limits.store import Store
     from headrace.objects import BinaryResponse
     from headrace.ports import Worlds
@@ -145,10 +144,6 @@ class Router(Face, Speaking, Looking):
         before: the call's first attempt, where that was made on the straight way and failed.
         """
         return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment, before)
-
-    def left_of(self, meters: Sequence[Meter], now: float) -> list[Left]:
-        """What is left under limits that were found before, at a moment of the clock."""
-        return self._engine.limiter.left_of(meters, now)
 
     def straight(self) -> Straight:
         """The straight way of calls that nothing disturbs, for who passes bytes on in the running event loop."""

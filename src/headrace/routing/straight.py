@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -33,7 +33,7 @@ from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.events import LOGGER, log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
-from headrace.routing.plain_answers import READERS, Plain
+from headrace.routing.plain_answers import READERS, Plain, Usage
 from headrace.routing.strategies import View
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decision, used_of
 from headrace.served import MESSAGES, RESPONSES
@@ -43,6 +43,8 @@ from headrace.writing import OPENAI, translation_of, write
 
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine
+
+T = TypeVar("T")
 
 _log: Final = logging.getLogger(LOGGER)
 
@@ -241,6 +243,10 @@ class Straight:
             return None
         return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
 
+    def look(self, look: Callable[[float], T]) -> T:
+        """What `look` finds now of limits that were found before."""
+        return self._engine.limiter.look(look, self.now())
+
     def leaves(self, attempt: Attempt) -> None:
         """It goes on its way only now."""
         self._engine.limiter.leaves(attempt.reservation, self.now())
@@ -272,40 +278,36 @@ class Straight:
     def _known(self, attempt: Attempt, hidden: Beside, headers: Headers) -> None:
         hidden["additional_headers"], hidden["headrace"], hidden.rates = headers, attempt.record, attempt.member.price
 
-    def plain(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> Plain | None:
+    def plain(self, attempt: Attempt, sending: Sending, status: int, body: bytes) -> Plain | None:
         """What an answer used whose usage is plain, as most are; None for every other response."""
         read = READERS.get(attempt.call.operation)
-        if read is None or not 200 <= response.status < 300:
+        if read is None or not 200 <= status < 300:
             return None
         try:
-            said = read(response.body)
+            said = read(body)
         except (ValueError, RecursionError):
             return None
-        usage = said.usage
-        if not usage.plain:
+        usage, known = said.usage, sending.known
+        input, output = usage.prompt_tokens, usage.completion_tokens
+        if input <= 0 or output < 0 or usage != Usage(input, output):
             return None
-        input, output, known = usage.prompt_tokens, usage.completion_tokens, sending.known
         rates = attempt.member.price or rates_for(known["model"], known["custom_llm_provider"], said.service_tier or "")
         return Plain(input, output, None if rates is None else rates.of_plain(input, output))
 
-    def answered_plainly(self, attempt: Attempt, plain: Plain, headers: Headers) -> None:
-        """The books after a plain answer."""
-        money = 0 if attempt.member.price is None else plain.cost or 0
-        self._answered(attempt, Used(plain.input, plain.output, 0, money), headers)
-
-    def answered(self, attempt: Attempt, hidden: Beside) -> None:
-        """The books after any other whole answer."""
-        self._answered(attempt, used_of(hidden.usage, attempt.member.price, hidden), hidden["additional_headers"])
-
-    def _answered(self, attempt: Attempt, used: Used | None, headers: Headers) -> None:
+    def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Headers) -> None:
+        """The books after a whole answer."""
         engine, member, reservation, now = self._engine, attempt.member, attempt.reservation, self.now()
-        load, health = member.load, member.health
+        load, health, price = member.load, member.health, member.price
         load.observe(now - attempt.began, stream=False, now=now)
         load.running -= 1
         if health.rests:
             engine.limiter.resume(member.deployment.id, now)
         if health.fails or health.rests:
             succeeded(health)
+        if isinstance(answer, Plain):
+            used: Used | None = Used(answer.input, answer.output, 0, 0 if price is None else answer.cost or 0)
+        else:
+            used = used_of(answer.usage, price, answer)
         view = read_quota(headers, family=member.to.provider.quota) if reservation.heard else ()
         engine.limiter.settle(reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used

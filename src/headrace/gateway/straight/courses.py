@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from headrace.gateway.records import Record
 from headrace.layers.observing import Where, where_of
-from headrace.limits.meter import Meter
 from headrace.routing.straight import Lane, Sending
 from headrace.runtime.http1 import Origin, way_of, written
 
@@ -39,10 +38,8 @@ class Course(Struct, frozen=True, eq=False):
     lane: Lane | None = None
     starts: Mapping[str, Start] = {}
     """By deployment."""
-    meters: list[Meter] = []
-    """The caller's own limits that answers tell of."""
-    units: list[tuple[bytes, int]] = []
-    """Of which unit they are, one after the other, and how many of each."""
+    left: Callable[[float], bytes] | None = None
+    """What is left under the caller's own limits at a moment, as lines of an answer's head; None where he has none."""
 
 
 def start_of(sending: Sending, record: Record) -> Start:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import Front
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
-from headrace.gateway.quotas import openai_headers, openai_lines, openai_units
+from headrace.gateway.quotas import OpenaiLines, openai_headers
 from headrace.gateway.records import Outcome, Record, hear, new_id, of_answer
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
@@ -31,6 +31,8 @@ from headrace.gateway.straight.courses import Course, Start, start_of
 from headrace.gateway.straight.heads import MOST, Head, read_head
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
+from headrace.limits.account import Account
+from headrace.limits.left import left_of
 from headrace.models.cost import NANO
 from headrace.routing import events
 from headrace.routing.events import Event
@@ -182,11 +184,7 @@ class Passages:
             starts = {id: start_of(sending, record) for id, sending in lane.sendings.items()}
         except (TransportError, ValueError):
             return Course(stamp)
-        if head.front.left is not openai_headers:
-            return Course(stamp, lane, starts, [meter for scope in lane.seat.scopes for meter in scope.meters])
-        units = openai_units(lane.seat.scopes)
-        meters = [meter for _, those in units for meter in those]
-        return Course(stamp, lane, starts, meters, [(name, len(those)) for name, those in units])
+        return Course(stamp, lane, starts, _left_under(lane.seat.scopes, head.front))
 
     def later(self, beat: Callable[[], None]) -> asyncio.TimerHandle:
         """Look in on a stream after the seconds that its caller may hear nothing."""
@@ -201,14 +199,9 @@ class Passages:
             except Exception as error:  # whoever measures must not break what he measures
                 events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
 
-    def left_of(self, course: Course, front: Front) -> bytes:
+    def left_of(self, course: Course) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
-        if not course.meters:
-            return b""
-        found = self._app.router.left_of(course.meters, self._loop.time())
-        if not course.units:
-            return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in front.left(found)])
-        return openai_lines(course.units, found)
+        return b"" if course.left is None else self.straight.look(course.left)
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
         """How every answer begins. standing: headers of all of them; the server makes others each second."""
@@ -339,19 +332,18 @@ class Passage:
             return
         assert begun is not None
         exchange = begun.exchange
-        sending, headers = self._start.sending, Headers(exchange.headers)
-        response = HttpResponse(exchange.status, headers, exchange.take())
-        plain = straight.plain(attempt, sending, response)
+        status, headers, body, sending = exchange.status, Headers(exchange.headers), exchange.take(), self._start.sending
+        plain = straight.plain(attempt, sending, status, body)
         if plain is not None:
-            straight.answered_plainly(attempt, plain, headers)
-            self._answer_plainly(plain, response)
+            straight.answered(attempt, plain, headers)
+            self._answer_plainly(plain, body, _kind(headers))
             return
         try:
-            hidden, body = straight.read(attempt, sending, response)
+            hidden, body = straight.read(attempt, sending, HttpResponse(status, headers, body))
         except HeadraceError as failure:
             self._failed(failure)
             return
-        straight.answered(attempt, hidden)
+        straight.answered(attempt, hidden, headers)
         record = self._record(Outcome.ANSWERED, **of_answer(hidden))
         cost = None if hidden.usage is None else record.cost
         self._answer(record, hidden, hidden.usage, cost, body, _kind(headers))
@@ -372,14 +364,14 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer_plainly(self, plain: Plain, response: HttpResponse) -> None:
-        cost = plain.cost
+    def _answer_plainly(self, plain: Plain, body: bytes, kind: bytes) -> None:
+        input, output, cost = plain.input, plain.output, plain.cost
         record = replace(
-            self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, usage=plain.classes, cost=cost
-        )
+            self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
+            usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
+        )  # fmt: skip
         hidden = {"headrace": self._attempt.record, "response_cost": 0.0 if cost is None else cost / NANO}
-        usage = {"prompt_tokens": plain.input, "completion_tokens": plain.output}
-        self._answer(record, hidden, usage, cost, response.body, _kind(response.headers))
+        self._answer(record, hidden, {"prompt_tokens": input, "completion_tokens": output}, cost, body, kind)
 
     def _answer(
         self, record: Record, hidden: Mapping[str, Any], usage: Mapping[str, Any] | None, cost: int | None, body: bytes, kind: bytes
@@ -389,7 +381,7 @@ class Passage:
         observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, usage, None, start.where)
         head = (
             b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), start.told,
-            b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course, self._head.front),
+            b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course),
             IDS % (id := self._id.encode(), id, id), b"\r\n", body,
         )  # fmt: skip
         passages.over(Seen(record, attempt.record), observed, self, b"".join(head), alone=not attempt.member.load.running)
@@ -432,6 +424,21 @@ def _unbegun(head: Head, who: Caller, body: Body) -> Record:
         id="", began=0.0, ended=0.0, key=who.key, name=who.name, team=who.team, user=who.user, tags=who.tags, path=head.asked.path,
         operation=head.operation.name, model=body.model, stream=body.stream,
     )  # fmt: skip
+
+
+def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], bytes] | None:
+    """As `Course.left` has it."""
+    meters = [meter for account in scopes for meter in account.meters]
+    if not meters:
+        return None
+    if front.left is openai_headers:
+        return OpenaiLines(scopes).at
+
+    def at(now: float) -> bytes:
+        told = front.left([left_of(meter, now) for meter in meters])
+        return b"".join([b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in told])
+
+    return at
 
 
 def _kind(headers: Headers) -> bytes:

@@ -141,7 +141,7 @@ class Stream(Passage):
         told = b"" if self._first is None else self._start.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         ids = IDS % (id := self._id.encode(), id, id) + b"transfer-encoding: chunked\r\n\r\n"
-        self._lines = b"".join((lines, told, self._passages.left_of(self._course, self._head.front), ids))
+        self._lines = b"".join((lines, told, self._passages.left_of(self._course), ids))
 
     def _beat(self) -> None:
         """Look whether anything was felt of late; else give a sign of life."""
