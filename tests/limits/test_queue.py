@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.limits.queue import FairQueue, Place
+from headrace.limits.queue import Crowd, FairQueue, Place
 
 
 def line_of(*places: Place) -> FairQueue[Place]:
@@ -111,3 +111,19 @@ def test_what_is_ahead_of_a_new_tenant_is_one_turn_of_each_other() -> None:
     assert line.ahead_of("a", 1.0, 1, 10.0) == (10.0, 100.0)
     assert line.ahead_of("b", 1.0, 1, 10.0)[0] == 0.0
     assert line.ahead_of("b", 1.0, 2, 10.0) == (10.0, 100.0)
+
+
+def test_a_crowd_is_all_who_wait_in_its_lines() -> None:
+    """An ended call has to look at the lines only where somebody waits, however many model groups there are."""
+    crowd = Crowd()
+    lines: list[FairQueue[Place]] = [FairQueue(crowd), FairQueue(crowd)]
+    places = [place(tenant) for tenant in "abc"]
+    for number, one in enumerate(places):
+        lines[number % 2].push(one)
+    assert crowd.size == 3
+    lines[0].leave(places[0])
+    lines[0].leave(places[0])
+    lines[1].serve(places[1])
+    assert crowd.size == 1
+    lines[0].serve(places[2])
+    assert crowd.size == 0

@@ -238,9 +238,9 @@ class Limiter:
     def _settle_together(self, reservation: Reservation, used: Used, now: float) -> bool:
         """End a reservation that only stands on tabs. Not where more is to be done: somebody waits for its room, or limits may change."""
         ledger, held = reservation.ledger, self._lock.held
-        groups = ledger.groups if len(reservation.puts) == 1 else self._roster.groups
-        for group in groups.values():
-            if group.line.length:
+        if self._roster.crowd.size:
+            groups = ledger.groups if len(reservation.puts) == 1 else self._roster.groups
+            if any(group.line.length for group in groups.values()):
                 return False
         if ledger.learner.eases(now) or not held.acquire(False):
             return False
@@ -286,9 +286,10 @@ class Limiter:
                 ledger.learner.answered(taken, view, now)
         elif failure.kind is Kind.RATE_LIMIT:
             ledger.learner.refused(failure, taken, view, now)
-        for group in self._roster.groups.values() if reservation.scopes else ledger.groups.values():
-            if group.line.length:
-                self._room_came(group, reservation, now)
+        if self._roster.crowd.size:
+            for group in self._roster.groups.values() if reservation.scopes else ledger.groups.values():
+                if group.line.length:
+                    self._room_came(group, reservation, now)
 
     def _room_came(self, group: Group, reservation: Reservation, now: float) -> None:
         """Let in whom the room of an ended call is for."""

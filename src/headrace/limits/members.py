@@ -15,7 +15,7 @@ from headrace.limits.ask import Ask, Candidate
 from headrace.limits.learn import Learner
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge
-from headrace.limits.queue import FairQueue, Place
+from headrace.limits.queue import Crowd, FairQueue, Place
 from headrace.limits.tabs import Put
 from headrace.ports import Waiter
 
@@ -132,12 +132,13 @@ class Group:
         "wake_at",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, crowd: Crowd | None = None) -> None:
+        """crowd: of those who wait, for whichever group."""
         self.name = name
         self.members: list[Member] = []
         self.others: dict[Member, tuple[Candidate, ...]] = {}
         """What is said of all the others where one was taken because it was less full."""
-        self.line: FairQueue[Waiting] = FairQueue()
+        self.line: FairQueue[Waiting] = FairQueue(crowd)
         self.waiters: OrderedDict[Waiting, None] = OrderedDict()
         """Those who really wait, the newest last: he keeps the time longest."""
         self.keeper: Waiting | None = None

@@ -99,6 +99,15 @@ def _open(line: Iterable[P], shut: Shut[P]) -> Iterator[P]:
             return
 
 
+class Crowd:
+    """All who wait, in however many lines."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+
 class FairQueue(Generic[P]):
     """Start-time fair queueing: whoever has been served least, for its weight, is next.
 
@@ -106,9 +115,11 @@ class FairQueue(Generic[P]):
     however many wait.
     """
 
-    __slots__ = ("_back", "_classes", "_front", "first_class", "length")
+    __slots__ = ("_back", "_classes", "_crowd", "_front", "first_class", "length")
 
-    def __init__(self) -> None:
+    def __init__(self, crowd: Crowd | None = None) -> None:
+        """crowd: that of several lines."""
+        self._crowd = crowd or Crowd()
         self._classes: dict[int, _Class[P]] = {}
         self.length = self._front = self._back = 0
         self.first_class = NOBODY
@@ -135,6 +146,7 @@ class FairQueue(Generic[P]):
         place.number = self._front if first else self._back
         tenant.enter(place, first)
         self.length += 1
+        self._crowd.size += 1
 
     def leave(self, place: P) -> None:
         """Give a place up. Idempotent."""
@@ -142,6 +154,7 @@ class FairQueue(Generic[P]):
             return
         place.gone = True
         self.length -= 1
+        self._crowd.size -= 1
         ranks = self._classes[place.priority]
         tenant = ranks.tenants[place.tenant]
         tenant.exit(place)

@@ -18,6 +18,7 @@ from headrace.limits.members import Group, Ledger, Member
 from headrace.limits.meter import Meter
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
+from headrace.limits.queue import Crowd
 from headrace.limits.refusals import nobody
 
 OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
@@ -48,6 +49,8 @@ class Roster:
     def __init__(self, meters: MeterSettings, learn: LearnSettings) -> None:
         self._meters = meters
         self._learn = learn
+        self.crowd = Crowd()
+        """Those who wait, for whichever group."""
         self.groups: dict[str, Group] = {}
         self.members: dict[str, Member] = {}
         self.ledgers: dict[str, Ledger] = {}
@@ -103,7 +106,7 @@ class Roster:
         ledger = self._ledger(place)
         member = self.members[place.deployment] = Member(place.deployment, ledger, tuple(place.groups))
         for name in place.groups:
-            found = self.groups.setdefault(name, Group(name))
+            found = self.groups.setdefault(name, Group(name, self.crowd))
             found.members.append(member)
             found.others.clear()
             ledger.groups[name] = found

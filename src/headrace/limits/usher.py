@@ -139,10 +139,10 @@ class Usher:
 
     def on_tabs(self, group: Group, ask: Ask, scopes: tuple[Account, ...], tabs: Tabs, now: float) -> Reservation | None:
         """The same where calls come close together and there is plenty: the call is only put down, to be charged with others."""
-        members = group.members
-        if len(members) > MANY or ask.avoid or ask.only is not None or ask.priority <= URGENT:
+        members, count = group.members, len(group.members)
+        if count > MANY or ask.avoid or ask.only is not None or ask.priority <= URGENT:
             return None
-        member = members[0] if len(members) == 1 else self.emptiest(members, ask, now)
+        member = members[0] if count == 1 else self.emptiest(members, ask, now)
         if member is None or member.paused_until > now:
             return None
         charge = ask.charge if ask.charges is None else ask.charge_at(member.id)
@@ -150,7 +150,7 @@ class Usher:
         if not puts:
             return None
         self._count += 1
-        others = group.passed_for(member) if len(members) > 1 else NOBODY_ELSE
+        others = group.passed_for(member) if count > 1 else NOBODY_ELSE
         return Reservation(self._count, member.id, charge, 0.0, None, others, member.ledger, UNTAKEN, puts=puts, heard=puts[-1].first)
 
     def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:

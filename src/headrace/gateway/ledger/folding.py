@@ -7,12 +7,12 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from headrace.gateway.callers import is_named
 from headrace.gateway.keys.holders import Kind, Terms, budget_id
@@ -32,12 +32,9 @@ SLICE: Final = 64 << 10
 """Bytes of it that are in memory at a time: as records and rows they are seven times as large."""
 PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
 ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
-_PLAIN: Final = tuple([
-    name for name in Record.__struct_fields__ if name not in ("tags", "outcome", "usage", "metadata", "content")
-])  # fmt: skip
-COLUMNS: Final = (*_PLAIN, "tags", "outcome", "input", "output", "usage", "metadata", "content")
+COLUMNS: Final = (*Record.__struct_fields__, "input", "output")
 """Of `calls`, in the order in which `row` has them."""
-_plain: Final = attrgetter(*_PLAIN)
+_TAGS, _OUTCOME, _USAGE, _METADATA, _CONTENT = map(COLUMNS.index, ("tags", "outcome", "usage", "metadata", "content"))
 _decode_terms: Final = msgspec.json.Decoder(Terms).decode
 
 
@@ -127,24 +124,20 @@ _ADDED: Final = (
 
 def row(record: Record) -> tuple[Any, ...]:
     """A record as it stands in the table: the values of `COLUMNS`."""
-    usage = record.usage
+    values = list(astuple(record))
+    values[_TAGS] = _json(record.tags) if record.tags else "[]"
+    values[_OUTCOME] = record.outcome.value
+    values[_USAGE] = _json(record.usage) if record.usage else "{}"
+    values[_METADATA] = _json(record.metadata) if record.metadata else "{}"
+    values[_CONTENT] = None if record.content is None else _json(record.content)
     input: float = 0
     output: float = 0
-    for name, count in usage.items():
+    for name, count in record.usage.items():
         if name in PROMPT:
             input += count
         elif name in ANSWER:
             output += count
-    return (
-        *_plain(record),
-        _json(record.tags) if record.tags else "[]",
-        record.outcome.value,
-        int(input),
-        int(output),
-        _json(usage) if usage else "{}",
-        _json(record.metadata) if record.metadata else "{}",
-        None if record.content is None else _json(record.content),
-    )
+    return (*values, int(input), int(output))
 
 
 def _json(value: Any) -> str:

@@ -79,7 +79,7 @@ class Watch:
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
-        self.see(Seen(record, decision))
+        self.see((Seen(record, decision),))
 
     def keep(self, records: Sequence[Record]) -> None:
         """Several calls that ended in one moment, written down together where the ledger can. They are yet to be seen."""
@@ -89,10 +89,10 @@ class Watch:
         for record in records:
             self._ledger.append(record)
 
-    def see(self, seen: Seen) -> None:
-        """A call that the ledger has."""
-        self._recent.append(seen)
-        self._uncounted.append(seen.record)
+    def see(self, seen: Sequence[Seen]) -> None:
+        """Calls that the ledger has."""
+        self._recent.extend(seen)
+        self._uncounted += [one.record for one in seen]
         if len(self._uncounted) >= MOST_UNCOUNTED:
             self._count()
 

@@ -192,12 +192,13 @@ class Passages:
 
     # ---- what is left behind -----------------------------------------------------------------------------------------
 
-    def count(self, observed: Observed) -> None:
+    def count(self, *observed: Observed) -> None:
         for tell in self._counts or ():
-            try:
-                tell(observed)
-            except Exception as error:  # whoever measures must not break what he measures
-                events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
+            for one in observed:
+                try:
+                    tell(one)
+                except Exception as error:  # whoever measures must not break what he measures
+                    events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
 
     def left_of(self, course: Course) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
@@ -226,12 +227,12 @@ class Passages:
         if not done:
             return
         watch, logged = self._app.watch, access.isEnabledFor(logging.INFO)
-        watch.keep([seen.record for seen, _, _, _ in done])
+        seen = [seen for seen, _, _, _ in done]
+        watch.keep([one.record for one in seen])
         for _, _, passage, answer in done:
             passage.out(answer, logged)
-        for seen, observed, _, _ in done:
-            watch.see(seen)
-            self.count(observed)
+        watch.see(seen)
+        self.count(*[observed for _, observed, _, _ in done])
 
 
 class Passage:
