@@ -226,7 +226,8 @@ def prepare(
             raise BadRequestError(
                 f"response_format {body['response_format']!r} cannot be streamed: ask for json, or leave stream out", model
             )
-        body["stream"] = True
+        if operation.of != "files":  # how a file is read its provider need not know
+            body["stream"] = True
     return Call(operation, model, body, prompt, encoded, control, stream, place)
 
 

@@ -49,7 +49,7 @@ from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.routing.events import log_left_out
 from headrace.routing.retries import by_kind
 from headrace.streams import Chunks, Objects, Source
-from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
+from headrace.wire import Fault, HeaderPairs, HttpRequest, HttpResponse, Timeouts, TransportError
 from headrace.writing import OPENAI, counts, mock_of, translation_of, write
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ async def _fetch(
     try:
         response = await ports.transport.fetch(request, timeouts)
     except TransportError as error:
+        if error.fault is Fault.TOO_LARGE and call.operation.of == "files":
+            error = TransportError(error.fault, "pass stream=True to read it piece by piece", sent=True, received=True)
         raise explain(error, to) from error
     if call.operation is COUNT and _does_not_count(response, to.model):
         return _counted_here(call, to)
@@ -320,7 +322,9 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
     hidden = hidden_of(to, http.headers, translation)
     said = Said() if call.lasts else None
     source = source_of(call, to, translation, hidden, said)
-    chunks: Chunks[Any] = Chunks(http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw)
+    chunks: Chunks[Any] = Chunks(
+        http, source, hidden, lambda error: explain(error, to, streaming=True), said, raw=call.raw or call.operation.reads == "bytes"
+    )
     try:
         if not 200 <= http.status < 300:
             raise _refused(HttpResponse(http.status, http.headers, await _rest(http.read)), to, translation, request.headers)
@@ -339,6 +343,10 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
     if watch := getattr(translation, "source", None):  # in the provider's own words, whatever they are
         watched: Source[Any] = watch(hidden["additional_headers"].get("content-type", ""))
         return watched
+    if call.operation.of == "files":
+        from headrace.downloads import download  # late: few programs keep files
+
+        return download(cast("Formed | None", translation), hidden["additional_headers"])
     made = _chunk_class(call)
     reader: Any = _reader(call, to) if translation is None else cast("Any", translation).read_stream()
     if said is not None:

@@ -6,7 +6,7 @@ The provider is named, a model need not be. Each function has a blocking form an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from headrace.api import blocking, suspending
 from headrace.calls import Operation, control_names
@@ -27,7 +27,10 @@ from headrace.kept import (
     Page,
     sent_metadata,
 )
-from headrace.objects import BinaryResponse
+
+if TYPE_CHECKING:
+    from headrace.objects import BinaryResponse
+    from headrace.streams import AsyncStream, Stream
 
 
 def at(provider: str) -> str:
@@ -82,15 +85,27 @@ async def afile_delete(file_id: str, custom_llm_provider: str = "openai", **opti
     return answer
 
 
-def file_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
-    """The bytes of a file."""
-    answer: BinaryResponse = blocking(FILE_CONTENT, at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
+@overload
+def file_content(file_id: str, custom_llm_provider: str = "openai", *, stream: Literal[True], **options: Any) -> Stream[bytes]: ...
+@overload
+def file_content(
+    file_id: str, custom_llm_provider: str = "openai", *, stream: Literal[False] | None = None, **options: Any
+) -> BinaryResponse: ...
+def file_content(file_id: str, custom_llm_provider: str = "openai", *, stream: bool | None = None, **options: Any) -> Any:
+    """The bytes of a file, of up to 64 MB; with `stream=True` of any size, piece by piece."""
+    return blocking(FILE_CONTENT, at(custom_llm_provider), None, bool(stream), options, {"id": file_id})
 
 
-async def afile_content(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> BinaryResponse:
-    answer: BinaryResponse = await suspending(FILE_CONTENT, at(custom_llm_provider), None, False, options, {"id": file_id})
-    return answer
+@overload
+async def afile_content(
+    file_id: str, custom_llm_provider: str = "openai", *, stream: Literal[True], **options: Any
+) -> AsyncStream[bytes]: ...
+@overload
+async def afile_content(
+    file_id: str, custom_llm_provider: str = "openai", *, stream: Literal[False] | None = None, **options: Any
+) -> BinaryResponse: ...
+async def afile_content(file_id: str, custom_llm_provider: str = "openai", *, stream: bool | None = None, **options: Any) -> Any:
+    return await suspending(FILE_CONTENT, at(custom_llm_provider), None, bool(stream), options, {"id": file_id})
 
 
 # ---- batches -----------------------------------------------------------------------------------------------------------------------

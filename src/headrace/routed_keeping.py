@@ -25,7 +25,6 @@ from headrace.kept import (
 )
 
 if TYPE_CHECKING:
-    from headrace.objects import BinaryResponse
     from headrace.routing.engine import Engine
     from headrace.slices import Steps
 
@@ -97,14 +96,12 @@ class Keeping:
         answer: FileObject = await self._aknown(self._about(FILE, file_id, model, options))
         return answer
 
-    def file_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
-        """The bytes of a file."""
-        answer: BinaryResponse = self._known(self._about(FILE_CONTENT, file_id, model, options))
-        return answer
+    def file_content(self, file_id: str, model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
+        """The bytes of a file, as a `BinaryResponse`; with `stream=True` a `Stream` of any size."""
+        return self._known(self._about(FILE_CONTENT, file_id, model, options, stream=bool(stream)))
 
-    async def afile_content(self, file_id: str, model: str | None = None, **options: Any) -> BinaryResponse:
-        answer: BinaryResponse = await self._aknown(self._about(FILE_CONTENT, file_id, model, options))
-        return answer
+    async def afile_content(self, file_id: str, model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
+        return await self._aknown(self._about(FILE_CONTENT, file_id, model, options, stream=bool(stream)))
 
     def file_delete(self, file_id: str, model: str | None = None, **options: Any) -> Deleted:
         answer: Deleted = self._known(self._about(FILE_DELETE, file_id, model, options))
@@ -184,10 +181,10 @@ class Keeping:
         files = self._engine.fleet.offering(FILES.name, model)
         return next((one for one in found if one in files), found[0])
 
-    def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any]) -> list[Asked]:
+    def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any], *, stream: bool = False) -> list[Asked]:
         """The same asked of each that may keep it: an id does not say who gave it out."""
         keepers = self._keepers(BATCHES if operation.of == "batches" else FILES, model)
-        return [Asked(operation, NOBODY, None, False, options, {"id": id} if id else {}, keeper) for keeper in keepers]
+        return [Asked(operation, NOBODY, None, stream, options, {"id": id} if id else {}, keeper) for keeper in keepers]
 
     def _known(self, asked: Sequence[Asked]) -> Any:
         """What the first says who knows it."""

@@ -204,7 +204,9 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     body = plain(_body(call, to, control)) | taken | dict(_extra_body(control) or {}) | dict(call.place)
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
     formed = Formed(made, target, body, call.operation.offer)
-    if call.stream:
+    if call.stream and call.operation.reads == "bytes":
+        formed.check_pieces()
+    elif call.stream:
         formed.check_stream()
     return formed
 

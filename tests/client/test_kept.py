@@ -142,6 +142,18 @@ def test_anthropics_results_come_as_openais_lines(client: Client, upstream: Upst
     assert late["response"]["body"]["error"]["message"] == "the request was expired"
 
 
+def test_a_file_is_read_piece_by_piece_where_it_is_as_its_provider_keeps_it(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(pieces=[b"mill", b"stone"]), Reply(pieces=[b"mill"], cut=True), Reply(b"", headers={"content-type": "x/y"}))
+    assert b"".join(client.call("file_content", "file-1", stream=True)) == b"millstone"
+    assert upstream.seen[0].path == "/v1/files/file-1/content"
+    with pytest.raises(headrace.APIConnectionError):
+        client.call("file_content", "file-1", stream=True)
+    assert client.call("file_content", "file-1", stream=True) == []
+    with pytest.raises(headrace.BadRequestError, match="leave stream out"):
+        client.call("file_content", "msgbatch_01", "anthropic", stream=True)
+    assert len(upstream.seen) == 3
+
+
 def test_a_result_that_cannot_be_read_is_no_empty_answer(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(b'{"custom_id": "a-1"}\n'))
     with pytest.raises(headrace.APIResponseValidationError, match="anthropic: the reply"):

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from tests.client.upstream import Reply, standing
 from tests.gateway.lasting import Gateway, kept
-from tests.simulator.test_buckets import CHATS, Cloud, base, nobodys_own  # noqa: F401
+from tests.simulator.test_buckets import CHATS, Cloud, base, nobodys_own, streamed  # noqa: F401
 from tests.simulator.test_keeping import chat, written
 
 import headrace
 from headrace import Router
 from headrace.gateway.lasting import Where
+from headrace.simulator.buckets import Buckets
 from headrace.simulator.server import Running
 
 GROUPS = {"bedrock": "nova", "vertex_ai": "gemini"}
@@ -102,6 +105,63 @@ def test_a_gateways_files_go_to_a_deployment_with_a_bucket(base: Running, tmp_pa
         with pytest.raises(openai.BadRequestError, match="s3_bucket_name="):
             mine.files.create(file=written(tmp_path / "nova.jsonl", chat(0, model="nova")), purpose="batch", extra_body={"model": "nova"})
     router.close()
+
+
+@pytest.mark.parametrize("group", GROUPS.values())
+def test_a_file_larger_than_an_answer_may_be_goes_through_a_gateway(
+    place: Gateway,
+    base: Running,  # noqa: F811
+    group: str,
+) -> None:
+    mine = client(place)
+    kept = mine.files.create(file=("large.bin", b"x"), purpose="user_data", extra_body={"model": group})
+    held, content = buckets_of(base), bytes(range(256)) * (260 << 10)
+    (address,) = [one for one in held._objects if one.endswith("-large.bin") and one.startswith("s3" if group == "nova" else "gs")]
+    held.put(address, content, 1)
+    with mine.files.with_streaming_response.content(kept.id) as told:
+        assert told.headers["content-type"] == "application/octet-stream"
+        assert b"".join(told.iter_bytes()) == content
+    mine.files.delete(kept.id)
+    with pytest.raises(openai.NotFoundError):
+        mine.files.content(kept.id)
+
+
+def test_a_file_that_breaks_off_does_not_come_to_an_end(tmp_path: Path) -> None:
+    """Nor does what went wrong stand in it: to its reader it would be a file."""
+    file = {"id": "file-1", "object": "file", "bytes": 9, "created_at": 1, "filename": "f", "purpose": "user_data"}
+    read: list[bytes] = []
+    with standing() as upstream:
+        made = Router(
+            [{"model_name": "a", "litellm_params": {"model": "openai/m", "base_url": upstream.url, "api_key": "k"}}], num_retries=0
+        )
+        upstream.answer(Reply(file), Reply(pieces=[b"mill", b"stone"], cut=True))
+        with kept(made, Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)) as (address, state):
+            gateway = Gateway(address, state)
+            key = gateway.key()
+            way = {"authorization": f"Bearer {key}"}
+            id = client(gateway, key).files.create(file=b"millstone", purpose="user_data").id
+            with (
+                pytest.raises(httpx.RemoteProtocolError),
+                httpx.stream("GET", f"{gateway.base}/v1/files/{id}/content", headers=way) as told,
+            ):
+                read.extend(told.iter_bytes())
+        made.close()
+    assert b"millstone".startswith(b"".join(read))
+
+
+def buckets_of(base: Running) -> Buckets:  # noqa: F811
+    return base.simulator.fleet.providers["a"]._buckets
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_routers_large_file_is_read_piece_by_piece(router: Router, base: Running, colour: str) -> None:  # noqa: F811
+    kept, content = router.create_file(b"x", "user_data", model="nova"), bytes(70 << 20)
+    buckets_of(base).put(kept.id, content, 1)
+    ask = router.file_content if colour == "sync" else router.afile_content
+    assert b"".join(streamed(colour, ask, kept.id, model="nova")) == content
+    router.file_delete(kept.id)
+    with pytest.raises(headrace.NotFoundError):
+        streamed(colour, ask, kept.id, model="nova")
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])

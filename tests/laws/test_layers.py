@@ -17,7 +17,7 @@ LAYERS: dict[str, int] = {
     "multipart": 1, "media": 1, "counted": 1,
     "through": 2,
     "client": 2, "core": 2, "destinations": 2, "streams": 2, "rebuild": 2, "fetching": 2, "continuing": 2, "layers": 2, "mocking": 2,
-    "writing": 2, "direct": 2, "handlers": 2, "passing": 2, "polling": 2,
+    "writing": 2, "direct": 2, "handlers": 2, "passing": 2, "polling": 2, "downloads": 2,
     "routing.router": 2, "routing.face": 2, "routing.speaking": 2, "routing.engine": 2, "routing.fleet": 2, "routing.asking": 2,
     "routing.attempts": 2, "routing.trail": 2, "routing.checks": 2, "routing.looking": 2, "routing.straight": 2,
     "runtime": 3,

@@ -27,12 +27,15 @@ from tests.simulator.test_keeping import Caller, chat, written
 
 import headrace
 from headrace import polling
+from headrace.dialects.base import Target
 from headrace.dialects.forms import kept_gcs, uploads
+from headrace.dialects.forms.cloud_lines import Answers, openais
 from headrace.multipart import FormFile
 from headrace.providers import cloud_auth, cloud_credentials
 from headrace.simulator.asks import Rejected
 from headrace.simulator.buckets import Asked, Buckets, Told
 from headrace.simulator.server import Running, running
+from headrace.slices import at_once
 from headrace.wire import Headers, HttpResponse
 
 SECRET = "a-secret-of-forty-characters-made-up-here"
@@ -399,6 +402,81 @@ class Leaving(io.BytesIO):
         if self._begun:
             self._then()
         return super().read(size)
+
+
+def streamed(colour: str, ask: Callable[..., Any], *args: Any, **options: Any) -> list[bytes]:
+    """The pieces of a file. ask: the function of the colour."""
+    if colour == "sync":
+        return list(ask(*args, stream=True, **options))
+
+    async def read() -> list[bytes]:
+        return [piece async for piece in await ask(*args, stream=True, **options)]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+@pytest.mark.usefixtures("in_parts")
+def test_a_file_larger_than_an_answer_may_be_is_read_piece_by_piece(base: Running, cloud: Cloud, colour: str, buckets: Buckets) -> None:
+    content = LARGE * 6
+    address = f"{cloud.scheme}://mill/litellm-bedrock-files/large"
+    buckets.put(address, content, 1)
+    way = {"base_url": base.url("a"), "num_retries": 0, **cloud.way}
+    with pytest.raises(headrace.APIResponseValidationError, match=r"larger than allowed.*stream=True"):
+        headrace.file_content(address, cloud.provider, **way)
+    ask = headrace.file_content if colour == "sync" else headrace.afile_content
+    pieces = streamed(colour, ask, address, cloud.provider, **way)
+    assert max(map(len, pieces)) < 2 << 20
+    assert b"".join(pieces) == content
+    with pytest.raises(headrace.NotFoundError):
+        streamed(colour, ask, f"{address}-not", cloud.provider, **way)
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_a_batchs_answers_are_read_line_by_line_in_openais_words(base: Running, cloud: Cloud, colour: str, tmp_path: Path) -> None:
+    way = {"base_url": base.url("a"), "num_retries": 0, **cloud.way}
+    batch = headrace.create_batch("24h", CHATS, calls_of(cloud.own, tmp_path, 40), cloud.provider, model=cloud.own, **way)
+    output = headrace.retrieve_batch(batch.id, cloud.provider, **way).output_file_id
+    whole = headrace.file_content(output, cloud.provider, **way).content
+    ask = headrace.file_content if colour == "sync" else headrace.afile_content
+    told = b"".join(streamed(colour, ask, output, cloud.provider, **way))
+    assert [without_moments(line) for line in told.splitlines()] == [without_moments(line) for line in whole.splitlines()]
+    assert len(told.splitlines()) == 40
+
+
+def without_moments(line: bytes) -> Any:
+    """A result is made into an answer when it is read."""
+    told = json.loads(line)
+    (told["response"]["body"] or {}).pop("created", None)
+    return told
+
+
+ANSWERED = json.dumps({"recordId": "q", "modelInput": {}, "error": {"errorCode": 400, "errorMessage": "no"}}).encode()
+
+
+@given(
+    content=st.sampled_from((b"", b"\n\n", b"plain", b"a\nb\n", b"{}", b'{"a": 1}\n', b"\n" + ANSWERED, ANSWERED + b"\n\n" + ANSWERED)),
+    sizes=st.lists(st.integers(1, 50)),
+)
+def test_a_file_is_the_same_however_its_bytes_come(content: bytes, sizes: list[int]) -> None:
+    target = Target("bedrock", "-")
+    answers, left, told = Answers(target), content, b""
+    for size in sizes:
+        told += answers.feed(left[:size]) if left else b""
+        left = left[size:]
+    told += answers.feed(left) + answers.close()
+    assert told == at_once(openais(content, target))
+
+
+def test_a_line_without_an_end_is_not_held_for_ever() -> None:
+    """In a file of answers; any other is handed on."""
+    answers, plain = Answers(Target("bedrock", "-")), Answers(Target("bedrock", "-"))
+    piece = b"{" + bytes(1 << 20)
+    for told in (ANSWERED + b"\n", *[piece] * 31):
+        answers.feed(told)
+    with pytest.raises(headrace.HeadraceError, match="larger than"):
+        answers.feed(piece)
+    assert b"".join([*(plain.feed(piece) for _ in range(40)), plain.close()]) == piece * 40
 
 
 def test_a_session_goes_on_where_it_is_at_the_place_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:

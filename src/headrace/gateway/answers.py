@@ -58,6 +58,8 @@ class Answer:
         self.entry: Entry | None = None
         """The call that is answered, until it is in the ledger."""
         self._begun = False
+        self._exact = False
+        """Whether its bytes are somebody's file: nothing may be added to them."""
         self.over = False
         """Whether the last byte is on its way."""
         self.left: Callable[[], Pairs] = list
@@ -155,6 +157,11 @@ class Answer:
         finally:
             await stream.aclose()
 
+    async def downloaded(self, making: Awaitable[AsyncStream[bytes]]) -> None:
+        """A file, piece by piece."""
+        self._exact = True
+        await self.passed(await making)
+
     def _said(self, piece: bytes, kind: str) -> None:
         if self.entry is not None and self.entry.content is not None:
             self.entry.content.hear(piece, kind)
@@ -173,6 +180,8 @@ class Answer:
     async def _failed(self, failure: Failure) -> None:
         written = self.front.error(failure)
         self._record(Outcome.FAILED, failure, written.status)
+        if self._begun and self._exact:
+            return  # without its end, at which the server cuts the connection: who reads it knows that this is not all
         if self._begun:
             await self._last(self.front.broken(failure))
             return

@@ -292,6 +292,9 @@ class Gateway(Struct, eq=False):
         making: Any = make(
             call.operation, model, call.prompt, stream=call.stream, options=options, place=reply.place, deployment=reply.deployment
         )
+        if call.stream and call.operation.reads == "bytes":
+            await answer.downloaded(making)
+            return
         if call.stream:
             await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last))
             return

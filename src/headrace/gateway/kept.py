@@ -11,14 +11,14 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import Operation, shape
-from headrace.dialects.forms import WITH_THE_ORDER
+from headrace.dialects.forms import WITH_THE_ORDER, form_of, in_pieces
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway import own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.callers import Role
 from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
-from headrace.kept import BATCH_LIST, BATCHES, FILE_DELETE, FILE_LIST, FILES, sent_metadata
+from headrace.kept import BATCH_LIST, BATCHES, FILE_CONTENT, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.seals import opens, seal_of
 from headrace.served import RESPONSE, RESPONSE_CANCEL, read_id
@@ -82,6 +82,16 @@ def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 def kept_file(operation: Operation) -> Handler:
     return partial(_kept, operation, "file")
+
+
+def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    """Piece by piece where the provider's form lets it be read so: a file may be larger than memory."""
+    reply = _kept(FILE_CONTENT, "file", here, asked, body, id)
+    known = here.router.get_deployment(reply.deployment)
+    form = None if known is None else resolve(known.model).provider.forms.get("files")
+    if form is not None and not in_pieces(form_of("files", form, FILE_CONTENT.form)):
+        return reply
+    return msgspec.structs.replace(reply, wanted=msgspec.structs.replace(reply.wanted, stream=True), finish=None)
 
 
 def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:

@@ -29,11 +29,21 @@ from headrace.counted import COUNT
 from headrace.errors import Kind
 from headrace.gateway import bedrock, cohere, fronts, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
-from headrace.gateway.kept import deleted_file, kept_batch, kept_file, kept_response, list_batches, list_files, new_batch, new_file
+from headrace.gateway.kept import (
+    deleted_file,
+    file_content,
+    kept_batch,
+    kept_file,
+    kept_response,
+    list_batches,
+    list_files,
+    new_batch,
+    new_file,
+)
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
 from headrace.gateway.requests import Asked, refusal
-from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILE_CONTENT, FILES
+from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILES
 from headrace.served import (
     COHERE_CHAT,
     CONTENT,
@@ -291,7 +301,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     _get(_OPENAI + "/files", list_files),
     _get(_OPENAI + "/files" + _ID, kept_file(FILE)),
     _delete(_OPENAI + "/files" + _ID, deleted_file),
-    _get(_OPENAI + "/files" + _ID + "/content", kept_file(FILE_CONTENT)),
+    _get(_OPENAI + "/files" + _ID + "/content", file_content),
     _post(_OPENAI + "/batches", new_batch, asks=BATCHES),
     _get(_OPENAI + "/batches", list_batches),
     _get(_OPENAI + "/batches" + _ID, kept_batch(BATCH)),

@@ -172,9 +172,9 @@ class Formed(Struct, frozen=True, eq=False):
     def read(self, response: HttpResponse) -> dict[str, Json]:
         """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
         if told := getattr(self.form, "told", None):  # an answer that is no JSON
-            return self._sound(response, lambda: told(response, self.body))
+            return self.sound(response, lambda: told(response, self.body))
         if stored := getattr(self.form, "stored", None):  # an answer that does not say what it is about
-            return self._sound(response, lambda: stored(response, self.write(), self.body))
+            return self.sound(response, lambda: stored(response, self.write(), self.body))
         answer: Json = None
         try:
             answer = msgspec.json.decode(response.body)
@@ -191,7 +191,7 @@ class Formed(Struct, frozen=True, eq=False):
         made = getattr(self.form, "content", None)
         if self.content_read is not None:
             return self.content_read
-        return response.body if made is None else self._sound(response, lambda: made(response.body, self.body, self.target))
+        return response.body if made is None else self.sound(response, lambda: made(response.body, self.body, self.target))
 
     def reading(self, response: HttpResponse) -> Steps[bytes] | None:
         """`content` in steps, of a form that may have much to read."""
@@ -218,9 +218,9 @@ class Formed(Struct, frozen=True, eq=False):
         """What is asked after the answer to `step`; None when that is the answer. Raises HeadraceError."""
         if self.begins:
             begun: Callable[..., Next | None] = self.written.upload.then  # type: ignore[union-attr]
-            return self._sound(response, lambda: begun(response, step))
+            return self.sound(response, lambda: begun(response, step))
         then: Callable[..., Next | None] = self.form.then  # type: ignore[attr-defined]
-        return self._sound(response, lambda: then(response, step, self.body, self.target))
+        return self.sound(response, lambda: then(response, step, self.body, self.target))
 
     @property
     def opens(self) -> bool:
@@ -230,9 +230,10 @@ class Formed(Struct, frozen=True, eq=False):
     def opening(self, response: HttpResponse) -> tuple[HttpRequest, tuple[HttpRequest, ...]]:
         """Where the stream is, and what takes the task back. Raises HeadraceError."""
         opening: Callable[..., tuple[HttpRequest, tuple[HttpRequest, ...]]] = self.form.opening  # type: ignore[attr-defined]
-        return self._sound(response, lambda: opening(response, self.body, self.target))
+        return self.sound(response, lambda: opening(response, self.body, self.target))
 
-    def _sound(self, response: HttpResponse, read: Callable[[], T]) -> T:
+    def sound(self, response: HttpResponse, read: Callable[[], T]) -> T:
+        """What `read` makes of an answer. Raises APIResponseValidationError where it is none."""
         try:
             return read()
         except _UNREADABLE as error:
@@ -253,6 +254,11 @@ class Formed(Struct, frozen=True, eq=False):
         if not hasattr(self.form, "read_stream"):
             raise BadRequestError(f"{self.operation} cannot be streamed there: leave stream out", self.target.model, self.target.provider)
 
+    def check_pieces(self) -> None:
+        """Raises BadRequestError for a form that needs a file whole to make another of it."""
+        if not in_pieces(self.form):
+            raise BadRequestError("files cannot be read piece by piece there: leave stream out", self.target.model, self.target.provider)
+
     def read_stream(self) -> Any:
         return self.form.read_stream(self.body, self.target)  # type: ignore[attr-defined]
 
@@ -265,6 +271,11 @@ class Formed(Struct, frozen=True, eq=False):
         return APIResponseValidationError.of(
             Failure(Kind.BAD_RESPONSE, message, provider=self.target.provider, model=self.target.model, headers=response.headers)
         )
+
+
+def in_pieces(form: Form) -> bool:
+    """Whether files can be read piece by piece there: as they are, or in what the form makes of them on the way."""
+    return hasattr(form, "making") or not (hasattr(form, "content") or hasattr(form, "then"))
 
 
 def posted(target: Target, path: str, body: Json) -> HttpRequest:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from headrace.dialects.base import Target
 from headrace.dialects.forms.lines import Line, answered, failed, joining, lines_in, lines_of, unread
 from headrace.errors import BadRequestError
+from headrace.framing import MAX_FRAME, too_large
 from headrace.multipart import FormFile
 from headrace.slices import Steps
 from headrace.types import Json
@@ -130,6 +131,53 @@ def openais(told: bytes, target: Target) -> Steps[bytes]:
     if _result(next(lines_in(told), b""), target) is None:
         return told
     return (yield from joining(line for raw in lines_in(told) if (line := _result(raw, target)) is not None))
+
+
+class Answers:
+    """The same as they come (`headrace.downloads.Making`): no more than a line is held."""
+
+    __slots__ = ("_as_they_are", "_held", "_size", "_target")
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._held: list[bytes] = []
+        self._size = 0
+        self._as_they_are: bool | None = None
+        """Whether the file holds no answers; None until its first line has come."""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._as_they_are:
+            return data
+        whole, end, rest = data.rpartition(b"\n")
+        if not end or (self._as_they_are is None and not whole.strip() and not b"".join(self._held).strip()):
+            return self._hold(data)
+        made = self._made(b"".join([*self._held, whole, end]))
+        self._held, self._size = [], 0
+        return made + (rest if self._as_they_are else self._hold(rest))
+
+    def close(self) -> bytes:
+        return b"" if self._as_they_are else self._made(b"".join(self._held))
+
+    def _hold(self, data: bytes) -> bytes:
+        """What cannot be a line of answers is handed on."""
+        if data:
+            self._held.append(data)
+            self._size += len(data)
+        if self._as_they_are is None and (self._size > MAX_FRAME or (self._held and self._held[0].lstrip()[:1] not in (b"{", b""))):
+            self._as_they_are = True
+            return b"".join(self._held)
+        if self._size > MAX_FRAME:
+            raise too_large(MAX_FRAME)
+        return b""
+
+    def _made(self, lines: bytes) -> bytes:
+        first = next(lines_in(lines), None)
+        if self._as_they_are is None and first is not None:
+            self._as_they_are = _result(first, self._target) is None
+        if self._as_they_are or first is None:
+            return lines
+        told = [line for raw in lines_in(lines) if (line := _result(raw, self._target)) is not None]
+        return b"".join([msgspec.json.encode(line) + b"\n" for line in told])
 
 
 def _result(raw: bytes, target: Target) -> dict[str, Json] | None:

@@ -17,7 +17,7 @@ import msgspec
 from headrace.dialects.base import Target
 from headrace.dialects.forms import BUCKETS, Body, Form
 from headrace.dialects.forms.buckets import buckets_of, component, content_of, new_name, place_of, upload_name
-from headrace.dialects.forms.cloud_lines import CLAUDE, Row, openais, vertexs
+from headrace.dialects.forms.cloud_lines import CLAUDE, Answers, Row, openais, vertexs
 from headrace.dialects.forms.dates import epoch
 from headrace.dialects.forms.uploads import PART, Resumable
 from headrace.errors import BadRequestError
@@ -185,6 +185,9 @@ class Content:
 
     def reading(self, told: bytes, body: Body, target: Target) -> Steps[bytes]:
         return (yield from openais(told, target))
+
+    def making(self, target: Target) -> Answers:
+        return Answers(target)
 
 
 FORMS: Final[Mapping[tuple[str, str], Form]] = {

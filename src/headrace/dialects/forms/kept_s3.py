@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from headrace.dialects.base import Target
 from headrace.dialects.forms import BUCKETS, Body, Form
 from headrace.dialects.forms.buckets import Bucket, Stored, buckets_of, component, content_of, new_name, place_of, upload_name
-from headrace.dialects.forms.cloud_lines import CONVERSE, Row, bedrocks, openais
+from headrace.dialects.forms.cloud_lines import CONVERSE, Answers, Row, bedrocks, openais
 from headrace.dialects.forms.dates import epoch
 from headrace.dialects.forms.uploads import MOST_PARTS, Asked, Digests, Multipart, part_of
 from headrace.errors import BadRequestError
@@ -261,6 +261,9 @@ class Content(_Read):
 
     def reading(self, told: bytes, body: Body, target: Target) -> Steps[bytes]:
         return (yield from openais(told, target))
+
+    def making(self, target: Target) -> Answers:
+        return Answers(target)
 
 
 FORMS: Final[Mapping[tuple[str, str], Form]] = {
