@@ -25,7 +25,7 @@ from headrace.wire import Headers, HttpResponse, TransportError
 class Stream(Passage):
     """One streamed request under way."""
 
-    __slots__ = ("_felt", "_first", "_hidden", "_lines", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
+    __slots__ = ("_felt", "_first", "_hidden", "_left", "_lines", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
 
     streaming = True
 
@@ -38,6 +38,8 @@ class Stream(Passage):
         """When the first piece was there, by the monotonic clock."""
         self._unsaid: list[bytes] | None = []
         """Pieces that say nothing yet: should the stream end here, it can be begun anew. None once something was said."""
+        self._left: bytes | None = None
+        """Lines of the head: what is left under the caller's own limits."""
         self._lines = b""
         """The head, until it goes out."""
         self._opened = self._recorded = False
@@ -62,6 +64,7 @@ class Stream(Passage):
                 self._refused()
                 return
             self._hidden, self._source = self._passages.straight.watch(self._attempt, self._start.sending, Headers(exchange.headers))
+            self._left = self._left_now()  # mostly nothing has come besides yet: once it has, its caller waits
         self._felt = True
         failure: HeadraceError | None = None
         try:
@@ -141,7 +144,10 @@ class Stream(Passage):
         told = b"" if self._first is None else self._start.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         ids = IDS % (id := self._id.encode(), id, id) + b"transfer-encoding: chunked\r\n\r\n"
-        self._lines = b"".join((lines, told, self._passages.left_of(self._course), ids))
+        self._lines = b"".join((lines, told, self._left_now() if self._left is None else self._left, ids))
+
+    def _left_now(self) -> bytes:
+        return self._passages.left_of(self._course)
 
     def _beat(self) -> None:
         """Look whether anything was felt of late; else give a sign of life."""
