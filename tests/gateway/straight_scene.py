@@ -72,6 +72,8 @@ class Scripted(BaseHTTPRequestHandler):
                 self.answer(200, said([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]))
             case "no usage":
                 self.answer(200, {**said("x"), "usage": None})
+            case _ if wanted.startswith("usage: "):
+                self.answer(200, {**said("x"), "usage": json.loads(wanted.removeprefix("usage: "))})
             case "goodbye":
                 self.answer(200, said("x"), {"connection": "close"})
             case "quota":

@@ -93,6 +93,28 @@ CASES: dict[str, tuple[bytes, bool]] = {
 }
 
 
+TOLD = {"prompt_tokens": 23, "completion_tokens": 28, "total_tokens": 51}
+USAGES: dict[str, dict[str, Any]] = {
+    "plain": TOLD,
+    "of nothing else": {**TOLD, "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}},
+    "of a name that nobody knows": {**TOLD, "queue_time": 0.5, "prompt_tokens_details": {"text_tokens": 23}},
+    "of a prompt alone": {"prompt_tokens": 23, "total_tokens": 23},
+    "of no answer": {**TOLD, "completion_tokens": 0},
+    "of no prompt": {**TOLD, "prompt_tokens": 0},
+    "thought": {**TOLD, "completion_tokens_details": {"reasoning_tokens": 9}},
+    "cached": {**TOLD, "prompt_tokens_details": {"cached_tokens": 9}},
+    "cached, in DeepSeek's words": {**TOLD, "prompt_cache_hit_tokens": 9, "prompt_cache_miss_tokens": 14},
+    "cached, in Anthropic's words": {**TOLD, "cache_read_input_tokens": 9},
+    "of a tier": {**TOLD, "service_tier": "flex"},
+    "searched": {**TOLD, "num_search_queries": 2},
+    "nulls": {**TOLD, "completion_tokens": None, "prompt_tokens_details": None},
+    "broken numbers": {**TOLD, "prompt_tokens": 23.0},
+    "below nothing": {**TOLD, "completion_tokens": -1},
+    "of names of others": {"input_tokens": 23, "output_tokens": 28},
+}
+CASES |= {f"usage {name}": (chat(f"usage: {json.dumps(usage)}"), True) for name, usage in USAGES.items()}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
     """Answer, headers, what the provider was sent, and the ledger's row."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("headrace.gateway")
 
 IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
+_HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\n"
 _COST: Final = b"x-headrace-cost: %.9f\r\nx-litellm-response-cost: %.9f\r\n"
 
 LARGEST: Final = 4 << 20
@@ -88,7 +89,8 @@ class Passages:
         self._app = app
         self._loop = asyncio.get_running_loop()
         self.straight = app.router.straight()
-        self._transport: AsyncTransport | None = self.straight.transport if type(self.straight.transport) is AsyncTransport else None
+        transport = self.straight.transport
+        self._transport = transport if type(transport) is AsyncTransport and transport.direct else None
         self._settings = app.settings
         self._heads: dict[bytes, Head | None] = {}
         self._hooks: tuple[events.Hook, ...] = ()
@@ -133,7 +135,7 @@ class Passages:
         if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
         transport = self._transport
-        if transport is None or not transport.direct:
+        if transport is None:
             return None
         attempt = self.straight.begin(lane, body.prompt, body.most)
         if attempt is None:
@@ -380,12 +382,10 @@ class Passage:
         """Into the books with it, and out. cost: as the caller is told it. kind: of content."""
         passages, attempt, start = self._passages, self._attempt, self._start
         observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, usage, None, start.where)
-        head = (
-            b"content-type: ", kind, b"\r\ncontent-length: %d\r\n" % len(body), start.told,
-            b"" if cost is None else _COST % (dollars := cost / NANO, dollars), passages.left_of(self._course),
-            IDS % (id := self._id.encode(), id, id), b"\r\n", body,
-        )  # fmt: skip
-        passages.over(Seen(record, attempt.record), observed, self, b"".join(head), alone=not attempt.member.load.running)
+        price = b"" if cost is None else _COST % (dollars := cost / NANO, dollars)
+        left, id = passages.left_of(self._course), self._id.encode()
+        answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
+        passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
 
     def out(self, answer: bytes, logged: bool) -> None:
         if logged:
