@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Protocol
 
-from headrace.dialects.forms import Formed
+from headrace.dialects.forms import Formed, form_of, in_pieces
+from headrace.kept import FILE_CONTENT
+from headrace.providers.rows import Provider
 from headrace.wire import Headers, HttpResponse
 
 
@@ -58,3 +60,9 @@ def download(formed: Formed | None, headers: Headers) -> Download:
     """What hands a file on. formed: of a provider whose files have a form of their own."""
     making = None if formed is None else getattr(formed.form, "making", None)
     return Download() if formed is None or making is None else Made(formed, making(formed.target), headers)
+
+
+def reads_in_pieces(provider: Provider) -> bool:
+    """Whether the files that a provider keeps can be read piece by piece."""
+    form = provider.forms.get("files")
+    return form is None or in_pieces(form_of("files", form, FILE_CONTENT.form))

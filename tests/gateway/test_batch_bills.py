@@ -130,6 +130,16 @@ def test_a_batch_of_a_file_is_billed_once_at_half_the_price(place: Gateway, prov
     assert spent(place, key) == pytest.approx(COST)
 
 
+def test_a_batch_is_billed_whose_file_is_larger_than_an_answer_may_be(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    id = ordered(place, provider, key)
+    empty = b'{"custom_id": "d", "response": {"status_code": 200, "body": {"filling": "%b"}}}\n' % (b"x" * (1 << 20))
+    provider.answer(Reply(DONE), Reply(DONE), Reply(pieces=[LINES, *[empty] * 65]))
+    assert client(place, key).batches.retrieve(id).status == "completed"
+    assert eventually(lambda: bool(bills(place)))
+    assert spent(place, key) == pytest.approx(COST)
+
+
 def test_a_batch_that_has_spent_a_budget_stops_its_key_and_the_next_batch(
     place: Gateway, provider: Upstream, eventually: Eventually
 ) -> None:

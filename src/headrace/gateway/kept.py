@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from headrace.calls import Operation, shape
-from headrace.dialects.forms import WITH_THE_ORDER, form_of, in_pieces
+from headrace.dialects.forms import WITH_THE_ORDER
+from headrace.downloads import reads_in_pieces
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway import own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
@@ -88,8 +89,7 @@ def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
     """Piece by piece where the provider's form lets it be read so: a file may be larger than memory."""
     reply = _kept(FILE_CONTENT, "file", here, asked, body, id)
     known = here.router.get_deployment(reply.deployment)
-    form = None if known is None else resolve(known.model).provider.forms.get("files")
-    if form is not None and not in_pieces(form_of("files", form, FILE_CONTENT.form)):
+    if known is None or not reads_in_pieces(resolve(known.model).provider):
         return reply
     return msgspec.structs.replace(reply, wanted=msgspec.structs.replace(reply.wanted, stream=True), finish=None)
 

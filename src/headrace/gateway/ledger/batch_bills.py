@@ -11,12 +11,14 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from headrace.api import Router
+from headrace.downloads import reads_in_pieces
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway.ledger import order_table
 from headrace.gateway.orders import MESSAGES, Order
@@ -25,6 +27,7 @@ from headrace.gateway.records import Outcome, Record
 from headrace.kept import BATCH, FILE_CONTENT
 from headrace.models.cost import Bill, Rates, bill_of, is_price, rates_of
 from headrace.models.info import find
+from headrace.multipart import MOST_IN_MEMORY
 from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql import Database
@@ -112,8 +115,7 @@ class Batches:
         if not batch.output_file_id:
             return {}
         try:
-            place = {"id": str(batch.output_file_id)}
-            file = await self._router.acall(FILE_CONTENT, "-", None, stream=False, options=options, place=place, deployment=deployment.id)
+            file = await self._file(str(batch.output_file_id), deployment, options)
         except HeadraceError as error:
             usage = batch.get("usage")
             if not isinstance(usage, Mapping):
@@ -124,7 +126,28 @@ class Batches:
                 prices = Prices(Rates(prices.rates.steps[-1:]), prices.halved)
             done = (batch.get("request_counts") or {}).get("completed")
             return {own: Sum(done if isinstance(done, int) else 0).plus(bill_of(usage), prices)}
-        return await asyncio.to_thread(_summed, file.content.splitlines(), {own: deployment}, own)
+        with file:
+            return await asyncio.to_thread(_summed, file, {own: deployment}, own)
+
+    async def _file(self, id: str, deployment: Deployment, options: Mapping[str, Any]) -> SpooledTemporaryFile[bytes]:
+        """A file of answers, on a disk where it is large. Raises HeadraceError."""
+        stream = reads_in_pieces(resolve(deployment.model).provider)
+        content = SpooledTemporaryFile[bytes](max_size=MOST_IN_MEMORY)
+        try:
+            answer: Any = await self._router.acall(
+                FILE_CONTENT, "-", None, stream=stream, options=options, place={"id": id}, deployment=deployment.id
+            )
+            if not stream:
+                content.write(answer.content)
+            else:
+                async with answer:
+                    async for piece in answer:
+                        content.write(piece)
+        except BaseException:
+            content.close()
+            raise
+        content.seek(0)
+        return content
 
     async def _of_messages(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
         batch = msgspec.json.decode(b"".join([piece async for piece in await self._asked(order, deployment, "")]))
