@@ -78,6 +78,52 @@ def claude_by_vertex(address: str) -> Started:
     return started._replace(environment={**own, **vertex, **where, "ANTHROPIC_CUSTOM_HEADERS": f"x-api-key: {KEY}"})
 
 
+def claude_by_bedrock(address: str) -> Started:
+    """Its key is the bearer by which Bedrock knows who has no access key."""
+    started = claude(address)
+    own = {name: value for name, value in started.environment.items() if not name.startswith("ANTHROPIC_")}
+    bedrock = {"CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_BEDROCK_BASE_URL": address, "AWS_REGION": "us-east-1"}
+    return started._replace(environment={**own, **bedrock, "AWS_BEARER_TOKEN_BEDROCK": KEY})
+
+
+def copilot(address: str) -> Started:
+    provider = {"BASE_URL": f"{address}/v1", "TYPE": "openai", "WIRE_API": "responses", "API_KEY": KEY}
+    return Started(
+        [str(BIN / "copilot"), "-p", PROMPT, "--allow-all-tools"],
+        {**{f"COPILOT_PROVIDER_{what}": value for what, value in provider.items()}, "COPILOT_MODEL": "gpt-5", "COPILOT_OFFLINE": "true"},
+    )
+
+
+def cline(address: str) -> Started:
+    where = f'"{BIN}/cline" auth -p openai -k {KEY} -m gpt-5 -b {address}/v1'
+    return Started(["sh", "-c", f'{where} && exec "{BIN}/cline" "{PROMPT}"'], {"CLINE_TELEMETRY_DISABLED": "1"})
+
+
+def qwen(address: str) -> Started:
+    return Started(
+        [str(BIN / "qwen"), "--auth-type", "openai", "--yolo", "-p", PROMPT],
+        {"OPENAI_BASE_URL": f"{address}/v1", "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "gpt-5"},
+    )
+
+
+def pi(address: str) -> Started:
+    """In four dialects, one after the other."""
+    ways = {
+        "chat": (f"{address}/v1", "openai-completions", "gpt-5"),
+        "responses": (f"{address}/v1", "openai-responses", "gpt-5"),
+        "messages": (address, "anthropic-messages", "claude-sonnet-4-5"),
+        "content": (f"{address}/v1beta", "google-generative-ai", "gemini-2.5-pro"),
+    }
+    providers = {name: {"baseUrl": base, "api": api, "apiKey": KEY, "models": [{"id": model}]} for name, (base, api, model) in ways.items()}
+    models = " ".join(f"{name}/{model}" for name, (_, _, model) in ways.items())
+    each = f'rm -f done.txt; "{BIN}/pi" --offline -p --model $model "{PROMPT}" && test -s done.txt || exit 1'
+    return Started(["sh", "-c", f"for model in {models}; do {each}; done"], {}, {".pi/agent/models.json": {"providers": providers}})
+
+
+def langchain(address: str) -> Started:
+    return Started(["node", str(HOME / "langchain.mjs"), address, KEY, PROMPT])
+
+
 def cn(address: str) -> Started:
     """Continue's command line."""
     model = {"name": "gpt-5", "provider": "openai", "model": "gpt-5", "apiBase": f"{address}/v1", "apiKey": KEY}
@@ -110,12 +156,21 @@ def vercel(address: str) -> Started:
 CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "claude-code": ("@anthropic-ai/claude-code", claude),
     "claude-vertex": ("@anthropic-ai/claude-code", claude_by_vertex),
+    "claude-bedrock": ("@anthropic-ai/claude-code", claude_by_bedrock),
+    "cline": ("cline", cline),
     "codex": ("@openai/codex", codex),
     "gemini-cli": ("@google/gemini-cli", gemini),
     "continue": ("@continuedev/cli", cn),
+    "copilot": ("@github/copilot", copilot),
+    "langchain": ("langchain", langchain),
     "opencode": ("opencode-ai", opencode),
-    "vercel-ai": ("ai", vercel),
+    "pi": ("@mariozechner/pi-coding-agent", pi),
+    "qwen-code": ("@qwen-code/qwen-code", qwen),
+    "vercel": ("ai", vercel),
 }
+
+KITS: Final = ("langchain", "vercel")
+"""Programs of ours with a kit, which say themselves whether all went well."""
 
 
 def main() -> int:
@@ -139,10 +194,11 @@ def _install() -> None:
             shutil.copy(HERE / name, HOME / name)
         subprocess.run(["npm", "ci", "--silent"], cwd=HOME, check=True)
         # Scripts of packages are not run; these only put the binaries that npm brought into their places.
-        for script in ("@anthropic-ai/claude-code/install.cjs", "opencode-ai/postinstall.mjs"):
+        for script in ("@anthropic-ai/claude-code/install.cjs", "opencode-ai/postinstall.mjs", "cline/postinstall.mjs"):
             subprocess.run(["node", f"node_modules/{script}"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
         (HOME / ".made").write_text(lock)
-    shutil.copy(HERE / "vercel.mjs", HOME / "vercel.mjs")
+    for kit in KITS:
+        shutil.copy(HERE / f"{kit}.mjs", HOME / f"{kit}.mjs")
 
 
 def _over(model: str) -> list[dict[str, Any]]:
@@ -191,9 +247,9 @@ def _passed(name: str, way: str, address: str) -> bool:
             (Path(home) / path).write_text(json.dumps(content))
         code, said = _run(started, home, work)
         written = Path(work) / "done.txt"
-        finished = DONE in said or name == "vercel-ai"
+        finished = DONE in said or name in KITS
         good = code == 0 and finished and written.is_file() and written.read_text() == "written by a tool\n"
-    print(f"{'PASS' if good else 'FAIL'}  {name:<13} {version:<10} {way}", flush=True)
+    print(f"{'PASS' if good else 'FAIL'}  {name:<14} {version:<10} {way}", flush=True)
     if not good:
         print("      " + "\n      ".join(said.strip().splitlines()[-20:]), flush=True)
     return good

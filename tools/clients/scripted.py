@@ -24,6 +24,7 @@ SHELLS: Final[Mapping[str, Any]] = {
     "exec_command": lambda command: {"cmd": command},
     "bash": lambda command: {"command": command, "description": "as asked"},
     "run": lambda command: {"command": command},
+    "run_commands": lambda command: {"commands": [command]},
 }
 """What clients call their shell, and how it is asked."""
 
@@ -70,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         message = answer(body)
         finish = "tool_calls" if message.get("tool_calls") else "stop"
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        head = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": body["model"]}
+        head = {"id": f"chatcmpl-{len(self.seen)}", "created": 1_700_000_000, "model": body["model"]}
         if not body.get("stream"):
             whole = {**head, "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
             self._send("application/json", json.dumps({**whole, "usage": usage}).encode())
