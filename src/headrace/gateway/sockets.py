@@ -25,41 +25,42 @@ _REASONS: Final = {408: b"Request Timeout", 431: b"Request Header Fields Too Lar
 class Connection(HttpToolsProtocol):
     """One caller's connection. Who sends nothing for too long in the middle of a request, or takes nothing of an answer, is let go."""
 
+    cycle: Any = None
+    flow: Any = None
+    timeout_keep_alive_task = None
+    _prepared = False
+    """Whether uvicorn's own part was made: that takes longer than all of this, and most first requests need none of it."""
+    _heard = _stuck_since = 0.0
+    _in_head, _in_body, _stuck = True, False, False
+    _head, _begun_at = 0, 0.0
+    """Bytes that have come of a request's head, and when the first of them did."""
+    _refused = False
+    _timer: asyncio.TimerHandle | None = None
+    _passages: Passages | None = None
+    _known: Head | None = None
+    _content = 0
+    """The head of the request that is coming, and where its body begins."""
+    _passage: Passage | None = None
+    """The request that is answered on the straight way."""
+    _raw = b""
+    """Its bytes."""
+    _missing = 0
+    """Bytes that are still to come of it."""
+    _last = _straight = _streaming = False
+
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        # uvicorn's own part takes longer than all of this, and the first request of a connection mostly needs none of it.
         self._given = config, server_state, app_state
-        self._prepared = False
         self.app: Any = config.loaded_app
         self.server_state = server_state
         self.loop = _loop or asyncio.get_running_loop()
         self.timeout_keep_alive = config.timeout_keep_alive
-        self.timeout_keep_alive_task = None
-        self.cycle: Any = None
-        self.flow: Any = None
         self._settings: Settings = getattr(self.app, "settings", None) or Settings()
-        self._heard = self._stuck_since = 0.0
-        self._in_head, self._in_body, self._stuck = True, False, False
-        self._head, self._begun_at = 0, 0.0
-        """Bytes that have come of a request's head, and when the first of them did."""
-        self._refused = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._passages: Passages | None = None
-        self._known: Head | None = None
-        self._content = 0
-        """The head of the request that is coming, and where its body begins."""
-        self._passage: Passage | None = None
-        """The request that is answered on the straight way."""
-        self._raw = b""
-        """Its bytes."""
         self._gathered: list[bytes] = []
-        """The beginning of one whose body is still coming."""
-        self._missing = 0
-        """Bytes that are still to come of it."""
+        """The beginning of a request whose body is still coming."""
         self._early: list[bytes] = []
         """What came before it was answered."""
-        self._last = self._straight = self._streaming = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
