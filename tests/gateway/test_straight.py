@@ -24,9 +24,13 @@ from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome
 from headrace.gateway.sockets import Connection
 from headrace.layers import around
+from headrace.layers.observing import Outcome as Told
+from headrace.layers.observing import observe
+from headrace.models.cost import fields_of
 from headrace.ports import Ports
 from headrace.routing.events import subscribe
 from headrace.runtime.http_async import AsyncTransport
+from headrace.wire import Headers
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -228,6 +232,30 @@ def test_whoever_stands_around_every_call_or_hears_of_it_misses_none(provider: s
         here.client.post(HELLO)
         assert here.taken == [True, False, False, True]
     assert seen == ["gpt", "sent", "settled"]
+
+
+@pytest.mark.parametrize("usage", ["plain", "cached"])
+def test_whoever_only_counts_is_told_the_same_of_both_ways(provider: str, usage: str, eventually: Eventually) -> None:
+    """He had missed who answered: a plain answer brought no more than what it cost."""
+    told: list[Told] = []
+
+    async def layer(ports: Ports, call: Call, handler: around.Handler, routed: bool) -> Any:
+        return await observe(ports, call, handler, told.append)
+
+    with world(provider, Connection) as here:
+        around.install(layer, told.append)
+        try:
+            for _ in range(2):
+                here.client.post(CASES[f"usage {usage}"][0])
+            assert eventually(lambda: len(told) == 2)
+        finally:
+            around.remove(layer)
+        assert here.taken == [True]
+    names = "model", "custom_llm_provider", "model_id", "model_group", "response_cost"
+    assert len({(one.word, one.call.operation.name, *map(one.hidden.get, names)) for one in told}) == 1
+    counts = [(fields_of(one.usage)["prompt_tokens"], fields_of(one.usage)["completion_tokens"]) for one in told]
+    assert counts == [(23, 28)] * 2
+    assert all(isinstance(one.hidden["additional_headers"], Headers) for one in told)
 
 
 def test_another_gateway_in_the_process_sends_nobody_the_long_way(provider: str) -> None:

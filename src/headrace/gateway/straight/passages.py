@@ -339,7 +339,7 @@ class Passage:
         plain = straight.plain(attempt, sending, status, body)
         if plain is not None:
             straight.answered(attempt, plain, headers)
-            self._answer_plainly(plain, body, _kind(headers))
+            self._answer_plainly(plain, body, headers)
             return
         try:
             hidden, body = straight.read(attempt, sending, HttpResponse(status, headers, body))
@@ -367,14 +367,16 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer_plainly(self, plain: Plain, body: bytes, kind: bytes) -> None:
+    def _answer_plainly(self, plain: Plain, body: bytes, headers: Headers) -> None:
         input, output, cost = plain.input, plain.output, plain.cost
         record = replace(
             self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
             usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
         )  # fmt: skip
-        hidden = {"headrace": self._attempt.record, "response_cost": 0.0 if cost is None else cost / NANO}
-        self._answer(record, hidden, {"prompt_tokens": input, "completion_tokens": output}, cost, body, kind)
+        dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
+        known, decided = self._start.sending.known, self._attempt.record
+        hidden = {**known, "additional_headers": headers, "headrace": decided, "response_cost": dollars}
+        self._answer(record, hidden, usage, cost, body, _kind(headers))
 
     def _answer(
         self, record: Record, hidden: Mapping[str, Any], usage: Mapping[str, Any] | None, cost: int | None, body: bytes, kind: bytes
