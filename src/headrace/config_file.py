@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +12,10 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 
 MISSING_YAML: Final = 'reading YAML needs one more package: pip install "headrace[cli]" (or write the configuration as JSON or TOML)'
+
+
+_FLOAT: Final = re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+")
+"""A number to everybody, and to YAML since 1.2; to the reader a text, which wants a point and a sign in it."""
 
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -97,6 +102,8 @@ def _note(node: Any, place: Place, lines: Lines) -> None:
     elif node.id == "mapping":
         for key, inner in node.value:
             _note_named(key, inner, place, lines)
+    elif node.tag == "tag:yaml.org,2002:str" and node.style is None and _FLOAT.fullmatch(node.value):
+        node.tag = "tag:yaml.org,2002:float"
 
 
 def _note_named(key: Any, inner: Any, place: Place, lines: Lines) -> None:

@@ -308,3 +308,11 @@ def test_what_would_protect_is_not_left_out_in_silence(written: Any, name: str) 
     ((line, what),) = mistakes(written(text))
     assert line == "2"
     assert what.startswith(f"{name} is not offered, and without it more is let through: ")
+
+
+def test_a_price_in_powers_of_ten_is_a_number(written: Any) -> None:
+    price = GPT.replace("api_key: k}", "api_key: k, input_cost_per_token: %s}")
+    for said, meant in (("1e-6", 1e-6), ("2E-6", 2e-6), ("1.5e-6", 1.5e-6)):
+        assert read(written(price % said)).model_list[0]["litellm_params"]["input_cost_per_token"] == meant
+    ((_, what),) = mistakes(written(price % '"1e-6"'))
+    assert "must be a price in dollars" in what

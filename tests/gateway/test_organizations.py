@@ -95,7 +95,7 @@ def test_terms_of_an_organization_bind_all_keys_under_it(gateway: Gateway) -> No
     assert "error" not in asked(gateway, one)
     gateway.ask("/organization/update", {"organization_id": "mill", "blocked": True})
     assert "organization of this call is blocked" in gateway.chat(one, 401)["error"]["message"]
-    gateway.ask("/team/update", {"team_id": "t", "organization_id": None})
+    assert sent(gateway, "PATCH", "/team/update", {"team_id": "t", "organization_id": None})["team_id"] == "t"
     assert "error" not in asked(gateway, one)
 
 

@@ -129,7 +129,7 @@ class TeamDesk:
     def routes(self) -> dict[str, Route]:
         return {
             "/team/new": Route(("POST",), "admin", self.new),
-            "/team/update": Route(("POST",), "admin", self.update),
+            "/team/update": Route(("POST", "PATCH"), "admin", self.update),
             "/team/delete": Route(("POST",), "admin", self.delete),
             "/team/info": Route(("GET",), "anyone", self.info),
             "/team/list": Route(("GET",), "look", self.page),
