@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
 
 from headrace.gateway import guard
+from headrace.gateway.keys import keyring
 from headrace.gateway.lasting import Where
 from headrace.runtime.sql import Database
 
@@ -167,7 +169,6 @@ def test_the_next_period_of_a_budget_begins_with_nothing_spent(gateway: Gateway)
     while "error" not in gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt", "max_tokens": 20}, key, status=_any(200, 429)):
         pass
     assert gateway.ask(f"/key/info?key={key}")["info"]["spend"] > 0
-    import time
 
     later = time.time() + 3600
     gateway.state.keys._clock = lambda: later
@@ -298,3 +299,32 @@ def test_a_teams_own_deployment_serves_its_keys_and_nobody_who_says_he_is_of_it(
     for key in (gateway.key(team_id=other), gateway.key()):
         for more in ({}, {"metadata": {"user_api_key_team_id": team}}, {"litellm_metadata": {"user_api_key_team_id": team}}):
             assert "no deployment of 'wheel'" in gateway.chat(key, 400, model="wheel", **more)["error"]["message"]
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_nothing_is_kept_of_keys_that_were_deleted(
+    upstream: object, at: Where, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits and budgets of keys that come and go stayed at the Router for ever."""
+    router = priced(upstream)
+    with kept(router, at) as opened:
+        gateway = Gateway(*opened)
+        keys, books = gateway.state.keys, gateway.state.ledger
+        terms: dict[str, Any] = {"rpm_limit": 60, "max_budget": 5, "budget_duration": "1d", "model_rpm_limit": {"gpt": 9}}
+
+        def kept_of() -> tuple[int, ...]:
+            return len(router.snapshot()["scopes"]), len(keys._own), len(keys._periods), len(books._seen)
+
+        staying = gateway.key(**terms, model_max_budget={"gpt": 1})
+        gateway.chat(staying)
+        before = kept_of()
+        gone = [gateway.key(**terms, model_max_budget={"gpt": 1}) for _ in range(5)]
+        for key in gone:
+            gateway.chat(key)
+        gateway.ask("/key/delete", {"keys": gone})
+        assert eventually(lambda: len(keys._gone) == 5)
+        assert len(router.snapshot()["scopes"]) == 6 * before[0]  # calls may still be under way
+        now = time.time
+        monkeypatch.setattr(keys, "_clock", lambda: now() + keyring.LINGER)
+        assert eventually(lambda: kept_of() == before)
+        gateway.chat(staying)

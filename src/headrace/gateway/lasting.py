@@ -57,7 +57,7 @@ class Lasting:
         self._database = Database(at.database)
         self.ledger = Books(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
         self.belongings = KeptTable(self._database)
-        self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities)
+        self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities, over=self.ledger.unwatch)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
         self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
         self._batches = Batches(self._database, router)

@@ -29,6 +29,10 @@ log: Final = logging.getLogger("headrace.gateway")
 
 LOOK: Final = 1.0
 """Seconds between looks at what other processes changed."""
+MOST_FORMER: Final = 10_000
+"""Tokens that are remembered to have been somebody's."""
+LINGER: Final = 600.0
+"""Seconds for which calls of somebody who was deleted may still be under way."""
 MOST: Final = 100_000
 """Keys that are kept in memory."""
 PEOPLE: Final = 60.0
@@ -60,9 +64,11 @@ class Keyring:
         spent: Spent,
         *,
         identities: Identities | None = None,
+        over: Callable[[Period], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """identities: whose tokens are taken besides our own keys."""
+        """identities: whose tokens are taken besides our own keys. over: told of periods in which nothing is spent any more."""
+        self._over = over
         self._identities = identities
         self._database = database
         self._router = router
@@ -75,8 +81,12 @@ class Keyring:
         self._asking: dict[str, asyncio.Task[_Known | None]] = {}
         self._placed: dict[str, Mapping[str, Any]] = {}
         """Scopes at the Router, and their limits."""
-        self._periods: dict[tuple[Kind, str], tuple[str, ...]] = {}
-        """Scopes of the present period and of the one before, in which calls may still be on their way."""
+        self._periods: dict[tuple[Kind, str], tuple[Period, ...]] = {}
+        """The present period and the one before, in which calls may still be on their way."""
+        self._own: dict[tuple[Kind, str], tuple[set[str], set[tuple[Kind, str]]]] = {}
+        """By holder, its scopes but those of periods, and whose periods are its own."""
+        self._gone: dict[tuple[Kind, str], float] = {}
+        """Holders that were deleted, and when that was seen."""
         self._named: dict[Kind, dict[str, Holder]] = {}
         """Customers and tags that there are, from the first question for one of them on."""
         self._revision = self._forgotten = 0
@@ -181,11 +191,13 @@ class Keyring:
 
     async def _scopes(self, holder: Holder, now: float) -> list[str]:
         """The scopes that hold somebody's limits, at the Router by the time this returns."""
-        scopes = []
+        scopes, (own, periods) = [], self._own.setdefault((holder.kind, holder.id), (set(), set()))
         if holder.terms.limits:
             self._place(holder.scope, holder.terms.limits)
+            own.add(holder.scope)
             scopes.append(holder.scope)
         if holder.terms.budget is not None:
+            periods.add((holder.kind, holder.id))
             began, _ = holder.terms.period_at(now)
             scopes.append(await self._budget((holder.kind, holder.id, began), holder.terms.budget))
         return scopes
@@ -231,13 +243,15 @@ class Keyring:
 
     async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
         """The same of single models: each with the name or pattern that it holds for."""
-        scopes = []
+        scopes, (own, periods) = [], self._own.setdefault((holder.kind, holder.id), (set(), set()))
         for name in holder.terms.limited_models:
             scope = f"{holder.scope}:{name}"
             self._place(scope, holder.terms.limits_on(name))
+            own.add(scope)
             scopes.append((name, scope))
         for name, allowance in holder.terms.model_budgets.items():
             period = (Kind.MODEL, budget_id(holder.kind, holder.id, name), allowance.period_at(now)[0])
+            periods.add(period[:2])
             scopes.append((name, await self._budget(period, allowance.budget)))
         return scopes
 
@@ -262,12 +276,18 @@ class Keyring:
         """A period begins here, so much of it spent already."""
         if spent:
             self._router.charge_scope(scope, spent)
-        kind, id, _ = period
-        *over, last = (*self._periods.get((kind, id), ()), scope)
+        *over, last = (*self._periods.get(period[:2], ()), period)
         for old in over[:-1]:
-            self._router.remove_scope(old)
-            del self._placed[old]
-        self._periods[kind, id] = (*over[-1:], last)
+            self._end(old)
+        self._periods[period[:2]] = (*over[-1:], last)
+
+    def _end(self, period: Period) -> None:
+        self._remove(budget_scope(*period))
+        self._over(period)
+
+    def _remove(self, scope: str) -> None:
+        if self._placed.pop(scope, None) is not None:
+            self._router.remove_scope(scope)
 
     def spent_elsewhere(self, period: Period, cost: int) -> None:
         """Other processes spent that much more in a period: it counts here as well."""
@@ -288,7 +308,7 @@ class Keyring:
         for hash in stale:
             del self._known[hash]
             self._former[hash] = None
-        while len(self._former) > MOST:
+        while len(self._former) > MOST_FORMER:
             self._former.popitem(last=False)
 
     async def watch(self) -> None:
@@ -301,12 +321,27 @@ class Keyring:
             await asyncio.sleep(LOOK)
 
     async def refresh(self) -> None:
+        self._clear()
         revision = self._revision
         if await self._database.read(lambda connection: table.revision(connection, table.WHAT)) == revision:
             return
-        for kind, id, number in await self._database.read(lambda connection: table.changed(connection, revision)):
+        for kind, id, number, deleted in await self._database.read(lambda connection: table.changed(connection, revision)):
             self._revision = max(self._revision, number)
             self.forget(kind, id)
+            self._gone.pop((kind, id), None)
+            if deleted:
+                self._gone[kind, id] = self._clock()
+
+    def _clear(self) -> None:
+        """Take away the limits of who was deleted a while ago: no call of theirs is under way any more."""
+        now = self._clock()
+        for whose in [whose for whose, seen in self._gone.items() if seen + LINGER <= now]:
+            del self._gone[whose]
+            scopes, periods = self._own.pop(whose, (set(), set()))
+            for scope in scopes:
+                self._remove(scope)
+            for period in [one for own in periods for one in self._periods.pop(own, ())]:
+                self._end(period)
 
 
 def budget_scope(kind: Kind, id: str, began: float) -> str:

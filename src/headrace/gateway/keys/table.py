@@ -56,10 +56,10 @@ def revision(connection: Connection, what: str) -> int:
     return connection.scalar("SELECT revision FROM revisions WHERE what = :what", what=what) or 0
 
 
-def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int]]:
-    """Kind, id and revision of whoever changed after that revision."""
-    found = connection.tuples("SELECT kind, id, revision FROM holders WHERE revision > :since", since=since)
-    return [(Kind(kind), id, number) for kind, id, number in found]
+def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int, bool]]:
+    """Kind, id and revision of whoever changed after that revision, and whether it is deleted."""
+    found = connection.tuples("SELECT kind, id, revision, deleted FROM holders WHERE revision > :since", since=since)
+    return [(Kind(kind), id, number, bool(deleted)) for kind, id, number, deleted in found]
 
 
 def by_hash(connection: Connection, hash: str) -> Holder | None:

@@ -168,6 +168,10 @@ class Books:
             self._seen[period] = await self._database.read(lambda connection: table.spent_in(connection, *period))
             return self._seen[period]
 
+    def unwatch(self, period: Period) -> None:
+        """Nobody asks any more what is spent in it."""
+        self._seen.pop(period, None)
+
     def _know(self, spent: Mapping[Period, int]) -> None:
         """Our own spending stands in the database now: it is not others'."""
         for period, cost in spent.items():

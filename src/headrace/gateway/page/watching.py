@@ -19,6 +19,8 @@ SPAN: Final = 10.0
 SLOTS: Final = 90
 MOST_CALLS: Final = 200
 """Recent calls that are shown one by one."""
+MOST_NAMES: Final = 10_000
+"""Names of keys that are remembered."""
 MOST_UNCOUNTED: Final = 256
 MOST_TENANTS: Final = 50
 """Of a group's queue, those with the most calls in it."""
@@ -109,6 +111,8 @@ class Watch:
             if record.name:
                 self._names[record.key] = record.name
         self._uncounted.clear()
+        if len(self._names) > MOST_NAMES:
+            self._names.clear()  # those that call on are called by their names again
         for (group, deployment, at), records in alike.items():
             self._slot(group, deployment, at).count(records)
 
