@@ -98,6 +98,8 @@ class SseReader:
 
         A body that is one bare JSON object is that frame too: servers answer so when they refuse, or cannot stream.
         """
+        if not self._parts:
+            return []
         tail = b"".join(self._parts)
         self._parts = []
         self._size = 0

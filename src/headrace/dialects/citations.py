@@ -235,6 +235,11 @@ class Citing:
         self._sources: list[Mapping[str, Json]] = []
 
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
+        if type(event) is TextDelta and not event.extra and not self._sources:  # what nearly every event is
+            choice = self._choices.get(event.choice)
+            if choice is not None and event.block == choice.block and not choice.held:
+                choice.length += len(event.text)
+                return (event,)
         if isinstance(event, UsageReported):
             return (event,)
         if isinstance(event, Started) or (isinstance(event, Noted) and event.level == "response"):
@@ -252,7 +257,7 @@ class Citing:
             choice.length += len(event.text)
         elif not plain or ANNOTATIONS in event.extra:
             return tuple(self._other(event, choice))
-        return (event,)  # what nearly every event is
+        return (event,)
 
     def _text(self, event: TextDelta, choice: _Choice) -> Iterator[StreamEvent]:
         if event.block != choice.block:

@@ -72,9 +72,14 @@ class Reader:
         """Raises HeadraceError for an error inside the stream and for what is no chunk of it."""
         if frame.data[:1] != b"{" and frame.data.strip() in _NOTHING:
             return []
-        chunk = self._decoded(frame, last=last)
-        if chunk is None:
-            return []
+        try:
+            chunk = decode(frame.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if last:  # the end of the connection cut it off: `close` tells
+                return []
+            raise self._bad("a chunk of the stream is not JSON") from None
+        if type(chunk) is not dict:
+            chunk = self._object(chunk)
         if chunk.get("error"):
             raise error_of(read_error_inside(chunk, provider=self._target.provider, model=self._target.model))
         try:
@@ -94,19 +99,11 @@ class Reader:
         self._told = True
         return list(self._ending())
 
-    def _decoded(self, frame: Frame, *, last: bool) -> Mapping[str, Json] | None:
-        """None for what the end of the connection cut off: `close` tells."""
-        try:
-            chunk = decode(frame.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if last:
-                return None
-            raise self._bad("a chunk of the stream is not JSON") from None
-        if isinstance(chunk, list) and len(chunk) == 1:
-            chunk = chunk[0]
-        if not isinstance(chunk, dict):
-            raise self._bad("a chunk of the stream is not a JSON object")
-        return chunk
+    def _object(self, chunk: Json) -> dict[str, Json]:
+        """The one chunk of an array."""
+        if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict):
+            return chunk[0]
+        raise self._bad("a chunk of the stream is not a JSON object")
 
     def _bad(self, what: str) -> APIResponseValidationError:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
@@ -117,8 +114,9 @@ class Reader:
         candidates = chunk.get("candidates")
         if type(candidates) is not list or len(candidates) != 1 or not self._started:
             return None
-        if not chunk.keys() <= _CHUNK and any(self._noted.get(name) != chunk[name] for name in chunk.keys() - _CHUNK):
-            return None
+        for name in () if chunk.keys() <= _CHUNK else chunk:
+            if name not in _CHUNK and self._noted.get(name) != chunk[name]:
+                return None
         one = candidates[0]
         candidate = self._candidates.get(one.get("index", 0))
         if candidate is None or not one.keys() <= _SAYING or (content := one.get("content")) is None:
@@ -217,7 +215,8 @@ class _Candidate:
             return None
         if part.keys() == _PLAIN:
             self._texts.append(Text(text=words))
-            return TextDelta(text=words, block=self._block("text"), choice=self._index)
+            block = self._blocks["text"] if self._open == "text" else self._block("text")
+            return TextDelta(text=words, block=block, choice=self._index)
         if part.keys() == _THOUGHT and part["thought"] is True:
             return ThinkingDelta(text=words, block=self._block("thinking"), choice=self._index)
         return None

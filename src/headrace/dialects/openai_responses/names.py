@@ -36,7 +36,7 @@ _ITEMS: Final = frozenset({
 def own(extra: Extra) -> Mapping[str, Json]:
     """What this dialect keeps in `extra`."""
     kept = extra.get(OWN)
-    return kept if isinstance(kept, Mapping) else {}
+    return kept if kept is not None and isinstance(kept, Mapping) else {}  # to ask a class of Mapping's kind takes as long as ten fields
 
 
 def is_item(block: Mapping[str, Json]) -> bool:

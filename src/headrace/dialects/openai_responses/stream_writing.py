@@ -149,7 +149,8 @@ class Writer:
             return b""  # Responses has one answer
         if only_says(event):
             if (open_ := self._open.get(("message", 0))) is not None and (telling := open_.texts.get(event.block)) is not None:
-                return self._more(telling, event.text)
+                self._number += 1
+                return telling.more(self._number - 1, event.text)
         elif only_thinks(event):
             if (open_ := self._open.get(("reasoning", event.block))) is not None and open_.telling is not None:
                 return self._more(open_.telling, event.text)
@@ -244,7 +245,7 @@ class Writer:
         """The open message; `kept` of an item that is another one begins a new one."""
         open_ = self._open.get(("message", 0))
         item = kept.get(ITEM)
-        item = item if isinstance(item, Mapping) else {}
+        item = item if item is not None and isinstance(item, Mapping) else {}
         if open_ is None or item.get("id", open_.item["id"]) not in (open_.item["id"], UNSET):
             yield from self._close_all(but="call")
             said: dict[str, Json] = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
