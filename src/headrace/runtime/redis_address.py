@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
@@ -71,17 +71,18 @@ def _single(url: str, place: str, settings: tuple[tuple[str, Any], ...]) -> Addr
 
 def _many(form: str, tls: bool, rest: str, place: str, settings: dict[str, Any]) -> Address:
     """Several hosts in one address: `user:password@host:port,host:port/service/db?name=value`."""
-    parts = urlsplit(f"//{rest}")
-    who, _, where = parts.netloc.rpartition("@")
+    address, _, asked = rest.partition("?")
+    netloc, _, places = address.partition("/")  # urlsplit refuses an IPv6 host that is not the only one
+    who, _, where = netloc.rpartition("@")
     user, _, password = who.partition(":")
-    path = [unquote(part) for part in parts.path.split("/") if part]
+    path = [unquote(part) for part in places.split("/") if part]
     if form == "sentinel" and not path:
         raise ConfigurationError("redis_url: a sentinel's address ends with the name of the service: redis+sentinel://host:26379/mymaster")
     found = {
         "username": unquote(user) or None, "password": unquote(password) or None, "ssl": True if tls else None,
         "db": _number("redis_url: the database", path[1]) if form == "sentinel" and len(path) > 1 else None,
     }  # fmt: skip
-    query = {name: _plain(value) for name, value in parse_qsl(parts.query)}
+    query = {name: _plain(value) for name, value in parse_qsl(asked)}
     options = query | {name: value for name, value in found.items() if value is not None} | settings
     hosts = tuple([_host(one, PORTS[form]) for one in where.split(",") if one])
     if not hosts:
