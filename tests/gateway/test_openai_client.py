@@ -144,12 +144,6 @@ def test_where_a_call_goes_and_with_whose_key_is_not_the_callers_to_say(client: 
         client.chat.completions.create(model="gpt", messages=ASK, extra_body={word: "http://127.0.0.1:1"})
 
 
-def test_what_is_not_built_says_so(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
-        client.vector_stores.list()
-    assert caught.value.status_code == 501
-
-
 def test_a_waiting_stream_is_kept_alive_until_it_begins(base: str) -> None:
     client = openai.OpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0)
     with client.chat.completions.with_streaming_response.create(
