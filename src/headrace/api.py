@@ -114,7 +114,8 @@ def _store(**address: Any) -> Store:
     return redis_store(**address)
 
 
-def _cache(**arguments: Any) -> RouterLayer:
+def cache_of(**arguments: Any) -> RouterLayer:
+    """The cache that a Router's `cache_kwargs` describe. Raises ConfigurationError."""
     from headrace.runtime.caches import Cache  # late: who caches nothing needs no store
 
     try:
@@ -135,7 +136,7 @@ class Router(router.Router, Fanning, Keeping):
 
     worlds: ClassVar[Worlds] = _worlds
     stores: ClassVar[Callable[..., Store]] = staticmethod(_store)
-    caches: ClassVar[Callable[..., RouterLayer]] = staticmethod(_cache)
+    caches: ClassVar[Callable[..., RouterLayer]] = staticmethod(cache_of)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:

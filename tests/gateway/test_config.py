@@ -316,3 +316,19 @@ def test_a_price_in_powers_of_ten_is_a_number(written: Any) -> None:
         assert read(written(price % said)).model_list[0]["litellm_params"]["input_cost_per_token"] == meant
     ((_, what),) = mistakes(written(price % '"1e-6"'))
     assert "must be a price in dollars" in what
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("{type: redis, redis_startup_nodes: []}", "litellm_settings.cache_params: there is no 'redis_startup_nodes'"),
+        ("{type: s3}", "litellm_settings.cache_params: a cache's type must be one of local, disk, redis"),
+        ("{ttl: -1}", "litellm_settings.cache_params: ttl must be a positive number"),
+    ],
+)
+def test_a_cache_that_cannot_be_made_is_told_with_the_mistakes(written: Any, params: str, said: str) -> None:
+    """`headrace doctor` had nothing to say of it, and the gateway did not start."""
+    ((line, what),) = mistakes(written(GPT + "litellm_settings:\n  cache: true\n  cache_params: " + params))
+    assert line == "4"
+    assert what.startswith(said)
+    assert read(written(GPT + "litellm_settings: {cache: true, cache_params: {supported_call_types: [acompletion, atranscription]}}"))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.api import Router
+from headrace.api import Router, cache_of
 from headrace.calls import shape
 from headrace.destinations import destination
 from headrace.errors import ConfigurationError, HeadraceError
@@ -307,7 +307,18 @@ class _Reading:
         """What can only be said of the whole."""
         settings = self._try(lambda: read_options(options), ("router_settings",))
         if settings is not None:
+            if settings.cache_arguments is not None:
+                self._cache(settings.cache_arguments)
             self._try(lambda: make_plan(deployments.values(), aliases=settings.aliases, fallbacks=settings.fallbacks), ("router_settings",))
+
+    def _cache(self, arguments: Mapping[str, Any]) -> None:
+        """A cache that could not be made is a mistake like others: nobody is asked for that."""
+        own = "cache_kwargs" not in self._section("router_settings")
+        place = ("litellm_settings", "cache_params") if own else ("router_settings", "cache_kwargs")
+        try:
+            cache_of(**arguments)
+        except ConfigurationError as error:
+            self._source.problem(f"{_spelled(place)}: {error.failure.message.removeprefix('cache_kwargs: ')}", place)
 
 
 def _deployment(where: str, entry: Any, environment: Mapping[str, str], taken: Sequence[str]) -> Deployment:

@@ -117,14 +117,18 @@ _CALLS: Final[Mapping[str, str]] = {
 """LiteLLM's names of calls, and our operations; with an `a` before them the same."""
 
 
+_PASSING: Final = frozenset({"transcription"})
+"""Never kept here; it stands in the list of LiteLLM's own example, which is copied."""
+
+
 def _kept(names: Sequence[str] | None) -> frozenset[str]:
     if names is None:
         return REPEATABLE
     calls = [name if name in _CALLS else str(name).removeprefix("a") for name in names]
     for name, call in zip(names, calls, strict=True):
-        if call not in _CALLS:
+        if call not in _CALLS and call not in _PASSING:
             raise ConfigurationError(f"supported_call_types has no {name!r} that could be kept; known: {', '.join(_CALLS)}")
-    return frozenset([_CALLS[call] for call in calls])
+    return frozenset([_CALLS[call] for call in calls if call in _CALLS])
 
 
 class DiskStore:
