@@ -332,3 +332,10 @@ def test_a_cache_that_cannot_be_made_is_told_with_the_mistakes(written: Any, par
     assert line == "4"
     assert what.startswith(said)
     assert read(written(GPT + "litellm_settings: {cache: true, cache_params: {supported_call_types: [acompletion, atranscription]}}"))
+
+
+def test_a_file_may_name_no_model_where_all_are_added_at_run_time(written: Any) -> None:
+    found = read(written("general_settings: {store_model_in_db: true, master_key: sk-x}"))
+    assert (list(found.model_list), found.router().get_model_ids()) == ([], [])
+    ((_, what),) = mistakes(written("general_settings: {store_model_in_db: false, master_key: sk-x}"))
+    assert what.startswith("model_list must be a list of at least one deployment")

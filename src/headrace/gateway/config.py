@@ -271,6 +271,8 @@ class _Reading:
 
     def _deployments(self) -> tuple[list[Any], dict[int, Deployment]]:
         entries = self._source.content.get("model_list")
+        if not entries and self._section("general_settings").get("store_model_in_db") is True:
+            return [], {}
         if not isinstance(entries, list) or not entries:
             self._source.problem(f"model_list must be a list of at least one deployment, got {shape(entries)}", ("model_list",))
             return [], {}

@@ -159,6 +159,7 @@ GENERAL: Final[Mapping[str, Key]] = {
     "drain": Key("drain", _seconds, "seconds that calls under way have to end in once the gateway is told to stop, 30"),
     "reload": Key("reload", _seconds, "seconds between looks at the configuration's files, 2; 0 looks on SIGHUP alone"),
     "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
+    "store_model_in_db": Key("", flag, "whether the file may name no model, since all of them were added at run time (`/model/new`); no"),
     "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
     "content": Key(
         "content", flag, "whether what calls say is remembered with them, secrets masked; keys, users and teams may say otherwise; no"
