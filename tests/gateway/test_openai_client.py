@@ -59,6 +59,14 @@ def test_azure_clients_find_their_deployment_in_the_path(base: str) -> None:
     assert client.embeddings.create(model="vectors", input="a river").data[0].embedding
 
 
+def test_vercels_azure_clients_had_no_responses_of_a_deployment(base: str) -> None:
+    """Their addresses name the deployment there too."""
+    with openai.OpenAI(
+        api_key=KEY, base_url=f"{base}/openai/deployments/gpt", default_query={"api-version": "v1"}, max_retries=0
+    ) as client:
+        assert client.responses.create(input="Name a river.", max_output_tokens=20).output_text
+
+
 def test_a_text_is_completed(client: openai.OpenAI) -> None:
     assert client.completions.create(model="gpt", prompt="A river", max_tokens=5).choices[0].text
 
