@@ -29,7 +29,7 @@ import headrace
 from headrace import polling
 from headrace.dialects.base import Target
 from headrace.dialects.forms import kept_gcs, uploads
-from headrace.dialects.forms.cloud_lines import Answers, openais
+from headrace.dialects.forms.cloud_lines import Answers, bedrocks, openais
 from headrace.multipart import FormFile
 from headrace.providers import cloud_auth, cloud_credentials
 from headrace.simulator.asks import Rejected
@@ -41,7 +41,7 @@ from headrace.wire import Headers, HttpResponse
 SECRET = "a-secret-of-forty-characters-made-up-here"
 ROLE = "arn:aws:iam::123456789012:role/batch"
 CHATS = "/v1/chat/completions"
-MODELS = ("gpt-sim", "anthropic.claude-sim-v1:0", "claude-sim@1", "amazon.sim-v1:0")
+MODELS = ("gpt-sim", "anthropic.claude-sim-v1:0", "claude-sim@1", "amazon.sim-v1:0", "amazon.titan-embed-sim-v2:0")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,48 @@ def test_a_file_of_calls_becomes_a_file_of_answers_in_ones_own_bucket(call: Call
         assert 0 < answer.usage.completion_tokens <= 9
     assert lines[2]["response"]["status_code"] == 400
     assert "max_tokens" in lines[2]["response"]["body"]["error"]["message"]
+
+
+def test_a_file_of_texts_becomes_their_embeddings_on_bedrock(call: Caller, base: Running, tmp_path: Path) -> None:
+    cloud, model = Cloud(base, "bedrock"), "amazon.titan-embed-sim-v2:0"
+    asked = [{**chat(number), "url": "/v1/embeddings", "body": {"model": model, "input": f"mill {number}"}} for number in range(2)]
+    asked[1]["body"] |= {"dimensions": 256}
+    kept = call("create_file", written(tmp_path / "texts.jsonl", *asked), "batch", "bedrock", **cloud.way)
+    rows = [json.loads(row) for row in call("file_content", kept.id, "bedrock", **cloud.way).content.splitlines()]
+    assert rows[1] == {"recordId": "q-1", "modelInput": {"inputText": "mill 1", "dimensions": 256}}
+    batch = call("create_batch", "24h", "/v1/embeddings", kept.id, "bedrock", **cloud.way)
+    done = call("retrieve_batch", batch.id, "bedrock", **cloud.way)
+    assert done.request_counts == {"total": 2, "completed": 2, "failed": 0}
+    told = call("file_content", done.output_file_id, "bedrock", **cloud.way).text
+    for number, line in enumerate(map(json.loads, told.splitlines())):
+        answer = openai.types.CreateEmbeddingResponse.model_validate(line["response"]["body"])
+        assert (line["custom_id"], answer.usage.prompt_tokens > 0) == (f"q-{number}", True)
+        assert number == 0 or len(answer.data[0].embedding) == 256
+
+
+def test_novas_embeddings_are_asked_for_and_read_in_its_own_words(tmp_path: Path) -> None:
+    model = "amazon.nova-2-multimodal-embeddings-v1:0"
+    call = {**chat(0), "url": "/v1/embeddings", "body": {"model": f"bedrock/{model}", "input": "mill", "dimensions": 256}}
+    [row] = bedrocks(FormFile(written(tmp_path / "texts.jsonl", call), "file"), Target("bedrock", "-"))
+    line = json.loads(row.line)
+    assert (row.model, line["modelInput"]["singleEmbeddingParams"]["embeddingDimension"]) == (model, 256)
+    told = {**line, "modelOutput": {"embeddings": [{"embeddingType": "TEXT", "embedding": [0.5, 0.25]}]}}
+    answer = json.loads(at_once(openais(json.dumps(told).encode(), Target("bedrock", "-"))))
+    assert (answer["custom_id"], answer["response"]["body"]["data"][0]["embedding"]) == ("q-0", [0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "says"),
+    [
+        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/chat/completions"}, "line 1 asks for .* bedrock takes /v1/embeddings of amazon.titan"),
+        ("amazon.sim-v1:0", {"url": "/v1/embeddings"}, "line 1 asks for .* bedrock takes /v1/chat/completions in files"),
+        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/embeddings"}, "line 1: input must be one text"),
+    ],
+)
+def test_a_line_that_a_model_cannot_answer_is_named(call: Caller, base: Running, model: str, more: Any, says: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "texts.jsonl", {**chat(0), **more, "body": {"model": model, "input": ["a", "b"], "messages": []}})
+    with pytest.raises(headrace.BadRequestError, match=says):
+        call("create_file", file, "batch", "bedrock", **Cloud(base, "bedrock").way)
 
 
 def test_a_file_itself_is_put_there_and_ordered_at_once(call: Caller, cloud: Cloud, tmp_path: Path) -> None:

@@ -163,6 +163,8 @@ class Clouds:
         given = {"recordId": f"CALL{next(self._numbers):07d}", **line}
         asked = given["modelInput"]
         path = "/model/converse"
+        if "inputText" in asked:
+            return {**given, **self._embedded(asked, told)}
         if told.get("modelInvocationType", "InvokeModel") == "InvokeModel":
             path = "/v1/messages"
             if asked.pop("anthropic_version", None) != "bedrock-2023-05-31":
@@ -173,6 +175,18 @@ class Clouds:
             return {**given, "modelOutput": answer}
         message = answer.get("message") or answer.get("error", {}).get("message")
         return {**given, "error": {"errorCode": status, "errorMessage": message}}
+
+    def _embedded(self, asked: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+        """Titan's embeddings, which InvokeModel has alone."""
+        strange = asked.keys() - {"inputText", "dimensions", "normalize", "embeddingTypes"}
+        if strange or not isinstance(asked["inputText"], str) or "modelInvocationType" in told:
+            return {"error": {"errorCode": 400, "errorMessage": "Malformed input request, please reformat your input and try again."}}
+        sizes = {name: asked[name] for name in ("dimensions",) if name in asked}
+        status, body = self._answer("/v1/embeddings", ENCODE({"model": told["modelId"], "input": asked["inputText"], **sizes}))
+        answer = DECODE(body)
+        if status >= 300:
+            return {"error": {"errorCode": status, "errorMessage": answer["error"]["message"]}}
+        return {"modelOutput": {"embedding": answer["data"][0]["embedding"], "inputTextTokenCount": answer["usage"]["prompt_tokens"]}}
 
     def invocations(self, asked: Asked) -> Any:
         _signed_for("bedrock", asked)

@@ -1,6 +1,8 @@
 """Calls and answers as the lines of Bedrock's and Vertex AI's batches: OpenAI's lines become theirs, and their results OpenAI's.
 
-Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html. Vertex: cloud.google.com/vertex-ai/generative-ai/docs/
+Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html, where an input is what InvokeModel takes, embeddings'
+too. Vertex, whose lines of embeddings have no place for an id (…/docs/embeddings/batch-prediction-genai-embeddings), so that chats alone
+are taken: cloud.google.com/vertex-ai/generative-ai/docs/
 partner-models/claude-batch for Claude; Gemini's lines have no id, so that one stands in labels, as litellm 1.106.2 writes it (read
 2026-11-29).
 """
@@ -10,14 +12,15 @@ from __future__ import annotations
 import re
 from base64 import b32decode, b32encode
 from binascii import Error as NotBase32
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from headrace.dialects import EMBEDDERS
 from headrace.dialects.base import Target
-from headrace.dialects.forms.lines import Line, answered, failed, joining, lines_in, lines_of, unread
+from headrace.dialects.forms.lines import Line, answered, embedded, failed, joining, lines_in, lines_of, unread
 from headrace.errors import BadRequestError
 from headrace.framing import MAX_FRAME, too_large
 from headrace.multipart import FormFile
@@ -43,11 +46,14 @@ _ON_VERTEX: Final = re.compile(r"(?:publishers/(?:google|anthropic)/models/|goog
 
 
 def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
-    """Claude's calls as InvokeModel takes them, those of others as Converse does: a batch is asked by one or the other."""
-    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else CONVERSE, target):
+    """Claude's calls and embeddings as InvokeModel takes them, chats of others as Converse does: a batch is asked by one or the other."""
+    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else CONVERSE, target, _embedder):
         asked = msgspec.json.decode(line.request.body)
         model = _ON_BEDROCK.sub("", line.model, count=1)
-        if "claude" in model:
+        if line.dialect in EMBEDDERS:
+            said = {name: value for name, value in asked.items() if name != "model"}
+            yield _row(model, line.dialect, {"recordId": line.custom_id, "modelInput": said})
+        elif "claude" in model:
             yield _row(model, CLAUDE, {"recordId": line.custom_id, "modelInput": _claudes(asked, line, "bedrock-2023-05-31")})
         elif "toolConfig" in asked:
             raise BadRequestError(
@@ -55,6 +61,11 @@ def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
             )
         else:
             yield _row(model, CONVERSE, {"recordId": line.custom_id, "modelInput": asked})
+
+
+def _embedder(model: str) -> str | None:
+    """Those of Bedrock's that embed one text."""
+    return "titan" if "titan-embed" in model else "nova" if re.search(r"\bnova\b.*embeddings", model) else None
 
 
 def vertexs(file: FormFile, target: Target) -> Iterator[Row]:
@@ -70,9 +81,11 @@ def vertexs(file: FormFile, target: Target) -> Iterator[Row]:
             yield _row(model, GEMINI, {"request": {**asked, "labels": labels}})
 
 
-def _of_one_model(file: FormFile, dialect: Any, target: Target) -> Iterator[Line]:
+def _of_one_model(
+    file: FormFile, dialect: Any, target: Target, embedder: Callable[[str], str | None] = lambda model: None
+) -> Iterator[Line]:
     first = ""
-    for line in lines_of(file, dialect, target):
+    for line in lines_of(file, dialect, target, embedder):
         first = first or line.model
         if line.model != first:
             raise BadRequestError(
@@ -197,7 +210,14 @@ def _invoked(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
     name = str(line.get("recordId", ""))
     if error := line.get("error"):
         return failed(name, {"error": {"code": error.get("errorCode"), "message": error.get("errorMessage")}}, target)
-    return _read(name, line["modelOutput"], target)
+    asked, told = line.get("modelInput"), line["modelOutput"]
+    if isinstance(asked, Mapping) and (embedder := next((form for field, form in _EMBED_BY.items() if field in asked), None)):
+        return embedded(name, told, embedder, target)
+    return _read(name, told, target)
+
+
+_EMBED_BY: Final = {"inputText": "titan", "singleEmbeddingParams": "nova"}
+"""By a field of its own, whose embeddings an input asks for. Titan's texts are asked for by Converse, which has another."""
 
 
 def _predicted(line: Mapping[str, Any], target: Target) -> dict[str, Json]:

@@ -15,11 +15,13 @@ from headrace.dialects.translate import Translation, translate
 from headrace.errors import POLICY, BadRequestError, Kind, UnsupportedParamsError
 from headrace.multipart import FormFile
 from headrace.slices import Steps
-from headrace.types import ChatRequest, Json
+from headrace.types import ChatRequest, EmbeddingRequest, Json
 from headrace.wire import Headers, HttpRequest, HttpResponse
 
 CHATS: Final = "/v1/chat/completions"
 """What the lines of a file may ask for."""
+EMBEDDINGS: Final = "/v1/embeddings"
+"""What they may ask of some models besides."""
 
 
 class Line(Struct, frozen=True):
@@ -29,6 +31,7 @@ class Line(Struct, frozen=True):
     custom_id: str
     model: str
     request: HttpRequest
+    dialect: str
 
 
 class _Asked(Struct):
@@ -40,8 +43,12 @@ class _Asked(Struct):
 _decode: Final = msgspec.json.Decoder(_Asked).decode
 
 
-def lines_of(file: Any, dialect: str | Callable[[str], str], target: Target) -> Iterator[Line]:
+def lines_of(
+    file: Any, dialect: str | Callable[[str], str], target: Target, embedder: Callable[[str], str | None] = lambda model: None
+) -> Iterator[Line]:
     """The chats of a file in OpenAI's words, each written in a dialect: the same for all, or by its model.
+
+    embedder: the form of a model's embeddings, which its lines may ask for then in place of chats.
 
     Raises BadRequestError that names the line.
     """
@@ -49,7 +56,7 @@ def lines_of(file: Any, dialect: str | Callable[[str], str], target: Target) -> 
         raise BadRequestError("a file of calls must be one file")
     for number, line in enumerate(_split(file), 1):
         if line.strip():
-            yield _read(line, number, dialect, target)
+            yield _read(line, number, dialect, target, embedder)
 
 
 def _split(file: FormFile) -> Iterator[bytes]:
@@ -64,27 +71,30 @@ def _split(file: FormFile) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def _read(line: bytes, number: int, dialect: str | Callable[[str], str], target: Target) -> Line:
+def _read(line: bytes, number: int, dialect: str | Callable[[str], str], target: Target, embedder: Callable[[str], str | None]) -> Line:
     try:
         asked = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"file: line {number} is no request: {error}") from None
-    if asked.url != CHATS:
-        raise BadRequestError(f"file: line {number} asks for {asked.url[:40]!r}; {target.provider} takes {CHATS} in files")
     named = asked.body.get("model")
     if not isinstance(named, str):
         raise BadRequestError(f"file: line {number} names no model")
     model = named.removeprefix(f"{target.provider}/")
+    vectors = embedder(model)
+    if asked.url != (CHATS if vectors is None else EMBEDDINGS):
+        takes = CHATS if vectors is None else f"{EMBEDDINGS} of {model}"
+        raise BadRequestError(f"file: line {number} asks for {asked.url[:40]!r}; {target.provider} takes {takes} in files")
     own = msgspec.structs.replace(target, model=model)
     body = {**asked.body, "model": model}
     body.pop("stream", None)
-    spoken = dialect if isinstance(dialect, str) else dialect(model)
+    spoken = vectors or (dialect if isinstance(dialect, str) else dialect(model))
+    operation = "chat" if vectors is None else "embeddings"
     try:
-        written = translate(spoken, own, "chat", body, {"drop_params": target.drop_params}).write()
+        written = translate(spoken, own, operation, body, {"drop_params": target.drop_params}).write()
     except BadRequestError as error:
         made = UnsupportedParamsError if isinstance(error, UnsupportedParamsError) else BadRequestError
         raise made(f"file: line {number}: {error.message}", model, target.provider) from None
-    return Line(number, asked.custom_id, model, written)
+    return Line(number, asked.custom_id, model, written, spoken)
 
 
 # ---- results -----------------------------------------------------------------------------------------------------------------------
@@ -95,6 +105,13 @@ def answered(custom_id: str, body: Json, dialect: str, target: Target) -> dict[s
     told = HttpResponse(200, Headers(), msgspec.json.encode(body))
     chat = Translation(load(dialect), target, ChatRequest(model=target.model, messages=()), "chat").read(told)
     return _line(custom_id, 200, chat.get("id"), chat)
+
+
+def embedded(custom_id: str, body: Json, embedder: str, target: Target) -> dict[str, Json]:
+    """The same of embeddings."""
+    told = HttpResponse(200, Headers(), msgspec.json.encode(body))
+    asked = EmbeddingRequest(model=target.model, input="")
+    return _line(custom_id, 200, None, Translation(load(embedder), target, asked, "embeddings").read(told))
 
 
 def unread(custom_id: str, body: Json) -> dict[str, Json]:
