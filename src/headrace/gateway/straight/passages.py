@@ -50,6 +50,8 @@ IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
 _HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\n"
 _COST: Final = b"x-headrace-cost: %.9f\r\nx-litellm-response-cost: %.9f\r\n"
 
+NOWHERE: Final = Course(None)
+"""To a model that is not there, or not for this caller: of such names there is no end, and nothing is kept of them."""
 LARGEST: Final = 4 << 20
 """Bytes of a body that is gathered here."""
 
@@ -165,7 +167,9 @@ class Passages:
         if known is None or known.stamp is not self.straight.stamp:
             if len(head.courses) >= MOST:
                 head.courses.clear()
-            known = head.courses[body.model, body.stream] = self._new_course(head, who, body)
+            known = self._new_course(head, who, body)
+            if known is not NOWHERE:
+                head.courses[body.model, body.stream] = known
         return known
 
     def _new_course(self, head: Head, who: Caller, body: Body) -> Course:
@@ -176,7 +180,7 @@ class Passages:
         try:
             model = here.meant(body.model)
         except HeadraceError:
-            return Course(stamp)
+            return NOWHERE
         options = {"betas": head.betas, "seal": who.seal if head.operation.stored else ""}
         lane = self.straight.lane(head.operation, model, body.stream, who.tenant, here.scopes(model), options)
         if lane is None:

@@ -1,0 +1,54 @@
+"""Nothing is left of calls but what has a bound: whatever they ask for, and whatever names they bring."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from tests.gateway.conftest import CHAT
+from tests.gateway.lasting import Gateway, kept, priced
+
+from headrace.gateway.lasting import Where
+from headrace.gateway.page.watching import MOST_CALLS, MOST_UNCOUNTED
+
+ROUND = 100
+LEAST = 90
+"""Objects that nine calls of ten would leave, of one of the kinds in a round."""
+
+_numbers = count()
+
+
+def _asked(key: str) -> list[tuple[str, dict[str, Any], dict[str, str]]]:
+    """(path, body, headers) of one call of each kind, under names that were never there before."""
+    name = f"name-{next(_numbers)}"
+    body, own = {**CHAT, "model": "gpt", "max_tokens": 2}, {"authorization": f"Bearer {key}"}
+    chats = "/v1/chat/completions"
+    return [
+        (chats, {**body, "user": name, "metadata": {"tags": [name], "session_id": name}}, own),
+        (chats, {**body, "model": name}, own),
+        (chats, body, {**own, "x-headrace-session-id": name, "x-headrace-customer": name, "user-agent": name}),
+        (f"/v1/{name}", body, own),
+    ]
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_round_of_calls_under_new_names_leaves_no_objects(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at) as opened, httpx.Client(base_url=opened[0]) as client:
+        key = Gateway(*opened).key(rpm_limit=10**6)
+
+        def after(rounds: int) -> Counter[str]:
+            for _ in range(rounds):
+                for path, body, headers in _asked(key):
+                    client.post(path, content=json.dumps(body), headers={"content-type": "application/json", **headers})
+            gc.collect()
+            return Counter(type(one).__qualname__ for one in gc.get_objects())
+
+        after(MOST_CALLS + MOST_UNCOUNTED >> 1)  # what has a bound is full
+        before = after(ROUND)
+        grown = after(ROUND) - before
+        assert {name: more for name, more in grown.items() if more >= LEAST} == {}
