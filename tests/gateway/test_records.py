@@ -18,7 +18,7 @@ from tests.gateway.test_leavers import ask
 
 from headrace import Router
 from headrace.errors import Kind
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.callers import Caller, Keys, Role
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record, new_id
 
@@ -33,7 +33,7 @@ class Kept:
         self.records.append(record)
 
 
-class OneKey:
+class OneKey(Keys):
     """Knows one caller."""
 
     def __init__(self, caller: Caller) -> None:
