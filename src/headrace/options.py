@@ -224,6 +224,8 @@ class RoutingOptions(TypedDict, total=False):
     """What calls of one conversation have in common, where the Router goes by sessions."""
     fallbacks: list[str] | None
     """Model groups to ask when this one cannot answer, before the router's own fallbacks."""
+    disable_fallbacks: bool | None
+    """Whether no other group is asked, the router's own fallbacks neither."""
     stream_timeout: float | None
 
 

@@ -34,6 +34,15 @@ def test_a_call_may_bring_its_fallbacks_in_any_of_litellms_forms(client: Client,
     assert said(client, router, "a", fallbacks=fallbacks) == "from b"
 
 
+@pytest.mark.parametrize("options", [{}, {"fallbacks": ["b"]}])
+def test_a_call_may_want_no_fallbacks(client: Client, options: Any) -> None:
+    """The word went to the provider, and the call to the next group."""
+    router = headrace.Router([failing("a"), entry("b")], num_retries=0, fallbacks=[{"a": ["b"]}])
+    with pytest.raises(headrace.InternalServerError):
+        said(client, router, "a", disable_fallbacks=True, **options)
+    assert said(client, router, "a", disable_fallbacks=False) == "from b"
+
+
 def test_a_fallback_with_options_of_its_own_is_asked_with_them(client: Client, upstream: Upstream) -> None:
     there = {"mock_response": None, "base_url": upstream.url}
     router = headrace.Router([failing("a"), entry("b", **there)], num_retries=0)

@@ -213,6 +213,8 @@ class Engine:
     async def _fall_back(self, call: Call, trail: Trail) -> str:
         """The next group that the call may go to. Raises its last error where there is none."""
         plan, error = self.fleet.plan, trail.errors[-1]
+        if call.control.get("disable_fallbacks"):
+            raise error
         while behind := trail.behind(plan, trail.asked[-1], error.failure.kind):
             if await self._may_go(call, behind[0]):
                 return trail.fall_back(plan)
