@@ -3,7 +3,7 @@
 Strict about what is documented: signatures, which are recomputed where the secret is known, and whom they are for; tokens; buckets,
 names, checksums, sizes, owners. S3 has the bucket in the path, below /s3 (docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/
 RESTAuthentication.html, operations as botocore 1.44.5 has them); Cloud Storage its JSON API (cloud.google.com/storage/docs/json_api/v1/
-objects). Both read 2026-11-29. Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud
+objects), from memory. Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud
 Storage's sessions, whose parts are multiples of 256 KiB but for the last and go on where the session is.
 """
 

@@ -31,7 +31,7 @@ _BUCKET: Final = BUCKETS["vertex"]
 _TAKES: Final = {**_BUCKET, "gcs_endpoint_url": "STORAGE_EMULATOR_HOST"}
 
 LARGEST: Final = 5 << 40
-"""Bytes of an object (cloud.google.com/storage/quotas, read 2026-11-29)."""
+"""Bytes of an object (cloud.google.com/storage/quotas, from memory)."""
 
 
 def _endpoint(body: Body, target: Target) -> str:

@@ -38,7 +38,8 @@ _CONVERSE: Final = ".converse.jsonl"
 _MADE: Final = re.compile(rf"(?:.*/)?{_CALLS}(?P<model>.+)-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?P<end>\.[a-z.]+)")
 
 LARGEST: Final = 5 << 40
-"""Bytes of an object; of a file of calls Bedrock takes 1 GB (AWS's quotas, read 2026-11-29)."""
+"""Bytes of an object, of which S3 takes larger ones by now (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read
+2026-11-29); of a file of calls Bedrock takes 1 GB (AWS's quotas, from memory)."""
 
 _BUCKET: Final = BUCKETS["bedrock"]
 _ANSWERED: Final = {"s3_output_bucket_name": "AWS_S3_OUTPUT_BUCKET_NAME"}

@@ -66,8 +66,8 @@ class Asked(Protocol):
 
 
 class Multipart:
-    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload (docs.aws.amazon.com/AmazonS3/latest/API, read
-    2026-11-29). S3 keeps, and charges for, the parts of what is neither completed nor aborted."""
+    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload (docs.aws.amazon.com/AmazonS3/latest/API,
+    from memory; operations as botocore 1.44.5 has them). S3 keeps, and charges for, the parts of what is neither completed nor aborted."""
 
     __slots__ = ("_asked", "_error", "_hashes", "_id", "_part", "_tags", "_target", "address", "content", "name")
 
@@ -146,7 +146,7 @@ _DEAF: Final = 4
 
 class Resumable:
     """A session that the object's description begins: parts of its content, after each of which the answer says how far it got
-    (cloud.google.com/storage/docs/performing-resumable-uploads, read 2026-11-29). What went wrong is asked after, not guessed at."""
+    (cloud.google.com/storage/docs/performing-resumable-uploads, from memory). What went wrong is asked after, not guessed at."""
 
     __slots__ = ("_about", "_address", "_at", "_deaf", "content")
 
