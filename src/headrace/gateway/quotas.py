@@ -42,7 +42,14 @@ class OpenaiLines:
     def at(self, now: float) -> bytes:
         lines = []
         for name, meters in self._units:
-            left = left_of(meters[0], now) if len(meters) == 1 else min([left_of(meter, now) for meter in meters], key=_remaining)
+            meter = meters[0]
+            if len(meters) == 1 and meter.unbooked > 0:  # `left_of`, without a call: while calls come close together every answer is here
+                limit, log = meter.limit, meter._log
+                share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked) / meter.room
+                remaining = int(limit.amount * (1 - share)) if share < 1.0 else 0
+                lines.append(_LINES % (name, limit.amount, name, remaining, name, limit.window))
+                continue
+            left = left_of(meter, now) if len(meters) == 1 else min([left_of(meter, now) for meter in meters], key=_remaining)
             lines.append(_LINES % (name, left.limit, name, left.remaining, name, left.reset))
         return b"".join(lines)
 

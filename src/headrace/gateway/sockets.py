@@ -97,7 +97,8 @@ class Connection(HttpToolsProtocol):
 
     def _met(self, passages: Passages, data: bytes) -> bool:
         """Whether what has come is the beginning of a request that goes the straight way, or may."""
-        if not self._in_head or self._head or self._stuck or not self._answered_all:
+        cycle = self.cycle
+        if not self._in_head or self._head or self._stuck or (cycle is not None and not cycle.response_complete):
             return False  # no request may begin here yet
         end = data.find(b"\r\n\r\n")
         length = LENGTH.search(data, 0, end + 2) if end > 0 else None
@@ -148,19 +149,17 @@ class Connection(HttpToolsProtocol):
 
     def answer(self, data: bytes) -> None:
         """All of an answer, but its first lines."""
+        assert self._passages is not None
         if not self.transport.is_closing():
-            self.transport.write(self._first_lines() + data)
+            self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
         self._free()
 
     def opened(self, data: bytes) -> None:
         """The head of a stream, but its first lines, and its first part."""
+        assert self._passages is not None
         self._streaming = True
         if not self.transport.is_closing():
-            self.transport.write(self._first_lines() + data)
-
-    def _first_lines(self) -> bytes:
-        assert self._passages is not None
-        return self._passages.first_lines(self.server_state.default_headers)
+            self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
 
     def piece(self, data: bytes) -> None:
         """Another."""

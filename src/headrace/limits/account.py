@@ -154,7 +154,7 @@ class Account:
             return charge.input, self._pick((charge.requests, 1.0, charge.money))
         counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
-        most = charge.max_output if charge.stated or not self.learns else self.sizes.most(charge.max_output)
+        most = charge.max_output if charge.stated else self.sizes.most(charge.max_output)
         # `amounts`, without a call: every call asks it of every account.
         return input, self._pick((charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most))
 

@@ -109,7 +109,8 @@ class Tabs:
                     return _on_none(puts)
             fits, expected, output = True, 0.0, 0.0
             account.in_flight += 1
-            input, costs = account.costs(charge)
+            # `Account.costs` of what counts no tokens, without a call.
+            input, costs = account.costs(charge) if account.learns else (charge.input, account._pick((charge.requests, 1.0, charge.money)))
             if account.expects:
                 output = account.sizes.expected(charge)
                 tab.squares += input * input
@@ -197,7 +198,9 @@ def settle(puts: Sequence[Put], used: Used, now: float) -> None:
                 meter.unbooked -= 1
             else:
                 meter.running -= 1
-        counted = account.counted(used, input) if account.learns else input  # else only calls and money count
+        counted = input  # `Account.counted`, without a call, where more counts than calls and money
+        if account.learns and used.input:
+            counted = used.input - used.cached if account.profile.cached_free else used.input
         for number, meter in tab.changing:
             cost = costs[number]
             if meter.counts_money:

@@ -246,12 +246,8 @@ class Http1:
             if status == 101:
                 raise TransportError(Fault.PROTOCOL, "it switched protocols without being asked", sent=True, received=True)
             return
-        self._read_head(exchange, status)
-        exchange.begun = True
-
-    def _read_head(self, exchange: Exchange, status: int) -> None:
         framed = status in (204, 304)
-        for name, value in exchange.headers:
+        for name, value in headers:
             if len(name) not in _FRAMING_LENGTHS or (lowered := name.lower()) not in _FRAMING:
                 continue
             if lowered == b"content-length":
@@ -263,6 +259,7 @@ class Http1:
             else:
                 exchange.inflate = _coding(value)
         self.until_close = not framed
+        exchange.begun = True
 
     def on_body(self, data: bytes) -> None:
         exchange = self.exchange

@@ -149,7 +149,9 @@ class _Connection(asyncio.Protocol):
         self.total_at = total_at
         self._phased = timeouts.first_byte is not None or timeouts.between_bytes is not None
         if timeouts.first_byte is None:
-            self._watch(total_at, Fault.TOTAL_TIMEOUT)
+            self._deadline, self._fault = total_at, Fault.TOTAL_TIMEOUT
+            if total_at is not None and (self._timer is None or self._timer_at > total_at):  # mostly one is running: moved when it fires
+                self._watch(total_at, Fault.TOTAL_TIMEOUT)
         else:
             self._watch_sooner(self._loop.time() + timeouts.first_byte, Fault.FIRST_BYTE_TIMEOUT)
         if type(data) is bytes:
@@ -223,7 +225,8 @@ class _Connection(asyncio.Protocol):
             self.resume()
         self._deadline = None
         heard, self.heard = self.heard, None
-        if self._http.reusable and not self._uploading:
+        http = self._http
+        if http.keep_alive and not http.excess and not self._uploading:
             self.exchange = None
             self.pool._release(self)
         else:

@@ -133,8 +133,12 @@ def read_body(data: bytes, words: Words = CHATS, begin: int = 0) -> Body | None:
         if not data.isascii():
             data[begin:].decode()
         size = sum(map(len, restored(prompt, long))) if long else len(prompt)
-        texts = _some(content, prompt, words, size)
-        if not (fields.keys() <= words.known and model and texts) or _speaks_of_files(content, prompt, words):
+        lists = content.count(b"[")
+        flat = size < PLAIN_LIMIT and lists + content.count(b"{") <= DEEPEST
+        texts = words.count(prompt) if flat else _some(content, prompt, words, size)
+        if not (fields.keys() <= words.known and model and texts):
+            return None
+        if (lists > 1 or not words.parted) and _speaks_of_files(content, words):
             return None
         if (size >= PLAIN_LIMIT and _has_media(data, begin)) or (long and any(map(marked, map(fields.get, _OURS)))):
             return None
@@ -152,11 +156,10 @@ def read_body(data: bytes, words: Words = CHATS, begin: int = 0) -> Body | None:
 
 def _some(content: bytes, prompt: Raw, words: Words, size: int) -> int:
     """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look. size: its bytes."""
-    if size < PLAIN_LIMIT:
-        few = content.count(b"{") + content.count(b"[") <= DEEPEST
-        return words.count(prompt) if few or not _too_deep(content) else 0
     if _too_deep(content):
         return 0
+    if size < PLAIN_LIMIT:
+        return words.count(prompt)
     return bytes(memoryview(prompt)[:2]).startswith(words.long) if words.long else words.count(prompt)
 
 
@@ -177,7 +180,7 @@ _OURS: Final = _WHOSE | {"model"}
 _NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
 
 
-def _speaks_of_files(content: bytes, prompt: Raw, words: Words) -> bool:
+def _speaks_of_files(content: bytes, words: Words) -> bool:
     """Whether a file may be named by its id: in a chat's messages, elsewhere also among the tools."""
     if words.parted:
         return _may_name_files(content)
