@@ -22,7 +22,7 @@ from headrace.routing.events import Event
 
 def new_id() -> str:
     """A request's id. Later ones sort behind earlier ones, so that the ledger's index grows at its end, however long it is."""
-    return f"req_{time.time_ns() >> 14 << 48 | random.getrandbits(48):024x}"
+    return "req_" + (time.time_ns() >> 14 << 48 | random.getrandbits(48)).to_bytes(12, "big").hex()
 
 
 class Outcome(enum.Enum):

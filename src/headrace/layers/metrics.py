@@ -143,7 +143,8 @@ class Metrics:
         if idle:
             series.noted.append((word, outcome.ended - began, first, waited, None, 0.0))
         else:
-            series.noted.append((word, outcome.ended - began, first, waited, usage, _dollars(hidden)))
+            dollars = noted(hidden, "response_cost")
+            series.noted.append((word, outcome.ended - began, first, waited, usage, _dollars(hidden) if dollars is None else dollars))
         self._many += 1
         if self._many >= self._most:
             self.flush()
@@ -197,11 +198,8 @@ def _failed_at(error: BaseException | None) -> str:
 
 
 def _dollars(hidden: Mapping[str, Any]) -> float:
-    """What a call cost, as far as that is known."""
-    known: float | None = noted(hidden, "response_cost")
-    if known is None and type(hidden) is Beside:
-        return (hidden.cost() or 0) / NANO
-    return known or 0.0
+    """What a call cost that does not say so itself, as far as that is known."""
+    return (hidden.cost() or 0) / NANO if type(hidden) is Beside else 0.0
 
 
 def _observe(histogram: Any, seconds: Sequence[float]) -> None:

@@ -102,7 +102,8 @@ class Rates(Struct, frozen=True):
     def most(self, prompt: int, answer: int) -> int:
         """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
         price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
-        millionths = prompt * max(price[_INPUT], price[_CACHE_WRITE]) + answer * max(price[_PROMPT], price[_REASONING])
+        read, kept, written, thought = price[_INPUT], price[_CACHE_WRITE], price[_PROMPT], price[_REASONING]
+        millionths = prompt * (read if read > kept else kept) + answer * (written if written > thought else thought)
         return -(-int(millionths) // MILLION)
 
     def _prices(self, prompt: int) -> tuple[int, ...]:

@@ -84,7 +84,8 @@ class RetryBudget:
         self._left = most
 
     def called(self) -> None:
-        self._left = min(self.most, self._left + self.share)
+        left = self._left + self.share
+        self._left = left if left < self.most else self.most
 
     def take(self) -> bool:
         """Whether one more retry is in the budget; then it is taken."""

@@ -37,11 +37,15 @@ class Load(Struct, eq=False):
     """Of the newest answer in the averages."""
 
     def observe(self, seconds: float, stream: bool, now: float = 0.0) -> None:
+        """Moves to a longer time at once, to a shorter one by `share`: a slow deployment is left on its first slow answer (peak EWMA)."""
         self.seen = now
+        known = self.first if stream else self.latency
+        if known is not None and seconds < known:
+            seconds = (1 - self.share) * known + self.share * seconds
         if stream:
-            self.first = _smoothed(self.first, seconds, self.share)
+            self.first = seconds
         else:
-            self.latency = _smoothed(self.latency, seconds, self.share)
+            self.latency = seconds
 
     def at_least(self, seconds: float, stream: bool) -> None:
         """An attempt was given up after that time: its answer would have taken longer."""
@@ -49,11 +53,6 @@ class Load(Struct, eq=False):
             self.first = max(self.first or 0.0, seconds)
         else:
             self.latency = max(self.latency or 0.0, seconds)
-
-
-def _smoothed(known: float | None, seconds: float, share: float) -> float:
-    """Moves to a longer time at once and to a shorter one by `share`: a slow deployment is left on its first slow answer (peak EWMA)."""
-    return seconds if known is None or seconds > known else (1 - share) * known + share * seconds
 
 
 class View(Struct, frozen=True):

@@ -228,7 +228,7 @@ class _Connection(asyncio.Protocol):
         http = self._http
         if http.keep_alive and not http.excess and not self._uploading:
             self.exchange = None
-            self.pool._release(self)
+            self.rest()
         else:
             self.close()
         if heard is not None:
@@ -304,13 +304,21 @@ class _Connection(asyncio.Protocol):
             received = self.exchange is not None and self.exchange.received
             self._break(TransportError(self._fault, sent=True, received=received))
 
-    def rest(self, until: float) -> None:
-        """Stay idle until then."""
-        self.idle = True
+    def rest(self) -> None:
+        """Be there for the next exchange, for a while."""
+        pool, self.idle = self.pool, True
+        until = self._loop.time() + pool.settings.idle_expiry
         if self._timer is not None and self._timer_at <= until:
             self._deadline, self._fault = until, Fault.CLOSED
         else:
             self._watch(until, Fault.CLOSED)
+        kept = pool._idle.get(self.origin)
+        if kept is None:
+            pool._idle[self.origin] = [self]
+        else:
+            kept.append(self)
+        if pool._queue:
+            pool._next()
 
 
 def _reset(error: TransportError, cause: Exception | None) -> TransportError:
@@ -566,17 +574,6 @@ class AsyncTransport:
 
     # keeping
 
-    def _release(self, connection: _Connection) -> None:
-        loop = connection._loop
-        connection.rest(loop.time() + self.settings.idle_expiry)
-        kept = self._idle.get(connection.origin)
-        if kept is None:
-            self._idle[connection.origin] = [connection]
-        else:
-            kept.append(connection)
-        if self._queue:
-            self._next()
-
     def _gone(self, connection: _Connection) -> None:
         """The connection is closing: it must not be handed out, and its place is free."""
         if connection.idle:
@@ -603,7 +600,7 @@ class AsyncTransport:
     async def _replace(self, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
         with suppress(TransportError):
             connection, _ = await self._connect(loop, origin, None, Timeouts(), None)
-            self._release(connection)
+            connection.rest()
 
     def _evict(self) -> bool:
         """Give up one idle connection to another origin for a new one here."""

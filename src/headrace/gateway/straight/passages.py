@@ -36,9 +36,8 @@ from headrace.limits.left import left_of
 from headrace.models.cost import NANO
 from headrace.routing import events
 from headrace.routing.events import Event
-from headrace.routing.plain_answers import Plain
 from headrace.routing.trail import Attempt
-from headrace.runtime.http_async import AsyncTransport, Begun
+from headrace.runtime.http_async import AsyncTransport, Begun, Data
 from headrace.wire import Fault, Headers, HttpResponse, TransportError
 
 if TYPE_CHECKING:
@@ -132,7 +131,9 @@ class Passages:
         body = read_body(data, head.words, begin)
         if body is None or (self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user):
             return None
-        course = self._course(head, who, body)
+        course = head.courses.get((body.model, body.stream))
+        if course is None or course.stamp is not self.straight.stamp:
+            course = self._course(head, who, body)
         lane = course.lane
         if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
@@ -163,14 +164,13 @@ class Passages:
         return self._counts is not None
 
     def _course(self, head: Head, who: Caller, body: Body) -> Course:
-        known = head.courses.get((body.model, body.stream))
-        if known is None or known.stamp is not self.straight.stamp:
-            if len(head.courses) >= MOST:
-                head.courses.clear()
-            known = self._new_course(head, who, body)
-            if known is not NOWHERE:
-                head.courses[body.model, body.stream] = known
-        return known
+        """Found anew."""
+        if len(head.courses) >= MOST:
+            head.courses.clear()
+        found = self._new_course(head, who, body)
+        if found is not NOWHERE:
+            head.courses[body.model, body.stream] = found
+        return found
 
     def _new_course(self, head: Head, who: Caller, body: Body) -> Course:
         stamp = self.straight.stamp
@@ -236,7 +236,9 @@ class Passages:
         seen = [seen for seen, _, _, _ in done]
         watch.keep([one.record for one in seen])
         for _, _, passage, answer in done:
-            passage.out(answer, logged)
+            if logged:
+                passage._log(200)
+            passage._caller.answer(answer)
         watch.see(seen)
         self.count(*[observed for _, observed, _, _ in done])
 
@@ -304,8 +306,11 @@ class Passage:
         if self.streaming:
             patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
-        head = b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces)))
-        data = [head, *pieces] if self._body.long else b"".join((head, *pieces))
+        if self._body.long:
+            data: Data = [b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces))), *pieces]
+        else:
+            content = b"".join(pieces)
+            data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
         self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
         if self._begun is None:
             self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
@@ -343,7 +348,14 @@ class Passage:
         plain = straight.plain(attempt, sending, status, body)
         if plain is not None:
             straight.answered(attempt, plain, headers)
-            self._answer_plainly(plain, body, headers)
+            input, output, cost = plain.input, plain.output, plain.cost
+            record = replace(
+                self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
+                usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
+            )  # fmt: skip
+            dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
+            told = {**sending.known, "additional_headers": headers, "headrace": attempt.record, "response_cost": dollars}
+            self._answer(record, told, usage, cost, body, _kind(headers))
             return
         try:
             hidden, body = straight.read(attempt, sending, HttpResponse(status, headers, body))
@@ -371,17 +383,6 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer_plainly(self, plain: Plain, body: bytes, headers: Headers) -> None:
-        input, output, cost = plain.input, plain.output, plain.cost
-        record = replace(
-            self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
-            usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
-        )  # fmt: skip
-        dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
-        known, decided = self._start.sending.known, self._attempt.record
-        hidden = {**known, "additional_headers": headers, "headrace": decided, "response_cost": dollars}
-        self._answer(record, hidden, usage, cost, body, _kind(headers))
-
     def _answer(
         self, record: Record, hidden: Mapping[str, Any], usage: Mapping[str, Any] | None, cost: int | None, body: bytes, kind: bytes
     ) -> None:
@@ -392,11 +393,6 @@ class Passage:
         left, id = passages.left_of(self._course), self._id.encode()
         answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
         passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
-
-    def out(self, answer: bytes, logged: bool) -> None:
-        if logged:
-            self._log(200)
-        self._caller.answer(answer)
 
     def left(self) -> None:
         """The caller has gone."""
