@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from headrace.gateway.answers import Before
 from headrace.gateway.app import BEFORE, BEGUN, asked_in
 from headrace.gateway.general import Settings
-from headrace.gateway.straight.heads import LENGTH, Head
+from headrace.gateway.straight.heads import LENGTH, MOST_DIGITS, Head
 from headrace.gateway.straight.passages import LARGEST, Passage, Passages
 
 _LOOKS: Final = 4
@@ -40,6 +40,9 @@ class Connection(HttpToolsProtocol):
     _known: Head | None = None
     _content = 0
     """The head of the request that is coming, and where its body begins."""
+    _before = _behind = b""
+    _found_by: Settings | None = None
+    """Of the latest known head what stood around its length, and the settings that it was found by: a client mostly sends it again."""
     _passage: Passage | None = None
     """The request that is answered on the straight way."""
     _raw = b""
@@ -100,27 +103,40 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if not self._in_head or self._head or self._stuck or (cycle is not None and not cycle.response_complete):
             return False  # no request may begin here yet
-        end = data.find(b"\r\n\r\n")
-        length = LENGTH.search(data, 0, end + 2) if end > 0 else None
-        if length is None or end > self._settings.max_headers:
-            return False
-        start, stop = length.span(1)
-        key = data[:start] + data[stop:end]
-        head = passages.head(key)
-        if head is None:
-            if not passages.knows(key):
+        start = len(self._before)
+        stop = data.find(b"\r", start, start + MOST_DIGITS + 1)
+        if (
+            self._found_by is passages.settings
+            and data.startswith(self._before)
+            and data.startswith(self._behind, stop)
+            and data[start:stop].isdigit()
+        ):
+            head, end = self._known, stop + len(self._behind) - 4
+        else:
+            end = data.find(b"\r\n\r\n")
+            length = LENGTH.search(data, 0, end + 2) if end > 0 else None
+            if length is None:
+                return False
+            start, stop = length.span(1)
+            key = data[:start] + data[stop:end]
+            head = passages.head(key)
+            if head is None and not passages.knows(key) and end <= self._settings.max_headers:
                 before = self.cycle
                 self._long(data)
                 if self.cycle is not before and self.cycle.keep_alive and not self.transport.is_closing():
                     passages.learn(key, asked_in(cast("Any", self.cycle.scope)))
                 return True
+        if head is None or end > self._settings.max_headers:
             return False
         missing = end + 4 + int(data[start:stop]) - len(data)
         if missing < 0 or missing > LARGEST:
             return False
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        self._known, self._content = head, end + 4
+        if head is not self._known:
+            self._known, self._found_by = head, passages.settings
+            self._before, self._behind = data[:start], data[stop : end + 4]
+        self._content = end + 4
         if missing:
             self._gathered, self._missing = [data], missing
         else:

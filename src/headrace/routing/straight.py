@@ -203,11 +203,11 @@ class Straight:
         prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
         """
         engine, now, member = self._engine, self.now(), lane.alone
-        size = (prompt, 0, True) if lane.operation.chunk is None else (prompt, most or DEFAULT_MAX_OUTPUT, bool(most))
+        written, stated = (0, True) if lane.operation.chunk is None else (most or DEFAULT_MAX_OUTPUT, bool(most))
         if member is not None:
-            ask = replace(lane.ask, charge=_own_charge(member, *size), call=next(NUMBERS))
+            ask = replace(lane.ask, charge=_own_charge(member, prompt, written, stated), call=next(NUMBERS))
         else:
-            several = self._among_several(lane, Charge(*size), now)
+            several = self._among_several(lane, Charge(prompt, written, stated), now)
             if several is None:
                 return None
             ask = several
@@ -243,9 +243,9 @@ class Straight:
             return None
         return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
 
-    def look(self, look: Callable[[float], T]) -> T:
-        """What `look` finds now of limits that were found before."""
-        return self._engine.limiter.look(look, self.now())
+    def look(self, look: Callable[[float], T], now: float) -> T:
+        """What `look` finds at that moment of limits that were found before."""
+        return self._engine.limiter.look(look, now)
 
     def leaves(self, attempt: Attempt) -> None:
         """It goes on its way only now."""
@@ -294,8 +294,8 @@ class Straight:
         rates = attempt.member.price or rates_for(known["model"], known["custom_llm_provider"], said.service_tier or "")
         return Plain(input, output, None if rates is None else rates.of_plain(input, output))
 
-    def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Headers) -> None:
-        """The books after a whole answer."""
+    def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Headers) -> float:
+        """The books after a whole answer; the moment of it."""
         engine, member, reservation, now = self._engine, attempt.member, attempt.reservation, self.now()
         load, health, price = member.load, member.health, member.price
         load.observe(now - attempt.began, stream=False, now=now)
@@ -313,6 +313,7 @@ class Straight:
         attempt.record["settled"] = used
         if _log.isEnabledFor(level := engine.attempts.log_level):
             log_settled(attempt.record, attempt.ask.group, None, level=level)
+        return now
 
     def explained(self, attempt: Attempt, error: TransportError, *, streaming: bool = False) -> HeadraceError:
         return explain(error, attempt.member.to, streaming=streaming)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.gateway.straight.courses import Course
 
 LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
+MOST_DIGITS: Final = 9
 MOST: Final = 512
 """Heads that are remembered; then all are forgotten."""
 

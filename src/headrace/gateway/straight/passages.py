@@ -20,6 +20,7 @@ from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import Front
+from headrace.gateway.general import Settings
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.quotas import OpenaiLines, openai_headers
@@ -47,7 +48,7 @@ log: Final = logging.getLogger("headrace.gateway")
 
 IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
 _HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\n"
-_COST: Final = b"x-headrace-cost: %.9f\r\nx-litellm-response-cost: %.9f\r\n"
+_COST: Final = b"x-headrace-cost: %b\r\nx-litellm-response-cost: %b\r\n"
 
 NOWHERE: Final = Course(None)
 """To a model that is not there, or not for this caller: of such names there is no end, and nothing is kept of them."""
@@ -102,6 +103,11 @@ class Passages:
 
     # ---- heads -------------------------------------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> Settings:
+        """Those in force: heads that were found by others are to be found anew."""
+        return self._app.settings
+
     def knows(self, key: bytes) -> bool:
         return key in self._heads
 
@@ -126,7 +132,10 @@ class Passages:
     def open(self, head: Head, data: bytes, begin: int, caller: Asking) -> Passage | None:
         """The request on its way; None where it has to be the long one. begin: where in `data` its body begins."""
         who = head.who(self._app.keys)
-        if who is None or (head.master and self._app.failures) or not self._calm() or len(data) - begin > self._settings.max_body:
+        if events.hooks() is not self._hooks or around.standing() is not self._layers:
+            self._look_around()
+        calm = self._counts is not None
+        if who is None or (head.master and self._app.failures) or not calm or len(data) - begin > self._settings.max_body:
             return None
         body = read_body(data, head.words, begin)
         if body is None or (self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user):
@@ -153,15 +162,12 @@ class Passages:
         passage.send(transport)
         return passage
 
-    def _calm(self) -> bool:
+    def _look_around(self) -> None:
         """Whether nobody but gateways hears of calls, and whoever stands around them only counts. What another gateway hears of them
         changes nothing there: it shows who waits in line, and whoever has to wait goes the long way."""
-        hooks, layers = events.hooks(), around.standing()
-        if hooks is not self._hooks or layers is not self._layers:
-            self._hooks, self._layers = hooks, layers
-            own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in hooks)
-            self._counts = around.counting() if own else None
-        return self._counts is not None
+        self._hooks, self._layers = events.hooks(), around.standing()
+        own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
+        self._counts = around.counting() if own else None
 
     def _course(self, head: Head, who: Caller, body: Body) -> Course:
         """Found anew."""
@@ -208,7 +214,7 @@ class Passages:
 
     def left_of(self, course: Course) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
-        return b"" if course.left is None else self.straight.look(course.left)
+        return b"" if course.left is None else self.straight.look(course.left, self.straight.now())
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
         """How every answer begins. standing: headers of all of them; the server makes others each second."""
@@ -347,7 +353,7 @@ class Passage:
         status, headers, body, sending = exchange.status, Headers(exchange.headers), exchange.take(), self._start.sending
         plain = straight.plain(attempt, sending, status, body)
         if plain is not None:
-            straight.answered(attempt, plain, headers)
+            now = straight.answered(attempt, plain, headers)
             input, output, cost = plain.input, plain.output, plain.cost
             record = replace(
                 self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
@@ -355,17 +361,17 @@ class Passage:
             )  # fmt: skip
             dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
             told = {**sending.known, "additional_headers": headers, "headrace": attempt.record, "response_cost": dollars}
-            self._answer(record, told, usage, cost, body, _kind(headers))
+            self._answer(record, now, told, usage, cost, body, _kind(headers))
             return
         try:
             hidden, body = straight.read(attempt, sending, HttpResponse(status, headers, body))
         except HeadraceError as failure:
             self._failed(failure)
             return
-        straight.answered(attempt, hidden, headers)
+        now = straight.answered(attempt, hidden, headers)
         record = self._record(Outcome.ANSWERED, **of_answer(hidden))
         cost = None if hidden.usage is None else record.cost
-        self._answer(record, hidden, hidden.usage, cost, body, _kind(headers))
+        self._answer(record, now, hidden, hidden.usage, cost, body, _kind(headers))
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
@@ -384,13 +390,20 @@ class Passage:
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
     def _answer(
-        self, record: Record, hidden: Mapping[str, Any], usage: Mapping[str, Any] | None, cost: int | None, body: bytes, kind: bytes
+        self,
+        record: Record,
+        now: float,
+        hidden: Mapping[str, Any],
+        usage: Mapping[str, Any] | None,
+        cost: int | None,
+        body: bytes,
+        kind: bytes,
     ) -> None:
-        """Into the books with it, and out. cost: as the caller is told it. kind: of content."""
-        passages, attempt, start = self._passages, self._attempt, self._start
-        observed = Observed(attempt.call, self._began, None, passages.straight.now(), None, hidden, usage, None, start.where)
-        price = b"" if cost is None else _COST % (dollars := cost / NANO, dollars)
-        left, id = passages.left_of(self._course), self._id.encode()
+        """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
+        passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
+        observed = Observed(attempt.call, self._began, None, now, None, hidden, usage, None, start.where)
+        price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
+        left, id = b"" if look is None else passages.straight.look(look, now), self._id.encode()
         answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
         passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
 
