@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import math
 import re
@@ -413,6 +414,33 @@ def test_a_key_that_is_taken_away_opens_nothing_from_then_on(provider: str) -> N
             assert client.post(HELLO)[0] == 403
         finally:
             Alice.caller = caller
+
+
+def test_only_a_head_that_is_the_same_but_for_a_sound_length_is_known_again(provider: str) -> None:
+    """On one connection: longer and shorter bodies, another caller in between, and at last a length that is none."""
+    with world(provider, Connection) as here, connected(here.base) as one:
+
+        def asked(content: bytes, *broken: tuple[bytes, bytes]) -> int:
+            whole = request(here.base, content)
+            for before, after in broken:
+                assert before in whole
+                whole = whole.replace(before, after)
+            one.sendall(whole)
+            answer = http.client.HTTPResponse(one)
+            answer.begin()
+            answer.read()
+            return answer.status
+
+        for length in (1, 1, 1, 900, 9_000, 2):
+            assert asked(chat("x" * length)) == 200
+            assert Scripted.seen[-1][2]["messages"][0]["content"] == "x" * length
+        assert here.taken == [True] * 5
+        assert asked(HELLO, (b"sk-alice", b"sk-malik")) == 401
+        assert asked(HELLO) == 200
+        assert asked(HELLO, (b"/v1/chat", b"/v0/chat")) == 404
+        assert asked(HELLO) == 200
+        length = b"%d" % len(HELLO)
+        assert asked(HELLO, (length + b"\r\n", length[:1] + b"x\r\n")) == 400
 
 
 def test_a_client_without_a_sound_head_is_refused_however_often_it_comes(provider: str) -> None:
