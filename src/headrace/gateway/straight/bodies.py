@@ -14,8 +14,14 @@ from headrace.gateway.straight.long_texts import marked, restored, shortened
 from headrace.models.tokens import BYTES_PER_TOKEN, PLAIN_LIMIT
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-_messages: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_input: Final = msgspec.json.Decoder(str | list[dict[str, Raw]]).decode
+
+
+class _Thing(Struct):
+    """An object in a list: nothing of it is kept."""
+
+
+_messages: Final = msgspec.json.Decoder(list[_Thing]).decode
+_input: Final = msgspec.json.Decoder(str | list[_Thing]).decode
 _texts: Final = msgspec.json.Decoder(str | list[str]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 
