@@ -9,6 +9,8 @@ from typing import Final
 from headrace.limits import Left, Unit
 from headrace.limits.account import Account
 from headrace.limits.left import left_of
+from headrace.limits.limit import Limit
+from headrace.limits.meter import Meter
 
 Pairs = list[tuple[str, str]]
 
@@ -37,24 +39,46 @@ class OpenaiLines:
     def __init__(self, scopes: Iterable[Account]) -> None:
         meters = [meter for account in scopes for meter in account.meters]
         found = [(name.encode(), [meter for meter in meters if meter.limit.unit is unit]) for unit, name in _OPENAI.items()]
-        self._units = [(name, those) for name, those in found if those]
+        self._units = [_Lines(name, those) for name, those in found if those]
 
     def at(self, now: float) -> bytes:
-        lines = []
-        for name, meters in self._units:
-            meter = meters[0]
-            if len(meters) == 1 and meter.unbooked > 0:  # `left_of`, without a call: while calls come close together every answer is here
+        told = []
+        for lines in self._units:
+            meter = lines.alone
+            if meter is not None and meter.unbooked > 0:  # `left_of`, without a call: while calls come close together every answer is here
                 limit, log = meter.limit, meter._log
                 share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked) / meter.room
-                remaining = int(limit.amount * (1 - share)) if share < 1.0 else 0
-                lines.append(_LINES % (name, limit.amount, name, remaining, name, limit.window))
-                continue
-            left = left_of(meter, now) if len(meters) == 1 else min([left_of(meter, now) for meter in meters], key=_remaining)
-            lines.append(_LINES % (name, left.limit, name, left.remaining, name, left.reset))
-        return b"".join(lines)
+                if limit is not lines.limit:
+                    lines.see(limit)
+                told.append(b"%b%d%b" % (lines.before, int(limit.amount * (1 - share)) if share < 1.0 else 0, lines.behind))
+            else:
+                told.append(lines.of(min([left_of(meter, now) for meter in lines.meters], key=_remaining)))
+        return b"".join(told)
 
 
-_LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n"
+class _Lines:
+    """The lines of the limits of one unit."""
+
+    __slots__ = ("alone", "before", "behind", "limit", "meters", "name")
+
+    def __init__(self, name: bytes, meters: Sequence[Meter]) -> None:
+        self.name = name
+        self.meters = meters
+        self.alone = meters[0] if len(meters) == 1 else None
+        self.see(meters[0].limit)
+
+    def see(self, limit: Limit) -> None:
+        """What stands around what is left of it, where something was taken only now."""
+        self.limit = limit
+        self.before = _BEFORE % (self.name, limit.amount, self.name)
+        self.behind = _BEHIND % (self.name, limit.window)
+
+    def of(self, left: Left) -> bytes:
+        return b"%b%d%b" % (_BEFORE % (self.name, left.limit, self.name), left.remaining, _BEHIND % (self.name, left.reset))
+
+
+_BEFORE: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: "
+_BEHIND: Final = b"\r\nx-ratelimit-reset-%b: %.3fs\r\n"
 
 
 def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:
