@@ -94,8 +94,8 @@ async def _stream(address: str, request: bytes) -> int:
             data = await reader.read(1 << 16)
             if not data:
                 raise RuntimeError(f"the stream ended early, after {events} events: {tail[-120:]!r}")
-            events += data.count(b"data: ")
-            tail = (tail + data)[-512:]
+            tail = tail[-5:] + data  # so that what stands across two reads counts, and nothing twice
+            events += tail.count(b"data: ")
     finally:
         writer.close()
     return events

@@ -55,8 +55,8 @@ def configured(place: Path, providers: Running, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The command line in this process, its output in a pipe."""
+def program(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path) -> Program:
+    """The command line in this process, in an empty working directory, its output in a pipe."""
     return Program(capfd, monkeypatch)
 
 

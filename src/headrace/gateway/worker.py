@@ -107,7 +107,7 @@ class Memory:
     async def start(self) -> None:
         gc.collect()
         gc.freeze()
-        gc.set_threshold(YOUNG, 20, 50)
+        gc.set_threshold(YOUNG, OLDER, OLD)
         bytearray(KEPT)
 
     async def stop(self) -> None:
@@ -116,6 +116,10 @@ class Memory:
 
 YOUNG: Final = 10_000
 """New objects between two looks at them: those of a hundred calls or so, of which nearly all are gone by then without it."""
+
+OLDER, OLD = 5, 4
+"""Looks after which those that had outlived one, or two, are looked at as well. Calls that fail and callers who leave end in circles of
+objects: looked at seldom, 230 such a second lay there for minutes, up to 30 MB of them (a million calls, 29 November 2026)."""
 
 KEPT: Final = 4 << 20
 """Bytes that are taken and given back once: glibc keeps for further use twice what the largest such block had, and gives back whatever
