@@ -49,13 +49,15 @@ class _Message(Struct):
     content: str | None = None
 
 
-class _Choice(Struct):
+class Choice(Struct):
+    """A text where clients expect it, and nobody's failure in the place of one."""
+
     message: _Message | None = None
     error: None = None
 
 
 class _Answer(Struct):
-    choices: list[_Choice]
+    choices: list[Choice]
     usage: Usage
     service_tier: str | None = None
 

@@ -33,7 +33,7 @@ from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 from headrace.routing.events import LOGGER, log_settled
 from headrace.routing.filters import can_continue
 from headrace.routing.health import succeeded
-from headrace.routing.plain_answers import READERS, Plain, Usage
+from headrace.routing.plain_answers import READERS, Choice, Plain, Usage
 from headrace.routing.strategies import View
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Member, Over, decision, used_of
 from headrace.served import MESSAGES, RESPONSES
@@ -355,19 +355,10 @@ def _control(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"seal": options["seal"]} if options.get("seal") else {}
 
 
-class _Message(Struct):
-    content: str | None = None
-
-
-class _Choice(Struct):
-    message: _Message | None = None
-    error: None = None
-
-
 class _Answer(Struct):
     """An ordinary answer: texts where clients expect them, and nobody's failure in the place of one."""
 
-    choices: list[_Choice]
+    choices: list[Choice]
     usage: dict[str, Any] | None = None
     service_tier: str | None = None
 
