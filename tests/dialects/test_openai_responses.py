@@ -571,3 +571,21 @@ def test_items_and_parts_from_tomorrow_are_written_again() -> None:
 def test_unknown_fields_of_a_choice_of_tool_are_sent_on() -> None:
     body = {"model": "m", "input": "hi", "tool_choice": {"type": "function", "name": "f", "odd": 1}}
     assert requests.write_body(requests.read_request(body), "m")["tool_choice"] == body["tool_choice"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ["no object"],
+        {"type": ["x"]},
+        {"type": "response.output_item.added", "output_index": 0, "item": "none"},
+        {"type": "response.completed", "response": {"output": 5, "usage": "x"}},
+        {"type": "response.completed", "response": {"output": [5]}},
+    ],
+)
+def test_an_event_of_another_shape_is_an_error(event: Any) -> None:
+    dialect = load("openai_responses")
+    reader = dialect.read_stream(ChatRequest(model="m", messages=(), stream=True), TARGET)
+    (frame,) = dialect.framing().feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    with pytest.raises(APIResponseValidationError, match="not what the dialect allows"):
+        reader.feed(frame)
