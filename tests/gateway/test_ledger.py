@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from benchmarks.ledger.killing import kill_often
 from tests.gateway.lasting import new_database
@@ -105,6 +106,34 @@ def test_what_was_appended_is_folded_once(at: Where) -> None:
         await books.close()
         assert list((opened.where.folder / "journal").iterdir()) == []
         assert opened.journals() == []
+
+    run(at, work)
+
+
+EMPTY = record(0)
+SAID = record(
+    1, first=1000.5, name="bot", team="blue", user="ann", customer="c", tags=("a", "ü\n"), error="timeout", status=504, session="s",
+    outcome=Outcome.FAILED, usage={"input": 3, "cached": 2, "output": 5, "seconds": 1.5}, metadata={"n": [1, None]}, waited=0.25,
+    content={"request": {"x": 1}},
+)  # fmt: skip
+
+
+def _read(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands there as JSON."""
+    return {name: msgspec.json.decode(row[name] or "null") for name in ("tags", "usage", "metadata", "content")}
+
+
+@pytest.mark.parametrize("records", [[EMPTY], [SAID], [EMPTY, SAID, EMPTY]], ids=["nothing", "all", "both together"])
+def test_a_row_has_what_its_call_said_whatever_the_others_said_that_are_folded_with_it(at: Where, records: list[Record]) -> None:
+    async def work(opened: Opened) -> None:
+        books = opened.books()
+        books.extend(records)
+        await books.fold()
+        with opened.database.reading() as connection:
+            rows = connection.rows("SELECT * FROM calls ORDER BY number")
+        assert [(row["input"], row["output"]) for row in rows] == [(5, 5) if one is SAID else (0, 0) for one in records]
+        assert [msgspec.convert(row | _read(row), Record, strict=False) for row in rows] == records
+        await books.close()
 
     run(at, work)
 

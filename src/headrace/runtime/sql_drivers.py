@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from headrace.calls import EMPTY
 from headrace.errors import ConfigurationError
 from headrace.runtime.sql_address import Address
 
@@ -95,9 +96,11 @@ class Connection:
         count: int = self._driver.run(self._raw, sql, given).rowcount
         return count
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], more: str = "") -> None:
-        """Rows in one statement. more: what stands behind it, such as ON CONFLICT."""
-        names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
+    def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], more: str = "", fixed: Mapping[str, str] = EMPTY
+    ) -> None:
+        """Rows in one statement. more: what stands behind it, such as ON CONFLICT. fixed: other columns and what stands there, in SQL."""
+        names, marks = ", ".join(f'"{name}"' for name in (*columns, *fixed)), ", ".join([*("?" * len(columns)), *fixed.values()])
         self._driver.run_many(self._raw, f"INSERT INTO {table} ({names}) VALUES ({marks}) {more}", rows)
 
     def tuples(self, sql: str, **given: Any) -> list[tuple[Any, ...]]:

@@ -8,14 +8,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple
 
 from headrace.gateway.callers import is_named
 from headrace.gateway.keys.holders import Kind, Terms, budget_id
+from headrace.gateway.ledger import rows
 from headrace.gateway.ledger.journal import lines, orphans, unframed
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
@@ -30,11 +30,6 @@ BATCH: Final = 2 << 20
 """Bytes of a journal in one transaction."""
 SLICE: Final = 64 << 10
 """Bytes of it that are in memory at a time: as records and rows they are seven times as large."""
-PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
-ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
-COLUMNS: Final = (*Record.__struct_fields__, "input", "output")
-"""Of `calls`, in the order in which `row` has them."""
-_TAGS, _OUTCOME, _USAGE, _METADATA, _CONTENT = map(COLUMNS.index, ("tags", "outcome", "usage", "metadata", "content"))
 _decode_terms: Final = msgspec.json.Decoder(Terms).decode
 
 
@@ -55,33 +50,33 @@ class Folded(Struct, frozen=True):
 def fold(connection: Connection, path: Path) -> Folded:
     """Bring the next lines of a journal into the database."""
     reached = connection.scalar("SELECT position FROM journals WHERE name = :name", name=path.name) or 0
-    rows, broken, spent, position = 0, 0, Counter[Period](), reached
+    count, broken, spent, position = 0, 0, Counter[Period](), reached
     while position - reached < BATCH:
         found, after = lines(path, position, SLICE)
         if after == position:
             break
         position = after
         records = [record for record in map(unframed, found) if record is not None]
-        rows, broken = rows + len(records), broken + len(found) - len(records)
+        count, broken = count + len(records), broken + len(found) - len(records)
         spent.update(keep(connection, records))
     if position == reached:
         return Folded(False)
     connection.insert(
         "journals", ("name", "position"), [(path.name, position)], "ON CONFLICT (name) DO UPDATE SET position = excluded.position"
     )
-    return Folded(True, rows, broken, spent, position)
+    return Folded(True, count, broken, spent, position)
 
 
 def adopt(database: Database, folder: Path) -> int:
     """Bring in what processes that have ended left in their journals; how many rows."""
-    rows = 0
+    count = 0
     for path in orphans(folder):
         while (step := _step(database, path)).more:
-            rows += step.rows
+            count += step.rows
             tell(path, step)
         with database.transaction() as connection:
             drop(connection, path)
-    return rows
+    return count
 
 
 def _step(database: Database, path: Path) -> Folded:
@@ -104,44 +99,22 @@ def keep(connection: Connection, records: Sequence[Record]) -> Mapping[Period, i
     """Write records into the ledger, and what they cost to whom."""
     if not records:
         return {}
-    connection.insert("calls", COLUMNS, [row(record) for record in records])
+    rows.insert(connection, records)
     spent = _spent(connection, records)
     now = time.time()
     # In one order everywhere: two processes that wait for each other's rows would wait for ever.
-    rows = [
+    sums = [
         (kind.value, id, began, spent[kind, id, began], now)
         for kind, id, began in sorted(spent, key=lambda period: (period[0].value, period[1], period[2]))
     ]
-    if rows:
-        connection.insert("spending", ("kind", "id", "began", "cost", "touched"), rows, _ADDED)
+    if sums:
+        connection.insert("spending", ("kind", "id", "began", "cost", "touched"), sums, _ADDED)
     return spent
 
 
 _ADDED: Final = (
     "ON CONFLICT (kind, id, began) DO UPDATE SET cost = spending.cost + excluded.cost, touched = excluded.touched"
 )  # fmt: skip
-
-
-def row(record: Record) -> tuple[Any, ...]:
-    """A record as it stands in the table: the values of `COLUMNS`."""
-    values = list(astuple(record))
-    values[_TAGS] = _json(record.tags) if record.tags else "[]"
-    values[_OUTCOME] = record.outcome.value
-    values[_USAGE] = _json(record.usage) if record.usage else "{}"
-    values[_METADATA] = _json(record.metadata) if record.metadata else "{}"
-    values[_CONTENT] = None if record.content is None else _json(record.content)
-    input: float = 0
-    output: float = 0
-    for name, count in record.usage.items():
-        if name in PROMPT:
-            input += count
-        elif name in ANSWER:
-            output += count
-    return (*values, int(input), int(output))
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 _Caller = tuple[str, str, str, str, tuple[str, ...]]
@@ -215,6 +188,6 @@ def terms_of(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[
     found = {}
     for kind, those in ids.items():
         marks, given = several("id", sorted(those))
-        rows = connection.tuples(f"SELECT id, terms FROM holders WHERE kind = :kind AND id IN {marks}", kind=kind.value, **given)
-        found.update({(kind, id): _decode_terms(terms) for id, terms in rows})
+        held = connection.tuples(f"SELECT id, terms FROM holders WHERE kind = :kind AND id IN {marks}", kind=kind.value, **given)
+        found.update({(kind, id): _decode_terms(terms) for id, terms in held})
     return found

@@ -1,0 +1,65 @@
+"""Records as rows of `calls`, made column by column. What none of them says anything in is written into the statement, not bound to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from headrace.gateway.records import Record
+from headrace.runtime.sql_drivers import Connection
+
+PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
+ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
+NOTHING: Final[Mapping[str, tuple[Any, str]]] = {
+    **dict.fromkeys(("name", "team", "user", "customer", "error", "session"), ("", "''")),
+    **dict.fromkeys(("first", "content"), (None, "NULL")),
+    "tags": ("[]", "'[]'"),
+    "metadata": ("{}", "'{}'"),
+    "waited": (0.0, "0.0"),
+}
+"""Columns in which most calls have nothing: what stands there then, and its SQL."""
+
+_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+def insert(connection: Connection, records: Sequence[Record]) -> None:
+    """Write records into the table."""
+    columns = _columns(records)
+    empty = {name: sql for name, (value, sql) in NOTHING.items() if columns[name].count(value) == len(records)}
+    said = [name for name in columns if name not in empty]
+    connection.insert("calls", said, list(zip(*[columns[name] for name in said], strict=True)), fixed=empty)
+
+
+def _columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
+    """By name, what stands in each of them."""
+    columns: dict[str, Sequence[Any]] = dict(zip(Record.__struct_fields__, zip(*map(astuple, records), strict=True), strict=True))
+    usages: Sequence[Mapping[str, float]] = columns["usage"]
+    columns["outcome"] = [outcome.value for outcome in columns["outcome"]]
+    columns["content"] = [None if content is None else _json(content) for content in columns["content"]]
+    columns |= {name: _texts(columns[name]) for name in ("tags", "usage", "metadata")}
+    columns["input"], columns["output"] = zip(*map(_tokens, usages), strict=True)
+    return columns
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Each as JSON: in one piece, for no line of it has another within."""
+    return _lines(values).decode().split("\n")[:-1]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _tokens(usage: Mapping[str, float]) -> tuple[int, int]:
+    """Of the prompt and of the answer."""
+    input: float = 0
+    output: float = 0
+    for name, count in usage.items():
+        if name in PROMPT:
+            input += count
+        elif name in ANSWER:
+            output += count
+    return int(input), int(output)
