@@ -19,6 +19,7 @@ from typing import NamedTuple
 from headrace.errors import EXCEPTION, POLICY, Kind
 from headrace.gateway.config import CACHES
 from headrace.gateway.general import GENERAL
+from headrace.gateway.standing import STANDING
 from headrace.providers.table import markdown as providers
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL
 from headrace.routing.plan import LIMIT_NAMES
@@ -230,6 +231,7 @@ def configuration() -> str:
         options.pop(name)
     limits = {name: LIMITS[name] for name in LIMIT_NAMES}
     library = {name: f"the Router's `{theirs}`" for name, theirs in (FOR_CALLS | CACHES).items()}
+    library |= {name: what for name, (_, what) in STANDING.items()}
     library |= dict.fromkeys(FOR_EVERY_CALL, "stands for every deployment that does not say it")
     own = {name: key.what for name, key in GENERAL.items()}
     parts = {

@@ -56,8 +56,9 @@ def kept(
     router: Router, at: Where, settings: Settings | None = None, *, identities: Identities | None = None
 ) -> Iterator[tuple[str, Lasting]]:
     """A gateway with keys and ledger: its address and its state, while the block lasts."""
-    state = Lasting(router, at, identities)
-    with serving(router, settings or Settings(key=KEY, keep_alive=0.2), state=state) as base:
+    settings = settings or Settings(key=KEY, keep_alive=0.2)
+    state = Lasting(router, at, identities, settings.standing)
+    with serving(router, settings, state=state) as base:
         yield base, state
 
 

@@ -20,6 +20,7 @@ from headrace.gateway.guard import is_loopback
 from headrace.gateway.guardrails import read_guardrails
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
 from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
+from headrace.gateway.standing import STANDING, read_standing
 from headrace.layers.guardrails import Rule
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS, Credentials, read_credentials, with_credentials
 from headrace.routing.options import read_options
@@ -41,11 +42,8 @@ PROTECTING: Final[Mapping[str, str]] = {
     "general_settings.admin_only_routes": "what administers is for administrators anyway",
     "general_settings.allowed_routes": "let a proxy before the gateway say which paths are there",
     "general_settings.role_permissions": "give keys, teams and users `models`",
-    "litellm_settings.max_budget": "give keys, teams or an organization a budget",
     "litellm_settings.max_end_user_budget": "make customers, with budgets of their own",
     "litellm_settings.max_end_user_budget_id": "make customers, with budgets of their own",
-    "litellm_settings.max_internal_user_budget": "make users with budgets",
-    "litellm_settings.upperbound_key_generate_params": "keys are made by administrators alone",
     "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",
     "litellm_settings.guardrails": "use the section `guardrails`",
 }
@@ -203,6 +201,9 @@ class _Reading:
             self._try(lambda: setattr(self, "_secrets", Secrets(self._environment, hook_of(given["secret_hook"]))))
         found = {name: self._named(value, ("general_settings", name)) for name, value in given.items()}
         fields, idle = read_general(found, self._source.problem)
+        library = self._section("litellm_settings")
+        said = {name: self._named(library[name], ("litellm_settings", name)) for name in STANDING if name in library}
+        fields["standing"] = read_standing(said, self._source.problem)
         self._unused += [name for name in idle if name not in PROTECTING]
         if where := fields.get("database") or self._environment.get(DATABASE):
             self._try(lambda: address(where), ("general_settings", "database_url"))
@@ -236,7 +237,7 @@ class _Reading:
         for name, value in library.items():
             if name in names:
                 self._option(options, names[name], value, ("litellm_settings", name))
-            elif name not in (*FOR_EVERY_CALL, *CALLBACKS) and f"litellm_settings.{name}" not in PROTECTING:
+            elif name not in (*FOR_EVERY_CALL, *CALLBACKS, *STANDING) and f"litellm_settings.{name}" not in PROTECTING:
                 self._unused.append(f"litellm_settings.{name}")
         standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
         for name, value in {**self._health_checks(), **own}.items():

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headrace.calls import flag, shape, whole_number
 from headrace.errors import ConfigurationError
+from headrace.gateway.standing import NOTHING_SAID, Standing
 
 MB: Final = 1 << 20
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -61,6 +62,8 @@ class Settings(Struct, frozen=True):
     """Whether a call must say whom it is for."""
     own_tags: bool = False
     """Whether a call may have no other tags than those of its key, its team and its user."""
+    standing: Standing = NOTHING_SAID
+    """Of all calls together, and of keys and users that are made."""
     reload: float = 2.0
     """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
 

@@ -11,7 +11,7 @@ from hmac import compare_digest
 from typing import Any, Final
 
 from headrace.errors import Kind
-from headrace.gateway.callers import ADMIN, Caller, Keys
+from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.general import Network
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
@@ -78,7 +78,7 @@ async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Fa
     if not master:
         if not _local(asked.headers, client):
             raise refusal(403, Kind.PERMISSION, "without a master key only programs on this machine may call")
-        return ADMIN
+        return await keys.find_administrator()
     if not shown:
         raise refusal(401, Kind.AUTHENTICATION, "no API key: send it as `Authorization: Bearer …`, x-api-key, x-goog-api-key or api-key")
     failures.failed(address, time.monotonic())
@@ -87,7 +87,7 @@ async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Fa
 
 async def _found(shown: Sequence[str], master: str, keys: Keys) -> Caller | None:
     if master and any(compare_digest(key.encode(), master.encode()) for key in shown):
-        return ADMIN
+        return await keys.find_administrator()
     for key in shown:
         if (caller := await keys.find(key)) is not None:
             return caller

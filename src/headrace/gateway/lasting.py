@@ -18,6 +18,7 @@ from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.batch_bills import Batches
 from headrace.gateway.ledger.books import Books
+from headrace.gateway.standing import NOTHING_SAID, Standing
 from headrace.runtime.sql import Database
 
 STATE: Final = "HEADRACE_STATE"
@@ -52,8 +53,9 @@ def where(environment: Mapping[str, str], database: str = "", keep: float | None
 class Lasting:
     """The gateway's `State`. Raises ConfigurationError where database or journal cannot be opened."""
 
-    def __init__(self, router: Router, at: Where, identities: Identities | None = None) -> None:
+    def __init__(self, router: Router, at: Where, identities: Identities | None = None, standing: Standing = NOTHING_SAID) -> None:
         """identities: whose tokens are taken besides our own keys."""
+        self._standing = standing
         self._database = Database(at.database)
         self.ledger = Books(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
         self.belongings = KeptTable(self._database)
@@ -66,7 +68,12 @@ class Lasting:
     async def start(self) -> None:
         """Begin to fold, first what a process before us left, and to look for changes. Whoever has a budget waits for the former."""
         await self.desk.start()
+        await self.use(self._standing)
         self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run())]
+
+    async def use(self, standing: Standing) -> None:
+        self.desk.use(standing)
+        await self.keys.hold_together(standing.together)
 
     async def stop(self) -> None:
         """Everything that was recorded is in the database when this returns."""

@@ -16,6 +16,8 @@ from headrace.gateway.callbacks import Telling
 from headrace.gateway.config import Config, Settings, read_config
 from headrace.gateway.guardrails import Guarding
 from headrace.gateway.secret_values import stamp_of
+from headrace.gateway.state import State
+from headrace.runtime.sql_drivers import DatabaseError
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -25,6 +27,7 @@ class Changing(Protocol):
 
     router: Router
     settings: Settings
+    state: State | None
 
 
 class Reloader:
@@ -72,7 +75,9 @@ class Reloader:
             # In a thread: a secret's function may ask a service, and nobody's stream waits for that.
             found = await asyncio.to_thread(read_config, self._path, os.environ)
             self._adopt(found)
-        except ConfigurationError as error:
+            if self._changing.state is not None:
+                await self._changing.state.use(found.settings.standing)
+        except (ConfigurationError, DatabaseError) as error:
             log.error("%s is left as it was: %s", self._path, error)
         else:
             log.info("%s is in force: %d deployments", self._path, len(found.model_list))

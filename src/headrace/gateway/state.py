@@ -11,6 +11,7 @@ from headrace.gateway.belongings import Belongings
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.records import Ledger
 from headrace.gateway.requests import Asked
+from headrace.gateway.standing import Standing
 
 
 class Desired(Struct, frozen=True):
@@ -51,4 +52,8 @@ class State(Protocol):
     @property
     def belongings(self) -> Belongings: ...
     async def start(self) -> None: ...
+    async def use(self, standing: Standing) -> None:
+        """Other terms of a configuration are in force."""
+        ...
+
     async def stop(self) -> None: ...

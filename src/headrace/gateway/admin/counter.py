@@ -16,6 +16,7 @@ from headrace.gateway.keys.holders import Holder, Kind
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.requests import refusal
+from headrace.gateway.standing import NOTHING_SAID
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, several
 
@@ -70,6 +71,7 @@ class Counter:
         self.keys = keys
         self.ledger = ledger
         self.clock = clock
+        self.standing = NOTHING_SAID
 
     async def change(self, work: Callable[[Connection], Holder | None], missing: str) -> Holder:
         """Do `work`, and let this process know at once. Raises a refusal with status 404 where there is nobody to change."""

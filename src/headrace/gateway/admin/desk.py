@@ -28,6 +28,7 @@ from headrace.gateway.callers import Caller, Role
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.standing import Standing
 from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
@@ -48,7 +49,7 @@ class AdminDesk:
     """The gateway's `Desk`."""
 
     def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books) -> None:
-        counter = Counter(database, router, keys, ledger)
+        self._counter = counter = Counter(database, router, keys, ledger)
         key_desk = KeyDesk(counter)
         self._models = ModelDesk(counter)
         self._routes: dict[str, Route] = {
@@ -64,6 +65,10 @@ class AdminDesk:
             **SpendDesk(counter).routes(),
             **ActivityDesk(counter).routes(),
         }
+
+    def use(self, standing: Standing) -> None:
+        """Keys and users that are made from now on have these terms."""
+        self._counter.standing = standing
 
     async def start(self) -> None:
         """Take in the deployments that were added at run time."""

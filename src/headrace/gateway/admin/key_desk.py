@@ -85,7 +85,7 @@ class KeyDesk:
         }
 
     async def generate(self, question: Question) -> Any:
-        return await self.made(question.body)
+        return await self.made(self._counter.standing.new_key(question.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A new key, with its token. Raises BadRequestError."""
@@ -94,7 +94,7 @@ class KeyDesk:
 
         def put(connection: Connection) -> Holder:
             check_alias(connection, key)
-            return table.put(connection, applied(connection, key, now))
+            return table.put(connection, self._counter.standing.bounded(applied(connection, key, now), None, now))
 
         try:
             key = await self._counter.change(put, "key")
@@ -119,7 +119,10 @@ class KeyDesk:
             found = table.by_hash(connection, hash)
             if found is None:
                 return None
-            key = table.change(connection, Kind.KEY, found.id, lambda key: applied(connection, how(key), now, key))
+            standing = self._counter.standing
+            key = table.change(
+                connection, Kind.KEY, found.id, lambda key: standing.bounded(applied(connection, how(key), now, key), key, now)
+            )
             if key is not None:
                 check_alias(connection, key)
             return key
@@ -195,7 +198,7 @@ class KeyDesk:
         text("team_id", question.body.get("team_id"))
         if question.body.get("user_id"):
             raise BadRequestError("user_id must be left out: such a key is its team's alone")
-        return await self.made(question.body)
+        return await self.made({**self._counter.standing.new_key(question.body), "user_id": None})
 
     async def several(self, question: Question) -> Any:
         """Of all the keys that are named, in their order; those that there are."""

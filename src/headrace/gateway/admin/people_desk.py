@@ -17,6 +17,7 @@ from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
 from headrace.gateway.callers import Role
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
+from headrace.gateway.standing import teams_of
 from headrace.runtime.sql_drivers import Connection
 
 TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
@@ -244,6 +245,7 @@ class UserDesk:
         self._counter = counter
         self._keys = keys
         self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
+        self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -258,15 +260,27 @@ class UserDesk:
 
     async def new(self, question: Question) -> Any:
         """A user and, unless `auto_create_key` is false, a key of its own: the user's terms bind the key as well."""
-        body = question.body
-        check_names(body, USER)
+        check_names(question.body, USER)
+        standing = self._counter.standing
+        body = standing.new_user(question.body)
         own = {name: value for name, value in body.items() if name not in ("key_alias", "duration")}
+        teams = teams_of("teams", body["teams"]) if body.get("teams") else standing.teams
+        for team, _ in teams:
+            await self._teams.find(team)
         user = await self._users.make(own)
+        for team, member in teams:
+            await self._join(team, replace(member, user=user.id))
         shown = await self._counter.shown(user, user_shape)
         if body.get("auto_create_key") is False:
             return {**shown, "key": None}
         made = await self._keys.made({"user_id": user.id, **{name: body[name] for name in ("key_alias", "duration") if body.get(name)}})
         return {**made, **shown}
+
+    async def _join(self, team: str, come: Member) -> None:
+        def how(team: Holder) -> Holder:
+            return replace(team, terms=replace(team.terms, members=(*team.terms.members, come)), updated=self._counter.clock())
+
+        await self._teams.change(team, how)
 
     async def update(self, question: Question) -> Any:
         check_names(question.body, USER)

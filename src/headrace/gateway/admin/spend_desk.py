@@ -126,7 +126,8 @@ class SpendDesk:
 
     async def all(self, question: Question) -> Any:
         total = await self._calls.scalar(query("sum(cost)", await self._calls.where(question)))
-        return {"spend": dollars(total), "max_budget": None}
+        together = self._counter.standing.together.budget
+        return {"spend": dollars(total), "max_budget": None if together is None else dollars(together)}
 
     async def days(self, question: Question) -> Any:
         where = await self._calls.where(question, days=30)

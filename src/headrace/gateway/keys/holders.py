@@ -27,6 +27,8 @@ class Kind(enum.Enum):
     """Above teams and keys: its terms bind all calls of theirs; holds no key."""
     TAG = "tag"
     """What callers call some of their calls (`metadata.tags`); holds no key."""
+    GATEWAY = "gateway"
+    """All calls together; there is one at most, and it holds no key."""
     MODEL = "model"
     """No holder: what one of them may spend on a model, in the sums of what was spent."""
 

@@ -8,15 +8,15 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.errors import Kind as Failing
-from headrace.gateway.callers import Caller, Role, is_named
-from headrace.gateway.keys import table
-from headrace.gateway.keys.holders import Holder, Kind, budget_id
+from headrace.gateway.callers import ADMIN, Caller, Role, is_named
+from headrace.gateway.keys import everybody, table
+from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.requests import refusal
@@ -37,6 +37,11 @@ MOST: Final = 100_000
 """Keys that are kept in memory."""
 PEOPLE: Final = 60.0
 """Seconds after which it is looked again whether there is a user by the name that somebody else's token gives."""
+
+MASTER: Final = ""
+"""Where a hash would stand: the master key is no key of the table."""
+
+K = TypeVar("K", bound="_Known | None")
 
 Period = tuple[Kind, str, float]
 """Whose money, and when the budget's period began."""
@@ -78,7 +83,7 @@ class Keyring:
         """By hash of the token."""
         self._former: OrderedDict[str, None] = OrderedDict()
         """Hashes of tokens that were known, until they are looked at again."""
-        self._asking: dict[str, asyncio.Task[_Known | None]] = {}
+        self._asking: dict[str, asyncio.Task[Any]] = {}
         self._placed: dict[str, Mapping[str, Any]] = {}
         """Scopes at the Router, and their limits."""
         self._periods: dict[tuple[Kind, str], tuple[Period, ...]] = {}
@@ -96,12 +101,21 @@ class Keyring:
 
     def remembered(self, token: str) -> Caller | None:
         """Whose token it is, as far as that is known without asking anybody."""
-        hash = hash_of(token)
+        return self._remembered(hash_of(token))
+
+    def _remembered(self, hash: str) -> Caller | None:
         known = self._known.get(hash)
         if known is None or known.until <= self._clock():
             return None
         self._known.move_to_end(hash)
         return known.caller
+
+    def administrator(self) -> Caller | None:
+        return self._remembered(MASTER)
+
+    async def find_administrator(self) -> Caller:
+        """Under the budget of all calls together, where there is one."""
+        return self._remembered(MASTER) or (await self._asked(MASTER, self._look_up_administrator)).caller
 
     def recognizes(self, token: str) -> bool:
         """Whether it was somebody's a while ago: before a change, or in a period that is over."""
@@ -118,13 +132,14 @@ class Keyring:
             known = None
         return None if known is None else known.caller
 
-    async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, _Known | None]]) -> _Known | None:
+    async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, K]]) -> K:
         """What is not known yet, asked once however many calls wait for it."""
         task = self._asking.get(hash)
         if task is None:
             task = self._asking[hash] = asyncio.create_task(ask(hash))
             task.add_done_callback(lambda _: self._asking.pop(hash, None))
-        return await asyncio.shield(task)
+        found: K = await asyncio.shield(task)
+        return found
 
     async def _look_up(self, hash: str) -> _Known | None:
         """A key of ours, from the database."""
@@ -136,6 +151,12 @@ class Keyring:
         now = self._clock()
         until = _valid_until(found, hash, now)
         return self._remember(hash, found, await self._caller(found, now), until, forgotten)
+
+    async def _look_up_administrator(self, hash: str) -> _Known:
+        forgotten = self._forgotten
+        found = await self._database.read(lambda connection: _people(connection, "", ""))
+        scopes = (await self._caller(found, self._clock())).scopes
+        return self._remember(hash, found, replace(ADMIN, scopes=scopes) if scopes else ADMIN, math.inf, forgotten)
 
     async def _read(self, token: str, hash: str) -> _Known:
         """Somebody else's token, by which a team and a user of ours call."""
@@ -201,6 +222,13 @@ class Keyring:
             began, _ = holder.terms.period_at(now)
             scopes.append(await self._budget((holder.kind, holder.id, began), holder.terms.budget))
         return scopes
+
+    async def hold_together(self, terms: Terms) -> None:
+        """All calls together may spend so much; every process that shares the database will know."""
+        now = self._clock()
+        if await self._database.write(lambda connection: everybody.keep(connection, terms, now)):
+            self.forget(Kind.GATEWAY, everybody.ALL)
+        await self.find_administrator()  # while the database answers: the master key opens without it, too
 
     # ---- customers
 
@@ -303,7 +331,8 @@ class Keyring:
         self._named.pop(kind, None)
         stale = [
             hash for hash, known in self._known.items()
-            if any(one.kind is kind and one.id == id for one in known.holders) or (kind is Kind.TAG and id in known.caller.tags)
+            if kind is Kind.GATEWAY or any(one.kind is kind and one.id == id for one in known.holders)
+            or (kind is Kind.TAG and id in known.caller.tags)
         ]  # fmt: skip
         for hash in stale:
             del self._known[hash]
@@ -355,11 +384,14 @@ def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
 
 
 def _people(connection: Connection, team: str, user: str, *key: Holder) -> tuple[Holder, ...]:
-    """Those that there are: a key, its team and its user, the organization above them, and the tags that all their calls have."""
+    """Those that there are: a key, its team and its user, the organization above them, the tags that all their calls have, and what
+    stands for all calls together.
+    """
     own = [*key, *_there(connection, [(Kind.TEAM, team), (Kind.USER, user)])]
     above = next((one.terms.organization for one in own if one.terms.organization), "")
     tags = dict.fromkeys([tag for one in own for tag in one.terms.tags])
-    return (*own, *_there(connection, [(Kind.ORGANIZATION, above), *[(Kind.TAG, tag) for tag in tags]]))
+    others = [(Kind.ORGANIZATION, above), *[(Kind.TAG, tag) for tag in tags], (Kind.GATEWAY, everybody.ALL)]
+    return (*own, *_there(connection, others))
 
 
 def _there(connection: Connection, named: Iterable[tuple[Kind, str]]) -> list[Holder]:

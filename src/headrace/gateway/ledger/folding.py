@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.gateway.callers import is_named
+from headrace.gateway.keys import everybody
 from headrace.gateway.keys.holders import Kind, Terms, budget_id
 from headrace.gateway.ledger import rows
 from headrace.gateway.ledger.journal import lines, orphans, unframed
@@ -120,13 +121,13 @@ _ADDED: Final = (
 _Caller = tuple[str, str, str, str, tuple[str, ...]]
 """Key, team, user, the customer that was asked for, and the tags of the call."""
 _KINDS: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
-_CALLED: Final = (Kind.CUSTOMER, Kind.TAG)
-"""Names that callers give."""
+_CALLED: Final = (Kind.CUSTOMER, Kind.TAG, Kind.GATEWAY)
+"""Those of whom there may be none: names that callers give, and the budget of all calls together."""
 
 
 def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
     *people, tags = caller
-    found = [(kind, str(id)) for kind, id in zip(_KINDS, people, strict=True) if id]
+    found = [(Kind.GATEWAY, everybody.ALL), *[(kind, str(id)) for kind, id in zip(_KINDS, people, strict=True) if id]]
     return [*found, *[(Kind.TAG, tag) for tag in dict.fromkeys(tags)]] if tags else found
 
 
@@ -156,7 +157,7 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
         for kind, id in (*_holders(caller), *above[caller]):
             own = terms.get((kind, id))
             if own is None and kind in _CALLED:
-                continue  # a name that a caller gave, and nobody keeps
+                continue
             if own is None or not (own.budget_duration or own.budget_since):
                 spent[kind, id, 0.0] += sum([record.cost or 0 for record in theirs])
             else:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import Operation
 from headrace.errors import HeadraceError
-from headrace.gateway.callers import ADMIN, Caller, Keys
+from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.fronts import Front, front_of
 from headrace.gateway.guard import keys_of
 from headrace.gateway.headers import patience_of, said_in
@@ -59,7 +59,7 @@ class Head(Struct, eq=False):
 
     def who(self, keys: Keys) -> Caller | None:
         """Who calls, as far as that is known; what was found for somebody else is forgotten."""
-        caller = keys.remembered(self.key) or (ADMIN if self.master else None)
+        caller = keys.remembered(self.key) or (keys.administrator() if self.master else None)
         if caller is not self.caller:
             self.caller, self.courses = caller, {}
         return caller

@@ -1,0 +1,192 @@
+"""What a configuration says of all calls together, and of keys and users that are made at the desk: of `litellm_settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from headrace.calls import shape
+from headrace.errors import BadRequestError
+from headrace.gateway.admin.forms import TERMS, amount, dollars, duration, mapping, money, seconds, text
+from headrace.gateway.callers import Role
+from headrace.gateway.keys.holders import Holder, Member, Terms
+
+BOUNDS: Final = ("max_budget", "budget_duration", "duration", "max_parallel_requests", "tpm_limit", "rpm_limit", "tpd_limit", "rpd_limit")
+"""Words of a key's form that may have a bound."""
+_AMOUNTS: Final = tuple([name for name in BOUNDS if TERMS.get(name, ("", None))[1] is amount])
+_UNSAID: Final[tuple[Any, ...]] = (None, [], {})
+
+
+class Standing(Struct, frozen=True):
+    """Terms that need nobody to say them."""
+
+    together: Terms = Terms()
+    """The budget of all calls together."""
+    key: Mapping[str, Any] = {}
+    """What a new key has where its form says nothing."""
+    most: Terms = Terms()
+    """What a key may have at most."""
+    longest: float | None = None
+    """Seconds that a key may be good for."""
+    user: Mapping[str, Any] = {}
+    """What a new user has where its form says nothing; not one who administers."""
+    teams: tuple[tuple[str, Member], ...] = ()
+    """The teams that it comes into, its name there left open."""
+
+    def new_key(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        return _filled(form, self.key)
+
+    def new_user(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(form) if form.get("user_role") == Role.ADMIN.value else _filled(form, self.user)
+
+    def bounded(self, key: Holder, before: Holder | None, now: float) -> Holder:
+        """A key that is about to be kept, within the bounds: what it leaves open is as much as it may have. What it had before stays.
+
+        Raises BadRequestError that names the field.
+        """
+        terms = key.terms
+        for name in ("max_budget", *_AMOUNTS):
+            terms = self._held(terms, name, None if before is None else before.terms)
+        terms = self._renewed(terms, None if before is None else before.terms, now)
+        return replace(self._ending(key, before, now), terms=terms)
+
+    def _held(self, terms: Terms, name: str, before: Terms | None) -> Terms:
+        field = TERMS[name][0]
+        said, most = getattr(terms, field), getattr(self.most, field)
+        if most is None or (before is not None and said == getattr(before, field)):
+            return terms
+        if said is not None and said > most:
+            raise _over(name, *((dollars(most), dollars(said)) if name == "max_budget" else (most, said)))
+        return terms if said is not None else replace(terms, **{field: most})
+
+    def _renewed(self, terms: Terms, before: Terms | None, now: float) -> Terms:
+        """A budget that is renewed within the time that there is for it."""
+        most, said = self.most.budget_duration, terms.budget_duration
+        if most is None or terms.budget is None or (before is not None and said == before.budget_duration):
+            return terms
+        if said is not None and seconds("budget_duration", said) > seconds("budget_duration", most):
+            raise _over("budget_duration", most, said)
+        return terms if said is not None else replace(terms, budget_duration=most, budget_since=now)
+
+    def _ending(self, key: Holder, before: Holder | None, now: float) -> Holder:
+        if self.longest is None or (before is not None and key.expires == before.expires):
+            return key
+        if key.expires is not None and key.expires > now + self.longest + 1:
+            raise _over("duration", f"{self.longest:.0f}s", f"{key.expires - now:.0f}s")
+        return key if key.expires is not None else replace(key, expires=now + self.longest)
+
+
+NOTHING_SAID: Final = Standing()
+
+
+def _over(name: str, most: Any, said: Any) -> BadRequestError:
+    return BadRequestError(f"{name} may be {most} at most here (litellm_settings.upperbound_key_generate_params), got {said}")
+
+
+def _filled(form: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
+    """A form with what stands where it says nothing. A budget for ever, said so, stays one; a time without a budget says nothing."""
+    said = {name: value for name, value in form.items() if name == "budget_duration" or value not in _UNSAID}
+    filled = {**form, **standing, **said}
+    if "budget_duration" not in form and filled.get("max_budget") is None:
+        filled.pop("budget_duration", None)
+    return filled
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------------------
+
+
+def _dollars(name: str, value: Any) -> float:
+    """Dollars, as a text too: that is what a variable of the environment has."""
+    try:
+        said = float(value) if isinstance(value, str) else value
+    except ValueError:
+        said = value
+    return dollars(money(name, said))
+
+
+def _form(name: str, value: Any, known: Mapping[str, Callable[[str, Any], Any]]) -> dict[str, Any]:
+    """Words of a form, each looked at as the desk would."""
+    said = {word: given for word, given in mapping(name, value).items() if given is not None}
+    for word, given in said.items():
+        if word not in known:
+            raise BadRequestError(f"{name}.{word} means nothing here; known are {', '.join(sorted(known))}")
+        known[word](f"{name}.{word}", given)
+    return said
+
+
+def teams_of(name: str, value: Any) -> tuple[tuple[str, Member], ...]:
+    """`["team-1", {"team_id": "team-2", "user_role": "admin"}]`"""
+    if not isinstance(value, list):
+        raise BadRequestError(f"{name} must be a list of teams, got {shape(value)}")
+    return tuple([_team(f"{name}[{number}]", one) for number, one in enumerate(value)])
+
+
+def _team(name: str, given: Any) -> tuple[str, Member]:
+    if isinstance(given, str):
+        return text(name, given), Member("")
+    said = _form(name, given, {"team_id": text, "user_role": text})
+    if said.get("user_role", "user") not in ("user", "admin"):
+        raise BadRequestError(f"{name}.user_role must be user or admin, got {said['user_role']!r}")
+    return text(f"{name}.team_id", said.get("team_id")), Member("", said.get("user_role", "user"))
+
+
+_WORDS: Final = {name: read for name, (_, read) in TERMS.items()}
+_OF_KEY: Final = {**_WORDS, "duration": seconds, "user_id": text, "team_id": text}
+_OF_BOUNDS: Final = {name: seconds if name == "duration" else _WORDS[name] for name in BOUNDS}
+_OF_USER: Final = {**_WORDS, "teams": teams_of, "available_teams": teams_of}
+
+STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
+    "max_budget": (_dollars, "dollars that all calls together may spend in each `budget_duration`, those of the master key among them"),
+    "budget_duration": (duration, "such as `30d`, from the first start with it on; for ever without it"),
+    "default_key_generate_params": (
+        lambda name, value: _form(name, value, _OF_KEY), "what a new key has where its form says nothing: `max_budget`, `models`, …"
+    ),
+    "upperbound_key_generate_params": (
+        lambda name, value: _form(name, value, _OF_BOUNDS),
+        "what a key may have at most, and has where nothing is said: " + ", ".join([f"`{name}`" for name in BOUNDS]),
+    ),
+    "default_internal_user_params": (
+        lambda name, value: _form(name, value, _OF_USER),
+        "what a new user has where its form says nothing, unless it administers; `teams`: those that it comes into",
+    ),
+    "max_internal_user_budget": (_dollars, "the budget of such a user, where nothing else is said"),
+    "default_max_internal_user_budget": (_dollars, "the same"),
+    "internal_user_budget_duration": (duration, "its period"),
+}  # fmt: skip
+"""Of `litellm_settings`: how each is read, and what it says."""
+
+
+def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> Standing:
+    """wrong: told of each mistake."""
+    said: dict[str, Any] = {}
+    for name, (read, _) in STANDING.items():
+        value = given.get(name)
+        if value is None or (name.endswith("max_budget") and value == 0):
+            continue
+        try:
+            said[name] = read(f"litellm_settings.{name}", value)
+        except BadRequestError as error:
+            wrong(error.failure.message)
+    bounds = dict(said.get("upperbound_key_generate_params", {}))
+    longest = bounds.pop("duration", None)
+    user = dict(said.get("default_internal_user_params", {}))
+    user.pop("available_teams", None)  # those that LiteLLM's users may join by themselves
+    dollars_of_users = said.get("max_internal_user_budget", said.get("default_max_internal_user_budget"))
+    own = {"max_budget": dollars_of_users, "budget_duration": said.get("internal_user_budget_duration")}
+    return Standing(
+        together=_terms({name: said.get(name) for name in ("max_budget", "budget_duration") if "max_budget" in said}),
+        key=said.get("default_key_generate_params", {}),
+        most=_terms(bounds),
+        longest=None if longest is None else seconds("duration", longest),
+        teams=teams_of("teams", user.pop("teams", [])),
+        user={**{name: value for name, value in own.items() if value is not None}, **user},
+    )
+
+
+def _terms(form: Mapping[str, Any]) -> Terms:
+    """Words that were looked at, as terms."""
+    read = {TERMS[name][0]: TERMS[name][1](name, value) for name, value in form.items() if value is not None}
+    return Terms(**read)
