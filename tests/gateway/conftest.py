@@ -64,12 +64,23 @@ def serving(
     ledger: Ledger | None = None,
     state: State | None = None,
     http: type[asyncio.Protocol] = Connection,
+    certificate: str | None = None,
 ) -> Iterator[str]:
-    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no straight way."""
+    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no straight way.
+
+    certificate: a file with one and its key, for TLS.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     app = gateway(router, settings, keys=keys, ledger=ledger, state=state)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", http=http, proxy_headers=False, timeout_graceful_shutdown=1
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        http=http,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -77,7 +88,7 @@ def serving(
     try:
         while not server.started:
             time.sleep(0.005)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

@@ -48,11 +48,15 @@ def claude(address: str) -> Started:
     )
 
 
-def codex(address: str) -> Started:
-    provider = f'{{name="headrace", base_url="{address}/v1", env_key="HEADRACE_KEY", wire_api="responses"}}'
+def codex(address: str, more: str = "") -> Started:
+    provider = f'{{name="headrace", base_url="{address}/v1", env_key="HEADRACE_KEY", wire_api="responses"{more}}}'
     where = ["-c", "model_provider=headrace", "-c", f"model_providers.headrace={provider}"]
     free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
     return Started([str(BIN / "codex"), "exec", *free, "-m", "gpt-5", *where, PROMPT], {"HEADRACE_KEY": KEY})
+
+
+def codex_by_websocket(address: str) -> Started:
+    return codex(address, ", supports_websockets=true")
 
 
 def gemini(address: str) -> Started:
@@ -159,6 +163,7 @@ CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "claude-bedrock": ("@anthropic-ai/claude-code", claude_by_bedrock),
     "cline": ("cline", cline),
     "codex": ("@openai/codex", codex),
+    "codex-websocket": ("@openai/codex", codex_by_websocket),
     "gemini-cli": ("@google/gemini-cli", gemini),
     "continue": ("@continuedev/cli", cn),
     "copilot": ("@github/copilot", copilot),

@@ -118,8 +118,8 @@ def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) 
 
     client_ca, sessions = tls["tls_client_ca"], cast("type[Any]", _sessions)
     return uvicorn.Config(
-        app, factory=workers > 1, workers=workers, http=Connection, ws=sessions, lifespan="on", interface="asgi3",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        app, factory=workers > 1, workers=workers, http=Connection, ws=sessions, ws_max_size=read.settings.max_body, lifespan="on",
+        interface="asgi3", log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(read.settings.drain)), timeout_keep_alive=75, timeout_worker_healthcheck=PATIENCE,
         ssl_certfile=tls["tls_cert"], ssl_keyfile=tls["tls_key"], ssl_ca_certs=client_ca,
         ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -26,7 +25,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import ANTHROPIC, BEDROCK, OPENAI, front_of
+from headrace.gateway.fronts import ANTHROPIC, BEDROCK, front_of
 from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -43,8 +42,6 @@ from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_o
 from headrace.gateway.routes import route, route_or_none
 from headrace.gateway.services import Hearing, Service, lasting
 from headrace.gateway.state import State
-from headrace.models.prices import Beside
-from headrace.routing.trail import Held
 from headrace.through import PASSED
 
 if TYPE_CHECKING:
@@ -108,7 +105,9 @@ class Gateway(Struct, eq=False):
             )
             return
         if scope["type"] == "websocket":
-            await self._session(scope, receive, send)
+            from headrace.gateway import sessions  # late: few gateways hold any
+
+            await sessions.serve(self, asked_in({"method": "GET", **scope}), scope, receive, send)
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"the gateway speaks HTTP, not {scope['type']}")
@@ -136,9 +135,9 @@ class Gateway(Struct, eq=False):
             await self._health(asked, answer)
             return
         if self.page.serves(asked):
-            await answer.shown(await self.page.answer(asked, lambda asked: self._admit(asked, scope)))
+            await answer.shown(await self.page.answer(asked, lambda asked: self.admit(asked, scope)))
             return
-        caller = await self._admit(asked, scope)
+        caller = await self.admit(asked, scope)
         if asked.path == "/metrics" and self.metrics is not None:
             caller.check_sight()
             await answer.whole(200, self.metrics(), kind=METRICS)
@@ -167,52 +166,7 @@ class Gateway(Struct, eq=False):
             home = await home_of(here, body) if found.takes == "json" else ""
             # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
-            if home and isinstance(reply, Wanted | Finished):
-                reply = bound(here, home, reply)
-            await _attended(receive, self._answer(here, asked, reply, answer, home), answer)
-
-    async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A realtime session: let in, given room, and passed on until one side ends it."""
-        from headrace.gateway import realtime  # late: few gateways hold any
-
-        protocols = [str(name) for name in scope.get("subprotocols") or ()]
-        asked = realtime.with_key(asked_in({"method": "GET", **scope}), protocols)
-        await receive()
-        held: Held | None = None
-        entry: Entry | None = None
-        try:
-            caller = await self._admit(asked, scope)
-            if not SESSIONS.fullmatch(asked.path):
-                raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
-            model = realtime.model_of(asked)
-            entry = Entry(self.watch, new_id(), asked.path, caller)
-            entry.asked(realtime.REALTIME.name, model, stream=True, options={})
-            entry.asked_for(customer_of(asked.headers) or asked.query.get("user", ""))
-            self._check_customer(entry)
-            here = Here(self.router, caller, ReadForm())
-            meant = here.meant(model)
-            options = {**here.options(meant), "scopes": await self._scopes(here, meant, entry)}
-            held = await self.router.hold(realtime.REALTIME, meant, options)
-            provider = await realtime.opened(held.to, asked, protocols)
-        except HeadraceError as error:
-            if held is not None:
-                held.fail(error)
-            if entry is not None:
-                entry.close(Outcome.FAILED, error.failure, OPENAI.error(error.failure).status)
-            written_error = OPENAI.error(error.failure)
-            await realtime.refuse(send, written_error.status, written_error.body)
-            return
-        session = realtime.Session(receive, send, provider)
-        known = Beside({"custom_llm_provider": held.to.provider.name, "model": held.to.model, "headrace": held.record})
-        known["model_id"], known["model_group"] = held.to.deployment, model
-        entry.answered(known)
-        try:
-            await send({"type": "websocket.accept", "subprotocol": provider.subprotocol})
-            await session.last()
-        finally:
-            known.usage = session.usage
-            held.settle(session.usage)
-            entry.close(Outcome.ANSWERED)
+            await _attended(receive, self.answer(here, asked, reply, answer, home), answer)
 
     def _entry(self, id: str, asked: Asked, caller: Caller, began: float | None = None) -> Entry:
         content = Content(self.settings.content_max) if self.keeps_content(caller) and not is_private(asked.headers) else None
@@ -222,7 +176,7 @@ class Gateway(Struct, eq=False):
         """Whether what a caller's calls say is remembered with them."""
         return self.settings.content if caller.content is None else caller.content
 
-    async def _admit(self, asked: Asked, scope: Scope) -> Caller:
+    async def admit(self, asked: Asked, scope: Scope) -> Caller:
         guard.check_network(scope.get("client"), self.settings.networks)
         return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
 
@@ -247,7 +201,8 @@ class Gateway(Struct, eq=False):
             case _:
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
-    async def _answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer, home: str) -> None:
+    async def answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer, home: str) -> None:
+        """Make the call that was asked for, and give its answer. home: the deployment that keeps what it speaks of, or nothing."""
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
@@ -259,7 +214,8 @@ class Gateway(Struct, eq=False):
             return
         before = answer.before
         answer.entry = self._entry(answer.id, asked, here.caller, None if before is None else before.came)
-        await self._called(here, asked.headers, Finished(reply) if isinstance(reply, Wanted) else reply, answer)
+        call = Finished(reply) if isinstance(reply, Wanted) else reply
+        await self._called(here, asked.headers, bound(here, home, call) if home else call, answer)
 
     async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
         call = reply.wanted
@@ -270,11 +226,11 @@ class Gateway(Struct, eq=False):
             answer.entered.content.ask({"model": call.model, call.operation.prompt: call.prompt, **call.options})
         answer.entered.asked_for(customer_of(headers))
         if not reply.place:
-            self._check_customer(answer.entered)
+            self.check_customer(answer.entered)
         by_headers = options_of(headers, stream=call.stream)
         answer.entered.asked_by_headers(by_headers, call.options)
         model = self._meant(here, reply)
-        scopes = await self._scopes(here, model, answer.entered)
+        scopes = await self.scopes(here, model, answer.entered)
         if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
         options = {**by_headers, **call.options}
@@ -311,11 +267,11 @@ class Gateway(Struct, eq=False):
         answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
         answer.entry.asked_for(customer_of(asked.headers))
         if asked.method == "POST":
-            self._check_customer(answer.entry)
+            self.check_customer(answer.entry)
         if answer.entry.content is not None:
             answer.entry.content.ask(read(sent.request.body))
         options = {"request": sent.request, **here.options(sent.deployment.group)}
-        if scopes := await self._scopes(here, sent.deployment.group, answer.entry):
+        if scopes := await self.scopes(here, sent.deployment.group, answer.entry):
             options["scopes"] = scopes
         try:
             stream: Any = await self.router.araw(PASSED, sent.model, None, stream=True, options=options, deployment=sent.deployment.id)
@@ -335,12 +291,12 @@ class Gateway(Struct, eq=False):
             await sent.made(content)
         await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
 
-    def _check_customer(self, entry: Entry) -> None:
+    def check_customer(self, entry: Entry) -> None:
         """Raises a refusal for a call that has to say whom it is for."""
         if self.settings.wants_user and not entry.told("customer"):
             raise refusal(400, Kind.BAD_REQUEST, "a call has to say here whom it is for (general_settings.enforce_user_param)", "user")
 
-    async def _scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
+    async def scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
         """The limits that a call is under: the caller's, those of whom it asks for, and those of its tags. Raises a refusal for who is
         blocked, and for a tag that is not for that model.
         """
@@ -373,8 +329,6 @@ BEGUN: Final = "headrace.begun"
 
 OPEN: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness"})
 """For whoever watches over processes, and has no key."""
-
-SESSIONS: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""

@@ -68,7 +68,7 @@ def front_of(asked: Asked) -> Front:
     path, headers = asked.path, asked.headers
     if _BEDROCKS.fullmatch(path):  # Claude's clients say Anthropic's version there too
         return BEDROCK
-    if path.startswith(("/v1beta", "/v1alpha")) or "/publishers/google/" in path or "x-goog-api-key" in headers:
+    if path.startswith(("/v1beta", "/v1alpha", "/ws/google", "/upload/")) or "/publishers/google/" in path or "x-goog-api-key" in headers:
         return GOOGLE
     if "/messages" in path or "/publishers/anthropic/" in path or "anthropic-version" in headers:
         return ANTHROPIC

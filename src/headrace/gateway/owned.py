@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import BadRequestError, HeadraceError, Kind
-from headrace.gateway.asking import Finished, Here, Wanted
+from headrace.gateway.asking import Finished, Here
 from headrace.gateway.belongings import NAMES, Belonging, Reference, Thing, references
 from headrace.gateway.kept import read_place
 from headrace.gateway.requests import refusal
@@ -51,12 +51,9 @@ def not_here(thing: Thing, field: str | None = None) -> HeadraceError:
     return refusal(404, Kind.NOT_FOUND, f"no {thing.kind} {thing.id!r} was given out here to whoever asks", field)
 
 
-def bound(here: Here, home: str, reply: Wanted | Finished) -> Finished:
+def bound(here: Here, home: str, call: Finished) -> Finished:
     """The call where what it speaks of is kept. One that asks for something kept goes there anyway."""
-    finished = Finished(reply) if isinstance(reply, Wanted) else reply
-    if finished.deployment:
-        return finished
-    return finished.at(serving(here, home, here.meant(finished.wanted.model)))
+    return call if call.deployment else call.at(serving(here, home, here.meant(call.wanted.model)))
 
 
 def serving(here: Here, home: str, model: str) -> str:

@@ -127,7 +127,7 @@ def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Re
     return wanted(CHAT, fronts.as_chat(body, model), model)
 
 
-def _respond(here: Here, asked: Asked, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
+def respond(here: Here, asked: Asked, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
     """What it goes on from must be the caller's own, and so is what it makes."""
     call = wanted(operation, body, model)
     return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
@@ -165,7 +165,7 @@ def betas_of(headers: Mapping[str, str]) -> list[str]:
 _embed_plainly: Final = _plain(EMBEDDINGS)
 
 _PLAIN: Final[Mapping[Callable[..., Reply], Operation]] = {
-    _chat: CHAT, _message: MESSAGES, _respond: RESPONSES, _embed_plainly: EMBEDDINGS,
+    _chat: CHAT, _message: MESSAGES, respond: RESPONSES, _embed_plainly: EMBEDDINGS,
 }  # fmt: skip
 
 
@@ -252,8 +252,8 @@ def _by_model(path: str, asks: Operation, make: Callable[..., Reply] | None = No
 
 ROUTES: Final[tuple[Row, ...]] = (
     *_by_model("/chat/completions", CHAT, _chat),
-    *_by_model("/responses", RESPONSES, _respond),
-    _post(_OPENAI + "/responses/compact", partial(_respond, operation=RESPONSE_COMPACT), asks=RESPONSE_COMPACT),
+    *_by_model("/responses", RESPONSES, respond),
+    _post(_OPENAI + "/responses/compact", partial(respond, operation=RESPONSE_COMPACT), asks=RESPONSE_COMPACT),
     _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
     _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
     _post("/v2/embed", cohere.embed),

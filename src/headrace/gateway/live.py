@@ -1,0 +1,113 @@
+"""Google's Live sessions, passed on between two WebSockets: credentials and the model's name exchanged, usage counted turn by turn.
+
+ai.google.dev/api/live, and the WebSocket of google-genai 3.6; read 2026-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+
+from headrace.calls import Operation
+from headrace.destinations import Destination
+from headrace.errors import BadRequestError, HeadraceError
+from headrace.gateway.owned import home_of
+from headrace.gateway.sessions import Session, Visit, beginning, closed_for, counts, opened
+from headrace.objects import JsonObject
+
+LIVE: Final = Operation("live", "", JsonObject, None, named=False)
+
+_VERSION: Final = re.compile(r"/v\d\w*$")
+_TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+async def serve(visit: Visit) -> None:
+    """Which model it is for only its first message says: what is wrong by then is told in the close, as Google tells it."""
+    await visit.accept()
+    try:
+        setup = _Setup(await _first(visit))
+        entry = visit.entry()
+        with beginning(entry):
+            held = await visit.hold(LIVE, setup.model, entry)
+        with beginning(entry, held):
+            provider = await _opened(visit, held.to, setup)
+    except HeadraceError as error:
+        await visit.send(closed_for(error.failure))
+        return
+    await _Live(visit, provider, _used).last(setup.model, held, entry)
+
+
+async def _first(visit: Visit) -> bytes:
+    try:
+        message = await asyncio.wait_for(visit.receive(), visit.gateway.settings.slow_client)
+    except TimeoutError:
+        raise BadRequestError("the first message, with setup, did not come") from None
+    text = message.get("text")
+    return message.get("bytes") or b"" if text is None else str(text).encode()
+
+
+class _Setup:
+    """The first message, which names the model."""
+
+    def __init__(self, content: bytes) -> None:
+        """Raises BadRequestError."""
+        try:
+            self._whole = _TOP.decode(content)
+            self._setup = _TOP.decode(self._whole["setup"])
+            self.model = msgspec.json.decode(self._setup["model"], type=str).rpartition("models/")[2]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+            raise BadRequestError("the first message must be JSON with setup.model, such as models/gemini-live") from None
+
+    def with_model(self, model: str) -> str:
+        setup = {**self._setup, "model": msgspec.Raw(msgspec.json.encode(f"models/{model}"))}
+        return msgspec.json.encode({**self._whole, "setup": setup}).decode()
+
+
+async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnection:
+    if to.provider.name != "gemini":
+        raise BadRequestError(f"{to.provider.name} has no Live sessions here: they are the Gemini API's", setup.model)
+    path = re.sub("/+", "/", visit.asked.path)
+    provider = await opened(to, _VERSION.sub("", to.base_url).replace("http", "ws", 1) + path)
+    await provider.send(setup.with_model(to.model))
+    return provider
+
+
+class _Live(Session):
+    """A session whose caller may speak of files: of its own alone."""
+
+    async def said(self, message: str | bytes) -> None:
+        content = message.encode() if isinstance(message, str) else message
+        if b"fileUri" in content or b"file_uri" in content:
+            await home_of(self.visit.here, {"contents": _turns(content)})
+
+
+def _turns(content: bytes) -> Any:
+    try:
+        said = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    turns = said.get("clientContent", said.get("client_content")) if isinstance(said, Mapping) else None
+    return turns.get("turns") if isinstance(turns, Mapping) else []
+
+
+def _used(message: str | bytes) -> dict[str, int] | None:
+    """Of one turn: Google tells it once for each, the whole conversation so far among its input."""
+    content = message.encode() if isinstance(message, str) else message
+    if b'"usageMetadata"' not in content:
+        return None
+    try:
+        said = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    usage = said.get("usageMetadata") if isinstance(said, Mapping) else None
+    if not isinstance(usage, Mapping):
+        return None
+    input = counts(usage, prompt="promptTokenCount", tools="toolUsePromptTokenCount")
+    output = counts(usage, said="responseTokenCount", thought="thoughtsTokenCount")
+    cached = counts(usage, cached="cachedContentTokenCount")
+    return {"input": sum(input.values()), "output": sum(output.values()), **cached}

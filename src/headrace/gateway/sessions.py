@@ -1,0 +1,234 @@
+"""WebSockets: who may open one, which kind of session it is, and two of them between which everything passes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from headrace.calls import Operation
+from headrace.destinations import Destination
+from headrace.errors import Failure, HeadraceError, Kind, error_of
+from headrace.gateway.asking import Here
+from headrace.gateway.forms import ReadForm
+from headrace.gateway.fronts import OPENAI, front_of
+from headrace.gateway.headers import customer_of
+from headrace.gateway.records import Entry, Outcome, new_id
+from headrace.gateway.requests import Asked, Receive, Scope, Send, refusal
+from headrace.models.prices import Beside
+from headrace.routing.trail import Held
+
+if TYPE_CHECKING:
+    from headrace.gateway.app import Gateway
+
+LARGEST: Final = 16 << 20
+"""Bytes of one message of a provider's: sound comes in pieces of that size at most."""
+
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
+"""How browsers, which can set no headers, show a key (platform.openai.com/docs/guides/realtime-websocket, from memory)."""
+
+_REALTIME: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
+_TURNS: Final = re.compile(r"(?:/openai)?(?:/v1)?/responses")
+_LIVE: Final = re.compile(r"/+ws/google\.ai\.generativelanguage\.v1(?:beta|alpha)?\.GenerativeService\.BidiGenerateContent")
+
+
+class Visit(Struct, frozen=True, eq=False):
+    """Somebody who was let in, and whose WebSocket is not accepted yet."""
+
+    gateway: Gateway
+    asked: Asked
+    scope: Scope
+    protocols: list[str]
+    receive: Receive
+    send: Send
+    here: Here
+
+    async def accept(self, protocol: str | None = None) -> None:
+        await self.send({"type": "websocket.accept", "subprotocol": protocol})
+
+    def entry(self) -> Entry:
+        return Entry(self.gateway.watch, new_id(), self.asked.path, self.here.caller)
+
+    async def hold(self, operation: Operation, model: str, entry: Entry) -> Held:
+        """Room for a session of a model, which its line in the ledger is told of. Raises HeadraceError."""
+        entry.asked(operation.name, model, stream=True, options={})
+        entry.asked_for(customer_of(self.asked.headers) or self.asked.query.get("user", ""))
+        self.gateway.check_customer(entry)
+        meant = self.here.meant(model)
+        options = {**self.here.options(meant), "scopes": await self.gateway.scopes(self.here, meant, entry)}
+        return await self.gateway.router.hold(operation, meant, options)
+
+
+async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
+    """A WebSocket from its first word to its last."""
+    protocols = [str(name) for name in scope.get("subprotocols") or ()]
+    asked = _with_key(asked, protocols)
+    await receive()
+    try:
+        caller = await gateway.admit(asked, scope)
+        begin = _kind(asked.path)
+        await begin(Visit(gateway, asked, scope, protocols, receive, send, Here(gateway.router, caller, ReadForm(), gateway.belongings)))
+    except HeadraceError as error:
+        written = front_of(asked).error(error.failure)
+        await _refuse(send, written.status, written.body)
+
+
+def _kind(path: str) -> Callable[[Visit], Any]:
+    """What kind of session a path is for. Raises a refusal with status 404."""
+    if _REALTIME.fullmatch(path):
+        from headrace.gateway import realtime  # late: each gateway holds one kind at most, as a rule
+
+        return realtime.serve
+    if _TURNS.fullmatch(path):
+        from headrace.gateway import turns  # late as well
+
+        return turns.serve
+    if _LIVE.fullmatch(path):
+        from headrace.gateway import live  # late as well
+
+        return live.serve
+    raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
+
+
+def _with_key(asked: Asked, protocols: list[str]) -> Asked:
+    """The request with the key that its subprotocols show."""
+    shown = next((name.removeprefix(KEY_PROTOCOL) for name in protocols if name.startswith(KEY_PROTOCOL)), None)
+    return asked if shown is None else msgspec.structs.replace(asked, headers={**asked.headers, "authorization": f"Bearer {shown}"})
+
+
+async def _refuse(send: Send, status: int, body: bytes) -> None:
+    """The answer to who asked for a session and gets none."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
+# ---- a session that is passed on ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def beginning(entry: Entry, *held: Held) -> Iterator[None]:
+    """Around what a session cannot begin without: where it fails, its room is given back and the ledger told."""
+    try:
+        yield
+    except HeadraceError as error:
+        for room in held:
+            room.fail(error)
+        entry.close(Outcome.FAILED, error.failure, OPENAI.error(error.failure).status)
+        raise
+
+
+async def opened(to: Destination, url: str, more: Mapping[str, str] | None = None, protocols: list[str] | None = None) -> ClientConnection:
+    """The provider's side of a session. more: headers of the caller's. Raises HeadraceError."""
+    headers = {name: value for name, value in to.headers if name not in ("content-type", "accept")} | dict(more or {})
+    offered: Any = protocols or None
+    try:
+        return await connect(url, additional_headers=headers, subprotocols=offered, max_size=LARGEST, user_agent_header=None)
+    except InvalidStatus as error:
+        raise error_of(_refused(error.response.status_code, to)) from None
+    except (OSError, WebSocketException, TimeoutError) as error:
+        message = f"{to.provider.name}: no session could be opened ({type(error).__name__})"
+        raise error_of(Failure(Kind.CONNECTION, message, provider=to.provider.name, model=to.model)) from None
+
+
+def _refused(status: int, to: Destination) -> Failure:
+    kinds = {401: Kind.AUTHENTICATION, 403: Kind.PERMISSION, 404: Kind.NOT_FOUND, 429: Kind.RATE_LIMIT}
+    kind = kinds.get(status, Kind.BAD_REQUEST if 400 <= status < 500 else Kind.SERVER)
+    message = f"{to.provider.name} refused the session with status {status}"
+    return Failure(kind, message, status=status, provider=to.provider.name, model=to.model)
+
+
+_POLICY, _BROKEN = 1008, 1011
+"""WebSocket's own codes for what may not be, and for what may be tried again later: Google closes with them too."""
+
+_LONGEST: Final = 123
+"""Bytes that a reason for a close may have (RFC 6455, section 5.5)."""
+
+
+def closed_for(failure: Failure) -> dict[str, Any]:
+    """The close of a session that is open, for a failure."""
+    status = OPENAI.error(failure).status
+    reason = failure.message.encode()[:_LONGEST].decode("utf-8", "ignore")
+    return {"type": "websocket.close", "code": _POLICY if 400 <= status < 500 and status != 429 else _BROKEN, "reason": reason}
+
+
+class Session:
+    """Two open WebSockets: what comes at one leaves at the other, and what was used is counted in passing."""
+
+    def __init__(self, visit: Visit, provider: ClientConnection, used: Callable[[str | bytes], Mapping[str, int] | None]) -> None:
+        """used: tokens that a message of the provider's tells of, as `input`, `output` and the `cached` among the former."""
+        self.visit = visit
+        self._provider = provider
+        self._tells = used
+        self._used = {"input": 0, "output": 0, "cached": 0}
+
+    async def last(self, model: str, held: Held, entry: Entry) -> None:
+        """Until one side ends it; then it is settled and in the ledger. model: as the caller calls it."""
+        known = Beside({"custom_llm_provider": held.to.provider.name, "model": held.to.model, "headrace": held.record})
+        known["model_id"], known["model_group"] = held.to.deployment, model
+        entry.answered(known)
+        try:
+            await self._passed()
+        finally:
+            known.usage = self.usage
+            held.settle(self.usage)
+            entry.close(Outcome.ANSWERED)
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """So far, in OpenAI's form; None while nothing was told."""
+        input, output = self._used["input"], self._used["output"]
+        if not input and not output:
+            return None
+        details = {"cached_tokens": self._used["cached"]}
+        return {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output, "prompt_tokens_details": details}
+
+    async def _passed(self) -> None:
+        """Until one of the two ends it; then the other is told."""
+        sides = (asyncio.create_task(self._from_caller()), asyncio.create_task(self._from_provider()))
+        try:
+            done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+            for side in done:
+                await side
+        except HeadraceError as error:
+            await self.visit.send(closed_for(error.failure))
+        finally:
+            for side in sides:
+                side.cancel()
+            await asyncio.gather(*sides, return_exceptions=True)
+            await self._provider.close()
+
+    async def _from_caller(self) -> None:
+        while (message := await self.visit.receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            said = message["bytes"] if text is None else text
+            await self.said(said)
+            await self._provider.send(said)
+
+    async def said(self, message: str | bytes) -> None:
+        """What the caller says, before it is passed on. Raises HeadraceError for what may not be."""
+
+    async def _from_provider(self) -> None:
+        send = self.visit.send
+        try:
+            async for message in self._provider:
+                for name, count in (self._tells(message) or {}).items():
+                    self._used[name] += count
+                await send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
+        except ConnectionClosed:
+            pass
+        code = self._provider.close_code or 1011
+        reason = self._provider.close_reason or ""
+        await send({"type": "websocket.close", "code": _BROKEN if code in (1005, 1006) else code, "reason": reason})
+
+
+def counts(found: Mapping[str, Any], **names: str) -> dict[str, int]:
+    """Whole numbers of `found`, by our names for them."""
+    return {ours: value for ours, theirs in names.items() if isinstance(value := found.get(theirs), int)}

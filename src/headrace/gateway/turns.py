@@ -1,0 +1,241 @@
+"""OpenAI's Responses over a WebSocket: each `response.create` is a call of its own, whatever provider answers it, and goes on from the
+latest response of its line without its history being sent again.
+
+What goes on from a response that nobody stores goes on from what this connection remembers of it. A `stream_id` names a line: responses
+of one line come in turn, lines beside one another.
+
+developers.openai.com/api/docs/guides/websocket-mode, types of openai 3.57; read 2026-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.dialects import load
+from headrace.errors import BadRequestError, Failure, Kind, error_of
+from headrace.framing import SseReader
+from headrace.gateway.answers import Answer
+from headrace.gateway.asking import Here
+from headrace.gateway.forms import ReadForm
+from headrace.gateway.fronts import RESPONDING
+from headrace.gateway.logs import REQUEST
+from headrace.gateway.owned import home_of
+from headrace.gateway.records import new_id
+from headrace.gateway.requests import Left, Send, read_object
+from headrace.gateway.routes import respond
+from headrace.gateway.sessions import Visit
+from headrace.served import read_id
+from headrace.types import ChatRequest, Finished, Started, StreamEvent, Usage, UsageReported
+
+MOST_LINES: Final = 32
+"""That one connection may have."""
+MOST_WAITING: Final = 128
+"""Calls that may wait for their turn on one connection."""
+
+_NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
+"""Words of a WebSocket's event alone."""
+
+
+async def serve(visit: Visit) -> None:
+    await visit.accept()
+    await Turns(visit).last()
+
+
+class Known(Struct, frozen=True, eq=False):
+    """The latest response of a line."""
+
+    id: str
+    items: list[Any]
+    """All that was said up to it, itself among it."""
+    stored: bool
+    """Whether it can be asked for where it was made."""
+
+
+class Turns:
+    """One connection's responses."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._known: dict[str | None, Known] = {}
+        """By their lines."""
+        self._last: dict[str | None, asyncio.Task[None]] = {}
+        """The call of each line behind which the next one waits."""
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def last(self) -> None:
+        """Until its caller leaves."""
+        try:
+            while (message := await self._visit.receive())["type"] != "websocket.disconnect":
+                text = message.get("text")
+                await self._hear(message.get("bytes") or b"" if text is None else text.encode())
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _hear(self, content: bytes) -> None:
+        """Have an event done in its turn."""
+        try:
+            event = read_object(content)
+            line = event.get("stream_id")
+            if line is not None and not isinstance(line, str):
+                raise BadRequestError("stream_id must be a text")
+            self._check_room(line)
+        except BadRequestError as error:
+            await EventSend(self._visit.send, None).fail(error.failure)
+            return
+        if event.get("type") == "response.steer":
+            await self._not_steered(event)
+            return
+        task = asyncio.create_task(self._in_turn(self._last.get(line), event, line))
+        self._last[line] = task
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _check_room(self, line: str | None) -> None:
+        if line not in self._last and len(self._last) >= MOST_LINES:
+            raise BadRequestError(f"stream_id: one connection may have {MOST_LINES} lines")
+        if len(self._running) >= MOST_WAITING:
+            raise BadRequestError(f"{MOST_WAITING} calls of this connection wait for their turn: wait for an answer")
+
+    async def _not_steered(self, event: Mapping[str, Any]) -> None:
+        """Words that come while an answer is made are given back: providers take none over HTTP."""
+        error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": "the gateway steers no response under way"}
+        steer = {name: event.get(name) for name in ("input", "previous_response_id")}
+        said = {"type": "response.steer.failed", "sequence_number": 0, "error": error, "steer": steer}
+        await self._visit.send({"type": "websocket.send", "text": msgspec.json.encode(said).decode()})
+
+    async def _in_turn(self, before: asyncio.Task[None] | None, event: dict[str, Any], line: str | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        send, id = EventSend(self._visit.send, line), new_id()
+        REQUEST.set(id)
+        answer = Answer(send, RESPONDING, id, self._visit.asked.path)
+        with suppress(Left):
+            await answer.guarded(self._answered(event, line, send, answer))
+
+    async def _answered(self, event: dict[str, Any], line: str | None, send: EventSend, answer: Answer) -> None:
+        """Each is let in anew: a key may have been blocked meanwhile."""
+        if event.get("type") != "response.create":
+            raise BadRequestError(f"type must be 'response.create', got {str(event.get('type'))[:40]!r}")
+        if event.get("background"):
+            raise BadRequestError("background: what comes over a WebSocket is told as it is made: leave it out")
+        gateway, asked = self._visit.gateway, self._visit.asked
+        here = Here(gateway.router, await gateway.admit(asked, self._visit.scope), ReadForm(), gateway.belongings)
+        body = {"input": [], **{name: value for name, value in event.items() if name not in _NOT_SENT}}
+        said = self._whole(body)
+        if body.get("store") is False:
+            body["include"] = _with_thoughts(body.get("include"))
+        if _only_prepares(event):
+            await answer.whole(200, _nothing_said(here.meant(str(body.get("model") or ""))), kind=RESPONDING.kind)
+        else:
+            home = await home_of(here, body)
+            await gateway.answer(here, asked, respond(here, asked, {**body, "stream": True}), answer, home)
+        if send.response is not None:
+            self._remember(line, send.response, said, stores=body.get("store") is not False)
+
+    def _whole(self, body: dict[str, Any]) -> list[Any]:
+        """All that is said by it. What it goes on from is put before its own input, where that is remembered here and nowhere else."""
+        own = body["input"] if isinstance(body["input"], list) else [{"type": "message", "role": "user", "content": body["input"]}]
+        before = body.get("previous_response_id")
+        if before is None:
+            return own
+        known = next((one for one in self._known.values() if one.id == before), None)
+        if known is None and (not isinstance(before, str) or read_id(before) is None):
+            raise error_of(_not_found(before))
+        whole = [*(known.items if known is not None else ()), *own]
+        if known is not None and not known.stored:
+            del body["previous_response_id"]
+            body["input"] = whole
+        return whole
+
+    def _remember(self, line: str | None, response: Mapping[str, Any], said: list[Any], *, stores: bool) -> None:
+        id, output = str(response.get("id")), response.get("output")
+        items = [*said, *filter(_can_be_said_again, output if isinstance(output, list) else ())]
+        self._known[line] = Known(id, items, stores and read_id(id) is not None)
+
+
+_THOUGHTS: Final = "reasoning.encrypted_content"
+
+
+def _with_thoughts(include: Any) -> Any:
+    """What is included of an answer, its thoughts as they can be said again among it: nobody else keeps them for the next one."""
+    return [*(include or ()), _THOUGHTS] if not include or (isinstance(include, list) and _THOUGHTS not in include) else include
+
+
+def _can_be_said_again(item: Any) -> bool:
+    """Thoughts that nobody keeps can be without their words only where they come sealed."""
+    return isinstance(item, dict) and (item.get("type") != "reasoning" or bool(item.get("encrypted_content")))
+
+
+def _not_found(id: Any) -> Failure:
+    message = f"there is no response {str(id)[:80]!r} on this connection: send the whole conversation without previous_response_id"
+    return Failure(Kind.BAD_REQUEST, message, status=400, param="previous_response_id", code="previous_response_not_found")
+
+
+def _only_prepares(event: Mapping[str, Any]) -> bool:
+    """Whether it only says what a later one will go on from."""
+    options = event.get("prompt_cache_options")
+    return event.get("generate") is False or (isinstance(options, dict) and options.get("prewarm") is True)
+
+
+def _nothing_said(model: str) -> bytes:
+    """The events of a response that holds nothing."""
+    writer = load("openai_responses").write_stream(ChatRequest(model=model, messages=()))
+    begun = Started(id=f"resp_{uuid.uuid4().hex}", model=model, created=int(time.time()))
+    events: tuple[StreamEvent, ...] = (begun, Finished("stop"), UsageReported(Usage(input=0, output=0)))
+    return b"".join([writer.feed(event) for event in events]) + writer.close()
+
+
+class EventSend:
+    """An ASGI `send` for an answer in server-sent events, each of which goes out as one message; a refusal becomes an `error`."""
+
+    def __init__(self, send: Send, line: str | None) -> None:
+        self._send = send
+        self._line = line
+        self._events: SseReader | None = None
+        self._status = 200
+        self._headers: dict[str, str] = {}
+        self.response: Mapping[str, Any] | None = None
+        """The whole of it, once it was told."""
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+            self._events = SseReader() if self._headers["content-type"].startswith(RESPONDING.kind) else None
+        elif self._events is None:
+            await self._refused(message["body"])
+        else:
+            for frame in self._events.feed(message.get("body", b"")):
+                await self._tell(frame.data)
+
+    async def fail(self, failure: Failure) -> None:
+        written = RESPONDING.error(failure)
+        self._status = written.status
+        await self._refused(written.body)
+
+    async def _tell(self, data: bytes) -> None:
+        if data[:1] != b"{":
+            return
+        if b'"response.completed"' in data or b'"response.incomplete"' in data:
+            event = msgspec.json.decode(data)
+            if event.get("type") in ("response.completed", "response.incomplete"):
+                self.response = event.get("response")
+        if self._line is not None:
+            data = data.rstrip()[:-1] + b',"stream_id":' + msgspec.json.encode(self._line) + b"}"
+        await self._send({"type": "websocket.send", "text": data.decode()})
+
+    async def _refused(self, body: bytes) -> None:
+        said = msgspec.json.decode(body)
+        again = {name: value for name, value in self._headers.items() if name in ("retry-after", "retry-after-ms", "x-request-id")}
+        event = {"type": "error", "status": self._status, "headers": again, "error": said.get("error") if isinstance(said, dict) else None}
+        await self._tell(msgspec.json.encode(event))

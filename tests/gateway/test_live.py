@@ -1,0 +1,187 @@
+"""Google's Live sessions through the gateway: the official client over TLS, and a provider that answers turn by turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from google import genai
+from google.genai import types
+from tests.gateway.conftest import KEY, serving
+from tests.gateway.straight_scene import Alice, Kept
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from headrace import Router
+from headrace.gateway.config import Settings
+from headrace.gateway.records import Outcome
+
+Eventually = Callable[[Callable[[], bool]], bool]
+PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+USAGE = {
+    "promptTokenCount": 9, "responseTokenCount": 4, "totalTokenCount": 15, "thoughtsTokenCount": 2, "cachedContentTokenCount": 3,
+}  # fmt: skip
+
+
+class Answering:
+    """Gemini's Live API as far as a session needs it: wants a key and a setup, answers each turn in binary frames."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
+        self.heard: list[Any] = []
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
+        self._over: asyncio.Event | None = None
+
+    def __enter__(self) -> Answering:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._over is not None
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._over = asyncio.Event()
+        async with serve(self._talk, "127.0.0.1", 0) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            self._ready.set()
+            await self._over.wait()
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        setup = json.loads(await connection.recv())
+        self.asked.append((connection.request.path, connection.request.headers.get("x-goog-api-key"), setup))
+        if setup["setup"]["model"] != "models/gemini-own":
+            await connection.close(1008, f"{setup['setup']['model']} is not found")
+            return
+        await connection.send(b'{"setupComplete": {}}')
+        async for message in connection:
+            self.heard.append(json.loads(message))
+            turn = {"modelTurn": {"parts": [{"text": "a river"}]}}
+            await connection.send(json.dumps({"serverContent": turn}).encode())
+            await connection.send(json.dumps({"serverContent": {"turnComplete": True}, "usageMetadata": USAGE}).encode())
+
+
+@pytest.fixture
+def provider() -> Iterator[Answering]:
+    with Answering() as made:
+        yield made
+
+
+@pytest.fixture
+def ledger() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def router(provider: Answering) -> Router:
+    def entry(name: str, model: str, **more: Any) -> dict[str, Any]:
+        params = {"model": model, "api_key": "upstream-key", "base_url": f"http://127.0.0.1:{provider.port}/v1beta", **more}
+        return {"model_name": name, "litellm_params": params}
+
+    router = Router(
+        [entry("talk", "gemini/gemini-own", rpm=100), entry("gone", "gemini/gemini-gone"), entry("chat", "openai/gpt")], num_retries=0
+    )
+    router.add_scope("alice", rpm=100)
+    return router
+
+
+@pytest.fixture
+def address(router: Router, ledger: Kept) -> Iterator[str]:
+    with serving(router, Settings(key=KEY), keys=Alice(), ledger=ledger) as base:
+        yield base.replace("http", "ws", 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_session_of_the_official_client_is_passed_on_and_counted(
+    router: Router, provider: Answering, ledger: Kept, eventually: Eventually, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+    believed = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+
+    async def talk(base: str) -> list[str]:
+        options = types.HttpOptions(base_url=base, api_version="v1beta", async_client_args={"ssl": believed})
+        client = genai.Client(api_key=KEY, http_options=options)
+        said: list[str] = []
+        async with client.aio.live.connect(model="talk", config={"response_modalities": ["TEXT"]}) as session:
+            for question in ("Name a river.", "And another."):
+                await session.send_client_content(turns=types.Content(role="user", parts=[types.Part(text=question)]))
+                said += [message.text async for message in session.receive() if message.text]
+        await client.aio.aclose()
+        return said
+
+    with serving(router, Settings(key=KEY), ledger=ledger, certificate=str(tmp_path / "own.pem")) as base:
+        assert asyncio.run(talk(base)) == ["a river", "a river"]
+        assert eventually(lambda: len(ledger.records) == 1)
+    ((path, key, setup),) = provider.asked
+    assert (path, key, setup["setup"]["model"]) == (PATH, "upstream-key", "models/gemini-own")
+    assert setup["setup"]["generationConfig"]["responseModalities"] == ["TEXT"]
+    turns = [said["client_content"]["turns"][0] for said in provider.heard]
+    assert [turn["parts"][0]["text"] for turn in turns] == ["Name a river.", "And another."]
+    record = ledger.records[0]
+    assert (record.operation, record.model, record.served, record.outcome) == ("live", "talk", "gemini-own", Outcome.ANSWERED)
+    assert (record.usage["input"], record.usage["cached"], record.usage["output"]) == (12, 6, 12)
+    used = router.snapshot()["deployments"][record.deployment]
+    assert (used["limits"]["rpm"]["used"], used["in_flight"]) == (1, 0)
+
+
+def test_a_key_in_the_address_stays_here(address: str, provider: Answering) -> None:
+    with connect(f"{address}/{PATH}?key={KEY}") as session:  # clients leave a second slash behind a base address that has one
+        session.send(json.dumps({"setup": {"model": "models/talk"}}))
+        assert json.loads(session.recv()) == {"setupComplete": {}}
+    assert KEY not in json.dumps(provider.asked)
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "why"),
+    [
+        ("{", 1008, "setup.model"),
+        ('{"setup": {}}', 1008, "setup.model"),
+        ('{"setup": {"model": "models/nobody"}}', 1008, "nobody"),
+        ('{"setup": {"model": "models/chat"}}', 1008, "openai has no Live sessions"),
+        ('{"setup": {"model": "models/gone"}}', 1008, "gemini-gone is not found"),
+    ],
+)
+def test_a_session_that_cannot_be_is_closed_with_why(
+    address: str, router: Router, ledger: Kept, first: str, code: int, why: str, eventually: Eventually
+) -> None:
+    with connect(f"{address}{PATH}", additional_headers={"x-goog-api-key": KEY}) as session:
+        session.send(first)
+        with pytest.raises(ConnectionClosed) as caught:
+            session.recv(timeout=30)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == code
+    assert why in caught.value.rcvd.reason
+    assert eventually(lambda: all(used["in_flight"] == 0 for used in router.snapshot()["deployments"].values()))
+
+
+def test_a_wrong_key_is_refused_before_anything_is_said(address: str, provider: Answering) -> None:
+    with pytest.raises(Exception, match="401"), connect(f"{address}{PATH}?key=wrong"):
+        pass
+    assert provider.asked == []
+
+
+def test_a_file_of_anothers_is_not_spoken_of(address: str, provider: Answering) -> None:
+    file = {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/of-bob"}}
+    with connect(f"{address}{PATH}", additional_headers={"x-goog-api-key": "sk-alice"}) as session:
+        session.send(json.dumps({"setup": {"model": "models/talk"}}))
+        session.recv(timeout=30)
+        session.send(json.dumps({"clientContent": {"turns": [{"role": "user", "parts": [file]}], "turnComplete": True}}))
+        with pytest.raises(ConnectionClosed, match="of-bob"):
+            session.recv(timeout=30)
+    assert provider.heard == []
