@@ -225,3 +225,10 @@ def test_limits_of_single_models(program: Any) -> None:
     assert key["model_max_budget"] == {"gpt": {"budget_limit": 5.0, "time_period": "30d"}}
     for wrong in ("gpt", "gpt=many", "=3", "gpt=3/1d"):
         assert "--model-rpm must be like gpt-4o=60" in program("keys", "create", "--model-rpm", wrong).err
+
+
+def test_the_name_of_a_database_that_cannot_be_opened_is_shown(program: Program, tmp_path: Path) -> None:
+    """It was masked like a password: `the database …e.db cannot be opened`."""
+    (tmp_path / "spoilt.db").write_text("no database, however long one looks at it")
+    done = program("keys", "list", "--database", f"sqlite:///{tmp_path}/spoilt.db")
+    assert f"{tmp_path}/spoilt.db cannot be opened" in done.err

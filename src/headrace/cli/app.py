@@ -13,7 +13,7 @@ from click import shell_completion
 
 import headrace
 from headrace.cli.terminal import complain
-from headrace.errors import HeadraceError, Kind
+from headrace.errors import ConfigurationError, HeadraceError, Kind
 
 PROGRAM: Final = "headrace"
 COMPLETE_VARIABLE: Final = "_HEADRACE_COMPLETE"
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str], root: click.Command = commands, program: str =
     except (HeadraceError, OSError, click.ClickException) as error:
         if context and context[0].meta.get("headrace.debug"):
             raise
-        complain(_told(error))
+        complain(*_parts(error))
         return _code(error)
 
 
@@ -125,6 +125,14 @@ def _guarded(action: Callable[[], int]) -> int:
         # The interpreter would try to flush once more at exit and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _parts(error: Exception) -> tuple[str, list[str]]:
+    """What is said, and what that consists of: settings are told all at once. A provider's words have no such parts."""
+    if not isinstance(error, ConfigurationError):
+        return _told(error), []
+    message, *several = _told(error).split("\n- ")
+    return message, several
 
 
 def _told(error: Exception) -> str:

@@ -34,7 +34,8 @@ def opened(database: str | None) -> Iterator[tuple[Database, Path]]:
         raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None
     environment = {**{name: value for name, value in dotenv().items() if name in (DATABASE, STATE)}, **os.environ}
     at = where(environment, database or "")
-    hide(at.database)
+    if not at.database.startswith("sqlite"):  # a file's name is none
+        hide(at.database)
     found = Database(at.database)
     try:
         yield found, at.folder / "journal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -73,7 +74,19 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {_unheard(error)}") from None
+
+
+def _unheard(error: OSError) -> str:
+    """Why nobody can be listened to, and what to do."""
+    why = error.strerror if error.errno is None else os.strerror(error.errno)
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{why}. Stop what listens there, or choose another port by --port; --port 0 takes any that is free"
+        case errno.EACCES:
+            return f"{why}. Ports below 1024 are for administrators: choose another by --port"
+        case _:
+            return f"{why or error}. Name an address of this machine by --host"
 
 
 def _check_tls(tls: dict[str, str | None]) -> None:

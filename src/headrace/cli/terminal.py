@@ -77,9 +77,10 @@ def note(text: str) -> None:
         console(sys.stderr).print(Text(text, style="dim"))
 
 
-def complain(message: str) -> None:
-    """The one line that says what went wrong."""
-    line = "headrace: " + " ".join(hidden(clean(message.replace("\n", " "))).split())
+def complain(message: str, several: Sequence[str] = ()) -> None:
+    """The one line that says what went wrong. several: what it consists of, a line for each."""
+    first, *others = [" ".join(hidden(clean(part.replace("\n", " "))).split()) for part in (message, *several)]
+    line = "\n- ".join([f"headrace: {first}", *others])
     if colourful(sys.stderr):
         from rich.text import Text  # late as well
 

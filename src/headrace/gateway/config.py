@@ -119,7 +119,11 @@ def read_config(path: Path | None, environment: MutableMapping[str, str]) -> Con
     if path is None:
         from headrace.settings import settings  # late: who has a file needs no .env
 
-        return Config(settings.model_list(), settings=Settings(key=environment.get(MASTER_KEY, "")))
+        try:
+            models = settings.model_list()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}\n- or serve the models of a configuration: headrace serve --config FILE") from None
+        return Config(models, settings=Settings(key=environment.get(MASTER_KEY, "")))
     examined = examine(path, environment)
     if examined.problems:
         raise Mistakes.in_file(str(path), examined.problems)

@@ -19,6 +19,12 @@ from headrace.runtime.sql_schema import SchemaError, upgrade
 
 T = TypeVar("T")
 
+_REMEDY: Final = {
+    True: "Let this user write there, or name another file by DATABASE_URL, another folder by HEADRACE_STATE",
+    False: "Start it, or correct DATABASE_URL or general_settings.database_url",
+}
+"""What to do where a database cannot be opened: SQLite's, and PostgreSQL."""
+
 _MIGRATING: Final = 0x68656164
 """PostgreSQL's advisory lock under which one process at a time migrates."""
 
@@ -45,7 +51,7 @@ class Database:
                 raise ConfigurationError(f"the database's schema is {error.version!r}, of a newer headrace: update this one") from None
             if not isinstance(error, DatabaseError):
                 raise
-            raise ConfigurationError(f"the database {self} cannot be opened: {error}") from None
+            raise ConfigurationError(f"the database {self} cannot be opened: {error}. {_REMEDY[self.sqlite]}") from None
 
     def __repr__(self) -> str:
         return str(self._address)

@@ -142,7 +142,10 @@ class Sqlite:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise ConfigurationError(f"{error.filename}: {error.strerror}: set HEADRACE_STATE or DATABASE_URL") from None
+            raise ConfigurationError(
+                f"the folder {error.filename}, where keys are to be kept, cannot be made ({error.strerror}): make it, or name another "
+                "by HEADRACE_STATE or DATABASE_URL"
+            ) from None
 
     def connect(self) -> Any:
         raw = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +11,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.errors import AuthenticationError
 from headrace.gateway.page.histogram import Histogram, total
 from headrace.gateway.records import Ledger, Outcome, Record
 from headrace.routing.events import Event
+
+log: Final = logging.getLogger("headrace.gateway")
 
 SPAN: Final = 10.0
 """Seconds of a slot."""
@@ -22,6 +26,8 @@ MOST_CALLS: Final = 200
 MOST_NAMES: Final = 10_000
 """Names of keys that are remembered."""
 MOST_UNCOUNTED: Final = 256
+AGAIN: Final = 600.0
+"""Seconds after which it is said again that a deployment's key is refused."""
 MOST_TENANTS: Final = 50
 """Of a group's queue, those with the most calls in it."""
 
@@ -78,6 +84,8 @@ class Watch:
         self._names: dict[str, str] = {}
         self._lines: dict[str, dict[int, tuple[str, float]]] = {}
         """Group → call → (whose, since when by the Router's clock)."""
+        self._told: dict[str, float] = {}
+        """Deployments whose key was refused, and when that was said."""
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
@@ -103,6 +111,16 @@ class Watch:
             self._lines.setdefault(event.group, {})[event.call] = (event.tenant, event.at)
         elif line := self._lines.get(event.group):
             line.pop(event.call, None)
+        if event.kind == "settled" and isinstance(event.error, AuthenticationError):
+            self._tell_of_key(event)
+
+    def _tell_of_key(self, event: Event) -> None:
+        """Whoever calls cannot mend a deployment's key, and takes the refusal for one of his own."""
+        deployment = event.deployment or ""
+        if self._now() - self._told.get(deployment, -AGAIN) >= AGAIN:
+            self._told[deployment] = self._now()
+            where = (event.provider, event.group, deployment, event.model)
+            log.warning("%s refuses the key of %r (deployment %s, %s): correct its api_key", *where)
 
     def _count(self) -> None:
         alike: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
