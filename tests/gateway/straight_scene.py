@@ -206,7 +206,7 @@ def router_over(provider: str) -> Router:
 
 @contextmanager
 def world(
-    provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over, keep_alive: float = 30.0
+    provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over, keep_alive: float = 30.0, **more: Any
 ) -> Iterator[World]:
     """keep_alive: seconds until a sign of life, which goes out with a head that tells of no deployment yet: so none comes by chance."""
     kept, taken = Kept(), []
@@ -219,7 +219,7 @@ def world(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Passages, "open", noted)
-        serve = serving(over(provider), Settings(key=KEY, keep_alive=keep_alive), keys=Alice(), ledger=kept, http=http)
+        serve = serving(over(provider), Settings(key=KEY, keep_alive=keep_alive, **more), keys=Alice(), ledger=kept, http=http)
         with serve as base, closing(Client(base)) as client:
             yield World(base, kept, taken, client)
 

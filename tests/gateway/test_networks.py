@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
 import httpx
 import pytest
 from tests.gateway.conftest import CHAT, KEY, router_over, serving
+from tests.gateway.straight_scene import HELLO, Scripted, answering, world
 
 from headrace.errors import PermissionDeniedError
 from headrace.gateway.config import Settings
 from headrace.gateway.general import read_general
-from headrace.gateway.guard import check_network
+from headrace.gateway.guard import caller_of, check_network
+from headrace.gateway.sockets import Connection
 
 
 def test_nobody_calls_from_elsewhere_however_often_they_try(upstream: object) -> None:
@@ -50,3 +53,62 @@ def test_what_is_no_address_is_named(given: Any) -> None:
     wrong: list[str] = []
     read_general({"allowed_ips": given}, wrong.append)
     assert wrong[0].startswith("general_settings.allowed_ips must be a list of addresses and networks")
+
+
+OWN = ip_network("127.0.0.1")
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    with answering(Scripted) as address:
+        yield address
+
+
+@pytest.mark.usefixtures("nobody_else_listens")
+def test_who_may_come_goes_the_straight_way_and_nobody_else(provider: str) -> None:
+    """With `allowed_ips` every call went the long way."""
+    with world(provider, Connection, networks=(OWN,)) as here:
+        assert [here.client.post(HELLO)[0] for _ in range(3)] == [200] * 3
+        assert here.taken == [True, True]
+    with world(provider, Connection, networks=(OWN,), forwarded=True) as here:
+        near, far = {"x-forwarded-for": "9.9.9.9, 127.0.0.1"}, {"x-forwarded-for": "127.0.0.1, 9.9.9.9"}
+        assert [here.client.post(HELLO, **near)[0] for _ in range(3)] == [200] * 3
+        assert here.taken == [True, True]
+        assert [here.client.post(HELLO, **far)[0] for _ in range(3)] == [403] * 3
+        assert [here.client.post(HELLO, **near)[0], here.client.post(HELLO, **far)[0]] == [200, 403]
+        assert here.taken == [True, True, True]
+
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("198.51.100.0/24"))
+
+
+@pytest.mark.parametrize(
+    ("client", "said", "proxies", "seen"),
+    [
+        (("10.0.0.1", 1), "", (), "10.0.0.1"),
+        (("10.0.0.1", 1), "8.8.4.9", (), "8.8.4.9"),
+        (("127.0.0.1", 1), "1.1.1.1, 8.8.4.9", (), "8.8.4.9"),
+        (("127.0.0.1", 1), "1.1.1.1, 10.0.0.7", (), "10.0.0.7"),
+        (("8.8.4.9", 1), "127.0.0.1", (), "8.8.4.9"),
+        (None, "8.8.4.9", (), "8.8.4.9"),
+        (("10.0.0.1", 1), "1.1.1.1, 8.8.4.9, 198.51.100.3", PROXIES, "8.8.4.9"),
+        (("127.0.0.1", 1), "8.8.4.9", PROXIES, "127.0.0.1"),
+        (("10.0.0.1", 1), "10.0.0.2", PROXIES, "10.0.0.2"),
+        (("10.0.0.1", 1), "8.8.4.9:4711", (), "8.8.4.9"),
+        (("10.0.0.1", 1), "[2001:db8::7]:4711", (), "2001:db8::7"),
+        (("10.0.0.1", 1), "2001:db8::7", (), "2001:db8::7"),
+        (("10.0.0.1", 1), "unknown", (), "unknown"),
+    ],
+)
+def test_a_proxy_is_believed_and_what_stands_before_its_word_is_not(client: Any, said: str, proxies: Any, seen: str) -> None:
+    headers = {"x-forwarded-for": said} if said else {}
+    found = caller_of(client, headers, Settings(forwarded=True, proxies=proxies))
+    assert found[0] == seen
+    assert caller_of(client, headers, Settings(proxies=proxies)) == client
+
+
+def test_who_comes_through_a_proxy_is_not_of_this_machine(upstream: object) -> None:
+    """Without a master key only programs on this machine call, though the proxy is one of them."""
+    with serving(router_over(str(upstream)), Settings(forwarded=True)) as base, httpx.Client(base_url=base) as client:
+        assert client.get("/v1/models").status_code == 200
+        assert client.get("/v1/models", headers={"x-forwarded-for": "8.8.4.9"}).status_code == 403

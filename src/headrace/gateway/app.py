@@ -177,8 +177,9 @@ class Gateway(Struct, eq=False):
         return self.settings.content if caller.content is None else caller.content
 
     async def admit(self, asked: Asked, scope: Scope) -> Caller:
-        guard.check_network(scope.get("client"), self.settings.networks)
-        return await guard.admit(asked, self.settings.key, self.keys, scope.get("client"), self.failures)
+        client = guard.caller_of(scope.get("client"), asked.headers, self.settings)
+        guard.check_network(client, self.settings.networks)
+        return await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":

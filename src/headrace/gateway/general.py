@@ -58,6 +58,10 @@ class Settings(Struct, frozen=True):
     """Sites whose pages may call from a browser; `*` for all."""
     networks: tuple[Network, ...] = ()
     """From where alone is called; empty for anywhere."""
+    forwarded: bool = False
+    """Whether a proxy is believed that says from where is called (`x-forwarded-for`)."""
+    proxies: tuple[Network, ...] = ()
+    """Which ones; empty for one, of this machine or a private network."""
     wants_user: bool = False
     """Whether a call must say whom it is for."""
     own_tags: bool = False
@@ -149,8 +153,18 @@ GENERAL: Final[Mapping[str, Key]] = {
     "allowed_ips": Key(
         "networks",
         _networks,
-        "addresses and networks from which alone is called, as the gateway itself sees them; all without it",
+        "addresses and networks from which alone is called; all without it",
     ),
+    "use_x_forwarded_for": Key(
+        "forwarded",
+        flag,
+        "whether a proxy before the gateway says from where is called: the last address of `x-forwarded-for` counts, where that comes from "
+        "this machine or a private network; no",
+    ),
+    "trusted_proxies": Key(
+        "proxies", _networks, "addresses and networks of several such proxies: the last address counts that is none of theirs"
+    ),
+    "mcp_trusted_proxy_ranges": Key("proxies", _networks, "the same in LiteLLM's word"),
     "enforce_user_param": Key("wants_user", flag, "whether every call has to say whom it is for (`user`); no"),
     "reject_clientside_metadata_tags": Key(
         "own_tags", flag, "whether calls with tags of their own are refused, so that only those of key, team and user count; no"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from headrace.errors import Kind
 from headrace.gateway.callers import Caller, Keys
-from headrace.gateway.general import Network
+from headrace.gateway.general import Network, Settings
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
 
@@ -43,12 +43,40 @@ def _bearer(value: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+def caller_of(client: Any, headers: Mapping[str, str], settings: Settings) -> Any:
+    """From where is called, as `(host, port)`: ASGI's `client`, or whom a proxy that is believed names. What whoever calls has put before
+    that is never looked at.
+    """
+    said = headers.get("x-forwarded-for", "") if settings.forwarded else ""
+    hops = [hop for hop in map(str.strip, said.split(",")) if hop]
+    if not settings.proxies:
+        near = client is None or ((address := _address(client)) is not None and address.is_private)
+        return (_host(hops[-1]), 0) if hops and near else client
+    while hops and (client is None or _within(client, settings.proxies)):
+        client = (_host(hops.pop()), 0)
+    return client
+
+
+def _host(hop: str) -> str:
+    """Some proxies name a port as well: `10.0.0.7:4711`, `[2001:db8::7]:4711`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+def may_come(client: Any, networks: Sequence[Network]) -> bool:
+    """Whether from there may be called at all."""
+    return not networks or _within(client, networks)
+
+
+def _within(client: Any, networks: Sequence[Network]) -> bool:
+    address = _address(client)
+    return address is not None and any(address in network for network in networks)
+
+
 def check_network(client: Any, networks: Sequence[Network]) -> None:
     """Raises PermissionDeniedError for who calls from elsewhere. client: ASGI's `(host, port)`; None is nowhere."""
-    if not networks:
-        return
-    address = _address(client)
-    if address is None or not any(address in network for network in networks):
+    if not may_come(client, networks):
         raise refusal(403, Kind.PERMISSION, "this address may not call here (general_settings.allowed_ips)")
 
 

@@ -134,6 +134,8 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if head is not self._known:
+            if not passages.may_come(head, self.transport.get_extra_info("peername")):
+                return False  # to be refused
             self._known, self._found_by = head, passages.settings
             self._before, self._behind = data[:start], data[stop : end + 4]
         self._content = end + 4

@@ -21,6 +21,7 @@ from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import Front
 from headrace.gateway.general import Settings
+from headrace.gateway.guard import caller_of, may_come
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.quotas import OpenaiLines, openai_headers
@@ -122,10 +123,13 @@ class Passages:
         """A head that was parsed on the long way, its length left out."""
         if len(self._heads) >= MOST:
             self._heads.clear()
-        # An address is looked at on the long way.
-        here = self._transport is not None and not self._settings.networks
-        operation = plain_call(asked.method, asked.path) if here else None
+        operation = None if self._transport is None else plain_call(asked.method, asked.path)
         self._heads[key] = read_head(asked, operation, self._settings.key)
+
+    def may_come(self, head: Head, client: Any) -> bool:
+        """Whether a head is taken from there. On one connection it is asked for once, until the settings are others."""
+        settings = self._settings
+        return not settings.networks or may_come(caller_of(client, head.asked.headers, settings), settings.networks)
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
