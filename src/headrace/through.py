@@ -16,7 +16,7 @@ from headrace.destinations import Destination
 from headrace.dialects import load
 from headrace.dialects.base import Dialect, Target
 from headrace.objects import JsonObject
-from headrace.wire import HeaderPairs, HttpRequest, HttpResponse
+from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Upload
 
 PASSED: Final = Operation("passed", "", JsonObject, None, named=False)
 """A call whose option `request` is a `ThroughRequest`; its stream is bytes, whatever they are."""
@@ -30,9 +30,12 @@ class ThroughRequest(Struct, frozen=True):
     """Below the provider's host, with its query: `/v1/messages?beta=true`."""
     headers: HeaderPairs = ()
     body: bytes = b""
+    upload: Upload | None = None
+    """A body too large to hold, in place of `body`."""
 
     def __repr__(self) -> str:
-        return f"<ThroughRequest {self.method} {self.path.partition('?')[0]} {len(self.body)} bytes>"
+        size = len(self.body) if self.upload is None else self.upload.size
+        return f"<ThroughRequest {self.method} {self.path.partition('?')[0]} {size} bytes>"
 
 
 class Through(Struct, eq=False):
@@ -56,7 +59,7 @@ class Through(Struct, eq=False):
         kind = {name: value for name, value in asked.headers if name == "content-type"}
         kept = [(name, value) for name, value in asked.headers if name not in own]
         headers = (*kept, *({**own, **kind} if kind else {name: value for name, value in own.items() if name != "content-type"}).items())
-        return HttpRequest(asked.method, address_of(self.to.base_url, asked.path), headers, asked.body)
+        return HttpRequest(asked.method, address_of(self.to.base_url, asked.path), headers, asked.body, asked.upload)
 
     def read(self, response: HttpResponse) -> dict[str, Any]:
         """A whole answer as what of it is an object."""
@@ -73,8 +76,13 @@ def address_of(base_url: str, path: str) -> str:
     """Where a path leads below a base URL, which may hold its beginning already: the host alone is given."""
     base = urlsplit(base_url)
     begins = base.path.rstrip("/")
+    if path.startswith("/upload/"):  # Google has its version behind that
+        return f"{base.scheme}://{base.netloc}{_VERSION.sub('', begins)}{path}"
     whole = not begins or path.startswith(f"{begins}/") or re.match(r"/v\d", path) is not None
     return f"{base.scheme}://{base.netloc}{path if whole else begins + path}"
+
+
+_VERSION: Final = re.compile(r"/v\d\w*$")
 
 
 # ---- usage in passing --------------------------------------------------------------------------------------------------------------

@@ -143,12 +143,13 @@ class Answer:
         pulse.stop()
         await self._last(b"")
 
-    async def passed(self, stream: AsyncStream[bytes]) -> None:
-        """A provider's own answer, as it comes."""
+    async def passed(self, stream: AsyncStream[bytes], more: Pairs | None = None) -> None:
+        """A provider's own answer, as it comes. more: headers."""
         try:
             self.entered.answered(stream._hidden_params)
             kind = stream.response_headers.get("content-type", "application/octet-stream")
-            await self._start(200, [("content-type", kind), ("x-accel-buffering", "no"), *told_of(stream._hidden_params, streaming=True)])
+            told = told_of(stream._hidden_params, streaming=True)
+            await self._start(200, [("content-type", kind), ("x-accel-buffering", "no"), *told, *(more or ())])
             async for piece in stream:
                 self.entered.began_to_answer()
                 self._said(piece, kind)

@@ -25,7 +25,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import ANTHROPIC, BEDROCK, front_of
+from headrace.gateway.fronts import BEDROCK, front_of
 from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -137,6 +137,13 @@ class Gateway(Struct, eq=False):
         if self.page.serves(asked):
             await answer.shown(await self.page.answer(asked, lambda asked: self.admit(asked, scope)))
             return
+        if asked.path.startswith(UPLOADS):
+            from headrace.gateway import uploads  # late: few callers send any
+
+            if uploads.resumes(asked):
+                here, sent = await uploads.read(self, asked, scope, receive)
+                await _attended(receive, self._pass(here, asked, sent, answer), answer)
+                return
         caller = await self.admit(asked, scope)
         if asked.path == "/metrics" and self.metrics is not None:
             caller.check_sight()
@@ -154,8 +161,7 @@ class Gateway(Struct, eq=False):
         here = Here(self.router, caller, ReadForm(), self.belongings)
         found = route_or_none(asked.method, asked.path)
         provider = provider_of(asked, here) if found is None else None
-        if provider is None and (found is None or answer.front is ANTHROPIC):  # Anthropic's files are not OpenAI's, on the same paths
-            provider = maker_of(asked, here, answer.front.dialect)
+        provider = provider or maker_of(asked, here, answer.front.dialect, known=found is not None)
         if provider is not None:
             sent = await passing(asked, here, provider, await read_body(receive, asked.headers, self.settings.max_body))
             await _attended(receive, self._pass(here, asked, sent, answer), answer)
@@ -271,7 +277,7 @@ class Gateway(Struct, eq=False):
             self.check_customer(answer.entry)
         if answer.entry.content is not None:
             answer.entry.content.ask(read(sent.request.body))
-        options = {"request": sent.request, **here.options(sent.deployment.group)}
+        options = {"request": sent.request, **here.options(sent.deployment.group), **({"num_retries": 0} if sent.once else {})}
         if scopes := await self.scopes(here, sent.deployment.group, answer.entry):
             options["scopes"] = scopes
         try:
@@ -281,16 +287,17 @@ class Gateway(Struct, eq=False):
             if own is None:
                 raise
             answer.entry.close(Outcome.FAILED, error.failure, own[0])
-            await answer.whole(own[0], own[1])
+            await answer.whole(own[0], own[1], sent.heads and sent.heads(error.failure.headers))
             return
+        heads = sent.heads(stream.response_headers) if sent.heads is not None else []
         if sent.looking is None and sent.told is None:
-            await answer.passed(stream)
+            await answer.passed(stream, heads)
             return
         answer.entered.answered(stream._hidden_params)
         content = await looked_at(here, sent.deployment.id, sent.looking, stream)
         if sent.made is not None:
             await sent.made(content)
-        await answer.whole(200, content if sent.told is None else sent.told(content), told_of(stream._hidden_params))
+        await answer.whole(200, content if sent.told is None else sent.told(content), [*told_of(stream._hidden_params), *heads])
 
     def check_customer(self, entry: Entry) -> None:
         """Raises a refusal for a call that has to say whom it is for."""
@@ -330,6 +337,8 @@ BEGUN: Final = "headrace.begun"
 
 OPEN: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness"})
 """For whoever watches over processes, and has no key."""
+
+UPLOADS: Final = ("/upload/", "/gemini/upload/")
 
 METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""

@@ -142,6 +142,10 @@ class Keys(Protocol):
         """Whose key it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
         ...
 
+    async def named(self, key: str) -> Caller | None:
+        """Whose the key with that id is. Raises a refusal for one that is blocked or has expired."""
+        return None
+
     def may_be_held(self, customer: str) -> bool:
         """Whether limits of a customer's own have to be looked up, as far as that is known without asking anybody."""
         return False

@@ -50,6 +50,10 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     """The whole answer as its caller is told it; None for the provider's own, as it comes."""
     made: Callable[[bytes], Awaitable[None]] | None = None
     """Told of the whole answer before it goes out."""
+    heads: Callable[[Mapping[str, str]], list[tuple[str, str]]] | None = None
+    """What its caller is told of the answer's headers."""
+    once: bool = False
+    """Whether it may not be tried again."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:
@@ -68,14 +72,23 @@ _OWN: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
         re.compile("/v1/(?:conversations|vector_stores|uploads|containers|fine_tuning|assistants|threads|videos|evals)(?:/.*)?"),
     ),
     "anthropic_messages": ("anthropic", re.compile("/v1/(?:files|skills)(?:/.*)?")),
-    "gemini": ("gemini", re.compile("/v1(?:beta|alpha)/.+")),
+    "gemini": (
+        "gemini",
+        re.compile("(?:/upload)?/v1(?:beta|alpha)/.+|(?:/upload)?/v1/(?:files|batches|cachedContents|fileSearchStores)(?:/.*)?"),
+    ),
 }
 """By the dialect of a client: its maker, and what nobody else has of that maker's API."""
 
+_OTHERWISE: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
+    "anthropic_messages": ("anthropic", re.compile("/v1/files(?:/.*)?")),
+    "gemini": ("gemini", re.compile("/v1/(?:files|batches)(?:/.*)?")),
+}
+"""The same of what stands on OpenAI's paths and is not OpenAI's."""
 
-def maker_of(asked: Asked, here: Here, dialect: str) -> str | None:
-    """The provider whose client asks for what it alone has, if it is one of the configuration's."""
-    maker, paths = _OWN.get(dialect, ("", None))
+
+def maker_of(asked: Asked, here: Here, dialect: str, *, known: bool) -> str | None:
+    """The provider whose client asks for what it alone has, if it is one of the configuration's. known: whether OpenAI has it too."""
+    maker, paths = (_OTHERWISE if known else _OWN).get(dialect, ("", None))
     return maker if paths is not None and paths.fullmatch(asked.path) and _is_served(here, maker) else None
 
 

@@ -26,6 +26,7 @@ from headrace.simulator.faults import NO_WISH, BadFault, Fault, FaultBook, Wish,
 from headrace.simulator.keeping import Keeper
 from headrace.simulator.model import Model
 from headrace.simulator.stats import Stats
+from headrace.simulator.uploading import Uploads
 from headrace.simulator.wires import OPENAI, Stream, Wire, wire_of
 
 JSON: Final = ("content-type", "application/json")
@@ -103,6 +104,7 @@ class Provider:
         self._keeper: Keeper | None = None
         self._clouds: Clouds
         self._buckets: Buckets
+        self._uploads: Uploads
         """As the keeper, made with the first request."""
 
     # The way of a request
@@ -156,7 +158,10 @@ class Provider:
         if self._keeper is None:
             self._buckets = Buckets(self.config.buckets, self.config.secret_keys, f"/{self.config.name}")
             self._keeper, self._clouds = Keeper(alone), Clouds(alone, self._buckets)
+            self._uploads = Uploads(self._keeper.uploaded, "" if self.config.port is not None else f"/{self.config.name}")
         moment, (method, path, headers, content, query) = int(self._epoch + now), incoming
+        if (piece := self._uploads.reply(path, query, headers, content, moment)) is not None:
+            return self._reply(piece.headers, piece.body)
         body = self._keeper.reply(method, path, headers, content, moment)
         if body is None and (told := self._buckets.reply(method, path, query, headers, content, moment)) is not None:
             return Exchange(told.status, self._headers(told.kind, told.headers), body=told.body)

@@ -98,6 +98,10 @@ class Keeper:
         self._files[file.id] = file
         return file
 
+    def uploaded(self, name: str, content: bytes, type: str, now: int) -> dict[str, Any]:
+        """A file of Google's that came in pieces."""
+        return {**_file(self._kept(name, content, "user_data", now), "gemini"), "mimeType": type}
+
     def files(self, asked: _Asked) -> Any:
         listed = [_file(file, asked.style) for file in self._files.values()]
         return {"files": listed} if asked.style == "gemini" else {"object": "list", "data": listed, "has_more": False}

@@ -132,6 +132,15 @@ class Keyring:
             known = None
         return None if known is None else known.caller
 
+    async def named(self, key: str) -> Caller | None:
+        """Whose the key with that id is. Raises a refusal for one that is blocked or has expired."""
+        found = await self._database.read(lambda connection: _named(connection, key))
+        if not found:
+            return None
+        now = self._clock()
+        _valid_until(found, "", now)
+        return await self._caller(found, now)
+
     async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, K]]) -> K:
         """What is not known yet, asked once however many calls wait for it."""
         task = self._asking.get(hash)
@@ -380,6 +389,12 @@ def budget_scope(kind: Kind, id: str, began: float) -> str:
 def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
     """The key with that hash, and whoever else's terms bind it; nothing where there is no such key."""
     key = table.by_hash(connection, hash)
+    return () if key is None else _people(connection, key.team, key.user, key)
+
+
+def _named(connection: Connection, id: str) -> tuple[Holder, ...]:
+    """The same of the key with that id."""
+    key = table.get(connection, Kind.KEY, id)
     return () if key is None else _people(connection, key.team, key.user, key)
 
 
