@@ -328,3 +328,28 @@ def test_nothing_is_kept_of_keys_that_were_deleted(
         monkeypatch.setattr(keys, "_clock", lambda: now() + keyring.LINGER)
         assert eventually(lambda: kept_of() == before)
         gateway.chat(staying)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_nothing_is_kept_of_keys_that_have_ended(
+    upstream: object, at: Where, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits of keys with a `duration`, which nobody deletes, stayed at the Router for ever."""
+    router = priced(upstream)
+    with kept(router, at) as opened:
+        gateway = Gateway(*opened)
+        keys = gateway.state.keys
+        staying = gateway.key(rpm_limit=60)
+        gateway.chat(staying)
+        ending = [gateway.key(rpm_limit=60, max_budget=5, duration="1h") for _ in range(3)]
+        for key in ending:
+            gateway.chat(key)
+        gateway.ask("/key/update", {"key": ending[0], "duration": "9h"})
+        gateway.chat(ending[0])
+        assert len(router.snapshot()["scopes"]) == 1 + 2 * 3
+        now = time.time
+        monkeypatch.setattr(keys, "_clock", lambda: now() + 3600 + keyring.LINGER)
+        assert eventually(lambda: len(router.snapshot()["scopes"]) == 1 + 2)
+        assert len(keys._own) == 2
+        gateway.chat(staying)
+        gateway.chat(ending[0])

@@ -16,7 +16,7 @@ from msgspec import Struct
 from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway import bedrock, guard, ollama
+from headrace.gateway import bedrock, caching, guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
@@ -241,6 +241,8 @@ class Gateway(Struct, eq=False):
         if scopes:
             answer.left = lambda: answer.front.left(self.router.left(scopes))
         options = {**by_headers, **call.options}
+        if not caching.WORDS.isdisjoint(options):
+            caching.follow(options, here)
         check_options(options)
         options |= here.options(model)
         if scopes:

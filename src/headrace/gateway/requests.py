@@ -23,7 +23,8 @@ DEEPEST: Final = 128
 """Lists and objects that may stand inside one another."""
 
 CALLERS_OWN: Final = frozenset({
-    "additional_drop_params", "allowed_openai_params", "allowed_model_region", "deadline", "drop_params", "fallbacks", "max_retries",
+    "additional_drop_params", "allowed_openai_params", "allowed_model_region", "cache", "caching", "deadline", "drop_params", "fallbacks",
+    "max_retries",
     "max_wait", "metadata", "num_retries", "priority", "request_timeout", "session_id", "stream_timeout", "tags", "timeout",
     "total_timeout",
 })  # fmt: skip

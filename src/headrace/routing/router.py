@@ -265,6 +265,12 @@ class Router(Face, Speaking, Looking):
     discard = close
     """litellm's name for it."""
 
+    @property
+    def has_cache(self) -> bool:
+        """Whether answers are kept for whoever asks the same again."""
+        settings = self._engine.settings
+        return settings.cache is not None or settings.cache_arguments is not None
+
     def flush_cache(self) -> None:
         """Whoever rests is asked again, and the answers that this process keeps for the Router are forgotten; limits keep what was used."""
         self._engine.flush()

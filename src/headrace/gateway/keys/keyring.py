@@ -92,6 +92,8 @@ class Keyring:
         """By holder, its scopes but those of periods, and whose periods are its own."""
         self._gone: dict[tuple[Kind, str], float] = {}
         """Holders that were deleted, and when that was seen."""
+        self._ends: dict[str, float] = {}
+        """Keys that end by themselves, by id, and when."""
         self._named: dict[Kind, dict[str, Holder]] = {}
         """Customers and tags that there are, from the first question for one of them on."""
         self._revision = self._forgotten = 0
@@ -159,6 +161,8 @@ class Keyring:
             return None
         now = self._clock()
         until = _valid_until(found, hash, now)
+        if found[0].expires is not None:
+            self._ends[found[0].id] = found[0].expires
         return self._remember(hash, found, await self._caller(found, now), until, forgotten)
 
     async def _look_up_administrator(self, hash: str) -> _Known:
@@ -371,10 +375,13 @@ class Keyring:
                 self._gone[kind, id] = self._clock()
 
     def _clear(self) -> None:
-        """Take away the limits of who was deleted a while ago: no call of theirs is under way any more."""
+        """Take away the limits of who was deleted, or ended, a while ago: no call of theirs is under way any more."""
         now = self._clock()
-        for whose in [whose for whose, seen in self._gone.items() if seen + LINGER <= now]:
-            del self._gone[whose]
+        gone = [whose for whose, seen in self._gone.items() if seen + LINGER <= now]
+        ended = [id for id, end in self._ends.items() if end + LINGER <= now]
+        for whose in [*gone, *[(Kind.KEY, id) for id in ended]]:
+            self._gone.pop(whose, None)
+            self._ends.pop(whose[1], None)
             scopes, periods = self._own.pop(whose, (set(), set()))
             for scope in scopes:
                 self._remove(scope)
