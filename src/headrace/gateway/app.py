@@ -16,7 +16,7 @@ from msgspec import Struct
 from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway import bedrock, caching, guard, ollama
+from headrace.gateway import bedrock, caching, cohere_chat, guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
@@ -116,6 +116,8 @@ class Gateway(Struct, eq=False):
             send = ArraySend(send)
         elif asked.path == ollama.GENERATE:
             send = ollama.GenerateSend(send)
+        elif asked.path == cohere_chat.PATH:
+            send = cohere_chat.ChatSend(send)
         elif asked.path.endswith(bedrock.INVOKED_STREAM):
             send = bedrock.InvokeSend(send)
         if allowed(asked, self.settings.origins):

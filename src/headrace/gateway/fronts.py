@@ -72,7 +72,7 @@ def front_of(asked: Asked) -> Front:
         return GOOGLE
     if "/messages" in path or "/publishers/anthropic/" in path or "anthropic-version" in headers:
         return ANTHROPIC
-    if path.startswith(("/v2/rerank", "/v2/chat", "/v2/embed")) or path == "/v1/embed":
+    if path.startswith(("/v2/rerank", "/v2/chat", "/v2/embed")) or path in ("/v1/embed", "/v1/chat"):
         return COHERE
     if path.startswith("/api/"):
         return OLLAMA

@@ -27,7 +27,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import bedrock, cohere, fronts, message_batches, ollama
+from headrace.gateway import bedrock, cohere, cohere_chat, fronts, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import (
     deleted_file,
@@ -256,6 +256,7 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(_OPENAI + "/responses/compact", partial(respond, operation=RESPONSE_COMPACT), asks=RESPONSE_COMPACT),
     _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
     _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
+    _post(cohere_chat.PATH, cohere_chat.chat),
     _post("/v2/embed", cohere.embed),
     _post("/v1/embed", cohere.embed_plainly),
     _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),
