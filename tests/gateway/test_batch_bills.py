@@ -19,10 +19,11 @@ from tests.gateway.conftest import KEY
 from tests.gateway.lasting import Gateway, kept
 
 from headrace import Router
+from headrace.gateway import kept_table
 from headrace.gateway.lasting import Where
 from headrace.gateway.ledger import batch_bills, order_table
 from headrace.gateway.ledger.batch_bills import Batches
-from headrace.gateway.orders import Order
+from headrace.gateway.orders import RESPONSE, Order
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
 
@@ -345,21 +346,77 @@ def background(status: str, usage: dict[str, Any] | None = None) -> dict[str, An
     }
 
 
-def test_a_response_made_in_the_background_is_charged_once_however_often_it_is_asked_for(place: Gateway, provider: Upstream) -> None:
+USED = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+WORTH = 1000 * 2e-6 + 100 * 1e-5
+
+
+def in_background(place: Gateway, provider: Upstream, key: str, **more: Any) -> str:
+    """The id of a response that is under way."""
+    provider.answer(Reply(background("queued")))
+    return client(place, key).responses.create(model="m", input="hi", background=True, **more).id
+
+
+def test_a_response_made_in_the_background_is_charged_once_however_often_it_is_asked_for(
+    place: Gateway, provider: Upstream, eventually: Eventually
+) -> None:
     key = place.key()
     asking = client(place, key).responses
-    provider.answer(Reply(background("queued")))
-    id = asking.create(model="m", input="hi", background=True).id
-    used = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+    id = in_background(place, provider, key)
     provider.answer(Reply(background("in_progress")), Reply({"error": {"message": "no"}}, 500))
     assert asking.retrieve(id).status == "in_progress"
     with pytest.raises(openai.InternalServerError):
         asking.retrieve(id)
     assert spent(place, key) == 0
-    provider.answer(*[Reply(background("completed", used))] * 4)
+    provider.answer(*[Reply(background("completed", USED))] * 5)
     assert [asking.retrieve(id).usage.total_tokens for _ in range(2)] == [1100, 1100]  # type: ignore[union-attr]
     assert asking.cancel(id).status == "completed"
     assert client(place, KEY).responses.retrieve(id).status == "completed"
-    assert spent(place, key) == pytest.approx(1000 * 2e-6 + 100 * 1e-5)
-    costs = [call["spend"] for call in place.ask("/spend/logs") if call["call_type"] != "batched"]
-    assert len([cost for cost in costs if cost]) == 1
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+    costs = [call["spend"] for call in place.ask("/spend/logs") if call["spend"]]
+    assert costs == [pytest.approx(WORTH)]
+
+
+def test_a_response_made_in_the_background_that_nobody_asks_for_is_paid(
+    place: Gateway, provider: Upstream, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood nowhere, and cost nothing."""
+    monkeypatch.setattr(kept_table, "SOONEST", 0.0)
+    place.ask("/team/new", {"team_id": "core"})
+    place.ask("/customer/new", {"user_id": "acme"})
+    key = place.key(team_id="core")
+    in_background(place, provider, key, user="acme", metadata={"topic": "wheels"})
+    provider.answer(Reply(background("completed", USED)))
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+    assert place.ask("/team/info?team_id=core")["team_info"]["spend"] == pytest.approx(WORTH)
+    assert place.ask("/customer/info?end_user_id=acme")["spend"] == pytest.approx(WORTH)
+    (call,) = [call for call in place.ask("/spend/logs") if call["spend"]]
+    assert (call["request_id"], call["call_type"], call["model_group"]) == ("resp_1", "responses", "m")
+
+
+def test_a_response_made_in_the_background_that_failed_costs_nothing_and_is_asked_for_no_more(at: Where, provider: Upstream) -> None:
+    database = Database(at.database)
+    order = Order(deployment="first", id="resp_1", kind=RESPONSE, began=1000.0, key="k")
+    batches = Batches(database, router_over(provider), lambda: 1000.0)
+    try:
+        with database.transaction() as connection:
+            order_table.add(connection, order, 1000.0)
+        provider.answer(Reply(background("failed")))
+        assert [asyncio.run(batches.round()) for _ in range(2)] == [1, 0]
+        assert len(provider.seen) == 1
+        assert counted(database) == (0, 0)
+    finally:
+        database.close()
+
+
+def test_a_response_is_not_deleted_before_it_is_billed(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    """Who had read it might have deleted it, unpaid."""
+    key = place.key()
+    asking = openai.OpenAI(base_url=f"{place.base}/v1", api_key=key, max_retries=0).responses
+    id = in_background(place, provider, key)
+    provider.answer(Reply(background("in_progress")), Reply(background("completed", USED)))
+    assert asking.retrieve(id).status == "in_progress"
+    with pytest.raises(openai.ConflictError):
+        asking.delete(id)
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+    provider.answer(Reply({"id": "resp_1", "object": "response", "deleted": True}))
+    asking.delete(id)

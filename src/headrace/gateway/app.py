@@ -16,7 +16,7 @@ from msgspec import Struct
 from headrace import __version__
 from headrace.api import Router
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway import bedrock, caching, cohere_chat, guard, ollama
+from headrace.gateway import background, bedrock, caching, cohere_chat, guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
 from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
@@ -269,6 +269,8 @@ class Gateway(Struct, eq=False):
         answer.entered.answered(made._hidden_params)
         if reply.noted is not None:
             await reply.noted(made)
+        if call.options.get("background") is True:
+            await background.note(here, answer.entered, made)
         content, kind = written(made if reply.finish is None else reply.finish(made))
         await answer.whole(200, content, told_of(made._hidden_params), kind=kind)
 

@@ -49,11 +49,13 @@ class Belongings(Protocol):
     async def forget(self, deployment: str, thing: Thing) -> None: ...
 
     async def ordered(self, order: Order) -> None:
-        """A batch was made, which somebody has to pay for."""
+        """A batch was made, or a response is made in the background, which somebody has to pay for."""
         ...
 
     async def claim(self, deployment: str, response: str) -> bool:
-        """Whether nobody has paid for a response that is made in the background, or is about to: from now on somebody is."""
+        """Whether nobody has paid for a response that is made in the background and was not ordered here, or is about to: from now on
+        somebody is.
+        """
         ...
 
     async def release(self, deployment: str, response: str) -> None:
@@ -61,7 +63,7 @@ class Belongings(Protocol):
         ...
 
     async def done(self, deployment: str, batch: str) -> bool:
-        """A batch has been seen to be over. Whether it waits for its bill."""
+        """It has been seen to be over. Whether it waits for its bill."""
         ...
 
 

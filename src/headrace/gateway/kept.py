@@ -14,7 +14,7 @@ from headrace.calls import Operation, shape
 from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.downloads import reads_in_pieces
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway import own_lists
+from headrace.gateway import background, own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.callers import Role
@@ -22,7 +22,7 @@ from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_CONTENT, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.seals import opens, seal_of
-from headrace.served import RESPONSE, RESPONSE_CANCEL, read_id
+from headrace.served import RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, read_id
 
 Handler = Callable[..., Reply]
 
@@ -41,9 +41,12 @@ def kept_response(operation: Operation) -> Handler:
             raise refusal(404, Kind.NOT_FOUND, f"no response {id!r} was given out here", "response_id")
         options = {**_query(asked, "include", "limit", "order", "after", "before"), "seal": seal}
         reply = Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
+        deployment, own = found
+        if operation is RESPONSE_DELETE:
+            return msgspec.structs.replace(reply, once=partial(background.check_billed, here, deployment, own))
         if operation not in (RESPONSE, RESPONSE_CANCEL):
             return reply
-        deployment, own = found
+        reply = msgspec.structs.replace(reply, noted=partial(background.note_end, here, deployment, own))
         claim, release = partial(here.belongings.claim, deployment, own), partial(here.belongings.release, deployment, own)
         return msgspec.structs.replace(reply, once=claim, unpaid=release)
 

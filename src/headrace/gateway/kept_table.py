@@ -61,6 +61,8 @@ class KeptTable:
         new = {**_key(deployment, Thing(PAID, response)), "created": time.time()}
 
         def work(connection: Connection) -> bool:
+            if order_table.is_there(connection, deployment, response):
+                return False  # it is billed when it is done, whoever asks for it
             asked = (
                 "INSERT INTO kept (deployment, kind, id, owner, created, said) VALUES (:deployment, :kind, :id, '', :created, '{}') "
                 "ON CONFLICT (deployment, kind, id) DO NOTHING"
@@ -83,7 +85,7 @@ class KeptTable:
         try:
             await self._database.write(lambda connection: order_table.add(connection, order, order.began + SOONEST))
         except DatabaseError as error:  # as above
-            log.error("batch %s will not be billed: the database does not answer (%s)", order.id, error)
+            log.error("%s of deployment %s will not be billed: the database does not answer (%s)", order.id, order.deployment, error)
 
     async def done(self, deployment: str, batch: str) -> bool:
         now = time.time()

@@ -1,4 +1,4 @@
-"""Batches that callers ordered: what has to be known of each to bill it when its provider has done it."""
+"""What callers ordered and providers do later, batches and responses in the background: what has to be known of each to bill it then."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from headrace.kept import BATCHES
 from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 
-FILES, MESSAGES = "files", "messages"
-"""Kinds of batches: of a file of calls, whose answers are another file; and Anthropic's, of messages."""
+FILES, MESSAGES, RESPONSE = "files", "messages", "response"
+"""Kinds: a batch of a file of calls, whose answers are another file; Anthropic's, of messages; a response made in the background."""
+WORKING: Final = frozenset({"queued", "in_progress"})
+"""Statuses in which a response does not stay."""
 _ANTHROPICS: Final = "anthropic"
 """What the latter are called in the table of forms."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One batch, and for whom it was made."""
+    """One of them, and for whom it was made."""
 
     deployment: str
     id: str
@@ -33,6 +35,7 @@ class Order(Struct, frozen=True, kw_only=True):
     team: str = ""
     user: str = ""
     tags: tuple[str, ...] = ()
+    customer: str = ""
 
 
 def is_of_messages(deployment: Deployment) -> bool:

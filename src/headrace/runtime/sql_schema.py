@@ -69,6 +69,8 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
             PRIMARY KEY (deployment, id))""",
         "CREATE INDEX batches_look ON batches (billed, look)",
     ),
+    # Responses that are made in the background wait there as well; customer: whom they were asked for.
+    "0005": ("ALTER TABLE batches ADD COLUMN customer TEXT NOT NULL DEFAULT ''",),
 }  # fmt: skip
 """Statements by the version that they bring."""
 

@@ -1,5 +1,5 @@
-"""What batches cost. A task asks for those that are under way, and bills each once it is done: to the key, team and user that ordered it,
-at its provider's price for batches, as one line of the ledger for each model.
+"""What batches cost, and responses that are made in the background. A task asks for those that are under way, and bills each once it is
+done, to the key, team and user that ordered it: a batch at its provider's price for batches, as one line of the ledger for each model.
 
 Reasons: docs/decisions/0023-batches-are-billed-when-done.md.
 """
@@ -21,9 +21,9 @@ from headrace.api import Router
 from headrace.downloads import reads_in_pieces
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway.ledger import order_table
-from headrace.gateway.orders import MESSAGES, Order
+from headrace.gateway.orders import MESSAGES, RESPONSE, WORKING, Order
 from headrace.gateway.own_lists import OVER
-from headrace.gateway.records import Outcome, Record
+from headrace.gateway.records import Outcome, Record, of_answer
 from headrace.kept import BATCH, FILE_CONTENT
 from headrace.models.cost import Bill, Rates, bill_of, is_price, rates_of
 from headrace.models.info import find
@@ -32,6 +32,8 @@ from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import DatabaseError
+from headrace.served import RESPONSE as GET_RESPONSE
+from headrace.served import RESPONSES, marked_id
 from headrace.through import PASSED, ThroughRequest
 
 log: Final = logging.getLogger("headrace.gateway")
@@ -82,11 +84,11 @@ class Batches:
             records = await self._records(order)
         except (HeadraceError, msgspec.DecodeError, UnicodeDecodeError) as error:
             kind = error.failure.kind if isinstance(error, HeadraceError) else Kind.BAD_RESPONSE
-            log.warning("batch %s of deployment %s cannot be billed at present: %s", order.id, order.deployment, kind.value)
+            log.warning("%s of deployment %s cannot be billed at present: %s", order.id, order.deployment, kind.value)
             records = [] if kind is Kind.NOT_FOUND else None  # its provider keeps it no more
         now = self._clock()
         if records is None and now - order.began > GIVEN_UP:
-            log.warning("batch %s of deployment %s is given up: what it cost is not known", order.id, order.deployment)
+            log.warning("%s of deployment %s is given up: what it cost is not known", order.id, order.deployment)
             records = []
         if records is None:
             later = now + min(SELDOM, max(SOONEST, (now - order.began) / 8))
@@ -100,10 +102,29 @@ class Batches:
         deployment = self._router.get_deployment(order.deployment)
         if deployment is None:
             return None
+        if order.kind == RESPONSE:
+            return await self._of_response(order, deployment)
         sums = await (self._of_messages(order, deployment) if order.kind == MESSAGES else self._of_file(order, deployment))
         return None if sums is None else [_record(order, deployment, model, one, self._clock()) for model, one in sums.items()]
 
     # ---- asking ------------------------------------------------------------------------------------------------------
+
+    async def _of_response(self, order: Order, deployment: Deployment) -> list[Record] | None:
+        place = {"id": marked_id(order.deployment, order.id)}
+        made = await self._router.acall(
+            GET_RESPONSE, "-", None, stream=False, options={"tenant": TENANT}, place=place, deployment=deployment.id
+        )
+        if made.get("status") in WORKING:
+            return None
+        hidden = made._hidden_params
+        if hidden.usage is None:  # it failed before anything was made
+            return []
+        return [
+            Record(
+                **_whose(order), began=order.began, ended=self._clock(), path="/v1/responses", operation=RESPONSES.name,
+                model=deployment.group, outcome=Outcome.ANSWERED, metadata={"background": True}, **of_answer(hidden),
+            )
+        ]  # fmt: skip
 
     async def _of_file(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
         """All lines of a file are calls of one model."""
@@ -242,9 +263,13 @@ def _prices(deployment: Deployment) -> Prices | None:
     return None if facts is None or rates is None else Prices(rates, not any(name.endswith("_batches") for name in facts))
 
 
+def _whose(order: Order) -> dict[str, Any]:
+    return {name: getattr(order, name) for name in ("id", "key", "name", "team", "user", "tags", "customer")}
+
+
 def _record(order: Order, deployment: Deployment, model: str, found: Sum, now: float) -> Record:
     return Record(
-        id=order.id, began=order.began, ended=now, key=order.key, name=order.name, team=order.team, user=order.user, tags=order.tags,
+        **_whose(order), began=order.began, ended=now,
         path="/v1/messages/batches" if order.kind == MESSAGES else "/v1/batches", operation="batched", model=deployment.group,
         group=deployment.group, deployment=deployment.id, provider=resolve(deployment.model).provider.name, served=model,
         outcome=Outcome.ANSWERED, usage=found.used, cost=found.cost, attempts=1, metadata={"batch_calls": found.calls},

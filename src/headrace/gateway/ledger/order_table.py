@@ -1,4 +1,4 @@
-"""Batches that wait for their bill, in the database. Whatever is done here may be done by several processes at once."""
+"""What waits for its bill, in the database. Whatever is done here may be done by several processes at once."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def hasten(connection: Connection, deployment: str, id: str, now: float) -> bool
     """Somebody has seen that it is done: it is looked at next. False where it is billed already, or none of ours."""
     waits = f"UPDATE batches SET look = :now WHERE {_SAME} AND NOT billed"
     return connection.execute(waits, now=now, deployment=deployment, id=id) > 0
+
+
+def is_there(connection: Connection, deployment: str, id: str) -> bool:
+    return bool(connection.scalar(f"SELECT count(*) FROM batches WHERE {_SAME}", deployment=deployment, id=id))
 
 
 def any_due(connection: Connection, now: float) -> bool:
