@@ -24,7 +24,7 @@ from headrace.dialects import SERVED, load
 from headrace.dialects.answers import InCommon
 from headrace.dialects.base import Passable, Target, passable
 from headrace.dialects.collect import collect
-from headrace.passing import Passed
+from headrace.passing import handed_on
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, TextDelta, ToolCallDelta, Usage, UsageReported
 from headrace.wire import Headers, HttpResponse
 
@@ -81,7 +81,7 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
     """A maker of relays: bytes in, none at the end, and bytes out. In the same dialect those that came, looked at in passing."""
     source, target = load(name), load(to)
     if name == to and passable(source):
-        return lambda: handed_on(name, source)
+        return lambda: as_it_came(name, source)
 
     def begin() -> Callable[[bytes], bytes]:
         frames, reader = source.framing(), source.read_stream(ASKED, TARGET)
@@ -105,9 +105,10 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
     return begin
 
 
-def handed_on(name: str, source: Passable) -> Callable[[bytes], bytes]:
+def as_it_came(name: str, source: Passable) -> Callable[[bytes], bytes]:
     """As `Router.araw` does it, and the gateway."""
-    passed, ready = Passed(source.watch_stream(TARGET), name), deque[bytes]()
+    passed = handed_on(source.watch_stream(TARGET), name)
+    ready: deque[bytes] = deque()
 
     def through(data: bytes) -> bytes:
         if data:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
-from headrace.dialects.familiar import LEARN, LESSONS, NEXT_ANSWER, Likeness
+from headrace.dialects.familiar import COUNTS, DIGITS, LEADING, LEARN, LESSONS, NEXT_ANSWER, PARTS, SPACED, Likeness
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
@@ -167,12 +167,12 @@ class Passed:
     """
 
     __slots__ = (
-        "_before", "_begin", "_begun", "_behind", "_closing", "_dialect", "_end", "_held", "_lessons", "_most", "_rewrite", "_uncounted",
-        "_watcher", "_within", "count",
+        "_before", "_begin", "_begun", "_behind", "_closing", "_dialect", "_end", "_held", "_lessons", "_rewrite", "_uncounted", "_watcher",
+        "_within", "count",
     )  # fmt: skip
 
-    def __init__(self, watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> None:
-        self._watcher = watcher
+    def __init__(self, watcher: Any, dialect: str, rewrite: Rewrite | None = None) -> None:
+        self._watcher: Any = watcher
         self._dialect = dialect
         self._rewrite = rewrite
         self._closing = ENDS.get(dialect, b"")
@@ -190,7 +190,8 @@ class Passed:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        return self._watcher.usage
+        usage: dict[str, Any] | None = self._watcher.usage
+        return usage
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
@@ -198,24 +199,16 @@ class Passed:
             not self._held
             and data.startswith(self._begin)
             and data.endswith(self._end)
-            and data.find(b"\n", self._begun) == len(data) - self._behind
-            and (
-                (not self._within or data.find(self._within, self._begun) > 0)
-                if self._most is None
-                else data.find(self._within, self._begun) >= len(data) - self._most and data.find(NEXT_ANSWER, self._begun) < 0
-            )
+            and data.find(b"\n", self._begun, self._behind) < 0
+            and (not self._within or data.find(self._within, self._begun) > 0)
         ):
             self.count += 1
             ready.append(data)
-            if self._most is not None:
-                self._uncounted = data
         else:
             self._read(data, ready)
 
     def _read(self, data: bytes, ready: deque[Any]) -> None:
         """Anything else."""
-        if self._uncounted:
-            self._count()
         if self._held:
             if events := self._whole(data):
                 self._pass_on(events, ready)
@@ -249,13 +242,12 @@ class Passed:
             self._is_like(like)
 
     def _is_like(self, like: Likeness) -> None:
-        self._begin, self._within, self._end, self._most = like.begin, like.within, like.end, like.most
-        self._begun, self._behind = len(like.begin), 3 if like.end[-2:] == b"\r\n" else 2
+        self._begin, self._within, self._end = like.begin, like.within, like.end
+        self._begun, self._behind = len(like.begin), -3 if like.end[-2:] == b"\r\n" else -2
 
-    def _count(self) -> None:
+    def _tell_uncounted(self) -> None:
         """What events have counted that were handed on unread the last of them says anew: the watcher may have to know it."""
-        event, self._uncounted = self._uncounted, b""
-        cast("Any", self._watcher).unread = event[event.find(b"{") :]
+        self._watcher.unread, self._uncounted = self._uncounted, b""
 
     def _json_of_one(self, data: bytes) -> int:
         """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
@@ -269,7 +261,7 @@ class Passed:
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
         if self._uncounted:
-            self._count()
+            self._tell_uncounted()
         if self._held:
             self._pass_rest(ready)
         self._watcher.close()
@@ -330,6 +322,90 @@ class Passed:
         return block
 
 
+class Counted(Passed):
+    """The same of Gemini's events, each of which counts anew what was counted before: in those alike the counts' digits differ as well.
+
+    Why an answer ends, its counts and an error stand behind its parts, so that there it is enough to look from behind.
+    """
+
+    __slots__ = ("_least", "_most")
+
+    _most: int
+    """Where in an event, counted from its end, the way from its parts to its counts may begin."""
+    _least: int
+    """Where it may end."""
+
+    def feed(self, data: bytes, ready: deque[Any]) -> None:
+        if (
+            not self._held
+            and data.startswith(self._begin)
+            and data.endswith(self._end)
+            and data.find(b"\n", self._begun, self._behind) < 0
+            and data.find(NEXT_ANSWER, self._begun, self._least) < 0
+        ):
+            if within := self._within:
+                if data.find(within, self._most, self._least) < 0:
+                    self._look_behind(data, ready)
+                    return
+                self._uncounted = data
+            self.count += 1
+            ready.append(data)
+        else:
+            self._read(data, ready)
+
+    def _look_behind(self, data: bytes, ready: deque[Any]) -> None:
+        """An event that differs behind its parts: why it ended, or what is counted."""
+        if self._uncounted:
+            self._tell_uncounted()
+        counts = data.rfind(COUNTS)
+        behind = data.rfind(b"}]", self._begun, counts - len("}],"))
+        ended = data.rfind(b'"finishReason"', self._begun)
+        several = data.find(NEXT_ANSWER, self._least, behind) > 0
+        if behind < 0 or 0 < ended < behind or several or not self._watcher.glance(PARTS + data[behind + 1 :]):
+            self._read(data, ready)
+            return
+        self.count += 1
+        ready.append(data)
+        if ended < 0 and (within := data[behind:counts]).translate(None, SPACED) in LEADING:
+            self._within, self._most, self._least = within, behind - len(data) - DIGITS, counts - len(data) + DIGITS
+
+    def _read(self, data: bytes, ready: deque[Any]) -> None:
+        if self._uncounted:
+            self._tell_uncounted()
+        watcher = self._watcher
+        one = not self._held and data.startswith(b"data: {") and data.endswith(_BLANK) and data.find(b"\n") >= len(data) - 3
+        if one and watcher.glance(data[6:]):
+            self.count += 1
+            ready.append(data)
+            if not watcher.ending and self._lessons:
+                self._learn(data)
+        else:
+            super()._read(data, ready)
+
+    def _learn(self, data: bytes) -> None:
+        """What the events to come are like, from one that says a piece of the answer and nothing else."""
+        counts = data.rfind(COUNTS)
+        behind = data.rfind(b"}]", 6, counts - len("}],"))
+        begun, end = data.find(b'"parts"', 6, behind), data.rfind(b"},", counts)
+        if begun < 0 or end < 0 or data[behind:counts].translate(None, SPACED) not in LEADING:
+            return
+        self._lessons -= 1
+        self._begin, self._begun, self._behind = data[:begun], begun, -3 if data[-2:] == b"\r\n" else -2
+        self._most, self._least = behind - len(data) - DIGITS, counts - len(data) + DIGITS
+        counting = data.find(b"Count", counts, end) > 0
+        self._within, self._end = (data[behind:counts], data[end:]) if counting else (b"", data[behind:])
+
+
+_BLANK: Final = (b"\r\n\r\n", b"\n\n")
+
+_PASSED: Final = {"gemini": Counted}
+
+
+def handed_on(watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> Passed:
+    """Server-sent events of a dialect, byte for byte."""
+    return _PASSED.get(dialect, Passed)(watcher, dialect, rewrite)
+
+
 def _before_json(data: bytes) -> bytes:
     """What stands before the JSON of an event in the usual form; nothing where it has another. Errors are to be looked at."""
     named = data[:7] == b"event: " and data[:12] != b"event: error"
@@ -355,5 +431,5 @@ def _data_of(block: bytes) -> bytes:
 
 def bytes_of(frames: FrameReader, reader: Any, dialect: str, rewrite: Rewrite | None, *, events: bool) -> Passed | Written:
     """A stream's bytes for a caller of `dialect`. events: whether it comes as server-sent events."""
-    handed_on = events and hasattr(reader, "glance")
-    return Passed(reader, dialect, rewrite) if handed_on else Written(frames, reader, dialect, rewrite)
+    watched = events and hasattr(reader, "glance")
+    return handed_on(reader, dialect, rewrite) if watched else Written(frames, reader, dialect, rewrite)

@@ -17,7 +17,7 @@ from headrace.dialects.gemini.watching import used
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.errors import HeadraceError, InternalServerError, Kind, ServiceUnavailableError, TruncatedStream
 from headrace.framing import BOM
-from headrace.passing import Passed
+from headrace.passing import handed_on
 from headrace.types import ChatRequest, Finished, Started, TextDelta, ToolCallDelta, Usage, UsageReported
 from headrace.wire import Frame
 
@@ -95,16 +95,16 @@ def test_a_stream_handed_on_in_bytes_is_the_same_however_it_arrives_and_wherever
 def passed(name: str, data: bytes, sizes: list[int]) -> tuple[list[bytes], Kind | None, Any]:
     """The pieces that go out, of bytes that come in so."""
     watcher, pieces = watcher_of(name), deque[bytes]()
-    handed_on = Passed(watcher, name)
+    passing_on = handed_on(watcher, name)
     try:
         for size in [*sizes, len(data)]:
             if data[:size]:
-                handed_on.feed(data[:size], pieces)
+                passing_on.feed(data[:size], pieces)
             data = data[size:]
-        handed_on.close(pieces)
+        passing_on.close(pieces)
     except HeadraceError as error:
-        return list(pieces), error.failure.kind, handed_on.usage
-    return list(pieces), None, handed_on.usage
+        return list(pieces), error.failure.kind, passing_on.usage
+    return list(pieces), None, passing_on.usage
 
 
 @pytest.mark.parametrize("name", [*WATCHED, "openai_chat"])
@@ -211,17 +211,17 @@ ODD = ("plain", "", "Ã¼ber", '"quoted"', "back\\slash", "line\nbreak", "emoji ðŸ
 
 def one_by_one(name: str, events: list[bytes], *, compared: bool) -> tuple[list[bytes], Kind | None, Any, int]:
     """The pieces that go out. compared: whether events may be handed on because of what stands around their text."""
-    handed_on, pieces = Passed(watcher_of(name), name), deque[bytes]()
+    passing_on, pieces = handed_on(watcher_of(name), name), deque[bytes]()
     if not compared:
-        handed_on._lessons = 0
+        passing_on._lessons = 0
     kind = None
     try:
         for event in events:
-            handed_on.feed(event, pieces)
-        handed_on.close(pieces)
+            passing_on.feed(event, pieces)
+        passing_on.close(pieces)
     except HeadraceError as error:
         kind = error.failure.kind
-    return list(pieces), kind, handed_on.usage, handed_on.count
+    return list(pieces), kind, passing_on.usage, passing_on.count
 
 
 def spoiled(event: bytes, how: str) -> bytes:
@@ -263,7 +263,9 @@ GEMINI = st.fixed_dictionaries({
     "answered": st.integers(0, 3000),
     "thought": st.sampled_from((0, 7, 700)),
     "index": st.sampled_from((None, 0, 0, 0, 1)),
-    "how": st.sampled_from(("",) * 12 + ("finish", "beside", "before", "error", "blocked", "cached", "uncounted", "cut", "twice", "bare")),
+    "how": st.sampled_from(("",) * 12 + (
+        "finish", "beside", "before", "error", "blocked", "cached", "uncounted", "cut", "twice", "bare", "grounded", "last", "behind",
+    )),
 })  # fmt: skip
 
 
@@ -276,8 +278,12 @@ def of_gemini(event: dict[str, Any]) -> bytes:
     details = {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 11}], **thoughts}
     how = event["how"]
     ended = {"finishReason": "STOP", "index": 1}
+    grounded = {"groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://a"}}], "groundingSupports": [{"indices": [0]}]}}
     candidates = {
         "finish": [{**candidate, "finishReason": "STOP"}],
+        "grounded": [{**candidate, **grounded}],
+        "last": [{**candidate, "finishReason": "STOP", **grounded, **index}],
+        "behind": [candidate, {**candidate, "index": 1}],
         "beside": [{**candidate, **ended}, candidate],
         "before": [ended, candidate],
     }
@@ -300,6 +306,24 @@ def test_nothing_of_geminis_ends_errors_and_counts_is_hidden_by_an_event_like_th
     last = [{"text": "", "answered": 9, "thought": 0, "index": index, "how": "finish"} for index in (0, 1)] if ended else []
     sent = [of_gemini(event) for event in [*events, *last]]
     assert one_by_one("gemini", sent, compared=True) == one_by_one("gemini", sent, compared=False)
+
+
+def test_an_end_of_geminis_that_stands_before_what_its_answer_is_backed_by_is_an_end() -> None:
+    """It was looked for behind the last list of objects: the answer was whole and told as cut."""
+    plain = {"text": "a", "answered": 5, "thought": 0, "index": 0, "how": ""}
+    told = [plain, plain, {**plain, "thought": 7}, {**plain, "thought": 7, "how": "last"}]
+    assert one_by_one("gemini", [of_gemini(event) for event in told], compared=True)[1] is None
+
+
+def test_a_second_candidate_of_geminis_with_fewer_counts_is_seen_beside_the_first() -> None:
+    plain = {"text": "a", "answered": 5, "thought": 700, "index": 0, "how": "cached"}
+    end = {**plain, "how": "finish"}
+    second = of_gemini({**plain, "how": "behind"})
+    cut = second.index(b'"usageMetadata"'), second.index(b',"modelVersion"')
+    fewer = second[: cut[0]] + b'"usageMetadata": {"promptTokenCount": 11}' + second[cut[1] :]
+    swapped = fewer.replace(b'"index": 0', b'"index": 2').replace(b'"index": 1', b'"index": 0')
+    events = [of_gemini(plain), of_gemini(plain), swapped, of_gemini(end)]
+    assert one_by_one("gemini", events, compared=True)[1] is Kind.TRUNCATED
 
 
 def test_a_second_candidate_of_geminis_that_ends_beside_the_first_has_ended() -> None:
@@ -350,9 +374,9 @@ def test_geminis_counts_are_said_in_passing_as_through_the_hub(counts: Any, whol
 @pytest.mark.parametrize("name", ["openai_chat", "openai_responses", "anthropic_messages", "gemini"])
 def test_until_an_event_was_learnt_none_is_handed_on_unread(name: str) -> None:
     """Not even one that begins with a byte with which no event begins: it is a line without a name."""
-    handed_on, pieces = Passed(watcher_of(name), name), deque[bytes]()
-    handed_on.feed(b"\0\n\n", pieces)
-    assert handed_on.count == 0
+    passing_on, pieces = handed_on(watcher_of(name), name), deque[bytes]()
+    passing_on.feed(b"\0\n\n", pieces)
+    assert passing_on.count == 0
 
 
 def glances(watcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -364,25 +388,26 @@ def glances(watcher: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_events_of_gemini_that_count_on_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    handed_on, pieces = Passed(watcher_of("gemini"), "gemini"), deque[bytes]()
+    passing_on, pieces = handed_on(watcher_of("gemini"), "gemini"), deque[bytes]()
     told = [{"text": f'"{number}"', "answered": 10 * number, "thought": 7, "index": 0, "how": ""} for number in range(1, 40)]
     events = [of_gemini(event) for event in [*told, {**told[-1], "how": "finish", "answered": 402}]]
-    glanced = glances(handed_on._watcher, monkeypatch)
+    glanced = glances(passing_on._watcher, monkeypatch)
     for event in events:
-        handed_on.feed(event, pieces)
-    handed_on.close(pieces)
-    assert (list(pieces), handed_on.count) == (events, len(events))
-    assert handed_on.usage is not None
-    assert (handed_on.usage["prompt_tokens"], handed_on.usage["completion_tokens"]) == (11, 409)
+        passing_on.feed(event, pieces)
+    passing_on.close(pieces)
+    assert (list(pieces), passing_on.count) == (events, len(events))
+    assert passing_on.usage is not None
+    assert (passing_on.usage["prompt_tokens"], passing_on.usage["completion_tokens"]) == (11, 409)
     assert len(glanced) < 5
 
 
 def test_events_that_differ_in_their_text_alone_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, handed_on, pieces = load("openai_chat").write_stream(ASKED), Passed(watcher_of("openai_chat"), "openai_chat"), deque[bytes]()
+    writer, pieces = load("openai_chat").write_stream(ASKED), deque[bytes]()
+    passing_on = handed_on(watcher_of("openai_chat"), "openai_chat")
     writer.feed(EVENTS[0])
     events = [writer.feed(TextDelta(text=f"piece {number}")) for number in range(40)]
-    glanced = glances(handed_on._watcher, monkeypatch)
+    glanced = glances(passing_on._watcher, monkeypatch)
     for event in events:
-        handed_on.feed(event, pieces)
-    assert (list(pieces), handed_on.count) == (events, len(events))
+        passing_on.feed(event, pieces)
+    assert (list(pieces), passing_on.count) == (events, len(events))
     assert len(glanced) < 5

@@ -19,12 +19,7 @@ class Likeness(Struct, frozen=True, gc=False):
     begin: bytes
     within: bytes
     end: bytes
-    most: int | None = None
-    """Where it counts anew what was counted before: how many bytes there may be from `within` on. Then only one answer may have parts."""
 
-
-NEXT_ANSWER: Final = b'"content"'
-"""What a second candidate of Gemini's has. In a text there would be a backslash before each quote."""
 
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
 """From an event that says a piece of the answer and nothing else, and where its JSON begins."""
@@ -62,29 +57,20 @@ def by_type(data: bytes, start: int) -> Likeness | None:
     return Likeness(data[:end], b"", b"}\n\n") if delta else None
 
 
-def by_parts(data: bytes, start: int) -> Likeness | None:
-    """Gemini: an event's reason to end, its counts and its error stand behind the parts of its answer, the counts with other numbers."""
-    parts, counts = data.find(b'"parts"', start), data.rfind(b'"usageMetadata"', start)
-    if not 0 < parts < counts:
-        return None
-    behind = _behind_parts(data, data.rfind(b"}]", parts, counts - len("}],")))
-    if behind is None:
-        return None
-    within, end = behind.end("before"), behind.end()
-    most = len(data) - behind.start() + _LONGER if end > within else len(data) - behind.start()
-    return Likeness(data[:parts], data[behind.start() : within], data[end:], most)
-
-
-_LONGER: Final = 8
-"""Digits that the counts of later events may have more."""
-
-_behind_parts: Final = re.compile(
-    rb'(?P<before>\}\](?:, ?"role": ?"model")?\}(?:, ?"index": ?\d+)?\}\], ?"usageMetadata": ?\{(?:"promptTokenCount": ?\d+, ?"\w+": ?)?)'
-    rb'(?:\d+(?:, ?"totalTokenCount": ?\d+)?(?:, ?"promptTokensDetails": ?\[[^]]*\])?(?:, ?"thoughtsTokenCount": ?\d+)?)?'
-).match
-"""From the end of the last part to the counts, where nothing else stands between."""
-
-
 LEARN: Final[Mapping[str, Learn]] = {
-    "openai_chat": by_text, "openai_responses": by_type, "anthropic_messages": by_type, "gemini": by_parts,
+    "openai_chat": by_text, "openai_responses": by_type, "anthropic_messages": by_type,
 }  # fmt: skip
+
+
+# ---- Gemini, whose events say their counts anew each time ----------------------------------------------------------------------------
+
+COUNTS: Final = b'"usageMetadata"'
+PARTS: Final = b'{"candidates":[{"content":{"parts":['
+"""What stands in an event before its parts, so that it can be read without them."""
+NEXT_ANSWER: Final = b'"content"'
+"""What a second candidate has. In a text there would be a backslash before each quote."""
+DIGITS: Final = 8
+"""How many more or fewer the counts of a later event may have."""
+SPACED: Final = b" 0123456789"
+LEADING: Final = frozenset({b"}]}}],", b'}],"role":"model"}}],', b'}]},"index":}],', b'}],"role":"model"},"index":}],'})
+"""What leads from the end of the last part to the counts where nothing else stands between, `SPACED` left out."""

@@ -181,13 +181,13 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
         total=total or given + fed + answered + thought,
         cached=cached,
         reasoning=thought,
-        audio_input=_of_sound(source.get("promptTokensDetails")),
-        audio_output=_of_sound(source.get("candidatesTokensDetails")),
+        audio_input=of_sound(source.get("promptTokensDetails")),
+        audio_output=of_sound(source.get("candidatesTokensDetails")),
         extra=extra,
     )
 
 
-def _of_sound(details: Json) -> int:
+def of_sound(details: Json) -> int:
     """Tokens of sound among the details by modality."""
     heard = 0
     for detail in details if isinstance(details, list) else ():

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from headrace.dialects.gemini.names import camel
-from headrace.dialects.gemini.responses import block_reason, read_usage
+from headrace.dialects.gemini.responses import block_reason, of_sound, read_usage
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.watching import UNSOUND
 from headrace.dialects.watching import Watcher as Watching
@@ -44,6 +44,8 @@ class Watcher(Watching, eq=False):
     _ended: dict[int, bool] = field(default_factory=dict)
     """The candidates that began, and whether they have ended."""
     _blocked: bool = False
+    ending: bool = False
+    """Whether a candidate has ended: few events follow."""
     unread: bytes = b""
     """An event that was handed on unread, like one before but for its numbers."""
 
@@ -53,18 +55,27 @@ class Watcher(Watching, eq=False):
         except UNSOUND:
             return False
         candidate = chunk.candidates[0]
-        if candidate.reason is not None or candidate.index not in self._ended:
-            self._ended[candidate.index] = candidate.reason is not None or self._ended.get(candidate.index, False)
-        if chunk.usage:
-            self._count(chunk.usage)
+        if candidate.reason is not None:
+            self._ended[candidate.index] = self.ending = True
+        else:
+            self._ended.setdefault(candidate.index, False)
+        usage = chunk.usage
+        if usage:
+            if usage.keys() >= self._counts.keys():
+                self._counts, self.unread = usage, b""
+            else:
+                self._count(usage)
         return True
 
-    def _count(self, usage: Mapping[str, Json]) -> None:
+    def _count(self, usage: dict[str, Json]) -> None:
         """What was unread had counted the same as the events before it: it need not be read where all that is counted anew."""
         event, self.unread = self.unread, b""
-        if event and not usage.keys() >= self._counts.keys():
-            self.glance(event)
-        self._counts |= usage
+        if usage.keys() >= self._counts.keys():
+            self._counts = usage
+            return
+        if event:
+            self.glance(event[event.find(b"{") :])
+        self._counts = {**self._counts, **usage}
 
     def _look(self, event: Mapping[str, Json], frame: Frame) -> None:
         if event.get("error"):
@@ -72,7 +83,7 @@ class Watcher(Watching, eq=False):
         chunk = camel(event)
         usage: Any = chunk.get("usageMetadata")
         if isinstance(usage, Mapping):
-            self._count(usage)
+            self._count(dict(usage))
         self._blocked = self._blocked or block_reason(chunk) is not None
         for place, candidate in enumerate(chunk.get("candidates") or ()):
             candidate = camel(candidate)
@@ -82,37 +93,35 @@ class Watcher(Watching, eq=False):
             self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
 
     def _complete(self) -> bool:
-        self._count({})
-        whole = all(self._ended.values()) and bool(self._ended or self._blocked)
-        if whole and self._counts:
+        if self.unread:
+            self._count({})
+        if not all(self._ended.values()) or not (self._ended or self._blocked):
+            return False
+        if self._counts:
             self.usage = used(self._counts)
-        return whole
-
-
-_COUNTS: Final = frozenset({
-    "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount", "cachedContentTokenCount",
-})  # fmt: skip
+        return True
 
 
 def used(counts: Mapping[str, Json]) -> dict[str, Any]:
     """Counts in OpenAI's form, as the hub's two halves write them: at once where they are plain numbers of tokens of text."""
-    told: Any = counts.get
-    prompt, answer, total = told("promptTokenCount"), told("candidatesTokenCount"), told("totalTokenCount")
-    thoughts, cached = told("thoughtsTokenCount", 1), told("cachedContentTokenCount", 1)
-    usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
-    for number in (prompt, answer, total, thoughts, cached):
-        if type(number) is not int or not 0 < number < _MANY:
-            return write_usage(read_usage(counts))
-    for name, value in counts.items():
-        if name not in _COUNTS:
-            if name == "toolUsePromptTokenCount" or (type(value) is list and b"AUDIO" in msgspec.json.encode(value)):
-                return write_usage(read_usage(counts))
-            usage[name] = value
-    if "cachedContentTokenCount" in counts:
-        usage["prompt_tokens_details"] = {"cached_tokens": cached}
+    usage: dict[str, Any] = dict(counts)
+    take = usage.pop
+    prompt, answer, total = take("promptTokenCount", 0), take("candidatesTokenCount", 0), take("totalTokenCount", 0)
+    thoughts, cached = take("thoughtsTokenCount", 1), take("cachedContentTokenCount", 1)
+    if (
+        not type(prompt) is type(answer) is type(total) is type(thoughts) is type(cached) is int
+        or not (prompt and answer and total and thoughts and cached and 0 < prompt | answer | total | thoughts | cached < _MANY)
+        or "toolUsePromptTokenCount" in usage
+        or ((details := usage.get("promptTokensDetails")) and of_sound(details))
+        or ((details := usage.get("candidatesTokensDetails")) and of_sound(details))
+    ):
+        return write_usage(read_usage(counts))
+    usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"] = prompt, answer, total
     if "thoughtsTokenCount" in counts:
         usage["completion_tokens"] = answer + thoughts
         usage["completion_tokens_details"] = {"reasoning_tokens": thoughts}
+    if "cachedContentTokenCount" in counts:
+        usage["prompt_tokens_details"] = {"cached_tokens": cached}
     return usage
 
 
