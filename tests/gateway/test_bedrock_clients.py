@@ -101,7 +101,7 @@ def test_errors_are_awss(client: Any, base: str) -> None:
         return str(caught.value)
 
     refused("ResourceNotFoundException", lambda: client.converse(modelId="none", messages=ASK))
-    assert "Converse" in refused("ValidationException", lambda: client.invoke_model(modelId="gpt", body='{"inputText": "hi"}'))
+    assert "Converse" in refused("ValidationException", lambda: client.invoke_model(modelId="gpt", body='{"words": "hi"}'))
     elsewhere = {"invokeModel": {"body": b"inputText"}}
     assert "JSON" in refused("ValidationException", lambda: client.count_tokens(modelId="gpt", input=elsewhere))
     stranger = client_of(base, "sk-unknown")

@@ -111,10 +111,12 @@ class Answer:
         await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
         await self._send({"type": "http.response.body", "body": shown.body})
 
-    async def streamed(self, making: Awaitable[AsyncStream[bytes]], every: float, *, counted_last: bool = False) -> None:
+    async def streamed(
+        self, making: Awaitable[AsyncStream[bytes]], every: float, *, counted_last: bool = False, told: Callable[[bytes], bytes] = bytes
+    ) -> None:
         """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life.
 
-        counted_last: whether the event that says what was used is the last one.
+        counted_last: whether the event that says what was used is the last one. told: says a piece in another way.
         """
         pulse = _Pulse(self._alive, every)
         try:
@@ -123,13 +125,13 @@ class Answer:
                 self.entered.answered(stream._hidden_params)
                 if not self._begun:
                     await self._open(told_of(stream._hidden_params, streaming=True))
-                await self._pieces(stream, pulse, counted_last)
+                await self._pieces(stream, pulse, counted_last, told)
             finally:
                 await stream.aclose()
         finally:
             pulse.stop()
 
-    async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse, counted_last: bool) -> None:
+    async def _pieces(self, stream: AsyncStream[bytes], pulse: _Pulse, counted_last: bool, told: Callable[[bytes], bytes]) -> None:
         entry = self.entered
         async for piece in stream:
             if entry.first is None:
@@ -139,7 +141,7 @@ class Answer:
             if (counted_last or self.front.ends(piece)) and stream.usage is not None:
                 entry.used(stream.usage)
                 self._record(Outcome.ANSWERED)  # its caller may read no further, and go
-            await self._piece(piece)
+            await self._piece(told(piece))
         pulse.stop()
         await self._last(b"")
 

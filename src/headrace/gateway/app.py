@@ -263,7 +263,8 @@ class Gateway(Struct, eq=False):
             await answer.downloaded(making)
             return
         if call.stream:
-            await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last))
+            told = bytes if reply.told is None else reply.told()
+            await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last), told=told)
             return
         made = await making if reply.unpaid is None or not mine else await _paid(making, reply.unpaid)
         answer.entered.answered(made._hidden_params)
@@ -272,7 +273,8 @@ class Gateway(Struct, eq=False):
         if call.options.get("background") is True:
             await background.note(here, answer.entered, made)
         content, kind = written(made if reply.finish is None else reply.finish(made))
-        await answer.whole(200, content, told_of(made._hidden_params), kind=kind)
+        used = answer.front.used(made._hidden_params.bill()) if answer.front.counted else ()
+        await answer.whole(200, content, [*told_of(made._hidden_params), *used], kind=kind)
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""

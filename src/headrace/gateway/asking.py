@@ -103,6 +103,8 @@ class Finished(Struct, frozen=True, eq=False):
     once: Callable[[], Awaitable[bool]] | None = None
     """Whether what the answer came to is this call's to pay; asked before it is made, and `unpaid` told where it came to nothing."""
     unpaid: Callable[[], Awaitable[None]] | None = None
+    told: Callable[[], Callable[[bytes], bytes]] | None = None
+    """Makes what says the pieces of its stream, which are whole events, in another way."""
 
     def at(self, deployment: str) -> Finished:
         """The same call where it can be answered alone."""

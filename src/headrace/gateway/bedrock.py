@@ -1,4 +1,5 @@
 """Bedrock's own paths, for AWS's clients: Converse for every model, InvokeModel in Claude's words, both whole and as AWS's event streams.
+InvokeModel in others' words: `invoking`.
 
 docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html, read 2026-11.
 """
@@ -36,7 +37,7 @@ def count(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
         case {"converse": {**said}}:
             question = fronts.chat_of("bedrock_converse", {str(name): value for name, value in said.items()}, model)
         case {"invokeModel": {"body": str(inner)}}:
-            question = fronts.anthropic_question(claudes(_inner(inner), model), model)
+            question = _question(_inner(inner), model)
         case _:
             raise BadRequestError("input must have converse or invokeModel, whose body is base64", model)
     call = Wanted(COUNT, model, question.pop("messages"), False, question)
@@ -50,10 +51,22 @@ def _inner(said: str) -> dict[str, Any]:
         raise BadRequestError("input.invokeModel.body must be base64") from None
 
 
+def _question(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """What a body of InvokeModel asks, in whoever's words."""
+    if is_claudes(body):
+        return fronts.anthropic_question(claudes(body, model), model)
+    from headrace.gateway import invoking  # late: few callers count in others' words
+
+    dialect, said = invoking.question_of(body)
+    return fronts.chat_of(dialect, {"model": model, **said}, model)
+
+
+def is_claudes(body: dict[str, Any]) -> bool:
+    return "anthropic_version" in body
+
+
 def claudes(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """A body of InvokeModel as one of Messages, with its betas. Raises BadRequestError for other makers' words."""
-    if "anthropic_version" not in body:
-        raise BadRequestError("InvokeModel is taken in Claude's words, with anthropic_version: ask for this model by Converse", model)
+    """A body of InvokeModel in Claude's words as one of Messages, with its betas."""
     said = {name: value for name, value in body.items() if name not in ("anthropic_version", "anthropic_beta")}
     return {**said, "model": model, "betas": body.get("anthropic_beta")}
 
@@ -78,7 +91,7 @@ class InvokeSend:
     def _chunks(self, piece: bytes) -> bytes:
         if piece[:1] == b"\0":  # the length of a message, which is less than 16 MB
             return piece
-        return b"".join([_chunk(frame.data) for frame in self._events.feed(piece) if frame.data])
+        return b"".join([_chunk(frame.data) for frame in self._events.feed(piece) if frame.data[:1] == b"{"])
 
 
 def _chunk(data: bytes) -> bytes:

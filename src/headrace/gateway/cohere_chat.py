@@ -39,16 +39,17 @@ def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     for name, why in _REFUSED.items():
         if body.get(name):
             raise BadRequestError(f"{name} cannot be done here: {why}")
-    said = {name: value for name, value in body.items() if name not in _OWN and value is not None}
-    call = wanted(COHERE_CHAT, {**said, **_in_v2(body), "messages": list(_messages(body))})
+    call = wanted(COHERE_CHAT, in_v2(body))
     return call if call.stream else Finished(call, partial(_answer, history=_history(body)))
 
 
 # ---- questions ---------------------------------------------------------------------------------------------------------------------
 
 
-def _in_v2(body: Mapping[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+def in_v2(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body in v2's words. Raises BadRequestError that names the field."""
+    told = {name: value for name, value in body.items() if name not in _OWN and value is not None}
+    told["messages"] = list(_messages(body))
     if tools := _list(body, "tools"):
         told["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(tools)]
     if documents := _list(body, "documents"):
@@ -231,42 +232,46 @@ class ChatSend:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._events: SseReader | None = None
-        self._lines = _Lines()
+        self._streams = False
+        self._lines = Lines()
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [self._header(*pair) for pair in message["headers"]]}
-        elif self._events is not None:
+        elif self._streams:
             message = {**message, "body": self._said(message.get("body", b""))}
         await self._send(message)
 
     def _header(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         if name == b"content-type" and value == EVENTS.encode():
-            self._events = SseReader()
+            self._streams = True
             return name, _KIND
         return name, value
 
     def _said(self, piece: bytes) -> bytes:
         """An empty line, which v1's clients read over, where only a sign of life came."""
-        assert self._events is not None
-        frames = [frame for frame in self._events.feed(piece) if frame.data[:1] == b"{"]
-        lines = [line for frame in frames for line in self._lines.feed(msgspec.json.decode(frame.data))]
+        lines = self._lines.of(piece)
         if not lines and piece.startswith(b":"):
             return b"\n"
         return b"".join([msgspec.json.encode(line) + b"\n" for line in lines])
 
 
-class _Lines:
+class Lines:
     """v2's events as v1's, and what they add up to, which v1 tells at the end."""
 
     def __init__(self) -> None:
+        self._events = SseReader()
         self._id: Any = None
         self._text = ""
         self._calls: list[dict[str, Any]] = []
         self._citations: list[Any] = []
 
-    def feed(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def of(self, piece: bytes) -> list[dict[str, Any]]:
+        """What the events in a piece of the stream come to."""
+        frames = [frame for frame in self._events.feed(piece) if frame.data[:1] == b"{"]
+        return [line for frame in frames for line in self._feed(msgspec.json.decode(frame.data))]
+
+    def _feed(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         delta = event.get("delta") or {}
         message = delta.get("message") or {}
         match event.get("type"):

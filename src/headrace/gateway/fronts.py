@@ -17,6 +17,7 @@ from headrace.gateway.asking import Wanted, wanted
 from headrace.gateway.quotas import anthropic_headers, openai_headers
 from headrace.gateway.requests import Asked
 from headrace.limits import Left
+from headrace.models.cost import Bill
 from headrace.served import CONTENT
 from headrace.types import ChatRequest
 from headrace.wire import HttpResponse
@@ -38,6 +39,15 @@ class Front(Struct, frozen=True, eq=False):
     kind: str = EVENTS
     """The content type of its streams."""
 
+    counted: tuple[str, ...] = ()
+    """Headers in which its clients read how many tokens a whole answer read and wrote; empty where they read the answer alone."""
+
+    def used(self, bill: Bill | None) -> list[tuple[str, str]]:
+        """What was used, in those headers."""
+        if bill is None or not self.counted:
+            return []
+        return [(name, f"{count:g}") for name, count in zip(self.counted, (bill.input, bill.output), strict=True)]
+
     def ends(self, piece: bytes) -> bool:
         """Whether a piece of a stream has that line. No text of a model can: in JSON it has no line of its own."""
         return bool(self.last) and (piece.startswith(self.last) or b"\n" + self.last in piece)
@@ -56,7 +66,12 @@ ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "pi
 GOOGLE: Final = Front("gemini", b"\r\n")
 COHERE: Final = Front("cohere", b": waiting\n\n")
 OLLAMA: Final = Front("ollama", b" ", kind="application/x-ndjson")  # a line may begin with spaces
-BEDROCK: Final = Front("bedrock_converse", event("ping", {}), kind="application/vnd.amazon.eventstream")
+BEDROCK: Final = Front(
+    "bedrock_converse",
+    event("ping", {}),
+    kind="application/vnd.amazon.eventstream",
+    counted=("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+)
 """AWS's clients read over events that they do not know."""
 
 _BEDROCKS: Final = re.compile("/model/.+/(?:converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)")

@@ -27,7 +27,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import bedrock, cohere, cohere_chat, fronts, message_batches, ollama
+from headrace.gateway import bedrock, cohere, cohere_chat, fronts, invoking, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import (
     deleted_file,
@@ -154,8 +154,11 @@ def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: s
 
 
 def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    """Claude as Bedrock has it: whether it is streamed stands in the path."""
-    return _message(here, asked, {**bedrock.claudes(body, model), "stream": verb.endswith("stream")})
+    """Claude as Bedrock has it, or another model in its maker's words: whether it is streamed stands in the path."""
+    stream = verb.endswith("stream")
+    if not bedrock.is_claudes(body):
+        return invoking.invoke(here, asked, body, model, stream=stream)
+    return _message(here, asked, {**bedrock.claudes(body, model), "stream": stream})
 
 
 def betas_of(headers: Mapping[str, str]) -> list[str]:

@@ -61,6 +61,32 @@ class Maker(Struct, frozen=True, eq=False):
     """What is said besides to have a stream; None for a maker that has none."""
     needs: Mapping[str, Json] = {}
     """What must be said, unless the caller does."""
+    ends: Mapping[str, str] = {}
+    """OpenAI's words for the end in the maker's. A maker that has none here is not spoken to callers."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether a caller may speak its words."""
+        return bool(self.ends)
+
+    def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A caller's body in OpenAI's words; what has none there is the maker's still."""
+        outer = {name: value for name, value in body.items() if name not in (self.prompt, self.parameters)}
+        ours = {theirs: name for name, theirs in self.words.items()}
+        said = {**outer, **(body.get(self.parameters) or {})}
+        return {"prompt": body.get(self.prompt), **{ours.get(name, name): value for name, value in said.items()}}
+
+    def write(self, text: str, finish: str | None, usage: tuple[int, int] | None, *, piece: bool = False) -> dict[str, Any]:
+        """An answer, or a piece of a stream, to a caller. usage: tokens read and written."""
+        made = {self.text: text, self.reason: None if finish is None else self.ends.get(finish, self.ends["stop"])}
+        read, written = usage or (None, None)
+        counted = dict(zip(self.counts, (read, written), strict=True)) if self.counts[0] else {}
+        over = {_METRICS: {"inputTokenCount": read, "outputTokenCount": written}} if piece and usage is not None else {}
+        if self.parameters and not piece:  # Titan counts a whole text beside it
+            return {self.counts[0]: read, self.listed: [{"tokenCount": written, **made}]}
+        if self.listed and not self.parameters:
+            return {self.listed: [made], **over}
+        return {**made, **counted, **over}
 
     def told(self, answer: Mapping[str, Any]) -> Told:
         """What a whole answer or an event says. Raises KeyError for one that says neither a text nor an end."""
@@ -114,16 +140,20 @@ _COHERE: Final = {
 }  # fmt: skip
 _AI21: Final = {"max_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP", "stop": "stopSequences", "n": "numResults"}
 
+_PLAIN_ENDS: Final = {"stop": "stop", "length": "length"}
+
 MAKERS: Final = (
     Maker(
         r"titan-(?:text|tg1)", _TITAN, "outputText", "completionReason", prompt="inputText", parameters="textGenerationConfig",
         listed="results", counts=("inputTextTokenCount", "totalOutputTextTokenCount"),
+        ends={"stop": "FINISH", "length": "LENGTH", "content_filter": "CONTENT_FILTERED"},
     ),
     Maker(
         r"meta\.llama", {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}, "generation", "stop_reason",
-        counts=("prompt_token_count", "generation_token_count"),
+        counts=("prompt_token_count", "generation_token_count"), ends=_PLAIN_ENDS,
     ),
-    Maker(r"mistral\.", _MISTRAL, "text", "stop_reason", listed="outputs"),
+    Maker(r"mistral\.", _MISTRAL, "text", "stop_reason", listed="outputs", ends=_PLAIN_ENDS),
+    Maker(r"deepseek\.", _MISTRAL, "text", "stop_reason", listed="choices", ends=_PLAIN_ENDS),
     Maker(r"cohere\.command", _COHERE, "text", "finish_reason", listed="generations", streams={"stream": True}),
     Maker(r"ai21\.j2", _AI21, "text", "reason", listed="completions", streams=None),
     # The most that these models write; they want to be told.
