@@ -6,9 +6,12 @@ import random
 from contextlib import nullcontext
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Limiter, Reservation, Used, limits_of, profile_of
+from headrace.limits.guard import SLOTS
 from headrace.limits.left import left_of
 from headrace.limits.tabs import LONGEST
 from headrace.limits.view import QuotaView
@@ -51,7 +54,7 @@ def test_calls_on_tabs_are_let_in_and_charged_like_any_other(seed: int) -> None:
         if mine is None or yours is None:
             refused += 1
         else:
-            tabs += bool(mine.puts)
+            tabs += mine.put is not None
             under_way.append((mine, yours, charge))
         while under_way and chance.random() < 0.55:
             mine, yours, charge = under_way.pop(chance.randrange(len(under_way)))
@@ -64,6 +67,69 @@ def test_calls_on_tabs_are_let_in_and_charged_like_any_other(seed: int) -> None:
             assert left[0] == left[1]
     assert tabs > 60
     assert refused > 20, (tabs, refused)
+
+
+SCOPES = {
+    "ann": limits_of(rpm=70, max_parallel_requests=30), "bob": limits_of(rpm=80, tpm=4_000), "cid": limits_of(tpm=5_000),
+    "team": limits_of(tpm=9_000, windows=[{"unit": "output", "amount": 4_000, "window": 30}]),
+    "budget": limits_of(windows=[{"unit": "money", "amount": 60_000, "window": 86_400}]), "all": limits_of(max_parallel_requests=40),
+}  # fmt: skip
+CALLERS = [("ann", "team", "all"), ("bob", "team", "budget", "all"), ("cid", "budget"), ()]
+
+
+def town() -> Limiter:
+    """Two deployments on one account and one on its own, and callers with some limits in common."""
+    made = Limiter(random=random.Random(1))
+    for name, group, account, profile in (("d", "chat", "x", "openai"), ("e", "long", "x", "openai"), ("f", "other", "y", "groq")):
+        made.add(name, group=group, limits=limits_of(rpm=40_000, tpm=2_000_000), profile=profile_of(profile), account=account)
+    for name, limits in SCOPES.items():
+        made.add_scope(name, limits)
+    for number, account in enumerate(made._roster.accounts()):
+        account.sizes.ratio = 1.0 + number / 8  # each counts prompts in its own way
+    return made
+
+
+@given(st.integers(0, 1 << 32))
+def test_calls_of_many_callers_over_shared_limits_are_let_in_and_charged_like_any_other(seed: int) -> None:
+    """Whatever tabs they share: limits of a caller, of a team, of all, budgets, and accounts of several deployments."""
+    chance = random.Random(seed)
+    one, other = town(), town()
+    seats = {(group, scopes): one.seat(group, scopes) for group in ("chat", "long", "other") for scopes in CALLERS}
+    now, tabs, under_way = 1000.0, 0, list[tuple[Reservation, Reservation, Charge]]()
+    for _ in range(chance.choice((60, 250))):
+        now += chance.choice((0.0, 0.0, 0.0005, 0.002, 0.015)) if chance.random() < 0.98 else chance.choice((25.0, 40.0))
+        (group, scopes), seat = chance.choice(list(seats.items()))
+        charge = Charge(chance.choice((3, 9, 140)), chance.choice((0, 20, 90)), expected_output=7, money=chance.choice((0, 40, 700)))
+        ask = Ask(group, charge, scopes=scopes)
+        mine = one.at_once(seat, ask, now)
+        with other._lock:
+            yours = other._usher.at_once(other._roster.group(group), ask, other._roster.scopes_of(ask), now)
+        assert (mine is None) == (yours is None)
+        if mine is not None and yours is not None:
+            tabs += mine.put is not None
+            under_way.append((mine, yours, charge))
+        while under_way and chance.random() < 0.5:
+            mine, yours, charge = under_way.pop(chance.randrange(len(under_way)))
+            end(one, other, mine, yours, charge, chance, now, counted=0)  # a prompt that nobody counts teaches nothing
+        if chance.random() < 0.03:
+            assert books(one, now) == pytest.approx(books(other, now), abs=1e-6)
+        if chance.random() < 0.1:
+            left = [[(one.unit, one.remaining) for one in each.left(scopes, now)] for each in (one, other)]
+            assert left[0] == left[1]
+        if chance.random() < 0.02:  # a limit that changes while calls are put down under it
+            for each in (one, other):
+                each.add_scope("bob", limits_of(rpm=80 + len(under_way), **({"tpm": 4_000} if len(under_way) % 2 else {})))
+    assert tabs
+    assert books(one, now) == pytest.approx(books(other, now), abs=1e-6)
+    for moment in (now + 59 + step / 50 for step in range(60)):
+        mine_then, yours_then = books(one, moment), books(other, moment + 60 / SLOTS)  # by when what shares a slot has left as well
+        assert all(mine >= yours - 1e-6 for mine, yours in zip(mine_then, yours_then, strict=True)), "it left too soon"
+
+
+def books(limiter: Limiter, now: float) -> list[float]:
+    """All that is on them, and what is set aside of budgets."""
+    used = sums(limiter.snapshot(now))
+    return [*used, *[meter._open for account in limiter._roster.accounts() for meter in account.meters]]
 
 
 @pytest.mark.parametrize("limits", [{"max_parallel_requests": 40}, {"rpm": 40}, {"tpm": 40 * 23}], ids=lambda limits: next(iter(limits)))
@@ -82,10 +148,20 @@ def test_a_burst_on_tabs_stops_where_calls_by_themselves_would(limits: dict[str,
     assert let_in[0] == let_in[1] <= 40
 
 
-def end(one: Limiter, other: Limiter, mine: Reservation, yours: Reservation, charge: Charge, chance: random.Random, now: float) -> None:
+def end(
+    one: Limiter,
+    other: Limiter,
+    mine: Reservation,
+    yours: Reservation,
+    charge: Charge,
+    chance: random.Random,
+    now: float,
+    counted: int | None = None,
+) -> None:
     """As calls end: answered, refused, broken off, not sent."""
     how = chance.random()
-    used = Used(charge.input, chance.randrange(charge.max_output)) if how < 0.8 else None
+    input, output = charge.input if counted is None else counted, chance.randrange(charge.max_output + 1)
+    used = Used(input, output, money=charge.money // 2) if how < 0.8 else None
     failure = Failure(Kind.SERVER, "broken", provider="openai") if how > 0.9 else None
     for limiter, reservation in ((one, mine), (other, yours)):
         limiter.settle(reservation, used=used, now=now, failure=failure, sent=not 0.8 <= how < 0.85)
@@ -131,7 +207,7 @@ def test_slack_deployments_share_calls_that_are_put_down() -> None:
     counts = [sum(one is not None and one.deployment == name for one in took) for name in "abc"]
     assert sum(counts) == 30
     assert max(counts) - min(counts) <= 2
-    assert any(one is not None and one.puts and len(one.decided) == 2 for one in took)
+    assert any(one is not None and one.put and len(one.decided) == 2 for one in took)
 
 
 def test_calls_that_have_ended_leave_nothing_in_doubt_and_pay_what_they_used() -> None:
@@ -149,7 +225,7 @@ def test_calls_that_have_ended_leave_nothing_in_doubt_and_pay_what_they_used() -
         else:  # after the first answer it is looked for what caution took, by itself
             one.settle(mine, used=used, now=now)
             other.settle(yours, used=used, now=now)
-    assert sum(bool(mine.puts) for mine, _ in pairs) > 5
+    assert sum(mine.put is not None for mine, _ in pairs) > 5
     accounts = [reservation.ledger.account for reservation in pairs[-1]]
     for ending in (pairs[-4:], pairs[3:-4], pairs[:3]):
         for reservations in ending:

@@ -37,7 +37,7 @@ def amounts(charge: Charge, input: float, most: float) -> tuple[float, ...]:
     return charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most
 
 
-def picker(arrivals: Sequence[Arrival]) -> Callable[[tuple[float, ...]], Any]:
+def picker(arrivals: Sequence[int]) -> Callable[[Sequence[float]], Any]:
     """Of `amounts` those that so many limits count, as a tuple: every call asks it of every deployment."""
     if len(arrivals) > 1:
         return itemgetter(*map(int, arrivals))

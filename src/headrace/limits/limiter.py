@@ -22,7 +22,7 @@ from headrace.limits.profile import Profile
 from headrace.limits.refusals import broke, estimate, hopeless, line_is_full, no_room, too_late
 from headrace.limits.roster import Place, Roster
 from headrace.limits.scheduler import passed_over
-from headrace.limits.tabs import Tabs
+from headrace.limits.tabs import Put, Tabs
 from headrace.limits.tabs import settle as settle_together
 from headrace.limits.usher import LimiterSettings, Usher
 from headrace.limits.view import QuotaView
@@ -134,7 +134,7 @@ class Limiter:
         if group.line.length:
             return None
         with lock.held:
-            found = usher.on_tabs(group, ask, seat.scopes, self._tabs, now)
+            found = usher.on_tabs(seat, ask, self._tabs, now)
             if found is None and not group.line.length:
                 if lock.before is not None:
                     lock.before()
@@ -176,7 +176,7 @@ class Limiter:
 
     def leaves(self, reservation: Reservation, now: float) -> None:
         """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
-        if reservation.puts:
+        if reservation.put is not None:
             with self._lock:
                 reservation.itemise()
         if now - reservation.taken.left > self.settings.drowsy:
@@ -231,15 +231,15 @@ class Limiter:
         view: Sequence[QuotaView] = (),
     ) -> None:
         """End a reservation with what was really used (None: nobody knows). Settling again does nothing. Never blocks."""
-        together = bool(reservation.puts) and sent and failure is None and not (view and reservation.heard)
-        if not (together and used is not None and self._settle_together(reservation, used, now)):
+        put, plain = reservation.put, sent and failure is None and not (view and reservation.heard)
+        if put is None or used is None or not plain or not self._settle_together(reservation, put, used, now):
             self._lock.post(self._settle, reservation, used, now, sent, failure, view)
 
-    def _settle_together(self, reservation: Reservation, used: Used, now: float) -> bool:
+    def _settle_together(self, reservation: Reservation, put: Put, used: Used, now: float) -> bool:
         """End a reservation that only stands on tabs. Not where more is to be done: somebody waits for its room, or limits may change."""
         ledger, held = reservation.ledger, self._lock.held
         if self._roster.crowd.size:
-            groups = ledger.groups if len(reservation.puts) == 1 else self._roster.groups
+            groups = ledger.groups if len(put.slate.tabs) == 1 else self._roster.groups
             if any(group.line.length for group in groups.values()):
                 return False
         if ledger.learner.eases(now) or not held.acquire(False):
@@ -247,8 +247,8 @@ class Limiter:
         try:
             if reservation.open:
                 reservation.open = False
-                settle_together(reservation.puts, used, now)
-                ledger.learner.passed(reservation.puts[-1].at, now)
+                settle_together(put, used, now)
+                ledger.learner.passed(put.at, now)
         finally:
             held.release()
         if self._lock.left:
@@ -275,8 +275,7 @@ class Limiter:
         if not reservation.open:
             return
         reservation.open = False
-        if reservation.puts:
-            reservation.itemise()
+        reservation.itemise()
         ledger, taken = reservation.ledger, reservation.taken
         ledger.account.settle(taken, used, sent, failure, now)
         for scope, held in reservation.scopes:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from headrace.errors import HeadraceError
@@ -16,7 +17,7 @@ from headrace.limits.learn import Learner
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge
 from headrace.limits.queue import Crowd, FairQueue, Place
-from headrace.limits.tabs import Put
+from headrace.limits.tabs import Put, Slate
 from headrace.ports import Waiter
 
 NO_CALL: Final = Charge()
@@ -69,17 +70,16 @@ class Reservation(Struct, eq=False, gc=False):
     taken: Taken
     scopes: tuple[tuple[Account, Taken], ...] = ()
     open: bool = True
-    puts: tuple[Put, ...] = ()
-    """In the place of `taken` and `scopes` while it only stands on tabs: its scopes', and last its deployment's."""
+    put: Put | None = None
+    """In the place of `taken` and `scopes` while it only stands on tabs."""
     heard: bool = True
     """Whether it is listened to what its answer's headers say of limits: of calls that come close together to the first."""
 
     def itemise(self) -> None:
         """Let it hold what it has on its tabs, which are closed, like any other."""
-        if self.puts:
-            *scopes, own = self.puts
-            self.taken, self.puts = own.taken(), ()
-            self.scopes = tuple([(put.tab.account, put.taken()) for put in scopes])
+        if self.put is not None:
+            *scopes, (_, self.taken) = self.put.taken()
+            self.scopes, self.put = tuple(scopes), None
 
     def __repr__(self) -> str:
         return f"<Reservation {self.id} {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"
@@ -91,6 +91,8 @@ class Waiting(Place, eq=False, kw_only=True):
     ask: Ask
     group: Group
     scopes: tuple[Account, ...]
+    slates: dict[Account, Slate] = msgspec.field(default_factory=dict)
+    """By a deployment's account, where calls are put down that come close together."""
     allowed: frozenset[str] | None
     """Where it may go; None for anywhere."""
     since: float
@@ -199,3 +201,5 @@ class Seat(Struct, frozen=True, eq=False):
 
     group: Group
     scopes: tuple[Account, ...]
+    slates: dict[Account, Slate] = msgspec.field(default_factory=dict)
+    """By a deployment's account, where calls are put down that come close together."""

@@ -8,17 +8,18 @@ closed, and what was on them charged as of the moment of its last call. What is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
 from headrace.limits.account import Account, Taken
+from headrace.limits.costs import Arrival, picker
 from headrace.limits.guard import NO_ENTRY, Entry
 from headrace.limits.limit import Charge, Used
 from headrace.limits.lock import Lock
 from headrace.limits.meter import UNSEEN, Hold, Meter
-from headrace.limits.sizes import SIGMAS
+from headrace.limits.sizes import SIGMAS, Sizes
 
 LONGEST: Final = 0.06
 """Seconds from a tab's first call to its last, of which all leave the window with the last: a thousandth of a minute. Calls further apart
@@ -26,6 +27,8 @@ than that are no reason for one, unless many are under way."""
 MANY: Final = 4
 NOT_AGAIN: Final = 0.1
 """Seconds for which no other tab is tried where one was full, or could not be had."""
+TOKENS: Final = len(Arrival) - Arrival.INPUT
+"""Amounts that go by tokens."""
 PART: Final = 2.0
 """What is left under a limit, divided by what a tab may take of it."""
 
@@ -39,18 +42,14 @@ class Tab(Struct, eq=False):
 
     account: Account
     meters: Sequence[Meter]
-    parallel: Sequence[Meter]
-    """Those that count what is under way."""
-    changing: Sequence[tuple[int, Meter]]
-    """Those under which a call turns out to cost something else than on arrival, and their places among all."""
     flow: Meter | None
     """The limit whose flow is spread and goes by what is written."""
     ahead: float
     """What may be added to that flow."""
     begun: float
     until: float
-    at: float = -math.inf
-    """When its last call was let through."""
+    slates: list[Slate] = []
+    """Those it is on, as long as it is open."""
     unpaid: float = 0.0
     """What its calls will probably add to the flow."""
     squares: float = 0.0
@@ -62,31 +61,80 @@ class Tab(Struct, eq=False):
     """What was on our books before its first call, by limit."""
 
 
-class Put(Struct, eq=False, gc=False):
-    """What one call has on one tab."""
+class Shape(Struct, frozen=True, eq=False):
+    """The limits of several accounts in one row: what a call takes of each of them is found in one piece."""
 
-    tab: Tab
+    accounts: tuple[Account, ...]
+    """A caller's scopes, and last a deployment's account."""
+    limits: tuple[Sequence[Meter], ...]
+    """By account."""
+    meters: tuple[Meter, ...]
+    """All of them."""
+    pick: Callable[[Sequence[float]], Any]
+    """What a call takes of each, out of `Put.amounts`."""
+    sizes: tuple[Sizes, ...]
+    """Of the accounts that learn."""
+    parallel: tuple[tuple[int, Meter], ...]
+    """Limits that count what is under way, and their account's number."""
+    changing: tuple[tuple[Meter, int, int, int, int], ...]
+    """Limits under which a call turns out to cost something else than on arrival; their account's number, their places among all and
+    among those of the account, and where the prompt stands in `Put.amounts`."""
+    money: tuple[tuple[Meter, int], ...]
+    """Budgets, and their places among all."""
+
+    def holds(self) -> bool:
+        """Whether these are still their limits."""
+        return all(account.meters is meters for account, meters in zip(self.accounts, self.limits, strict=True))
+
+
+class Slate(Struct, eq=False):
+    """The open tabs on which calls are put down that come from one caller and go to one deployment."""
+
+    shape: Shape
+    tabs: tuple[Tab, ...]
+    """By account."""
+    until: float
+    """When the first of them ends; the beginning of time once one is closed."""
+    fresh: tuple[Account, ...]
+    """Accounts on whose tabs no call is yet."""
+    at: float = -math.inf
+    """When its last call was let through."""
+
+
+class Put(Struct, eq=False, gc=False):
+    """What one call has on the tabs of a slate."""
+
+    slate: Slate
     charge: Charge
-    input: float
-    """The prompt, as the provider is expected to count it."""
+    amounts: Sequence[float]
+    """Calls, calls and money, then `Arrival`'s amounts of tokens for each account that learns, as it is expected to count them."""
     costs: Sequence[float]
     """What it takes of each limit."""
+    input: float
+    """The prompt, as the deployment's provider is expected to count it."""
     expected: float
-    """What it will probably add to the flow."""
+    """What it will probably add to the flow there."""
     output: float
     """Tokens that it will probably write."""
     at: float
-    first: bool
-    """Whether it is the first on it."""
+    first: tuple[Account, ...]
+    """Those on whose tabs it is the first."""
 
-    def taken(self) -> Taken:
-        """The same as it stands in the books. The tab is closed."""
-        tab, holds = self.tab, []
+    def taken(self) -> list[tuple[Account, Taken]]:
+        """The same as it stands in the books. The tabs are closed."""
+        shape, costs, prompts = self.slate.shape, iter(self.costs), iter(self.amounts[Arrival.INPUT :: TOKENS])
+        inputs = [next(prompts) if account.sizes in shape.sizes else self.charge.input for account in shape.accounts]
+        return [(tab.account, self._taken(tab, costs, input)) for tab, input in zip(self.slate.tabs, inputs, strict=True)]
+
+    def _taken(self, tab: Tab, costs: Iterator[float], input: float) -> Taken:
+        """costs: of whose limits it is the turn."""
+        holds = []
         assert tab.entries is not None
-        for meter, cost, entry, (used, ever) in zip(tab.meters, self.costs, tab.entries, tab.views, strict=True):
+        for meter, entry, (used, ever) in zip(tab.meters, tab.entries, tab.views, strict=True):
+            cost = next(costs)
             spread = cost if meter.constant else self.expected if meter is tab.flow else 0.0
             holds.append(Hold(meter, cost, spread, entry, (used + cost, ever + cost), cost))
-        return Taken(self.charge, self.input, self.output, self.at, self.at, holds)
+        return Taken(self.charge, input, self.output, self.at, self.at, holds)
 
 
 class Tabs:
@@ -98,40 +146,67 @@ class Tabs:
 
     # ---- putting down
 
-    def put(self, accounts: Sequence[Account], charge: Charge, now: float) -> tuple[Put, ...]:
-        """Put a call down on the tabs of all of these; on none, where the books have to be asked. In one piece: every call does it."""
-        puts: list[Put] = []
+    def put(self, slates: dict[Account, Slate], scopes: tuple[Account, ...], own: Account, charge: Charge, now: float) -> Put | None:
+        """Put a call down on the tabs of all these accounts; on none, where the books have to be asked. In one piece: every call does it.
+
+        slates: of that caller, by the deployment's account, where the next call finds what this one found.
+        """
+        slate = slates.get(own)
+        if slate is None or now >= slate.until:
+            slate = self._begin_all(slates, (*scopes, own), now)
+            if slate is None:
+                return None
+        shape, tab = slate.shape, slate.tabs[-1]
+        input: float = charge.input
+        most: float = charge.max_output
+        amounts: list[float] = [charge.requests, 1.0, charge.money]
+        for sizes in shape.sizes:
+            input = charge.input * sizes.ratio
+            if not charge.stated:
+                most = sizes.most(charge.max_output)
+            amounts += (input, most, 0.0, input + most, input if input > most else most)
+        costs, fits, expected, output = shape.pick(amounts), True, 0.0, 0.0
+        for meter, cost in zip(shape.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+            meter.unbooked = unbooked = meter.unbooked + cost
+            if unbooked > meter.spare:
+                fits = False
+        for account in shape.accounts:
+            account.in_flight += 1
+        for meter, place in shape.money:
+            meter._open += costs[place]
+        if own.expects:
+            output = own.sizes.expected(charge)
+            tab.squares += input * input
+            tab.outputs += output
+            if tab.flow is not None:
+                expected = tab.flow.expected(charge, input, output)
+                tab.unpaid = unpaid = tab.unpaid + expected
+                if unpaid > tab.ahead:
+                    fits = False
+        put = Put(slate, charge, amounts, costs, input, expected, output, now, slate.fresh)
+        if not fits:
+            _undo(put, now)
+            return None
+        slate.at, slate.fresh = now, ()
+        return put
+
+    def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], now: float) -> Slate | None:
+        """A slate for these accounts, of their tabs and of new ones; None where one of them can have none."""
+        tabs, fresh = [], []
         for account in accounts:
             tab = account.tab
             if tab is None or now >= tab.until:
                 tab = self._begin(account, now)
                 if tab is None:
-                    return _on_none(puts)
-            fits, expected, output = True, 0.0, 0.0
-            account.in_flight += 1
-            # `Account.costs` of what counts no tokens, without a call.
-            input, costs = account.costs(charge) if account.learns else (charge.input, account._pick((charge.requests, 1.0, charge.money)))
-            if account.expects:
-                output = account.sizes.expected(charge)
-                tab.squares += input * input
-                tab.outputs += output
-                flow = tab.flow
-                if flow is not None:
-                    expected = flow.expected(charge, input, output)
-                    tab.unpaid = unpaid = tab.unpaid + expected
-                    fits = unpaid <= tab.ahead
-            for meter, cost in zip(tab.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
-                meter.unbooked = unbooked = meter.unbooked + cost
-                if unbooked > meter.spare:
-                    fits = False
-                if meter.counts_money:
-                    meter._open += cost
-            puts.append(Put(tab, charge, input, costs, expected, output, now, tab.at < tab.begun))
-            if not fits:
-                account.no_tab_until = now + NOT_AGAIN
-                return _on_none(puts)
-            tab.at = now
-        return tuple(puts)
+                    return None
+                fresh.append(account)
+            tabs.append(tab)
+        before = slates.get(accounts[-1])
+        shape = before.shape if before is not None and before.shape.holds() else _shape(accounts)
+        slate = slates[accounts[-1]] = Slate(shape, tuple(tabs), min([tab.until for tab in tabs]), tuple(fresh))
+        for tab in tabs:
+            tab.slates.append(slate)
+        return slate
 
     def _begin(self, account: Account, now: float) -> Tab | None:
         """Another tab for the account, if it has plenty of everything and calls come close together."""
@@ -150,7 +225,7 @@ class Tabs:
         if ahead is None:
             account.no_tab_until = now + NOT_AGAIN
             return None
-        tab = account.tab = Tab(account, account.meters, account.parallel, account.changing, flow, ahead, now, now + LONGEST)
+        tab = account.tab = Tab(account, account.meters, flow, ahead, now, now + LONGEST)
         self._open.append(tab)
         self._lock.before = self.close
         return tab
@@ -165,58 +240,79 @@ class Tabs:
         self._open.clear()
 
 
-def _on_none(puts: Sequence[Put]) -> tuple[Put, ...]:
-    """Undo them: the call goes another way. Their tabs are open."""
-    for put in puts:
-        tab = put.tab
-        tab.account.in_flight -= 1
-        tab.unpaid -= put.expected
-        if tab.account.expects:
+def _shape(accounts: tuple[Account, ...]) -> Shape:
+    picked: list[int] = []
+    sizes: list[Sizes] = []
+    parallel: list[tuple[int, Meter]] = []
+    changing: list[tuple[Meter, int, int, int, int]] = []
+    money: list[tuple[Meter, int]] = []
+    for number, account in enumerate(accounts):
+        prompt = Arrival.INPUT + TOKENS * len(sizes)
+        parallel += [(number, meter) for meter in account.parallel]
+        changing += [(meter, number, len(picked) + place, place, prompt) for place, meter in account.changing]
+        money += [(meter, len(picked) + place) for place, meter in account.changing if meter.counts_money]
+        picked += [meter.arrives + (prompt - Arrival.INPUT if meter.arrives >= Arrival.INPUT else 0) for meter in account.meters]
+        sizes += [account.sizes] if account.learns else []
+    limits = tuple([account.meters for account in accounts])
+    meters = tuple([meter for those in limits for meter in those])
+    return Shape(accounts, limits, meters, picker(picked), tuple(sizes), tuple(parallel), tuple(changing), tuple(money))
+
+
+def _undo(put: Put, now: float) -> None:
+    """The call goes another way. The tabs are open."""
+    slate = put.slate
+    shape, tab = slate.shape, slate.tabs[-1]
+    for each in slate.tabs:
+        account = each.account
+        account.in_flight -= 1
+        if any(meter.unbooked > meter.spare for meter in each.meters) or each.unpaid > each.ahead:
+            account.no_tab_until = now + NOT_AGAIN
+    tab.unpaid -= put.expected
+    if tab.account.expects:
+        tab.squares -= put.input * put.input
+        tab.outputs -= put.output
+    for meter, cost in zip(shape.meters, put.costs, strict=True):
+        meter.unbooked -= cost
+    for meter, place in shape.money:
+        meter._open -= put.costs[place]
+
+
+def settle(put: Put, used: Used, now: float) -> None:
+    """End a call that was answered: charge what it used, give back the rest. Accounts learn of the first on their tabs."""
+    slate, charge, costs, whole = put.slate, put.charge, put.costs, used.input
+    shape, tabs, tab = slate.shape, slate.tabs, slate.tabs[-1]
+    for each in shape.accounts:
+        each.in_flight -= 1
+    if tab.account.expects:
+        if tab.entries is None:
             tab.squares -= put.input * put.input
             tab.outputs -= put.output
-        for meter, cost in zip(tab.meters, put.costs, strict=True):
-            meter.unbooked -= cost
-            if meter.counts_money:
-                meter._open -= cost
-    return ()
-
-
-def settle(puts: Sequence[Put], used: Used, now: float) -> None:
-    """End a call that was answered: charge what it used, give back the rest. Of the first on each tab its account learns."""
-    for put in puts:
-        tab, charge, costs, input = put.tab, put.charge, put.costs, put.input
-        account, entries, flow = tab.account, tab.entries, tab.flow
-        account.in_flight -= 1
-        if account.expects:
-            if entries is None:
-                tab.squares -= input * input
-                tab.outputs -= put.output
-            else:
-                account.sizes.end(input, put.output)
-        for meter in tab.parallel:
-            if entries is None:
-                meter.unbooked -= 1
-            else:
-                meter.running -= 1
-        counted = input  # `Account.counted`, without a call, where more counts than calls and money
-        if account.learns and used.input:
-            counted = used.input - used.cached if account.profile.cached_free else used.input
-        for number, meter in tab.changing:
-            cost = costs[number]
-            if meter.counts_money:
-                more = used.money - cost
-                meter._open -= cost
-            else:
-                more = meter.final(charge, counted, used) - cost
-            if entries is None:
-                meter.unbooked += more
-                if meter is flow:
-                    tab.unpaid += cost + more - put.expected
-            else:
-                meter.correct(entries[number], more)
-                if meter is flow:
-                    _correct_flow(account, flow, cost + more - put.expected)
-        if put.first and account.learns:
+        else:
+            tab.account.sizes.end(put.input, put.output)
+    for number, meter in shape.parallel:
+        if tabs[number].entries is None:
+            meter.unbooked -= 1
+        else:
+            meter.running -= 1
+    for meter, number, place, among, prompt in shape.changing:
+        tab, cost = tabs[number], costs[place]
+        if meter.counts_money:
+            more = used.money - cost
+            meter._open -= cost
+        else:
+            # `Account.counted`, without a call
+            counted = put.amounts[prompt] if not whole else whole - used.cached if tab.account.profile.cached_free else whole
+            more = meter.final(charge, counted, used) - cost
+        if tab.entries is None:
+            meter.unbooked += more
+            if meter is tab.flow:
+                tab.unpaid += cost + more - put.expected
+        else:
+            meter.correct(tab.entries[among], more)
+            if meter is tab.flow:
+                _correct_flow(tab.account, meter, cost + more - put.expected)
+    for account in put.first:
+        if account.learns:
             account.sizes.learn(charge, used, now - put.at, now)
 
 
@@ -259,7 +355,7 @@ def _ahead(flow: Meter | None, now: float) -> float:
 
 def _book(tab: Tab) -> None:
     """Close a tab: charge all of it as of the moment of its last call."""
-    account, at = tab.account, max(tab.at, tab.begun)
+    account, at = tab.account, max([tab.begun, *[slate.at for slate in tab.slates]])
     entries, views = [], []
     for meter in tab.meters:
         amount, meter.unbooked, meter.spare = meter.unbooked, 0.0, 0.0
@@ -274,4 +370,7 @@ def _book(tab: Tab) -> None:
         account.sizes.unconfirmed += max(0.0, tab.squares)
         account.sizes.owed += max(0.0, tab.outputs)
     tab.entries, tab.views = entries, views
+    for slate in tab.slates:
+        slate.until = -math.inf
+    tab.slates.clear()
     account.tab, account.asked_at = None, at

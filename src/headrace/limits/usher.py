@@ -16,7 +16,7 @@ from headrace.limits.account import Account, Costs
 from headrace.limits.ask import URGENT, Ask, Candidate
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Charge
-from headrace.limits.members import NO_CALL, Group, Member, Reservation, Waiting
+from headrace.limits.members import NO_CALL, Group, Member, Reservation, Seat, Waiting
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.refusals import broke, never, nobody
 from headrace.limits.scheduler import (
@@ -137,8 +137,9 @@ class Usher:
                 lowest, best = rank, member
         return best
 
-    def on_tabs(self, group: Group, ask: Ask, scopes: tuple[Account, ...], tabs: Tabs, now: float) -> Reservation | None:
+    def on_tabs(self, seat: Seat, ask: Ask, tabs: Tabs, now: float) -> Reservation | None:
         """The same where calls come close together and there is plenty: the call is only put down, to be charged with others."""
+        group = seat.group
         members, count = group.members, len(group.members)
         if count > MANY or ask.avoid or ask.only is not None or ask.priority <= URGENT:
             return None
@@ -146,12 +147,14 @@ class Usher:
         if member is None or member.paused_until > now:
             return None
         charge = ask.charge if ask.charges is None else ask.charge_at(member.id)
-        puts = tabs.put((*scopes, member.account), charge, now)
-        if not puts:
+        put = None if charge.cached else tabs.put(seat.slates, seat.scopes, member.account, charge, now)
+        if put is None:
             return None
         self._count += 1
         others = group.passed_for(member) if count > 1 else NOBODY_ELSE
-        return Reservation(self._count, member.id, charge, 0.0, None, others, member.ledger, UNTAKEN, puts=puts, heard=puts[-1].first)
+        return Reservation(
+            self._count, member.id, charge, 0.0, None, others, member.ledger, UNTAKEN, put=put, heard=member.account in put.first
+        )
 
     def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
         """The best of these that has room now."""
