@@ -10,6 +10,7 @@ import pytest
 from headrace.dialects import load
 from headrace.dialects.base import Target
 from headrace.dialects.foreign import in_common, left_out
+from headrace.dialects.serve import serve
 from headrace.errors import BadRequestError
 
 ANTHROPIC: dict[str, Any] = {
@@ -33,6 +34,25 @@ GEMINI: dict[str, Any] = {
 def sent(body: dict[str, Any], source: str, to: str, provider: str) -> Any:
     request = load(source).read_request(body)
     return json.loads(load(to).write_request(request, Target(provider, "m", "https://api.example.com", (), source)).body)
+
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("caller", "body"),
+    [
+        ("openai_responses", {"input": "hi"}),
+        ("anthropic_messages", {"messages": HI, "max_tokens": 5}),
+        ("gemini", {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
+        ("cohere", {"messages": HI}),
+        ("ollama", {"messages": HI}),
+    ],
+)
+def test_an_empty_list_of_tools_was_refused_as_a_word_that_others_have_not(caller: str, body: dict[str, Any]) -> None:
+    """OpenAI's agents send one where an agent has none."""
+    served = serve(caller, "openai_chat", Target("p", "m"), {"model": "m", **body, "tools": []}, {}, stream=False, finish=dict)
+    assert "tools" not in json.loads(served.write().body)
 
 
 def test_openai_gets_nothing_of_anthropics_it_does_not_know() -> None:

@@ -44,7 +44,7 @@ _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
 }  # fmt: skip
 """What a caller may say although the provider cannot: where an answer is kept, cached and accounted, how its reasoning is shown."""
 
-_NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": False}
+_NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": False, "tools": []}
 """Values that ask for what everybody does."""
 
 

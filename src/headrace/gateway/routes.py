@@ -19,6 +19,7 @@ from headrace.calls import (
     IMAGE_VARIATIONS,
     IMAGES,
     MODERATIONS,
+    OCR,
     RERANK,
     SPEECH,
     TRANSCRIPTIONS,
@@ -27,7 +28,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import bedrock, cohere, cohere_chat, fronts, invoking, message_batches, ollama
+from headrace.gateway import bedrock, cohere, cohere_chat, fim, fronts, invoking, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import (
     deleted_file,
@@ -260,6 +261,8 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(_OPENAI + "/responses/input_tokens", _count_input, asks=RESPONSES),
     _post("/v2/chat", _plain(COHERE_CHAT), asks=COHERE_CHAT),
     _post(cohere_chat.PATH, cohere_chat.chat),
+    _post("/v1/fim/completions", fim.complete, asks=COMPLETIONS),
+    _post(_OPENAI + "/ocr", _plain(OCR), asks=OCR),
     _post("/v2/embed", cohere.embed),
     _post("/v1/embed", cohere.embed_plainly),
     _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),

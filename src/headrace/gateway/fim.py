@@ -1,0 +1,51 @@
+"""Mistral's completion of a text between two others, `/v1/fim/completions`, over any provider that completes texts: answered as a chat is.
+
+docs.mistral.ai/api/endpoint/fim and mistralai 3.7; read 2026-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.calls import COMPLETIONS
+from headrace.framing import SseReader
+from headrace.gateway.asking import Finished, Here, Reply, wanted
+from headrace.gateway.requests import Asked
+
+
+def complete(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    call = wanted(COMPLETIONS, body)
+    if call.stream:
+        return Finished(call, told=_Chunks)
+    return Finished(call, lambda made: _as_chat(made.model_dump(), "message", "chat.completion"))
+
+
+def _as_chat(said: Mapping[str, Any], holder: str, kind: str) -> dict[str, Any]:
+    """An answer, or a piece of one, with its texts as messages."""
+    choices = [_turn(choice, holder) for choice in said.get("choices") or ()]
+    return {**said, "object": kind, "choices": choices}
+
+
+def _turn(choice: Mapping[str, Any], holder: str) -> dict[str, Any]:
+    own = {name: value for name, value in choice.items() if name not in ("text", "logprobs")}
+    return {**own, holder: {"role": "assistant", "content": choice.get("text") or ""}}
+
+
+class _Chunks:
+    """A stream's events, the last of which, that it is over, is the same in both."""
+
+    def __init__(self) -> None:
+        self._events = SseReader()
+
+    def __call__(self, piece: bytes) -> bytes:
+        return b"".join([b"data: " + self._said(frame.data) + b"\n\n" for frame in self._events.feed(piece) if frame.data])
+
+    @staticmethod
+    def _said(data: bytes) -> bytes:
+        if data[:1] != b"{":
+            return data
+        said = msgspec.json.decode(data)
+        return data if "error" in said else msgspec.json.encode(_as_chat(said, "delta", "chat.completion.chunk"))
