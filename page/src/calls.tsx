@@ -31,9 +31,9 @@ function Row({ call, open, toggle }: { call: Call; open: boolean; toggle: () => 
   return (
     <tr>
       <td>{clock(call.at)}</td>
-      <td>{call.model}{call.stream && <>{" "}<span class="badge">stream</span></>}</td>
-      <td>{call.deployment || "–"}</td>
-      <td>{call.key || "–"}</td>
+      <td><span class="short" title={call.model}>{call.model}</span>{call.stream && <>{" "}<span class="badge">stream</span></>}</td>
+      <td><span class="short" title={call.deployment}>{call.deployment || "–"}</span></td>
+      <td><span class="short" title={call.key}>{call.key || "–"}</span></td>
       <td><span class={`badge ${mark}`}>{call.error || call.outcome}</span></td>
       <td class="n">{seconds(call.waited)}</td>
       <td class="n">{seconds(call.first)}</td>
@@ -50,7 +50,7 @@ function Why({ call }: { call: Call }) {
   const how = call.decision;
   return (
     <div class="record">
-      <p><code>{call.id}</code> {call.operation}{call.served && <> answered by <strong>{call.provider}/{call.served}</strong></>}, status {call.status}</p>
+      <p><code>{call.id}</code> {call.operation}{call.served && <> {call.outcome === "answered" ? "answered by" : "at"} <strong>{call.provider}/{call.served}</strong></>}, status {call.status}</p>
       {how ? <Reasons how={how} /> : <p>No deployment was chosen: the call ended before that.</p>}
       {call.kept && <Kept id={call.id} />}
     </div>
@@ -100,9 +100,9 @@ function passedOver({ deployment, wait, binding }: Candidate) {
   return <><strong>{deployment}</strong> had no room for another {seconds(wait)}{binding && <> (<code>{binding}</code>)</>}.</>;
 }
 
-const UNITS: Record<string, string> = { input: "tokens in", output: "out", max_output: "out", cached: "of them cached", requests: "requests" };
+const UNITS: Record<string, string> = { input: "tokens in", output: "out", max_output: "out", cached: "of them cached", requests: "request(s)" };
 
 function amounts(used: Record<string, number>): string {
-  const told = Object.entries(UNITS).flatMap(([name, unit]) => (used[name] ? [`${count(used[name])} ${unit}`] : []));
+  const told = Object.entries(UNITS).flatMap(([name, unit]) => (used[name] ? [`${count(used[name])} ${used[name] === 1 ? unit.replace("(s)", "") : unit.replace("(s)", "s")}`] : []));
   return [...told, ...(used.money ? [nano(used.money)] : [])].join(", ") || "nothing";
 }

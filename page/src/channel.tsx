@@ -1,17 +1,38 @@
+import { useState } from "preact/hooks";
 import { Chart } from "./chart";
 import { count, nano, percent, seconds } from "./format";
 import type { Deployment, Group, Limit, Picture, Scope, Traffic } from "./gateway";
+import { Field, Rest } from "./parts";
+
+/** Groups that are drawn at once: each has a chart of its own. */
+const GROUPS = 20;
+const DEPLOYMENTS = 50;
 
 export function Channel({ picture }: { picture: Picture }) {
+  const [sought, setSought] = useState("");
+  const [most, setMost] = useState(GROUPS);
+  const found = picture.groups.filter((group) => isCalled(group, sought.trim().toLowerCase()));
   return (
     <>
-      {picture.groups.map((group) => <GroupCard key={group.name} group={group} />)}
+      {picture.groups.length === 0 && <p class="empty">No model yet: name some in the configuration, or add them with /model/new.</p>}
+      {picture.groups.length > GROUPS && (
+        <Field label="Find a model or a deployment">
+          <input type="search" value={sought} onInput={(event) => { setSought(event.currentTarget.value); setMost(GROUPS); }} />
+        </Field>
+      )}
+      {picture.groups.length > 0 && found.length === 0 && <p class="empty">None of {count(picture.groups.length)} models is called that.</p>}
+      {found.slice(0, most).map((group) => <GroupCard key={group.name} group={group} />)}
+      <Rest left={found.length - most} what="models" more={() => setMost(most + GROUPS)} />
       {picture.scopes.length > 0 && <Scopes scopes={picture.scopes} />}
     </>
   );
 }
 
+const isCalled = (group: Group, sought: string): boolean =>
+  [group.name, ...group.deployments.map((one) => one.id)].some((name) => name.toLowerCase().includes(sought));
+
 function GroupCard({ group }: { group: Group }) {
+  const [most, setMost] = useState(DEPLOYMENTS);
   return (
     <section class="card" aria-labelledby={`group-${group.name}`}>
       <header class="head">
@@ -23,9 +44,10 @@ function GroupCard({ group }: { group: Group }) {
         <table>
           <thead><tr><th>Deployment</th><th>Headroom</th><th class="n">In flight</th><th class="n">Calls</th><th class="n">Failed</th>
             <th class="n">First token</th><th class="n">Median</th><th class="n">p95</th></tr></thead>
-          <tbody>{group.deployments.map((one) => <DeploymentRow key={one.id} one={one} />)}</tbody>
+          <tbody>{group.deployments.slice(0, most).map((one) => <DeploymentRow key={one.id} one={one} />)}</tbody>
         </table>
       </div>
+      <Rest left={group.deployments.length - most} what="deployments" more={() => setMost(most + DEPLOYMENTS)} />
       {group.line.length > 0 && <Queue group={group} />}
     </section>
   );

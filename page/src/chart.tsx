@@ -11,14 +11,15 @@ const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((first) => 
 function options(width: number): uPlot.Options {
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const line = (label: string, name: string, scale: string, value: (shown: number) => string): uPlot.Series => ({
-    label, scale, stroke: colour(name), width: 1.5, points: { show: false }, spanGaps: false,
+    label, scale, stroke: colour(name), width: 1.5, spanGaps: false,
     value: (_, shown) => (shown === null ? "–" : value(shown)),
+    points: { show: true, size: 4, fill: colour(name), filter: (drawn, index) => alone(drawn.data[index]!) },
   });
   return {
     width, height: 150, legend: { live: true }, cursor: { y: false },
     scales: { calls: { range: (_, __, most) => [0, Math.max(1, most)] }, time: { range: (_, __, most) => [0, Math.max(0.1, most)] } },
     axes: [
-      { ...axis, space: 90, values: (_, ticks) => ticks.map(clock) },
+      { ...axis, space: 90, size: 28, values: (_, ticks) => ticks.map(clock) },
       { ...axis, scale: "calls", size: 44, incrs: WHOLE, values: (_, ticks) => ticks.map(count) },
       { ...axis, scale: "time", side: 1, size: 56, grid: { show: false }, values: (_, ticks) => ticks.map(seconds) },
     ],
@@ -33,8 +34,16 @@ function options(width: number): uPlot.Options {
   };
 }
 
+/** Values without a neighbour: of them a line shows nothing. */
+const alone = (values: ArrayLike<number | null | undefined>): number[] =>
+  Array.from(values, (value, at) => (value != null && values[at - 1] == null && values[at + 1] == null ? at : -1)).filter((at) => at >= 0);
+
+/** Only where something failed: a line along the bottom would seem to tell of something. */
+const happened = (values: number[]): (number | null)[] =>
+  values.map((value, at) => (value || values[at - 1] || values[at + 1] ? value : null));
+
 const data = (series: Series): uPlot.AlignedData =>
-  [series.at, series.calls, series.failed, series.total, series.first, series.waited] as uPlot.AlignedData;
+  [series.at, series.calls, happened(series.failed), series.total, series.first, series.waited] as uPlot.AlignedData;
 
 /** A group's last quarter of an hour. */
 export function Chart({ series, label }: { series: Series; label: string }) {

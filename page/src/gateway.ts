@@ -55,26 +55,35 @@ export function headers(more: Record<string, string> = {}): Record<string, strin
   return key.get() ? { authorization: `Bearer ${key.get()}`, ...more } : more;
 }
 
+/** What the browser says where nobody answers is another word in each. */
+async function asked(path: string, how: RequestInit): Promise<Response> {
+  try {
+    return await fetch(path, how);
+  } catch (error) {
+    throw error instanceof TypeError ? new Error("the gateway does not answer") : error;
+  }
+}
+
 async function refused(answer: Response): Promise<Refused> {
   const said = await answer.json().catch(() => null);
   return new Refused(answer.status, said?.error?.message ?? `the gateway answered with status ${answer.status}`);
 }
 
 export async function get<T>(path: string): Promise<T> {
-  const answer = await fetch(path, { headers: headers(), cache: "no-store" });
+  const answer = await asked(path, { headers: headers(), cache: "no-store" });
   if (!answer.ok) throw await refused(answer);
   return answer.json();
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {
-  const answer = await fetch(path, { method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify(body) });
+  const answer = await asked(path, { method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify(body) });
   if (!answer.ok) throw await refused(answer);
   return answer.json();
 }
 
 /** The texts of a streamed chat, as they come; what the answer's headers told comes first. */
 export async function* chat(body: object, left: AbortSignal, told: (headers: Headers) => void): AsyncGenerator<string> {
-  const answer = await fetch("/v1/chat/completions", {
+  const answer = await asked("/v1/chat/completions", {
     method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ ...body, stream: true }), signal: left,
   });
   if (!answer.ok || !answer.body) throw await refused(answer);

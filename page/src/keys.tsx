@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { dollars } from "./format";
+import { count, dollars } from "./format";
 import { get, type Key, post } from "./gateway";
 import { Field, Trouble } from "./parts";
 
@@ -90,21 +90,21 @@ function Table({ keys, act, edit }: { keys: Key[]; act: Act; edit: (one: Key) =>
 /** The limits that hold for single models. */
 function ofModels(one: Key): string[] {
   return [
-    ...Object.entries(one.model_rpm_limit).map(([model, most]) => `${model} ${most} rpm`),
-    ...Object.entries(one.model_tpm_limit).map(([model, most]) => `${model} ${most} tpm`),
+    ...Object.entries(one.model_rpm_limit).map(([model, most]) => `${model} ${count(most)} rpm`),
+    ...Object.entries(one.model_tpm_limit).map(([model, most]) => `${model} ${count(most)} tpm`),
     ...Object.entries(one.model_max_budget).map(([model, most]) => `${model} ${dollars(most.budget_limit)}${most.time_period === null ? "" : ` in ${most.time_period}`}`),
   ];
 }
 
 function Row({ one, act, edit }: { one: Key; act: Act; edit: () => void }) {
   const name = one.key_alias ?? one.key_name;
-  const limits = [one.rpm_limit && `${one.rpm_limit} rpm`, one.tpm_limit && `${one.tpm_limit} tpm`, one.max_parallel_requests && `${one.max_parallel_requests} at once`, ...ofModels(one)];
+  const limits = [one.rpm_limit && `${count(one.rpm_limit)} rpm`, one.tpm_limit && `${count(one.tpm_limit)} tpm`, one.max_parallel_requests && `${count(one.max_parallel_requests)} at once`, ...ofModels(one)];
   const sure = (what: string) => confirm(`${what} ${name}?`);
   return (
     <tr>
       <td><strong>{name}</strong><br /><small>{one.key_name}{one.team_id && `, team ${one.team_id}`}</small></td>
       <td>{one.models.join(", ") || "all"}</td>
-      <td>{limits.filter(Boolean).join(", ") || "none"}</td>
+      <td>{limits.filter(Boolean).join("; ") || "none"}</td>
       <td>{dollars(one.spend)}{one.max_budget !== null && <> of {dollars(one.max_budget)}{one.budget_duration && ` in ${one.budget_duration}`}</>}</td>
       <td><span class={`badge ${one.status === "active" ? "calm" : "bad"}`}>{one.status}</span></td>
       <td class="actions">

@@ -2,6 +2,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Calls } from "./calls";
 import { Channel } from "./channel";
+import { clock } from "./format";
 import { get, key, type Picture, Refused } from "./gateway";
 import { Keys } from "./keys";
 import { Field } from "./parts";
@@ -60,7 +61,7 @@ function App() {
           {ROOMS.map((name) => <a key={name} href={`#${name}`} aria-current={name === room ? "page" : undefined}>{name}</a>)}
         </nav>
         <span class="grow" />
-        {trouble && !locked && <span class="badge bad" role="status">{trouble.message}</span>}
+        {trouble && !locked && <span class="badge bad" role="status">{trouble.message}{picture && `; this was at ${clock(picture.at)}`}</span>}
         {picture && <small>{picture.version}</small>}
         {shown && <button type="button" class="quiet" onClick={() => enter("")}>Forget the key</button>}
       </header>

@@ -52,7 +52,7 @@ function Bars({ rows }: { rows: Named[] }) {
       <tbody>
         {rows.map((row) => (
           <tr key={row.name}>
-            <th scope="row">{row.name}</th>
+            <th scope="row"><span class="short" title={row.name}>{row.name}</span></th>
             <td class="wide"><span class="bar"><span style={{ width: `${(row.spend / most) * 100}%` }} /></span></td>
             <td class="n">{dollars(row.spend)}</td>
           </tr>

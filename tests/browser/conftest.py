@@ -70,8 +70,8 @@ def page(request: pytest.FixtureRequest, chromium: Browser, base: str) -> Iterat
     said: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        # What the gateway refuses is no fault of the page's: the browser tells of every such answer.
-        if message.type in ("error", "warning") and not re.search("status of 40[01]", message.text):
+        # What the gateway refuses, or does not answer, is no fault of the page's: the browser tells of every such answer.
+        if message.type in ("error", "warning") and not re.search("status of 40[01]|net::ERR_FAILED", message.text):
             said.append(message.text)
 
     shown.on("console", hear)

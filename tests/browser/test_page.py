@@ -7,12 +7,17 @@ import re
 import urllib.request
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 from tests.gateway.conftest import KEY
+from tests.gateway.lasting import kept
+
+from headrace import Router
+from headrace.gateway.lasting import Where
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -179,3 +184,40 @@ def test_a_call_is_read_on_a_narrow_screen_without_scrolling_sideways(page: Page
     assert box is not None
     assert 0 <= box["x"] < box["x"] + box["width"] <= 380
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_a_long_name_makes_no_room_wider_than_the_screen(page: Page, base: str) -> None:
+    """What a key of such a name had spent stood outside of its card, and the page was a half wider than the screen."""
+    chat(base, key=post(base, "/key/generate", {"key_alias": "a-name-that-somebody-made-of-many-words-" * 4})["key"])
+    for width in (1280, 380):
+        page.set_viewport_size({"width": width, "height": 800})
+        enter(page, base, "#spend")
+        expect(page.get_by_role("rowheader", name=re.compile("made-of-many"))).to_be_visible()
+        for room in ("spend", "calls", "keys", "channel"):
+            page.goto(f"{base}/#{room}")
+            page.get_by_role("link", name=room, exact=True).and_(page.locator("[aria-current]")).wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("button", name="Forget the key").click()
+
+
+def test_one_of_many_models_is_found_and_not_all_are_drawn(page: Page, tmp_path: Path) -> None:
+    """A thousand deployments were a page of 130,000 pixels."""
+    params = {"model": "openai/gpt-sim", "api_key": "sk-none", "base_url": "http://127.0.0.1:9/v1"}
+    models = [{"model_name": f"group-{n:03}", "litellm_params": params, "model_info": {"id": f"deployment-{n:03}"}} for n in range(60)]
+    with kept(Router(models), Where(f"sqlite:///{tmp_path / 'many.db'}", tmp_path / "many")) as (address, _):
+        enter(page, address)
+        expect(page.get_by_role("region")).to_have_count(20)
+        page.get_by_role("button", name="Show more").press("Enter")
+        expect(page.get_by_role("region")).to_have_count(40)
+        page.get_by_label("Find a model").fill("ment-057")
+        expect(page.get_by_role("heading", name="group-057")).to_be_visible()
+        expect(page.get_by_role("region")).to_have_count(1)
+        page.get_by_label("Find a model").fill("nothing")
+        expect(page.get_by_text("None of 60 models is called that")).to_be_visible()
+
+
+def test_a_gateway_that_does_not_answer_is_told_with_when_it_last_did(page: Page, base: str) -> None:
+    """The browser's own words stood there, another in each: Failed to fetch."""
+    enter(page, base)
+    page.route("**/ui/state", lambda route: route.abort())
+    expect(page.get_by_role("status")).to_contain_text(re.compile(r"the gateway does not answer; this was at \d\d:\d\d:\d\d"))
