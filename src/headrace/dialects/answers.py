@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from headrace.dialects.base import only_calls, only_says, only_thinks
+from headrace.dialects.base import only_calls, only_thinks
 from headrace.dialects.citation_words import CITATIONS, WORDS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, in_words_of
 from headrace.dialects.traces import Traces, with_searches, with_traces
@@ -70,7 +70,9 @@ class InCommon:
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """None of them says nothing."""
         cited = self._citing.feed(event)
-        if self._own == CHAT or (len(cited) == 1 and (only_says(event) or only_calls(event) or only_thinks(event))):
+        if len(cited) == 1 and ((type(event) is TextDelta and not event.extra) or only_thinks(event) or only_calls(event)):
+            return cited  # what nearly every event is
+        if self._own == CHAT:
             return cited
         seen = cited if self._traces is None else self._traces.events(cited)
         return [told for one in seen if (told := _event(one, self._own)) is not None]

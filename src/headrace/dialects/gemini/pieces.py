@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any, Final
 
 from headrace.dialects.gemini.names import camel
@@ -13,6 +13,7 @@ from headrace.types import Json
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d{1,6})\]|\[['\"]([^'\"]*)['\"]\]")
 _VALUES: Final = ("stringValue", "numberValue", "boolValue")
 """Names of a piece's value; without one of them it is null."""
+_MORE: Final = frozenset({"partialArgs", "willContinue"})
 
 
 def in_pieces(part: Json) -> bool:
@@ -32,6 +33,18 @@ class Pieces:
     def __init__(self) -> None:
         self._part: dict[str, Json] | None = None
 
+    def goes_on(self, part: Mapping[str, Json]) -> bool:
+        """Whether a part says some more of the open call and nothing else: then it was added. Raises ValueError as `add` does."""
+        call = part.get("functionCall")
+        if self._part is None or len(part) != 1 or type(call) is not dict:
+            return False
+        if not call.keys() <= _MORE or call.get("willContinue") is not True:
+            return False
+        given: Any = self._part["functionCall"]
+        for piece in call.get("partialArgs") or ():
+            _set(given["args"], camel(piece))
+        return True
+
     def add(self, part: Mapping[str, Json]) -> dict[str, Json] | None:
         """The whole part, once its last piece has come. Raises ValueError for a path that leads nowhere."""
         part = camel(part)
@@ -47,30 +60,36 @@ class Pieces:
         return None if self._part is not None or "name" not in inner else whole
 
 
+@lru_cache(512)
+def _steps(path: str) -> tuple[int | str, ...]:
+    return tuple([int(place) if place else name or quoted for name, place, quoted in _STEP.findall(path)])
+
+
 def _set(arguments: dict[str, Any], piece: Mapping[str, Json]) -> None:
     """Put one value where its path leads; a text grows."""
-    steps = [int(place) if place else name or quoted for name, place, quoted in _STEP.findall(str(piece.get("jsonPath")))]
+    steps = _steps(str(piece.get("jsonPath")))
     if not steps:
         raise ValueError("a piece of the arguments has no path")
     value = next((piece[name] for name in _VALUES if name in piece), None)
     at: Any = arguments
-    for step, following in pairwise(steps):
-        at = _into(at, step, [] if isinstance(following, int) else {})
+    for number, step in enumerate(steps[1:]):
+        at = _into(at, steps[number], step)
     known = _get(at, steps[-1])
     _put(at, steps[-1], known + value if isinstance(known, str) and isinstance(value, str) else value)
 
 
-def _into(at: Any, step: int | str, fresh: Any) -> Any:
+def _into(at: Any, step: int | str, following: int | str) -> Any:
     inner = _get(at, step)
     if inner is None:
-        _put(at, step, inner := fresh)
+        inner = [] if isinstance(following, int) else {}
+        _put(at, step, inner)
     return inner
 
 
 def _get(at: Any, step: int | str) -> Any:
-    if isinstance(step, int) and isinstance(at, list):
+    if type(step) is int and type(at) is list:
         return at[step] if step < len(at) else None
-    if isinstance(step, str) and isinstance(at, dict):
+    if type(step) is str and type(at) is dict:
         return at.get(step)
     raise ValueError("a path of the arguments leads through a value")
 

@@ -51,6 +51,7 @@ _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResu
 
 _CONTENT: Final = frozenset({"parts", "role"})
 _PLAIN: Final = frozenset({"text"})
+_SIGNED: Final = frozenset({"text", "thoughtSignature"})
 _THOUGHT: Final = frozenset({"text", "thought"})
 _SAYING: Final = frozenset({"content", "index"})
 
@@ -84,7 +85,7 @@ class Reader:
             raise error_of(read_error_inside(chunk, provider=self._target.provider, model=self._target.model))
         try:
             said = self._said(chunk)
-            return self._events(camel(chunk)) if said is None else [said]
+            return self._events(camel(chunk)) if said is None else said
         except (AttributeError, TypeError, ValueError, BadRequestError):
             raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
 
@@ -109,8 +110,8 @@ class Reader:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
 
-    def _said(self, chunk: Mapping[str, Json]) -> StreamEvent | None:
-        """What a chunk tells that says a text or a thought and nothing new, as nearly every one does; None for any other."""
+    def _said(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
+        """What a chunk tells that says a text, a thought or more of a call and nothing new, as nearly every one does; else None."""
         candidates = chunk.get("candidates")
         if type(candidates) is not list or len(candidates) != 1 or not self._started:
             return None
@@ -123,10 +124,13 @@ class Reader:
             return None
         if content.get("role", "model") != "model" or not content.keys() <= _CONTENT:
             return None
-        event = candidate.piece(content.get("parts"))
-        if event is not None and type(usage := chunk.get("usageMetadata")) is dict:
+        parts = content.get("parts")
+        event = candidate.piece(parts)
+        if event is None and not candidate.calls_on(parts):
+            return None
+        if type(usage := chunk.get("usageMetadata")) is dict:
             self._usage |= usage
-        return event
+        return [] if event is None else [event]
 
     def _events(self, chunk: Mapping[str, Json]) -> list[StreamEvent]:
         events: list[StreamEvent] = []
@@ -211,7 +215,12 @@ class _Candidate:
         if type(parts) is not list or len(parts) != 1:
             return None
         part = parts[0]
-        if type(part) is not dict or type(words := part.get("text")) is not str or not words:
+        if type(part) is not dict or type(words := part.get("text")) is not str:
+            return None
+        if part.keys() == _SIGNED and type(signature := part["thoughtSignature"]) is str and signature:
+            self._texts.append(Text(text=words, signature=signature))
+            return TextDelta(text=words, signature=signature, block=self._block("text", alone=True), choice=self._index)
+        if not words:
             return None
         if part.keys() == _PLAIN:
             self._texts.append(Text(text=words))
@@ -220,6 +229,10 @@ class _Candidate:
         if part.keys() == _THOUGHT and part["thought"] is True:
             return ThinkingDelta(text=words, block=self._block("thinking"), choice=self._index)
         return None
+
+    def calls_on(self, parts: Json) -> bool:
+        """Whether parts are more of the call that is open, which is told once it is whole."""
+        return type(parts) is list and len(parts) == 1 and type(parts[0]) is dict and self._pieces.goes_on(parts[0])
 
     def _parts(self, given: Json) -> list[Part]:
         whole = [whole for raw in flat(given) for whole in self._whole(raw)]

@@ -118,16 +118,22 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
     mine = own(response.extra)
     writer = Items(answering=response.id.removeprefix("resp_") or "0")
     output = [] if choice is None else list(writer.of_model(_sayable(choice.message, mine), "output"))
+    return write_around(response, None if choice is None else choice.finish) | {"output": output}
+
+
+def write_around(response: ChatResponse, finish: FinishReason | None) -> dict[str, Json]:
+    """A response without its output."""
+    mine = own(response.extra)
     said: dict[str, Json] = {
         "id": response.id or None,
         "created_at": None if "created_at" in mine else response.created,
         "model": response.model or None,
         "usage": None if response.usage is None else write_usage(response.usage),
-        **({} if "status" in mine else write_status(None if choice is None else choice.finish)),
+        **({} if "status" in mine else write_status(finish)),
     }
     usual = {"id": "", "created_at": 0, "model": "", **({} if mine else {"usage": None}), **USUAL}
     tier = {"service_tier": response.extra["service_tier"]} if response.extra.get("service_tier") else {}
-    return merged(usual, {**mine, **tier}, said) | {"output": output}
+    return merged(usual, {**mine, **tier}, said)
 
 
 def _sayable(message: Message, mine: Mapping[str, Json]) -> list[Part]:

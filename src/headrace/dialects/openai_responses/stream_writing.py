@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,19 +13,17 @@ from headrace.dialects.citations import ANNOTATIONS
 from headrace.dialects.fields import common
 from headrace.dialects.openai_chat.streams import write_error_body
 from headrace.dialects.openai_responses.names import FORMAT, GAP, INSIDE, ITEM, PIECE, annotations_from_chat, is_item, own
-from headrace.dialects.openai_responses.responses import write_response
+from headrace.dialects.openai_responses.responses import write_around
 from headrace.errors import Failure
 from headrace.types import (
     AudioDelta,
     ChatRequest,
     ChatResponse,
-    Choice,
     Extra,
     Finished,
     FinishReason,
     Json,
     Logprobs,
-    Message,
     Noted,
     RefusalDelta,
     Started,
@@ -171,13 +169,13 @@ class Writer:
 
     def _body(self) -> dict[str, Json]:
         """The events so far as a response; its items are those that were told."""
-        choices = () if self._finish is None else (Choice(index=0, message=Message(role="assistant"), finish=self._finish),)
-        return {**self._response(choices, self._started.id or self._id, {**self._started.extra, **self._noted}), "output": self._items}
+        extra = {**self._started.extra, **self._noted}
+        return {**self._response(self._finish, self._started.id or self._id, extra), "output": self._items}
 
-    def _response(self, choices: tuple[Choice, ...], id_: str, extra: Extra) -> dict[str, Json]:
+    def _response(self, finish: FinishReason | None, id_: str, extra: Extra) -> dict[str, Json]:
         started = self._started
         model = started.model or self._request.model
-        return write_response(ChatResponse(id=id_, model=model, created=started.created, choices=choices, usage=self._usage, extra=extra))
+        return write_around(ChatResponse(id=id_, model=model, created=started.created, usage=self._usage, extra=extra), finish)
 
     def _more(self, telling: _Telling, words: str) -> bytes:
         number, self._number = self._number, self._number + 1
@@ -221,7 +219,8 @@ class Writer:
             return
         self._begun = True
         self._id = event.id or "resp_0"
-        started = {**self._response((), self._id, event.extra), "status": "in_progress", "usage": None}
+        response = {**self._response(None, self._id, event.extra), "output": [], "status": "in_progress", "usage": None}
+        started = msgspec.Raw(msgspec.json.encode(response))
         yield self._frame("response.created", response=started)
         yield self._frame("response.in_progress", response=started)
 
@@ -402,10 +401,13 @@ class Writer:
 
     def _close_all(self, but: str = "") -> Iterator[bytes]:
         """Items that nothing more is said of, in their order."""
-        closers: Mapping[str, Callable[[_Open], Iterator[bytes]]] = {
-            "message": self._close_message, "reasoning": self._close_reasoning, "call": self._close_call,
-        }  # fmt: skip
         for key in [key for key in self._open if key[0] != but]:
             open_ = self._open.pop(key)
-            yield from closers[key[0]](open_)
+            match key[0]:
+                case "message":
+                    yield from self._close_message(open_)
+                case "reasoning":
+                    yield from self._close_reasoning(open_)
+                case _:
+                    yield from self._close_call(open_)
             yield self._frame("response.output_item.done", output_index=open_.at, item=open_.item)
