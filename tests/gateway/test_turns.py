@@ -97,6 +97,19 @@ def test_a_conversation_goes_on_from_what_the_connection_remembers(
     assert all(one.usage["output"] > 0 for one in records)
 
 
+def test_a_conversation_was_forgotten_by_who_keeps_none_and_by_another_model(address: str) -> None:
+    """Nobody said `store: false`, so it was thought to lie where its first answer came from."""
+    with talking(address) as connection:
+        before = 0
+        id = None
+        for model in ("other", "other", "own", "own", "other"):
+            done = said(connection, model=model, input="Name a river. " * 5, previous_response_id=id)[-1]
+            assert done["type"] == "response.completed", done
+            id, used = done["response"]["id"], done["response"]["usage"]["input_tokens"]
+            assert used > before or model == "own"  # the simulator keeps what it is asked to keep, and counts it not
+            before = used if model == "other" else before
+
+
 @pytest.mark.parametrize("model", ["own", "other"])
 def test_a_tool_is_called_and_answered(client: openai.OpenAI, model: str) -> None:
     choice: Any = {"type": "function", "name": "look"}
@@ -120,6 +133,15 @@ def test_the_official_client_waits_for_events_without_threads_too(address: str) 
         return kinds
 
     assert "response.output_text.delta" in asyncio.run(talk())
+
+
+def test_another_connections_response_that_nobody_keeps_is_not_found(address: str) -> None:
+    """Its id alone would have had the conversation begin anew."""
+    with talking(address) as connection:
+        id = said(connection, model="other", input="hi")[-1]["response"]["id"]
+    with talking(address) as another:
+        (error,) = said(another, model="other", input="more", previous_response_id=id, drop_params=True)
+    assert (error["status"], error["error"]["code"]) == (400, "previous_response_not_found")
 
 
 def test_what_is_prepared_costs_nothing_and_is_gone_on_from(client: openai.OpenAI, ledger: Kept, eventually: Eventually) -> None:

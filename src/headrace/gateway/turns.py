@@ -32,6 +32,7 @@ from headrace.gateway.records import new_id
 from headrace.gateway.requests import Left, Send, read_object
 from headrace.gateway.routes import respond
 from headrace.gateway.sessions import Visit
+from headrace.providers.catalog import resolve
 from headrace.served import read_id
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, Usage, UsageReported
 
@@ -39,6 +40,8 @@ MOST_LINES: Final = 32
 """That one connection may have."""
 MOST_WAITING: Final = 128
 """Calls that may wait for their turn on one connection."""
+
+DIALECT: Final = "openai_responses"
 
 _NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
 """Words of a WebSocket's event alone."""
@@ -55,8 +58,8 @@ class Known(Struct, frozen=True, eq=False):
     id: str
     items: list[Any]
     """All that was said up to it, itself among it."""
-    stored: bool
-    """Whether it can be asked for where it was made."""
+    keeper: str
+    """The deployment that can be asked for it; empty where none can."""
 
 
 class Turns:
@@ -131,7 +134,7 @@ class Turns:
         gateway, asked = self._visit.gateway, self._visit.asked
         here = Here(gateway.router, await gateway.admit(asked, self._visit.scope), ReadForm(), gateway.belongings)
         body = {"input": [], **{name: value for name, value in event.items() if name not in _NOT_SENT}}
-        said = self._whole(body)
+        said = self._whole(here, body)
         if body.get("store") is False:
             body["include"] = _with_thoughts(body.get("include"))
         if _only_prepares(event):
@@ -140,27 +143,44 @@ class Turns:
             home = await home_of(here, body)
             await gateway.answer(here, asked, respond(here, asked, {**body, "stream": True}), answer, home)
         if send.response is not None:
-            self._remember(line, send.response, said, stores=body.get("store") is not False)
+            keeper = "" if body.get("store") is False else _keeper(here, send.response.get("id"))
+            self._remember(line, send.response, said, keeper)
 
-    def _whole(self, body: dict[str, Any]) -> list[Any]:
-        """All that is said by it. What it goes on from is put before its own input, where that is remembered here and nowhere else."""
+    def _whole(self, here: Here, body: dict[str, Any]) -> list[Any]:
+        """All that is said by it. What it goes on from is put before its own input, unless who answers knows it."""
         own = body["input"] if isinstance(body["input"], list) else [{"type": "message", "role": "user", "content": body["input"]}]
         before = body.get("previous_response_id")
         if before is None:
             return own
         known = next((one for one in self._known.values() if one.id == before), None)
-        if known is None and (not isinstance(before, str) or read_id(before) is None):
+        if known is None and not _keeper(here, before):
             raise error_of(_not_found(before))
         whole = [*(known.items if known is not None else ()), *own]
-        if known is not None and not known.stored:
+        if known is not None and not (known.keeper and _answers(here, known.keeper, body.get("model"))):
             del body["previous_response_id"]
             body["input"] = whole
         return whole
 
-    def _remember(self, line: str | None, response: Mapping[str, Any], said: list[Any], *, stores: bool) -> None:
-        id, output = str(response.get("id")), response.get("output")
+    def _remember(self, line: str | None, response: Mapping[str, Any], said: list[Any], keeper: str) -> None:
+        output = response.get("output")
         items = [*said, *filter(_can_be_said_again, output if isinstance(output, list) else ())]
-        self._known[line] = Known(id, items, stores and read_id(id) is not None)
+        self._known[line] = Known(str(response.get("id")), items, keeper)
+
+
+def _keeper(here: Here, response: Any) -> str:
+    """The deployment whose provider keeps the response with that id; empty for one of a provider that keeps none."""
+    deployment, _ = read_id(str(response)) or ("", "")
+    found = here.router.get_deployment(deployment)
+    if found is None:
+        return ""
+    provider = resolve(found.model).provider
+    return deployment if DIALECT in (provider.dialect, *provider.speaks) else ""
+
+
+def _answers(here: Here, deployment: str, model: Any) -> bool:
+    """Whether a deployment is of the group that a model's name means."""
+    found, meant = here.router.get_deployment(deployment), here.router.get_deployment_by_model_group_name(here.meant(str(model or "")))
+    return found is not None and meant is not None and found.group == meant.group
 
 
 _THOUGHTS: Final = "reasoning.encrypted_content"
@@ -189,7 +209,7 @@ def _only_prepares(event: Mapping[str, Any]) -> bool:
 
 def _nothing_said(model: str) -> bytes:
     """The events of a response that holds nothing."""
-    writer = load("openai_responses").write_stream(ChatRequest(model=model, messages=()))
+    writer = load(DIALECT).write_stream(ChatRequest(model=model, messages=()))
     begun = Started(id=f"resp_{uuid.uuid4().hex}", model=model, created=int(time.time()))
     events: tuple[StreamEvent, ...] = (begun, Finished("stop"), UsageReported(Usage(input=0, output=0)))
     return b"".join([writer.feed(event) for event in events]) + writer.close()
