@@ -39,7 +39,8 @@ class Continuing(Outer[C]):
             try:
                 more = await self._chunks.fill()
             except HeadraceError as error:
-                await self._continue(error)
+                if not await self._continued(error):
+                    raise
                 continue
             if not more:
                 return False
@@ -81,7 +82,8 @@ class Continuing(Outer[C]):
         said["content"] = text[len(again) :]
         self._seam = self._seam[len(again) :] if again and len(again) == len(text) else ""
 
-    async def _continue(self, error: HeadraceError) -> None:
+    async def _continued(self, error: HeadraceError) -> bool:
+        """Whether another stream goes on; else the error says what had arrived."""
         said = "".join(self._said.texts)
         other = None
         if self._said.plain:
@@ -91,7 +93,8 @@ class Continuing(Outer[C]):
                 error.__context__ = later
         if other is None:
             error.received = said
-            raise error
+            return False
         self._seam = said[len(said.rstrip()) :]
         self._chunks, self._joins = other, True
         self._pass_on()
+        return True

@@ -24,9 +24,10 @@ does not catch a RateLimitError.
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -173,6 +174,18 @@ def _type_of(failure: Failure) -> str:
     error = body.get("error") if isinstance(body, Mapping) else None
     own = error.get("type") if isinstance(error, Mapping) else None
     return own if isinstance(own, str) and own else failure.kind.value
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def again(error: E) -> E:
+    """The same error, for whoever raises one that is kept. A traceback holds every frame on its way, and all that stands in them: a kept
+    error that was raised itself would be a circle, which only the collector ends.
+    """
+    twin = copy.copy(error).with_traceback(None)
+    twin.__cause__ = error.__cause__
+    return twin
 
 
 class HeadraceError(Exception):

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from headrace.bridge import complete
 from headrace.dialects.base import FrameReader
 from headrace.dialects.openai_stream import Said
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, again
 from headrace.framing import keeps
 from headrace.models.prices import Beside
 from headrace.objects import JsonObject
@@ -145,7 +145,7 @@ class Chunks(Generic[C]):
         """Wait until a chunk is ready. False at the proper end; raises what went wrong once everything before it was taken."""
         while not self.ready:
             if self._error is not None:
-                raise self._error
+                raise again(self._error)
             if self._ended:
                 return False
             await self._read()
@@ -169,8 +169,8 @@ class Chunks(Generic[C]):
             raise
 
     def _fail(self, error: HeadraceError, cause: BaseException | None) -> None:
-        error.__cause__ = cause
-        self._error = error
+        error.__cause__ = None if cause is None else cause.with_traceback(None)
+        self._error = again(error)
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:

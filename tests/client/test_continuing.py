@@ -98,6 +98,15 @@ def test_the_next_one_may_break_off_as_well(client: Client, upstream: Upstream) 
     assert upstream.seen[-1].body["messages"][-1]["content"] == "one two"
 
 
+@pytest.mark.parametrize(("retries", "asked"), [(0, 2), (1, 2), (3, 4)])
+def test_a_stream_that_always_breaks_off_is_not_continued_for_ever(client: Client, upstream: Upstream, retries: int, asked: int) -> None:
+    upstream.answer(*(begun("and ") for _ in range(6)))
+    with pytest.raises(TruncatedStream) as caught:
+        stream(client, upstream, on=router(upstream, num_retries=retries, retry_budget=None, cooldown_time=0))
+    assert caught.value.received == "and " * asked
+    assert len(upstream.seen) == asked
+
+
 def test_when_nobody_is_left_the_first_error_is_told_with_all_that_came(client: Client, upstream: Upstream) -> None:
     upstream.answer(begun("one "), Reply({"error": {"message": "no"}}, status=401))
     with pytest.raises(TruncatedStream) as caught:

@@ -8,7 +8,7 @@ import pytest
 
 from headrace import errors
 from headrace.calls import CHAT, Call, prepare
-from headrace.layers.single_flight import SingleFlight, _again
+from headrace.layers.single_flight import SingleFlight
 from headrace.models.prices import Beside
 from headrace.objects import ModelResponse
 from headrace.ports import Ports
@@ -121,8 +121,8 @@ def test_what_is_not_the_same_flies_alone(other: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cls", [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.HeadraceError)])
 def test_every_error_can_be_raised_again(cls: type[errors.HeadraceError]) -> None:
     error = cls.of(errors.Failure(cls.kind, "no", 418, provider="p", model="m"))
-    again = _again(error)
+    again = errors.again(error)
     assert type(again) is cls
     assert again is not error
     assert str(again) == str(error)
-    assert again.failure == error.failure  # type: ignore[attr-defined]
+    assert again.failure == error.failure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.calls import Call
-from headrace.errors import BadRequestError
+from headrace.errors import BadRequestError, again
 from headrace.layers.around import Handler, in_objects
 from headrace.layers.keys import call_key, digest
 from headrace.models.prices import Beside
@@ -48,7 +47,7 @@ class SingleFlight:
         while True:
             flight, leads = await self._fly_along(key, handler, ports, in_objects(call))
             if flight.error is not None:
-                raise flight.error if leads else _again(flight.error)
+                raise flight.error if leads else again(flight.error)
             if flight.answer is not None:
                 return flight.answer if leads else _shared(flight.answer)
 
@@ -82,7 +81,7 @@ class SingleFlight:
         try:
             flight.answer = await handler(ports, call)
         except Exception as error:
-            flight.error = error
+            flight.error = again(error)
         finally:
             self._end(flight)
 
@@ -131,8 +130,3 @@ def _shared(answer: Any) -> Any:
     copied._hidden_params = beside = Beside({**hidden, "response_cost": 0.0, "single_flight": True})
     beside.usage, beside.tier, beside.rates = hidden.usage, hidden.tier, hidden.rates
     return copied
-
-
-def _again(error: Exception) -> Exception:
-    """The same error for one more caller: a traceback grows with everybody who raises it."""
-    return copy.copy(error).with_traceback(None)

@@ -175,8 +175,9 @@ class Engine:
         if call.before is None:
             self.called(ports)
         call.lasts = call.stream and self._lasts(call)
-        if (failed := lost or rehearsed(call)) is not None:
-            trail.errors.append(failed)
+        if (lost := lost or rehearsed(call)) is not None:
+            trail.note(lost)
+            lost = None
             call, group = self._at(call, await self._fall_back(call, trail), given)
         while True:
             answer = await self._in_group(ports, call, group, trail)
@@ -212,14 +213,15 @@ class Engine:
 
     async def _fall_back(self, call: Call, trail: Trail) -> str:
         """The next group that the call may go to. Raises its last error where there is none."""
-        plan, error = self.fleet.plan, trail.errors[-1]
+        assert trail.error is not None
+        plan, kind = self.fleet.plan, trail.error.failure.kind
         if call.control.get("disable_fallbacks"):
-            raise error
-        while behind := trail.behind(plan, trail.asked[-1], error.failure.kind):
+            raise trail.take()
+        while behind := trail.behind(plan, trail.asked[-1], kind):
             if await self._may_go(call, behind[0]):
-                return trail.fall_back(plan)
+                return trail.fall_back(plan, kind)
             trail.refused.add(behind[0])
-        raise error
+        raise trail.take()
 
     async def _may_go(self, call: Call, group: str) -> bool:
         """Whether the user's own checks let a call fall back to that group."""
@@ -259,13 +261,24 @@ class Engine:
 
     async def _go_on(self, ports: Ports, call: Call, said: str, error: HeadraceError, trail: Trail) -> Chunks[Any] | None:
         """The rest of an answer that broke off after `said`; None where nobody can go on from there."""
-        trail.errors.append(error)
-        if not POLICY[error.failure.kind].elsewhere or (self._budget is not None and not self._budget.take()):
+        trail.note(error)
+        trail.error = None  # whoever reads the stream raises it
+        kind = error.failure.kind
+        most = policy_of(call.control, self.settings.retries_for(trail.asked[-1])).most(kind, False)
+        if not POLICY[kind].elsewhere or trail.breaks >= max(1, most) or (self._budget is not None and not self._budget.take()):
             return None
+        trail.breaks += 1
         trail.retries += 1
         trail.continued = len(said)
+        try:
+            return await self._rest(ports, call, said, kind, trail)
+        finally:
+            trail.error = None
+
+    async def _rest(self, ports: Ports, call: Call, said: str, kind: Kind, trail: Trail) -> Chunks[Any] | None:
+        """The same after a failure of that kind, which may be tried elsewhere."""
         group, now = trail.asked[-1], ports.clock.now()
-        for step in (group, *trail.behind(self.fleet.plan, group, error.failure.kind)):
+        for step in (group, *trail.behind(self.fleet.plan, group, kind)):
             if step != group and not await self._may_go(call, step):
                 continue
             call, name = (call, group) if trail.bound else self._at(call, step)
@@ -297,12 +310,12 @@ class Engine:
                 before, trail.before = trail.before, None
                 if before is not None:
                     lease = before.attempt
-                    raise before.error
+                    raise before.take()
                 lease = await self.attempts.reserve(ports, call, group, tried, trail)
                 answer = await self._answered(ports, call, lease, group, tried, trail)
             except HeadraceError as error:
                 attempt += 1
-                trail.errors.append(error)
+                trail.note(error)
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
                 # Without a lease it was our own queue that refused, for every deployment it could have gone to.
@@ -318,8 +331,10 @@ class Engine:
                     case Fallback():
                         return None
                     case _:
+                        trail.error = None
                         raise
             else:
+                trail.error = None
                 if trail.retries and self._budget is not None:
                     self._budget.helped(trail.retries)
                 return answer

@@ -51,8 +51,15 @@ class _Racer(Struct, eq=False):
     cancel: Callable[[], object] = lambda: None
     over: bool = False
     given_up: bool = False
+    failed: bool = False
     answer: Any = None
     error: BaseException | None = None
+
+    def take(self) -> BaseException:
+        """What it failed with, to be raised."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
 
 
 Attempting: TypeAlias = Coroutine[Any, Any, Any]
@@ -79,11 +86,10 @@ class _Race:
     async def _run(self, racer: _Racer, attempt: Attempting) -> None:
         try:
             racer.answer = await attempt
-        except Exception as error:
-            racer.error = error
         except BaseException as error:
-            racer.error = error
-            raise
+            racer.failed, racer.error = True, None if racer.given_up else error
+            if not isinstance(error, Exception):
+                raise
         finally:
             racer.over = True
             self._clear(racer)
@@ -97,14 +103,14 @@ class _Race:
         return found
 
     def _found(self) -> _Racer | None:
-        answered = next((racer for racer in self._racers if racer.over and racer.error is None), None)
+        answered = next((racer for racer in self._racers if racer.over and not racer.failed), None)
         return answered or (self._racers[0] if all(racer.over for racer in self._racers) else None)
 
     def end(self, winner: _Racer | None) -> None:
         """Give all others up."""
         for racer in self._racers:
             if racer is not winner:
-                racer.given_up = True
+                racer.given_up, racer.error = True, None
                 racer.cancel()
                 self._clear(racer)
 
@@ -172,8 +178,8 @@ class Hedging:
         finally:
             race.end(winner)
         assert winner is not None
-        if winner.error is not None:
-            raise winner.error
+        if winner.failed:
+            raise winner.take()
         return winner.answer
 
     async def _beside(self, race: _Race, another: Callable[[], Awaitable[Attempting | None]]) -> None:

@@ -46,11 +46,17 @@ class Attempt(Struct, eq=False):
     """How it came about, as its caller reads it."""
 
 
-class Failed(Struct, frozen=True, eq=False):
+class Failed(Struct, eq=False):
     """A first attempt that was made outside of the loop, and what became of it: the loop goes on from there."""
 
     attempt: Attempt
-    error: HeadraceError
+    error: HeadraceError | None
+
+    def take(self) -> HeadraceError:
+        """What became of it, to be raised."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
 
 
 class Over(Protocol):
@@ -99,15 +105,30 @@ class Trail(Struct, eq=False):
     """Providers without room under a budget of theirs, and what that was."""
     refused: set[str] = set()
     """Groups that it may not fall back to."""
-    errors: list[HeadraceError] = []
+    failed: list[tuple[str, str | None]] = []
+    """Kind and model of each attempt that failed."""
+    error: HeadraceError | None = None
+    """The last failure, for as long as it may have to be raised: what keeps an error keeps all frames that it came through."""
     only: frozenset[str] | None = None
     """Deployments that can go on from a begun answer, once there is one."""
     continued: int | None = None
     """Characters of the answer that another deployment had given."""
+    breaks: int = 0
+    """How often its stream broke off and was continued."""
     retries: int = 0
     """Attempts beyond the first that count against the budget."""
     waited: float = 0.0
     """Seconds in line, over all its attempts."""
+
+    def note(self, error: HeadraceError) -> None:
+        self.failed.append((error.failure.kind.value, error.model))
+        self.error = error
+
+    def take(self) -> HeadraceError:
+        """The last failure, to be raised."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
 
     def behind(self, plan: Plan, group: str, kind: Kind) -> list[str]:
         """Groups to ask after a failure of that kind in `group`, the next one first."""
@@ -121,16 +142,15 @@ class Trail(Struct, eq=False):
         able = [name for name in groups if name not in self.asked and name not in self.refused and plan.serves(name)]
         return able[: max(0, left)]
 
-    def fall_back(self, plan: Plan) -> str:
-        """On to the next group."""
-        group, *self.ahead = self.behind(plan, self.asked[-1], self.errors[-1].failure.kind)
+    def fall_back(self, plan: Plan, kind: Kind) -> str:
+        """On to the next group after a failure of that kind."""
+        group, *self.ahead = self.behind(plan, self.asked[-1], kind)
         self.asked.append(group)
         return group
 
     def record(self, member: Member, reservation: Reservation, ask: Ask) -> dict[str, Any]:
         """The decision record of an attempt."""
-        failed = [(error.failure.kind.value, error.model) for error in self.errors]
-        return decision(member, reservation, ask, self.waited, self.continued, failed)
+        return decision(member, reservation, ask, self.waited, self.continued, self.failed)
 
 
 def decision(

@@ -194,9 +194,8 @@ class Http1:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if isinstance(cause, TransportError):
-                raise cause from None
+            if isinstance(error.__context__, TransportError):
+                raise error.__context__ from None
             raise TransportError(Fault.PROTOCOL, "the content coding is broken", sent=True, received=True) from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if exchange.complete:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from msgspec import Raw, Struct
 
+from headrace.errors import again
 from headrace.framing import keeps
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
@@ -180,7 +181,7 @@ class _Connection(asyncio.Protocol):
     async def wait(self, exchange: Exchange) -> None:
         """Until something happens: the end, a failure, and for a stream also progress. Raises what broke the connection."""
         if self.error is not None:
-            raise self.error
+            raise again(self.error)
         self._waiter = waiter = self._loop.create_future()
         try:
             await waiter
@@ -191,6 +192,8 @@ class _Connection(asyncio.Protocol):
             if self.error is None and not exchange.complete:
                 self.close()
             raise
+        if self.error is not None:
+            raise again(self.error)
 
     def _next_phase(self) -> None:
         """The body has begun, or gone on."""
@@ -251,15 +254,13 @@ class _Connection(asyncio.Protocol):
             self._finish()
 
     def _break(self, error: TransportError) -> None:
-        self.error = error
+        self.error = again(error)
         self._deadline = None
         self.close()
         heard, self.heard = self.heard, None
         if heard is not None:
             heard(error)
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(error)
+        self._wake()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -349,7 +350,7 @@ class _AsyncStream:
             if exchange.complete:
                 return b""
             if connection.error is not None and connection.exchange is exchange:
-                raise connection.error
+                raise again(connection.error)
             if self._closed:
                 raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
             await connection.wait(exchange)
