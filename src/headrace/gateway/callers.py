@@ -32,6 +32,7 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     name: str = ""
     """What its key is called."""
     team: str = ""
+    team_name: str = ""
     user: str = ""
     role: Role = Role.CALLER
     models: tuple[tuple[str, ...], ...] = ()

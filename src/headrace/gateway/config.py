@@ -18,6 +18,7 @@ from headrace.gateway.callbacks import Found, read_callbacks
 from headrace.gateway.general import DATABASE, Settings, read_general
 from headrace.gateway.guard import is_loopback
 from headrace.gateway.guardrails import read_guardrails
+from headrace.gateway.policies import NO_POLICIES, Policies, read_policies
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
 from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
 from headrace.gateway.standing import STANDING, read_standing
@@ -37,8 +38,6 @@ CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": 
 
 
 PROTECTING: Final[Mapping[str, str]] = {
-    "policies": "name guardrails in `guardrails`, with default_on, or in calls",
-    "policy_attachments": "name guardrails in `guardrails`, with default_on, or in calls",
     "general_settings.admin_only_routes": "what administers is for administrators anyway",
     "general_settings.allowed_routes": "let a proxy before the gateway say which paths are there",
     "general_settings.role_permissions": "give keys, teams and users `models`",
@@ -48,6 +47,8 @@ PROTECTING: Final[Mapping[str, str]] = {
     "litellm_settings.guardrails": "use the section `guardrails`",
 }
 """Settings of LiteLLM's that keep something or somebody out and are not here, with what to use. Ignored, they would let it in."""
+
+GUARDING: Final = frozenset({"guardrails", "policies", "policy_attachments"})
 
 HEALTH_CHECKS: Final = (
     "health_check_interval", "enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
@@ -79,6 +80,8 @@ class Config(Struct, frozen=True, eq=False):
     settings: Settings = Settings()
     rules: tuple[Rule, ...] = ()
     """Guardrails."""
+    policies: Policies = NO_POLICIES
+    """For whose calls which of them hold."""
     callbacks: Found = Found()
     """Who hears of calls."""
     unused: tuple[str, ...] = ()
@@ -155,14 +158,17 @@ class _Reading:
             self._together(deployments, options)
         files = {**self._source.files, **self._secrets.files}
         rules = read_guardrails(self._named(self._source.content.get("guardrails"), ("guardrails",)), self._source.problem)
-        config = Config(entries, options, settings, rules, self._callbacks(), tuple(self._unused), files)
+        content = self._source.content
+        named = [rule.name for rule in rules]
+        policies = read_policies(content.get("policies"), content.get("policy_attachments"), named, self._source.problem)
+        config = Config(entries, options, settings, rules, policies, self._callbacks(), tuple(self._unused), files)
         return Examined(config, self._source.problems, deployments, self._source.name)
 
     # ---- sections ----------------------------------------------------------------------------------------------------
 
     def _sections(self) -> None:
         for name in self._source.content:
-            if name in GATEWAYS - SECTIONS - PROTECTING.keys() - {"guardrails"}:
+            if name in GATEWAYS - SECTIONS - PROTECTING.keys() - GUARDING:
                 self._unused.append(str(name))
             elif name not in SECTIONS and name not in GATEWAYS:
                 self._source.problem(f"there is no section {name!r}{_near(str(name))}", (str(name),))

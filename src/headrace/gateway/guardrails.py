@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
 from headrace.calls import Call, shape
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.gateway.admin.forms import check_names, mapping, text
+from headrace.gateway.callers import Caller
 from headrace.gateway.contents import question_of
+from headrace.gateway.policies import NO_POLICIES, Policies
 from headrace.gateway.records import present
 from headrace.layers import around
 from headrace.layers.around import Handler
@@ -22,16 +24,24 @@ _OURS: Final = ("kinds", "region", "action", "block")
 _KNOWN: Final = ("guardrail", "mode", "default_on", "pii_entities_config", *_OURS)
 
 
+NOBODY: Final = Caller()
+
+
 class Guarding:
     """The rules of a configuration around every call of the process, while the gateway runs."""
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(
+        self, rules: Sequence[Rule] = (), policies: Policies = NO_POLICIES, group_of: Callable[[str], str] = lambda model: model
+    ) -> None:
+        """group_of: what a model's name is an alias of."""
         self._runs = False
-        self.use(rules)
+        self._group_of = group_of
+        self.use(rules, policies)
 
-    def use(self, rules: Sequence[Rule]) -> None:
+    def use(self, rules: Sequence[Rule], policies: Policies = NO_POLICIES) -> None:
         """Other rules from the next call on. Where there are none, nothing stands around a call."""
-        self._rules = Guardrails(rules)
+        self._policies = policies
+        self._rules = Guardrails(rules, self._by_policy if policies.attached else None)
         self._stands = bool(rules)
         self._follow()
 
@@ -48,6 +58,12 @@ class Guarding:
             around.install(self._layer, session=self._check_session)
         else:
             around.remove(self._layer)
+
+    def _by_policy(self, call: Call) -> Container[str]:
+        """A call that no caller makes is nobody's."""
+        entry = present()
+        caller = NOBODY if entry is None else entry.caller
+        return self._policies.rules(caller, tuple({call.model, self._group_of(call.model)}))
 
     def _check_session(self, call: Call) -> None:
         self._rules.check_session(call)

@@ -102,13 +102,14 @@ class Entry:
     and closes it before it sends the last byte.
     """
 
-    __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "content", "first")
+    __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "caller", "content", "first")
 
     def __init__(
         self, ledger: Ledger, id: str, path: str, caller: Caller, began: float | None = None, content: Content | None = None
     ) -> None:
         """began: when the call came in, where that is a while ago. content: where what it says is to be remembered."""
         self.content = content
+        self.caller = caller
         self._ledger = ledger
         self._open = True
         self._hidden: Beside | None = None

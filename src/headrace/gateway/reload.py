@@ -93,6 +93,6 @@ class Reloader:
         router.set_options([*found.model_list, *added], **found.of_router)
         self._own = frozenset(router.get_model_ids()) - {entry["model_info"]["id"] for entry in added}
         self._changing.settings = found.settings
-        self._guarding.use(found.rules)
+        self._guarding.use(found.rules, found.policies)
         self._telling.use(found.callbacks)
         self._config, self._seen = found, dict(found.files)

@@ -51,7 +51,7 @@ def made(path: Path | None, config: Config) -> Gateway:
     served.metrics = _metrics(served)
     if config.settings.content:
         prepare()
-    guarding = Guarding(config.rules)
+    guarding = Guarding(config.rules, config.policies, _group_of(router))
     telling = Telling(config.callbacks)
     served.services += [guarding, telling]
     if path is not None:
@@ -129,6 +129,14 @@ else ends its heap. A body of 100 KB is 25 pages."""
 def _state(router: Router, settings: Settings) -> Lasting:
     trusted = identities(os.environ, settings.jwt_fields) if settings.jwt else None
     return Lasting(router, where(os.environ, settings.database, settings.keep, settings.content_keep), trusted, settings.standing)
+
+
+def _group_of(router: Router) -> Callable[[str], str]:
+    def group_of(model: str) -> str:
+        found = router.get_deployment_by_model_group_name(model)
+        return model if found is None else found.group
+
+    return group_of
 
 
 def _metrics(served: Gateway) -> Any:

@@ -6,7 +6,7 @@ guard.install()                       # around every call of the process, direct
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Protocol
 
@@ -151,10 +151,16 @@ def refused(name: str, where: str, kinds: Sequence[str]) -> ContentPolicyViolati
 _ALWAYS: Final = ()
 
 
+def _nothing(call: Call) -> Container[str]:
+    return ()
+
+
 class Guardrails:
     """Rules around every call, in their order: each sees what those before it left. One object may be installed once."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], besides: Callable[[Call], Container[str]] | None = None) -> None:
+        """besides: the names of rules that hold for a call although nobody names them."""
+        self._besides = besides or _nothing
         names = [rule.name for rule in rules]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"guardrails need names of their own; got {', '.join(map(repr, names))}")
@@ -198,7 +204,8 @@ class Guardrails:
         known = {rule.name for rule in self._rules}
         if unknown := [name for name in asked if name not in known]:
             raise BadRequestError(f"guardrails: there is no {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
-        return [rule for rule in self._rules if rule.default_on or rule.name in asked]
+        besides = self._besides(call)
+        return [rule for rule in self._rules if rule.default_on or rule.name in asked or rule.name in besides]
 
 
 async def _meanwhile(ports: Ports, call: Call, handler: Handler, rules: Sequence[Rule]) -> Any:

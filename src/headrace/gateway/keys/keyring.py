@@ -209,6 +209,7 @@ class Keyring:
             key="" if key is None else key.id,
             name="" if own is None else own.name,
             team=by_kind[Kind.TEAM].id if Kind.TEAM in by_kind else "" if own is None else own.team,
+            team_name=by_kind[Kind.TEAM].name if Kind.TEAM in by_kind else "",
             user=by_kind[Kind.USER].id if Kind.USER in by_kind else "" if own is None else own.user,
             role=_role(found),
             models=tuple([names for holder in found if (names := _names(holder))]),
