@@ -82,6 +82,15 @@ def test_the_file_of_a_key_is_that_keys_although_its_pieces_show_none(place: Gat
             theirs.models.generate_content(model="g", contents=[part])
 
 
+def test_what_the_newest_client_asks_below_v1_was_not_found(place: Gateway) -> None:
+    """Where OpenAI has files and batches of its own."""
+    with client(place.base, place.key()) as mine:
+        assert list(mine.files.list()) == []
+        assert list(mine.batches.list()) == []
+        with pytest.raises(errors.ClientError, match="given out here"):
+            mine.caches.get(name="cachedContents/none")
+
+
 def asked(url: str, command: str, body: bytes = b"", **headers: str) -> tuple[int, Any, bytes]:
     said = {"X-Goog-Upload-Command": command, **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:

@@ -140,11 +140,13 @@ def test_a_session_of_the_official_client_is_passed_on_and_counted(
     assert (used["limits"]["rpm"]["used"], used["in_flight"]) == (1, 0)
 
 
-def test_a_key_in_the_address_stays_here(address: str, provider: Answering) -> None:
-    with connect(f"{address}/{PATH}?key={KEY}") as session:  # clients leave a second slash behind a base address that has one
+@pytest.mark.parametrize("path", [PATH, PATH.replace("Content", "Music")])
+def test_a_key_in_the_address_stays_here(address: str, provider: Answering, path: str) -> None:
+    with connect(f"{address}/{path}?key={KEY}") as session:  # clients leave a second slash behind a base address that has one
         session.send(json.dumps({"setup": {"model": "models/talk"}}))
         assert json.loads(session.recv()) == {"setupComplete": {}}
     assert KEY not in json.dumps(provider.asked)
+    assert provider.asked[0][0] == path
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from websockets.sync.client import ClientConnection, connect
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome
+from headrace.layers import around
+from headrace.layers.guardrails import Guardrails
+from headrace.layers.secrets import Secrets
 from headrace.simulator.server import Running
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # OpenAI's client opens a WebSocket in an older way
@@ -228,6 +231,15 @@ def test_what_was_said_goes_to_the_provider_once_more(nobody_else_listens: None)
         [("system", "Be brief."), ("user", "stream one")],
         [("user", "stream one"), ("assistant", "Hello you"), ("user", "stream two")],
     ]
+
+
+def test_guardrails_look_at_each_response(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(around, "_layers", ())
+    Guardrails([Secrets(action="block")]).install()
+    with talking(address) as connection:
+        (error,) = said(connection, model="other", input=f"sk-ant-api03-{'Ab1' * 20}")
+        assert said(connection, model="other", input="hi")[-1]["type"] == "response.completed"
+    assert (error["status"], "refuses the input" in error["error"]["message"]) == (400, True)
 
 
 def test_who_leaves_ends_the_call(address: str, ledger: Kept, eventually: Eventually) -> None:

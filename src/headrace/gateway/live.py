@@ -1,4 +1,5 @@
-"""Google's Live sessions, passed on between two WebSockets: credentials and the model's name exchanged, usage counted turn by turn.
+"""Google's Live sessions, and those of its music, passed on between two WebSockets: credentials and the model's name exchanged, usage
+counted turn by turn.
 
 ai.google.dev/api/live, and the WebSocket of google-genai 3.6; read 2026-11.
 """

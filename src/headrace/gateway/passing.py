@@ -72,10 +72,7 @@ _OWN: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
         re.compile("/v1/(?:conversations|vector_stores|uploads|containers|fine_tuning|assistants|threads|videos|evals)(?:/.*)?"),
     ),
     "anthropic_messages": ("anthropic", re.compile("/v1/(?:files|skills)(?:/.*)?")),
-    "gemini": (
-        "gemini",
-        re.compile("(?:/upload)?/v1(?:beta|alpha)/.+|(?:/upload)?/v1/(?:files|batches|cachedContents|fileSearchStores)(?:/.*)?"),
-    ),
+    "gemini": ("gemini", re.compile("(?:/upload)?/v1(?:beta|alpha)?/.+")),
 }
 """By the dialect of a client: its maker, and what nobody else has of that maker's API."""
 

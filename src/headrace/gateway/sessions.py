@@ -36,7 +36,7 @@ KEY_PROTOCOL: Final = "openai-insecure-api-key."
 
 _REALTIME: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 _TURNS: Final = re.compile(r"(?:/openai)?(?:/v1)?/responses")
-_LIVE: Final = re.compile(r"/+ws/google\.ai\.generativelanguage\.v1(?:beta|alpha)?\.GenerativeService\.BidiGenerateContent")
+_LIVE: Final = re.compile(r"/+ws/google\.ai\.generativelanguage\.v1(?:beta|alpha)?\.GenerativeService\.BidiGenerate(?:Content|Music)")
 
 
 class Visit(Struct, frozen=True, eq=False):
