@@ -69,6 +69,29 @@ def test_times_fall_into_the_buckets_that_prometheus_has_them_in(metrics: Metric
     assert value(metrics, "call_seconds_sum") == pytest.approx(sum(seconds))
 
 
+def test_plain_answers_that_are_told_together_are_counted_like_any_other(metrics: Metrics) -> None:
+    """Whoever has several of them at once tells no more of each than is counted."""
+    one_by_one, together, known = around.counting(), around.counting_together(), {"custom_llm_provider": "openai", "model_id": "d"}
+    assert one_by_one is not None
+    assert together is not None
+    answers = [(0.03, 0.0, 23, 28, 326_000), (0.7, 0.2, 5, 0, None), (0.02, 0.0, 9, 3, 90)]
+    for model, seconds, waited, input, output, cost in [("one by one", *answer) for answer in answers]:
+        told = known | {"model_group": model, "headrace": {"waited": waited}, "response_cost": None if cost is None else cost / 1e9}
+        usage = {"prompt_tokens": input, "completion_tokens": output}
+        one_by_one[0](Outcome(Call(CHAT, model, {}, None, [], {}), 1.0, None, 1.0 + seconds, hidden=told, usage=usage))
+    together[0]([(("chat", "together", "openai", "d"), *answer) for answer in answers])
+    lines = metrics.render().decode().splitlines()
+    said = [sorted(line.replace(name, "") for line in lines if f'"{name}"' in line) for name in ("one by one", "together")]
+    assert [line.rpartition(" ")[0] for line in said[0]] == [line.rpartition(" ")[0] for line in said[1]]
+    assert [_number(line) for line in said[0]] == pytest.approx([_number(line) for line in said[1]])
+    assert sum("_created" not in line for line in said[1]) > 40
+
+
+def _number(line: str) -> float:
+    """Of a sample, but for the moment at which it began."""
+    return 0.0 if "_created" in line else float(line.rpartition(" ")[2])
+
+
 def test_a_call_is_counted_with_its_tokens_its_cost_and_its_time(metrics: Metrics, colour: Colour) -> None:
     answer = call(colour, mock_response="Hi there")
     assert value(metrics, "calls_total", outcome="ok") == 1
@@ -172,7 +195,7 @@ def test_nothing_is_counted_once_it_is_removed(metrics: Metrics) -> None:
 
 
 def test_a_measure_that_fails_hurts_no_call(metrics: Metrics, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_named", lambda outcome: 1 / 0)
+    monkeypatch.setattr(metrics, "_who", lambda outcome: 1 / 0)
     assert call(colour, mock_response="Hi").choices[0].message.content == "Hi"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -13,7 +13,7 @@ from headrace.ports import Ports
 from headrace.streams import Outer
 
 if TYPE_CHECKING:
-    from headrace.layers.observing import Outcome
+    from headrace.layers.observing import Outcome, Plain
 
 Handler: TypeAlias = Callable[[Ports, Call], Coroutine[Any, Any, Any]]
 """Answers a call: with an object, or with a stream's chunks."""
@@ -25,6 +25,8 @@ Layer: TypeAlias = Callable[[Ports, Call, Handler, bool], Coroutine[Any, Any, An
 Tell: TypeAlias = "Callable[[Outcome], None]"
 """Hears what a call came to."""
 
+TellTogether: TypeAlias = "Callable[[Sequence[Plain]], None]"
+"""Hears of several plain answers at once."""
 
 Check: TypeAlias = Callable[[Call], None]
 """Raises what refuses a session."""
@@ -40,20 +42,24 @@ class RouterLayer(Protocol):
 
 _layers: tuple[Layer, ...] = ()
 _counts: dict[Layer, Tell] = {}
+_together: dict[Layer, TellTogether] = {}
 _sessions: dict[Layer, Check] = {}
 
 
-def install(layer: Layer, count: Tell | None = None, session: Check | None = None) -> None:
+def install(layer: Layer, count: Tell | None = None, session: Check | None = None, together: TellTogether | None = None) -> None:
     """Put `layer` around every call from now on, inside those that are there. A second time changes nothing.
 
     count: told what a call came to it does all that the layer does. Then who answers calls in another way may tell it instead.
     session: raises what refuses a session, whose words no layer sees.
+    together: told in the place of `count`, where many plain answers end.
     """
     global _layers
     if layer not in _layers:
         _layers = (*_layers, layer)
     if count is not None:
         _counts[layer] = count
+    if together is not None:
+        _together[layer] = together
     if session is not None:
         _sessions[layer] = session
 
@@ -62,6 +68,7 @@ def remove(layer: Layer) -> None:
     global _layers
     _layers = tuple(other for other in _layers if other != layer)
     _counts.pop(layer, None)
+    _together.pop(layer, None)
     _sessions.pop(layer, None)
 
 
@@ -73,6 +80,11 @@ def standing() -> tuple[Layer, ...]:
 def counting() -> tuple[Tell, ...] | None:
     """Whom to tell what a call came to, in the place of all layers; None where one of them wants to be around it."""
     return tuple([_counts[layer] for layer in _layers]) if all(layer in _counts for layer in _layers) else None
+
+
+def counting_together() -> tuple[TellTogether, ...] | None:
+    """Whom to tell of plain answers; None where one of them wants to hear of each by itself."""
+    return tuple([_together[layer] for layer in _layers]) if all(layer in _together for layer in _layers) else None
 
 
 def check_session(call: Call) -> None:

@@ -9,7 +9,7 @@ from collections import Counter as Counted
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -20,10 +20,12 @@ from prometheus_client.registry import Collector
 from headrace.calls import Call
 from headrace.layers import around
 from headrace.layers.around import Handler
-from headrace.layers.observing import Outcome, noted, observe, where_of
+from headrace.layers.observing import Outcome, Plain, noted, observe, where_of
 from headrace.models.cost import NANO, fields_of
 from headrace.models.prices import Beside
 from headrace.ports import Ports
+
+T = TypeVar("T")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `Metrics.render` gives: Prometheus's text format."""
@@ -71,6 +73,8 @@ class _Series(Struct, eq=False):
     waited: Any
     noted: deque[Noted] = msgspec.field(default_factory=deque)
     """Calls that are yet to be counted."""
+    plain: deque[Plain] = msgspec.field(default_factory=deque)
+    """The same of plain answers."""
 
 
 class Metrics:
@@ -106,7 +110,7 @@ class Metrics:
 
     def install(self) -> None:
         """Count every call from now on, direct or by a Router. A second time changes nothing."""
-        around.install(self._layer, self._count)
+        around.install(self._layer, self._count, together=self._note)
 
     def remove(self) -> None:
         """Count no more."""
@@ -134,7 +138,7 @@ class Metrics:
         """Note a call. What is noted is counted together: when somebody scrapes, or when it has become much."""
         hidden, began, usage = outcome.hidden, outcome.began, outcome.usage
         record, idle = noted(hidden, "headrace"), noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
-        series = self._series.get(outcome.where or where_of(outcome.call.operation.name, hidden)) or self._made(outcome)
+        series = self._series.get(outcome.where or where_of(outcome.call.operation.name, hidden)) or self._made(*self._who(outcome))
         word = ("cached" if idle else "ok") if outcome.error is None else outcome.word
         first = None if outcome.first is None else outcome.first - began
         waited = None if record is None else record["waited"]
@@ -149,17 +153,25 @@ class Metrics:
         if self._many >= self._most:
             self.flush()
 
+    def _note(self, answers: Sequence[Plain]) -> None:
+        """The same of plain answers."""
+        known = self._series
+        for one in answers:
+            (known.get(one[0]) or self._made(*[part or "" for part in one[0]])).plain.append(one)
+        self._many += len(answers)
+        if self._many >= self._most:
+            self.flush()
+
     def flush(self) -> None:
         """Count what was noted."""
         self._many = 0
         for series in list(self._series.values()):
             if series.noted:
-                self._count_together(series)
+                self._count_together(series, _taken(series.noted))
+            if series.plain:
+                self._count_plain(series, _taken(series.plain))
 
-    def _count_together(self, series: _Series) -> None:
-        those: list[Noted] = []
-        while series.noted:
-            those.append(series.noted.popleft())
+    def _count_together(self, series: _Series, those: Sequence[Noted]) -> None:
         words, seconds, firsts, waits, usages, costs = zip(*those, strict=True)
         for word, count in Counted(words).items():
             self._calls.labels(*series.who, word).inc(count)
@@ -169,9 +181,23 @@ class Metrics:
         _count_tokens(series, [usage for usage in usages if usage is not None])
         series.cost.inc(sum(costs))
 
-    def _made(self, outcome: Outcome) -> _Series:
+    def _count_plain(self, series: _Series, those: Sequence[Plain]) -> None:
+        _, seconds, waits, inputs, outputs, costs = zip(*those, strict=True)
+        self._calls.labels(*series.who, "ok").inc(len(those))
+        _observe(series.seconds, seconds)
+        _observe(series.waited, waits)
+        series.input.inc(sum(inputs))
+        series.output.inc(sum(outputs))
+        series.cost.inc(sum([cost for cost in costs if cost]) / NANO)
+
+    def _made(self, operation: str, model: str, provider: str, deployment: str) -> _Series:
         """The series of a call: made with the first of its kind."""
-        who = self._named(outcome)
+        if model not in self._models:
+            if len(self._models) >= MOST_MODELS:
+                model = OTHER
+            else:
+                self._models.add(model)
+        who = operation, model, provider, deployment
         if (known := self._series.get(who)) is not None:
             return known
         input, output, cached, reasoning = [self._tokens.labels(*who, kind) for kind in ("input", "output", "cached_input", "reasoning")]
@@ -179,17 +205,20 @@ class Metrics:
         made = self._series[who] = _Series(who, input, output, cached, reasoning, self._cost.labels(*who), seconds, first, waited)
         return made
 
-    def _named(self, outcome: Outcome) -> tuple[str, ...]:
+    @staticmethod
+    def _who(outcome: Outcome) -> tuple[str, str, str, str]:
         """operation, model, provider, deployment."""
         hidden = outcome.hidden
-        model: str = noted(hidden, "model_group") or outcome.call.model
-        if model not in self._models:
-            if len(self._models) >= MOST_MODELS:
-                model = OTHER
-            else:
-                self._models.add(model)
-        provider = noted(hidden, "custom_llm_provider") or _failed_at(outcome.error)
-        return outcome.call.operation.name, model, provider, noted(hidden, "model_id") or ""
+        model, provider = noted(hidden, "model_group") or outcome.call.model, noted(hidden, "custom_llm_provider")
+        return outcome.call.operation.name, model, provider or _failed_at(outcome.error), noted(hidden, "model_id") or ""
+
+
+def _taken(those: deque[T]) -> list[T]:
+    """All of them; others may come meanwhile."""
+    taken: list[T] = []
+    while those:
+        taken.append(those.popleft())
+    return taken
 
 
 def _failed_at(error: BaseException | None) -> str:

@@ -25,6 +25,11 @@ def where_of(operation: str, hidden: Mapping[str, Any]) -> Where:
     return operation, noted(hidden, "model_group"), noted(hidden, "custom_llm_provider"), noted(hidden, "model_id")
 
 
+Plain: TypeAlias = tuple[Where, float, float, int, int, int | None]
+"""A whole answer that used nothing but plain text: where, its seconds in all and in line, tokens of prompt and answer, nano-dollars (None
+where no price is known)."""
+
+
 class Outcome(Struct, frozen=True):
     """One call, over. Times in seconds of its clock."""
 

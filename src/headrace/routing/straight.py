@@ -294,7 +294,7 @@ class Straight:
         rates = attempt.member.price or rates_for(known["model"], known["custom_llm_provider"], said.service_tier or "")
         return Plain(input, output, None if rates is None else rates.of_plain(input, output))
 
-    def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Headers) -> float:
+    def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Sequence[tuple[bytes, bytes]]) -> float:
         """The books after a whole answer; the moment of it."""
         engine, member, reservation, now = self._engine, attempt.member, attempt.reservation, self.now()
         load, health, price = member.load, member.health, member.price
@@ -308,7 +308,7 @@ class Straight:
             used: Used | None = Used(answer.input, answer.output, 0, 0 if price is None else answer.cost or 0)
         else:
             used = used_of(answer.usage, price, answer)
-        view = read_quota(headers, family=member.to.provider.quota) if reservation.heard else ()
+        view = read_quota(Headers(headers), family=member.to.provider.quota) if reservation.heard else ()
         engine.limiter.settle(reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
         if _log.isEnabledFor(level := engine.attempts.log_level):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -33,6 +33,7 @@ from headrace.gateway.straight.courses import Course, Start, start_of
 from headrace.gateway.straight.heads import MOST, Head, read_head
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
+from headrace.layers.observing import Plain
 from headrace.limits.account import Account
 from headrace.limits.left import left_of
 from headrace.models.cost import NANO
@@ -99,7 +100,8 @@ class Passages:
         self._hooks: tuple[events.Hook, ...] = ()
         self._layers: tuple[around.Layer, ...] = ()
         self._counts: tuple[around.Tell, ...] | None = ()
-        self._done: list[tuple[Seen, Observed, Passage, bytes]] = []
+        self._together: tuple[around.TellTogether, ...] | None = ()
+        self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
 
     # ---- heads -------------------------------------------------------------------------------------------------------
@@ -172,6 +174,7 @@ class Passages:
         self._hooks, self._layers = events.hooks(), around.standing()
         own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
         self._counts = around.counting() if own else None
+        self._together = around.counting_together()
 
     def _course(self, head: Head, who: Caller, body: Body) -> Course:
         """Found anew."""
@@ -208,13 +211,19 @@ class Passages:
 
     # ---- what is left behind -----------------------------------------------------------------------------------------
 
+    @property
+    def singly(self) -> bool:
+        """Whether somebody wants to hear of each plain answer by itself."""
+        return self._together is None
+
     def count(self, *observed: Observed) -> None:
         for tell in self._counts or ():
             for one in observed:
-                try:
-                    tell(one)
-                except Exception as error:  # whoever measures must not break what he measures
-                    events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
+                _tell(tell, one)
+
+    def _count_plain(self, answers: Sequence[Plain]) -> None:
+        for tell in self._together or ():
+            _tell(tell, answers)
 
     def left_of(self, course: Course) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
@@ -229,7 +238,7 @@ class Passages:
     def remember(self, seen: Seen) -> None:
         self._app.watch.append(seen.record, seen.decision)
 
-    def over(self, seen: Seen, observed: Observed, passage: Passage, answer: bytes, *, alone: bool) -> None:
+    def over(self, seen: Seen, observed: Observed | Plain, passage: Passage, answer: bytes, *, alone: bool) -> None:
         """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn. What only counts calls
         hears of it then: nobody has to wait for that. alone: no other call is under way there, which could end in this turn as well."""
         if not self._done and not alone:
@@ -250,7 +259,10 @@ class Passages:
                 passage._log(200)
             passage._caller.answer(answer)
         watch.see(seen)
-        self.count(*[observed for _, observed, _, _ in done])
+        if plain := [observed for _, observed, _, _ in done if type(observed) is tuple]:
+            self._count_plain(plain)
+        if len(plain) < len(done):
+            self.count(*[observed for _, observed, _, _ in done if isinstance(observed, Observed)])
 
 
 class Passage:
@@ -354,28 +366,36 @@ class Passage:
             return
         assert begun is not None
         exchange = begun.exchange
-        status, headers, body, sending = exchange.status, Headers(exchange.headers), exchange.take(), self._start.sending
+        status, headers, body, start = exchange.status, exchange.headers, exchange.take(), self._start
+        sending = start.sending
         plain = straight.plain(attempt, sending, status, body)
         if plain is not None:
             now = straight.answered(attempt, plain, headers)
             input, output, cost = plain.input, plain.output, plain.cost
             record = replace(
-                self._start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
+                start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
                 usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
             )  # fmt: skip
-            dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
-            told = {**sending.known, "additional_headers": headers, "headrace": attempt.record, "response_cost": dollars}
-            self._answer(record, now, told, usage, cost, body, _kind(headers))
+            told: Plain = (start.where, now - self._began, 0.0, input, output, cost)
+            self._answer(record, now, self._observed(told, now, headers) if self._passages.singly else told, cost, body, _kind(headers))
             return
         try:
-            hidden, body = straight.read(attempt, sending, HttpResponse(status, headers, body))
+            hidden, body = straight.read(attempt, sending, HttpResponse(status, Headers(headers), body))
         except HeadraceError as failure:
             self._failed(failure)
             return
         now = straight.answered(attempt, hidden, headers)
         record = self._record(Outcome.ANSWERED, **of_answer(hidden))
         cost = None if hidden.usage is None else record.cost
-        self._answer(record, now, hidden, hidden.usage, cost, body, _kind(headers))
+        observed = Observed(attempt.call, self._began, None, now, None, hidden, hidden.usage, None, start.where)
+        self._answer(record, now, observed, cost, body, _kind(headers))
+
+    def _observed(self, plain: Plain, now: float, headers: Sequence[tuple[bytes, bytes]]) -> Observed:
+        """A plain answer, for who hears of each by itself."""
+        attempt, (where, _, _, input, output, cost) = self._attempt, plain
+        dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
+        told = {"additional_headers": Headers(headers), "headrace": attempt.record, "response_cost": dollars}
+        return Observed(attempt.call, self._began, None, now, None, {**self._start.sending.known, **told}, usage, None, where)
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
@@ -393,19 +413,9 @@ class Passage:
         )  # fmt: skip
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
-    def _answer(
-        self,
-        record: Record,
-        now: float,
-        hidden: Mapping[str, Any],
-        usage: Mapping[str, Any] | None,
-        cost: int | None,
-        body: bytes,
-        kind: bytes,
-    ) -> None:
+    def _answer(self, record: Record, now: float, observed: Observed | Plain, cost: int | None, body: bytes, kind: bytes) -> None:
         """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
         passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
-        observed = Observed(attempt.call, self._began, None, now, None, hidden, usage, None, start.where)
         price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
         left, id = b"" if look is None else passages.straight.look(look, now), self._id.encode()
         answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
@@ -461,9 +471,19 @@ def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], by
     return at
 
 
-def _kind(headers: Headers) -> bytes:
+def _kind(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The content type of an answer."""
-    for name, value in headers.raw:
-        if name.lower() == b"content-type":
+    for name, value in headers:
+        if len(name) == len(_KIND) and name.lower() == _KIND:
             return value
     return b"application/octet-stream"
+
+
+_KIND: Final = b"content-type"
+
+
+def _tell(tell: Callable[[Any], None], what: Any) -> None:
+    try:
+        tell(what)
+    except Exception as error:  # whoever measures must not break what he measures
+        events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")
