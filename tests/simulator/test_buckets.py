@@ -41,7 +41,7 @@ from headrace.wire import Headers, HttpResponse
 SECRET = "a-secret-of-forty-characters-made-up-here"
 ROLE = "arn:aws:iam::123456789012:role/batch"
 CHATS = "/v1/chat/completions"
-MODELS = ("gpt-sim", "anthropic.claude-sim-v1:0", "claude-sim@1", "amazon.sim-v1:0", "amazon.titan-embed-sim-v2:0")
+MODELS = ("gpt-sim", "anthropic.claude-sim-v1:0", "claude-sim@1", "amazon.sim-v1:0", "amazon.titan-embed-sim-v2:0", "gemini-embedding-sim")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,62 @@ def test_a_file_of_texts_becomes_their_embeddings_on_bedrock(call: Caller, base:
         answer = openai.types.CreateEmbeddingResponse.model_validate(line["response"]["body"])
         assert (line["custom_id"], answer.usage.prompt_tokens > 0) == (f"q-{number}", True)
         assert number == 0 or len(answer.data[0].embedding) == 256
+
+
+def texts_for(model: str, path: Path, *more: dict[str, Any]) -> Path:
+    """A line for each of `more`, what its body says besides."""
+    bodies = [{"model": model, "input": f"mill {number}", **said} for number, said in enumerate(more)]
+    return written(path / "texts.jsonl", *({**chat(n), "url": "/v1/embeddings", "body": body} for n, body in enumerate(bodies)))
+
+
+def test_a_file_of_texts_becomes_their_embeddings_on_vertex(call: Caller, base: Running, tmp_path: Path) -> None:
+    """Google's lines have a key for a call's id, whatever characters it has; options stand beside the content."""
+    cloud = Cloud(base, "vertex_ai")
+    file = texts_for("gemini-embedding-sim", tmp_path, {}, {"dimensions": 256, "task_type": "RETRIEVAL_QUERY"}, {"input": [""]})
+    kept = call("create_file", file, "batch", "vertex_ai", **cloud.way)
+    assert "/publishers/google/models/gemini-embedding-sim/" in kept.id
+    rows = [json.loads(row) for row in call("file_content", kept.id, "vertex_ai", **cloud.way).content.splitlines()]
+    said = {"content": {"parts": [{"text": "mill 1"}]}, "output_dimensionality": 256, "task_type": "RETRIEVAL_QUERY"}
+    assert rows[1] == {"key": "q-1", "request": said}
+    batch = call("create_batch", "24h", "/v1/embeddings", kept.id, "vertex_ai", **cloud.way)
+    done = call("retrieve_batch", batch.id, "vertex_ai", **cloud.way)
+    assert done.request_counts == {"total": 3, "completed": 2, "failed": 1}
+    lines = [json.loads(line) for line in call("file_content", done.output_file_id, "vertex_ai", **cloud.way).text.splitlines()]
+    assert [line["custom_id"] for line in lines] == ["q-0", "q-1", "q-2"]
+    answers = [openai.types.CreateEmbeddingResponse.model_validate(line["response"]["body"]) for line in lines[:2]]
+    assert [answer.usage.prompt_tokens > 0 for answer in answers] == [True, True]
+    assert len(answers[1].data[0].embedding) == 256
+    assert lines[2]["response"]["status_code"] == 400
+
+
+def test_a_word_that_vertexs_embeddings_have_not_fails_the_whole_batch(call: Caller, base: Running, tmp_path: Path) -> None:
+    """That it does is what litellm's makers found of `embed_content_config`, which Google's page has."""
+    cloud = Cloud(base, "vertex_ai")
+    file = texts_for("gemini-embedding-sim", tmp_path, {}, {"embed_content_config": {"title": "a"}})
+    batch = call("create_batch", "24h", "/v1/embeddings", file, "vertex_ai", model="vertex_ai/gemini-embedding-sim", **cloud.way)
+    done = call("retrieve_batch", batch.id, "vertex_ai", **cloud.way)
+    assert done.status == "failed"
+    assert "embed_content_config" in done.errors["data"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "says"),
+    [
+        ("text-embedding-005", {}, "line 1 asks for '/v1/embeddings'; vertex_ai takes /v1/chat/completions in files"),
+        ("gemini-embedding-sim", {"input": ["a", "b"]}, "line 1: input must be one text"),
+    ],
+)
+def test_texts_that_vertex_cannot_embed_in_a_batch_are_refused_by_their_line(
+    call: Caller, base: Running, model: str, more: Any, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(headrace.BadRequestError, match=says):
+        call("create_file", texts_for(model, tmp_path, more), "batch", "vertex_ai", **Cloud(base, "vertex_ai").way)
+
+
+def test_tokens_of_vertexs_embeddings_are_read_as_googles_page_has_them() -> None:
+    told = {"key": "a b/1", "status": "", "request": {}, "response": {"embedding": {"values": [0.5, 0.25]}, "tokenCount": 3}}
+    answer = json.loads(at_once(openais(json.dumps(told).encode(), Target("vertex_ai", "-"))))
+    assert (answer["custom_id"], answer["response"]["body"]["usage"]["prompt_tokens"]) == ("a b/1", 3)
 
 
 def test_novas_embeddings_are_asked_for_and_read_in_its_own_words(tmp_path: Path) -> None:

@@ -175,9 +175,13 @@ def _write_embed(texts: Sequence[str], said: Said) -> dict[str, Json]:
 
 
 def _read_embed(body: Said, headers: Headers) -> Vectors:
+    """Tokens also as the page on batches has them (`…/embeddings/batch-prediction-genai-embeddings`): `tokenCount`."""
     usage = body.get("usageMetadata")
-    tokens = _count(usage.get("promptTokenCount")) if isinstance(usage, Mapping) else None
-    return Vectors([obj(body.get("embedding"), "embedding").get("values")], tokens, rest(body, frozenset({"embedding", "usageMetadata"})))
+    tokens = _count(usage.get("promptTokenCount")) if isinstance(usage, Mapping) else _count(body.get("tokenCount"))
+    return Vectors([obj(body.get("embedding"), "embedding").get("values")], tokens, rest(body, _EMBEDDED))
+
+
+_EMBEDDED: Final = frozenset({"embedding", "usageMetadata", "tokenCount"})
 
 
 # ---- watsonx: cloud.ibm.com/apidocs/watsonx-ai, text embeddings, as litellm 1.106.2 has it (2026-11-28) ------------------------------

@@ -97,12 +97,28 @@ class Clouds:
         }
 
     def _predicted(self, line: dict[str, Any], path: str, add: Mapping[str, Any], now: int) -> dict[str, Any]:
+        if "embedding" in path:
+            return {**line, **self._embedded_text(line, path), "processed_time": moment(now)}
         request = {name: value for name, value in line["request"].items() if name not in ("anthropic_version", "labels")}
         status, body = self._answer(path, ENCODE({**request, **add}))
         if any(not _LABEL.fullmatch(f"{name}:{value}") for name, value in (line["request"].get("labels") or {}).items()):
             status, body = 400, b'{"error": {"code": 400, "message": "Invalid resource label.", "status": "INVALID_ARGUMENT"}}'
         said = {"status": "" if status < 300 else f"Bad Request: {body.decode()}", "processed_time": moment(now)}
         return {**line, **said, "response": DECODE(body) if status < 300 else {}}
+
+    def _embedded_text(self, line: dict[str, Any], path: str) -> dict[str, Any]:
+        """Gemini's embeddings, one text a line. A word that there is not fails the whole job, as litellm 1.106.2 found."""
+        if strange := [*(line.keys() - {"key", "request"}), *(line["request"].keys() - _EMBEDDING)]:
+            raise Rejected(400, f"Failed to parse the input: no such field: '{min(strange)}'.")
+        [part] = line["request"]["content"]["parts"]
+        sizes = {"dimensions": line["request"]["output_dimensionality"]} if "output_dimensionality" in line["request"] else {}
+        [model] = re.findall(r"models/([^/:]+)", path)
+        status, body = self._answer("/v1/embeddings", ENCODE({"model": model, "input": part["text"], **sizes}))
+        answer = DECODE(body)
+        if status >= 300:
+            return {"status": f"Bad Request: {body.decode()}", "response": {}}
+        usage = {"promptTokenCount": answer["usage"]["prompt_tokens"]}
+        return {"status": "", "response": {"embedding": {"values": answer["data"][0]["embedding"]}, "usageMetadata": usage}}
 
     def predictions(self, asked: Asked) -> Any:
         jobs = [job.told for job in self._jobs.values() if "name" in job.told]
@@ -232,6 +248,8 @@ def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> di
     end = int(begin) + int(most)
     return {listed: jobs[int(begin) : end], **({following: str(end)} if end < len(jobs) else {})}
 
+
+_EMBEDDING: Final = frozenset({"content", "output_dimensionality", "task_type", "title", "auto_truncate"})
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}:[a-z0-9_-]{0,63}")
 """A label's name and value (cloud.google.com/resource-manager/docs/labels-overview, read 2026-11-29); letters of other scripts are not

@@ -1,10 +1,11 @@
 """Calls and answers as the lines of Bedrock's and Vertex AI's batches: OpenAI's lines become theirs, and their results OpenAI's.
 
 Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html, where an input is what InvokeModel takes, embeddings'
-too. Vertex, whose lines of embeddings have no place for an id (…/docs/embeddings/batch-prediction-genai-embeddings), so that chats alone
-are taken: cloud.google.com/vertex-ai/generative-ai/docs/
-partner-models/claude-batch for Claude; Gemini's lines have no id, so that one stands in labels, as litellm 1.106.2 writes it (read
-2026-11-29).
+too. Vertex: cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude-batch for Claude; Gemini's lines have no id, so that one
+stands in labels, as litellm 1.106.2 writes it. Embeddings: docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/
+batch-prediction-genai-embeddings for Gemini's, whose lines have a `key`. There the options stand under `embed_content_config`; litellm
+1.106.2 found the service to refuse that word and puts them beside the content, as here. Lines of text-embedding-005 and its kin hold a
+text alone, and nothing by which an answer's call is known again: they are refused. All read 2026-11-29.
 """
 
 from __future__ import annotations
@@ -69,16 +70,27 @@ def _embedder(model: str) -> str | None:
 
 
 def vertexs(file: FormFile, target: Target) -> Iterator[Row]:
-    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else GEMINI, target):
+    for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else GEMINI, target, _geminis_embedder):
         asked = msgspec.json.decode(line.request.body)
         model = _ON_VERTEX.sub("", line.model, count=1)
         if "/" in model:
             raise BadRequestError(f"file: line {line.number}: Vertex AI takes batches of Gemini and Claude, not of {model!r}", model)
-        if "claude" in model:
+        if line.dialect in EMBEDDERS:
+            said = {_EMBED_WORDS.get(name, name): value for name, value in asked.items() if name != "model"}
+            yield _row(model, line.dialect, {"key": line.custom_id, "request": said})
+        elif "claude" in model:
             yield _row(model, CLAUDE, {"custom_id": line.custom_id, "request": _claudes(asked, line, "vertex-2023-10-16")})
         else:
             labels = {**(asked.get("labels") or {}), **_labels(line.custom_id)}
             yield _row(model, GEMINI, {"request": {**asked, "labels": labels}})
+
+
+def _geminis_embedder(model: str) -> str | None:
+    return GEMINIS_EMBEDDER if "gemini-embedding" in model else None
+
+
+GEMINIS_EMBEDDER: Final = "embed_content"
+_EMBED_WORDS: Final = {"outputDimensionality": "output_dimensionality", "taskType": "task_type", "autoTruncate": "auto_truncate"}
 
 
 def _of_one_model(
@@ -242,6 +254,8 @@ def _error_in(status: Json) -> Json:
 
 
 def _read(name: str, answer: Any, target: Target) -> dict[str, Json]:
+    if isinstance(answer, Mapping) and isinstance(answer.get("embedding"), Mapping):
+        return embedded(name, answer, GEMINIS_EMBEDDER, target)
     dialect = _dialect_of(answer)
     return unread(name, answer) if dialect is None else answered(name, answer, dialect, target)
 
