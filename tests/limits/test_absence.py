@@ -1,4 +1,4 @@
-"""What stands on our own books for others while the store is lost."""
+"""What stands on our own books for others while the store is lost: longer than it was charged there, as calls on blocks go later."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from headrace.limits import Profile, limits_of
 from headrace.limits.absence import grow, shrink
 from headrace.limits.account import Account
+from headrace.limits.blocks import LENGTH
 from headrace.limits.meter import MeterSettings
 from headrace.limits.quota import Quota, windows_of
 
@@ -30,8 +31,8 @@ LOOKS = [(0.0, 0.0), (20.0, 20.0), (40.0, 20.0), (58.0, 40.0)]
 @pytest.mark.parametrize(
     ("own", "books"),
     [
-        ({10.0: 1, 50.0: 1}, [(10.0, 1), (20.0, 9), (50.0, 1), (58.0, 9), (60.0, 1)]),
-        ({45.0: 7, 50.0: 8}, [(20.0, 10), (45.0, 2), (50.0, 8), (60.0, 1)]),  # more than our part: the rest is for others to leave
+        ({10.0: 1, 50.0: 1}, [(10.0, 1), (20 + LENGTH, 9), (50.0, 1), (58 + LENGTH, 9), (60.0, 1)]),
+        ({45.0: 7, 50.0: 8}, [(20 + LENGTH, 10), (45.0, 2), (50.0, 8), (60.0, 1)]),  # more than our part: the rest is for others to leave
     ],
 )
 def test_our_part_of_what_all_charged_leaves_the_window_when_that_does(own: dict[float, float], books: list[tuple[float, float]]) -> None:
@@ -51,7 +52,7 @@ def test_what_was_given_back_is_not_on_the_books_of_a_lost_store() -> None:
     """Calls that use less than they might: what was ever charged is more than what all have used."""
     quota = seen(LOOKS, used=12)
     shrink(quota, 0.5, [], 60.0)
-    assert entries(quota) == [(58.0, 6), (60.0, 1)]
+    assert entries(quota) == [(58 + LENGTH, 6), (60.0, 1)]
 
 
 def test_a_full_window_of_which_much_left_since_we_looked_may_have_been_filled_again() -> None:
@@ -59,14 +60,14 @@ def test_a_full_window_of_which_much_left_since_we_looked_may_have_been_filled_a
     quota = seen([(0.0, 0.0), (0.5, 30.0), (30.0, 30.0), (58.0, 60.0)], used=60)
     ((seen_at, used, _),) = quota.seen.values()
     quota.seen[next(iter(quota.seen))] = (seen_at, used, -100.0)  # the flow was not ahead: it may run ahead by its tolerance
-    shrink(quota, 0.5, [], 61.2)
-    assert entries(quota) == [(58.0, 15), (61.2, pytest.approx(0.5 * (3.2 + 5.0)))]
+    shrink(quota, 0.5, [], 61.7)
+    assert entries(quota) == [(58 + LENGTH, 15), (61.7, pytest.approx(0.5 * (3.7 + 5.0)))]
 
 
 def test_of_what_was_charged_before_we_looked_it_is_taken_that_it_was_just_before() -> None:
     quota = seen([(58.0, 1000.0)], used=40)
     shrink(quota, 0.5, [], 60.0)
-    assert entries(quota) == [(58.0, 20), (60.0, 1)]
+    assert entries(quota) == [(58 + LENGTH, 20), (60.0, 1)]
 
 
 def test_a_share_of_less_than_one_call_lets_nothing_through_until_the_store_is_back() -> None:
@@ -80,7 +81,7 @@ def test_a_share_of_less_than_one_call_lets_nothing_through_until_the_store_is_b
 def test_books_that_begin_anew_are_looked_at_anew() -> None:
     quota = seen([*LOOKS, (59.0, 4.0)], used=4)
     shrink(quota, 0.5, [], 60.0)
-    assert entries(quota) == [(59.0, 2), (60.0, 0.5)]
+    assert entries(quota) == [(59 + LENGTH, 2), (60.0, 0.5)]
 
 
 @pytest.mark.parametrize("word", [0.0, 65.0, 90.0])

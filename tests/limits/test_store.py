@@ -26,13 +26,17 @@ from headrace.limits.store import (
     Argument,
     Claim,
     Correction,
+    Grant,
     Message,
     Standing,
     StoreLost,
     Term,
+    Wish,
+    amending,
     closing,
     delaying,
     read_answer,
+    read_grant,
     read_sign,
     reporting,
     resting,
@@ -99,6 +103,8 @@ seconds = st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3, 1.0, 7.3, 30.0, 61.0, 200.0
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("admit"), terms, st.floats(0.1, 2.0), st.booleans(), st.integers(0, 3), st.booleans(), st.integers(0, 3)),
+        st.tuples(st.just("block"), terms, st.floats(0.1, 4.0), st.integers(0, 3)),
+        st.tuples(st.just("amend"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300), st.integers(0, 3), st.floats(0, 900)),
         st.tuples(st.just("settle"), st.integers(0, 20), st.floats(-700, 900), st.floats(0, 300)),
         st.tuples(st.just("delay"), st.integers(0, 20), st.floats(0, 2)),
         st.tuples(st.just("hold"), st.sampled_from([0.5, 3.0])),
@@ -117,6 +123,7 @@ class History:
 
     def __init__(self) -> None:
         self.granted: list[tuple[str, Answer, tuple[Term, ...]]] = []
+        self.blocks: list[tuple[str, Grant, tuple[Term, ...]]] = []
         self.turns: dict[int, float] = {}
         self.count = 0
 
@@ -138,6 +145,19 @@ class History:
                     holds=holds,
                     told=told,
                 ).message()
+            case ("block", asked, factor, process):
+                self.count += 1
+                scaled = tuple(_times(term, factor) for term in asked)
+                expected = tuple(structs.replace(term, expected=term.expected or 1.0) for term in scaled)
+                return Wish("a", f"b{self.count}", expected, (2.0,) * len(expected), 0.6, 30.0, f"p{process}", 1).message()
+            case ("amend", which, difference, written, wanted, unused):
+                if not self.blocks:
+                    return amending("a", "nobody", float(START), 0, 30.0, [])
+                id, grant, held = self.blocks[which % len(self.blocks)]
+                corrections = [
+                    Correction(term.key, term.window, term.span, term.rate, difference, written, difference) for term in held if term.window
+                ]
+                return amending("a", id, grant.at, min(wanted, grant.seats), 30.0, corrections, {TOKENS.key: unused})
             case ("settle", which, difference, written):
                 if not self.granted:
                     return settlement("a", "nobody", float(START), 30.0, [])
@@ -155,9 +175,9 @@ class History:
             case ("rest", name, duration):
                 return resting("a", name, duration)
             case ("restore", born, charges):
-                return restoring("a", born, 20.0, 30.0, ["r1"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
+                return restoring("a", born, 20.0, 30.0, ["r1", "b3*2"], [Standing("tokens/60", 60.0, 60.5, 5000 / 60, 2.0, tuple(charges))])
             case ("report", process, demand):
-                return reporting("a", f"p{process}", demand, 30.0, ["c1"][:process], [TOKENS, SHORT][:process])
+                return reporting("a", f"p{process}", demand, 30.0, ["c1", "b2*3"][:process], [TOKENS, SHORT][:process])
         raise AssertionError(step)
 
     def learn(self, step: Any, message: Message, reply: Sequence[str]) -> None:
@@ -166,6 +186,10 @@ class History:
             if answer.granted:
                 self.granted.append((str(message.arguments[0]), answer, _terms(message)))
             self.turns[step[4]] = answer.until
+        elif step[0] == "block":
+            grant = read_grant(reply)
+            if grant.granted:
+                self.blocks.append((str(message.arguments[0]), grant, _terms(message)))
 
 
 def _times(term: Term, factor: float) -> Term:
@@ -520,7 +544,8 @@ def test_the_script_uses_no_command_newer_than_redis_6_2(script: Script) -> None
     """By the servers' own documentation: each of these is as old as 2.6, and HSET takes several fields since 4.0."""
     source = RedisStore(script.client)._source
     assert set(re.findall(r"redis\.call\('(\w+)'", source)) <= {
-        "TIME", "HGET", "HMGET", "HGETALL", "HSET", "HDEL", "DEL", "PEXPIRE", "PTTL", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZREMRANGEBYSCORE",
+        "TIME", "HGET", "HMGET", "HGETALL", "HSET", "HDEL", "DEL", "PEXPIRE", "PTTL", "ZADD", "ZREM", "ZCARD", "ZSCORE", "ZRANGEBYSCORE",
+        "ZREMRANGEBYSCORE",
         "GET", "SET",
     }  # fmt: skip
     assert script.client.info("server")["redis_version"]

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from msgspec import structs
 
+from headrace.limits.blocks import LENGTH
 from headrace.limits.guard import EPSILON, Entry, SlidingLog
 from headrace.limits.members import Reservation
 from headrace.limits.meter import Hold, Meter
@@ -84,7 +85,7 @@ def _unsure_of_log(log: SlidingLog, meter: Meter, unsure: Iterable[Reservation])
 
 def _holds(meter: Meter, reservations: Iterable[Reservation]) -> list[Hold]:
     """What they hold of one limit."""
-    taken = [taken for one in reservations for taken in (one.taken, *[taken for _, taken in one.scopes])]
+    taken = [taken for one in reservations for taken in one.all_taken()]
     return [hold for one in taken for hold in one.holds if hold.meter is meter]
 
 
@@ -99,7 +100,8 @@ def _doubtful(meter: Meter, unsure: Iterable[Reservation]) -> defaultdict[int, f
 def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservation], now: float) -> list[tuple[Entry, float]]:
     """Let our books hold our part of what all have charged, whoever charged it: it leaves the window no sooner than that does.
 
-    Then all parts of what is free add up to no more than what is free, at any moment. What was added to which entries.
+    Then all parts of what is free add up to no more than what is free, at any moment. Calls on blocks go somewhat later than they were
+    charged. What was added to which entries.
     """
     log, doubtful, changed = meter._log, _doubtful(meter, unsure), []
     log.forget(now)
@@ -109,7 +111,7 @@ def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservati
         ours = entries[bisect_right(moments, since) : bisect_right(moments, until)]
         missing = share * charged - sum([entry.cost - doubtful[id(entry)] for entry in ours])
         if missing > 0:
-            changed.append((log.insert(until, missing), missing))
+            changed.append((log.insert(min(now, until + LENGTH), missing), missing))
         for entry in ours:  # the oldest first: what stays leaves last
             extra = min(0.0, max(missing, doubtful[id(entry)] - entry.cost))
             log.correct(entry, extra)
@@ -129,7 +131,7 @@ def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, 
         charges.append((since, until, min(left, later - before)))  # some of what was ever charged there was given back
         left -= charges[-1][2]
     first = flow[0][0] if flow else seen_at
-    known = [bit for bit in [(-math.inf, first, left), *reversed(charges)] if bit[1] + meter._log.window > now]
+    known = [bit for bit in [(-math.inf, first, left), *reversed(charges)] if bit[1] + LENGTH + meter._log.window > now]
     ahead = max(0.0, meter.tolerance - max(0.0, debt)) if meter._pace is not None else 0.0
     free = max(0.0, meter.room - sum([charged for _, _, charged in known]))
     return [*known, (seen_at, now, min(free, (now - seen_at + ahead) * meter.room / window))]
@@ -141,7 +143,7 @@ def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float
         if not held.stored:
             held.stored, held.at = True, store_now - (now - held.taken.left) * MICRO
     standings = [_standing(quota, meter, unsure, now) for meter in quota.account.meters if meter.limit.window]
-    return restoring(quota.tag, quota.born, now - lost_at, LONG_LEASE, list(quota.held), standings)
+    return restoring(quota.tag, quota.born, now - lost_at, LONG_LEASE, quota.ids(), standings)
 
 
 def _standing(quota: Quota, meter: Meter, unsure: Iterable[Reservation], now: float) -> Standing:

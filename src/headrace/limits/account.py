@@ -18,6 +18,7 @@ from headrace.limits.profile import Profile
 from headrace.limits.sizes import Sizes
 
 if TYPE_CHECKING:
+    from headrace.limits.blocks import Block
     from headrace.limits.tabs import Tab
 
 Costs: TypeAlias = tuple[float, tuple[float, ...]]
@@ -402,3 +403,7 @@ class Taken(Struct, eq=False, gc=False):
     holds: list[Hold]
     written: float = 0.0
     """Output reported so far."""
+    block: Block | None = None
+    """Where it was let in, of what was taken for it from the books that processes share."""
+    moved_to: float = 0.0
+    """Where its charge stands there if it left long after the block's end."""

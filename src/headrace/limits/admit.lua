@@ -3,6 +3,7 @@
 -- a store, all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK, YOUNG = 1e-6, 100, 4000000
+local FILLING, LEAST, AFRESH = 0.75, 0.25, 2000000
 local HANDS_ON, SPARE_HANDS_ON, LOOKS, LOOKS_IN, KNOWN, SOON = 2000000, 5000000, 1900000, 10000000, 2000000, 8
 local books, flight, members, rests, wants, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now = tonumber(ARGV[2])
@@ -22,6 +23,32 @@ local function opens() -- the moment by which all have told a new store what the
     redis.call('SET', since, text(now))
   end
   return began + YOUNG
+end
+
+-- ---- calls in flight, by expiry; for a block the first of its places, and the number of the others in the books
+
+local function others_of(id, count)
+  local before = tonumber(redis.call('HGET', books, 'seats:' .. id) or '0')
+  if count == before then return end
+  redis.call('HSET', books, 'seats', text(tonumber(redis.call('HGET', books, 'seats') or '0') + count - before))
+  if count > 0 then redis.call('HSET', books, 'seats:' .. id, text(count)) else redis.call('HDEL', books, 'seats:' .. id) end
+end
+
+local function land() -- what was not heard of for too long; how many there are
+  if tonumber(redis.call('HGET', books, 'seats') or '0') > 0 then
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', flight, '-inf', text(now))) do others_of(id, 0) end
+  end
+  redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
+  return redis.call('ZCARD', flight) + tonumber(redis.call('HGET', books, 'seats') or '0')
+end
+
+local function fly(first, count, until_, keep)
+  for i = first, first + count - 1 do
+    local id, seats = string.match(given[i], '^(.*)%*(%d+)$')
+    redis.call('ZADD', flight, text(until_), id or given[i])
+    if id then others_of(id, tonumber(seats)) end
+  end
+  if count > 0 then redis.call('PEXPIRE', flight, keep) end
 end
 
 -- ---- one limit
@@ -254,8 +281,7 @@ local function admit()
   local held, turn, born = load_terms(terms)
   if born == 0 then born = now end
   if not told then held = math.max(held, all_told) end
-  redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
-  local in_flight = redis.call('ZCARD', flight)
+  local in_flight = land()
   if redis.call('ZSCORE', flight, id) then
     return state(terms, {'1', text(now), '0', '0', '0', '0', text(born), text(in_flight), '0', text(now)})
   end
@@ -316,17 +342,17 @@ local function admit()
   })
 end
 
-local function settle()
-  local id, keep, at = given[3], given[4], argument(5)
-  if redis.call('ZREM', flight, id) == 0 then return {'0'} end
+-- What calls turned out to cost, against what was charged at a moment.
+local function correct(first, keep, at)
   local terms = {}
-  for i = 6, #given, 7 do
+  for i = first, #given, 7 do
     terms[#terms + 1] = {
       key = given[i], span = argument(i + 1), slot = argument(i + 2), rate = argument(i + 3), difference = argument(i + 4),
       written = argument(i + 5), owed = argument(i + 6),
     }
   end
   local _, turn, born = load_terms(terms)
+  if born == 0 then return {'1'} end
   for _, term in ipairs(terms) do
     forget(term)
     local slot = math.floor(at / term.slot)
@@ -334,8 +360,80 @@ local function settle()
     if term.written ~= 0 then add(term, now, term.written) end
     if term.rate > 0 then term.paid = term.paid + term.owed / term.rate end
   end
-  if born > 0 then save(terms, turn, born, keep) end
+  save(terms, turn, born, keep)
   return {'1'}
+end
+
+local function settle()
+  if redis.call('ZREM', flight, given[3]) == 0 then return {'0'} end
+  return correct(6, given[4], argument(5))
+end
+
+-- ---- blocks: room for the calls of a short time, that a process lets in by itself
+
+local function returned(term) -- what blocks gave back unused a moment ago
+  local found = redis.call('HMGET', books, term.key .. '.back', term.key .. '.back_at')
+  return now - tonumber(found[2] or '0') <= AFRESH and tonumber(found[1] or '0') or 0
+end
+
+local function returns(term, amount)
+  redis.call('HSET', books, term.key .. '.back', text(amount), term.key .. '.back_at', text(now))
+end
+
+local function block()
+  local id, keep, lease, length, process, holds = given[3], given[4], argument(5), argument(6), given[7], argument(8)
+  local terms = {}
+  for at = 9, #given, 9 do
+    terms[#terms + 1] = {
+      key = given[at], room = argument(at + 1), cost = argument(at + 2), span = argument(at + 3), slot = argument(at + 4),
+      rate = argument(at + 5), tolerance = argument(at + 6), expected = argument(at + 7), part = argument(at + 8),
+    }
+  end
+  local held, turn, born = load_terms(terms)
+  if born == 0 then born = now end
+  local in_flight, start, share, seats = land(), now + length, 1, 1
+  if held > now or opens() > now or turn > now or redis.call('ZSCORE', flight, id) then share = 0 end
+  if #claimant(terms, process, holds).rivals > 0 then share = 0 end
+  for _, term in ipairs(terms) do
+    forget(term)
+    local used = term.span == 0 and in_flight or term.sum
+    share = math.min(share, (FILLING * term.room - used) / term.part / term.cost)
+    if term.rate > 0 then
+      share = math.min(share, (now + term.tolerance - math.max(term.paid, start)) * term.rate / term.part / term.expected)
+    end
+  end
+  if share < LEAST then
+    save(terms, turn, born, keep)
+    return state(terms, {'0', '0', '0', '0', text(born), text(in_flight), text(now)})
+  end
+  for _, term in ipairs(terms) do
+    if term.span > 0 then
+      local back = math.min(returned(term), share * term.cost)
+      if back > 0 then returns(term, returned(term) - back) end
+      add(term, start, share * term.cost)
+      term.ever = term.ever - back
+      pay(term, start, share * term.expected)
+    else
+      seats = math.max(1, math.floor(share * term.cost + EPSILON))
+    end
+  end
+  redis.call('ZADD', flight, text(now + lease), id)
+  redis.call('PEXPIRE', flight, keep)
+  others_of(id, seats - 1)
+  save(terms, turn, born, keep)
+  return state(terms, {'1', text(start), text(share), text(seats), text(born), text(in_flight + seats), text(now)})
+end
+
+local function amend() -- what a block's calls turned out to cost, and how many of its places are still wanted
+  local id, keep, at, wanted, count = given[3], given[4], argument(5), argument(6), argument(7)
+  if not redis.call('ZSCORE', flight, id) then return {'0'} end
+  others_of(id, math.max(0, wanted - 1))
+  if wanted == 0 then redis.call('ZREM', flight, id) end
+  for i = 8, 7 + 2 * count, 2 do
+    local term = {key = given[i]}
+    returns(term, returned(term) + argument(i + 1))
+  end
+  return correct(8 + 2 * count, keep, at)
 end
 
 local function delay()
@@ -391,8 +489,7 @@ end
 local function restore()
   local keep, lease, known, away, count = given[3], argument(4), argument(5), argument(6), argument(7)
   opens()
-  for i = 8, 7 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
-  if count > 0 then redis.call('PEXPIRE', flight, keep) end
+  fly(8, count, now + lease, keep)
   local terms, at = {}, 8 + count
   while at <= #given do
     local term = {key = given[at], span = argument(at + 1), slot = argument(at + 2), rate = argument(at + 3), debt = argument(at + 4), charges = {}}
@@ -474,20 +571,19 @@ local function report()
   redis.call('PEXPIRE', members, keep)
   local left = redis.call('PTTL', books)
   if left >= 0 and left < tonumber(keep) then redis.call('PEXPIRE', books, keep) end
-  for i = 9, 8 + count do redis.call('ZADD', flight, text(now + lease), given[i]) end
-  if count > 0 then redis.call('PEXPIRE', flight, keep) end
-  redis.call('ZREMRANGEBYSCORE', flight, '-inf', text(now))
+  fly(9, count, now + lease, keep)
+  local in_flight = land()
   local terms = {}
   for i = 9 + count, #given, 3 do terms[#terms + 1] = {key = given[i], span = argument(i + 1), slot = argument(i + 2)} end
   local until_, turn, born = load_terms(terms)
   for _, term in ipairs(terms) do forget(term) end
   if born > 0 then save(terms, turn, born) end
   local found = redis.call('HMGET', members, 's:' .. name, 'p:' .. name, 'least', 'count')
-  local reply = {found[1] or '', found[2] or '', found[3], found[4], text(born), text(now), text(until_ - now), text(redis.call('ZCARD', flight)), text(#terms)}
+  local reply = {found[1] or '', found[2] or '', found[3], found[4], text(born), text(now), text(until_ - now), text(in_flight), text(#terms)}
   return resting(state(terms, reply))
 end
 
-local operations = {admit = admit, also = admit, settle = settle, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
+local operations = {admit = admit, also = admit, settle = settle, block = block, amend = amend, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
 
 -- Several in one call, each as its name, the number of its account among the keys, how many arguments it has, and they.
 -- A call that was refused is not admitted also elsewhere.

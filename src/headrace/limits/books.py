@@ -16,12 +16,18 @@ from headrace.limits.store import MICRO, YOUNG, Argument, Message
 
 EPSILON: Final = 1e-6
 LONGEST_TURN: Final = 5_000_000.0
+FILLING: Final = 0.75
+"""Share of a limit up to which blocks are given: the rest is for those who ask by themselves."""
+LEAST: Final = 0.25
+"""Share of what is wanted that is worth a block."""
+AFRESH: Final = 2_000_000.0
+"""For which what blocks gave back is there for the next ones."""
 
 
 class _Row:
     """One limit's row in the books."""
 
-    __slots__ = ("ever", "new", "old", "paid", "slots", "sum")
+    __slots__ = ("back", "back_at", "ever", "new", "old", "paid", "slots", "sum")
 
     def __init__(self) -> None:
         self.sum = 0.0
@@ -29,7 +35,16 @@ class _Row:
         self.new = -1.0
         self.paid = 0.0
         self.ever = 0.0
+        self.back = self.back_at = 0.0
+        """What blocks gave back unused, and when they last did: the next ones have it, and nothing more was ever charged for that."""
         self.slots: dict[float, float] = {}
+
+    def returned(self, now: float) -> float:
+        """What blocks gave back unused a moment ago."""
+        return self.back if now - self.back_at <= AFRESH else 0.0
+
+    def returns(self, amount: float, now: float) -> None:
+        self.back, self.back_at = amount, now
 
 
 class _Asked(Struct):
@@ -65,6 +80,8 @@ class Books:
         self.since = since or Since()
         self.rows: dict[str, _Row] = {}
         self.flight: dict[str, float] = {}
+        self.seats: dict[str, float] = {}
+        """Of a block, its places in flight besides the first."""
         self.members: dict[str, float] = {}
         self.rests: dict[str, float] = {}
         self.places = Places()
@@ -82,6 +99,23 @@ class Books:
     def _land(self, now: float) -> None:
         """Calls of which nothing was heard for too long are in flight no more."""
         self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
+        self.seats = {known: seats for known, seats in self.seats.items() if known in self.flight}
+
+    @property
+    def in_flight(self) -> float:
+        return len(self.flight) + sum(self.seats.values())
+
+    def _fly(self, ids: Sequence[str], until: float) -> None:
+        for id in ids:
+            name, _, seats = id.partition("*")
+            self.flight[name] = until
+            if seats:
+                self.seats[name] = int(seats)
+
+    def _others_of(self, id: str, seats: float) -> None:
+        self.seats.pop(id, None)
+        if seats > 0:
+            self.seats[id] = seats
 
     # one limit
 
@@ -162,13 +196,13 @@ class Books:
         held = self.held if told else max(self.held, all_told)
         self._land(now)
         if id in self.flight:
-            return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, len(self.flight), 0, now], now)
+            return self._state(terms, [1, now, 0, 0, 0, 0, self.born or now, self.in_flight, 0, now], now)
         self.born = self.born or now
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
         at, binding = self._earliest(terms, now, held)
         place = self._claimant(terms, process, holds, now)
-        left = place.left(len(self.flight)) if place else 1
+        left = place.left(self.in_flight) if place else 1
         mine = until > 0 and now <= until + horizon
         others = self.turn > now and not (mine and self.turn <= until)
         start = max(at, self.turn) if others and (not mine or (not fresh and at > until)) else at
@@ -179,17 +213,17 @@ class Books:
                 promise = max(at, self.turn)
                 self.turn = math.ceil(promise + stride)
             ends = math.ceil(promise + stride) - now
-            return self._state(terms, [0, 0, 0, promise - now, ends, binding, self.born, len(self.flight), left, now], now)
+            return self._state(terms, [0, 0, 0, promise - now, ends, binding, self.born, self.in_flight, left, now], now)
         number = next((number for number, asked in enumerate(terms, 1) if asked.span == 0), 0)
         if place and left == 0:
             promise = place.give_up() if waits else now + place.stride
-            return self._state(terms, [0, 0, 0, promise - now, 0, number, self.born, len(self.flight), 0, now], now)
+            return self._state(terms, [0, 0, 0, promise - now, 0, number, self.born, self.in_flight, 0, now], now)
         ahead = others and not mine
         if ahead:
             self.turn = math.ceil(max(self.turn, start + stride))
         self._charge(terms, start)
         self.flight[id] = start + lease
-        left, looks = place.take(len(self.flight), more=bool(more)) if place else (1, now)
+        left, looks = place.take(self.in_flight, more=bool(more)) if place else (1, now)
         promise, ends = 0.0, 0.0
         if more:
             following, bound = self._earliest(terms, now, held)
@@ -199,7 +233,7 @@ class Books:
                 promise, ends = begins - now, ends - now
             elif left == 0:
                 promise, binding = looks - now, number
-        return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, len(self.flight), left, now], now)
+        return self._state(terms, [1, start, start - now, promise, ends, binding, self.born, self.in_flight, left, now], now)
 
     also = admit
 
@@ -218,7 +252,11 @@ class Books:
         id, _, at, *rest = arguments
         if self.flight.pop(id, None) is None:
             return ["0"]
-        for key, span, slot, rate, difference, written, owed in batched(rest, 7):
+        return self._correct(now, at, rest)
+
+    def _correct(self, now: float, at: float, rest: list[Any]) -> list[str]:
+        """What calls turned out to cost, against what was charged at a moment."""
+        for key, span, slot, rate, difference, written, owed in batched(rest, 7) if self.born else ():
             row = self._row(key)
             self._forget(row, span, slot, now)
             if difference != 0 and row.old <= math.floor(at / slot) <= row.new:
@@ -228,6 +266,57 @@ class Books:
             if rate > 0:
                 row.paid += owed / rate
         return ["1"]
+
+    def block(self, now: float, arguments: list[Any]) -> list[str]:
+        """Room for the calls of a short time, that a process lets in by itself."""
+        id, _, lease, length, process, holds, *rest = arguments
+        asked = batched(rest, 9)
+        terms = [
+            _Asked(self._row(key), span, slot, room, cost, rate, ahead, flow) for key, room, cost, span, slot, rate, ahead, flow, _ in asked
+        ]
+        self.born = self.born or now
+        self._land(now)
+        in_flight, start, share, seats = self.in_flight, now + length, 1.0, 1
+        if self.held > now or self.since.opens(now) > now or self.turn > now or id in self.flight:
+            share = 0.0
+        place = self._claimant(terms, process, holds, now)
+        if place and place.rivals:
+            share = 0.0
+        for one, (*_, part) in zip(terms, asked, strict=True):
+            self._forget(one.row, one.span, one.slot, now)
+            used = in_flight if one.span == 0 else one.row.sum
+            share = min(share, (FILLING * one.room - used) / part / one.cost)
+            if one.rate > 0:
+                share = min(share, (now + one.tolerance - max(one.row.paid, start)) * one.rate / part / one.expected)
+        if share < LEAST:
+            return self._state(terms, [0, 0, 0, 0, self.born, in_flight, now], now)
+        for one in terms:
+            if one.span > 0:
+                back = min(one.row.returned(now), share * one.cost)
+                if back > 0:
+                    one.row.returns(one.row.returned(now) - back, now)
+                self._add(one.row, one.slot, start, share * one.cost)
+                one.row.ever -= back
+                if one.rate > 0:
+                    one.row.paid = max(one.row.paid, start) + share * one.expected / one.rate
+            else:
+                seats = max(1, math.floor(share * one.cost + EPSILON))
+        self.flight[id] = now + lease
+        self._others_of(id, seats - 1)
+        return self._state(terms, [1, start, share, seats, self.born, in_flight + seats, now], now)
+
+    def amend(self, now: float, arguments: list[Any]) -> list[str]:
+        """What a block's calls turned out to cost, and how many of its places are still wanted."""
+        id, _, at, wanted, count, *rest = arguments
+        if id not in self.flight:
+            return ["0"]
+        self._others_of(id, wanted - 1)
+        if wanted == 0:
+            del self.flight[id]
+        for key, unused in batched(rest[: 2 * count], 2):
+            row = self._row(key)
+            row.returns(row.returned(now) + unused, now)
+        return self._correct(now, at, rest[2 * count :])
 
     def delay(self, now: float, arguments: list[Any]) -> list[str]:
         id, _, at, to, *rest = arguments
@@ -255,7 +344,7 @@ class Books:
     def restore(self, now: float, arguments: list[Any]) -> list[str]:
         _, lease, known, away, count, *rest = arguments
         self.since.opens(now)
-        self.flight.update(dict.fromkeys(rest[:count], now + lease))
+        self._fly(rest[:count], now + lease)
         self.born = self.born or now
         rest = rest[count:]
         while rest:
@@ -278,13 +367,13 @@ class Books:
         self.members[f"d:{name}"], self.members[f"t:{name}"] = float(demand), now
         if current > self.members.get("epoch", -1):
             self._share_out(now, current, epoch)
-        self.flight.update(dict.fromkeys(ids, now + lease))
+        self._fly(ids, now + lease)
         self._land(now)
         shares = [text(self.members[key]) if key in self.members else "" for key in (f"s:{name}", f"p:{name}", "least", "count")]
         rests = [part for name in sorted(self.rests) if self.rests[name] > now for part in (name, text(self.rests[name] - now))]
         for asked in terms:
             self._forget(asked.row, asked.span, asked.slot, now)
-        state = self._state(terms, [self.born, now, self.held - now, len(self.flight), len(terms)], now)
+        state = self._state(terms, [self.born, now, self.held - now, self.in_flight, len(terms)], now)
         return [*shares, *state, *rests]
 
     def _share_out(self, now: float, current: int, epoch: float) -> None:

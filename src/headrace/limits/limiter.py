@@ -123,7 +123,10 @@ class Limiter:
     def seat(self, group: str, scopes: Sequence[str]) -> Seat:
         """Where calls of that kind take their room, for `at_once`. Raises BadRequestError and ConfigurationError as `reserve` does."""
         with self._lock:
-            return Seat(self._roster.group(group), tuple([self._roster.scope(name) for name in scopes]))
+            return self._seat(group, scopes)
+
+    def _seat(self, group: str, scopes: Sequence[str]) -> Seat:
+        return Seat(self._roster.group(group), tuple([self._roster.scope(name) for name in scopes]))
 
     def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
         """Room for a call that need not wait for it; None where it has to: then `reserve` finds it a place in the line, or refuses it.
@@ -177,6 +180,8 @@ class Limiter:
     def leaves(self, reservation: Reservation, now: float) -> None:
         """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
         if reservation.put is not None:
+            if now - reservation.put.at <= self.settings.drowsy:
+                return
             with self._lock:
                 reservation.itemise()
         if now - reservation.taken.left > self.settings.drowsy:
@@ -308,6 +313,7 @@ class Limiter:
             account, charge = self._roster.scope(scope), reservation.charge
             costs = account.costs(charge)
             at, binding = account.when(costs, now, False)
+            reservation.itemise()
             if at <= now and reservation.open:
                 reservation.scopes = (*reservation.scopes, (account, account.take(charge, costs, now, False)))
                 return None

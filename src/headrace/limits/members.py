@@ -81,6 +81,10 @@ class Reservation(Struct, eq=False, gc=False):
             *scopes, (_, self.taken) = self.put.taken()
             self.scopes, self.put = tuple(scopes), None
 
+    def all_taken(self) -> Sequence[Taken]:
+        """What it holds of its deployment's account, and of each scope's."""
+        return (self.taken, *[taken for _, taken in self.scopes])
+
     def __repr__(self) -> str:
         return f"<Reservation {self.id} {self.deployment} waited {self.waited:.3f} s{'' if self.open else ' settled'}>"
 

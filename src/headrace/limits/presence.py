@@ -9,16 +9,15 @@ from typing import Final
 
 from headrace.limits.absence import grow, has_charged, shrink, told
 from headrace.limits.account import Account
+from headrace.limits.blocks import Blocks
 from headrace.limits.limit import Unit
 from headrace.limits.lock import Lock
 from headrace.limits.members import Reservation
-from headrace.limits.quota import Quota, tag_of, windows_of
+from headrace.limits.quota import LEASE, Quota, tag_of, windows_of
 from headrace.limits.roster import Roster
 from headrace.limits.store import KEPT, Message, Sign, Store, Term, read_sign, reporting
 from headrace.limits.turns import SharedUsher
 
-LEASE: Final = 15.0
-"""Seconds after which what a killed process held in flight comes back."""
 REPORTS: Final = 2.9
 """Seconds between two reports at most: one waits that long for a question to travel with. Less than the store's epoch by a busy second."""
 IN_TIME: Final = 5.0
@@ -55,6 +54,7 @@ class Presence:
         self._back_at = -math.inf
         """When the store was there again."""
         self._most_processes = 1
+        self.blocks = Blocks(store, lock, self)
         store.attach(self.beat)
 
     @property
@@ -86,6 +86,8 @@ class Presence:
             return
         if not self.lost and self._back_at + GRACE <= now:
             self._whole_again(now)
+        with self._lock:
+            self.blocks.look_after(list(self._quotas.values()), now)
         self._report(now)
 
     def _report(self, now: float) -> None:
@@ -98,7 +100,7 @@ class Presence:
     def _know_all(self) -> None:
         """A quota for each account there is, and none for one that is gone."""
         accounts = set(self._roster.accounts())
-        self._quotas = {account: quota for account, quota in self._quotas.items() if account in accounts or quota.held}
+        self._quotas = {account: quota for account, quota in self._quotas.items() if account in accounts or quota.under_way}
         for account in accounts:
             self.quota(account)
 
@@ -117,7 +119,7 @@ class Presence:
         patience = 0.0 if self.lost else max(0.0, quota.reported_at + REPORTS - now)
         quota.reports_from = now + patience + IN_TIME
         limited = any(meter.limit.unit is Unit.IN_FLIGHT for meter in quota.account.meters)
-        return reporting(quota.tag, self.process, demand, LEASE, list(quota.held) if limited else [], terms, patience=patience)
+        return reporting(quota.tag, self.process, demand, LEASE, quota.ids() if limited else [], terms, patience=patience)
 
     def _reported(self, quota: Quota, terms: Sequence[Term], reply: list[str] | None, now: float) -> None:
         quota.reports_from = now
@@ -156,7 +158,7 @@ class Presence:
         """
         if quota.born not in (0.0, born):
             unwatched = now - quota.reported_at > KEPT
-            if not unwatched or quota.held or has_charged(quota, list(self._unsure.values()), now):
+            if not unwatched or quota.under_way or has_charged(quota, list(self._unsure.values()), now):
                 return False
         quota.born = born
         return True
@@ -171,6 +173,7 @@ class Presence:
             self.lost_at = self.shrunk_at = now
             self._know_all()
             for quota in self._quotas.values():
+                quota.drop_blocks()
                 shrink(quota, self._share(quota, now), list(self._unsure.values()), now)
             self._usher.by_share = True
             self._look_again(now)
@@ -179,7 +182,7 @@ class Presence:
         if quota.least is None:
             return 1 / (4 * (self._most_processes + 1))
         share = quota.share or 0.0  # who stands in no table yet may be one of many
-        return share if now - quota.asked_at < IDLE or quota.held else min(share, quota.least)
+        return share if now - quota.asked_at < IDLE or quota.under_way else min(share, quota.least)
 
     def _recover(self, now: float, store_now: float) -> None:
         """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""
@@ -190,6 +193,7 @@ class Presence:
             self._back_at, unsure = now, list(self._unsure.values())
             messages = [(quota, told(quota, lost_at, unsure, now, store_now)) for quota in self._quotas.values()]
             for quota in self._quotas.values():
+                quota.drop_blocks()
                 quota.telling, quota.here = True, 0
                 quota.flow.clear()
         for quota, message in messages:
@@ -222,4 +226,4 @@ class Presence:
 
 def _lives(quota: Quota, now: float) -> bool:
     """Whether a quota is of interest: it was asked for of late, or everything begins."""
-    return bool(quota.held) or now - quota.asked_at < IDLE or quota.share is None
+    return quota.under_way or now - quota.asked_at < IDLE or quota.share is None

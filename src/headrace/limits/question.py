@@ -15,8 +15,7 @@ from msgspec import Struct
 from headrace.limits.account import Taken
 from headrace.limits.ask import Ask
 from headrace.limits.meter import Hold
-from headrace.limits.presence import LEASE
-from headrace.limits.quota import LONG_LEASE, Held, Quota, terms_of
+from headrace.limits.quota import LEASE, LONG_LEASE, Held, Quota, terms_of
 from headrace.limits.store import Answer, Claim, Store, StoreLost, Term, read_answer
 from headrace.ports import Clock, Waiter
 
@@ -49,7 +48,7 @@ def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: f
     claim = Claim(
         quota.tag, id, tuple([term for _, term in terms]), lease,
         horizon=max(0.0, min(HORIZON, left)), turn=quota.turn, fresh=quota.fresh, more=more,
-        waits=more or left > 0, process=process, holds=len(quota.held) + len(quota.asking), told=bool(quota.scaled),
+        waits=more or left > 0, process=process, holds=quota.places(), told=bool(quota.scaled),
     )  # fmt: skip
     return Question(quota, taken, terms, claim, now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
@@ -19,9 +19,14 @@ from headrace.limits.queue import Priority
 from headrace.limits.store import Answer, Correction, Message, Term, settlement
 from headrace.limits.turns import Turns
 
+if TYPE_CHECKING:
+    from headrace.limits.blocks import Block
+
 EARLY: Final = 0.12
 """Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins. Tunes use:
 the store lets nobody through sooner for it."""
+LEASE: Final = 15.0
+"""Seconds after which what a killed process held in flight comes back."""
 LONG_LEASE: Final = 900.0
 """Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
 SOON, KEEPS = 0.1, 2.0
@@ -57,9 +62,9 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "born", "flow", "fresh", "held", "here", "in_flight", "least",
-        "processes", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn",
-        "turns", "word_until",
+        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh", "held", "here",
+        "in_flight", "least", "processes", "refused", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share",
+        "shut_until", "tag", "telling", "turn", "turns", "typical", "wished_until", "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -78,6 +83,14 @@ class Quota:
         self.held: dict[str, Held] = {}
         self.asking: set[str] = set()
         """Claims that have not been answered."""
+        self.block: Block | None = None
+        """On which calls are let in."""
+        self.blocks: dict[str, Block] = {}
+        """With those that have calls under way, or something to tell."""
+        self.typical: dict[Meter, float] = {}
+        """What a call on the last block took."""
+        self.wished_until, self.refused = -math.inf, False
+        """No block is asked for before: another question is on its way, or the last one was refused."""
         self.in_flight = 0
         self.born = 0.0
         """As the store has it, of the books we knew last."""
@@ -109,7 +122,34 @@ class Quota:
 
     def granted(self, now: float) -> None:
         """A call was let through."""
-        self._demand, self._demand_at = self.demand(now) + 1.0, now
+        self.came(1, now)
+
+    def came(self, calls: int, now: float) -> None:
+        """So many were."""
+        self._demand, self._demand_at = self.demand(now) + calls, now
+
+    def rate(self, now: float) -> float:
+        """Of them a second, of late."""
+        return self.demand(now) * -math.log(FADES)
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self.held or self.blocks)
+
+    def drop_blocks(self) -> None:
+        """The store is lost, or back: nobody is let in on what it gave, and it is not told of that any more but as a whole."""
+        self.block = None
+        for block in self.blocks.values():
+            block.write_off()
+        self.blocks = {id: block for id, block in self.blocks.items() if block.running}
+
+    def ids(self) -> list[str]:
+        """What stands in flight for us."""
+        return [*self.held, *[f"{block.id}*{block.seats - 1}" if block.seats > 1 else block.id for block in self.blocks.values()]]
+
+    def places(self) -> int:
+        """How many that are, with those that are asked for."""
+        return len(self.held) + len(self.asking) + sum([block.seats for block in self.blocks.values()])
 
     def demand(self, now: float) -> float:
         """Calls let through, those of the last seconds weighing most."""

@@ -20,7 +20,7 @@ from headrace.limits.account import Taken
 from headrace.limits.ask import Ask
 from headrace.limits.limit import Unit, Used
 from headrace.limits.limiter import Limiter
-from headrace.limits.members import Reservation
+from headrace.limits.members import Reservation, Seat
 from headrace.limits.meter import Hold
 from headrace.limits.presence import Presence
 from headrace.limits.question import HORIZON, Question, answers_to, question
@@ -50,6 +50,7 @@ from headrace.limits.store import (
     micros,
     resting,
 )
+from headrace.limits.tabs import Tabs
 from headrace.limits.turns import SharedUsher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
@@ -74,6 +75,7 @@ class SharedLimiter(Limiter):
         """Those that are let through here and have not heard from the store."""
         self._ids = count(1)
         self.presence = Presence(store, self._lock, self._roster, self._usher, self._unsure, self._rest_as_told)
+        self._tabs = Tabs(self._lock, self.presence.blocks.lend)
 
     @property
     def lost(self) -> bool:
@@ -82,10 +84,28 @@ class SharedLimiter(Limiter):
 
     # ---- the two gates
 
+    def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
+        """Room on what was taken from the shared books for calls like this one; None where they have to be asked."""
+        self.presence.begin(now)
+        group, lock = seat.group, self._lock
+        if group.line.length or self.lost:
+            return None
+        with lock.held:
+            found = self._usher.on_tabs(seat, ask, self._tabs, now)
+            if found is not None and found.put is not None:
+                for block in found.put.slate.blocks:
+                    block.calls += 1
+                    block.running += 1
+        if lock.left:
+            lock.work_off()
+        return found
+
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
         """Room for one call, here and on the shared books. Raises as `Limiter.reserve`."""
         began = clock.now()
-        self.presence.begin(began)
+        found = self.at_once(self.look(lambda _: self._seat(ask.group, ask.scopes), began), ask, began)
+        if found is not None:
+            return found
         if ask.max_wait is not None:
             until = began + ask.max_wait
             ask = structs.replace(ask, deadline=until if ask.deadline is None else min(until, ask.deadline), max_wait=None)
@@ -241,6 +261,9 @@ class SharedLimiter(Limiter):
         """On a busy machine the store's answer, who waits for it, or his way to the socket may be late: its provider counts the call from
         when it leaves, and so do we, here and on the shared books."""
         super().leaves(reservation, now)
+        for taken in reservation.all_taken():
+            if taken.block is not None and now - taken.block.until > LATE:
+                self._lock.post(self.presence.blocks.moves, taken, now)
         for held in self._confirmed.get(reservation.id, ()):
             late = now - held.left
             if late > LATE and held.stored and not self.lost:
@@ -280,6 +303,8 @@ class SharedLimiter(Limiter):
                 quota.saw(term, now, used if term.window else answer.in_flight, debt, ever)
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
+            if not answer.granted and quota.block is not None:
+                self.presence.blocks.end(quota.block, now)  # somebody waits for what it does not use
             full = answer.binding is not None and terms[answer.binding][0].meter.counts_running
             for hold, term in terms:
                 if not term.window:
@@ -301,11 +326,15 @@ class SharedLimiter(Limiter):
         if not reservation.open:
             return
         self._usher.heard(reservation)
+        reservation.itemise()
+        before = [(taken, [(hold.charged, hold.expected) for hold in taken.holds]) for taken in reservation.all_taken() if taken.block]
         # what others use is on the shared books, and without those it is their part of the limit: no stranger has it
         view = [structs.replace(one, remaining=None) for one in view]
-        before = len(self._usher.places)
+        served = len(self._usher.places)
         super()._settle(reservation, used, now, sent, failure, view)
-        followed = len(self._usher.places) > before
+        for taken, stood in before:
+            self.presence.blocks.settled(taken, stood)
+        followed = len(self._usher.places) > served
         for held in self._confirmed.pop(reservation.id, ()):
             held.quota.held.pop(held.id, None)
             if not self.lost and held.at:

@@ -5,7 +5,8 @@ Inside the store time is whole microseconds of its own clock; outside, seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -13,6 +14,9 @@ from msgspec import Struct
 MICRO: Final = 1_000_000
 SLOTS: Final = 480
 """Into which a window is cut: a charge counts up to a 480th of the window longer than it had to, never shorter."""
+
+
+EMPTY: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class StoreLost(Exception):
@@ -116,6 +120,49 @@ class Answer(Struct, frozen=True):
     """What was ever charged there, term by term."""
 
 
+class Wish(Struct, frozen=True):
+    """A process that asks for room for the calls of a short time, to let them in by itself."""
+
+    account: str
+    id: str
+    terms: tuple[Term, ...]
+    """What it would like of each limit."""
+    parts: tuple[float, ...]
+    """By limit: what is left under it, divided by what a block may take."""
+    length: float
+    """Seconds for which it lets calls in. They are charged as of the end of that, and so leave no window before any of them."""
+    lease: float
+    """As `Claim` has it."""
+    process: str = ""
+    holds: int = 0
+
+    def message(self, *, patience: float = 0.0) -> Message:
+        keep = keep_of([term.span for term in self.terms], self.lease)
+        head: list[Argument] = [self.id, keep, micros(self.lease), micros(self.length), self.process, self.holds]
+        for term, part in zip(self.terms, self.parts, strict=True):
+            head += [*term.arguments(), part]
+        return Message("block", self.account, head, patience)
+
+
+class Grant(Struct, frozen=True):
+    """What the store says to a wish."""
+
+    granted: bool
+    at: float
+    """Where the charge stands, in the store's microseconds."""
+    share: float
+    """Of what was wished for."""
+    seats: int
+    """Calls that may be in flight, where those are limited."""
+    born: float
+    in_flight: int
+    """With those seats."""
+    used: tuple[float, ...]
+    debt: tuple[float, ...]
+    ever: tuple[float, ...]
+    """As `Answer` has them."""
+
+
 class Correction(Struct, frozen=True):
     """What a call turned out to cost of one limit, against what was charged."""
 
@@ -198,10 +245,35 @@ def keep_of(spans: Sequence[float], lease: float) -> int:
 
 def settlement(account: str, id: str, at: float, lease: float, corrections: Sequence[Correction], *, patience: float = 0.0) -> Message:
     """The end of a claim. Its second one changes nothing. patience: as `Message` has it."""
-    arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at]
-    for one in corrections:
-        arguments += [one.key, micros(one.span), slot_of(one.window), one.rate / MICRO, one.difference, one.written, one.owed]
+    arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at, *_corrected(corrections)]
     return Message("settle", account, arguments, patience)
+
+
+def amending(
+    account: str,
+    id: str,
+    at: float,
+    wanted: int,
+    lease: float,
+    corrections: Sequence[Correction],
+    unused: Mapping[str, float] = EMPTY,
+    *,
+    patience: float = 0.0,
+) -> Message:
+    """What a block's calls turned out to cost so far. wanted: its places, none of one that is over. unused: by limit, what
+    of it is given back because nobody came."""
+    arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at, wanted, len(unused)]
+    arguments += [part for item in unused.items() for part in item]
+    arguments += _corrected(corrections)
+    return Message("amend", account, arguments, patience)
+
+
+def _corrected(corrections: Sequence[Correction]) -> list[Argument]:
+    return [
+        argument
+        for one in corrections
+        for argument in (one.key, micros(one.span), slot_of(one.window), one.rate / MICRO, one.difference, one.written, one.owed)
+    ]
 
 
 def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term], *, patience: float = 0.0) -> Message:
@@ -320,6 +392,22 @@ def read_answer(reply: Sequence[str]) -> Answer:
         born=float(born),
         in_flight=int(float(in_flight)),
         left=int(float(left)),
+        used=tuple([float(used) for used in states[::3]]),
+        debt=tuple([float(debt) / MICRO for debt in states[1::3]]),
+        ever=tuple([float(ever) for ever in states[2::3]]),
+    )
+
+
+def read_grant(reply: Sequence[str]) -> Grant:
+    """The answer in a reply to `block`."""
+    granted, at, share, seats, born, in_flight, _, *states = reply
+    return Grant(
+        granted=granted == "1",
+        at=float(at),
+        share=float(share),
+        seats=int(float(seats)),
+        born=float(born),
+        in_flight=int(float(in_flight)),
         used=tuple([float(used) for used in states[::3]]),
         debt=tuple([float(debt) / MICRO for debt in states[1::3]]),
         ever=tuple([float(ever) for ever in states[2::3]]),

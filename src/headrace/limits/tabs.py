@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -20,6 +20,9 @@ from headrace.limits.limit import Charge, Used
 from headrace.limits.lock import Lock
 from headrace.limits.meter import UNSEEN, Hold, Meter
 from headrace.limits.sizes import SIGMAS, Sizes
+
+if TYPE_CHECKING:
+    from headrace.limits.blocks import Block
 
 LONGEST: Final = 0.06
 """Seconds from a tab's first call to its last, of which all leave the window with the last: a thousandth of a minute. Calls further apart
@@ -59,6 +62,8 @@ class Tab(Struct, eq=False):
     """Where it was charged, by limit; None while it is open."""
     views: Sequence[tuple[float, float]] = ()
     """What was on our books before its first call, by limit."""
+    block: Block | None = None
+    """What it draws on of books that processes share."""
 
 
 class Shape(Struct, frozen=True, eq=False):
@@ -97,6 +102,8 @@ class Slate(Struct, eq=False):
     """When the first of them ends; the beginning of time once one is closed."""
     fresh: tuple[Account, ...]
     """Accounts on whose tabs no call is yet."""
+    blocks: tuple[Block, ...] = ()
+    """Those that the tabs draw on."""
     at: float = -math.inf
     """When its last call was let through."""
 
@@ -134,14 +141,18 @@ class Put(Struct, eq=False, gc=False):
             cost = next(costs)
             spread = cost if meter.constant else self.expected if meter is tab.flow else 0.0
             holds.append(Hold(meter, cost, spread, entry, (used + cost, ever + cost), cost))
-        return Taken(self.charge, input, self.output, self.at, self.at, holds)
+        return Taken(self.charge, input, self.output, self.at, self.at, holds, block=tab.block)
+
+
+Lend: TypeAlias = Callable[[Account, Charge, float], "Block | None"]
+"""What a tab of an account may draw on where its limits are shared, if there is anything: for calls like one, at a moment."""
 
 
 class Tabs:
     """The open tabs of one limiter. Whoever calls holds its lock: by `Lock.held`, which leaves them open."""
 
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
+    def __init__(self, lock: Lock, lend: Lend | None = None) -> None:
+        self._lock, self._lend = lock, lend
         self._open: list[Tab] = []
 
     # ---- putting down
@@ -153,7 +164,7 @@ class Tabs:
         """
         slate = slates.get(own)
         if slate is None or now >= slate.until:
-            slate = self._begin_all(slates, (*scopes, own), now)
+            slate = self._begin_all(slates, (*scopes, own), charge, now)
             if slate is None:
                 return None
         shape, tab = slate.shape, slate.tabs[-1]
@@ -190,13 +201,13 @@ class Tabs:
         slate.at, slate.fresh = now, ()
         return put
 
-    def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], now: float) -> Slate | None:
-        """A slate for these accounts, of their tabs and of new ones; None where one of them can have none."""
+    def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], charge: Charge, now: float) -> Slate | None:
+        """A slate for these accounts and calls like one, of their tabs and of new ones; None where one of them can have none."""
         tabs, fresh = [], []
         for account in accounts:
             tab = account.tab
             if tab is None or now >= tab.until:
-                tab = self._begin(account, now)
+                tab = self._begin(account, charge, now)
                 if tab is None:
                     return None
                 fresh.append(account)
@@ -204,11 +215,13 @@ class Tabs:
         before = slates.get(accounts[-1])
         shape = before.shape if before is not None and before.shape.holds() else _shape(accounts)
         slate = slates[accounts[-1]] = Slate(shape, tuple(tabs), min([tab.until for tab in tabs]), tuple(fresh))
+        if self._lend is not None:
+            slate.blocks = tuple([tab.block for tab in tabs if tab.block is not None])
         for tab in tabs:
             tab.slates.append(slate)
         return slate
 
-    def _begin(self, account: Account, now: float) -> Tab | None:
+    def _begin(self, account: Account, charge: Charge, now: float) -> Tab | None:
         """Another tab for the account, if it has plenty of everything and calls come close together."""
         if account.tab is not None:
             self._open.remove(account.tab)
@@ -222,10 +235,16 @@ class Tabs:
             flow = flows[0] if flows else None
             if len(flows) <= 1 and all(_spare(account, meter, now) > 0 for meter in account.meters):
                 ahead = _ahead(flow, now)
-        if ahead is None:
+        if ahead is None or (flow is not None and ahead <= 0.0):
             account.no_tab_until = now + NOT_AGAIN
             return None
-        tab = account.tab = Tab(account, account.meters, flow, ahead, now, now + LONGEST)
+        tab = Tab(account, account.meters, flow, ahead, now, now + LONGEST)
+        if self._lend is not None and account.meters:
+            block = tab.block = self._lend(account, charge, now)
+            if block is None:
+                return None
+            tab.ahead, tab.until = block.bound(ahead), min(tab.until, block.until)
+        account.tab = tab
         self._open.append(tab)
         self._lock.before = self.close
         return tab
@@ -283,6 +302,8 @@ def settle(put: Put, used: Used, now: float) -> None:
     shape, tabs, tab = slate.shape, slate.tabs, slate.tabs[-1]
     for each in shape.accounts:
         each.in_flight -= 1
+    for block in slate.blocks:
+        block.running -= 1
     if tab.account.expects:
         if tab.entries is None:
             tab.squares -= put.input * put.input
@@ -309,8 +330,12 @@ def settle(put: Put, used: Used, now: float) -> None:
                 tab.unpaid += cost + more - put.expected
         else:
             meter.correct(tab.entries[among], more)
+            if tab.block is not None:
+                tab.block.took(among, more)
             if meter is tab.flow:
                 _correct_flow(tab.account, meter, cost + more - put.expected)
+                if tab.block is not None:
+                    tab.block.flowed(cost + more - put.expected)
     for account in put.first:
         if account.learns:
             account.sizes.learn(charge, used, now - put.at, now)
@@ -340,6 +365,8 @@ def _spare(account: Account, meter: Meter, now: float) -> float:
         spare = left / PART
         if meter.constant and meter._pace is not None:
             spare = min(spare, _ahead(meter, now))
+    if meter._burst is not None and spare > meter._burst / PART:  # the bucket holds all of it, whatever the largest call
+        spare = meter._burst / PART
     meter.spare = spare if spare > 0.0 else 0.0
     return meter.spare
 
@@ -357,6 +384,8 @@ def _book(tab: Tab) -> None:
     """Close a tab: charge all of it as of the moment of its last call."""
     account, at = tab.account, max([tab.begun, *[slate.at for slate in tab.slates]])
     entries, views = [], []
+    if tab.block is not None:
+        tab.block.book([meter.unbooked for meter in tab.meters], tab.unpaid)
     for meter in tab.meters:
         amount, meter.unbooked, meter.spare = meter.unbooked, 0.0, 0.0
         if meter.counts_running:

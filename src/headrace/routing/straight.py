@@ -21,7 +21,7 @@ from headrace.dialects.anthropic_messages.responses import read_usage
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.quota import read_quota
 from headrace.errors import HeadraceError, Kind
-from headrace.limits import Ask, Charge, Limiter, Used
+from headrace.limits import Ask, Charge, Used
 from headrace.limits.members import NO_CALL, Seat
 from headrace.limits.money import PROMPT_DOUBT
 from headrace.models.prices import Beside, rates_for
@@ -160,9 +160,9 @@ class Straight:
 
     def _ordinary(self, group: str) -> bool:
         """Whether every member of the group is for every call, and none for another reason than room, load and chance."""
-        fleet, limiter = self._engine.fleet, self._engine.limiter
+        fleet = self._engine.fleet
         special = group in fleet.particular or group in fleet.tiered or self._engine.attempts.asking.minds(group)
-        return type(limiter) is Limiter and not special
+        return not special
 
     def _sending(self, operation: Operation, member: Member, stream: bool, options: Mapping[str, Any]) -> Sending | None:
         """How a request goes out whose body is the caller's own but for the model's name; None where more has to be done."""

@@ -1,0 +1,335 @@
+"""Blocks: room that a process takes from the shared books for a short time, while there is plenty, and lets calls in on by itself.
+
+One question serves all calls of that time. They go on tabs (`tabs.py`) that take no more than is left of the block. It is charged in the
+store as of its end, so it leaves no window before any of its calls; what they did not use goes back when it is over, and what each turned
+out to cost is told together with others. Near a limit, or where somebody waits, the store gives none: then each call asks by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from headrace.limits.account import Account, Taken
+from headrace.limits.guard import EPSILON
+from headrace.limits.limit import Charge
+from headrace.limits.lock import Lock
+from headrace.limits.meter import Meter
+from headrace.limits.quota import KEEPS, LEASE, LONG_LEASE, Quota, key_of
+from headrace.limits.sizes import SIGMAS
+from headrace.limits.store import Correction, Grant, Store, Term, Wish, amending, micros, read_grant
+
+if TYPE_CHECKING:
+    from headrace.limits.presence import Presence
+
+LENGTH: Final = 0.6
+"""Seconds for which a block is used: what its charge leaves a window late, at most."""
+SHORT: Final = 0.04
+"""The same of the shortest. One is no longer than half of what the flow may run ahead: all of its calls may go at its end."""
+RENEWED: Final = 0.6
+"""Share of that time after which the next one is asked for."""
+LOW: Final = 1 / 3
+"""Share of what a block had at first, at which that is done sooner."""
+AMPLE: Final = 1.6
+"""What is asked for, by what calls of late would take in that time."""
+FEWEST: Final = 3.0
+"""Calls in that time for which a block is worth its question."""
+REFUSED: Final = 0.5
+"""Seconds after which another is asked for where one was refused."""
+PART: Final = 2.0
+"""What is left under three quarters of a limit, divided by what a block may take of it."""
+SHORTEST: Final = 30.0
+"""Seconds of the shortest window of which blocks are taken: in shorter ones each moment counts."""
+IN_TIME: Final = 5.0
+"""Seconds after which an unanswered question is taken to be lost."""
+TOGETHER: Final = 0.001
+"""Seconds that a question waits for those of the other limits of a call."""
+
+
+class Block(Struct, eq=False):
+    """Room in the shared books of one account. Whoever changes it holds the limiter's lock."""
+
+    quota: Quota
+    id: str
+    at: float
+    """Where its charge stands, in the store's microseconds."""
+    until: float
+    """The last moment, by our own clock, at which calls are let in on it."""
+    renewed_at: float
+    """From when on another is asked for."""
+    meters: Sequence[Meter]
+    first: list[float]
+    """What it had at first, by limit."""
+    left: list[float]
+    """What it still has, but for what stands on an open tab."""
+    owed: list[float]
+    """More than the store knows of, by limit; below 0 to give back."""
+    flow: Meter | None
+    """The limit whose flow is spread and goes by what is written."""
+    flow_left: float
+    flow_owed: float = 0.0
+    seats: int = 1
+    """What stands in flight for it."""
+    calls: int = 0
+    """Let in on it."""
+    counted: int = 0
+    """Of those, the ones that count as wanted already."""
+    running: int = 0
+    open: bool = True
+    unused: dict[str, float] = {}
+    """By limit, what nobody came for and the store is to be told of."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether calls in flight are."""
+        return any(meter.counts_running for meter in self.meters)
+
+    def low(self) -> bool:
+        return any(room < LOW * first for room, first in zip(self._rooms(), self.first, strict=True))
+
+    def _rooms(self) -> list[float]:
+        """What calls may take of each limit. One that ends leaves its place to another."""
+        free = self.seats - self.running
+        return [free if meter.counts_running else left for meter, left in zip(self.meters, self.left, strict=True)]
+
+    def bound(self, ahead: float) -> float:
+        """Let a new tab take no more than there is. ahead: what may be added to the flow; what may be, then."""
+        for meter, room in zip(self.meters, self._rooms(), strict=True):
+            if room < meter.spare:
+                meter.spare = room
+        return min(ahead, self.flow_left) if self.flow is not None else ahead
+
+    def book(self, amounts: Sequence[float], flow: float) -> None:
+        """A tab is closed, on which calls took so much."""
+        for number, amount in enumerate(amounts):
+            self.took(number, amount)
+        self.flowed(flow)
+
+    def took(self, number: int, amount: float) -> None:
+        """Calls cost so much more of one limit than was taken for them."""
+        if self.open:
+            self.left[number] -= amount
+        else:
+            self.owed[number] += amount
+
+    def flowed(self, amount: float) -> None:
+        """The same of the flow."""
+        if self.open:
+            self.flow_left -= amount
+        else:
+            self.flow_owed += amount
+
+    def close(self) -> None:
+        """What is left goes back."""
+        self.open = False
+        for number, (meter, left) in enumerate(zip(self.meters, self.left, strict=True)):
+            self.owed[number] -= left
+            if left > 0 and meter.limit.window:
+                self.unused[key_of(meter, meter.limit.window)] = left
+        self.flow_owed -= self.flow_left
+        self.left, self.flow_left = [0.0] * len(self.left), 0.0
+
+    def write_off(self) -> None:
+        """The store is lost: what it does not know by now it will be told of otherwise, or it has it still."""
+        self.open, self.unused = False, {}
+        self.owed, self.flow_owed = [0.0] * len(self.owed), 0.0
+        self.left, self.flow_left = [0.0] * len(self.left), 0.0
+
+
+class Blocks:
+    """Those of all accounts of a limiter."""
+
+    def __init__(self, store: Store, lock: Lock, presence: Presence) -> None:
+        self._store, self._lock, self._presence = store, lock, presence
+        self._ids = count(1)
+
+    # ---- letting calls in
+
+    def lend(self, account: Account, charge: Charge, now: float) -> Block | None:
+        """The block that a new tab of the account may draw on, if there is one. The next one is asked for in time."""
+        quota = self._presence.quota(account)
+        block = quota.block
+        quota.asked_at = now
+        if block is not None:
+            quota.came(block.calls - block.counted, now)
+            block.counted = block.calls
+            if now >= block.until or block.meters is not account.meters:
+                block = quota.block = None
+        if (block is None or now >= block.renewed_at or block.low()) and now >= quota.wished_until and self._may(quota, now):
+            self._wish(quota, charge, now)
+        return block
+
+    def _may(self, quota: Quota, now: float) -> bool:
+        """Whether there is any use in asking."""
+        if self._presence.lost or quota.scaled or quota.shut_until > now:
+            return False
+        meters = quota.account.meters
+        flows = [meter for meter in meters if meter._pace is not None and not meter.constant]
+        short = any(0 < meter.limit.window < SHORTEST or meter.as_written or meter._shorter for meter in meters)
+        return len(flows) <= 1 and not short
+
+    def _wish(self, quota: Quota, charge: Charge, now: float) -> None:
+        account = quota.account
+        meters = account.meters
+        length = min(LENGTH, _ahead(account, now) / 2)
+        if length < SHORT or quota.rate(now) * length < FEWEST:
+            quota.wished_until = now + REFUSED
+            return
+        calls = AMPLE * length * quota.rate(now) + 1
+        input, costs = account.costs(charge)
+        output = account.sizes.expected(charge)
+        terms, parts = [], []
+        for number, meter in enumerate(meters):
+            amount = calls * max(costs[number], quota.typical.get(meter, 0.0))
+            if amount > 0:
+                flow = meter.expected(charge, input, output) * calls if meter.expects else amount
+                terms.append(self._term(quota, meter, amount, max(flow, EPSILON), now))
+                parts.append(PART * (1.0 + SIGMAS * account.sizes.error) if meter.doubted else PART)
+        places = any(term.window == 0 for term in terms)
+        wish = Wish(
+            quota.tag, f"{self._presence.process}.b{next(self._ids):x}", tuple(terms), tuple(parts), length,
+            LEASE if places else LONG_LEASE, self._presence.process, quota.places(),
+        )  # fmt: skip
+        quota.wished_until = now + IN_TIME
+        patience = REFUSED if quota.refused else TOGETHER
+        self._store.post(wish.message(patience=patience), partial(self._answered, quota, wish, meters, now))
+
+    @staticmethod
+    def _term(quota: Quota, meter: Meter, amount: float, flow: float, now: float) -> Term:
+        limit = meter.limit
+        if not limit.window:
+            return Term(key_of(meter, 0.0), meter.whole * (1 - meter.margin), max(1.0, amount), 0.0)
+        room = meter.room_behind_urgent - (quota.account.sizes.doubt(0.0) if meter.doubted else 0.0)
+        paced = meter._pace is not None
+        rate, ahead = (meter._pace.rate, meter.ahead(amount, now, urgent=False)) if meter._pace is not None else (0.0, 0.0)
+        return Term(key_of(meter, limit.window), room, amount, limit.window, meter._log.window, rate, ahead, flow if paced else 0.0)
+
+    def _answered(self, quota: Quota, wish: Wish, meters: Sequence[Meter], asked_at: float, reply: list[str] | None, now: float) -> None:
+        quota.wished_until = -math.inf
+        if reply is None:
+            self._presence.lose(now)
+            return
+        grant = read_grant(reply)
+        same = self._presence.same_books(quota, grant.born, now)
+        with self._lock:
+            for term, used, debt, ever in zip(wish.terms, grant.used, grant.debt, grant.ever, strict=True):
+                quota.saw(term, now, used if term.window else grant.in_flight, debt, ever)
+            quota.in_flight = grant.in_flight
+            quota.refused = not grant.granted
+            if quota.refused:
+                quota.wished_until = now + REFUSED
+            elif same:  # else nobody knows of it there
+                self._granted(quota, wish, grant, meters, asked_at, now)
+        if not same:
+            self._presence.lose(now)
+
+    def _granted(self, quota: Quota, wish: Wish, grant: Grant, meters: Sequence[Meter], asked_at: float, now: float) -> None:
+        terms = {term.key: term for term in wish.terms}
+        found = [terms.get(key_of(meter, meter.limit.window)) for meter in meters]
+        first = [0.0 if term is None else term.cost * grant.share for term in found]
+        flow = next((meter for meter in meters if meter._pace is not None and not meter.constant), None)
+        of_flow = next((term for meter, term in zip(meters, found, strict=True) if meter is flow and term is not None), None)
+        until = asked_at + wish.length
+        block = Block(
+            quota, wish.id, grant.at, until, asked_at + RENEWED * wish.length, meters, first, list(first), [0.0] * len(first), flow,
+            of_flow.expected * grant.share if of_flow else 0.0, seats=grant.seats,
+        )  # fmt: skip
+        quota.blocks[wish.id] = block
+        if quota.block is not None:
+            self.end(quota.block, now)
+        if self._presence.lost or quota.scaled or asked_at < self._presence.shrunk_at or now >= until or meters is not quota.account.meters:
+            self.end(block, now)
+            return
+        quota.block = block
+        for meter, term in zip(meters, found, strict=True):
+            if term is not None and not term.window:
+                meter.offer(meter.running + grant.seats + max(0.0, term.room - grant.in_flight), now)
+
+    # ---- endings
+
+    def end(self, block: Block, now: float) -> None:
+        """Nobody is let in on it any more."""
+        quota = block.quota
+        if quota.block is block:
+            quota.block = None
+        if not block.open:
+            return
+        quota.came(block.calls - block.counted, now)
+        block.counted = block.calls
+        if block.calls:
+            for meter, first, left in zip(block.meters, block.first, block.left, strict=True):
+                quota.typical[meter] = (first - left) / block.calls
+        block.close()
+        self.tell(block, LENGTH)
+
+    def tell(self, block: Block, patience: float = KEEPS) -> None:
+        """What the store does not know of a block that is over."""
+        if self._presence.lost:
+            return
+        over = not block.running
+        wanted = block.running if block.limited else min(1, block.running)
+        if over or any(block.owed) or block.flow_owed or wanted != block.seats:
+            differences = [
+                (owed, block.flow_owed if meter is block.flow else owed, 0.0) for meter, owed in zip(block.meters, block.owed, strict=True)
+            ]
+            block.owed, block.flow_owed, block.seats = [0.0] * len(block.owed), 0.0, wanted
+            self._amend(block, block.at, differences, patience)
+        if over:
+            block.quota.blocks.pop(block.id, None)
+
+    def _amend(self, block: Block, at: float, differences: Sequence[tuple[float, float, float]], patience: float) -> None:
+        """differences: by limit, of what was charged, of its flow, and what counts from now on."""
+        corrections = []
+        for meter, (difference, owed, written) in zip(block.meters, differences, strict=True):
+            limit, log, rate = meter.limit, meter._log, meter._pace.rate * block.quota.factor(meter) if meter._pace is not None else 0.0
+            if limit.window:
+                corrections.append(
+                    Correction(key_of(meter, limit.window), limit.window, log.window, rate, difference, written, owed if rate else 0.0)
+                )
+        lease = LEASE if block.limited else LONG_LEASE
+        unused, block.unused = block.unused, {}
+        self._store.post(amending(block.quota.tag, block.id, at, block.seats, lease, corrections, unused, patience=patience))
+
+    def moves(self, taken: Taken, now: float) -> None:
+        """A call leaves long after the end of its block: its charge goes with it. What it turns out to cost is told by itself."""
+        block = taken.block
+        if block is None or taken.moved_to or self._presence.lost or block.id not in block.quota.blocks:
+            return
+        taken.moved_to = block.at + micros(now - block.until)
+        self._amend(block, block.at, [(-hold.charged, 0.0, hold.charged) for hold in taken.holds], KEEPS)
+
+    def settled(self, taken: Taken, before: Sequence[tuple[float, float]]) -> None:
+        """A call that stands on a tab no more has ended. before: what it had on the books of each limit, and on its flow."""
+        block = taken.block
+        if block is None:
+            return
+        differences = [
+            (hold.charged - charged, hold.expected - flow, 0.0) for (charged, flow), hold in zip(before, taken.holds, strict=True)
+        ]
+        if taken.moved_to and not self._presence.lost:
+            self._amend(block, taken.moved_to, differences, KEEPS)
+        else:
+            for number, (difference, flow, _) in enumerate(differences):
+                block.took(number, difference)
+                if taken.holds[number].meter is block.flow:
+                    block.flowed(flow)
+        block.running -= 1
+
+    def look_after(self, quotas: Sequence[Quota], now: float) -> None:
+        """About once a second, under the lock: end those whose time is over, tell what became of the calls of others."""
+        for quota in quotas:
+            for block in list(quota.blocks.values()):
+                if block.open and (block is not quota.block or now >= block.until):
+                    self.end(block, now)
+                elif not block.open:
+                    self.tell(block)
+
+
+def _ahead(account: Account, now: float) -> float:
+    """Seconds that every flow of the account may run ahead."""
+    return min([meter.ahead(0.0, now, urgent=False) for meter in account.meters if meter._pace is not None], default=math.inf)
