@@ -132,7 +132,15 @@ def test_no_bytes_raise_anything_but_an_error_of_ours(data: bytes, pieces: int) 
 
 @EVERY
 @pytest.mark.parametrize(
-    "data", [b"[" * 200_000, b'{"a":' * 100_000, b'{"choices":' + b"[" * 5000 + b"]" * 5000 + b"}", b'"' + b"x" * 10**6]
+    "data",
+    [
+        b"[" * 200_000,
+        b'{"a":' * 100_000,
+        *(b'{"choices":' + b"[" * deep + b"]" * deep + b"}" for deep in (300, 480, 900, 5000)),
+        *(b'{"error":' + b'{"message":' * deep + b"1" + b"}" * deep + b"}" for deep in (300, 480, 900, 5000)),
+        b'"' + b"x" * 10**6,
+    ],
+    ids=lambda data: f"{data[:20].decode()}… {len(data)}",
 )
 def test_nesting_without_end_is_refused(dialect: Dialect, data: bytes) -> None:
     response = HttpResponse(200, Headers(), data)
@@ -141,6 +149,17 @@ def test_nesting_without_end_is_refused(dialect: Dialect, data: bytes) -> None:
         lambda: dialect.read_error(response, TARGET),
         lambda: dialect.read_stream(ASKED, TARGET).feed(Frame(data)),
     )
+
+
+@pytest.mark.parametrize("deep", [90, 400, 900])
+def test_schemas_nested_without_end_are_the_providers_to_refuse(deep: int) -> None:
+    """What decodes at all is handed on, and costs no more frames than Python has."""
+    schema: Any = {"type": "STRING"}
+    for _ in range(deep):
+        schema = {"type": "ARRAY", "items": schema}
+    body = {"contents": [], "tools": [{"functionDeclarations": [{"name": "f", "parameters": schema}]}]}
+    for dialect in DIALECTS.values():
+        tried(lambda dialect=dialect: dialect.write_request(DIALECTS["gemini"].read_request(body), TARGET))
 
 
 def fed(frames: Any, piece: bytes, times: int) -> None:

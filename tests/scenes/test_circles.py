@@ -35,7 +35,7 @@ def broken(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
 
 def router(base: str, names: str, **options: Any) -> Router:
     def deployment(name: str) -> dict[str, Any]:
-        params = {"model": "openai/gpt-sim", "api_key": "sk-x", "base_url": f"{base}/{name}/v1"}
+        params = {"model": "openai/gpt-sim", "api_key": "sk-x", "base_url": f"{base}/{name}/v1", "order": 1 + (name != "a")}
         return {"model_name": "gpt", "litellm_params": params, "model_info": {"id": name, "supports_assistant_prefill": True}}
 
     return Router([deployment(name) for name in names], cooldown_time=0.0, retry_budget=None, timeout=0.3, **options)

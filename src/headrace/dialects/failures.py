@@ -115,12 +115,18 @@ def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> 
     )
 
 
-def _masked(value: Any) -> Any:
+_NESTED: Final = 100
+"""Lists and objects inside one another; what is deeper is left out."""
+
+
+def _masked(value: Any, deep: int = 0) -> Any:
+    if deep > _NESTED:
+        return "…"
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return {name: _masked(item) for name, item in value.items()} if isinstance(value, Mapping) else value
+        return [_masked(item, deep + 1) for item in value]
+    return {name: _masked(item, deep + 1) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _parsed(body: bytes) -> Any:

@@ -15,13 +15,13 @@ _NAMED: Final = frozenset({"properties", "$defs", "definitions", "patternPropert
 """Keywords whose values hold schemas under names."""
 
 
-def standard(schema: Json) -> Json:
-    """A `Schema` as JSON Schema. What is JSON Schema already stays as it is."""
-    if isinstance(schema, list):
-        return [standard(item) for item in schema]
-    if not isinstance(schema, Mapping):
+def standard(schema: Json, deep: int = 0) -> Json:
+    """A `Schema` as JSON Schema. What is JSON Schema already stays as it is, and so does what is deeper than anybody takes."""
+    if isinstance(schema, list) and deep < _NESTED:
+        return [standard(item, deep + 1) for item in schema]
+    if not isinstance(schema, Mapping) or deep >= _NESTED:
         return schema
-    made = {name: _standard_value(name, value) for name, value in schema.items() if name != "nullable"}
+    made = {name: _standard_value(name, value, deep + 1) for name, value in schema.items() if name != "nullable"}
     kind = made.get("type")
     if isinstance(kind, int) and 0 < kind <= len(_TYPES):
         kind = _TYPES[kind - 1]
@@ -34,12 +34,12 @@ def standard(schema: Json) -> Json:
     return made
 
 
-def _standard_value(name: str, value: Json) -> Json:
+def _standard_value(name: str, value: Json, deep: int) -> Json:
     if name in _LITERAL:
         return value
     if name in _NAMED and isinstance(value, Mapping):
-        return {inner: standard(schema) for inner, schema in value.items()}
-    return standard(value)
+        return {inner: standard(schema, deep) for inner, schema in value.items()}
+    return standard(value, deep)
 
 
 _TAKEN: Final = frozenset({
@@ -48,6 +48,8 @@ _TAKEN: Final = frozenset({
     "example",
 })  # fmt: skip
 
+_NESTED: Final = 100
+"""Lists and objects inside one another."""
 _DEEPEST: Final = 24
 """Of a schema that refers to itself, so many turns are written out; below, anything goes."""
 
