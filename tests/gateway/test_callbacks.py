@@ -15,9 +15,10 @@ import pytest
 from tests.gateway.conftest import CHAT
 from tests.gateway.test_serve import HERE, config, start
 
-from headrace import Router
+from headrace import Router, objects, served
 from headrace.gateway.callbacks import Telling, read_callbacks
 from headrace.layers import around
+from headrace.objects import JsonObject
 
 LOGGER = """
 import json
@@ -106,11 +107,15 @@ def test_langfuse_is_told_by_its_name(tmp_path: Path, upstream: object, eventual
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """litellm's name is nobody's afterwards."""
     modules, finders, layers = dict(sys.modules), list(sys.meta_path), around._layers
+    homes = {one: one.__module__ for home in (objects, served) for one in vars(home).values() if isinstance(one, type)}
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     for name in sys.modules.keys() - modules.keys():
         if name.partition(".")[0] in ("litellm", "loggers_of_mine"):
             del sys.modules[name]
+    for one, home in homes.items():
+        if issubclass(one, JsonObject):
+            one.__module__ = home
     sys.meta_path[:], around._layers = finders, layers
 
 
