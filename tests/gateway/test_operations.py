@@ -14,12 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 HERE = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "EMBEDDING_", "HEADRACE_", "PROMETHEUS_"))}
 KEY = "sk-master"
@@ -150,6 +152,27 @@ def test_told_to_stop_it_ends_the_calls_under_way_first(tmp_path: Path, upstream
 
             assert eventually(refused), "nobody new is let in"
             assert stream.read().endswith(b"data: [DONE]\n\n")
+        assert gateway.program.wait(50) in (0, -signal.SIGTERM)
+
+
+def test_told_to_stop_it_ended_responses_over_a_websocket_in_their_middle(tmp_path: Path, upstream: object) -> None:
+    (tmp_path / "config.json").write_text(config(upstream, "slow"))
+    key = {"authorization": f"Bearer {KEY}"}
+    with serve(tmp_path) as gateway:
+        at = gateway.address.replace("http", "ws", 1) + "/v1/responses"
+        with connect(at, additional_headers=key) as talking, connect(at, additional_headers=key) as idle:
+            talking.send(json.dumps({"type": "response.create", "model": "slow", "input": "hi", "max_output_tokens": 10}))
+            assert json.loads(talking.recv(timeout=30))["type"] == "response.created"
+            gateway.program.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as caught:
+                idle.recv(timeout=30)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1012
+            kinds = []
+            with suppress(ConnectionClosed):
+                while True:
+                    kinds.append(json.loads(talking.recv(timeout=30))["type"])
+        assert kinds[-1] in ("response.completed", "response.incomplete")
         assert gateway.program.wait(50) in (0, -signal.SIGTERM)
 
 

@@ -98,6 +98,11 @@ def copilot(address: str) -> Started:
     )
 
 
+def copilot_by_websocket(address: str) -> Started:
+    started = copilot(address)
+    return started._replace(environment={**started.environment, "COPILOT_PROVIDER_TRANSPORT": "websockets"})
+
+
 def cline(address: str) -> Started:
     where = f'"{BIN}/cline" auth -p openai -k {KEY} -m gpt-5 -b {address}/v1'
     return Started(["sh", "-c", f'{where} && exec "{BIN}/cline" "{PROMPT}"'], {"CLINE_TELEMETRY_DISABLED": "1"})
@@ -167,6 +172,7 @@ CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "gemini-cli": ("@google/gemini-cli", gemini),
     "continue": ("@continuedev/cli", cn),
     "copilot": ("@github/copilot", copilot),
+    "copilot-websocket": ("@github/copilot", copilot_by_websocket),
     "langchain": ("langchain", langchain),
     "opencode": ("opencode-ai", opencode),
     "pi": ("@mariozechner/pi-coding-agent", pi),
@@ -254,7 +260,7 @@ def _passed(name: str, way: str, address: str) -> bool:
         written = Path(work) / "done.txt"
         finished = DONE in said or name in KITS
         good = code == 0 and finished and written.is_file() and written.read_text() == "written by a tool\n"
-    print(f"{'PASS' if good else 'FAIL'}  {name:<14} {version:<10} {way}", flush=True)
+    print(f"{'PASS' if good else 'FAIL'}  {name:<17} {version:<10} {way}", flush=True)
     if not good:
         print("      " + "\n      ".join(said.strip().splitlines()[-20:]), flush=True)
     return good

@@ -140,10 +140,10 @@ def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) 
 
 
 def _sessions(**given: Any) -> Any:
-    """A connection of a realtime session. Few gateways hold any, so what they need is loaded with the first."""
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # late, see above
+    """A WebSocket's connection. Few gateways hold any, so what they need is loaded with the first."""
+    from headrace.gateway.websockets import Connection  # late, see above
 
-    return WebSocketsSansIOProtocol(**given)
+    return Connection(**given)
 
 
 def _one(settings: uvicorn.Config, listening: socket.socket) -> None:

@@ -62,6 +62,14 @@ class Known(Struct, frozen=True, eq=False):
     """The deployment that can be asked for it; empty where none can."""
 
 
+DRAINS: Final = "headrace.drains"
+"""Where a connection's scope says that it is told of the server's end, and ends by itself."""
+DRAIN: Final = "headrace.drain"
+"""The type of the message that tells it."""
+_RESTART: Final = 1012
+"""WebSocket's own code for a service that is about to begin anew."""
+
+
 class Turns:
     """One connection's responses."""
 
@@ -74,11 +82,14 @@ class Turns:
         self._running: set[asyncio.Task[None]] = set()
 
     async def last(self) -> None:
-        """Until its caller leaves."""
+        """Until its caller leaves, or the server is to end and what is under way has."""
+        self._visit.scope[DRAINS] = True
         try:
-            while (message := await self._visit.receive())["type"] != "websocket.disconnect":
+            while (message := await self._visit.receive())["type"] == "websocket.receive":
                 text = message.get("text")
                 await self._hear(message.get("bytes") or b"" if text is None else text.encode())
+            if message["type"] == DRAIN:
+                await self._drained()
         finally:
             for task in self._running:
                 task.cancel()
@@ -93,7 +104,8 @@ class Turns:
                 raise BadRequestError("stream_id must be a text")
             self._check_room(line)
         except BadRequestError as error:
-            await EventSend(self._visit.send, None).fail(error.failure)
+            with suppress(Left):
+                await EventSend(self._visit.send, None).fail(error.failure)
             return
         if event.get("type") == "response.steer":
             await self._not_steered(event)
@@ -102,6 +114,20 @@ class Turns:
         self._last[line] = task
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _drained(self) -> None:
+        leaving: asyncio.Future[Any] = asyncio.create_task(self._left())
+        ending: asyncio.Future[Any] = asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.wait([leaving, ending], return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if ending.done():
+            with suppress(Left):
+                await sent(self._visit.send, {"type": "websocket.close", "code": _RESTART, "reason": "the gateway ends"})
+
+    async def _left(self) -> None:
+        """Until its caller leaves; who asks for more is told so by the close."""
+        while (await self._visit.receive())["type"] != "websocket.disconnect":
+            pass
 
     def _check_room(self, line: str | None) -> None:
         if line not in self._last and len(self._last) >= MOST_LINES:
@@ -114,7 +140,8 @@ class Turns:
         error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": "the gateway steers no response under way"}
         steer = {name: event.get(name) for name in ("input", "previous_response_id")}
         said = {"type": "response.steer.failed", "sequence_number": 0, "error": error, "steer": steer}
-        await self._visit.send({"type": "websocket.send", "text": msgspec.json.encode(said).decode()})
+        with suppress(Left):
+            await sent(self._visit.send, {"type": "websocket.send", "text": msgspec.json.encode(said).decode()})
 
     async def _in_turn(self, before: asyncio.Task[None] | None, event: dict[str, Any], line: str | None) -> None:
         if before is not None:
@@ -215,6 +242,14 @@ def _nothing_said(model: str) -> bytes:
     return b"".join([writer.feed(event) for event in events]) + writer.close()
 
 
+async def sent(send: Send, message: MutableMapping[str, Any]) -> None:
+    """Raises Left, where servers raise what ASGI has them raise."""
+    try:
+        await send(message)
+    except OSError:
+        raise Left from None
+
+
 class EventSend:
     """An ASGI `send` for an answer in server-sent events, each of which goes out as one message; a refusal becomes an `error`."""
 
@@ -252,7 +287,7 @@ class EventSend:
                 self.response = event.get("response")
         if self._line is not None:
             data = data.rstrip()[:-1] + b',"stream_id":' + msgspec.json.encode(self._line) + b"}"
-        await self._send({"type": "websocket.send", "text": data.decode()})
+        await sent(self._send, {"type": "websocket.send", "text": data.decode()})
 
     async def _refused(self, body: bytes) -> None:
         said = msgspec.json.decode(body)
