@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import time
 from typing import Any
 
@@ -229,3 +231,14 @@ def test_a_slow_reader_slows_the_stream_not_the_server(base: Running) -> None:
         other.close()
     assert len(wire.reply().body) == 30_000_000
     wire.close()
+
+
+def test_who_hangs_up_in_a_large_body_is_written_to_no_more(base: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio warned of each of thousands of writes to nobody."""
+    for _ in range(3):
+        wire = Wire(base).chat(simulate="oversized; bytes=300000000")
+        wire.socket.recv(1000)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.close()
+    eventually(base, "a", in_flight=0)
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []

@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         """Send what is due, together, as long as the client reads fast enough; then wait for the next piece, or end."""
         self._timer = None
         ready = bytearray(head)
-        while self._pieces is not None and self._writable:
+        while self._pieces is not None and self._writable and not self._transport.is_closing():
             piece = self._upcoming or next(self._pieces, None)
             if piece is None:
                 self._conclude(ready)
