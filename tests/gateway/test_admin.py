@@ -118,7 +118,7 @@ def test_a_team_s_models_are_added_and_taken_away_but_the_last(gateway: Gateway)
     assert ([one["team_id"] for one in page["teams"]], page["total"]) == (["t"], 1)
     gateway.ask("/user/new", {"user_id": "a", "auto_create_key": False})
     assert gateway.ask("/v2/user/info?user_id=a")["user_id"] == "a"
-    assert set(gateway.ask("/user/available_roles")) == {"proxy_admin", "proxy_admin_viewer", "internal_user"}
+    assert set(gateway.ask("/user/available_roles")) == {"proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer"}
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,6 +24,7 @@ from headrace.errors import ConfigurationError
 from headrace.gateway.config import Settings
 from headrace.gateway.keys.identity import identities
 from headrace.gateway.lasting import Where
+from headrace.gateway.permissions import read_permissions
 
 AUDIENCE = "api://headrace"
 
@@ -164,3 +166,77 @@ def test_an_identity_provider_that_is_away_is_said(upstream: object, tmp_path: A
     trusted = identities({**environment(provider), "JWT_PUBLIC_KEY_URL": "http://127.0.0.1:1/keys"})
     with kept(priced(upstream), Where(f"sqlite:///{tmp_path / 'h.db'}", tmp_path), Settings(key=KEY), identities=trusted) as (base, state):
         assert "not to be had" in Gateway(base, state).chat(provider.token(), 503)["error"]["message"]
+
+
+def trusting(provider: Provider, fields: dict[str, Any], *permissions: Any) -> Any:
+    return identities(environment(provider), fields, read_permissions("role_permissions", list(permissions)))
+
+
+@contextmanager
+def letting_in(provider: Provider, upstream: object, folder: Any, fields: dict[str, Any], *permissions: Any) -> Iterator[Gateway]:
+    trusted = trusting(provider, fields, *permissions)
+    at = Where(f"sqlite:///{folder / 'h.db'}", folder)
+    with kept(priced(upstream), at, Settings(key=KEY, keep_alive=0.2), identities=trusted) as (base, state):
+        yield Gateway(base, state)
+
+
+CONSUMERS = {
+    "object_id_jwt_field": "oid", "roles_jwt_field": "realm.roles", "enforce_rbac": True,
+    "role_mappings": [{"role": "consumer", "internal_role": "team"}, {"role": "root", "internal_role": "proxy_admin"}],
+}  # fmt: skip
+
+
+def test_a_tokens_role_says_whose_it_is_and_what_it_may_do(provider: Provider, upstream: object, tmp_path: Any) -> None:
+    allowed = {"role": "team", "models": ["gpt"], "routes": ["/v1/chat/completions", "info_routes"]}
+    with letting_in(provider, upstream, tmp_path, CONSUMERS, allowed) as gateway:
+        gateway.ask("/team/new", {"team_id": "t-7"})
+        consumer = provider.token(sub=None, oid="t-7", realm={"roles": ["other", "consumer"]})
+        for _ in range(3):  # known heads go the straight way
+            gateway.chat(consumer)
+        gateway.chat(consumer, 403, model="slow")
+        assert "may not be asked for" in gateway.ask("/v1/responses", {"model": "gpt", "input": "hi"}, consumer, 403)["error"]["message"]
+        gateway.ask("/openai/v1/embeddings", {"model": "gpt", "input": "hi"}, consumer, 403)
+        assert gateway.ask("/team/info", key=consumer)["team_id"] == "t-7"
+        assert {call["team_id"] for call in gateway.ask("/spend/logs")} == {"t-7"}
+        assert "no role that is let in" in gateway.chat(provider.token(realm={"roles": ["other"]}), 403)["error"]["message"]
+        gateway.chat(provider.token(sub=None, oid="no-team", realm={"roles": ["consumer"]}), 403)
+        gateway.ask("/key/list", key=provider.token(realm={"roles": ["root"]}))
+        gateway.ask("/key/list", key=consumer, status=403)
+
+
+def test_a_scope_opens_its_models_and_no_others(provider: Provider, upstream: object, tmp_path: Any) -> None:
+    fields = {"enforce_scope_based_access": True, "scope_mappings": [{"scope": "small", "models": ["gpt"]}]}
+    with letting_in(provider, upstream, tmp_path, fields) as gateway:
+        gateway.chat(provider.token(scope="openid small"))
+        gateway.chat(provider.token(scope="openid small"), 403, model="slow")
+        gateway.chat(provider.token(scope="openid"), 403)
+        gateway.chat(provider.token(scope="litellm_proxy_admin"), model="gpt")
+
+
+@pytest.mark.parametrize(
+    ("role", "lists", "calls"), [("proxy_admin", 200, 200), ("proxy_admin_viewer", 200, 403), ("internal_user_viewer", 403, 403)]
+)
+def test_a_tokens_role_is_one_of_the_gateways(
+    provider: Provider, upstream: object, tmp_path: Any, role: str, lists: int, calls: int
+) -> None:
+    fields = {"roles_jwt_field": "groups", "jwt_litellm_role_map": [{"jwt_role": "them", "litellm_role": role}]}
+    with letting_in(provider, upstream, tmp_path, fields) as gateway:
+        token = provider.token(groups=["them"])
+        gateway.ask("/key/list", key=token, status=lists)
+        gateway.chat(token, calls)
+        gateway.chat(provider.token(groups=["others"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"role_mappings": [{"role": "a", "internal_role": "king"}]}, "litellm_jwtauth.role_mappings must be a list like"),
+        ({"jwt_litellm_role_map": {}}, "litellm_jwtauth.jwt_litellm_role_map must be a list like"),
+        ({"scope_mappings": [{"scope": "a", "routes": []}]}, "litellm_jwtauth.scope_mappings must be a list like"),
+        ({"enforce_rbac": "perhaps"}, "litellm_jwtauth.enforce_rbac must be true or false"),
+        ({"user_allowed_roles": "a"}, "litellm_jwtauth.user_allowed_roles must be a list of texts"),
+    ],
+)
+def test_roles_that_cannot_be_are_named(provider: Provider, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        trusting(provider, fields)

@@ -37,6 +37,7 @@ from headrace.gateway.page.serving import Page
 from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, maker_of, passed_error, passing, provider_of
 from headrace.gateway.passing_kept import looked_at
+from headrace.gateway.permissions import check_path
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear, new_id
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
 from headrace.gateway.routes import route, route_or_none
@@ -187,7 +188,9 @@ class Gateway(Struct, eq=False):
     async def admit(self, asked: Asked, scope: Scope) -> Caller:
         client = guard.caller_of(scope.get("client"), asked.headers, self.settings)
         guard.check_network(client, self.settings.networks)
-        return await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
+        caller = await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
+        check_path(asked.path, caller, self.settings.routes, self.settings.admin_routes)
+        return caller
 
     async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":

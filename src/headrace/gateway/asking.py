@@ -12,7 +12,7 @@ from headrace.api import Router
 from headrace.calls import EMPTY, Operation
 from headrace.errors import BadRequestError, Kind
 from headrace.gateway.belongings import Belongings, NoBelongings
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.requests import refusal
 from headrace.objects import BinaryResponse, JsonObject
@@ -64,7 +64,7 @@ class Here(Struct, frozen=True, eq=False):
     def may_use(self, deployment: str) -> bool:
         """Whether what a deployment keeps is for it to ask for."""
         found = self.router.get_deployment(deployment)
-        return found is not None and self.caller.role is not Role.VIEWER and self.caller.may_call(found.group)
+        return found is not None and self.caller.role.calls and self.caller.may_call(found.group)
 
 
 class Listed(Struct, frozen=True, eq=False):

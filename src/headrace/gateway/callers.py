@@ -22,6 +22,16 @@ class Role(enum.Enum):
     """Sees everything, changes nothing, calls no model."""
     CALLER = "internal_user"
     """Calls models, and sees what is its own."""
+    ONLOOKER = "internal_user_viewer"
+    """Sees what is its own, and calls no model."""
+
+    @property
+    def calls(self) -> bool:
+        return self in (Role.ADMIN, Role.CALLER)
+
+    @property
+    def sees_all(self) -> bool:
+        return self in (Role.ADMIN, Role.VIEWER)
 
 
 class Caller(Struct, frozen=True, kw_only=True, eq=False):
@@ -35,6 +45,8 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     team_name: str = ""
     user: str = ""
     role: Role = Role.CALLER
+    routes: tuple[str, ...] | None = None
+    """Paths that it may ask for, as `headrace.gateway.permissions` has them; None for all."""
     models: tuple[tuple[str, ...], ...] = ()
     """Names and patterns (`gpt-*`): of the key, of its team, of its user. A model must stand in each that is there."""
     aliases: Mapping[str, str] = {}
@@ -78,14 +90,14 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
 
     def check(self, model: str, group: str | None = None) -> None:
         """Raises PermissionDeniedError."""
-        if self.role is Role.VIEWER:
+        if not self.role.calls:
             raise refusal(403, Kind.PERMISSION, "this key is for looking only: it may call no model")
         if not self.may_call(model, group):
             raise refusal(403, Kind.PERMISSION, f"this key may not call {model!r}; /v1/models lists what it may", "model")
 
     def check_sight(self) -> None:
         """Raises PermissionDeniedError for who may not see what concerns everybody."""
-        if self.role is Role.CALLER:
+        if not self.role.sees_all:
             raise refusal(403, Kind.PERMISSION, "this key is for calling models: what concerns everybody is for admins, and who may look")
 
     def scopes_on(self, model: str, group: str | None = None) -> tuple[str, ...]:

@@ -38,9 +38,6 @@ CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": 
 
 
 PROTECTING: Final[Mapping[str, str]] = {
-    "general_settings.admin_only_routes": "what administers is for administrators anyway",
-    "general_settings.allowed_routes": "let a proxy before the gateway say which paths are there",
-    "general_settings.role_permissions": "give keys, teams and users `models`",
     "litellm_settings.max_end_user_budget": "make customers, with budgets of their own",
     "litellm_settings.max_end_user_budget_id": "make customers, with budgets of their own",
     "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headrace.calls import flag, shape, whole_number
 from headrace.errors import ConfigurationError
+from headrace.gateway.permissions import Permission, read_permissions, read_routes
 from headrace.gateway.standing import NOTHING_SAID, Standing
 
 MB: Final = 1 << 20
@@ -52,6 +53,12 @@ class Settings(Struct, frozen=True):
     """Seconds for which they are remembered; None for as long as the call."""
     jwt: bool = False
     """Whether tokens of an identity provider are taken in the place of keys."""
+    permissions: tuple[Permission, ...] = ()
+    """What they may do, by whom they belong to."""
+    routes: tuple[str, ...] = ()
+    """Paths that there are; empty for all."""
+    admin_routes: tuple[str, ...] = ()
+    """Those for administrators alone, besides what is so anyway."""
     jwt_fields: Mapping[str, Any] = {}
     """Where things stand in them: `headrace.gateway.keys.identity.Fields`."""
     origins: tuple[str, ...] = ()
@@ -188,6 +195,15 @@ GENERAL: Final[Mapping[str, Key]] = {
         "jwt", flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
     ),
     "litellm_jwtauth": Key("jwt_fields", _mapping, "where in such a token user, team and scope stand"),
+    "role_permissions": Key(
+        "permissions",
+        read_permissions,
+        "what such tokens may do, by role: `[{role: team, models: [gpt-*], routes: [/v1/chat/completions]}]`",
+    ),
+    "allowed_routes": Key(
+        "routes", read_routes, "paths and patterns that alone may be asked for, by whomever; LiteLLM's kinds of them too"
+    ),
+    "admin_only_routes": Key("admin_routes", read_routes, "those for administrators alone"),
     "background_health_checks": Key("", flag, "whether the deployments are asked a small question, beside the calls; no"),
     "health_check_interval": Key("", _seconds, "every so many seconds, 300 unless told otherwise"),
     "enable_health_check_routing": Key("", flag, "whether calls keep away from those whose check failed; no"),

@@ -127,7 +127,7 @@ else ends its heap. A body of 100 KB is 25 pages."""
 
 
 def _state(router: Router, settings: Settings) -> Lasting:
-    trusted = identities(os.environ, settings.jwt_fields) if settings.jwt else None
+    trusted = identities(os.environ, settings.jwt_fields, settings.permissions) if settings.jwt else None
     return Lasting(router, where(os.environ, settings.database, settings.keep, settings.content_keep), trusted, settings.standing)
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from headrace.api import Router
 from headrace.errors import HeadraceError
 from headrace.errors import Kind as Failing
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.callers import Caller
 from headrace.gateway.keys.holders import Holder, Kind
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
@@ -35,7 +35,7 @@ class Question(Struct, frozen=True, eq=False):
 
     @property
     def sees_all(self) -> bool:
-        return self.caller.role in (Role.ADMIN, Role.VIEWER)
+        return self.caller.role.sees_all
 
     @property
     def said(self) -> Mapping[str, Any]:

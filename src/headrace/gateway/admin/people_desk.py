@@ -26,6 +26,7 @@ ROLES: Final[Mapping[Role, tuple[str, str]]] = {
     Role.ADMIN: ("Admin", "administers everything"),
     Role.VIEWER: ("Admin (sees only)", "sees everything, changes nothing, calls no model"),
     Role.CALLER: ("Internal user", "calls models, and sees what is its own"),
+    Role.ONLOOKER: ("Internal user (sees only)", "sees what is its own, and calls no model"),
 }
 _ROLES: Final = ("user", "admin")
 _MEMBER: Final = ("role", "user_id", "user_email")

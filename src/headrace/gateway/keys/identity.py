@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-from headrace.calls import shape
+from headrace.calls import flag, shape
 from headrace.errors import ConfigurationError, HeadraceError, Kind
+from headrace.gateway.callers import Role
+from headrace.gateway.permissions import ROLES, Permission, read_names
 from headrace.gateway.requests import refusal
 
 URLS: Final = "JWT_PUBLIC_KEY_URL"
@@ -36,10 +38,29 @@ class Fields(Struct, frozen=True):
     team_id_jwt_field: str | None = None
     team_id_default: str | None = None
     user_allowed_email_domain: str | None = None
+    object_id_jwt_field: str | None = None
+    """The user or the team of a token that belongs to one by `role_mappings`."""
+    roles_jwt_field: str | None = None
+    role_mappings: tuple[tuple[str, str], ...] = ()
+    """Roles of tokens, and whom they make a token belong to: `team`, `internal_user`, `proxy_admin`."""
+    jwt_litellm_role_map: tuple[tuple[str, str], ...] = ()
+    """Roles of tokens, and those of the gateway."""
+    user_roles_jwt_field: str | None = None
+    user_allowed_roles: tuple[str, ...] = ()
+    """Who has one of these belongs to its user."""
+    enforce_rbac: bool = False
+    """Whether a token is refused that says of nobody to whom it belongs."""
+    scope_mappings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Scopes, and the models that they open."""
+    enforce_scope_based_access: bool = False
+    """Whether there are no others."""
     admin_jwt_scope: str = "litellm_proxy_admin"
     """Whose token has this scope administers."""
     public_key_ttl: float = 600.0
     """Seconds for which the provider's keys are kept."""
+
+
+EVERYTHING: Final = Permission("")
 
 
 class Identity(Struct, frozen=True):
@@ -48,13 +69,20 @@ class Identity(Struct, frozen=True):
     user: str
     email: str
     team: str
-    admin: bool
     ends: float
     """Seconds since 1970."""
+    role: Role | None = None
+    """None for its user's own."""
+    models: tuple[tuple[str, ...], ...] = ()
+    """As `Caller` has them."""
+    routes: tuple[str, ...] | None = None
 
 
-def identities(environment: Mapping[str, str], given: Mapping[str, Any] | None = None) -> Identities:
-    """Whom to trust: the environment's JWT_PUBLIC_KEY_URL, JWT_AUDIENCE and JWT_ISSUER. given: `litellm_jwtauth`.
+def identities(
+    environment: Mapping[str, str], given: Mapping[str, Any] | None = None, permissions: Sequence[Permission] = ()
+) -> Identities:
+    """Whom to trust: the environment's JWT_PUBLIC_KEY_URL, JWT_AUDIENCE and JWT_ISSUER. given: `litellm_jwtauth`. permissions: what tokens
+    may do, by whom they belong to.
 
     Raises ConfigurationError that names what is missing.
     """
@@ -68,25 +96,71 @@ def identities(environment: Mapping[str, str], given: Mapping[str, Any] | None =
         raise ConfigurationError(f"enable_jwt_auth needs {URLS}: the address of the provider's keys (its jwks_uri)")
     if not audience:
         raise ConfigurationError(f"enable_jwt_auth needs {AUDIENCE}: a token that was made for another program must not open this one")
-    return Identities(_jwt, urls, audience, environment.get(ISSUER) or None, _fields(given or {}))
+    return Identities(_jwt, urls, audience, environment.get(ISSUER) or None, _fields(given or {}), permissions)
 
 
 def _fields(given: Mapping[str, Any]) -> Fields:
     unknown = [name for name in given if name not in Fields.__struct_fields__]
     if unknown:
         raise ConfigurationError(f"litellm_jwtauth: {unknown[0]} means nothing here; known are {', '.join(Fields.__struct_fields__)}")
+    read: dict[str, Any] = {}
     for name, value in given.items():
-        kind, called = (int | float, "number") if name == "public_key_ttl" else (str, "text")
-        if not isinstance(value, kind):
-            raise ConfigurationError(f"litellm_jwtauth.{name} must be a {called}, got {shape(value)}")
-    return Fields(**given)
+        if value is not None:
+            reader: Callable[[str, Any], Any] = _READ.get(name, _said)
+            read[name] = reader(f"litellm_jwtauth.{name}", value)
+    return Fields(**read)
+
+
+def _said(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where} must be a text, got {shape(value)}")
+    return value
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{where} must be a number, got {shape(value)}")
+    return float(value)
+
+
+def _pairs(first: str, second: str, known: Sequence[str]) -> Callable[[str, Any], tuple[tuple[str, str], ...]]:
+    """Reads `[{first: …, second: …}]`. known: what may stand in `second`."""
+
+    def read(where: str, value: Any) -> tuple[tuple[str, str], ...]:
+        entries = value if isinstance(value, list) else []
+        found: list[Any] = [(one.get(first), one.get(second)) for one in entries if isinstance(one, Mapping)]
+        if not found or len(found) < len(entries) or not all(isinstance(one, str) and other in known for one, other in found):
+            raise ConfigurationError(f"{where} must be a list like [{{{first}: …, {second}: {known[-1]}}}] with one of {', '.join(known)}")
+        return tuple(found)
+
+    return read
+
+
+def _scoped(where: str, value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) and not one.keys() - {"scope", "models"} for one in value):
+        raise ConfigurationError(f"{where} must be a list like [{{scope: …, models: [gpt-*]}}], got {shape(value)}")
+    return tuple([(_said(f"{where}.scope", one.get("scope")), read_names(f"{where}.models", one.get("models"))) for one in value])
+
+
+_READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "public_key_ttl": _number,
+    "role_mappings": _pairs("role", "internal_role", ROLES),
+    "jwt_litellm_role_map": _pairs("jwt_role", "litellm_role", [role.value for role in Role]),
+    "user_allowed_roles": read_names,
+    "scope_mappings": _scoped,
+    "enforce_rbac": flag,
+    "enforce_scope_based_access": flag,
+}
 
 
 class Identities:
     """Reads tokens of the providers it was told to trust."""
 
-    def __init__(self, jwt: Any, urls: Sequence[str], audience: Sequence[str], issuer: str | None, fields: Fields) -> None:
+    def __init__(
+        self, jwt: Any, urls: Sequence[str], audience: Sequence[str], issuer: str | None, fields: Fields, permissions: Sequence[Permission]
+    ) -> None:
         self._jwt = jwt
+        self._permissions = {one.role: one for one in permissions}
         self._urls = urls
         self._audience = list(audience)
         self._issuer = issuer
@@ -115,15 +189,39 @@ class Identities:
         return self._identity(claims)
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
-        fields = self._fields
+        fields, scopes = self._fields, _scopes(claims)
         user, email = _text(claims, fields.user_id_jwt_field), _text(claims, fields.user_email_jwt_field)
-        if not user:
+        claimed = _text(claims, fields.team_id_jwt_field) if fields.team_id_jwt_field else ""
+        team, roles = claimed or fields.team_id_default or "", _texts(claims, fields.roles_jwt_field)
+        whose = self._whose(claims, scopes, roles, claimed)
+        if object := _text(claims, fields.object_id_jwt_field) if fields.object_id_jwt_field else "":
+            user, team = (user, team or object) if whose == "team" else (object, team)
+        if not user and whose != "team":
             raise _refused(f"the token has no {fields.user_id_jwt_field}")
         domain = fields.user_allowed_email_domain
         if domain is not None and email.rpartition("@")[2].lower() != domain.lower():
             raise refusal(403, Kind.PERMISSION, f"tokens of {domain} alone are let in")
-        team = _text(claims, fields.team_id_jwt_field) if fields.team_id_jwt_field else ""
-        return Identity(user, email, team or fields.team_id_default or "", fields.admin_jwt_scope in _scopes(claims), float(claims["exp"]))
+        may = self._permissions.get(whose, EVERYTHING)
+        opened = [model for scope, models in fields.scope_mappings if scope in scopes for model in models]
+        models = [may.models] if may.models is not None else []
+        models += [tuple(opened)] if fields.enforce_scope_based_access and whose != "proxy_admin" else []
+        mapped = next((role for said, role in fields.jwt_litellm_role_map if said in roles), None)
+        role = Role.ADMIN if whose == "proxy_admin" else None if mapped is None else Role(mapped)
+        return Identity(user, email, team, float(claims["exp"]), role, tuple(models), may.routes)
+
+    def _whose(self, claims: Mapping[str, Any], scopes: Sequence[str], roles: Sequence[str], team: str) -> str:
+        """To whom a token belongs: an administrator, a team, or a user. Raises a refusal where it has to say so and does not."""
+        fields = self._fields
+        if fields.admin_jwt_scope in scopes:
+            return "proxy_admin"
+        if team:
+            return "team"
+        if mapped := next((role for said, role in fields.role_mappings if said in roles), ""):
+            return mapped
+        allowed = not frozenset(fields.user_allowed_roles).isdisjoint(_texts(claims, fields.user_roles_jwt_field))
+        if fields.enforce_rbac and not allowed and (fields.role_mappings or fields.user_allowed_roles):
+            raise refusal(403, Kind.PERMISSION, "the token has no role that is let in here (litellm_jwtauth.enforce_rbac)")
+        return "internal_user"
 
     async def _key(self, kid: str | None) -> Any:
         """The public key of that id. Raises a refusal where the provider has none, or is not to be reached."""
@@ -164,6 +262,13 @@ def _text(claims: Mapping[str, Any], field: str) -> str:
     if isinstance(value, list):
         value = value[0] if value else None
     return value if isinstance(value, str) else ""
+
+
+def _texts(claims: Mapping[str, Any], field: str | None) -> Sequence[str]:
+    value: Any = claims
+    for name in field.split(".") if field else ():
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return [value] if isinstance(value, str) else [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _scopes(claims: Mapping[str, Any]) -> Sequence[str]:

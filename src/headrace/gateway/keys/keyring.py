@@ -183,7 +183,8 @@ class Keyring:
             raise refusal(403, Failing.PERMISSION, f"there is no team {who.team!r} here, which the token names")
         now = self._clock()
         caller = await self._caller(found, now)
-        caller = replace(caller, name=who.email or who.user, user=who.user, role=Role.ADMIN if who.admin else caller.role)
+        models = (*caller.models, *who.models)
+        caller = replace(caller, name=who.email or who.user, user=who.user, role=who.role or caller.role, models=models, routes=who.routes)
         return self._remember(hash, found, caller, min(who.ends, now + PEOPLE), forgotten)
 
     def _remember(self, hash: str, found: tuple[Holder, ...], caller: Caller, until: float, forgotten: int) -> _Known:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway.asking import encode
-from headrace.gateway.callers import Caller, Role
+from headrace.gateway.callers import Caller
 from headrace.gateway.page.picture import Picture
 from headrace.gateway.page.plain import plain_page
 from headrace.gateway.page.shown import SAFE, Shown
@@ -55,7 +55,7 @@ class Page(Struct, frozen=True, eq=False):
         return self._show(asked, caller, plain)
 
     def _show(self, asked: Asked, caller: Caller, plain: bool) -> Shown:
-        if caller.role is Role.CALLER:
+        if not caller.role.sees_all:
             raise refusal(403, Kind.PERMISSION, "this key calls models; the page is for the master key and for administrators' keys")
         if plain:
             return Shown(200, _KINDS[".html"], plain_page(self.picture.now(self.now())))

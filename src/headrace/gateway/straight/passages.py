@@ -24,6 +24,7 @@ from headrace.gateway.general import Settings
 from headrace.gateway.guard import caller_of, may_come
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
+from headrace.gateway.permissions import check_path
 from headrace.gateway.quotas import OpenaiLines, openai_headers
 from headrace.gateway.records import Outcome, Record, hear, new_id, of_answer
 from headrace.gateway.requests import Asked
@@ -191,6 +192,7 @@ class Passages:
             return Course(stamp)
         here = Here(self._app.router, who, ReadForm())
         try:
+            check_path(head.asked.path, who, self._settings.routes, self._settings.admin_routes)
             model = here.meant(body.model)
         except HeadraceError:
             return NOWHERE
