@@ -124,8 +124,10 @@ def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, 
     """What all processes may have charged after one moment and until another, by what we saw of their books: a window, bit by bit."""
     key, window = key_of(meter, meter.limit.window), meter.limit.window
     if key not in quota.seen:
-        return []
+        return [(-math.inf, now, meter._log.current(now))] if meter in quota.outside else []
     (seen_at, used, debt), flow = quota.seen[key], quota.flow.get(key, [])
+    if meter in quota.outside:
+        used = max(used, meter._log.current(now))
     charges, left = [], used
     for (since, before), (until, later) in reversed([*pairwise(flow)]):
         charges.append((since, until, min(left, later - before)))  # some of what was ever charged there was given back
@@ -149,7 +151,7 @@ def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float
 def _standing(quota: Quota, meter: Meter, unsure: Iterable[Reservation], now: float) -> Standing:
     """What we charged one limit ourselves, without what stands there for others, or for calls that have not heard and go back."""
     extras = _doubtful(meter, unsure)
-    for entry, extra in quota.seeds.get(meter, ()):
+    for entry, extra in (*quota.seeds.get(meter, ()), *quota.outside.get(meter, {}).items()):
         extras[id(entry)] += extra
     charges = [(now - entry.at, entry.cost - extras[id(entry)]) for entry in meter._log._entries]
     rate, debt = 0.0, 0.0

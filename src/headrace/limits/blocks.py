@@ -204,7 +204,7 @@ class Blocks:
         limit = meter.limit
         if not limit.window:
             return Term(key_of(meter, 0.0), meter.whole * (1 - meter.margin), max(1.0, amount), 0.0)
-        room = meter.room_behind_urgent - (quota.account.sizes.doubt(0.0) if meter.doubted else 0.0)
+        room = meter.room_behind_urgent - (quota.account.sizes.doubt(0.0) if meter.doubted else quota.untold.get(meter, 0.0))
         paced = meter._pace is not None
         rate, ahead = (meter._pace.rate, meter.ahead(amount, now, urgent=False)) if meter._pace is not None else (0.0, 0.0)
         return Term(key_of(meter, limit.window), room, amount, limit.window, meter._log.window, rate, ahead, flow if paced else 0.0)

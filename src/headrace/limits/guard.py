@@ -50,6 +50,11 @@ class SlidingLog:
         self.expires = math.inf
         """Before this moment nothing of what is on the log leaves it; inf when there is nothing."""
 
+    @property
+    def last(self) -> Entry:
+        """The newest entry."""
+        return self._last
+
     def forget(self, now: float) -> None:
         """Drop what has left the window: at the very moment that `when` names, to the last bit."""
         entries, window = self._entries, self.window

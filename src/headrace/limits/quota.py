@@ -63,8 +63,8 @@ class Quota:
 
     __slots__ = (
         "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh", "held", "here",
-        "in_flight", "least", "processes", "refused", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen", "share",
-        "shut_until", "tag", "telling", "turn", "turns", "typical", "wished_until", "word_until",
+        "in_flight", "least", "outside", "processes", "refused", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen",
+        "share", "shut_until", "tag", "telling", "turn", "turns", "typical", "untold", "wished_until", "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -108,6 +108,10 @@ class Quota:
         """While only our share counts: what the limits really are."""
         self.seeds: dict[Meter, list[tuple[Entry, float]]] = {}
         """What was put on our own books for others."""
+        self.outside: dict[Meter, dict[Entry, float]] = {}
+        """What stands on our own books of money that no call of ours spent: all processes know of it, and none tells the store."""
+        self.untold: dict[Meter, float] = {}
+        """How much of it the shared books do not have: what was spent before they began."""
         self.resting: set[str] = set()
         """Deployments that rest because some process said so."""
         self.barred = False
@@ -135,6 +139,20 @@ class Quota:
     @property
     def under_way(self) -> bool:
         return bool(self.held or self.blocks)
+
+    def saw_money(self, meter: Meter, used: float, now: float) -> None:
+        """used: what is on the shared books of it."""
+        if meter in self.outside:
+            self.untold[meter] = max(self.untold.get(meter, 0.0), meter._log.current(now) - meter._open - used)
+
+    def spent_outside(self, meter: Meter, money: float) -> None:
+        """So much was charged last that no call of ours spent. While only our share counts, our part of it does."""
+        known, entry = self.outside.setdefault(meter, {}), meter._log.last
+        known[entry] = known.get(entry, 0.0) + money
+        if meter in self.scaled:
+            extra = money / self.factor(meter) - money
+            meter._log.correct(entry, extra)
+            self.seeds.setdefault(meter, []).append((entry, extra))
 
     def drop_blocks(self) -> None:
         """The store is lost, or back: nobody is let in on what it gave, and it is not told of that any more but as a whole."""
@@ -200,6 +218,7 @@ def terms_of(quota: Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hol
             room = (meter.room if whole else meter.room_behind_urgent) * quota.factor(meter) - doubt(quota, meter, taken)
             if room < term.cost <= term.room + EPSILON:
                 room = term.cost
+            room -= quota.untold.get(meter, 0.0)
             term = structs.replace(term, room=room, tolerance=tolerance(hold, urgent, now) if term.rate else 0.0)
         terms.append((hold, term))
         terms += [

@@ -82,6 +82,15 @@ class SharedLimiter(Limiter):
         """Whether the store is lost at present, and only our share of each limit is used."""
         return self.presence.lost
 
+    def charge_scope(self, scope: str, money: int, now: float) -> None:
+        """Here. The store is not told: every process hears of it, and what its own calls spend is on the shared books already."""
+        super().charge_scope(scope, money, now)
+        with self._lock:
+            account = self._roster.scope(scope)
+            for meter in account.meters:
+                if meter.counts_money:
+                    self.presence.quota(account).spent_outside(meter, money)
+
     # ---- the two gates
 
     def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
@@ -301,6 +310,7 @@ class SharedLimiter(Limiter):
                 quota.granted(now)
             for (hold, term), used, debt, ever in zip(terms, answer.used, answer.debt, answer.ever, strict=True):
                 quota.saw(term, now, used if term.window else answer.in_flight, debt, ever)
+                quota.saw_money(hold.meter, used, now)
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
             if not answer.granted and quota.block is not None:
