@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -43,7 +44,7 @@ from headrace.limits.money import price_of
 from headrace.models.cost import Bill, Rates, pieces_of
 from headrace.models.prices import Beside, rates_for
 from headrace.objects import BinaryResponse, JsonObject
-from headrace.ports import Ports
+from headrace.ports import HttpStream, Ports
 from headrace.providers.rows import Provider
 from headrace.routing.decide import RetryHere, RetryPolicy, decide
 from headrace.routing.events import log_left_out
@@ -317,6 +318,8 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
             http = await _following(ports, call, to, cast("Formed", translation), timeouts, ports.clock.now()).opened(request)
         else:
             http = await ports.transport.open(request, timeouts)
+            if request.storage is not None:
+                http = _going_on(ports, http, write(call, to, translation), to, timeouts)
     except TransportError as error:
         raise explain(error, to) from error
     hidden = hidden_of(to, http.headers, translation)
@@ -336,6 +339,14 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
         chunks.close()
         raise
     return chunks
+
+
+def _going_on(ports: Ports, http: HttpStream, request: HttpRequest, to: Destination, timeouts: Timeouts) -> HttpStream:
+    """An object of a bucket, which is gone on with where it breaks off."""
+    from headrace.downloads import Resumed, can_go_on  # late: few programs keep files
+
+    signed = partial(_with_signature, ports, to)
+    return Resumed(ports, http, request, timeouts, signed, to.provider.name) if can_go_on(http) else http
 
 
 def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: Beside, said: Said | None) -> Source[Any]:

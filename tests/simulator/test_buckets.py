@@ -454,6 +454,50 @@ def test_nothing_is_left_of_an_upload_whose_part_is_refused(
 
 
 @pytest.mark.usefixtures("in_parts")
+def test_an_upload_that_ended_though_nobody_heard_is_no_failure(
+    call: Caller, cloud: Cloud, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 knows it no more, its object does; a session is asked how far it got, and says that it has ended."""
+    name = "_complete" if cloud.provider == "bedrock" else "_google_object"
+    good, heard = getattr(Buckets, name), []
+
+    def unheard(self: Buckets, *asked: Any) -> Any:
+        told = good(self, *asked)
+        heard.append(told)
+        if len(heard) == 1:
+            if cloud.provider == "vertex_ai":
+                self._ended[asked[0].query["upload_id"]] = told
+            raise Rejected(503, "The answer is lost.", code="SlowDown")
+        return told
+
+    monkeypatch.setattr(Buckets, name, unheard)
+    kept = call("create_file", LARGE, "user_data", cloud.provider, **cloud.way)
+    assert len(heard) == 1
+    assert kept.bytes == len(LARGE)
+    assert call("file_content", kept.id, cloud.provider, **cloud.way).content == LARGE
+    assert not buckets.unfinished
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_an_upload_that_s3_has_forgotten_is_a_failure_where_its_object_is_another(
+    call: Caller, base: Running, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not there, or not of so many parts."""
+    left: list[str] = []
+
+    def forgotten(self: Buckets, asked: Asked) -> Any:
+        if self._uploads.pop(asked.query["uploadId"], None) and len(left) == 0:
+            self.put("s3://{bucket}/{name}".format_map(asked.parts), LARGE, asked.now)
+        left.append(asked.path)
+        raise Rejected(404, "The specified upload does not exist.", code="NoSuchUpload")
+
+    monkeypatch.setattr(Buckets, "_complete", forgotten)
+    for _ in range(2):
+        with pytest.raises(headrace.NotFoundError, match="The specified upload does not exist"):
+            call("create_file", LARGE, "user_data", "bedrock", **Cloud(base, "bedrock").way)
+
+
+@pytest.mark.usefixtures("in_parts")
 def test_an_error_that_s3_tells_under_a_good_status_is_one(call: Caller, base: Running, buckets: Buckets, monkeypatch: Any) -> None:
     body = b'\n <?xml version="1.0"?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>'
     monkeypatch.setattr(Buckets, "_complete", lambda *_: Told(body, kind=("content-type", "application/xml")))
@@ -700,7 +744,7 @@ def test_cloud_storages_sessions_take_parts_in_their_order_and_sizes(base: Runni
     assert (put(f"*/{size}").status_code, "range" in put(f"*/{size}").headers) == (308, False)
     assert put(f"0-{len(first) - 1}/{size}", first).headers["range"] == f"bytes=0-{len(first) - 1}"
     done = put(f"{len(first)}-{size - 1}/{size}", b"12345")
-    assert (done.status_code, done.json()["size"], put(f"*/{size}").status_code) == (200, str(size), 404)
+    assert (done.status_code, done.json()["size"], put(f"*/{size}").json()["size"]) == (200, str(size), str(size))
     assert not buckets.unfinished
 
 

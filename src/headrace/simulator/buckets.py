@@ -75,9 +75,22 @@ class Object(Struct, frozen=True):
     said: Mapping[str, str] = {}
     """What whoever put it there says of it."""
 
+    parts: int = 0
+    """Of the upload that it came by, where that had parts."""
+
     @property
     def md5(self) -> bytes:
         return hashlib.md5(self.content, usedforsecurity=False).digest()
+
+    @property
+    def tag(self) -> str:
+        """S3's, which tells of an upload in parts how many these were."""
+        return f'"{self.md5.hex()}-{self.parts}"' if self.parts else f'"{self.md5.hex()}"'
+
+    @property
+    def generation(self) -> str:
+        """Cloud Storage's: another for other content."""
+        return f"{self.made}{zlib.crc32(self.content):010d}"
 
 
 class Upload(Struct):
@@ -101,6 +114,8 @@ class Buckets:
         self._objects: dict[str, Object] = {}
         self._uploads: dict[str, Upload] = {}
         """By the id of an upload or a session that is neither ended nor given up."""
+        self._ended: dict[str, Told] = {}
+        """What sessions ended with."""
 
     @property
     def unfinished(self) -> list[str]:
@@ -203,25 +218,19 @@ class Buckets:
         if any(len(upload.parts[number]) < SMALLEST for number in numbers[:-1]):
             raise _aws(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
         whole = b"".join(upload.parts[number] for number in numbers)
-        self._objects[upload.address] = Object(whole, asked.now, upload.about["type"], upload.about["said"])
+        made = Object(whole, asked.now, upload.about["type"], upload.about["said"], len(numbers))
+        self._objects[upload.address] = made
         del self._uploads[asked.query["uploadId"]]
-        said = {"Bucket": asked.parts["bucket"], "Key": asked.parts["name"], "ETag": f'"{"0" * 32}-{len(numbers)}"'}
+        said = {"Bucket": asked.parts["bucket"], "Key": asked.parts["name"], "ETag": made.tag}
         answer = _xml("CompleteMultipartUploadResult", said)
         return msgspec.structs.replace(answer, headers=[("date", _http_date(asked.now))])
 
     def get_s3(self, asked: Asked) -> Told:
         found = self.get("s3://{bucket}/{name}".format_map(asked.parts))
+        if asked.headers.get("if-match", found.tag) != found.tag:
+            raise _aws(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
         said = [(f"x-amz-meta-{name}", value) for name, value in found.said.items()]
-        headers = [("etag", f'"{found.md5.hex()}"'), ("last-modified", _http_date(found.made)), *said]
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers.get("range", ""))
-        if wanted is None:
-            return Told(found.content, kind=("content-type", found.type), headers=headers)
-        first, last, size = int(wanted[1]), int(wanted[2]), len(found.content)
-        if first >= size:
-            raise _aws(416, "InvalidRange", "The requested range is not satisfiable")
-        part = found.content[first : last + 1]
-        ranged = ("content-range", f"bytes {first}-{first + len(part) - 1}/{size}")
-        return Told(part, 206, ("content-type", found.type), [*headers, ranged])
+        return _content(found, asked, [("etag", found.tag), ("last-modified", _http_date(found.made)), *said])
 
     def delete_s3(self, asked: Asked) -> Told:
         if "uploadId" in asked.query:
@@ -302,7 +311,9 @@ class Buckets:
         return found
 
     def go_on(self, asked: Asked) -> Told:
-        """A part of a session, or a question after what it has."""
+        """A part of a session, or a question after what it has: of one that has ended, its object."""
+        if (ended := self._ended.get(asked.query.get("upload_id", ""))) is not None:
+            return ended
         session = self._session(asked)
         found = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", asked.headers.get("content-range", ""))
         if found is None or int(found[3]) != (session.about["size"] or int(found[3])):
@@ -321,7 +332,8 @@ class Buckets:
             range = [("range", f"bytes=0-{len(have) - 1}")] if have else []
             return Told(status=308, headers=range)
         del self._uploads[asked.query["upload_id"]]
-        return self._google_object(asked, session.about, have, session.about["type"])
+        self._ended[asked.query["upload_id"]] = told = self._google_object(asked, session.about, have, session.about["type"])
+        return told
 
     def give_up(self, asked: Asked) -> Told:
         self._session(asked)
@@ -331,7 +343,9 @@ class Buckets:
     def get_google(self, asked: Asked) -> Told:
         found = self.get("gs://{bucket}/{name}".format_map(asked.parts))
         if asked.query.get("alt") == "media":
-            return Told(found.content, kind=("content-type", found.type))
+            if asked.query.get("ifGenerationMatch", found.generation) != found.generation:
+                raise Rejected(412, "At least one of the pre-conditions you specified did not hold.")
+            return _content(found, asked, [("x-goog-generation", found.generation)])
         return Told(ENCODE(_resource(asked.parts["bucket"], asked.parts["name"], found)))
 
     def delete_google(self, asked: Asked) -> Told:
@@ -382,6 +396,19 @@ def _decoded(about: bytes) -> Mapping[str, Any]:
     except msgspec.DecodeError:
         raise Rejected(400, "What describes the object is no JSON.") from None
     return told
+
+
+def _content(found: Object, asked: Asked, headers: Pairs) -> Told:
+    """An object's bytes, or those that are asked for."""
+    kind, size = ("content-type", found.type), len(found.content)
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
+    if wanted is None:
+        return Told(found.content, kind=kind, headers=headers)
+    first, last = int(wanted[1]), int(wanted[2] or size)
+    if first >= size:
+        raise _aws(416, "InvalidRange", "The requested range is not satisfiable")
+    part = found.content[first : last + 1]
+    return Told(part, 206, kind, [*headers, ("content-range", f"bytes {first}-{first + len(part) - 1}/{size}")])
 
 
 # ---- S3 ----------------------------------------------------------------------------------------------------------------------------

@@ -181,9 +181,9 @@ class NewFile(_Read):
 def _of_the_object(path: str, body: Body, target: Target) -> Asked:
     """What asks for an upload's steps."""
 
-    def asked(method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "") -> HttpRequest:
+    def asked(method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "", span: str = "") -> HttpRequest:
         hash = hash or hashlib.sha256(said).hexdigest()
-        return _asked(method, f"{path}?{query}", body, target, {}, hash, upload, said)
+        return _asked(method, f"{path}?{query}" if query else path, body, target, {"range": span} if span else {}, hash, upload, said)
 
     return asked
 

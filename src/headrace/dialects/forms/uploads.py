@@ -60,14 +60,21 @@ class Digests:
 
 
 class Asked(Protocol):
-    """A request about the object: what stands behind the question mark, its body, or an upload with its SHA-256."""
+    """A request about the object: what stands behind the question mark, its body, or an upload with its SHA-256; which bytes of it."""
 
-    def __call__(self, method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "") -> HttpRequest: ...
+    def __call__(
+        self, method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "", span: str = ""
+    ) -> HttpRequest: ...
 
 
 class Multipart:
-    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload (docs.aws.amazon.com/AmazonS3/latest/API,
-    from memory; operations as botocore 1.44.5 has them). S3 keeps, and charges for, the parts of what is neither completed nor aborted."""
+    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload: operations as botocore 1.44.5 has them, what
+    they mean by the descriptions in that model and in @aws-sdk/client-s3 3.1023 (read 2026-11-29). S3 keeps, and charges for, the parts of
+    what is neither completed nor aborted.
+
+    Where the answer to the last step is lost it is asked again. An upload that S3 does not know any more then may have been completed: the
+    object tells, whose mark ends in the number of its parts.
+    """
 
     __slots__ = ("_asked", "_error", "_hashes", "_id", "_part", "_tags", "_target", "address", "content", "name")
 
@@ -90,6 +97,8 @@ class Multipart:
         return iter(())
 
     def then(self, response: HttpResponse, step: str) -> Next | None:
+        if step == "looked" and self._is_there(response):
+            return None
         if self._error is not None:
             raise self._error
         if step == "whole":
@@ -109,21 +118,34 @@ class Multipart:
     def _whole(self) -> Next:
         parts = "".join(f"<Part><ETag>{tag}</ETag><PartNumber>{number}</PartNumber></Part>" for number, tag in enumerate(self._tags, 1))
         body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</CompleteMultipartUpload>'.encode()
-        return Next("whole", self._asked("POST", f"uploadId={self._id}", body), undo=(self._abort(),))
+        request = self._asked("POST", f"uploadId={self._id}", body)
+        return Next("whole", request, undo=(self._abort(),), again=request, more=(_UNKNOWN,))
 
     def _ended(self, response: HttpResponse) -> Next | None:
         """S3 says that all is well before it puts the parts together, and may have to say something else then."""
+        if response.status == _UNKNOWN:
+            self._error = error_of(load("openai_chat").read_error(response, self._target))
+            return Next("looked", self._asked("GET", "", span="bytes=0-0"), more=(_UNKNOWN,))
         if _said(response).tag.rpartition("}")[2] != "Error":
             return None
         failed = HttpResponse(500, response.headers, response.body)
         self._error = error_of(load("openai_chat").read_error(failed, self._target))
         return Next("aborted", self._abort())
 
+    def _is_there(self, response: HttpResponse) -> bool:
+        """Whether the object is that of these parts: what was begun under its name nobody else has begun."""
+        size = response.headers.get("content-range", "").rpartition("/")[2]
+        return size == str(self.content.size) and response.headers.get("etag", "").strip('"').endswith(f"-{len(self._hashes)}")
+
     def _abort(self) -> HttpRequest:
         return self._asked("DELETE", f"uploadId={self._id}")
 
     def __repr__(self) -> str:
         return f"<Multipart {self.address} {len(self._tags)} of {len(self._hashes)} parts>"
+
+
+_UNKNOWN: Final = 404
+"""The status of what S3 does not know, or no more."""
 
 
 def _said(response: HttpResponse) -> ElementTree.Element:
