@@ -106,6 +106,27 @@ def test_titans_vectors(client: Any) -> None:
         invoked(client, {"inputText": "a river", "embeddingTypes": ["binary"]}, "vectors")
 
 
+def test_novas_vectors(client: Any) -> None:
+    said = {"embeddingPurpose": "GENERIC_INDEX", "embeddingDimension": 8, "text": {"truncationMode": "END", "value": "a river"}}
+    asked = {"schemaVersion": "nova-multimodal-embed-v1", "taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": said}
+    (made,) = invoked(client, asked, "vectors")["embeddings"]
+    assert (made["embeddingType"], len(made["embedding"])) == ("TEXT", 8)
+    with pytest.raises(ClientError, match="texts alone"):
+        invoked(client, {**asked, "singleEmbeddingParams": {"image": {}}}, "vectors")
+
+
+def test_coheres_older_words(client: Any) -> None:
+    asked = {"prompt": "Name a river.", "max_tokens": 200, "num_generations": 1, "return_likelihoods": "NONE"}
+    with pytest.raises(ClientError, match="return_likelihoods"):  # OpenAI's model has no such word: it passes, and is refused there
+        invoked(client, asked)
+    asked.pop("return_likelihoods")
+    (made,) = invoked(client, asked)["generations"]
+    assert (bool(made["text"]), made["finish_reason"]) == (True, "COMPLETE")
+    *pieces, last = streamed(client, asked)
+    assert "".join(one["text"] for one in pieces)
+    assert [one["is_finished"] for one in (*pieces, last)] == [*[False] * len(pieces), True]
+
+
 def test_coheres_words(client: Any) -> None:
     assert len(invoked(client, {"texts": ["a river", "a mill"], "input_type": "search_query"}, "vectors")["embeddings"]) == 2
     asked = {"message": "Name a river.", "chat_history": [{"role": "USER", "message": "Hello."}], "max_tokens": 200}

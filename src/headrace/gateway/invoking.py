@@ -37,6 +37,8 @@ def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream
         return _command(here, asked, {**body, "stream": stream}, model)
     if "texts" in body or "images" in body:
         return cohere.embed_plainly(here, asked, {**body, "model": model})
+    if "singleEmbeddingParams" in body:
+        return _nova_vectors(body, model)
     if "inputText" in body and _is_embedded(here, body, model):
         return _titan_vectors(here, body, model)
     return _text(here, body, model, stream=stream)
@@ -128,7 +130,7 @@ class _CommandLines:
         return b"".join(map(chunked, self._lines.of(piece)))
 
 
-# ---- Titan's vectors ---------------------------------------------------------------------------------------------------------------
+# ---- Titan's and Nova's vectors ----------------------------------------------------------------------------------------------------
 
 
 def _is_embedded(here: Here, body: Mapping[str, Any], model: str) -> bool:
@@ -154,6 +156,16 @@ def _titan_vectors(here: Here, body: Mapping[str, Any], model: str) -> Finished:
         return {"embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": count}
 
     return Finished(call, written)
+
+
+def _nova_vectors(body: Mapping[str, Any], model: str) -> Finished:
+    said = body["singleEmbeddingParams"]
+    text = said.get("text") if isinstance(said, dict) else None
+    if not isinstance(text, dict) or not isinstance(text.get("value"), str):
+        raise BadRequestError("singleEmbeddingParams.text.value must be a text: vectors are made here of texts alone", model)
+    sizes = {"dimensions": said["embeddingDimension"]} if said.get("embeddingDimension") is not None else {}
+    call = wanted(EMBEDDINGS, {"input": text["value"], **sizes}, model)
+    return Finished(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})
 
 
 # ---- texts that are completed ------------------------------------------------------------------------------------------------------

@@ -63,6 +63,10 @@ class Maker(Struct, frozen=True, eq=False):
     """What must be said, unless the caller does."""
     ends: Mapping[str, str] = {}
     """OpenAI's words for the end in the maker's. A maker that has none here is not spoken to callers."""
+    flat: bool = False
+    """Whether pieces of its streams are no lists."""
+    last: str = ""
+    """The field of a piece that says whether it is the last, where there is one."""
 
     @property
     def serves(self) -> bool:
@@ -81,11 +85,12 @@ class Maker(Struct, frozen=True, eq=False):
         made = {self.text: text, self.reason: None if finish is None else self.ends.get(finish, self.ends["stop"])}
         read, written = usage or (None, None)
         counted = dict(zip(self.counts, (read, written), strict=True)) if self.counts[0] else {}
-        over = {_METRICS: {"inputTokenCount": read, "outputTokenCount": written}} if piece and usage is not None else {}
-        if self.parameters and not piece:  # Titan counts a whole text beside it
-            return {self.counts[0]: read, self.listed: [{"tokenCount": written, **made}]}
-        if self.listed and not self.parameters:
-            return {self.listed: [made], **over}
+        over: dict[str, Any] = {_METRICS: {"inputTokenCount": read, "outputTokenCount": written}} if piece and usage is not None else {}
+        if piece and self.last:
+            over[self.last] = finish is not None
+        if self.listed and not (piece and self.flat):
+            inner = {"tokenCount": written, **made} if counted else made  # Titan counts a whole text beside it
+            return {self.listed: [inner], **({self.counts[0]: read} if counted else {}), **over}
         return {**made, **counted, **over}
 
     def told(self, answer: Mapping[str, Any]) -> Told:
@@ -146,7 +151,7 @@ MAKERS: Final = (
     Maker(
         r"titan-(?:text|tg1)", _TITAN, "outputText", "completionReason", prompt="inputText", parameters="textGenerationConfig",
         listed="results", counts=("inputTextTokenCount", "totalOutputTextTokenCount"),
-        ends={"stop": "FINISH", "length": "LENGTH", "content_filter": "CONTENT_FILTERED"},
+        ends={"stop": "FINISH", "length": "LENGTH", "content_filter": "CONTENT_FILTERED"}, flat=True,
     ),
     Maker(
         r"meta\.llama", {"max_tokens": "max_gen_len", "temperature": "temperature", "top_p": "top_p"}, "generation", "stop_reason",
@@ -154,7 +159,10 @@ MAKERS: Final = (
     ),
     Maker(r"mistral\.", _MISTRAL, "text", "stop_reason", listed="outputs", ends=_PLAIN_ENDS),
     Maker(r"deepseek\.", _MISTRAL, "text", "stop_reason", listed="choices", ends=_PLAIN_ENDS),
-    Maker(r"cohere\.command", _COHERE, "text", "finish_reason", listed="generations", streams={"stream": True}),
+    Maker(
+        r"cohere\.command", _COHERE, "text", "finish_reason", listed="generations", streams={"stream": True},
+        ends={"stop": "COMPLETE", "length": "MAX_TOKENS", "content_filter": "ERROR_TOXIC"}, flat=True, last="is_finished",
+    ),
     Maker(r"ai21\.j2", _AI21, "text", "reason", listed="completions", streams=None),
     # The most that these models write; they want to be told.
     Maker(r"anthropic\.claude", _ANTHROPIC, "completion", "stop_reason", needs={"max_tokens_to_sample": 4096}),
