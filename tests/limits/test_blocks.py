@@ -237,3 +237,35 @@ def test_a_call_that_leaves_long_after_its_block_counts_from_when_it_leaves() ->
     row = next(books.rows["requests/60"] for books in two.server.books.values() if "tokens/60" in books.rows)
     row_sum = sum(cost for slot, cost in row.slots.items() if slot * 0.125e6 > 18 * MICRO)
     assert round(row_sum, 6) == 1.0
+
+
+@pytest.mark.parametrize("rate", [5.0, 200.0])
+def test_what_is_left_is_told_with_what_other_processes_used(rate: float) -> None:
+    """It was told as if a process were alone. What they have used in the last three seconds may be missing."""
+    two, told = Two(max_parallel_requests=500), list[tuple[float, int]]()
+    one, other = two.limiters
+
+    async def call(limiter: SharedLimiter) -> None:
+        held = await limiter.reserve(Ask("chat", Charge(10, 40, money=1000), scopes=("key",)), two.world)
+        await two.world.sleep(0.5)
+        limiter.settle(held, used=Used(12, 20, money=500), now=two.world.now())
+
+    def look() -> None:
+        now = two.world.now()
+        told.append((now, next(left.remaining for left in other.left(["key"], now) if left.unit is Unit.REQUESTS)))
+
+    for number in range(int(10 * rate)):
+        two.world.at(1 + number / rate, lambda: two.world.spawn(call(one)))
+    for number in range(100):
+        two.world.at(1 + number / 10, lambda: two.world.spawn(call(other)))
+    for at in range(4, 11):
+        two.world.at(at, look)
+    two.world.at(20.0, look)
+    two.world.run(until=25)
+    two.world.at(190.0, look)
+    two.world.run(until=195)
+    assert told.pop() == (190.0, 3000)
+    for at, left in told[:-1]:
+        used = (at - 1) * (rate + 10)
+        assert 3000 - used - 2 * rate - 20 <= left <= 3000 - used + 3 * rate
+    assert told[-1][1] == 3000 - 10 * rate - 100

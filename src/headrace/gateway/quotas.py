@@ -47,7 +47,7 @@ class OpenaiLines:
             meter = lines.alone
             if meter is not None and meter.unbooked > 0:  # `left_of`, without a call: while calls come close together every answer is here
                 limit, log = meter.limit, meter._log
-                share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked) / meter.room
+                share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked + meter.elsewhere) / meter.room
                 if limit is not lines.limit:
                     lines.see(limit)
                 told.append(b"%b%d%b" % (lines.before, int(limit.amount * (1 - share)) if share < 1.0 else 0, lines.behind))

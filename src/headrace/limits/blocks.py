@@ -225,6 +225,10 @@ class Blocks:
                 quota.wished_until = now + REFUSED
             elif same:  # else nobody knows of it there
                 self._granted(quota, wish, grant, meters, asked_at, now)
+            for meter in quota.account.meters:
+                seen = quota.seen.get(key_of(meter, meter.limit.window))
+                if seen is not None and not self._presence.lost:
+                    quota.saw_others(meter, seen[1], now)
         if not same:
             self._presence.lose(now)
 
@@ -323,6 +327,7 @@ class Blocks:
     def look_after(self, quotas: Sequence[Quota], now: float) -> None:
         """About once a second, under the lock: end those whose time is over, tell what became of the calls of others."""
         for quota in quotas:
+            quota.forget_others(now)
             for block in list(quota.blocks.values()):
                 if block.open and (block is not quota.block or now >= block.until):
                     self.end(block, now)

@@ -22,8 +22,8 @@ def left_of(meter: Meter, now: float) -> Left:
     limit, log = meter.limit, meter._log
     # `Meter.share`, without a call: every answer tells it.
     used = meter.running if meter.counts_running else log.used if log.expires > now else log.current(now)
-    share = (used + meter.unbooked) / meter.room
-    if meter.unbooked > 0:  # something was taken only now
+    share = (used + meter.unbooked + meter.elsewhere) / meter.room
+    if meter.unbooked > 0 or meter.elsewhere > 0:  # something was taken only now, or by others: nobody here knows when
         return Left(limit.unit, limit.amount, int(limit.amount * (1 - share)) if share < 1.0 else 0, limit.window)
     share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
     reset = meter.whole_at(now) - now if share > 0 else 0.0

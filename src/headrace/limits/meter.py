@@ -45,9 +45,9 @@ class Meter:
 
     __slots__ = (
         "_burst", "_drained_until", "_ever", "_few", "_foreign", "_log", "_margin", "_open", "_pace", "_shorter", "arrives", "as_written",
-        "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "expected", "expects", "final", "largest", "limit",
-        "places", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance", "tries_at", "unbooked",
-        "whole",
+        "caution", "constant", "counts_money", "counts_running", "doubted", "eases", "elsewhere", "expected", "expects", "final",
+        "largest", "limit", "places", "profile", "room", "room_behind_urgent", "running", "settings", "spare", "stated", "tolerance",
+        "tries_at", "unbooked", "whole",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, profile: Profile, settings: MeterSettings) -> None:
@@ -85,6 +85,8 @@ class Meter:
         self.tolerance = math.inf
         """Seconds that the flow may run ahead; inf where it is not paced."""
         self._log = SlidingLog(limit.window + (settings.spread if limit.window >= 60.0 else settings.short_spread))
+        self.elsewhere = 0.0
+        """What other processes had on the shared books when those were seen last: for whoever is told what is left."""
         self.unbooked = self.spare = 0.0
         """What calls have taken that stand on an open tab, and what they may."""
         self._shorter: list[tuple[SlidingLog, float, float]] = []

@@ -13,7 +13,7 @@ from headrace.limits.blocks import Blocks
 from headrace.limits.limit import Unit
 from headrace.limits.lock import Lock
 from headrace.limits.members import Reservation
-from headrace.limits.quota import LEASE, Quota, key_of, tag_of, windows_of
+from headrace.limits.quota import LEASE, Quota, tag_of, windowed, windows_of
 from headrace.limits.roster import Roster
 from headrace.limits.store import KEPT, Message, Sign, Store, Term, read_sign, reporting
 from headrace.limits.turns import SharedUsher
@@ -140,8 +140,11 @@ class Presence:
         with self._lock:
             for term, (used, debt, ever) in zip(terms, sign.states, strict=True):
                 quota.saw(term, now, used, debt, ever)
-            for meter in quota.outside:
-                quota.saw_money(meter, quota.seen.get(key_of(meter, meter.limit.window), (now, 0.0, 0.0))[1], now)
+            for term, meter in zip(terms, windowed(quota), strict=True):
+                used = quota.seen[term.key][1]
+                quota.saw_money(meter, used, now)
+                if not self.lost:
+                    quota.saw_others(meter, used, now)
             quota.in_flight = sign.in_flight
             quota.here = sign.processes
             if not quota.scaled:  # else the others have yet to come: shares by what the first of them want are none

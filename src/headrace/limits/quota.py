@@ -140,6 +140,23 @@ class Quota:
     def under_way(self) -> bool:
         return bool(self.held or self.blocks)
 
+    def saw_others(self, meter: Meter, used: float, now: float) -> None:
+        """used: what all have on the shared books of a limit; what is not ours is theirs, unused parts of their blocks included."""
+        blocks = [block for block in self.blocks.values() if block.meters is self.account.meters]
+        if meter.counts_running:
+            ours: float = meter.running + sum([block.seats - block.running for block in blocks])
+        else:
+            number = self.account.meters.index(meter)
+            ours = meter._log.current(now) + sum([block.left[number] - block.owed[number] for block in blocks])
+        meter.elsewhere = max(0.0, used - ours)
+
+    def forget_others(self, now: float) -> None:
+        """What they had when nobody has looked for a window."""
+        for meter in self.account.meters:
+            seen = self.seen.get(key_of(meter, meter.limit.window))
+            if meter.elsewhere and seen is not None and now - seen[0] > max(meter.limit.window, FRESH):
+                meter.elsewhere = 0.0
+
     def saw_money(self, meter: Meter, used: float, now: float) -> None:
         """used: what is on the shared books of it."""
         if meter in self.outside:
@@ -157,6 +174,8 @@ class Quota:
     def drop_blocks(self) -> None:
         """The store is lost, or back: nobody is let in on what it gave, and it is not told of that any more but as a whole."""
         self.block = None
+        for meter in self.account.meters:
+            meter.elsewhere = 0.0
         for block in self.blocks.values():
             block.write_off()
         self.blocks = {id: block for id, block in self.blocks.items() if block.running}
@@ -241,8 +260,11 @@ def term_of(quota: Quota, hold: Hold) -> Term:
 
 def windows_of(quota: Quota) -> list[Term]:
     """The windows of an account, for looking at."""
-    meters = [meter for meter in quota.account.meters if meter.limit.window]
-    return [Term(key_of(meter, meter.limit.window), meter.room, 0.0, meter.limit.window, meter._log.window) for meter in meters]
+    return [Term(key_of(meter, meter.limit.window), meter.room, 0.0, meter.limit.window, meter._log.window) for meter in windowed(quota)]
+
+
+def windowed(quota: Quota) -> list[Meter]:
+    return [meter for meter in quota.account.meters if meter.limit.window]
 
 
 def key_of(meter: Meter, window: float) -> str:

@@ -32,6 +32,7 @@ from headrace.limits.quota import (
     Quota,
     ending,
     given_back,
+    key_of,
     owe,
     pause_of,
     tag_of,
@@ -311,6 +312,8 @@ class SharedLimiter(Limiter):
             for (hold, term), used, debt, ever in zip(terms, answer.used, answer.debt, answer.ever, strict=True):
                 quota.saw(term, now, used if term.window else answer.in_flight, debt, ever)
                 quota.saw_money(hold.meter, used, now)
+                if term.key == key_of(hold.meter, hold.meter.limit.window):
+                    quota.saw_others(hold.meter, used if term.window else answer.in_flight, now)
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
             if not answer.granted and quota.block is not None:
