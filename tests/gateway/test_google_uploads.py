@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.gateway.lasting import Gateway, kept
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.lasting import Where
+from headrace.gateway.uploads import Place
 from headrace.simulator.config import SimulatorConfig
 from headrace.simulator.server import Running, running
 
@@ -144,6 +146,14 @@ def test_the_pieces_of_a_key_that_was_blocked_are_refused(place: Gateway) -> Non
     place.ask("/key/block", {"key": key})
     status, _, said = asked(url, "upload, finalize", b"x" * 37_856, X_Goog_Upload_Offset="262144")
     assert (status, b"blocked" in said) == (401, True)
+
+
+def test_an_address_opens_nothing_from_where_nobody_may_call(google: Running) -> None:
+    router = router_over(google)
+    place = Place(router.get_model_ids()[0], "/upload/v1beta/files?upload_id=upload-1", "*", "user:")
+    with serving(router, Settings(key=KEY, networks=(ip_network("10.0.0.0/8"),))) as base:
+        url = f"{base}/upload/v1beta/files?upload_id={place.sealed(KEY)}"
+        assert asked(url, "query")[0] == 403
 
 
 def test_without_a_master_key_this_machine_uploads(google: Running) -> None:

@@ -22,6 +22,7 @@ from headrace.errors import Kind
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.forms import ReadForm
+from headrace.gateway.guard import check_network
 from headrace.gateway.passing import Passing, headers_passed, passing
 from headrace.gateway.passing_kept import Looking
 from headrace.gateway.requests import Asked, Receive, Scope, pieces_of, read_body, refusal
@@ -99,6 +100,7 @@ def _unknown() -> Exception:
 
 async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | None) -> Caller:
     """Who sends it: by the address, where that says so under the master key's seal; else by the key that is shown."""
+    check_network(scope.get("client"), gateway.settings.networks)
     if place is not None and place.key and gateway.settings.key and place.opens(gateway.settings.key):
         found = await (gateway.keys.find_administrator() if place.key == _MASTER else gateway.keys.named(place.key))
         if found is None:
