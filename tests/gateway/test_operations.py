@@ -135,6 +135,25 @@ def test_guardrails_of_a_configuration_refuse_and_change_with_it(tmp_path: Path,
         assert eventually(refused)
 
 
+def test_terms_of_a_configuration_change_with_it(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    without = json.loads(config(upstream, "sim"))
+
+    def made() -> Any:
+        with gateway.asked("/key/generate", {}) as answer:
+            return json.load(answer)["rpm_limit"]
+
+    def budget() -> Any:
+        with gateway.asked("/global/spend") as answer:
+            return json.load(answer)["max_budget"]
+
+    (tmp_path / "config.json").write_text(json.dumps(without))
+    with serve(tmp_path) as gateway:
+        assert (made(), budget()) == (None, None)
+        terms = {"default_key_generate_params": {"rpm_limit": 7}, "max_budget": 3}
+        (tmp_path / "config.json").write_text(json.dumps({**without, "litellm_settings": terms}))
+        assert eventually(lambda: (made(), budget()) == (7, 3))
+
+
 # ---- stopping ------------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +172,38 @@ def test_told_to_stop_it_ends_the_calls_under_way_first(tmp_path: Path, upstream
             assert eventually(refused), "nobody new is let in"
             assert stream.read().endswith(b"data: [DONE]\n\n")
         assert gateway.program.wait(50) in (0, -signal.SIGTERM)
+
+
+def test_who_still_waits_when_it_stops_is_told_to_ask_again(tmp_path: Path, upstream: object, eventually: Eventually) -> None:
+    """It was answered with 500 and no JSON, and the log had a traceback."""
+    narrow = json.loads(config(upstream, "sim", drain=1))
+    narrow["model_list"][0]["litellm_params"]["rpm"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(narrow))
+    told: list[tuple[int, str | None, Any]] = []
+
+    def ask() -> None:
+        try:
+            gateway.asked("/v1/chat/completions", CHAT).close()
+        except urllib.error.HTTPError as error:
+            with error:
+                told.append((error.code, error.headers["retry-after"], json.load(error)["error"]["message"]))
+
+    with serve(tmp_path) as gateway:
+        gateway.asked("/v1/chat/completions", CHAT).close()
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+
+        def in_line() -> bool:
+            with gateway.asked("/health/backlog") as answer:
+                return bool(json.load(answer)["queued_requests"])
+
+        assert eventually(in_line)
+        gateway.program.send_signal(signal.SIGTERM)
+        waiting.join(50)
+        gateway.program.wait(50)
+        said = gateway.logged()
+    assert told == [(503, "1", "the gateway stops: ask again")]
+    assert not any("Traceback" in line for line in said)
 
 
 def test_told_to_stop_it_ended_responses_over_a_websocket_in_their_middle(tmp_path: Path, upstream: object) -> None:

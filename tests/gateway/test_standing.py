@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway.conftest import KEY
+from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.straight_scene import Client
 from tests.gateway.test_budgets import spend
 
 from headrace.gateway.config import Mistakes, Settings, read_config
 from headrace.gateway.lasting import Where
 from headrace.gateway.standing import NOTHING_SAID, Standing, read_standing
+from headrace.gateway.straight.passages import Passages
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -197,3 +200,26 @@ def test_terms_that_cannot_be_are_told_with_their_names(tmp_path: Path) -> None:
 def test_a_budget_may_come_from_the_environment_and_zero_is_none() -> None:
     assert standing(max_budget="12.5").together.budget == 12_500_000_000
     assert standing(max_budget=0, budget_duration="30d") == NOTHING_SAID
+
+
+@SQLITE
+@pytest.mark.usefixtures("nobody_else_listens")
+def test_the_gateways_budget_holds_the_master_key_on_the_straight_way(upstream: object, at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bool] = []
+    opened_passage = Passages.open
+
+    def noted(*given: Any) -> Any:
+        passage = opened_passage(*given)
+        taken.append(passage is not None)
+        return passage
+
+    monkeypatch.setattr(Passages, "open", noted)
+    with kept(priced(upstream), at, settings(max_budget=0.001)) as opened:
+        gateway = Gateway(*opened)
+        body, status, said = json.dumps({**CHAT, "model": "gpt", "max_tokens": 12}).encode(), 200, b""
+        with closing(Client(gateway.base, KEY)) as client:
+            while status == 200:
+                status, _, said = client.post(body)
+        assert (status, b"budget" in said.lower()) == (429, True)
+        assert 0 < gateway.ask("/global/spend")["spend"] <= 0.001
+        assert sum(taken) > 3

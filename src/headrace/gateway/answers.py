@@ -82,6 +82,8 @@ class Answer:
             await self._failed(error.failure)
         except Left:
             raise
+        except asyncio.CancelledError:  # by the server, which stops and waits for it no longer
+            await self._failed(STOPPING)
         except Exception:
             log.exception("%s: a fault of the gateway's own", self.id)
             await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
@@ -207,6 +209,9 @@ class Answer:
         every = [*headers, *self.left(), ("x-request-id", self.id), ("request-id", self.id), ("x-litellm-call-id", self.id)]
         pairs = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in every]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+
+STOPPING: Final = Failure(Kind.OVERLOADED, "the gateway stops: ask again", status=503, retryable=True, retry_after=1.0)
 
 
 class _Pulse:
