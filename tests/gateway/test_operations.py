@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,41 @@ def test_who_still_waits_when_it_stops_is_told_to_ask_again(tmp_path: Path, upst
         said = gateway.logged()
     assert told == [(503, "1", "the gateway stops: ask again")]
     assert not any("Traceback" in line for line in said)
+
+
+def test_what_is_under_way_on_the_straight_way_when_it_stops_stands_in_the_ledger(tmp_path: Path, upstream: object) -> None:
+    """Those calls were cut off, and written down nowhere."""
+    (tmp_path / "config.json").write_text(config(upstream, "slow", drain=1))
+
+    def body(**more: Any) -> str:
+        return json.dumps({**CHAT, "model": "slow", **more})
+
+    with serve(tmp_path) as gateway, closing(connection(gateway)) as one, closing(connection(gateway)) as two:
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        for kept in (one, two):  # the first request teaches its head
+            kept.request("POST", "/v1/chat/completions", body(max_tokens=1), headers)
+            kept.getresponse().read()
+        one.request("POST", "/v1/chat/completions", body(max_tokens=100, stream=True), headers)
+        stream = one.getresponse()
+        while b'"content":"' not in (line := stream.readline()) or b'"content":""' in line:
+            pass
+        two.request("POST", "/v1/chat/completions", body(max_tokens=100), headers)
+        time.sleep(0.2)
+        gateway.program.send_signal(signal.SIGTERM)
+        with pytest.raises(http.client.IncompleteRead):
+            stream.read()
+        whole = two.getresponse()
+        assert (whole.status, whole.headers["retry-after"]) == (503, "1")
+        assert json.load(whole)["error"]["message"] == "the gateway stops: ask again"
+        gateway.program.wait(50)
+    with closing(sqlite3.connect(tmp_path / ".headrace" / "headrace.db")) as database:
+        rows = database.execute("SELECT stream, outcome, output FROM calls ORDER BY began").fetchall()
+    assert [(bool(stream), outcome) for stream, outcome, _ in rows[2:]] == [(True, "left"), (False, "left")]
+    assert rows[2][2] > 0
+
+
+def connection(gateway: Served) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(gateway.address.removeprefix("http://"), timeout=50)
 
 
 def test_told_to_stop_it_ended_responses_over_a_websocket_in_their_middle(tmp_path: Path, upstream: object) -> None:

@@ -102,7 +102,9 @@ class Gateway(Struct, eq=False):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await lasting(
-                [*([self.state] if self.state is not None else []), Hearing(hear, self.watch.hear), *self.services], receive, send
+                [*([self.state] if self.state is not None else []), Hearing(hear, self.watch.hear), _Ending(self), *self.services],
+                receive,
+                send,
             )
             return
         if scope["type"] == "websocket":
@@ -338,6 +340,20 @@ class Gateway(Struct, eq=False):
         if not here.may_use(keeper):
             raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
         return reply.wanted.model
+
+
+class _Ending:
+    """Ends what is under way on the straight way when the server stops; uvicorn ends the rest."""
+
+    def __init__(self, app: Gateway) -> None:
+        self._app = app
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        if self._app._passages is not None:
+            await self._app._passages.end()
 
 
 BEFORE: Final = "headrace.before"

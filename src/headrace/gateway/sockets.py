@@ -71,8 +71,12 @@ class Connection(HttpToolsProtocol):
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(self._settings.slow_client / _LOOKS, self._look)
         self._passages = getattr(self.app, "passages", None)
+        if self._passages is not None:
+            self._passages.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._passages is not None:
+            self._passages.connections.discard(self)
         if self._passage is not None:
             self._passage.left()
         if self._prepared:
@@ -226,6 +230,16 @@ class Connection(HttpToolsProtocol):
     def fault(self) -> None:
         self._passage, self._raw = None, b""
         self.transport.abort()
+
+    def end(self) -> None:
+        """The server stops, and waits no longer for the answer that is under way here: what there is of it is in the books."""
+        passage, self._passage = self._passage, None
+        if passage is None:
+            return
+        passage.left()
+        if not self._streaming and not self.transport.is_closing():
+            self.transport.write(passage.stopped())
+        self.transport.close()
 
     def shutdown(self) -> None:
         if self._passage is not None:

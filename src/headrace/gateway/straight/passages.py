@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from msgspec.structs import replace
 
 from headrace.errors import HeadraceError
-from headrace.gateway.answers import LEFT, Before
+from headrace.gateway.answers import LEFT, STOPPING, Before
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
@@ -86,6 +86,10 @@ class Asking(Protocol):
         """There will be no answer."""
         ...
 
+    def end(self) -> None:
+        """The server stops."""
+        ...
+
 
 class Passages:
     """All of one process, for one event loop."""
@@ -104,6 +108,14 @@ class Passages:
         self._together: tuple[around.TellTogether, ...] | None = ()
         self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
+        self.connections: set[Asking] = set()
+        """Those that are open."""
+
+    async def end(self) -> None:
+        """The server waits for no answer any longer. What has come by now goes out first."""
+        await asyncio.sleep(0)
+        for connection in tuple(self.connections):
+            connection.end()
 
     # ---- heads -------------------------------------------------------------------------------------------------------
 
@@ -422,6 +434,12 @@ class Passage:
         left, id = b"" if look is None else passages.straight.look(look, now), self._id.encode()
         answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
         passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
+
+    def stopped(self) -> bytes:
+        """An answer in the place of its own, where that may not be waited for."""
+        written = self._head.front.error(STOPPING)
+        head = b"HTTP/1.1 %d Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n%b"
+        return head % (written.status, len(written.body), b"connection: close\r\n\r\n") + written.body
 
     def left(self) -> None:
         """The caller has gone."""
