@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -43,8 +43,6 @@ from headrace.writing import OPENAI, translation_of, write
 
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine
-
-T = TypeVar("T")
 
 _log: Final = logging.getLogger(LOGGER)
 
@@ -101,6 +99,7 @@ class Straight:
         self._ports = engine.worlds.suspending()
         self.now: Callable[[], float] = self._ports.clock.now
         """Seconds by the clock of its world."""
+        self.limiter = engine.limiter
 
     @property
     def transport(self) -> Transport:
@@ -211,7 +210,7 @@ class Straight:
             if several is None:
                 return None
             ask = several
-        reservation = engine.limiter.at_once(lane.seat, ask, now)
+        reservation = self.limiter.at_once(lane.seat, ask, now)
         if reservation is None:
             return None
         if member is None:
@@ -242,10 +241,6 @@ class Straight:
         if strategy is None:
             return None
         return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
-
-    def look(self, look: Callable[[float], T], now: float) -> T:
-        """What `look` finds at that moment of limits that were found before."""
-        return self._engine.limiter.look(look, now)
 
     def leaves(self, attempt: Attempt) -> None:
         """It goes on its way only now."""
@@ -309,7 +304,7 @@ class Straight:
         else:
             used = used_of(answer.usage, price, answer)
         view = read_quota(Headers(headers), family=member.to.provider.quota) if reservation.heard else ()
-        engine.limiter.settle(reservation, used=used, view=view, now=now)
+        self.limiter.settle(reservation, used=used, view=view, now=now)
         attempt.record["settled"] = used
         if _log.isEnabledFor(level := engine.attempts.log_level):
             log_settled(attempt.record, attempt.ask.group, None, level=level)

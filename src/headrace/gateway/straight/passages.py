@@ -106,6 +106,8 @@ class Passages:
         self._layers: tuple[around.Layer, ...] = ()
         self._counts: tuple[around.Tell, ...] | None = ()
         self._together: tuple[around.TellTogether, ...] | None = ()
+        self.singly = False
+        """Whether somebody wants to hear of each plain answer by itself."""
         self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
         self.connections: set[Asking] = set()
@@ -188,6 +190,7 @@ class Passages:
         own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
         self._counts = around.counting() if own else None
         self._together = around.counting_together()
+        self.singly = self._together is None
 
     def _course(self, head: Head, who: Caller, body: Body) -> Course:
         """Found anew."""
@@ -225,11 +228,6 @@ class Passages:
 
     # ---- what is left behind -----------------------------------------------------------------------------------------
 
-    @property
-    def singly(self) -> bool:
-        """Whether somebody wants to hear of each plain answer by itself."""
-        return self._together is None
-
     def count(self, *observed: Observed) -> None:
         for tell in self._counts or ():
             for one in observed:
@@ -241,7 +239,7 @@ class Passages:
 
     def left_of(self, course: Course) -> bytes:
         """What is left under the caller's own limits, as lines of an answer's head."""
-        return b"" if course.left is None else self.straight.look(course.left, self.straight.now())
+        return b"" if course.left is None else self.straight.limiter.look(course.left, self.straight.now())
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
         """How every answer begins. standing: headers of all of them; the server makes others each second."""
@@ -431,7 +429,7 @@ class Passage:
         """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
         passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
         price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
-        left, id = b"" if look is None else passages.straight.look(look, now), self._id.encode()
+        left, id = b"" if look is None else passages.straight.limiter.look(look, now), self._id.encode()
         answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
         passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
 
