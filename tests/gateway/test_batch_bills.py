@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import anthropic
@@ -226,6 +227,41 @@ def test_a_batch_whose_provider_is_away_is_asked_again(place: Gateway, provider:
     assert spent(place, key) == 0
     client(place, key).batches.retrieve(id)  # who looks has it asked for sooner than in a minute
     assert eventually(lambda: spent(place, key) > 0)
+
+
+class Arriving:
+    """A stream of bytes as the Router gives it."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    async def __aenter__(self) -> Arriving:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Nothing to close."""
+
+    def __aiter__(self) -> Arriving:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+def test_a_file_of_results_is_put_by_and_not_held() -> None:
+    """A batch of Messages whose results are large was whole in memory, and a second time in lines."""
+    line = json.dumps({"result": {"message": {"model": "m", "usage": {"output_tokens": 3}, "content": "x" * 60_000}}}).encode() + b"\n"
+    tracemalloc.start()
+    try:
+        with asyncio.run(batch_bills._put_by(Arriving(line for _ in range(400)))) as results:
+            found = [answer["usage"] for answer in batch_bills._answers(results)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [{"output_tokens": 3}] * 400
+    assert peak < 8_000_000  # of 24 MB
 
 
 ONE = Order(deployment="first", id="batch_1", kind="files", began=1000.0, key="k", tags=("blue",))

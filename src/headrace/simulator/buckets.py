@@ -2,9 +2,10 @@
 
 Strict about what is documented: signatures, which are recomputed where the secret is known, and whom they are for; tokens; buckets,
 names, checksums, sizes, owners. S3 has the bucket in the path, below /s3 (docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/
-RESTAuthentication.html, operations as botocore 1.44.5 has them); Cloud Storage its JSON API (cloud.google.com/storage/docs/json_api/v1/
-objects), from memory. Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud
-Storage's sessions, whose parts are multiples of 256 KiB but for the last and go on where the session is.
+RESTAuthentication.html, operations as botocore 1.44.5 has them). Cloud Storage has its JSON API, as google-cloud-storage 3.17.1 asks and
+reads it, names of 1 to 1,024 bytes among it (`blob.py`); what it tells of sessions has its sources in `dialects/forms/uploads.py` (read
+2026-11-29). Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud Storage's sessions, whose
+parts are multiples of 256 KiB but for the last and go on where the session is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Files of Vertex AI in OpenAI's words: they stand in your own bucket of Cloud Storage, and calls of a batch in Vertex's own lines.
 
-cloud.google.com/storage/docs/json_api/v1/objects (insert, get, list, delete) and …/docs/uploading-objects for uploads of two parts.
+Addresses, uploads of two parts, `alt=media`, `md5Hash`, `prefix`, `startOffset`, `pageToken` and `maxResults` are those of
+google-cloud-storage 3.17.1 (`blob.py`, `client.py`, `_media/_upload.py`; read 2026-11-29), which speaks the JSON API.
 Options, variables and names of objects are litellm 1.106.2's (llms/vertex_ai/files; read 2026-11-29).
 """
 
@@ -31,7 +32,7 @@ _BUCKET: Final = BUCKETS["vertex"]
 _TAKES: Final = {**_BUCKET, "gcs_endpoint_url": "STORAGE_EMULATOR_HOST"}
 
 LARGEST: Final = 5 << 40
-"""Bytes of an object (cloud.google.com/storage/quotas, from memory)."""
+"""Bytes of an object, 5 TiB (cloud.google.com/storage/quotas, read 2026-11-29)."""
 
 
 def _endpoint(body: Body, target: Target) -> str:

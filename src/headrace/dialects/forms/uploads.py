@@ -167,8 +167,14 @@ _DEAF: Final = 4
 
 
 class Resumable:
-    """A session that the object's description begins: parts of its content, after each of which the answer says how far it got
-    (cloud.google.com/storage/docs/performing-resumable-uploads, from memory). What went wrong is asked after, not guessed at."""
+    """A session that the object's description begins: parts of its content, after each of which the answer says how far it got. What went
+    wrong is asked after, not guessed at, the last part's answer too.
+
+    308 with a Range or, where nothing has arrived, without (java-storage's JsonResumableSessionQueryTask, and its pull request 2182, which
+    quotes cloud.google.com/storage/docs/performing-resumable-uploads#status-check); 200 with the object for one that has ended (the same
+    task; google-cloud-storage 3.17.1, `_media/_upload.py`); parts in multiples of 256 KiB but for the last (both); 499 for one that is
+    given up (a reader of that page, leandrodamascena.medium.com). Read 2026-11-29.
+    """
 
     __slots__ = ("_about", "_address", "_at", "_deaf", "content")
 

@@ -151,22 +151,15 @@ class Batches:
             return await asyncio.to_thread(_summed, file, {own: deployment}, own)
 
     async def _file(self, id: str, deployment: Deployment, options: Mapping[str, Any]) -> SpooledTemporaryFile[bytes]:
-        """A file of answers, on a disk where it is large. Raises HeadraceError."""
+        """A file of answers. Raises HeadraceError."""
         stream = reads_in_pieces(resolve(deployment.model).provider)
+        answer: Any = await self._router.acall(
+            FILE_CONTENT, "-", None, stream=stream, options=options, place={"id": id}, deployment=deployment.id
+        )
+        if stream:
+            return await _put_by(answer)
         content = SpooledTemporaryFile[bytes](max_size=MOST_IN_MEMORY)
-        try:
-            answer: Any = await self._router.acall(
-                FILE_CONTENT, "-", None, stream=stream, options=options, place={"id": id}, deployment=deployment.id
-            )
-            if not stream:
-                content.write(answer.content)
-            else:
-                async with answer:
-                    async for piece in answer:
-                        content.write(piece)
-        except BaseException:
-            content.close()
-            raise
+        content.write(answer.content)
         content.seek(0)
         return content
 
@@ -174,10 +167,10 @@ class Batches:
         batch = msgspec.json.decode(b"".join([piece async for piece in await self._asked(order, deployment, "")]))
         if not isinstance(batch, dict) or batch.get("processing_status") != "ended":
             return None
-        content = b"".join([piece async for piece in await self._asked(order, deployment, "/results")])
-        others = [one for id in self._router.get_model_ids() if (one := self._router.get_deployment(id)) is not None]
-        served = {_own_name(one): one for one in others if self._router.same_account(one.id, deployment.id)}
-        return await asyncio.to_thread(_summed, content.splitlines(), {**served, _own_name(deployment): deployment})
+        with await _put_by(await self._asked(order, deployment, "/results")) as results:
+            others = [one for id in self._router.get_model_ids() if (one := self._router.get_deployment(id)) is not None]
+            served = {_own_name(one): one for one in others if self._router.same_account(one.id, deployment.id)}
+            return await asyncio.to_thread(_summed, results, {**served, _own_name(deployment): deployment})
 
     async def _asked(self, order: Order, deployment: Deployment, more: str) -> Any:
         from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
@@ -185,6 +178,20 @@ class Batches:
         request = ThroughRequest("GET", f"/v1/messages/batches/{order.id}{more}", (("anthropic-version", VERSION),))
         options = {"request": request, "tenant": TENANT}
         return await self._router.araw(PASSED, _own_name(deployment), None, stream=True, options=options, deployment=deployment.id)
+
+
+async def _put_by(pieces: Any) -> SpooledTemporaryFile[bytes]:
+    """What comes in a stream of bytes, on a disk where it is large."""
+    content = SpooledTemporaryFile[bytes](max_size=MOST_IN_MEMORY)
+    try:
+        async with pieces:
+            async for piece in pieces:
+                content.write(piece)
+    except BaseException:
+        content.close()
+        raise
+    content.seek(0)
+    return content
 
 
 # ---- reckoning -------------------------------------------------------------------------------------------------------------------
