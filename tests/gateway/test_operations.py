@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +280,44 @@ def test_several_workers_serve_one_address(tmp_path: Path, upstream: object, eve
             return sum(float(line.rpartition(" ")[2]) for line in found) == 8
 
         assert eventually(counted), "whoever is scraped tells of all"
+
+
+def workers_of(gateway: Served) -> list[int]:
+    """Their process numbers."""
+    children = Path(f"/proc/{gateway.program.pid}/task/{gateway.program.pid}/children").read_text().split()
+    return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers listen at one socket")
+def test_many_connections_at_once_were_all_taken_by_the_worker_that_woke_first(
+    tmp_path: Path, upstream: object, eventually: Eventually
+) -> None:
+    """The kernel shares them out, however busy one is; whoever is killed is replaced, and the others go on."""
+    (tmp_path / "config.json").write_text(config(upstream, "sim"))
+    with serve(tmp_path, "--workers", "2") as gateway, ExitStack() as stack:
+
+        def both_listen() -> bool:
+            tables = [Path(f"/proc/{gateway.program.pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+            port = int(gateway.address.rpartition(":")[2])
+            return sum(f":{port:04X} 00000000:0000 0A" in line for table in tables for line in table.splitlines()) == 2
+
+        assert eventually(both_listen)
+        slow, free = workers_of(gateway)
+        os.kill(slow, signal.SIGSTOP)
+        stack.callback(os.kill, slow, signal.SIGCONT)
+        open_before = len(os.listdir(f"/proc/{free}/fd"))
+        host, port = gateway.address.removeprefix("http://").split(":")
+        for _ in range(80):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        assert eventually(lambda: len(os.listdir(f"/proc/{free}/fd")) >= open_before + 15)
+        time.sleep(0.3)
+        assert len(os.listdir(f"/proc/{free}/fd")) <= open_before + 65
+        os.kill(slow, signal.SIGCONT)
+        os.kill(free, signal.SIGKILL)
+        assert eventually(lambda: free not in (now := workers_of(gateway)) and len(now) == 2 and both_listen())
+        for _ in range(12):
+            with gateway.asked("/v1/chat/completions", CHAT) as answer:
+                assert json.load(answer)["choices"]
 
 
 def test_workers_that_would_each_take_a_limit_for_themselves_are_refused(tmp_path: Path, upstream: object) -> None:

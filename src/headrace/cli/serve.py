@@ -16,6 +16,7 @@ import click
 from headrace.cli.options import dotenv
 from headrace.errors import ConfigurationError
 from headrace.gateway.config import Config, check_address, read_config
+from headrace.gateway.listening import for_each_worker
 from headrace.gateway.logs import set_up
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def serve(
         address = _address(listening, host, "https" if tls["tls_cert"] else "http")
         if workers > 1:
             _hand_down(config, address, f"{log_form},{log_level},{'calls' if access_log else ''}", stack)
-            _many(_settings("headrace.gateway.worker:app", read, tls, workers), listening)
+            _many(_settings("headrace.gateway.worker:app", read, tls, workers), for_each_worker(listening))
         else:
             served = worker.made(config, read)
             served.services.append(worker.Ready(lambda: address))
@@ -152,7 +153,7 @@ def _one(settings: uvicorn.Config, listening: socket.socket) -> None:
     uvicorn.Server(settings).run(sockets=[listening])
 
 
-def _many(settings: uvicorn.Config, listening: socket.socket) -> None:
+def _many(settings: uvicorn.Config, listening: Any) -> None:
     from uvicorn.config import STARTUP_FAILURE  # late: an optional package
     from uvicorn.supervisors.multiprocess import Multiprocess
 

@@ -21,6 +21,7 @@ from headrace.gateway.contents import prepare
 from headrace.gateway.guardrails import Guarding
 from headrace.gateway.keys.identity import identities
 from headrace.gateway.lasting import Lasting, where
+from headrace.gateway.listening import begin_listening
 from headrace.gateway.logs import set_up
 from headrace.gateway.reload import Reloader
 
@@ -40,7 +41,7 @@ def app() -> Gateway:
     except ConfigurationError as error:  # it would be the same for the next worker: uvicorn begins none after this status
         print(f"headrace: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
-    served.services.append(Ready(lambda: taken(Path(os.environ[ADDRESS]))))
+    served.services.append(Ready(lambda: taken(Path(os.environ[ADDRESS])), begin_listening))
     return served
 
 
@@ -63,11 +64,12 @@ def made(path: Path | None, config: Config) -> Gateway:
 class Ready:
     """Says where the gateway is once all that a call needs has begun: the last of the services."""
 
-    def __init__(self, address: Callable[[], str | None]) -> None:
-        """address: None where somebody else has said it."""
-        self._address = address
+    def __init__(self, address: Callable[[], str | None], listen: Callable[[], None] = lambda: None) -> None:
+        """address: None where somebody else has said it. listen: what has connections come here only now."""
+        self._address, self._listen = address, listen
 
     async def start(self) -> None:
+        self._listen()
         if (address := self._address()) is not None:
             print(f"headrace gateway: {address}", flush=True)
 
