@@ -50,7 +50,7 @@ class OpenaiLines:
                 share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked + meter.elsewhere) / meter.room
                 if limit is not lines.limit:
                     lines.see(limit)
-                told.append(b"%b%d%b" % (lines.before, int(limit.amount * (1 - share)) if share < 1.0 else 0, lines.behind))
+                told.append(lines.told % (int(limit.amount * (1 - share)) if share < 1.0 else 0))
             else:
                 told.append(lines.of(min([left_of(meter, now) for meter in lines.meters], key=_remaining)))
         return b"".join(told)
@@ -59,7 +59,7 @@ class OpenaiLines:
 class _Lines:
     """The lines of the limits of one unit."""
 
-    __slots__ = ("alone", "before", "behind", "limit", "meters", "name")
+    __slots__ = ("alone", "limit", "meters", "name", "told")
 
     def __init__(self, name: bytes, meters: Sequence[Meter]) -> None:
         self.name = name
@@ -70,15 +70,21 @@ class _Lines:
     def see(self, limit: Limit) -> None:
         """What stands around what is left of it, where something was taken only now."""
         self.limit = limit
-        self.before = _BEFORE % (self.name, limit.amount, self.name)
-        self.behind = _BEHIND % (self.name, limit.window)
+        self.told = _around(self.name, limit.amount, limit.window)
 
     def of(self, left: Left) -> bytes:
-        return b"%b%d%b" % (_BEFORE % (self.name, left.limit, self.name), left.remaining, _BEHIND % (self.name, left.reset))
+        return _around(self.name, left.limit, left.reset) % left.remaining
 
 
-_BEFORE: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: "
-_BEHIND: Final = b"\r\nx-ratelimit-reset-%b: %.3fs\r\n"
+def _around(name: bytes, limit: int, reset: float) -> bytes:
+    """The lines of one unit, for what remains of it to be put in."""
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %.3fs\r\n" % (
+        name,
+        limit,
+        name,
+        name,
+        reset,
+    )
 
 
 def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:

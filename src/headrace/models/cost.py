@@ -9,7 +9,7 @@ from operator import mul
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, force_setattr
 
 NANO: Final = 1_000_000_000
 """Nano-dollars in a dollar."""
@@ -83,6 +83,14 @@ class Rates(Struct, frozen=True):
     steps: tuple[tuple[int, tuple[int, ...]], ...]
     """Of a call whose prompt has more tokens than the first number: nano-dollars for a million of each field of `Bill`. The steepest
     comes first. Crossing a step prices all of the call's tokens by it, as providers do."""
+    dearest: tuple[tuple[int, int, int], ...] = ()
+    """The same numbers of tokens, and the dearest that those of a prompt and of an answer may be."""
+
+    def __post_init__(self) -> None:
+        dearest = [
+            (above, max(prices[_INPUT], prices[_CACHE_WRITE]), max(prices[_PROMPT], prices[_REASONING])) for above, prices in self.steps
+        ]
+        force_setattr(self, "dearest", tuple(dearest))
 
     def of(self, bill: Bill) -> int:
         """Nano-dollars, rounded up."""
@@ -101,18 +109,19 @@ class Rates(Struct, frozen=True):
 
     def most(self, prompt: int, answer: int) -> int:
         """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
-        price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
-        read, kept, written, thought = price[_INPUT], price[_CACHE_WRITE], price[_PROMPT], price[_REASONING]
-        millionths = prompt * (read if read > kept else kept) + answer * (written if written > thought else thought)
-        return -(-int(millionths) // MILLION)
+        for above, read, written in self.dearest:
+            if prompt > above:
+                return -(-(prompt * read + answer * written) // MILLION)
+        raise ValueError(_LAST)
 
     def _prices(self, prompt: int) -> tuple[int, ...]:
         for above, prices in self.steps:
             if prompt > above:
                 return prices
-        raise ValueError("the last step is for prompts of any size")
+        raise ValueError(_LAST)
 
 
+_LAST: Final = "the last step is for prompts of any size"
 FIELDS: Final = Bill.__struct_fields__
 _PROMPT: Final = FIELDS.index("output")
 """So many of a bill's fields are the prompt's."""
