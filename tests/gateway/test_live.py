@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from websockets.sync.client import connect
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome
+from headrace.providers import cloud_auth, cloud_credentials
 
 Eventually = Callable[[Callable[[], bool]], bool]
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
@@ -37,6 +39,7 @@ class Answering:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
         self.heard: list[Any] = []
+        self.tokens: list[str | None] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -65,7 +68,8 @@ class Answering:
         assert connection.request is not None
         setup = json.loads(await connection.recv())
         self.asked.append((connection.request.path, connection.request.headers.get("x-goog-api-key"), setup))
-        if setup["setup"]["model"] != "models/gemini-own":
+        self.tokens.append(connection.request.headers.get("authorization"))
+        if not setup["setup"]["model"].endswith("models/gemini-own"):
             await connection.close(1008, f"{setup['setup']['model']} is not found")
             return
         await connection.send(b'{"setupComplete": {}}')
@@ -170,6 +174,45 @@ def test_a_session_that_cannot_be_is_closed_with_why(
     assert caught.value.rcvd.code == code
     assert why in caught.value.rcvd.reason
     assert eventually(lambda: all(used["in_flight"] == 0 for used in router.snapshot()["deployments"].values()))
+
+
+SERVICE = json.dumps({"type": "service_account", "project_id": "p", "client_email": "a@b.iam"})
+VERTEX = "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent"
+
+
+@pytest.mark.parametrize(("asked", "model"), [(PATH, "models/own"), (VERTEX, "projects/mine/locations/x/publishers/google/models/own")])
+def test_vertex_is_asked_with_a_token_and_by_its_own_name_for_the_model(
+    provider: Answering, monkeypatch: pytest.MonkeyPatch, asked: str, model: str
+) -> None:
+    made = SimpleNamespace(token="", expiry=None)
+    made.refresh = lambda _: setattr(made, "token", "ya29.token")
+    monkeypatch.setattr(cloud_credentials, "_google_credentials", lambda _: made)
+    monkeypatch.setattr(cloud_credentials, "_google_request", lambda: None)
+    cloud_auth._signer.cache_clear()
+    base = f"http://127.0.0.1:{provider.port}/v1beta1/projects/p/locations/l"
+    params = {
+        "model": "vertex_ai/gemini-own",
+        "vertex_credentials": SERVICE,
+        "vertex_project": "p",
+        "vertex_location": "l",
+        "base_url": base,
+    }
+    with (
+        serving(Router([{"model_name": "own", "litellm_params": params}], num_retries=0), Settings(key=KEY)) as gateway,
+        connect(gateway.replace("http", "ws", 1) + asked, additional_headers={"authorization": f"Bearer {KEY}"}) as session,
+    ):
+        session.send(json.dumps({"setup": {"model": model}}))
+        assert json.loads(session.recv(timeout=30)) == {"setupComplete": {}}
+    assert provider.asked[0][0] == VERTEX
+    assert provider.asked[0][2]["setup"]["model"] == "projects/p/locations/l/publishers/google/models/gemini-own"
+    assert provider.tokens == ["Bearer ya29.token"]
+
+
+def test_who_asks_as_vertex_has_it_reaches_the_gemini_api_too(address: str, provider: Answering) -> None:
+    with connect(f"{address}{VERTEX}", additional_headers={"authorization": f"Bearer {KEY}"}) as session:
+        session.send(json.dumps({"setup": {"model": "projects/mine/locations/x/publishers/google/models/talk"}}))
+        assert json.loads(session.recv(timeout=30)) == {"setupComplete": {}}
+    assert provider.asked[0][0] == PATH
 
 
 def test_a_wrong_key_is_refused_before_anything_is_said(address: str, provider: Answering) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -20,8 +21,13 @@ from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.owned import home_of
 from headrace.gateway.sessions import Session, Visit, beginning, closed_for, counts, opened
 from headrace.objects import JsonObject
+from headrace.wire import HttpRequest
 
 LIVE: Final = Operation("live", "", JsonObject, None, named=False)
+
+_GEMINIS: Final = "google.ai.generativelanguage"
+_OF_GEMINI: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+_OF_VERTEX: Final = "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent"
 
 _VERSION: Final = re.compile(r"/v\d\w*$")
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -65,17 +71,38 @@ class _Setup:
             raise BadRequestError("the first message must be JSON with setup.model, such as models/gemini-live") from None
 
     def with_model(self, model: str) -> str:
-        setup = {**self._setup, "model": msgspec.Raw(msgspec.json.encode(f"models/{model}"))}
+        setup = {**self._setup, "model": msgspec.Raw(msgspec.json.encode(model))}
         return msgspec.json.encode({**self._whole, "setup": setup}).decode()
 
 
 async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnection:
-    if to.provider.name != "gemini":
-        raise BadRequestError(f"{to.provider.name} has no Live sessions here: they are the Gemini API's", setup.model)
+    """At the Gemini API or at Vertex AI, whose words are the same, whichever was asked."""
     path = re.sub("/+", "/", visit.asked.path)
-    provider = await opened(to, _VERSION.sub("", to.base_url).replace("http", "ws", 1) + path)
-    await provider.send(setup.with_model(to.model))
+    if to.provider.name == "vertex_ai":
+        provider = await _opened_at_vertex(visit, to)
+        model = f"{_project(to)}publishers/google/models/{to.model}"
+    elif to.provider.name == "gemini":
+        place = path if _GEMINIS in path else _OF_GEMINI
+        provider, model = await opened(to, _VERSION.sub("", to.base_url).replace("http", "ws", 1) + place), f"models/{to.model}"
+    else:
+        raise BadRequestError(f"{to.provider.name} has no Live sessions: they are Google's", setup.model)
+    await provider.send(setup.with_model(model))
     return provider
+
+
+async def _opened_at_vertex(visit: Visit, to: Destination) -> ClientConnection:
+    at = urlsplit(to.base_url)
+    url = f"{at.scheme}://{at.netloc}{_OF_VERTEX}".replace("http", "ws", 1)
+    if to.signer is None:
+        return await opened(to, url)
+    signed = await to.signer.sign(HttpRequest("GET", url, to.headers), visit.gateway.router.worlds.suspending().clock)
+    return await opened(to, url, dict(signed.headers))
+
+
+def _project(to: Destination) -> str:
+    """Where in Vertex AI its models stand; nothing at an address that does not say it."""
+    found = re.search(r"projects/[^/]+/locations/[^/]+", to.base_url)
+    return "" if found is None else f"{found[0]}/"
 
 
 class _Live(Session):

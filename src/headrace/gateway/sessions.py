@@ -36,7 +36,10 @@ KEY_PROTOCOL: Final = "openai-insecure-api-key."
 
 _REALTIME: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 _TURNS: Final = re.compile(r"(?:/openai)?(?:/v1)?/responses")
-_LIVE: Final = re.compile(r"/+ws/google\.ai\.generativelanguage\.v1(?:beta|alpha)?\.GenerativeService\.BidiGenerate(?:Content|Music)")
+_LIVE: Final = re.compile(
+    r"/+ws/google\.(?:ai\.generativelanguage\.v1(?:beta|alpha)?\.GenerativeService\.BidiGenerate(?:Content|Music)"
+    r"|cloud\.aiplatform\.v1(?:beta1?)?\.LlmBidiService/BidiGenerateContent)"
+)
 
 
 class Visit(Struct, frozen=True, eq=False):
@@ -127,7 +130,7 @@ def beginning(entry: Entry, *held: Held) -> Iterator[None]:
 
 async def opened(to: Destination, url: str, more: Mapping[str, str] | None = None, protocols: list[str] | None = None) -> ClientConnection:
     """The provider's side of a session. more: headers of the caller's. Raises HeadraceError."""
-    headers = {name: value for name, value in to.headers if name not in ("content-type", "accept")} | dict(more or {})
+    headers = {name: value for name, value in (dict(to.headers) | dict(more or {})).items() if name not in ("content-type", "accept")}
     offered: Any = protocols or None
     try:
         return await connect(url, additional_headers=headers, subprotocols=offered, max_size=LARGEST, user_agent_header=None)
