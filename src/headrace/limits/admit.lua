@@ -4,7 +4,7 @@
 -- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
 local EPSILON, CHUNK, YOUNG = 1e-6, 100, 4000000
 local FILLING, LEAST, AFRESH = 0.75, 0.25, 2000000
-local HANDS_ON, SPARE_HANDS_ON, LOOKS, LOOKS_IN, KNOWN, SOON = 2000000, 5000000, 1900000, 10000000, 2000000, 8
+local HANDS_ON, SPARE_HANDS_ON, LOOKS, LOOKS_IN, KNOWN, SOON = 2000000, 5000000, 2800000, 10000000, 2000000, 8
 local books, flight, members, rests, wants, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now = tonumber(ARGV[2])
 if not now then

@@ -20,8 +20,9 @@ HANDS_ON: Final = 2_000_000.0
 """For which a process goes on with the only place it has while others have none."""
 SPARE_HANDS_ON: Final = 5_000_000.0
 """For which it goes on with one more than others who have some."""
-LOOKS: Final = 1_900_000.0
-"""Between two looks of a process at most, while one may be left to it or given back unsaid. It brings its sign of life along."""
+LOOKS: Final = 2_800_000.0
+"""Between two looks of a process at most, while one may be left to it or given back unsaid. It brings its sign of life along, which is due
+as often."""
 LOOKS_IN: Final = 10_000_000.0
 """After which it looks where nobody has more than it and all who hold the rest want more themselves, unless a call of its own ends before
 and it asks then."""
