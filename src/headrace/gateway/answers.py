@@ -82,8 +82,6 @@ class Answer:
             await self._failed(error.failure)
         except Left:
             raise
-        except asyncio.CancelledError:  # by the server, which stops and waits for it no longer
-            await self._failed(STOPPING)
         except Exception:
             log.exception("%s: a fault of the gateway's own", self.id)
             await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
@@ -91,6 +89,11 @@ class Answer:
             self._record(Outcome.LEFT, status=LEFT)  # unless it is in the ledger already
             if access.isEnabledFor(logging.INFO):
                 self._log()
+
+    async def stopped(self) -> None:
+        """The server stops, and waits for it no longer."""
+        if not self.over:
+            await self._failed(STOPPING)
 
     def _log(self) -> None:
         entry = self.entry

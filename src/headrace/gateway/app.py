@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -101,11 +100,8 @@ class Gateway(Struct, eq=False):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await lasting(
-                [*([self.state] if self.state is not None else []), Hearing(hear, self.watch.hear), _Ending(self), *self.services],
-                receive,
-                send,
-            )
+            first = [self.state] if self.state is not None else []
+            await lasting([*first, Hearing(hear, self.watch.hear), _Ending(self), *self.services], receive, send)
             return
         if scope["type"] == "websocket":
             from headrace.gateway import sessions  # late: few gateways hold any
@@ -132,8 +128,12 @@ class Gateway(Struct, eq=False):
         if BEGUN in scope.get("state", ()):
             answer.go_on()
         REQUEST.set(answer.id)
-        with suppress(Left):
+        try:
             await answer.guarded(self._serve(asked, scope, receive, answer))
+        except Left:
+            pass
+        except asyncio.CancelledError:  # by the server
+            await answer.stopped()
 
     async def _serve(self, asked: Asked, scope: Scope, receive: Receive, answer: Answer) -> None:
         if asked.path in OPEN or (self.state is None and asked.path.startswith("/health/")):
