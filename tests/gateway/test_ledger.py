@@ -110,11 +110,11 @@ def test_what_was_appended_is_folded_once(at: Where) -> None:
     run(at, work)
 
 
-EMPTY = record(0)
+EMPTY = record(0, attempts=1)
 SAID = record(
     1, first=1000.5, name="bot", team="blue", user="ann", customer="c", tags=("a", "ü\n"), error="timeout", status=504, session="s",
     outcome=Outcome.FAILED, usage={"input": 3, "cached": 2, "output": 5, "seconds": 1.5}, metadata={"n": [1, None]}, waited=0.25,
-    content={"request": {"x": 1}},
+    content={"request": {"x": 1}}, stream=True, attempts=2,
 )  # fmt: skip
 
 

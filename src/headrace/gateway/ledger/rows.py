@@ -1,4 +1,4 @@
-"""Records as rows of `calls`, made column by column. What none of them says anything in is written into the statement, not bound to it."""
+"""Records as rows of `calls`, made column by column. What is usual in all of them is written into the statement, not bound to it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import astuple
 
-from headrace.gateway.records import Record
+from headrace.gateway.records import Outcome, Record
 from headrace.runtime.sql_drivers import Connection
 
 PROMPT: Final = frozenset({"input", "cached", "cache_write", "cache_write_hour", "audio_input", "image_input"})
 ANSWER: Final = frozenset({"output", "reasoning", "audio_output", "image_output"})
-NOTHING: Final[Mapping[str, tuple[Any, str]]] = {
+USUAL: Final[Mapping[str, tuple[Any, str]]] = {
     **dict.fromkeys(("name", "team", "user", "customer", "error", "session"), ("", "''")),
     **dict.fromkeys(("first", "content"), (None, "NULL")),
     "tags": ("[]", "'[]'"),
     "metadata": ("{}", "'{}'"),
     "waited": (0.0, "0.0"),
+    "stream": (False, "FALSE"),
+    "outcome": (Outcome.ANSWERED.value, f"'{Outcome.ANSWERED.value}'"),
+    "status": (200, "200"),
+    "attempts": (1, "1"),
 }
-"""Columns in which most calls have nothing: what stands there then, and its SQL."""
+"""Columns in which most calls have the same, mostly nothing: what it is, and its SQL."""
 
 _lines: Final = msgspec.json.Encoder().encode_lines
 
@@ -28,9 +32,9 @@ _lines: Final = msgspec.json.Encoder().encode_lines
 def insert(connection: Connection, records: Sequence[Record]) -> None:
     """Write records into the table."""
     columns = _columns(records)
-    empty = {name: sql for name, (value, sql) in NOTHING.items() if columns[name].count(value) == len(records)}
-    said = [name for name in columns if name not in empty]
-    connection.insert("calls", said, list(zip(*[columns[name] for name in said], strict=True)), fixed=empty)
+    usual = {name: sql for name, (value, sql) in USUAL.items() if columns[name].count(value) == len(records)}
+    said = [name for name in columns if name not in usual]
+    connection.insert("calls", said, list(zip(*[columns[name] for name in said], strict=True)), fixed=usual)
 
 
 def _columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
