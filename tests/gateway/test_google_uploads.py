@@ -148,10 +148,11 @@ def test_the_pieces_of_a_key_that_was_blocked_are_refused(place: Gateway) -> Non
     assert (status, b"blocked" in said) == (401, True)
 
 
-def test_an_address_opens_nothing_from_where_nobody_may_call(google: Running) -> None:
+@pytest.mark.parametrize("bound", [{"networks": (ip_network("10.0.0.0/8"),)}, {"routes": ("/v1/chat/completions",)}])
+def test_an_address_opens_nothing_from_where_nobody_may_call_and_where_nothing_is_sent(google: Running, bound: Any) -> None:
     router = router_over(google)
     place = Place(router.get_model_ids()[0], "/upload/v1beta/files?upload_id=upload-1", "*", "user:")
-    with serving(router, Settings(key=KEY, networks=(ip_network("10.0.0.0/8"),))) as base:
+    with serving(router, Settings(key=KEY, **bound)) as base:
         url = f"{base}/upload/v1beta/files?upload_id={place.sealed(KEY)}"
         assert asked(url, "query")[0] == 403
 

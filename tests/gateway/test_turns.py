@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.client.upstream import Reply, standing
 from tests.gateway.conftest import KEY, serving
 from tests.gateway.straight_scene import Alice, Kept, Scripted, answering
 from websockets.sync.client import ClientConnection, connect
@@ -240,6 +241,27 @@ def test_guardrails_look_at_each_response(address: str, monkeypatch: pytest.Monk
         (error,) = said(connection, model="other", input=f"sk-ant-api03-{'Ab1' * 20}")
         assert said(connection, model="other", input="hi")[-1]["type"] == "response.completed"
     assert (error["status"], "refuses the input" in error["error"]["message"]) == (400, True)
+
+
+def test_a_file_that_was_spoken_of_was_forgotten_to_be_at_one_account() -> None:
+    """The second response went to any account, which knows no such file."""
+    done = {"type": "response.completed", "response": {"id": "resp_1", "object": "response", "status": "completed", "output": []}}
+    ended = f"event: response.completed\ndata: {json.dumps(done)}\n\n".encode()
+    file = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
+    with standing() as provider:
+        accounts = [{"model": "openai/own", "api_key": f"sk-{name}", "base_url": provider.url} for name in ("one", "two")]
+        router = Router([{"model_name": "m", "litellm_params": params} for params in accounts], num_retries=0)
+        provider.answer(Reply(file), Reply(pieces=[ended]))
+        with serving(router, Settings(key=KEY)) as base, openai.OpenAI(api_key=KEY, base_url=f"{base}/v1") as client:
+            kept = client.files.create(file=("x", b"x"), purpose="user_data").id
+            asked: Any = [{"role": "user", "content": [{"type": "input_file", "file_id": kept}]}]
+            with talking(base.removeprefix("http://")) as connection:
+                id = None
+                for _ in range(8):
+                    made = said(connection, model="m", input=asked, store=False, previous_response_id=id)[-1]
+                    id, asked = made["response"]["id"], "more"
+        assert {seen.headers["authorization"] for seen in provider.seen} == {provider.seen[0].headers["authorization"]}
+        assert provider.seen[-1].body["input"][0]["content"][0]["file_id"] == "file-1"
 
 
 def test_who_leaves_ends_the_call(address: str, ledger: Kept, eventually: Eventually) -> None:

@@ -187,10 +187,11 @@ class Gateway(Struct, eq=False):
         """Whether what a caller's calls say is remembered with them."""
         return self.settings.content if caller.content is None else caller.content
 
-    async def admit(self, asked: Asked, scope: Scope) -> Caller:
+    async def admit(self, asked: Asked, scope: Scope, known: Caller | None = None) -> Caller:
+        """Who asks, if he may. known: who it is, where that is known without a key."""
         client = guard.caller_of(scope.get("client"), asked.headers, self.settings)
         guard.check_network(client, self.settings.networks)
-        caller = await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
+        caller = known or await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
         check_path(asked.path, caller, self.settings.routes, self.settings.admin_routes)
         return caller
 

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from headrace.errors import BadRequestError, Failure, Kind, error_of
 from headrace.framing import SseReader
 from headrace.gateway.answers import Answer
 from headrace.gateway.asking import Here
+from headrace.gateway.belongings import references
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import RESPONDING
 from headrace.gateway.logs import REQUEST
@@ -167,6 +169,8 @@ class Turns:
         if _only_prepares(event):
             await answer.whole(200, _nothing_said(here.meant(str(body.get("model") or ""))), kind=RESPONDING.kind)
         else:
+            if next(references(body), None) is not None:  # ids in it become the provider's own: what is remembered keeps ours
+                body = deepcopy(body)
             home = await home_of(here, body)
             await gateway.answer(here, asked, respond(here, asked, {**body, "stream": True}), answer, home)
         if send.response is not None:

@@ -22,7 +22,6 @@ from headrace.errors import Kind
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.forms import ReadForm
-from headrace.gateway.guard import check_network
 from headrace.gateway.passing import Passing, headers_passed, passing
 from headrace.gateway.passing_kept import Looking
 from headrace.gateway.requests import Asked, Receive, Scope, pieces_of, read_body, refusal
@@ -100,12 +99,11 @@ def _unknown() -> Exception:
 
 async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | None) -> Caller:
     """Who sends it: by the address, where that says so under the master key's seal; else by the key that is shown."""
-    check_network(scope.get("client"), gateway.settings.networks)
     if place is not None and place.key and gateway.settings.key and place.opens(gateway.settings.key):
         found = await (gateway.keys.find_administrator() if place.key == _MASTER else gateway.keys.named(place.key))
         if found is None:
             raise refusal(401, Kind.AUTHENTICATION, "the key that began this upload is not known here any more")
-        return found
+        return await gateway.admit(asked, scope, found)
     caller = await gateway.admit(asked, scope)
     if place is not None and not (place.opens(_secret(gateway, caller)) and place.owner == caller.owner):
         raise _unknown()
