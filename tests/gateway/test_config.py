@@ -339,3 +339,11 @@ def test_a_file_may_name_no_model_where_all_are_added_at_run_time(written: Any) 
     assert (list(found.model_list), found.router().get_model_ids()) == ([], [])
     ((_, what),) = mistakes(written("general_settings: {store_model_in_db: false, master_key: sk-x}"))
     assert what.startswith("model_list must be a list of at least one deployment")
+
+
+def test_a_key_that_is_not_in_the_environment_is_one_mistake(written: Any) -> None:
+    """It was two: that the variable is not set, and that the provider needs a key."""
+    found = mistakes(
+        written("model_list:\n  - {model_name: gpt, litellm_params: {model: openai/gpt-4o, api_key: os.environ/NO_SUCH_KEY, rpm: x}}\n")
+    )
+    assert [what.rpartition("litellm_params.")[2].partition(" ")[0] for _, what in found] == ["api_key", "rpm"]

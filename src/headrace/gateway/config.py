@@ -352,7 +352,14 @@ def without(entry: Any, message: str) -> Any:
     inner = entry[first]
     if not isinstance(inner, Mapping) or rest[0] not in inner:
         return None
-    return {**entry, first: {name: value for name, value in inner.items() if name != rest[0]}}
+    stays = {name: value for name, value in inner.items() if name != rest[0]}
+    if rest[0] == "api_key" and inner["api_key"] != ANY_KEY:
+        stays["api_key"] = ANY_KEY
+    return {**entry, first: stays}
+
+
+ANY_KEY: Final = "a-key-to-read-on-with"
+"""In the place of one that is not to be had: without any it would be told once more that there is none."""
 
 
 _TOGETHER: Final = ("redis_", "cache", "health_check_", "background_health_check_")
