@@ -416,7 +416,8 @@ def test_a_response_made_in_the_background_that_nobody_asks_for_is_paid(
     place: Gateway, provider: Upstream, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stood nowhere, and cost nothing."""
-    monkeypatch.setattr(kept_table, "SOONEST", 0.0)
+    for module in (kept_table, batch_bills):  # the first look may come before the answer is another
+        monkeypatch.setattr(module, "SOONEST", 0.0)
     place.ask("/team/new", {"team_id": "core"})
     place.ask("/customer/new", {"user_id": "acme"})
     key = place.key(team_id="core")
