@@ -13,7 +13,20 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from headrace.dialects.base import FrameReader, StreamWatcher
-from headrace.dialects.familiar import COUNTS, DIGITS, LEADING, LEARN, LESSONS, NEXT_ANSWER, PARTS, SPACED, Likeness
+from headrace.dialects.familiar import (
+    BEGIN,
+    BEGUN,
+    COUNTS,
+    DIGITS,
+    ENDED,
+    LEADING,
+    LEARN,
+    LESSONS,
+    NEXT_ANSWER,
+    PARTS,
+    SPACED,
+    Likeness,
+)
 from headrace.framing import BOM, MAX_FRAME, SseReader, event_of, too_large
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.streams import ChunkReader, Outer
@@ -245,10 +258,6 @@ class Passed:
         self._begin, self._within, self._end = like.begin, like.within, like.end
         self._begun, self._behind = len(like.begin), -3 if like.end[-2:] == b"\r\n" else -2
 
-    def _tell_uncounted(self) -> None:
-        """What events have counted that were handed on unread the last of them says anew: the watcher may have to know it."""
-        self._watcher.unread, self._uncounted = self._uncounted, b""
-
     def _json_of_one(self, data: bytes) -> int:
         """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
         if not (self._before and data.startswith(self._before)):  # as a rule it is of the same kind as the one before
@@ -260,8 +269,8 @@ class Passed:
 
     def close(self, ready: deque[Any]) -> None:
         """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
-        if self._uncounted:
-            self._tell_uncounted()
+        if self._uncounted:  # what all have counted the last one says anew: the watcher may have to know it
+            self._watcher.unread, self._uncounted = self._uncounted, b""
         if self._held:
             self._pass_rest(ready)
         self._watcher.close()
@@ -328,12 +337,15 @@ class Counted(Passed):
     Why an answer ends, its counts and an error stand behind its parts, so that there it is enough to look from behind.
     """
 
-    __slots__ = ("_least", "_most")
+    __slots__ = ("_least", "_most", "_other", "_until")
 
     _most: int
     """Where in an event, counted from its end, the way from its parts to its counts may begin."""
     _least: int
     """Where it may end."""
+    _other: bytes
+    """What an event has before that, up to `_until`, which has another answer in it or says more of the first."""
+    _until: int
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         if (
@@ -341,11 +353,11 @@ class Counted(Passed):
             and data.startswith(self._begin)
             and data.endswith(self._end)
             and data.find(b"\n", self._begun, self._behind) < 0
-            and data.find(NEXT_ANSWER, self._begun, self._least) < 0
+            and data.find(self._other, self._begun, self._until) < 0
         ):
             if within := self._within:
                 if data.find(within, self._most, self._least) < 0:
-                    self._look_behind(data, ready)
+                    self._read(data, ready)
                     return
                 self._uncounted = data
             self.count += 1
@@ -353,47 +365,44 @@ class Counted(Passed):
         else:
             self._read(data, ready)
 
-    def _look_behind(self, data: bytes, ready: deque[Any]) -> None:
-        """An event that differs behind its parts: why it ended, or what is counted."""
+    def _read(self, data: bytes, ready: deque[Any]) -> None:
         if self._uncounted:
-            self._tell_uncounted()
+            self._watcher.unread, self._uncounted = self._uncounted, b""
         counts = data.rfind(COUNTS)
-        behind = data.rfind(b"}]", self._begun, counts - len("}],"))
-        ended = data.rfind(b'"finishReason"', self._begun)
-        several = data.find(NEXT_ANSWER, self._least, behind) > 0
-        if behind < 0 or 0 < ended < behind or several or not self._watcher.glance(PARTS + data[behind + 1 :]):
-            self._read(data, ready)
+        behind = data.rfind(b"}]", 0, counts - len("}],"))
+        ended = data.rfind(ENDED)
+        if (
+            behind < 0
+            or self._held
+            or 0 < ended < behind
+            or not data.startswith(BEGIN)
+            or not data.endswith(_BLANK)
+            or data.find(b"\n") < len(data) - 3
+            or data.find(NEXT_ANSWER, BEGUN, behind) > 0
+            or not self._watcher.glance(PARTS + data[behind + 1 :])
+        ):
+            super()._read(data, ready)
             return
         self.count += 1
         ready.append(data)
-        if ended < 0 and (within := data[behind:counts]).translate(None, SPACED) in LEADING:
-            self._within, self._most, self._least = within, behind - len(data) - DIGITS, counts - len(data) + DIGITS
+        if ended < 0 and self._lessons:
+            self._learn(data, counts, behind)
 
-    def _read(self, data: bytes, ready: deque[Any]) -> None:
-        if self._uncounted:
-            self._tell_uncounted()
-        watcher = self._watcher
-        one = not self._held and data.startswith(b"data: {") and data.endswith(_BLANK) and data.find(b"\n") >= len(data) - 3
-        if one and watcher.glance(data[6:]):
-            self.count += 1
-            ready.append(data)
-            if not watcher.ending and self._lessons:
-                self._learn(data)
-        else:
-            super()._read(data, ready)
+    def _learn(self, data: bytes, counts: int, behind: int) -> None:
+        """What the events to come are like, from one that says a piece of the answer and nothing else.
 
-    def _learn(self, data: bytes) -> None:
-        """What the events to come are like, from one that says a piece of the answer and nothing else."""
-        counts = data.rfind(COUNTS)
-        behind = data.rfind(b"}]", 6, counts - len("}],"))
-        begun, end = data.find(b'"parts"', 6, behind), data.rfind(b"},", counts)
-        if begun < 0 or end < 0 or data[behind:counts].translate(None, SPACED) not in LEADING:
+        counts: where these begin. behind: where the last part ends.
+        """
+        end, within = data.rfind(b"},", counts), data[behind:counts]
+        if end < 0 or within.translate(None, SPACED) not in LEADING:
             return
         self._lessons -= 1
-        self._begin, self._begun, self._behind = data[:begun], begun, -3 if data[-2:] == b"\r\n" else -2
+        self._begin, self._begun, self._behind = data[:BEGUN], BEGUN, -3 if data[-2:] == b"\r\n" else -2
         self._most, self._least = behind - len(data) - DIGITS, counts - len(data) + DIGITS
+        # Behind `}]}` may stand what ends so as well; behind `}],"role"` nothing does.
+        self._other, self._until = (b"}]}", self._most) if within[2] == 125 else (NEXT_ANSWER, self._least)
         counting = data.find(b"Count", counts, end) > 0
-        self._within, self._end = (data[behind:counts], data[end:]) if counting else (b"", data[behind:])
+        self._within, self._end = (within, data[end:]) if counting else (b"", data[behind:])
 
 
 _BLANK: Final = (b"\r\n\r\n", b"\n\n")

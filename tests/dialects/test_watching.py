@@ -315,6 +315,20 @@ def test_an_end_of_geminis_that_stands_before_what_its_answer_is_backed_by_is_an
     assert one_by_one("gemini", [of_gemini(event) for event in told], compared=True)[1] is None
 
 
+@pytest.mark.parametrize("counts", ['"trafficType": "ON_DEMAND"', '"candidatesTokenCount": 5,"totalTokenCount": 8'])
+def test_an_end_of_vertexs_before_citations_that_end_as_its_parts_do_is_an_end(counts: str) -> None:
+    """What leads from parts to counts there, and from citations to counts, are the same bytes: the answer was told as cut."""
+
+    def event(text: str, more: str = "") -> bytes:
+        said = f'{{"candidates": [{{"content": {{"role": "model","parts": [{{"text": "{text}"}}]}}{more}}}],"usageMetadata": {{{counts}}},'
+        return f'data: {said}"modelVersion": "gemini-9","responseId": "r1"}}\r\n\r\n'.encode()
+
+    end = ',"finishReason": "STOP","citationMetadata": {"citations": [{"uri": "https://a"}]}'
+    told = [event("a"), event("b }]} c"), event("d"), event("e", end)]
+    assert one_by_one("gemini", told, compared=True) == one_by_one("gemini", told, compared=False)
+    assert one_by_one("gemini", told, compared=True)[1] is None
+
+
 def test_a_second_candidate_of_geminis_with_fewer_counts_is_seen_beside_the_first() -> None:
     plain = {"text": "a", "answered": 5, "thought": 700, "index": 0, "how": "cached"}
     end = {**plain, "how": "finish"}

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-_strict: Final = msgspec.json.Decoder().decode
+strict: Final = msgspec.json.Decoder().decode
+"""The value of what is JSON."""
 
 
 def decode(data: bytes | str) -> Any:
@@ -17,7 +18,7 @@ def decode(data: bytes | str) -> Any:
     Python) are null.
     """
     try:
-        return _strict(data)
+        return strict(data)
     except msgspec.DecodeError:
         return _forgiving(data)
 
@@ -29,8 +30,8 @@ def _forgiving(data: bytes | str) -> Any:
     try:
         value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except ValueError:
-        return _strict(data)  # it says what is wrong
-    return _strict(json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return strict(data)  # it says what is wrong
+    return strict(json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _finite(number: str) -> float | None:

@@ -64,6 +64,10 @@ LEARN: Final[Mapping[str, Learn]] = {
 
 # ---- Gemini, whose events say their counts anew each time ----------------------------------------------------------------------------
 
+BEGIN: Final = (b'data: {"candidates": [{"content": {', b'data: {"candidates":[{"content":{')
+BEGUN: Final = 32
+"""Where an event's first answer has begun, however it is spaced."""
+ENDED: Final = b'"finishReason"'
 COUNTS: Final = b'"usageMetadata"'
 PARTS: Final = b'{"candidates":[{"content":{"parts":['
 """What stands in an event before its parts, so that it can be read without them."""

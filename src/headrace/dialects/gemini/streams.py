@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.dialects.base import Target
 from headrace.dialects.call_ids import Turn
-from headrace.dialects.decoding import decode
+from headrace.dialects.decoding import decode, strict
 from headrace.dialects.failures import read_error_inside
 from headrace.dialects.gemini.names import camel
 from headrace.dialects.gemini.notes import citations, image, read_logprobs
@@ -71,14 +71,15 @@ class Reader:
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
         """Raises HeadraceError for an error inside the stream and for what is no chunk of it."""
-        if frame.data[:1] != b"{" and frame.data.strip() in _NOTHING:
+        data = frame.data
+        if data[:1] != b"{" and data.strip() in _NOTHING:
             return []
         try:
-            chunk = decode(frame.data)
+            chunk = strict(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if last:  # the end of the connection cut it off: `close` tells
+            chunk = self._forgiven(data, last=last)
+            if chunk is None:
                 return []
-            raise self._bad("a chunk of the stream is not JSON") from None
         if type(chunk) is not dict:
             chunk = self._object(chunk)
         if chunk.get("error"):
@@ -99,6 +100,15 @@ class Reader:
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         self._told = True
         return list(self._ending())
+
+    def _forgiven(self, data: bytes, *, last: bool) -> Json:
+        """What is not quite JSON; None for what the end of the connection has cut off, which `close` tells."""
+        try:
+            return decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if last:
+                return None
+            raise self._bad("a chunk of the stream is not JSON") from None
 
     def _object(self, chunk: Json) -> dict[str, Json]:
         """The one chunk of an array."""

@@ -35,6 +35,8 @@ from headrace.types import (
     UsageReported,
 )
 
+_encode: Final = msgspec.json.Encoder().encode
+
 _REFUSAL: Final = -1
 """The block of a message's refusal."""
 _STRANGE: Final = -2
@@ -225,9 +227,9 @@ class Writer:
         yield self._frame("response.in_progress", response=started)
 
     def _frame(self, kind: str, **fields: Json) -> bytes:
-        data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **fields})
-        self._number += 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+        number, self._number = self._number, self._number + 1
+        named = kind.encode()
+        return b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n' % (named, named, number, _encode(fields)[1:])
 
     def _add(self, key: tuple[str, int], prefix: str, own_id: Json, **item: Json) -> Iterator[bytes]:
         """Begin an item, under the id it was given where it came from."""
