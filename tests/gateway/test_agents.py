@@ -48,6 +48,17 @@ def post(base: str, path: str, body: Any) -> tuple[int, Any, Any]:
         return error.code, error.headers, json.loads(error.read())
 
 
+@pytest.mark.parametrize("said", [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}])
+def test_a_conversation_that_the_provider_does_not_hold_began_anew_in_silence(base: str, said: Any) -> None:
+    """What only OpenAI knows is left out by the gateway's own choice; what was said before was left out with it."""
+    status, _, answer = post(base, "/v1/responses", {"model": "gpt", "input": "And another.", **said})
+    assert (status, answer["error"]["code"]) == (400, "previous_response_not_found")
+    made = post(base, "/v1/responses", {"model": "gpt", "input": "Name a river."})[2]
+    status, _, answer = post(base, "/v1/responses", {"model": "gpt", "input": "And another.", "previous_response_id": made["id"]})
+    assert (status, answer["error"]["param"]) == (400, "previous_response_id")
+    assert post(base, "/v1/responses", {"model": "gpt", "input": "And another.", "drop_params": True, **said})[0] == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body", "left_out"),
     [("/v1/messages", CLAUDE_CODE, "context_management"), ("/v1/responses", CODEX, "web_search")],

@@ -13,7 +13,7 @@ import msgspec
 from headrace.calls import Operation, shape
 from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.downloads import reads_in_pieces
-from headrace.errors import BadRequestError, Kind
+from headrace.errors import BadRequestError, HeadraceError, Kind
 from headrace.gateway import background, own_lists
 from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
@@ -21,6 +21,7 @@ from headrace.gateway.callers import Role
 from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_CONTENT, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
+from headrace.routing.plan import Deployment
 from headrace.seals import opens, seal_of
 from headrace.served import RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, read_id
 
@@ -51,6 +52,30 @@ def kept_response(operation: Operation) -> Handler:
         return msgspec.structs.replace(reply, once=claim, unpaid=release)
 
     return make
+
+
+def check_going_on(here: Here, body: Mapping[str, Any], model: str) -> None:
+    """Raises a refusal for a call that goes on from what its provider does not hold: with that left out it would begin anew, in silence."""
+    said = next((name for name in ("previous_response_id", "conversation") if body.get(name) is not None), None)
+    if said is None or body.get("drop_params") is True:
+        return
+    found = read_id(str(body[said]))
+    router = here.router
+    deployment = router.get_deployment(found[0]) if found else router.get_deployment_by_model_group_name(here.meant(model))
+    if deployment is not None and not holds_responses(deployment):
+        raise not_held(said, body[said])
+
+
+def holds_responses(deployment: Deployment) -> bool:
+    """Whether its provider speaks Responses, and so can keep them."""
+    provider = resolve(deployment.model).provider
+    return "openai_responses" in (provider.dialect, *provider.speaks)
+
+
+def not_held(name: str, id: Any) -> HeadraceError:
+    """name: the field. The code is OpenAI's own, upon which clients send the whole."""
+    message = f"{name}: there is no {str(id)[:80]!r} to go on from: send the whole conversation in input, without {name}"
+    return refusal(400, Kind.BAD_REQUEST, message, name, code="previous_response_not_found")
 
 
 def keeper_of(place: Mapping[str, str]) -> str:

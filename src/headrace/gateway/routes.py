@@ -31,6 +31,7 @@ from headrace.errors import Kind
 from headrace.gateway import bedrock, cohere, cohere_chat, fim, fronts, invoking, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import (
+    check_going_on,
     deleted_file,
     file_content,
     kept_batch,
@@ -130,6 +131,7 @@ def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Re
 
 def respond(here: Here, asked: Asked, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
     """What it goes on from must be the caller's own, and so is what it makes."""
+    check_going_on(here, body, model or str(body.get("model") or ""))
     call = wanted(operation, body, model)
     return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
 

@@ -21,20 +21,20 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import load
-from headrace.errors import BadRequestError, Failure, Kind, error_of
+from headrace.errors import BadRequestError, Failure
 from headrace.framing import SseReader
 from headrace.gateway.answers import Answer
 from headrace.gateway.asking import Here
 from headrace.gateway.belongings import references
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import RESPONDING
+from headrace.gateway.kept import holds_responses, not_held
 from headrace.gateway.logs import REQUEST
 from headrace.gateway.owned import home_of
 from headrace.gateway.records import new_id
 from headrace.gateway.requests import Left, Send, read_object
 from headrace.gateway.routes import respond
 from headrace.gateway.sessions import Visit
-from headrace.providers.catalog import resolve
 from headrace.served import read_id
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, Usage, UsageReported
 
@@ -42,8 +42,6 @@ MOST_LINES: Final = 32
 """That one connection may have."""
 MOST_WAITING: Final = 128
 """Calls that may wait for their turn on one connection."""
-
-DIALECT: Final = "openai_responses"
 
 _NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
 """Words of a WebSocket's event alone."""
@@ -185,7 +183,7 @@ class Turns:
             return own
         known = next((one for one in self._known.values() if one.id == before), None)
         if known is None and not _keeper(here, before):
-            raise error_of(_not_found(before))
+            raise not_held("previous_response_id", before)
         whole = [*(known.items if known is not None else ()), *own]
         if known is not None and not (known.keeper and _answers(here, known.keeper, body.get("model"))):
             del body["previous_response_id"]
@@ -202,10 +200,7 @@ def _keeper(here: Here, response: Any) -> str:
     """The deployment whose provider keeps the response with that id; empty for one of a provider that keeps none."""
     deployment, _ = read_id(str(response)) or ("", "")
     found = here.router.get_deployment(deployment)
-    if found is None:
-        return ""
-    provider = resolve(found.model).provider
-    return deployment if DIALECT in (provider.dialect, *provider.speaks) else ""
+    return deployment if found is not None and holds_responses(found) else ""
 
 
 def _answers(here: Here, deployment: str, model: Any) -> bool:
@@ -227,11 +222,6 @@ def _can_be_said_again(item: Any) -> bool:
     return isinstance(item, dict) and (item.get("type") != "reasoning" or bool(item.get("encrypted_content")))
 
 
-def _not_found(id: Any) -> Failure:
-    message = f"there is no response {str(id)[:80]!r} on this connection: send the whole conversation without previous_response_id"
-    return Failure(Kind.BAD_REQUEST, message, status=400, param="previous_response_id", code="previous_response_not_found")
-
-
 def _only_prepares(event: Mapping[str, Any]) -> bool:
     """Whether it only says what a later one will go on from."""
     options = event.get("prompt_cache_options")
@@ -240,7 +230,7 @@ def _only_prepares(event: Mapping[str, Any]) -> bool:
 
 def _nothing_said(model: str) -> bytes:
     """The events of a response that holds nothing."""
-    writer = load(DIALECT).write_stream(ChatRequest(model=model, messages=()))
+    writer = load("openai_responses").write_stream(ChatRequest(model=model, messages=()))
     begun = Started(id=f"resp_{uuid.uuid4().hex}", model=model, created=int(time.time()))
     events: tuple[StreamEvent, ...] = (begun, Finished("stop"), UsageReported(Usage(input=0, output=0)))
     return b"".join([writer.feed(event) for event in events]) + writer.close()
