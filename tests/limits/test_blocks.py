@@ -20,7 +20,7 @@ from headrace.limits.memory import MemoryServer, MemoryStore
 from headrace.limits.shared import SharedLimiter
 from headrace.limits.store import MICRO, Claim, Correction, Term, Wish, amending, read_answer, read_grant
 from headrace.runtime.virtual import World
-from limits.many import Towns
+from limits.many import Listening, Towns
 from limits.town import KINDS, known, small
 
 START = 1_764_000_000 * MICRO
@@ -269,3 +269,25 @@ def test_what_is_left_is_told_with_what_other_processes_used(rate: float) -> Non
         used = (at - 1) * (rate + 10)
         assert 3000 - used - 2 * rate - 20 <= left <= 3000 - used + 3 * rate
     assert told[-1][1] == 3000 - 10 * rate - 100
+
+
+def test_a_block_is_never_called_as_a_call_of_its_process_is() -> None:
+    """After 176 calls that had asked by themselves one had the name of a block: it was let in for nothing, and its end ended the block."""
+    two = Two()
+    server = two.server = Listening()
+    for store in two.stores:
+        store._server = server
+
+    async def call() -> None:
+        held = await two.limiters[0].reserve(Ask("chat", Charge(10, 40, money=1000), scopes=("key",)), two.world)
+        await two.world.sleep(0.5)
+        two.limiters[0].settle(held, used=Used(12, 20, money=500), now=two.world.now())
+
+    for number in range(300):
+        two.world.at(1 + number / 4, lambda: two.world.spawn(call()))
+    for number in range(900):
+        two.world.at(80 + number / 100, lambda: two.world.spawn(call()))
+    two.world.run(until=95)
+    names = [{message.arguments[0] for message in server.heard if message.operation == operation} for operation in ("admit", "block")]
+    assert [len(found) > least for found, least in zip(names, (180, 25), strict=True)] == [True, True]
+    assert names[0].isdisjoint(names[1])

@@ -192,7 +192,7 @@ class Blocks:
                 parts.append(PART * (1.0 + SIGMAS * account.sizes.error) if meter.doubted else PART)
         places = any(term.window == 0 for term in terms)
         wish = Wish(
-            quota.tag, f"{self._presence.process}.b{next(self._ids):x}", tuple(terms), tuple(parts), length,
+            quota.tag, f"{self._presence.process}/{next(self._ids):x}", tuple(terms), tuple(parts), length,
             LEASE if places else LONG_LEASE, self._presence.process, quota.places(),
         )  # fmt: skip
         quota.wished_until = now + IN_TIME
