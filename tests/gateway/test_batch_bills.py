@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -457,3 +458,37 @@ def test_a_response_is_not_deleted_before_it_is_billed(place: Gateway, provider:
     assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
     provider.answer(Reply({"id": "resp_1", "object": "response", "deleted": True}))
     asking.delete(id)
+
+
+def told(*events: dict[str, Any]) -> list[bytes | threading.Event]:
+    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+
+
+CREATED = {"type": "response.created", "sequence_number": 0, "response": background("in_progress")}
+COMPLETED = {"type": "response.completed", "sequence_number": 1, "response": background("completed", USED)}
+EVENTS = {"content-type": "text/event-stream"}
+
+
+def test_a_response_whose_stream_was_read_to_its_end_is_paid_by_it_alone(
+    place: Gateway, provider: Upstream, eventually: Eventually
+) -> None:
+    """Who asked for it afterwards paid once more."""
+    key = place.key()
+    asking = client(place, key).responses
+    provider.answer(Reply(headers=EVENTS, pieces=told(CREATED, COMPLETED)), *[Reply(background("completed", USED))] * 2)
+    first, *_ = [event for event in asking.create(model="m", input="hi", background=True, stream=True) if event.type == "response.created"]
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+    for _ in range(2):
+        assert asking.retrieve(first.response.id).status == "completed"
+    assert spent(place, key) == pytest.approx(WORTH)
+
+
+def test_a_response_whose_stream_broke_off_is_paid_by_who_asks_for_it(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    asking = client(place, key).responses
+    provider.answer(Reply(headers=EVENTS, pieces=told(CREATED), cut=True), *[Reply(background("completed", USED))] * 2)
+    ids = [event.response.id for event in asking.create(model="m", input="hi", background=True, stream=True) if hasattr(event, "response")]
+    before = spent(place, key)
+    for _ in range(2):
+        assert asking.retrieve(ids[0]).status == "completed"
+    assert eventually(lambda: spent(place, key) == pytest.approx(before + WORTH))

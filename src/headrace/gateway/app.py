@@ -269,8 +269,7 @@ class Gateway(Struct, eq=False):
             await answer.downloaded(making)
             return
         if call.stream:
-            told = bytes if reply.told is None else reply.told()
-            await answer.streamed(making, self.settings.keep_alive, counted_last=bool(call.operation.last), told=told)
+            await self._streamed(here, reply, making, answer)
             return
         made = await making if reply.unpaid is None or not mine else await _paid(making, reply.unpaid)
         answer.entered.answered(made._hidden_params)
@@ -281,6 +280,19 @@ class Gateway(Struct, eq=False):
         content, kind = written(made if reply.finish is None else reply.finish(made))
         used = answer.front.used(made._hidden_params.bill()) if answer.front.counted else ()
         await answer.whole(200, content, [*told_of(made._hidden_params), *used], kind=kind)
+
+    async def _streamed(self, here: Here, reply: Finished, making: Any, answer: Answer) -> None:
+        call, every = reply.wanted, self.settings.keep_alive
+        if call.options.get("background") is not True:
+            told = bytes if reply.told is None else reply.told()
+            await answer.streamed(making, every, counted_last=bool(call.operation.last), told=told)
+            return
+        made, whole = background.Streamed(here), False
+        try:
+            await answer.streamed(making, every, counted_last=bool(call.operation.last), told=made.see)
+            whole = True
+        finally:
+            await made.over(whole)
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
         """Send on what is in a provider's own words, and its answer back."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +31,32 @@ async def note(here: Here, entry: Entry, made: Any) -> None:
         user=caller.user, tags=tuple(entry.told("tags") or ()), customer=entry.told("customer") or "",
     )  # fmt: skip
     await here.belongings.ordered(order)
+
+
+class Streamed:
+    """One that is told as it is made: its stream pays for it, and who asks for it later pays no more. One that is left in the middle is
+    made to its end all the same, and the first who asks for it pays.
+    """
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self._found: tuple[str, str] | None = None
+        self._claiming: asyncio.Task[bool] | None = None
+
+    def see(self, piece: bytes) -> bytes:
+        """A piece of the stream, as it is. The first event tells the response's id."""
+        if self._found is None and (said := _ID.search(piece)) is not None:
+            self._found = read_id(said[1].decode(), self._here.caller.seal)
+            if self._found is not None:
+                self._claiming = asyncio.ensure_future(self._here.belongings.claim(*self._found))
+        return piece
+
+    async def over(self, whole: bool) -> None:
+        if self._claiming is not None and self._found is not None and await self._claiming and not whole:
+            await self._here.belongings.release(*self._found)
+
+
+_ID: Final = re.compile(rb'"id": ?"(resp_[^"\\]+)"')
 
 
 async def note_end(here: Here, deployment: str, id: str, made: Any) -> None:
