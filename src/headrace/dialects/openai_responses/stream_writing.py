@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -35,7 +35,7 @@ from headrace.types import (
     UsageReported,
 )
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 
 _REFUSAL: Final = -1
 """The block of a message's refusal."""
@@ -84,8 +84,9 @@ class _Telling:
         return b"%b%d%b%b%b" % (self._begin, number, self._place, msgspec.json.encode(words), self._end)
 
     @property
-    def whole(self) -> str:
-        return "".join(self._said)
+    def whole(self) -> msgspec.Raw:
+        """All of it, as JSON: it is told four times."""
+        return msgspec.Raw(_encode("".join(self._said)))
 
 
 class _Open:
@@ -139,7 +140,8 @@ class Writer:
         self._id = ""
         self._begun = False
         self._open: dict[tuple[str, int], _Open] = {}
-        self._items: list[dict[str, Json]] = []
+        self._items: list[dict[str, Json] | msgspec.Raw] = []
+        """Those that are done as JSON: they are told twice."""
         self._logprobs: list[Json] = []
         self._thought_of: set[int] = set()
         """Blocks of reasoning that were begun."""
@@ -226,7 +228,7 @@ class Writer:
         yield self._frame("response.created", response=started)
         yield self._frame("response.in_progress", response=started)
 
-    def _frame(self, kind: str, **fields: Json) -> bytes:
+    def _frame(self, kind: str, **fields: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         named = kind.encode()
         return b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n' % (named, named, number, _encode(fields)[1:])
@@ -412,4 +414,5 @@ class Writer:
                     yield from self._close_reasoning(open_)
                 case _:
                     yield from self._close_call(open_)
-            yield self._frame("response.output_item.done", output_index=open_.at, item=open_.item)
+            done = self._items[open_.at] = msgspec.Raw(_encode(open_.item))
+            yield self._frame("response.output_item.done", output_index=open_.at, item=done)
