@@ -355,8 +355,8 @@ local function correct(first, keep, at)
   if born == 0 then return {'1'} end
   for _, term in ipairs(terms) do
     forget(term)
-    local slot = math.floor(at / term.slot)
-    if term.difference ~= 0 and slot >= term.old and slot <= term.new then add(term, at, term.difference) end
+    local from = math.min(at, (term.new + 1) * term.slot - 1) -- of a call that left late nobody knows to the slot when it was charged
+    if term.difference ~= 0 and math.floor(from / term.slot) >= term.old then add(term, from, term.difference) end
     if term.written ~= 0 then add(term, now, term.written) end
     if term.rate > 0 then term.paid = term.paid + term.owed / term.rate end
   end

@@ -259,8 +259,9 @@ class Books:
         for key, span, slot, rate, difference, written, owed in batched(rest, 7) if self.born else ():
             row = self._row(key)
             self._forget(row, span, slot, now)
-            if difference != 0 and row.old <= math.floor(at / slot) <= row.new:
-                self._add(row, slot, at, difference)
+            since = min(at, (row.new + 1) * slot - 1)  # of a call that left late nobody knows to the slot when it was charged
+            if difference != 0 and row.old <= math.floor(since / slot):
+                self._add(row, slot, since, difference)
             if written != 0:
                 self._add(row, slot, now, written)
             if rate > 0:
