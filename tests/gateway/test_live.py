@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -98,7 +100,13 @@ def router(provider: Answering) -> Router:
         return {"model_name": name, "litellm_params": params}
 
     router = Router(
-        [entry("talk", "gemini/gemini-own", rpm=100), entry("gone", "gemini/gemini-gone"), entry("chat", "openai/gpt")], num_retries=0
+        [
+            entry("talk", "gemini/gemini-own", rpm=100),
+            entry("gone", "gemini/gemini-gone"),
+            entry("narrow", "gemini/gemini-own", rpm=1, api_key="another-key"),
+            entry("chat", "openai/gpt"),
+        ],
+        num_retries=0,
     )
     router.add_scope("alice", rpm=100)
     return router
@@ -108,6 +116,32 @@ def router(provider: Answering) -> Router:
 def address(router: Router, ledger: Kept) -> Iterator[str]:
     with serving(router, Settings(key=KEY), keys=Alice(), ledger=ledger) as base:
         yield base.replace("http", "ws", 1)
+
+
+@pytest.mark.parametrize(("path", "first"), [(PATH, json.dumps({"setup": {"model": "models/narrow"}})), ("/v1/realtime?model=narrow", "")])
+def test_who_left_while_a_session_waited_in_line_kept_his_place(
+    address: str, router: Router, ledger: Kept, eventually: Eventually, path: str, first: str
+) -> None:
+    def waiting() -> int:
+        return int(router.snapshot()["queues"].get("narrow", 0))
+
+    key = {"x-goog-api-key": KEY}
+    with connect(f"{address}{PATH}", additional_headers=key) as session:
+        session.send(json.dumps({"setup": {"model": "models/narrow"}}))
+        session.recv(timeout=30)
+    at = urlsplit(address)
+    with socket.create_connection((at.hostname, at.port)) as caller:
+        caller.sendall(
+            f"GET {path} HTTP/1.1\r\nhost: x\r\nx-goog-api-key: {KEY}\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+            "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        if first:
+            assert caller.recv(4096).startswith(b"HTTP/1.1 101")
+            text = first.encode()
+            caller.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
+        assert eventually(lambda: waiting() == 1)
+    assert eventually(lambda: waiting() == 0)
+    assert eventually(lambda: [record.outcome for record in ledger.records] == [Outcome.ANSWERED, Outcome.LEFT])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

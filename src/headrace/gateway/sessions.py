@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +16,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from headrace.calls import Operation
 from headrace.destinations import Destination
 from headrace.errors import Failure, HeadraceError, Kind, error_of
+from headrace.gateway.answers import LEFT
 from headrace.gateway.asking import Here
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import OPENAI, front_of
 from headrace.gateway.headers import customer_of
 from headrace.gateway.records import Entry, Outcome, new_id
-from headrace.gateway.requests import Asked, Receive, Scope, Send, refusal
+from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, refusal
 from headrace.models.prices import Beside
 from headrace.routing.trail import Held
 
@@ -52,6 +53,12 @@ class Visit(Struct, frozen=True, eq=False):
     receive: Receive
     send: Send
     here: Here
+    early: list[Any] = []
+    """Messages that came while something else was awaited."""
+
+    async def hear(self) -> Any:
+        """The next message of the caller's."""
+        return self.early.pop(0) if self.early else await self.receive()
 
     async def accept(self, protocol: str | None = None) -> None:
         await self.send({"type": "websocket.accept", "subprotocol": protocol})
@@ -66,7 +73,23 @@ class Visit(Struct, frozen=True, eq=False):
         self.gateway.check_customer(entry)
         meant = self.here.meant(model)
         options = {**self.here.options(meant), "scopes": await self.gateway.scopes(self.here, meant, entry)}
-        return await self.gateway.router.hold(operation, meant, options)
+        return await self._while_there(self.gateway.router.hold(operation, meant, options))
+
+    async def _while_there(self, waiting: Coroutine[Any, Any, Held]) -> Held:
+        """Raises Left for a caller who goes while he waits in line: his place is the next one's."""
+        work: asyncio.Future[Held] = asyncio.ensure_future(waiting)
+        heard: asyncio.Future[Any] = asyncio.ensure_future(self.receive())
+        try:
+            await asyncio.wait([work, heard], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and heard.result()["type"] == "websocket.disconnect":
+                raise Left
+            return await work
+        finally:
+            for task in (work, heard):
+                task.cancel()
+            await asyncio.gather(work, heard, return_exceptions=True)
+            if not heard.cancelled():
+                self.early.append(heard.result())
 
 
 async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +104,8 @@ async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, 
     except HeadraceError as error:
         written = front_of(asked).error(error.failure)
         await _refuse(send, written.status, written.body)
+    except Left:
+        pass
 
 
 def _kind(path: str) -> Callable[[Visit], Any]:
@@ -125,6 +150,9 @@ def beginning(entry: Entry, *held: Held) -> Iterator[None]:
         for room in held:
             room.fail(error)
         entry.close(Outcome.FAILED, error.failure, OPENAI.error(error.failure).status)
+        raise
+    except Left:
+        entry.close(Outcome.LEFT, status=LEFT)
         raise
 
 
@@ -209,7 +237,7 @@ class Session:
             await self._provider.close()
 
     async def _from_caller(self) -> None:
-        while (message := await self.visit.receive())["type"] != "websocket.disconnect":
+        while (message := await self.visit.hear())["type"] != "websocket.disconnect":
             text = message.get("text")
             said = message["bytes"] if text is None else text
             await self.said(said)
