@@ -12,7 +12,7 @@ from headrace.errors import Failure
 from headrace.fingerprint import fingerprint
 from headrace.limits.account import NOT_STARTED, Account, Taken
 from headrace.limits.ask import Ask
-from headrace.limits.guard import EPSILON, Entry
+from headrace.limits.guard import EPSILON, SLOTS, Entry
 from headrace.limits.limit import Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
@@ -166,6 +166,8 @@ class Quota:
         """So much was charged last that no call of ours spent. While only our share counts, our part of it does."""
         known, entry = self.outside.setdefault(meter, {}), meter._log.last
         known[entry] = known.get(entry, 0.0) + money
+        if len(known) > 2 * SLOTS:
+            self.outside[meter] = {each: cost for each, cost in known.items() if not each.gone}
         if meter in self.scaled:
             extra = money / self.factor(meter) - money
             meter._log.correct(entry, extra)
