@@ -381,7 +381,7 @@ def test_an_idle_process_reports_every_three_seconds_and_not_of_what_is_gone() -
 
 @pytest.mark.parametrize(
     ("processes", "places", "calls", "use", "apart"),
-    [(8, 24, 1.15, 0.96, 1.3), (8, 12, 1.45, 0.92, 1.5), (8, 8, 1.4, 0.96, 1.5), (8, 4, 3.0, 0.88, 2.0), (3, 2, 2.4, 0.88, 1.5)],
+    [(8, 24, 1.15, 0.96, 1.3), (8, 12, 1.45, 0.92, 1.5), (8, 8, 1.4, 0.96, 1.5), (8, 4, 2.6, 0.88, 2.0), (3, 2, 2.4, 0.88, 1.5)],
 )
 def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
     processes: int, places: int, calls: float, use: float, apart: float
@@ -401,12 +401,13 @@ def test_a_place_among_calls_in_flight_is_passed_on_in_one_call_of_the_script(
         town.limiters[number].settle(held, used=Used(input=10, output=10), now=town.world.now())
         ended[number] += 1
 
-    town.beat(42)
-    for number in range(32 * places):
+    seconds = 42 if places >= processes else 120  # where places go round nobody has many in a minute
+    town.beat(seconds)
+    for number in range(32 * places * seconds // 42):
         town.world.spawn(call(number % processes))
-    town.world.run(until=42)
+    town.world.run(until=seconds)
     assert max(running) == places
-    assert (sum(ended) + places / 2) * 2.1 >= use * places * 42
+    assert (sum(ended) + places / 2) * 2.1 >= use * places * seconds
     assert max(ended) <= apart * min(ended) + 2
     assert town.called() <= calls * sum(ended)
     waits = [message.patience > 0 for message in town.server.heard if message.operation == "settle"]
