@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,3 +49,22 @@ class Colour:
 @pytest.fixture(params=["async", "sync"])
 def colour(request: pytest.FixtureRequest) -> Colour:
     return Colour(request.param)
+
+
+@pytest.fixture
+def litellm_put_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """litellm's name is nobody's afterwards, and its ways are no other test's."""
+    from headrace import Router, objects, served
+    from headrace.layers import around
+
+    known = set(sys.modules)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(around, "_layers", around._layers)
+    monkeypatch.setattr(Router, "standing", Router.standing)
+    for one in [*vars(objects).values(), *vars(served).values()]:
+        if isinstance(one, type) and issubclass(one, objects.JsonObject):
+            monkeypatch.setattr(one, "__module__", one.__module__)
+    yield
+    for name in sys.modules.keys() - known:
+        if name.partition(".")[0] == "litellm":
+            del sys.modules[name]

@@ -28,7 +28,7 @@ def run(page: Path, block: Block, session: dict[str, object]) -> None:
     exec(compile(padded, str(page), "exec"), session)
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("reader", "litellm_put_away")
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_examples_of_a_page_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     session: dict[str, object] = {"__name__": "__main__"}

@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import pytest
 from tests.gateway.conftest import CHAT
 from tests.gateway.test_serve import HERE, config, start
 
-from headrace import Router, objects, served
+from headrace import Router
 from headrace.gateway.callbacks import Telling, read_callbacks
 from headrace.layers import around
-from headrace.objects import JsonObject
 
 LOGGER = """
 import json
@@ -103,24 +101,9 @@ def test_langfuse_is_told_by_its_name(tmp_path: Path, upstream: object, eventual
     assert "gpt-sim" in json.dumps(taken[0][1])
 
 
-@pytest.fixture
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """litellm's name is nobody's afterwards."""
-    modules, finders, layers = dict(sys.modules), list(sys.meta_path), around._layers
-    homes = {one: one.__module__ for home in (objects, served) for one in vars(home).values() if isinstance(one, type)}
+@pytest.mark.usefixtures("litellm_put_away")
+def test_lists_are_read_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in sys.modules.keys() - modules.keys():
-        if name.partition(".")[0] in ("litellm", "loggers_of_mine"):
-            del sys.modules[name]
-    for one, home in homes.items():
-        if issubclass(one, JsonObject):
-            one.__module__ = home
-    sys.meta_path[:], around._layers = finders, layers
-
-
-@pytest.mark.usefixtures("as_before")
-def test_lists_are_read_and_taken_back(tmp_path: Path) -> None:
     (tmp_path / "loggers_of_mine.py").write_text("def told(kwargs, answer, start, end): ...\nbroken = None\n")
     wrong: list[str] = []
     given = {"callbacks": ["otel", "prometheus", "loggers_of_mine.told"], "failure_callback": "langsmith"}
@@ -141,7 +124,7 @@ def test_lists_are_read_and_taken_back(tmp_path: Path) -> None:
     assert (litellm.success_callback, around.standing()) == ([], layers)
 
 
-@pytest.mark.usefixtures("as_before")
+@pytest.mark.usefixtures("litellm_put_away")
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -151,7 +134,9 @@ def test_lists_are_read_and_taken_back(tmp_path: Path) -> None:
         ({"callbacks": ["loggers_of_mine.nobody"]}, "litellm_settings.callbacks: there is no 'loggers_of_mine.nobody' (AttributeError"),
     ],
 )
-def test_what_is_no_logger_is_named(tmp_path: Path, given: Any, said: str) -> None:
+def test_what_is_no_logger_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, said: str) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "loggers_of_mine", raising=False)
     (tmp_path / "loggers_of_mine.py").write_text("")
     wrong: list[str] = []
     assert read_callbacks(given, tmp_path, wrong.append).lists == {}
