@@ -19,7 +19,7 @@ from headrace.dialects import NAMES, load
 from headrace.dialects.base import Dialect, Target
 from headrace.dialects.forms import FORMS, Formed, form_of
 from headrace.dialects.quota import read_quota
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TruncatedStream
 from headrace.framing import MAX_FRAME, EventStreamReader
 from headrace.types import ChatRequest, EmbeddingRequest
 from headrace.wire import Frame, Headers, HttpResponse
@@ -228,3 +228,12 @@ def test_no_embeddings_raise_anything_but_an_error_of_ours(body: Any) -> None:
         read: Any = getattr(dialect, "read_embedding_response", None)
         if read is not None:
             tried(partial(read, response, asked, TARGET))
+
+
+@pytest.mark.parametrize("name", [name for name in DIALECTS if name != "bedrock_converse"])  # whose messages have their length
+@pytest.mark.parametrize("end", [b'{"id":"na\xc3', b'{"id":"\xf0\x9f\x98'], ids=["of two", "of four"])
+def test_a_stream_cut_within_a_character_is_cut_and_not_broken(name: str, end: bytes) -> None:
+    reader = DIALECTS[name].read_stream(ASKED, TARGET)
+    assert not reader.feed(Frame(end), last=True)
+    with pytest.raises(TruncatedStream):
+        reader.close()

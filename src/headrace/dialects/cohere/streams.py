@@ -66,7 +66,7 @@ class Reader:
         try:
             event = decode(frame.data)
             return list(self._events(obj(event, "the event")))
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return []
             raise self._broken() from None
