@@ -149,8 +149,12 @@ class Sqlite:
 
     def connect(self) -> Any:
         raw = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            raw.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                raw.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:  # no database, or not ours to write
+            raw.close()
+            raise
         return raw
 
     def answers(self, raw: Any) -> bool:
