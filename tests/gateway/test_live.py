@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +17,9 @@ import trustme
 from google import genai
 from google.genai import types
 from tests.gateway.conftest import KEY, serving
+from tests.gateway.speaking import Speaking
 from tests.gateway.straight_scene import Alice, Kept
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -35,38 +35,16 @@ USAGE = {
 }  # fmt: skip
 
 
-class Answering:
+class Answering(Speaking):
     """Gemini's Live API as far as a session needs it: wants a key and a setup, answers each turn in binary frames."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
         self.heard: list[Any] = []
         self.tokens: list[str | None] = []
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
-        self._over: asyncio.Event | None = None
 
-    def __enter__(self) -> Answering:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._over is not None
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        async with serve(self._talk, "127.0.0.1", 0) as server:
-            self.port = next(iter(server.sockets)).getsockname()[1]
-            self._ready.set()
-            await self._over.wait()
-
-    async def _talk(self, connection: ServerConnection) -> None:
+    async def talk(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         setup = json.loads(await connection.recv())
         self.asked.append((connection.request.path, connection.request.headers.get("x-goog-api-key"), setup))

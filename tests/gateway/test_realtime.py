@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import openai
 import pytest
 from tests.gateway.conftest import KEY, serving
-from websockets.asyncio.server import ServerConnection, serve
+from tests.gateway.speaking import Speaking
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -23,41 +23,18 @@ from headrace.gateway.records import Outcome, Record
 Eventually = Callable[[Callable[[], bool]], bool]
 
 
-def chosen(connection: ServerConnection, offered: list[str]) -> str | None:
-    return "realtime" if "realtime" in offered else None
-
-
-class Talking:
+class Talking(Speaking):
     """Answers every `response.create`; remembers how it was asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.open = 0
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
-        self._over: asyncio.Event | None = None
 
-    def __enter__(self) -> Talking:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
+    def chosen(self, connection: ServerConnection, offered: Sequence[str]) -> str | None:
+        return "realtime" if "realtime" in offered else None
 
-    def __exit__(self, *_: object) -> None:
-        assert self._over is not None
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        async with serve(self._talk, "127.0.0.1", 0, select_subprotocol=chosen) as server:  # type: ignore[arg-type]
-            self.port = next(iter(server.sockets)).getsockname()[1]
-            self._ready.set()
-            await self._over.wait()
-
-    async def _talk(self, connection: ServerConnection) -> None:
+    async def talk(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         self.asked.append((connection.request.path, {name.lower(): value for name, value in connection.request.headers.raw_items()}))
         self.open += 1
