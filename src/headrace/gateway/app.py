@@ -131,7 +131,7 @@ class Gateway(Struct, eq=False):
         try:
             await answer.guarded(self._serve(asked, scope, receive, answer))
         except Left:
-            pass
+            pass  # nobody is there to be told
         except asyncio.CancelledError:  # by the server
             await answer.stopped()
 

@@ -55,9 +55,9 @@ def _question(body: dict[str, Any], model: str) -> dict[str, Any]:
     """What a body of InvokeModel asks, in whoever's words."""
     if is_claudes(body):
         return fronts.anthropic_question(claudes(body, model), model)
-    from headrace.gateway import invoking  # late: few callers count in others' words
+    from headrace.gateway import invoke_model  # late: few callers count in others' words
 
-    dialect, said = invoking.question_of(body)
+    dialect, said = invoke_model.question_of(body)
     return fronts.chat_of(dialect, {"model": model, **said}, model)
 
 

@@ -28,7 +28,7 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import bedrock, cohere, cohere_chat, fim, fronts, invoking, message_batches, ollama
+from headrace.gateway import bedrock, cohere_chat, cohere_vectors, fim, fronts, invoke_model, message_batches, ollama
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.kept import (
     check_going_on,
@@ -160,7 +160,7 @@ def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: st
     """Claude as Bedrock has it, or another model in its maker's words: whether it is streamed stands in the path."""
     stream = verb.endswith("stream")
     if not bedrock.is_claudes(body):
-        return invoking.invoke(here, asked, body, model, stream=stream)
+        return invoke_model.invoke(here, asked, body, model, stream=stream)
     return _message(here, asked, {**bedrock.claudes(body, model), "stream": stream})
 
 
@@ -265,8 +265,8 @@ ROUTES: Final[tuple[Row, ...]] = (
     _post(cohere_chat.PATH, cohere_chat.chat),
     _post("/v1/fim/completions", fim.complete, asks=COMPLETIONS),
     _post(_OPENAI + "/ocr", _plain(OCR), asks=OCR),
-    _post("/v2/embed", cohere.embed),
-    _post("/v1/embed", cohere.embed_plainly),
+    _post("/v2/embed", cohere_vectors.embed),
+    _post("/v1/embed", cohere_vectors.embed_plainly),
     _post("/api/chat", ollama.chat, asks=OLLAMA_CHAT),
     _post(ollama.GENERATE, ollama.generate),
     _post("/api/embed", ollama.embed),

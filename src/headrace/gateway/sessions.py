@@ -105,7 +105,7 @@ async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, 
         written = front_of(asked).error(error.failure)
         await _refuse(send, written.status, written.body)
     except Left:
-        pass
+        pass  # nobody is there to be told
 
 
 def _kind(path: str) -> Callable[[Visit], Any]:
@@ -115,9 +115,9 @@ def _kind(path: str) -> Callable[[Visit], Any]:
 
         return realtime.serve
     if _TURNS.fullmatch(path):
-        from headrace.gateway import turns  # late as well
+        from headrace.gateway import responses_sessions  # late as well
 
-        return turns.serve
+        return responses_sessions.serve
     if _LIVE.fullmatch(path):
         from headrace.gateway import live  # late as well
 
@@ -254,7 +254,7 @@ class Session:
                     self._used[name] += count
                 await send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
         except ConnectionClosed:
-            pass
+            pass  # its code and reason say how
         code = self._provider.close_code or 1011
         reason = self._provider.close_reason or ""
         await send({"type": "websocket.close", "code": _BROKEN if code in (1005, 1006) else code, "reason": reason})

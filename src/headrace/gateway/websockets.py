@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from headrace.gateway.turns import DRAIN, DRAINS
+from headrace.gateway.responses_sessions import DRAIN, DRAINS
 
 
 class Connection(WebSocketsSansIOProtocol):

@@ -18,7 +18,7 @@ from headrace.dialects.bedrock_converse.eventstream import event
 from headrace.dialects.forms.invoke import MAKERS, Maker
 from headrace.errors import BadRequestError
 from headrace.framing import EventStreamReader, SseReader
-from headrace.gateway import cohere, cohere_chat
+from headrace.gateway import cohere_chat, cohere_vectors
 from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
 from headrace.gateway.requests import Asked
 from headrace.providers.catalog import resolve
@@ -36,7 +36,7 @@ def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream
     if "message" in body:
         return _command(here, asked, {**body, "stream": stream}, model)
     if "texts" in body or "images" in body:
-        return cohere.embed_plainly(here, asked, {**body, "model": model})
+        return cohere_vectors.embed_plainly(here, asked, {**body, "model": model})
     if "singleEmbeddingParams" in body:
         return _nova_vectors(body, model)
     if "inputText" in body and _is_embedded(here, body, model):

@@ -16,7 +16,7 @@ from headrace import Router
 from headrace.dialects.bedrock_converse.eventstream import event
 from headrace.dialects.forms.invoke import MAKERS, Maker
 from headrace.gateway.config import Settings
-from headrace.gateway.invoking import turns_of
+from headrace.gateway.invoke_model import turns_of
 
 LLAMA3 = (
     "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
