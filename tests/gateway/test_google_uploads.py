@@ -6,11 +6,14 @@ import io
 import json
 import urllib.error
 import urllib.request
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -137,6 +140,34 @@ def test_an_address_that_was_not_given_out_opens_nothing(base: str) -> None:
     for other in (f"{at}upload_id=made-up", f"{at}upload_id={id[:-40]}{id[-40:].swapcase()}"):
         assert asked(other, "upload, finalize", b"x", X_Goog_Upload_Offset="0")[0] in (401, 404)
         assert asked(other, "upload, finalize", b"x", X_Goog_Upload_Offset="0", x_goog_api_key=KEY)[0] == 404
+
+
+def test_a_seal_of_somebody_elses_opens_nothing(place: Gateway) -> None:
+    """Whoever reads an address can write another, of the master key's or of a path of his choice; but not its seal."""
+    key, url = place.key(), begun(place.base, KEY, 1)
+    [deployment] = [one["model_info"]["id"] for one in place.ask("/model/info")["data"]]
+    query = parse_qs(urlsplit(url).query)["upload_id"][0]
+    given = msgspec.json.decode(urlsafe_b64decode(query + "=" * (-len(query) % 4)), type=Place)
+    assert given.deployment == deployment
+    for forged in (
+        msgspec.structs.replace(given, mark="").sealed("sk-another"),
+        msgspec.structs.replace(given, path="/v1beta/models").sealed("-"),
+    ):
+        other = f"{place.base}/upload/v1beta/files?upload_id={forged}"
+        assert asked(other, "query")[0] == 401
+        assert asked(other, "query", x_goog_api_key=key)[0] == 404
+    assert asked(url, "query")[0] == 200
+
+
+def test_who_must_show_himself_again_is_who_began(place: Gateway) -> None:
+    """Callers with a token of an identity provider have no key that an address could name."""
+    key = place.key(team_id="t-own")
+    url = begun(place.base, KEY, 1)
+    query = parse_qs(urlsplit(url).query)["upload_id"][0]
+    given = msgspec.json.decode(urlsafe_b64decode(query + "=" * (-len(query) % 4)), type=Place)
+    for owner, status in (("team:t-another", 404), ("team:t-own", 200)):
+        own = msgspec.structs.replace(given, key="", owner=owner, mark="").sealed(KEY)
+        assert asked(f"{place.base}/upload/v1beta/files?upload_id={own}", "query", x_goog_api_key=key)[0] == status
 
 
 def test_the_pieces_of_a_key_that_was_blocked_are_refused(place: Gateway) -> None:

@@ -17,6 +17,7 @@ from headrace.limits.blocks import LENGTH
 from headrace.limits.books import Books
 from headrace.limits.limit import Limit, Unit
 from headrace.limits.memory import MemoryServer, MemoryStore
+from headrace.limits.profile import Profile
 from headrace.limits.shared import SharedLimiter
 from headrace.limits.store import MICRO, Claim, Correction, Term, Wish, amending, read_answer, read_grant
 from headrace.runtime.virtual import World
@@ -128,6 +129,18 @@ def test_a_store_that_is_lost_amid_blocks_opens_no_limit_and_stops_nobody(kind: 
     assert len(town.waits) == count
     assert town.admitted(60, 80) >= 0.9 * 40 * 20
     assert max(wait for _, _, wait in town.waits) <= 4.0
+
+
+def test_a_block_is_no_longer_than_half_of_what_the_flow_may_run_ahead() -> None:
+    """All of its calls may go at its end. Of a provider that nobody knows the flow may run ahead a tenth of a second at first,
+    a little more with each second without a refusal."""
+    town = Towns(KINDS["slide60/reserve"], Profile(), processes=2, deployments=((60_000, 60_000_000),))
+    town.beat(3)
+    town.arrivals(400, 0, 2, small)
+    town.world.run(until=3)
+    lengths = [message.arguments[3] for message in town.server.heard if message.operation == "block"]
+    assert lengths
+    assert all(0 < length < 0.06 * MICRO for length in lengths)
 
 
 def test_a_killed_process_leaves_no_more_on_the_books_than_its_block() -> None:
