@@ -32,6 +32,8 @@ class ThroughRequest(Struct, frozen=True):
     body: bytes = b""
     upload: Upload | None = None
     """A body too large to hold, in place of `body`."""
+    pays: bool = True
+    """Whether it pays for what its answer says was used: what was made before tells of that each time it is asked for."""
 
     def __repr__(self) -> str:
         size = len(self.body) if self.upload is None else self.upload.size
@@ -66,10 +68,10 @@ class Through(Struct, eq=False):
         return dict(next(_answers(response.body, events=False), {}))
 
     def used(self, body: Mapping[str, Any]) -> Any:
-        return _in_common(_usage(body))
+        return _in_common(_usage(body)) if self.request.pays else NOTHING
 
     def source(self, kind: str) -> Watched:
-        return Watched(events=kind.startswith("text/event-stream"))
+        return Watched(events=kind.startswith("text/event-stream"), pays=self.request.pays)
 
 
 def address_of(base_url: str, path: str) -> str:
@@ -91,24 +93,32 @@ MOST_KEPT: Final = 4 << 20
 """Bytes of an answer that are looked at for what was used; in an endless stream the last of them."""
 
 
+NOTHING: Final[Mapping[str, int]] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
 class Watched:
     """Bytes handed on as they come. At the end `usage` is what they said of it, in OpenAI's form."""
 
-    __slots__ = ("_events", "_seen", "count", "usage")
+    __slots__ = ("_events", "_pays", "_seen", "count", "usage")
 
-    def __init__(self, *, events: bool) -> None:
+    def __init__(self, *, events: bool, pays: bool = True) -> None:
         self._events = events
+        self._pays = pays
         self._seen = bytearray()
         self.count = 0
-        self.usage: dict[str, Any] | None = None
+        self.usage: dict[str, Any] | None = None if pays else dict(NOTHING)
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
         ready.append(data)
+        if not self._pays:
+            return
         self._seen += data
         if len(self._seen) > 2 * MOST_KEPT:
             del self._seen[:-MOST_KEPT]
 
     def close(self, ready: deque[Any]) -> None:
+        if not self._pays:
+            return
         found: dict[str, Any] = {}
         for answer in _answers(bytes(self._seen), events=self._events):
             found |= {name: value for name, value in _usage(answer).items() if value is not None}
@@ -130,16 +140,18 @@ def _usage(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("usage", "usageMetadata", "meta"):
         if isinstance(found := answer.get(name), Mapping):
             return found
-    for name in ("message", "response"):  # Anthropic's first event, Responses' last
+    for name in ("message", "response", "interaction", "metadata"):  # Anthropic's first event, Responses' last, Google's last and others
         if isinstance(inner := answer.get(name), Mapping):
             return _usage(inner)
     return {}
 
 
-_INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
-_OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
-_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
-"""What Anthropic counts beside the input."""
+_INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "total_input_tokens")
+_OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens", "total_output_tokens")
+_CACHED: Final = ("cache_read_input_tokens", "cachedContentTokenCount", "total_cached_tokens")
+_BESIDE_INPUT: Final = ("cache_read_input_tokens", "cache_creation_input_tokens", "toolUsePromptTokenCount", "total_tool_use_tokens")
+"""What Anthropic and Google count beside the input."""
+_BESIDE_OUTPUT: Final = ("thoughtsTokenCount", "total_thought_tokens")
 
 
 def _in_common(found: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -147,9 +159,9 @@ def _in_common(found: Mapping[str, Any]) -> dict[str, Any] | None:
     if input is None and output is None:
         return None
     details = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
-    cached = found.get("cache_read_input_tokens") or found.get("cachedContentTokenCount") or details.get("cached_tokens") or 0
-    whole = (input or 0) + sum(found.get(name) or 0 for name in _BESIDE)
-    written = (output or 0) + (found.get("thoughtsTokenCount") or 0)
+    cached = _first(found, _CACHED) or details.get("cached_tokens") or 0
+    whole = (input or 0) + sum(found.get(name) or 0 for name in _BESIDE_INPUT)
+    written = (output or 0) + sum(found.get(name) or 0 for name in _BESIDE_OUTPUT)
     told = {"prompt_tokens": whole, "completion_tokens": written, "total_tokens": whole + written}
     return {**told, "prompt_tokens_details": {"cached_tokens": cached}} if cached else told
 

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import tracemalloc
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -76,6 +78,7 @@ def router_over(provider: Upstream) -> Router:
         [
             {"model_name": "m", "litellm_params": {"model": "openai/own", **params}, "model_info": {"id": "first", **info}},
             {"model_name": "claude", "litellm_params": {"model": "anthropic/claude-own", **params}, "model_info": {"id": "second", **info}},
+            {"model_name": "g", "litellm_params": {"model": "gemini/own", **params}, "model_info": {"id": "fourth", **info}},
             {"model_name": "sonnet", "litellm_params": {"model": "anthropic/claude-sonnet-4-5", **params}, "model_info": {"id": "third"}},
         ],
         num_retries=0,
@@ -492,3 +495,87 @@ def test_a_response_whose_stream_broke_off_is_paid_by_who_asks_for_it(place: Gat
     for _ in range(2):
         assert asking.retrieve(ids[0]).status == "completed"
     assert eventually(lambda: spent(place, key) == pytest.approx(before + WORTH))
+
+
+SPOKEN = {
+    "total_input_tokens": 900,
+    "total_tool_use_tokens": 100,
+    "total_output_tokens": 60,
+    "total_thought_tokens": 40,
+    "total_tokens": 1100,
+}
+
+
+def interaction(status: str, **more: Any) -> dict[str, Any]:
+    return {"id": "v1_abc", "object": "interaction", "model": "own", "status": status, **more}
+
+
+def test_an_interaction_of_google_s_cost_nothing_and_is_charged_once(place: Gateway, provider: Upstream, eventually: Eventually) -> None:
+    key = place.key()
+    provider.answer(Reply(interaction("completed", usage=SPOKEN)))
+    place.ask("/v1beta/interactions", {"model": "g", "input": "hi"}, key)
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+    for body in (None, {}):  # asked for, and cancelled too late
+        place.ask(f"/v1beta/interactions/v1_abc{'' if body is None else '/cancel'}", body, key)
+    assert eventually(lambda: len(place.ask("/spend/logs")) == 3)
+    assert [call["spend"] for call in place.ask("/spend/logs") if call["spend"]] == [pytest.approx(WORTH)]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_streamed_interaction_of_google_s_is_charged_for_what_came(
+    place: Gateway, provider: Upstream, eventually: Eventually, cut: bool
+) -> None:
+    key = place.key()
+    events = [
+        {"event_type": "interaction.created", "interaction": interaction("in_progress")},
+        {"event_type": "step.delta", "delta": {}, "metadata": {"usage": SPOKEN}},
+        {"event_type": "interaction.completed", "interaction": interaction("completed", usage=SPOKEN)},
+    ]
+    pieces: list[bytes | threading.Event] = [f"data: {json.dumps(event)}\n\n".encode() for event in (events[:2] if cut else events)]
+    provider.answer(Reply(headers=EVENTS, pieces=pieces))
+    asked = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    body = json.dumps({"model": "g", "input": "hi", "stream": True}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{place.base}/v1beta/interactions", body, asked)) as answer:
+        answer.read()
+    assert eventually(lambda: spent(place, key) == pytest.approx(WORTH))
+
+
+@pytest.mark.parametrize("who", ["a key", "the master key"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_interaction_in_the_background_is_charged_once_whether_it_is_asked_for_or_not(
+    place: Gateway, provider: Upstream, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, stream: bool, who: str
+) -> None:
+    key = KEY if who == "the master key" else place.key()
+    if stream:
+        events = [
+            {"event_type": "interaction.created", "interaction": interaction("in_progress")},
+            {"event_type": "interaction.completed", "interaction": interaction("completed", usage=SPOKEN)},
+        ]
+        provider.answer(Reply(headers=EVENTS, pieces=[f"data: {json.dumps(event)}\n\n".encode() for event in events]))
+    else:
+        provider.answer(Reply(interaction("in_progress")))
+    asked = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    body = json.dumps({"model": "g", "input": "hi", "background": True, "stream": stream, "user": "acme"}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{place.base}/v1beta/interactions", body, asked)) as answer:
+        answer.read()
+    provider.answer(Reply(interaction("in_progress")), Reply(interaction("completed", usage=SPOKEN)))
+    assert place.ask("/v1beta/interactions/v1_abc", None, key)["status"] == "in_progress"
+    place.ask("/v1beta/interactions/v1_abc", None, key)
+    assert not [call for call in place.ask("/spend/logs") if call["spend"]]
+    assert removed(place, key) == 409  # not billed yet, and therefore billed next
+    assert eventually(lambda: bool([call for call in place.ask("/spend/logs") if call["spend"]]))
+    (call,) = [call for call in place.ask("/spend/logs") if call["spend"]]
+    assert (call["request_id"], call["spend"], call["end_user"]) == ("v1_abc", pytest.approx(WORTH), "acme")
+    assert provider.seen[-1].path == "/v1/interactions/v1_abc"
+    provider.answer(Reply({}))
+    assert removed(place, key) == 200
+
+
+def removed(place: Gateway, key: str) -> int:
+    asked = urllib.request.Request(f"{place.base}/v1beta/interactions/v1_abc", method="DELETE", headers={"x-goog-api-key": key})
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

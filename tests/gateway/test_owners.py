@@ -270,6 +270,88 @@ def test_past_the_gateways_own_paths_nobody_reaches_what_others_keep(place: Gate
     assert provider.seen == []
 
 
+def told(made: dict[str, Any], *, cut: bool = False) -> Reply:
+    """An interaction as it is streamed: its first event has its id."""
+    events = [
+        {"event_type": "interaction.created", "interaction": {"id": made["id"], "status": "in_progress"}},
+        {"event_type": "interaction.completed", "interaction": made},
+    ]
+    pieces = [f"event: {event['event_type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    halves = [half for piece in pieces[: 1 if cut else 2] for half in (piece[:60], piece[60:])]  # no event comes in one piece
+    return Reply(headers={"content-type": "text/event-stream"}, pieces=list(halves), cut=cut)
+
+
+INTERACTION = {"id": "v1_abc", "object": "interaction", "status": "completed", "model": "own"}
+
+
+def removed(place: Gateway, path: str, key: str) -> int:
+    asked = urllib.request.Request(place.base + path, method="DELETE", headers={"x-goog-api-key": key})
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@pytest.mark.parametrize("how", ["whole", "streamed", "cut", "in the background"])
+def test_an_interaction_of_google_s_is_for_who_made_it(place: Gateway, provider: Upstream, how: str) -> None:
+    """Whoever had its id could read it, go on from it, cancel and delete it."""
+    key, other, asked = place.key(), place.key(), {"model": "g", "input": "hi"}
+    started = {**INTERACTION, "status": "in_progress"}
+    if how in ("streamed", "cut"):
+        provider.answer(told(INTERACTION, cut=how == "cut"))
+        sent = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        asking = urllib.request.Request(f"{place.base}/v1beta/interactions", json.dumps({**asked, "stream": True}).encode(), sent)
+        with urllib.request.urlopen(asking) as answer:
+            assert b"interaction.created" in answer.readline()
+            answer.readline()
+    else:
+        provider.answer(Reply(started if how == "in the background" else INTERACTION))
+        place.ask("/v1beta/interactions", {**asked, "background": how == "in the background"}, key)
+    provider.answer(Reply(INTERACTION))
+    seen = len(provider.seen)
+    for path, body in (
+        ("/v1beta/interactions/v1_abc", None),
+        ("/gemini/v1beta/interactions/v1_abc", None),
+        ("/v1beta/interactions/v1_abc?stream=true", None),
+        ("/v1beta/interactions/v1_abc/cancel", {}),
+        ("/v1beta/interactions", {**asked, "previous_interaction_id": "v1_abc"}),
+    ):
+        refused = place.ask(path, body, other, 404, **{"x-goog-api-key": other})
+        assert (refused["error"]["code"], refused["error"]["status"]) == (404, "NOT_FOUND")
+    assert removed(place, "/v1beta/interactions/v1_abc", other) == 404
+    assert len(provider.seen) == seen  # nothing of it reached the provider
+    for who in (key, "sk-of-the-gateway"):
+        assert place.ask("/v1beta/interactions/v1_abc", None, who)["id"] == "v1_abc"
+    place.ask("/v1beta/interactions", {**asked, "previous_interaction_id": "v1_abc"}, key)
+    assert provider.seen[-1].body["previous_interaction_id"] == "v1_abc"
+
+
+def test_an_interaction_that_was_deleted_is_nobody_s(place: Gateway, provider: Upstream) -> None:
+    key = place.key()
+    provider.answer(Reply(INTERACTION))
+    place.ask("/v1beta/interactions", {"model": "g", "input": "hi"}, key)
+    provider.answer(Reply({}))
+    assert removed(place, "/v1beta/interactions/v1_abc", key) == 200
+    seen = len(provider.seen)
+    place.ask("/v1beta/interactions/v1_abc", None, key, 404)
+    assert len(provider.seen) == seen
+
+
+def test_an_administrator_s_interaction_is_asked_for_in_the_account_that_keeps_it(tmp_path: Path) -> None:
+    with standing() as first, standing() as second:
+        params = [{"model": "gemini/own", "api_key": f"sk-{at.url[-8:]}", "base_url": at.url} for at in (first, second)]
+        router = Router([{"model_name": f"g{n}", "litellm_params": one} for n, one in enumerate(params)], num_retries=0)
+        with kept(router, Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)) as (base, state):
+            place = Gateway(base, state)
+            second.answer(Reply(INTERACTION))
+            place.ask("/v1beta/interactions", {"model": "g1", "input": "hi"})
+            place.ask("/v1beta/interactions/v1_abc")
+            place.ask("/v1beta/interactions/v1_abc", None, place.key(), 404)
+        assert (len(first.seen), len(second.seen)) == (0, 2)
+
+
 def test_a_key_for_looking_looks_at_no_file(place: Gateway, provider: Upstream) -> None:
     viewer = client(place, place.key(user_role="proxy_admin_viewer"))
     with pytest.raises(openai.APIStatusError):

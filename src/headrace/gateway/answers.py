@@ -150,8 +150,10 @@ class Answer:
         pulse.stop()
         await self._last(b"")
 
-    async def passed(self, stream: AsyncStream[bytes], more: Pairs | None = None) -> None:
-        """A provider's own answer, as it comes. more: headers."""
+    async def passed(
+        self, stream: AsyncStream[bytes], more: Pairs | None = None, see: Callable[[bytes], Awaitable[None]] | None = None
+    ) -> None:
+        """A provider's own answer, as it comes. more: headers. see: told of each piece before it goes out."""
         try:
             self.entered.answered(stream._hidden_params)
             kind = stream.response_headers.get("content-type", "application/octet-stream")
@@ -160,6 +162,8 @@ class Answer:
             async for piece in stream:
                 self.entered.began_to_answer()
                 self._said(piece, kind)
+                if see is not None:
+                    await see(piece)
                 await self._piece(piece)
             await self._last(b"")
         finally:

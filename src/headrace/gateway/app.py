@@ -24,7 +24,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import BEDROCK, front_of
+from headrace.gateway.fronts import BEDROCK, EVENTS, front_of
 from headrace.gateway.headers import customer_of, is_private, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -35,7 +35,7 @@ from headrace.gateway.page.picture import Picture
 from headrace.gateway.page.serving import Page
 from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, maker_of, passed_error, passing, provider_of
-from headrace.gateway.passing_kept import looked_at
+from headrace.gateway.passing_kept import Streamed, looked_at
 from headrace.gateway.permissions import check_path
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear, new_id
 from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
@@ -319,8 +319,11 @@ class Gateway(Struct, eq=False):
         if sent.looking is None and sent.told is None:
             await answer.passed(stream, heads)
             return
+        if sent.looking is not None and sent.looking.how == "made" and stream.response_headers.get("content-type", "").startswith(EVENTS):
+            await answer.passed(stream, heads, Streamed(here, answer.entered, sent.deployment.id, sent.looking).see)
+            return
         answer.entered.answered(stream._hidden_params)
-        content = await looked_at(here, sent.deployment.id, sent.looking, stream)
+        content = await looked_at(here, answer.entered, sent.deployment.id, sent.looking, stream)
         if sent.made is not None:
             await sent.made(content)
         await answer.whole(200, content if sent.told is None else sent.told(content), [*told_of(stream._hidden_params), *heads])

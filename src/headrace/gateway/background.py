@@ -25,9 +25,14 @@ async def note(here: Here, entry: Entry, made: Any) -> None:
     found = read_id(str(said.get("id")), here.caller.seal)
     if found is None or said.get("status") not in WORKING:
         return
+    await order(here, entry, RESPONSE, *found)
+
+
+async def order(here: Here, entry: Entry, kind: str, deployment: str, id: str) -> None:
+    """It is paid for when it is done. id: its provider's own."""
     caller = here.caller
     order = Order(
-        deployment=found[0], id=found[1], kind=RESPONSE, began=time.time(), key=caller.key, name=caller.name, team=caller.team,
+        deployment=deployment, id=id, kind=kind, began=time.time(), key=caller.key, name=caller.name, team=caller.team,
         user=caller.user, tags=tuple(entry.told("tags") or ()), customer=entry.told("customer") or "",
     )  # fmt: skip
     await here.belongings.ordered(order)
@@ -68,7 +73,7 @@ async def note_end(here: Here, deployment: str, id: str, made: Any) -> None:
 async def check_billed(here: Here, deployment: str, id: str) -> bool:
     """True. Raises a refusal where it is about to be deleted, and nobody would know any more what it came to."""
     if await here.belongings.done(deployment, id):
-        message = "the response is not billed yet: delete it in a few seconds, or cancel it before"
+        message = "it is not billed yet: delete it in a few seconds, or cancel it before"
         raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
     return True
 

@@ -34,7 +34,7 @@ class Belonging(Struct, frozen=True):
 
 
 class Belongings(Protocol):
-    """Remembers whose is what. What administrators make is not noted: nobody else may have it."""
+    """Remembers whose is what. What administrators make is nobody else's, and noted only where its account has to be known."""
 
     async def note(self, one: Belonging) -> None: ...
 
@@ -119,6 +119,7 @@ NAMES: Final[Mapping[str, str]] = {
 
 PASSED_NAMES: Final[Mapping[str, str]] = {
     **NAMES, "input_file_id": "files", "training_file": "files", "validation_file": "files", "previous_response_id": "responses",
+    "previous_interaction_id": "interactions",
 }  # fmt: skip
 """The same in requests to a provider's own API, where what we answer ourselves elsewhere is the provider's own too."""
 _LISTS: Final = frozenset({"file_ids", "input_files"})

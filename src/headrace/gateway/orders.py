@@ -13,12 +13,14 @@ from headrace.kept import BATCHES
 from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 
-FILES, MESSAGES, RESPONSE = "files", "messages", "response"
-"""Kinds: a batch of a file of calls, whose answers are another file; Anthropic's, of messages; a response made in the background."""
+FILES, MESSAGES, RESPONSE, INTERACTION = "files", "messages", "response", "interaction"
+"""Kinds: a batch of a file of calls, whose answers are another file; Anthropic's, of messages; a response made in the background, and
+what Google calls one.
+"""
 WORKING: Final = frozenset({"queued", "in_progress"})
-"""Statuses in which a response does not stay."""
+"""Statuses in which what is made in the background does not stay."""
 _ANTHROPICS: Final = "anthropic"
-"""What the latter are called in the table of forms."""
+"""What batches of messages are called in the table of forms."""
 
 
 class Order(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from headrace.errors import BadRequestError, Kind
 from headrace.gateway.asking import Here
 from headrace.gateway.belongings import PASSED_NAMES
 from headrace.gateway.owned import home_of
-from headrace.gateway.passing_kept import Looking, way_of
+from headrace.gateway.passing_kept import Looking, made_later, way_of
 from headrace.gateway.requests import Asked, refusal
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
@@ -99,6 +99,7 @@ async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Pa
     home = way.home
     if fields is not None:
         body = msgspec.json.decode(content)
+        way = made_later(way, body)
         if spoken := await home_of(here, body, PASSED_NAMES):
             home, content = spoken, msgspec.json.encode(body)
             fields = _TOP.decode(content)
@@ -109,7 +110,7 @@ async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Pa
         path = _MODEL.sub(lambda found: found[1] + quote(own, safe="") if unquote(found[2]) == named else found[0], path, count=1)
         if fields is not None and "model" in fields:
             content = msgspec.json.encode({**fields, "model": msgspec.Raw(msgspec.json.encode(own))})
-    request = ThroughRequest(asked.method, _without_key(path), headers_passed(asked), content)
+    request = ThroughRequest(asked.method, _without_key(path), headers_passed(asked), content, pays=way.pays)
     said: dict[str, Any] = {name: msgspec.json.decode(fields[name]) for name in _NOTED if name in fields} if fields else {}
     return Passing(deployment, request, named or own, way.looking, said)
 

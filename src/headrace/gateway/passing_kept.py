@@ -9,17 +9,23 @@ from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headrace.errors import Failure, Kind, error_of
+from headrace.framing import SseReader
+from headrace.gateway import background
 from headrace.gateway.asking import Here
 from headrace.gateway.belongings import Belonging, Thing, bare
 from headrace.gateway.callers import Role
-from headrace.gateway.orders import order_of
+from headrace.gateway.orders import INTERACTION, order_of
 from headrace.gateway.owned import is_theirs, not_here
+from headrace.gateway.records import Entry
 from headrace.gateway.requests import refusal
 from headrace.streams import AsyncStream
 
-COLLECTIONS: Final = frozenset({"files", "batches", "responses", "conversations", "cachedcontents"})
+INTERACTIONS: Final = "interactions"
+"""Google's: answers that are made at once, streamed, or made in the background, and may be gone on from."""
+COLLECTIONS: Final = frozenset({"files", "batches", "responses", "conversations", "cachedcontents", INTERACTIONS})
 """As they are called in paths, in small letters."""
 
 _ORDER: Final = ":batchgeneratecontent"
@@ -32,6 +38,8 @@ class Looking(Struct, frozen=True):
     how: Literal["made", "listed", "gone"]
     kind: str
     id: str = ""
+    later: bool = False
+    """Whether it is made in the background, and paid for when it is done."""
 
 
 class Way(Struct, frozen=True):
@@ -40,10 +48,12 @@ class Way(Struct, frozen=True):
     home: str = ""
     """The deployment in whose account it lies; empty where that is not known."""
     looking: Looking | None = None
+    pays: bool = True
+    """Whether it pays for what its answer says was used."""
 
 
 async def way_of(here: Here, method: str, path: str) -> Way:
-    """Raises refusals for what is not this caller's, and for what nobody but an administrator may ask."""
+    """Raises refusals for what is not this caller's, for what nobody but an administrator may ask, and for what is not billed yet."""
     things, kind = kept_in(path)
     home = ""
     if things:
@@ -56,12 +66,15 @@ async def way_of(here: Here, method: str, path: str) -> Way:
     if kind:
         return Way(home, _looking(here, method, kind))
     if method == "DELETE" and len(things) == 1 and home:
-        return Way(home, Looking("gone", things[0].kind, things[0].id))
-    return Way(home)
+        await background.check_billed(here, home, things[0].id)
+        return Way(home, Looking("gone", things[0].kind, things[0].id), pays=False)
+    return Way(home, pays=not things)
 
 
 def _looking(here: Here, method: str, kind: str) -> Looking | None:
     """At a collection as a whole."""
+    if kind == INTERACTIONS and method == "POST":  # an administrator's are billed too
+        return Looking("made", kind)
     if here.caller.role is Role.ADMIN or (kind == "responses" and method == "POST"):  # that may be a stream
         return None
     if method == "POST":
@@ -69,6 +82,13 @@ def _looking(here: Here, method: str, kind: str) -> Looking | None:
     if method == "GET" and kind != "responses":
         return Looking("listed", kind)
     raise refusal(403, Kind.PERMISSION, f"the provider's {kind} are of all that call here: ask for your own by their ids")
+
+
+def made_later(way: Way, body: Mapping[str, Any]) -> Way:
+    """The way of a request whose body says that what it makes is made in the background: its order pays, and nothing else."""
+    if way.looking is None or way.looking.kind != INTERACTIONS or not body.get("background"):
+        return way
+    return Way(way.home, replace(way.looking, later=True), pays=False)
 
 
 def kept_in(path: str) -> tuple[list[Thing], str]:
@@ -89,7 +109,7 @@ def kept_in(path: str) -> tuple[list[Thing], str]:
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-async def looked_at(here: Here, deployment: str, looking: Looking | None, stream: AsyncStream[bytes]) -> bytes:
+async def looked_at(here: Here, entry: Entry, deployment: str, looking: Looking | None, stream: AsyncStream[bytes]) -> bytes:
     """The whole answer as its caller may have it; what it tells of is noted. Raises a refusal for a list that cannot be read."""
     content = b"".join([piece async for piece in stream])
     if looking is None:
@@ -97,15 +117,45 @@ async def looked_at(here: Here, deployment: str, looking: Looking | None, stream
     if looking.how == "gone":
         await here.belongings.forget(deployment, Thing(looking.kind, looking.id))
         return content
-    try:
-        said = _decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    if (said := _object(content)) is None:
         message = f"the provider's answer about {looking.kind} cannot be read, so it cannot be said whose they are"
-        raise error_of(Failure(Kind.SERVER, message, status=502)) from None
+        raise error_of(Failure(Kind.SERVER, message, status=502))
     if looking.how == "made":
-        await _note(here, deployment, looking.kind, said)
+        if looking.kind == INTERACTIONS:
+            await _note_interaction(here, entry, deployment, looking, said)
+        else:
+            await _note(here, deployment, looking.kind, said)
         return content
     return msgspec.json.encode(await _own_of(here, looking.kind, said))
+
+
+class Streamed:
+    """An interaction that is told as it is made: the first event that has its id is noted before it goes out."""
+
+    def __init__(self, here: Here, entry: Entry, deployment: str, looking: Looking) -> None:
+        self._here = here
+        self._entry = entry
+        self._deployment = deployment
+        self._looking = looking
+        self._reader: SseReader | None = SseReader()
+
+    async def see(self, piece: bytes) -> None:
+        for frame in () if self._reader is None else self._reader.feed(piece):
+            said = (_object(frame.data) or {}).get("interaction")
+            if isinstance(said, Mapping) and _id_of(said):
+                self._reader = None
+                await _note_interaction(self._here, self._entry, self._deployment, self._looking, said)
+                return
+
+
+async def _note_interaction(here: Here, entry: Entry, deployment: str, looking: Looking, said: Mapping[str, Any]) -> None:
+    """Whose it is, in which account, and who pays for it. Nothing of what it says is kept."""
+    if not (id := _id_of(said)):
+        return
+    owner = here.caller.owner if here.caller.seal else ""
+    await here.belongings.note(Belonging(Thing(INTERACTIONS, id), deployment, owner, time.time()))
+    if looking.later:
+        await background.order(here, entry, INTERACTION, deployment, id)
 
 
 async def _note(here: Here, deployment: str, kind: str, said: Mapping[str, Any]) -> None:
@@ -124,6 +174,13 @@ async def _own_of(here: Here, kind: str, said: dict[str, Any]) -> dict[str, Any]
         name: [item for item in value if isinstance(item, Mapping) and _id_of(item) in own] if isinstance(value, list) else value
         for name, value in said.items()
     }
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        return _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _id_of(said: Mapping[str, Any]) -> str:

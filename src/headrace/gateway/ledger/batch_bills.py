@@ -18,10 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from headrace.api import Router
+from headrace.calls import Operation
 from headrace.downloads import reads_in_pieces
 from headrace.errors import HeadraceError, Kind
 from headrace.gateway.ledger import order_table
-from headrace.gateway.orders import MESSAGES, RESPONSE, WORKING, Order
+from headrace.gateway.orders import INTERACTION, MESSAGES, RESPONSE, WORKING, Order
 from headrace.gateway.own_lists import OVER
 from headrace.gateway.records import Outcome, Record, of_answer
 from headrace.kept import BATCH, FILE_CONTENT
@@ -104,6 +105,8 @@ class Batches:
             return None
         if order.kind == RESPONSE:
             return await self._of_response(order, deployment)
+        if order.kind == INTERACTION:
+            return await self._of_interaction(order, deployment)
         sums = await (self._of_messages(order, deployment) if order.kind == MESSAGES else self._of_file(order, deployment))
         return None if sums is None else [_record(order, deployment, model, one, self._clock()) for model, one in sums.items()]
 
@@ -114,14 +117,22 @@ class Batches:
         made = await self._router.acall(
             GET_RESPONSE, "-", None, stream=False, options={"tenant": TENANT}, place=place, deployment=deployment.id
         )
-        if made.get("status") in WORKING:
+        return None if made.get("status") in WORKING else self._made(order, deployment, made._hidden_params, "/v1/responses", RESPONSES)
+
+    async def _of_interaction(self, order: Order, deployment: Deployment) -> list[Record] | None:
+        answer = await self._asked(deployment, ThroughRequest("GET", f"/interactions/{order.id}"))
+        made = msgspec.json.decode(b"".join([piece async for piece in answer]))
+        if not isinstance(made, dict) or made.get("status") in WORKING:
             return None
-        hidden = made._hidden_params
+        return self._made(order, deployment, answer._hidden_params, "/v1beta/interactions", PASSED)
+
+    def _made(self, order: Order, deployment: Deployment, hidden: Any, path: str, operation: Operation) -> list[Record]:
+        """What was made in the background came to."""
         if hidden.usage is None:  # it failed before anything was made
             return []
         return [
             Record(
-                **_whose(order), began=order.began, ended=self._clock(), path="/v1/responses", operation=RESPONSES.name,
+                **_whose(order), began=order.began, ended=self._clock(), path=path, operation=operation.name,
                 model=deployment.group, outcome=Outcome.ANSWERED, metadata={"background": True}, **of_answer(hidden),
             )
         ]  # fmt: skip
@@ -164,18 +175,21 @@ class Batches:
         return content
 
     async def _of_messages(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
-        batch = msgspec.json.decode(b"".join([piece async for piece in await self._asked(order, deployment, "")]))
+        batch = msgspec.json.decode(b"".join([piece async for piece in await self._asked_anthropic(order, deployment, "")]))
         if not isinstance(batch, dict) or batch.get("processing_status") != "ended":
             return None
-        with await _put_by(await self._asked(order, deployment, "/results")) as results:
+        with await _put_by(await self._asked_anthropic(order, deployment, "/results")) as results:
             others = [one for id in self._router.get_model_ids() if (one := self._router.get_deployment(id)) is not None]
             served = {_own_name(one): one for one in others if self._router.same_account(one.id, deployment.id)}
             return await asyncio.to_thread(_summed, results, {**served, _own_name(deployment): deployment})
 
-    async def _asked(self, order: Order, deployment: Deployment, more: str) -> Any:
+    async def _asked_anthropic(self, order: Order, deployment: Deployment, more: str) -> Any:
         from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
 
-        request = ThroughRequest("GET", f"/v1/messages/batches/{order.id}{more}", (("anthropic-version", VERSION),))
+        version = (("anthropic-version", VERSION),)
+        return await self._asked(deployment, ThroughRequest("GET", f"/v1/messages/batches/{order.id}{more}", version))
+
+    async def _asked(self, deployment: Deployment, request: ThroughRequest) -> Any:
         options = {"request": request, "tenant": TENANT}
         return await self._router.araw(PASSED, _own_name(deployment), None, stream=True, options=options, deployment=deployment.id)
 
