@@ -39,7 +39,7 @@ LITELLM = Path(__file__).with_name("litellm_prefixes.txt").read_text("utf-8").sp
 
 def test_there_are_as_many_as_the_page_says() -> None:
     callable_ones = [prefix for prefix in LITELLM if (row := catalog().get(prefix)) is not None and not row.unspoken]
-    said = f"{len(LITELLM)} of them, {len(callable_ones)} of which can be called; there are {len(list(shipped()))} rows."
+    said = f"{len(LITELLM)}, of which {len(callable_ones)} can be called. The catalogue has {len(list(shipped()))} rows."
     assert said in (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
 
 
