@@ -97,12 +97,6 @@ def test_cohere_gets_no_document_of_anthropics_form_nor_a_conversation_kept_else
         sent({"model": "m", "prompt": {"id": "pmpt_1"}}, "openai_responses", "cohere", "cohere")
 
 
-def test_mistral_gets_no_tool_that_takes_bare_text() -> None:
-    body = {"model": "m", "input": "hi", "tools": [{"type": "custom", "name": "patch"}]}
-    with pytest.raises(BadRequestError, match=r"tools\[0\]: mistral has no tool that takes bare text: give a function"):
-        sent(body, "openai_responses", "openai_chat", "mistral")
-
-
 def test_what_is_left_out_is_named() -> None:
     request = load("gemini").read_request(GEMINI)
     assert left_out(request, "gemini", "anthropic_messages") == ("safetySettings", "generationConfig")

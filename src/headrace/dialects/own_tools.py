@@ -42,7 +42,12 @@ _TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, Json]]]] = {
 
 def kind_of(tool: Tool) -> str:
     """What a tool of a provider's own does; "" for one that nobody else has."""
-    return _KINDS.get(_DATE.sub("", tool.type), "")
+    return _KINDS.get(undated(tool.type), "")
+
+
+def undated(kind: str) -> str:
+    """A type of Anthropic's without the date of its version."""
+    return _DATE.sub("", kind)
 
 
 def needless(tool: Tool) -> bool:

@@ -12,6 +12,8 @@ from headrace.calls import encode
 from headrace.dialects import foreign, load
 from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_calls, only_says, passable
+from headrace.dialects.local_calls import CalledBack, called_back
+from headrace.dialects.local_tools import NO_FORMS, Form, as_functions, takes_bare
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
@@ -74,6 +76,8 @@ class Served(Struct, eq=False, kw_only=True):
     same: bool
     """Whether both speak the same: then the body goes out as it is, and the answer comes in as it is."""
     added: Mapping[str, Json]
+    forms: Mapping[str, Form] = NO_FORMS
+    """What functions of the request are to the caller, who has a form of his own for them."""
     left_out: tuple[str, ...] | None = None
     """What the provider is not told, by where it stands in the request: its dialect has no word for it. None: it is told all."""
     finish: Callable[[dict[str, Json]], dict[str, Json]]
@@ -98,7 +102,7 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same:
             body: dict[str, Json] = msgspec.json.decode(response.body)
             return body
-        told = answer_in_common(answer, self.target.source)
+        told = called_back(answer_in_common(answer, self.target.source), self.forms)
         return self.caller.write_response(msgspec.structs.replace(told, model=told.model or self.target.model))
 
     def used(self, body: Mapping[str, Json]) -> Any:
@@ -108,7 +112,9 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same and passable(self.dialect):
             return self.dialect.watch_stream(self.target)
         reader = self.dialect.read_stream(self.request, self.target)
-        return HandedOn(reader, self.name) if self.same else Rewritten(reader, self.caller.write_stream(self.request), self.name)
+        if self.same:
+            return HandedOn(reader, self.name)
+        return Rewritten(reader, self.caller.write_stream(self.request), self.name, self.forms)
 
 
 class HandedOn:
@@ -139,10 +145,11 @@ class HandedOn:
 class Rewritten:
     """A stream of one dialect's as the events of another's."""
 
-    __slots__ = ("_begun", "_caller", "_common", "_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_begun", "_caller", "_calls", "_common", "_frames", "_reader", "_writer", "usage")
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str, forms: Mapping[str, Form] = NO_FORMS) -> None:
         self._common = InCommon(caller)
+        self._calls = CalledBack(forms) if forms else None
         self._caller = caller
         self._reader = reader
         self._writer = writer
@@ -154,8 +161,7 @@ class Rewritten:
     def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
         """The events, as bytes those that say a text or arguments alone: nobody has anything to change in them."""
         for event in self._reader.feed(frame, last=last):
-            self._note(event)
-            for told in self._common.feed(event):
+            for told in self._for_caller(event):
                 data = self._writer.feed(told)
                 if self._begun and (only_says(told) or only_calls(told)):
                     yield data
@@ -172,13 +178,15 @@ class Rewritten:
 
     def _written(self, events: Sequence[StreamEvent]) -> Iterator[bytes]:
         for event in events:
-            self._note(event)
-            for told in self._common.feed(event):
+            for told in self._for_caller(event):
                 yield self._writer.feed(told)
 
-    def _note(self, event: StreamEvent) -> None:
+    def _for_caller(self, event: StreamEvent) -> Sequence[StreamEvent]:
+        """What the caller is told of an event; the usage is noted."""
         if type(event) is UsageReported:
             self.usage = write_usage(event.usage)
+        told = self._common.feed(event)
+        return told if self._calls is None else [one for each in told for one in self._calls.feed(each)]
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:
         return [_event_of(self._caller, frame) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]
@@ -202,11 +210,13 @@ def serve(
     speaks, dialect, same = load(caller), load(provider), caller == provider
     body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
     left_out: tuple[str, ...] | None = None
+    forms: Mapping[str, Form] = NO_FORMS
     if same:
         request = _unread(body, target.model, stream=stream)
     else:
         body = msgspec.json.decode(encode(body))
         request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
+        request, forms = as_functions(request, caller, bare=takes_bare(provider, target.provider))
         dropped = _unsayable(request, caller, provider, target, control)
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
         request = _sayable(request, caller, provider)
@@ -220,6 +230,7 @@ def serve(
         operation=OPERATIONS.get(provider, provider),
         same=same,
         added=control.get("extra_body") or {},
+        forms=forms,
         left_out=left_out,
         finish=finish,
     )

@@ -14,6 +14,8 @@ from headrace.dialects.citation_words import CITATIONS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
 from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
+from headrace.dialects.local_calls import CalledBack, called_back
+from headrace.dialects.local_tools import NO_FORMS, Form, as_functions, takes_bare
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import Writer
 from headrace.dialects.openai_stream import Said, read_body
@@ -31,6 +33,8 @@ class Translation(Struct, frozen=True, eq=False):
     operation: str
     added: Mapping[str, Json] = {}
     """Fields of the provider's own, written last and as they are."""
+    forms: Mapping[str, Form] = NO_FORMS
+    """What functions of the request are to the caller: tools that take bare text."""
     left_out: tuple[str, ...] = ()
     """Parameters the provider is not told, because its dialect has no word for them."""
     count: Count | None = None
@@ -54,7 +58,7 @@ class Translation(Struct, frozen=True, eq=False):
         if self.count is not None:
             return self._count(self.count, response)
         answer = self.dialect.read_response(response, self.request, self.target)
-        body = responses.write_response(in_one_text(answer))
+        body = responses.write_response(in_one_text(called_back(answer, self.forms)))
         body["model"] = body.get("model") or self.target.model
         return as_text(body) if self.operation == "completions" else body
 
@@ -71,7 +75,7 @@ class Translation(Struct, frozen=True, eq=False):
     def read_stream(self) -> TranslatedChunks:
         if isinstance(self.request, EmbeddingRequest):
             raise BadRequestError("embeddings cannot be streamed: leave stream out")
-        return TranslatedChunks(self.dialect.read_stream(self.request, self.target), self.request, self.operation)
+        return TranslatedChunks(self.dialect.read_stream(self.request, self.target), self.request, self.operation, self.forms)
 
 
 def translate(dialect_name: str, target: Target, operation: str, body: Mapping[str, Json], control: Mapping[str, Any]) -> Translation:
@@ -87,6 +91,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
     if operation == "embeddings":
         return Translation(dialect, target, others.read_embedding_request(body), operation, added)
     request = requests.read_request(_as_chat(body) if operation == "completions" else body)
+    request, forms = as_functions(request, "openai_chat", bare=takes_bare(dialect_name, target.provider))
     only_texts = _only_of_texts(body) if operation == "completions" else ()
     unsaid = [name for name in (*only_texts, *dialect.unsaid(request)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
@@ -96,7 +101,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
             llm_provider=target.provider,
         )
     count = counts.COUNTS[dialect_name] if operation == "count_tokens" else None
-    return Translation(dialect, target, request, operation, added, tuple(unsaid), count)
+    return Translation(dialect, target, request, operation, added, forms, tuple(unsaid), count)
 
 
 def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Json]:
@@ -183,9 +188,10 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_citing", "_operation", "_reader", "_writer", "said", "usage")
+    __slots__ = ("_calls", "_citing", "_operation", "_reader", "_writer", "said", "usage")
 
-    def __init__(self, reader: StreamReader, request: ChatRequest, operation: str) -> None:
+    def __init__(self, reader: StreamReader, request: ChatRequest, operation: str, forms: Mapping[str, Form] = NO_FORMS) -> None:
+        self._calls = CalledBack(forms) if forms else None
         self._reader = reader
         self._writer = Writer(request)
         self._citing = Citing(CHAT)
@@ -218,7 +224,8 @@ class TranslatedChunks:
         for event in events:
             if type(event) is UsageReported:
                 self.usage = responses.write_usage(event.usage)
-            yield from self._citing.feed(event)
+            told = self._citing.feed(event)
+            yield from told if self._calls is None else (one for each in told for one in self._calls.feed(each))
 
     def _chunk(self, told: StreamEvent) -> dict[str, Any] | None:
         chunk = self._writer.chunks.feed(told)

@@ -41,7 +41,7 @@ def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest
     return structs.replace(
         request,
         messages=tuple(_with_media_behind(messages)),
-        tools=tuple([_tool(tool, marks, provider, f"tools[{at}]") for at, tool in enumerate(request.tools)]),
+        tools=tuple([_tool(tool, marks) for tool in request.tools]),
         top_k=None if provider in _STRICT else request.top_k,
         response_format=None if request.response_format is None else structs.replace(request.response_format, extra={}),
         extra={**_only(request.extra, _TOP), **wordy} if provider in _OPENAIS else {},
@@ -64,10 +64,8 @@ def _only(extra: Extra, names: frozenset[str]) -> Extra:
     return {name: value for name, value in extra.items() if name in names} if extra else extra
 
 
-def _tool(tool: Tool, marks: frozenset[str], provider: str, at: str) -> Tool:
+def _tool(tool: Tool, marks: frozenset[str]) -> Tool:
     if tool.type == "custom":  # flat in the one, nested in the other
-        if provider == "mistral":
-            raise BadRequestError(f"{at}: {provider} has no tool that takes bare text: give a function", "", provider)
         return structs.replace(tool, extra={"custom": _without(tool.extra, "custom") | dict(tool.extra.get("custom") or {})})
     return structs.replace(tool, extra=_only(tool.extra, marks))
 
