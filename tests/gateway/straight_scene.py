@@ -22,7 +22,7 @@ from headrace import Router
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Record
-from headrace.gateway.straight.passages import Passages
+from headrace.gateway.straight.passages import Passages, Request
 
 USAGE = {"prompt_tokens": 23, "completion_tokens": 28, "total_tokens": 51, "prompt_tokens_details": {"cached_tokens": 3}}
 
@@ -209,19 +209,32 @@ def world(
     provider: str, http: type[asyncio.Protocol], over: Callable[[str], Router] = router_over, keep_alive: float = 30.0, **more: Any
 ) -> Iterator[World]:
     """keep_alive: seconds until a sign of life, which goes out with a head that tells of no deployment yet: so none comes by chance."""
-    kept, taken = Kept(), []
-    opened = Passages.open
-
-    def noted(*given: Any) -> Any:
-        passage = opened(*given)
-        taken.append(passage is not None)
-        return passage
-
+    kept = Kept()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Passages, "open", noted)
+        taken = noting(patch)
         serve = serving(over(provider), Settings(key=KEY, keep_alive=keep_alive, **more), keys=Alice(), ledger=kept, http=http)
         with serve as base, closing(Client(base)) as client:
             yield World(base, kept, taken, client)
+
+
+def noting(patch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each request that may, whether it goes the straight way."""
+    taken: list[bool] = []
+    read, begin = Passages.read, Passages.begin
+
+    def noted_read(passages: Passages, request: Request) -> bool:
+        found = read(passages, request)
+        if not found:
+            taken.append(False)
+        return found
+
+    def noted_begin(passages: Passages, request: Request) -> bool:
+        taken.append(begin(passages, request))
+        return taken[-1]
+
+    patch.setattr(Passages, "read", noted_read)
+    patch.setattr(Passages, "begin", noted_begin)
+    return taken
 
 
 class Client:

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.lasting import Gateway, kept, priced
-from tests.gateway.straight_scene import Client
+from tests.gateway.straight_scene import Client, noting
 from tests.gateway.test_budgets import spend
 
 from headrace.gateway.config import Mistakes, Settings, read_config
 from headrace.gateway.lasting import Where
 from headrace.gateway.standing import NOTHING_SAID, Standing, read_standing
-from headrace.gateway.straight.passages import Passages
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 Eventually = Callable[[Callable[[], bool]], bool]
@@ -205,15 +204,7 @@ def test_a_budget_may_come_from_the_environment_and_zero_is_none() -> None:
 @SQLITE
 @pytest.mark.usefixtures("nobody_else_listens")
 def test_the_gateways_budget_holds_the_master_key_on_the_straight_way(upstream: object, at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[bool] = []
-    opened_passage = Passages.open
-
-    def noted(*given: Any) -> Any:
-        passage = opened_passage(*given)
-        taken.append(passage is not None)
-        return passage
-
-    monkeypatch.setattr(Passages, "open", noted)
+    taken = noting(monkeypatch)
     with kept(priced(upstream), at, settings(max_budget=0.001)) as opened:
         gateway = Gateway(*opened)
         body, status, said = json.dumps({**CHAT, "model": "gpt", "max_tokens": 12}).encode(), 200, b""

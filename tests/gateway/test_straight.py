@@ -10,7 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,12 +24,15 @@ from headrace.gateway.callers import Caller
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome
 from headrace.gateway.sockets import Connection
+from headrace.gateway.straight import passage, passages
+from headrace.gateway.straight.passages import Passages
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Told
 from headrace.layers.observing import observe
 from headrace.models.cost import fields_of
 from headrace.ports import Ports
 from headrace.routing.events import subscribe
+from headrace.routing.straight import Straight
 from headrace.runtime.http_async import AsyncTransport
 from headrace.wire import Headers
 
@@ -472,3 +475,62 @@ def test_one_deployment_that_rests_sends_no_call_the_long_way(provider: str) -> 
                     way.unsent(attempt)
 
     asyncio.run(calls())
+
+
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        (passages, "read_body"),
+        (Straight, "begin"),
+        (AsyncTransport, "begin"),
+        (Straight, "plain"),
+        (Straight, "answered"),
+        (passage, "_kind"),
+    ],
+)
+def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
+    provider: str, where: Any, step: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come in one turn of the loop take each step together."""
+    made: list[Passages] = []
+    came, taken, whole = Passages.come, passages._take, getattr(where, step)
+    together: list[int] = []
+    calls = 0
+
+    def noted(self: Passages, *given: Any) -> None:
+        made.append(self)
+        came(self, *given)
+
+    def counted(step: Any, those: Any) -> Any:
+        together.append(len(those))
+        return taken(step, those)
+
+    def fails_at_first(*given: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("a fault of ours")
+        return whole(*given, **more)
+
+    monkeypatch.setattr(Passages, "come", noted)
+    monkeypatch.setattr(passages, "_take", counted)
+    with world(provider, Connection, keep_alive=30.0) as here, ExitStack() as stack:
+        for _ in range(2):
+            here.client.post(HELLO)
+        several = [stack.enter_context(connected(here.base)) for _ in range(3)]
+        for one in several:  # each warms its connection to the provider
+            one.sendall(request(here.base, HELLO))
+        for one in several:
+            assert b"200 OK" in one.recv(65536)
+        monkeypatch.setattr(where, step, fails_at_first)
+        before = len(here.kept.records)
+        made[-1]._loop.call_soon_threadsafe(time.sleep, 0.2)
+        for one in several:
+            one.sendall(request(here.base, HELLO))
+        answers = [one.recv(65536) for one in several]
+        assert sorted(b"200 OK" in answer for answer in answers) == [False, True, True]
+        assert b"" in answers
+        assert max(together) == 3
+        rooms = made[-1]._app.router.snapshot()["deployments"].values()
+        assert [room["in_flight"] for room in rooms] == [0] * len(rooms)
+        assert [record.outcome for record in here.kept.records[before:]] == [Outcome.ANSWERED] * 2

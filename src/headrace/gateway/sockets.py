@@ -14,7 +14,8 @@ from headrace.gateway.answers import Before
 from headrace.gateway.app import BEFORE, BEGUN, asked_in
 from headrace.gateway.general import Settings
 from headrace.gateway.straight.heads import LENGTH, MOST_DIGITS, Head
-from headrace.gateway.straight.passages import LARGEST, Passage, Passages
+from headrace.gateway.straight.passage import Passage
+from headrace.gateway.straight.passages import LARGEST, Passages
 
 _LOOKS: Final = 4
 """How often a connection is looked at within the time that it may be slow for."""
@@ -43,10 +44,10 @@ class Connection(HttpToolsProtocol):
     _before = _behind = b""
     _found_by: Settings | None = None
     """Of the latest known head what stood around its length, and the settings that it was found by: a client mostly sends it again."""
-    _passage: Passage | None = None
-    """The request that is answered on the straight way."""
     _raw = b""
-    """Its bytes."""
+    """The request that goes the straight way."""
+    _passage: Passage | None = None
+    """The same once it has room; until then it only waits for the end of this turn of the loop."""
     _missing = 0
     """Bytes that are still to come of it."""
     _last = _straight = _streaming = False
@@ -88,7 +89,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()
-        if self._passage is not None:
+        if self._raw:
             self._early.append(data)
             self.transport.pause_reading()
         elif self._missing:
@@ -164,10 +165,11 @@ class Connection(HttpToolsProtocol):
         assert self._passages is not None
         assert self._known is not None
         self._raw = data
-        self._passage = self._passages.open(self._known, data, self._content, self)
-        if self._passage is None:
-            self._raw = b""
-            self._long(data)
+        self._passages.come(self._known, data, self._content, self)
+
+    def goes(self, passage: Passage) -> None:
+        """The request is on the straight way."""
+        self._passage = passage
 
     def answer(self, data: bytes) -> None:
         """All of an answer, but its first lines."""
@@ -242,7 +244,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def shutdown(self) -> None:
-        if self._passage is not None:
+        if self._raw:
             self._last = True
         else:
             super().shutdown()
@@ -314,7 +316,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         idle = self._in_head and not self._head and not self._stuck and self._answered_all
-        if self._straight and idle and self._passage is None and self._heard < self.loop.time() - self.timeout_keep_alive:
+        if self._straight and idle and not self._raw and self._heard < self.loop.time() - self.timeout_keep_alive:
             self.transport.close()
             return
         if self._in_head and self._head and self._begun_at < oldest:
@@ -330,7 +332,7 @@ class Connection(HttpToolsProtocol):
         """Whether it is the caller's turn: at the head of a request that has begun, or in a body that somebody reads."""
         if self._missing:
             return True
-        begins = self._head > 0 or (self.cycle is None and not self._straight and self._passage is None)
+        begins = self._head > 0 or (self.cycle is None and not self._straight and not self._raw)
         return (self._in_head and begins) or (self._in_body and not self.flow.read_paused)
 
     def _too_large(self) -> None:

@@ -1,21 +1,22 @@
 """Requests on the straight way: from a caller's connection to a provider's, and the answer back, in the event loop's own callbacks.
 
-Everything that a request on the long way leaves behind is left here too: limits, ledger, metrics, headers. Answers that are there in one
-turn of the loop are written down together, before the last byte of any of them goes out.
+Everything that a request on the long way leaves behind is left here too: limits, ledger, metrics, headers.
+
+What comes in one turn of the loop goes on together, step by step: all bodies are read, then room is taken for each, then all are sent. A
+step finds its code and data in the processor's caches that way, where one request after the other finds those of the last step, which takes
+half as long again. Answers are written down together too, before the last byte of any of them goes out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from msgspec.structs import replace
+from msgspec import Struct
 
 from headrace.errors import HeadraceError
-from headrace.gateway.answers import LEFT, STOPPING, Before
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
@@ -26,69 +27,55 @@ from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen, Watch
 from headrace.gateway.permissions import check_path
 from headrace.gateway.quotas import OpenaiLines, openai_headers
-from headrace.gateway.records import Outcome, Record, hear, new_id, of_answer
+from headrace.gateway.records import Record, hear
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
 from headrace.gateway.straight.bodies import Body, read_body
-from headrace.gateway.straight.courses import Course, Start, start_of
+from headrace.gateway.straight.courses import Course, start_of
 from headrace.gateway.straight.heads import MOST, Head, read_head
+from headrace.gateway.straight.passage import Asking, Passage
+from headrace.gateway.straight.streams import Stream
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
 from headrace.layers.observing import Plain
 from headrace.limits.account import Account
 from headrace.limits.left import left_of
-from headrace.models.cost import NANO
 from headrace.routing import events
-from headrace.routing.events import Event
-from headrace.routing.trail import Attempt
-from headrace.runtime.http_async import AsyncTransport, Begun, Data
-from headrace.wire import Fault, Headers, HttpResponse, TransportError
+from headrace.runtime.http_async import AsyncTransport
+from headrace.wire import TransportError
 
 if TYPE_CHECKING:
     from headrace.gateway.app import Gateway
 
 log: Final = logging.getLogger("headrace.gateway")
 
-IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
-_HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\n"
-_COST: Final = b"x-headrace-cost: %b\r\nx-litellm-response-cost: %b\r\n"
-
 NOWHERE: Final = Course(None)
 """To a model that is not there, or not for this caller: of such names there is no end, and nothing is kept of them."""
 LARGEST: Final = 4 << 20
 """Bytes of a body that is gathered here."""
+TOGETHER: Final = 32
+"""How many requests, or answers, take a step together: the first of them waits for the last."""
+ANSWERING: Final = (Passage.read, Passage.settle, Passage.end)
+"""The steps of a whole answer."""
 
 
-class Asking(Protocol):
-    """A caller's connection, as far as its answer is concerned."""
+class Request(Struct, eq=False):
+    """One that is there whole."""
 
-    def answer(self, data: bytes) -> None:
-        """All of an answer."""
-        ...
-
-    def opened(self, data: bytes) -> None:
-        """The head of a stream, and its first part."""
-        ...
-
-    def piece(self, data: bytes) -> None:
-        """Another."""
-        ...
-
-    def answered(self) -> None:
-        """There was the last of them."""
-        ...
-
-    def long_way(self, before: Before | None) -> None:
-        """The request has to go the long way after all. before: what was tried."""
-        ...
+    head: Head
+    data: bytes
+    begin: int
+    """Where in `data` its body begins."""
+    caller: Asking
+    body: Body | None = None
+    passage: Passage | None = None
 
     def fault(self) -> None:
-        """There will be no answer."""
-        ...
-
-    def end(self) -> None:
-        """The server stops."""
-        ...
+        if self.passage is not None:
+            self.passage.fault()
+        else:
+            log.exception("a fault of the gateway's own")
+            self.caller.fault()
 
 
 class Passages:
@@ -99,7 +86,8 @@ class Passages:
         self._loop = asyncio.get_running_loop()
         self.straight = app.router.straight()
         transport = self.straight.transport
-        self._transport = transport if type(transport) is AsyncTransport and transport.direct else None
+        self.transport = transport if type(transport) is AsyncTransport and transport.direct else None
+        """None where the straight way is closed."""
         self._settings = app.settings
         self._heads: dict[bytes, Head | None] = {}
         self._hooks: tuple[events.Hook, ...] = ()
@@ -108,6 +96,10 @@ class Passages:
         self._together: tuple[around.TellTogether, ...] | None = ()
         self.singly = False
         """Whether somebody wants to hear of each plain answer by itself."""
+        self._came: list[Request] = []
+        self._answered: list[Passage] = []
+        """Requests and answers of this turn of the loop."""
+        self._turning = False
         self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
         self.connections: set[Asking] = set()
@@ -116,6 +108,7 @@ class Passages:
     async def end(self) -> None:
         """The server waits for no answer any longer. What has come by now goes out first."""
         await asyncio.sleep(0)
+        self._turn()
         for connection in tuple(self.connections):
             connection.end()
 
@@ -140,7 +133,7 @@ class Passages:
         """A head that was parsed on the long way, its length left out."""
         if len(self._heads) >= MOST:
             self._heads.clear()
-        operation = None if self._transport is None else plain_call(asked.method, asked.path)
+        operation = None if self.transport is None else plain_call(asked.method, asked.path)
         self._heads[key] = read_head(asked, operation, self._settings.key)
 
     def may_come(self, head: Head, client: Any) -> bool:
@@ -150,16 +143,61 @@ class Passages:
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
-    def open(self, head: Head, data: bytes, begin: int, caller: Asking) -> Passage | None:
-        """The request on its way; None where it has to be the long one. begin: where in `data` its body begins."""
+    def come(self, head: Head, data: bytes, begin: int, caller: Asking) -> None:
+        """A request is there: in this turn of the loop it goes on its way, straight or long. begin: where in `data` its body begins."""
+        self._came.append(Request(head, data, begin, caller))
+        self._call_soon()
+
+    def answered(self, passage: Passage) -> None:
+        """A whole answer is there."""
+        self._answered.append(passage)
+        self._call_soon()
+
+    def _call_soon(self) -> None:
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Take what has come on to its next wait: answers first, whose room and connections the requests may need."""
+        self._turning = False
+        while self._answered:
+            answered, self._answered = self._answered[:TOGETHER], self._answered[TOGETHER:]
+            for step in ANSWERING:
+                answered = _take(step, answered)
+            self._flush()
+        while self._came:
+            came, self._came = self._came[:TOGETHER], self._came[TOGETHER:]
+            for stage in (self.read, self.begin, _send):
+                came = _take(stage, came)
+
+    # Steps that a request takes, together with others. False: it was the last.
+
+    def read(self, request: Request) -> bool:
+        """See what its body asks for. One that has to be read whole goes the long way."""
+        small = len(request.data) - request.begin <= self._settings.max_body
+        request.body = read_body(request.data, request.head.words, request.begin) if small else None
+        if request.body is None:
+            request.caller.long_way(None)
+        return request.body is not None
+
+    def begin(self, request: Request) -> bool:
+        """Take room for it. Where it has to wait, or something is out of the ordinary, it goes the long way."""
+        assert request.body is not None
+        request.passage = passage = self._open(request.head, request.body, request.caller)
+        if passage is None:
+            request.caller.long_way(None)
+            return False
+        request.caller.goes(passage)
+        return True
+
+    def _open(self, head: Head, body: Body, caller: Asking) -> Passage | None:
         who = head.who(self._app.keys)
         if events.hooks() is not self._hooks or around.standing() is not self._layers:
             self._look_around()
-        calm = self._counts is not None
-        if who is None or (head.master and self._app.failures) or not calm or len(data) - begin > self._settings.max_body:
+        if who is None or (head.master and self._app.failures) or self._counts is None or self.transport is None:
             return None
-        body = read_body(data, head.words, begin)
-        if body is None or (self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user):
+        if self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user:
             return None
         course = head.courses.get((body.model, body.stream))
         if course is None or course.stamp is not self.straight.stamp:
@@ -167,21 +205,12 @@ class Passages:
         lane = course.lane
         if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
-        transport = self._transport
-        if transport is None:
-            return None
         attempt = self.straight.begin(lane, body.prompt, body.most)
         if attempt is None:
             return None
         start = course.starts[attempt.reservation.deployment]
-        kind: type[Passage] = Passage
-        if body.stream:
-            from headrace.gateway.straight.streams import Stream  # late: a stream is a passage
-
-            kind = Stream
-        passage = kind(self, head, who, body, course, start, attempt, caller)
-        passage.send(transport)
-        return passage
+        kind = Stream if body.stream else Passage
+        return kind(self, head, who, body, course, start, attempt, caller)
 
     def _look_around(self) -> None:
         """Whether nobody but gateways hears of calls, and whoever stands around them only counts. What another gateway hears of them
@@ -250,14 +279,10 @@ class Passages:
     def remember(self, seen: Seen) -> None:
         self._app.watch.append(seen.record, seen.decision)
 
-    def over(self, seen: Seen, observed: Observed | Plain, passage: Passage, answer: bytes, *, alone: bool) -> None:
-        """A call has ended: into the ledger with it, and then out with its answer, together with all of this turn. What only counts calls
-        hears of it then: nobody has to wait for that. alone: no other call is under way there, which could end in this turn as well."""
-        if not self._done and not alone:
-            self._loop.call_soon(self._flush)
+    def over(self, seen: Seen, observed: Observed | Plain, passage: Passage, answer: bytes) -> None:
+        """A call has ended: into the ledger with it, and then out with its answer, together with others. What only counts calls hears of
+        it then: nobody has to wait for that."""
         self._done.append((seen, observed, passage, answer))
-        if alone:
-            self._flush()
 
     def _flush(self) -> None:
         done, self._done = self._done, []
@@ -275,195 +300,6 @@ class Passages:
             self._count_plain(plain)
         if len(plain) < len(done):
             self.count(*[observed for _, observed, _, _ in done if isinstance(observed, Observed)])
-
-
-class Passage:
-    """One request under way."""
-
-    __slots__ = (
-        "_attempt",
-        "_began",
-        "_begun",
-        "_body",
-        "_caller",
-        "_came",
-        "_course",
-        "_head",
-        "_id",
-        "_opening",
-        "_over",
-        "_passages",
-        "_start",
-        "_who",
-    )
-
-    streaming = False
-
-    def __init__(
-        self, passages: Passages, head: Head, who: Caller, body: Body, course: Course, start: Start, attempt: Attempt, caller: Asking
-    ) -> None:
-        self._passages = passages
-        self._head = head
-        self._who = who
-        self._body = body
-        self._course = course
-        self._start = start
-        self._attempt = attempt
-        self._caller = caller
-        self._id = new_id()
-        self._came = time.time()
-        self._began = attempt.began
-        self._begun: Begun | None = None
-        self._opening: asyncio.Task[None] | None = None
-        """Makes a connection where none was kept."""
-        self._over = False
-
-    def unsent(self) -> None:
-        """It was not sent after all."""
-        self._over = True
-        self._stop()
-        self._passages.straight.unsent(self._attempt)
-
-    def _stop(self) -> None:
-        """Whatever looks in on it does so no more."""
-
-    def hold(self) -> None:
-        """The caller takes no more for now."""
-
-    def go_on(self) -> None:
-        """The caller takes more."""
-
-    def send(self, transport: AsyncTransport) -> None:
-        """On a connection that is kept, else on another."""
-        start, pieces = self._start, self._body.named(self._start.opening)
-        timeouts, patience = start.sending.timeouts, self._head.patience
-        if self.streaming:
-            patience = None
-        total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
-        if self._body.long:
-            data: Data = [b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces))), *pieces]
-        else:
-            content = b"".join(pieces)
-            data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
-        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
-        if self._begun is None:
-            self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
-            self._opening.add_done_callback(self._opened_at_last)
-
-    def _sent(self, begun: Begun) -> None:
-        self._begun = begun
-        self._passages.straight.leaves(self._attempt)
-
-    def _opened_at_last(self, opening: asyncio.Task[None]) -> None:
-        if not opening.cancelled() and (error := opening.exception()) is not None:
-            log.error("%s: a fault of the gateway's own", self._id, exc_info=error)
-            self.unsent()
-            self._caller.fault()
-
-    # ---- what comes of it --------------------------------------------------------------------------------------------
-
-    def heard(self, error: TransportError | None) -> None:
-        """The provider has answered, or its connection broke."""
-        try:
-            self._heard(error)
-        except Exception:
-            log.exception("%s: a fault of the gateway's own", self._id)
-            self.unsent()
-            self._caller.fault()
-
-    def _heard(self, error: TransportError | None) -> None:
-        straight, attempt, begun = self._passages.straight, self._attempt, self._begun
-        if error is not None:
-            self._broke(error)
-            return
-        assert begun is not None
-        exchange = begun.exchange
-        status, headers, body, start = exchange.status, exchange.headers, exchange.take(), self._start
-        sending = start.sending
-        plain = straight.plain(attempt, sending, status, body)
-        if plain is not None:
-            now = straight.answered(attempt, plain, headers)
-            input, output, cost = plain.input, plain.output, plain.cost
-            record = replace(
-                start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
-                usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
-            )  # fmt: skip
-            told: Plain = (start.where, now - self._began, 0.0, input, output, cost)
-            self._answer(record, now, self._observed(told, now, headers) if self._passages.singly else told, cost, body, _kind(headers))
-            return
-        try:
-            hidden, body = straight.read(attempt, sending, HttpResponse(status, Headers(headers), body))
-        except HeadraceError as failure:
-            self._failed(failure)
-            return
-        now = straight.answered(attempt, hidden, headers)
-        record = self._record(Outcome.ANSWERED, **of_answer(hidden))
-        cost = None if hidden.usage is None else record.cost
-        observed = Observed(attempt.call, self._began, None, now, None, hidden, hidden.usage, None, start.where)
-        self._answer(record, now, observed, cost, body, _kind(headers))
-
-    def _observed(self, plain: Plain, now: float, headers: Sequence[tuple[bytes, bytes]]) -> Observed:
-        """A plain answer, for who hears of each by itself."""
-        attempt, (where, _, _, input, output, cost) = self._attempt, plain
-        dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
-        told = {"additional_headers": Headers(headers), "headrace": attempt.record, "response_cost": dollars}
-        return Observed(attempt.call, self._began, None, now, None, {**self._start.sending.known, **told}, usage, None, where)
-
-    def _broke(self, error: TransportError) -> None:
-        if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
-            self.unsent()
-            self._caller.long_way(None)
-        else:
-            self._failed(self._passages.straight.explained(self._attempt, error))
-
-    def _failed(self, error: HeadraceError) -> None:
-        failed = self._passages.straight.failed(self._attempt, error)
-        member, ask = self._attempt.member, self._attempt.ask
-        event = Event(
-            kind="sent", group=ask.group, call=ask.call, at=self._began, tenant=ask.tenant, deployment=member.deployment.id,
-            provider=member.to.provider.name, model=member.to.model,
-        )  # fmt: skip
-        self._caller.long_way(Before(failed, event, self._came, self._began))
-
-    def _answer(self, record: Record, now: float, observed: Observed | Plain, cost: int | None, body: bytes, kind: bytes) -> None:
-        """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
-        passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
-        price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
-        left, id = b"" if look is None else passages.straight.limiter.look(look, now), self._id.encode()
-        answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
-        passages.over(Seen(record, attempt.record), observed, self, answer, alone=not attempt.member.load.running)
-
-    def stopped(self) -> bytes:
-        """An answer in the place of its own, where that may not be waited for."""
-        written = self._head.front.error(STOPPING)
-        head = b"HTTP/1.1 %d Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n%b"
-        return head % (written.status, len(written.body), b"connection: close\r\n\r\n") + written.body
-
-    def left(self) -> None:
-        """The caller has gone."""
-        begun, opening, attempt, passages = self._begun, self._opening, self._attempt, self._passages
-        if not attempt.reservation.open or (begun is not None and begun.exchange.complete):
-            return
-        if begun is not None:
-            begun.leave()
-        elif opening is not None:
-            opening.cancel()
-        error = asyncio.CancelledError()
-        passages.straight.left(attempt, error)
-        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))
-        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT), attempt.record))
-        if access.isEnabledFor(logging.INFO):
-            self._log(LEFT)
-
-    def _record(self, outcome: Outcome, **told: Any) -> Record:
-        known = self._start.record
-        return replace(known, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, outcome=outcome, **told)
-
-    def _log(self, status: int) -> None:
-        path, who = self._head.asked.path, self._who
-        told = {"path": path, "status": status, "seconds": round(time.time() - self._came, 6), "model": self._body.model}
-        told |= {name: value for name, value in (("key", who.key), ("team", who.team), ("user", who.user)) if value}
-        access.info("%s %s", path, status, extra={"fields": told})
 
 
 def _unbegun(head: Head, who: Caller, body: Body) -> Record:
@@ -489,15 +325,33 @@ def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], by
     return at
 
 
-def _kind(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The content type of an answer."""
-    for name, value in headers:
-        if len(name) == len(_KIND) and name.lower() == _KIND:
-            return value
-    return b"application/octet-stream"
+class Stepping(Protocol):
+    """What takes steps together with others."""
+
+    def fault(self) -> None:
+        """It failed for a reason of our own, which is being handled."""
+        ...
 
 
-_KIND: Final = b"content-type"
+S = TypeVar("S", bound=Stepping)
+
+
+def _take(step: Callable[[S], bool], those: Sequence[S]) -> list[S]:
+    """Take a step with each of them. Those that have another before them."""
+    going = []
+    for one in those:
+        try:
+            if step(one):
+                going.append(one)
+        except Exception:
+            one.fault()
+    return going
+
+
+def _send(request: Request) -> bool:
+    assert request.passage is not None
+    request.passage.send()
+    return False
 
 
 def _tell(tell: Callable[[Any], None], what: Any) -> None:

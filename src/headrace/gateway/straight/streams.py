@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
 from headrace.gateway.records import Outcome, of_answer
-from headrace.gateway.straight.passages import IDS, Passage
+from headrace.gateway.straight.passage import IDS, Passage
 from headrace.layers.observing import Outcome as Observed
 from headrace.models.prices import Beside
 from headrace.streams import Source

@@ -1,0 +1,307 @@
+"""One request on the straight way: what goes to its provider, what comes of it, and what is told of that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec.structs import replace
+
+from headrace.errors import HeadraceError
+from headrace.gateway.answers import LEFT, STOPPING, Before
+from headrace.gateway.callers import Caller
+from headrace.gateway.logs import access
+from headrace.gateway.page.watching import Seen
+from headrace.gateway.records import Outcome, Record, new_id, of_answer
+from headrace.gateway.straight.bodies import Body
+from headrace.gateway.straight.courses import Course, Start
+from headrace.gateway.straight.heads import Head
+from headrace.layers.observing import Outcome as Observed
+from headrace.layers.observing import Plain
+from headrace.models.cost import NANO
+from headrace.routing.events import Event
+from headrace.routing.plain_answers import Plain as Used
+from headrace.routing.trail import Attempt
+from headrace.runtime.http_async import Begun, Data
+from headrace.wire import Fault, Headers, HttpResponse, TransportError
+
+if TYPE_CHECKING:
+    from headrace.gateway.straight.passages import Passages
+
+log: Final = logging.getLogger("headrace.gateway")
+
+IDS: Final = b"x-request-id: %b\r\nrequest-id: %b\r\nx-litellm-call-id: %b\r\n"
+_HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\n"
+_COST: Final = b"x-headrace-cost: %b\r\nx-litellm-response-cost: %b\r\n"
+
+
+class Asking(Protocol):
+    """A caller's connection, as far as its answer is concerned."""
+
+    def answer(self, data: bytes) -> None:
+        """All of an answer."""
+        ...
+
+    def opened(self, data: bytes) -> None:
+        """The head of a stream, and its first part."""
+        ...
+
+    def piece(self, data: bytes) -> None:
+        """Another."""
+        ...
+
+    def answered(self) -> None:
+        """There was the last of them."""
+        ...
+
+    def goes(self, passage: Passage) -> None:
+        """The request is on the straight way."""
+        ...
+
+    def long_way(self, before: Before | None) -> None:
+        """The request has to go the long way after all. before: what was tried."""
+        ...
+
+    def fault(self) -> None:
+        """There will be no answer."""
+        ...
+
+    def end(self) -> None:
+        """The server stops."""
+        ...
+
+
+class Passage:
+    """One request under way."""
+
+    __slots__ = (
+        "_answer",
+        "_attempt",
+        "_began",
+        "_begun",
+        "_body",
+        "_caller",
+        "_came",
+        "_course",
+        "_ended",
+        "_head",
+        "_id",
+        "_opening",
+        "_over",
+        "_passages",
+        "_start",
+        "_used",
+        "_who",
+    )
+
+    streaming = False
+
+    def __init__(
+        self, passages: Passages, head: Head, who: Caller, body: Body, course: Course, start: Start, attempt: Attempt, caller: Asking
+    ) -> None:
+        self._passages = passages
+        self._head = head
+        self._who = who
+        self._body = body
+        self._course = course
+        self._start = start
+        self._attempt = attempt
+        self._caller = caller
+        self._id = new_id()
+        self._came = time.time()
+        self._began = attempt.began
+        self._begun: Begun | None = None
+        self._opening: asyncio.Task[None] | None = None
+        """Makes a connection where none was kept."""
+        self._answer = b""
+        self._used: Used | None = None
+        """By a plain answer."""
+        self._ended = 0.0
+        self._over = False
+
+    def unsent(self) -> None:
+        """It was not sent after all."""
+        self._over = True
+        self._stop()
+        self._passages.straight.unsent(self._attempt)
+
+    def _stop(self) -> None:
+        """Whatever looks in on it does so no more."""
+
+    def hold(self) -> None:
+        """The caller takes no more for now."""
+
+    def go_on(self) -> None:
+        """The caller takes more."""
+
+    def send(self) -> None:
+        """On a connection that is kept, else on another."""
+        transport = self._passages.transport
+        assert transport is not None
+        start, pieces = self._start, self._body.named(self._start.opening)
+        timeouts, patience = start.sending.timeouts, self._head.patience
+        if self.streaming:
+            patience = None
+        total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
+        if self._body.long:
+            data: Data = [b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces))), *pieces]
+        else:
+            content = b"".join(pieces)
+            data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
+        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
+        if self._begun is None:
+            self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
+            self._opening.add_done_callback(self._opened_at_last)
+
+    def _sent(self, begun: Begun) -> None:
+        self._begun = begun
+        self._passages.straight.leaves(self._attempt)
+
+    def _opened_at_last(self, opening: asyncio.Task[None]) -> None:
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            self.fault(error)
+
+    def fault(self, error: BaseException | None = None) -> None:
+        """It failed for a reason of our own. error: which, where that is not being handled."""
+        log.error("%s: a fault of the gateway's own", self._id, exc_info=error or True)
+        self.unsent()
+        self._caller.fault()
+
+    # ---- what comes of it --------------------------------------------------------------------------------------------
+
+    def heard(self, error: TransportError | None) -> None:
+        """The provider has answered, or its connection broke."""
+        try:
+            self._heard(error)
+        except Exception:
+            self.fault()
+
+    def _heard(self, error: TransportError | None) -> None:
+        if error is not None:
+            self._broke(error)
+        else:
+            self._passages.answered(self)
+
+    # Steps that a whole answer takes, together with others. False: it was the last.
+
+    def read(self) -> bool:
+        """See what it used. An answer that does not say so plainly is looked at by itself."""
+        assert self._begun is not None
+        exchange = self._begun.exchange
+        self._answer = body = exchange.take()
+        self._used = self._passages.straight.plain(self._attempt, self._start.sending, exchange.status, body)
+        if self._used is None:
+            self._look_closely(exchange.status, exchange.headers, body)
+        return self._used is not None
+
+    def _look_closely(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        straight, attempt, start = self._passages.straight, self._attempt, self._start
+        try:
+            hidden, body = straight.read(attempt, start.sending, HttpResponse(status, Headers(headers), body))
+        except HeadraceError as failure:
+            self._failed(failure)
+            return
+        now = straight.answered(attempt, hidden, headers)
+        record = self._record(Outcome.ANSWERED, **of_answer(hidden))
+        cost = None if hidden.usage is None else record.cost
+        observed = Observed(attempt.call, self._began, None, now, None, hidden, hidden.usage, None, start.where)
+        self._over_with(record, now, observed, cost, body, _kind(headers))
+
+    def settle(self) -> bool:
+        """Give back what of its room it did not use."""
+        assert self._begun is not None
+        assert self._used is not None
+        self._ended = self._passages.straight.answered(self._attempt, self._used, self._begun.exchange.headers)
+        return True
+
+    def end(self) -> bool:
+        """What is told of it: to the books, to who counts, and to its caller."""
+        assert self._begun is not None
+        assert self._used is not None
+        used, now, start, headers = self._used, self._ended, self._start, self._begun.exchange.headers
+        input, output, cost = used.input, used.output, used.cost
+        record = replace(
+            start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
+            usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
+        )  # fmt: skip
+        told: Plain = (start.where, now - self._began, 0.0, input, output, cost)
+        observed = self._observed(told, now, headers) if self._passages.singly else told
+        self._over_with(record, now, observed, cost, self._answer, _kind(headers))
+        return False
+
+    def _observed(self, plain: Plain, now: float, headers: Sequence[tuple[bytes, bytes]]) -> Observed:
+        """A plain answer, for who hears of each by itself."""
+        attempt, (where, _, _, input, output, cost) = self._attempt, plain
+        dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
+        told = {"additional_headers": Headers(headers), "headrace": attempt.record, "response_cost": dollars}
+        return Observed(attempt.call, self._began, None, now, None, {**self._start.sending.known, **told}, usage, None, where)
+
+    def _broke(self, error: TransportError) -> None:
+        if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
+            self.unsent()
+            self._caller.long_way(None)
+        else:
+            self._failed(self._passages.straight.explained(self._attempt, error))
+
+    def _failed(self, error: HeadraceError) -> None:
+        failed = self._passages.straight.failed(self._attempt, error)
+        member, ask = self._attempt.member, self._attempt.ask
+        event = Event(
+            kind="sent", group=ask.group, call=ask.call, at=self._began, tenant=ask.tenant, deployment=member.deployment.id,
+            provider=member.to.provider.name, model=member.to.model,
+        )  # fmt: skip
+        self._caller.long_way(Before(failed, event, self._came, self._began))
+
+    def _over_with(self, record: Record, now: float, observed: Observed | Plain, cost: int | None, body: bytes, kind: bytes) -> None:
+        """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
+        passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
+        price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
+        left, id = b"" if look is None else passages.straight.limiter.look(look, now), self._id.encode()
+        answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
+        passages.over(Seen(record, attempt.record), observed, self, answer)
+
+    def stopped(self) -> bytes:
+        """An answer in the place of its own, where that may not be waited for."""
+        written = self._head.front.error(STOPPING)
+        head = b"HTTP/1.1 %d Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n%b"
+        return head % (written.status, len(written.body), b"connection: close\r\n\r\n") + written.body
+
+    def left(self) -> None:
+        """The caller has gone."""
+        begun, opening, attempt, passages = self._begun, self._opening, self._attempt, self._passages
+        if not attempt.reservation.open or (begun is not None and begun.exchange.complete):
+            return
+        if begun is not None:
+            begun.leave()
+        elif opening is not None:
+            opening.cancel()
+        error = asyncio.CancelledError()
+        passages.straight.left(attempt, error)
+        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))
+        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT), attempt.record))
+        if access.isEnabledFor(logging.INFO):
+            self._log(LEFT)
+
+    def _record(self, outcome: Outcome, **told: Any) -> Record:
+        known = self._start.record
+        return replace(known, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, outcome=outcome, **told)
+
+    def _log(self, status: int) -> None:
+        path, who = self._head.asked.path, self._who
+        told = {"path": path, "status": status, "seconds": round(time.time() - self._came, 6), "model": self._body.model}
+        told |= {name: value for name, value in (("key", who.key), ("team", who.team), ("user", who.user)) if value}
+        access.info("%s %s", path, status, extra={"fields": told})
+
+
+def _kind(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The content type of an answer."""
+    for name, value in headers:
+        if len(name) == len(_KIND) and name.lower() == _KIND:
+            return value
+    return b"application/octet-stream"
+
+
+_KIND: Final = b"content-type"
