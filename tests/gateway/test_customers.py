@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +14,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from headrace.gateway.config import Settings
+from headrace.gateway.keys import keyring
+from headrace.gateway.keys.holders import Kind
+from headrace.gateway.keys.keyring import budget_scope
 from headrace.gateway.lasting import Where
+from headrace.gateway.standing import read_standing
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 
@@ -110,3 +116,103 @@ def test_a_customers_budget_is_kept_over_restarts(upstream: object, at: Where) -
         assert gateway.ask("/customer/info?end_user_id=acme")["spend"] == spent
         with gateway.state._database.reading() as connection:  # names that callers give leave nothing behind
             assert connection.tuples("SELECT DISTINCT id FROM spending WHERE kind = 'customer'") == [("acme",)]
+
+
+# ---- customers without terms of their own ----------------------------------------------------------------------------------------
+
+
+def each(**said: Any) -> Settings:
+    def wrong(what: str) -> None:
+        raise AssertionError(what)
+
+    return Settings(key=KEY, keep_alive=0.2, standing=read_standing({f"max_end_user_{name}": value for name, value in said.items()}, wrong))
+
+
+def spends_all(gateway: Gateway, key: str, customer: str) -> int:
+    """How many calls it let through."""
+    for calls in range(20):
+        if "error" in (said := asked(gateway, key, customer, max_tokens=20)):
+            assert "budget" in said["error"]["type"] or "is spent" in said["error"]["message"]
+            return calls
+    raise AssertionError("nothing holds it")
+
+
+def test_each_customer_without_terms_of_its_own_has_a_budget_over_restarts(upstream: object, at: Where) -> None:
+    """`max_end_user_budget` was refused when the gateway began."""
+    with kept(priced(upstream), at) as opened:
+        for _ in range(4):
+            asked(Gateway(*opened), KEY, "acme", max_tokens=20)  # before there was a budget
+    with kept(priced(upstream), at, each(budget=0.0004)) as opened:
+        gateway = Gateway(*opened)
+        one, other = gateway.key(), gateway.key()
+        gateway.ask("/customer/new", {"user_id": "large", "max_budget": 1})
+        gateway.ask("/customer/new", {"user_id": "named", "alias": "Named"})
+        assert spends_all(gateway, one, "acme") > 0
+        assert "error" in asked(gateway, other, "acme", max_tokens=20)
+        assert "customer:acme" in gateway.ask("/v1/messages", {
+            **CHAT, "model": "gpt", "max_tokens": 20, "metadata": {"user_id": "acme"}
+        }, other, status=429)["error"]["message"]  # fmt: skip
+        assert spends_all(gateway, one, "other") > 0
+        assert spends_all(gateway, one, "named") > 0
+        for _ in range(6):
+            assert "error" not in asked(gateway, one, "large", max_tokens=20)
+            gateway.chat(one, max_tokens=20)
+    with kept(priced(upstream), at, each(budget=0.0004)) as opened:
+        gateway = Gateway(*opened)
+        assert "error" in asked(gateway, one, "acme", max_tokens=20)
+        assert "error" not in asked(gateway, one, "new", max_tokens=20)
+    with kept(priced(upstream), at) as opened:
+        assert "error" not in asked(Gateway(*opened), one, "acme", max_tokens=20)
+
+
+def test_a_budget_with_a_name_is_each_customer_s_and_changes_with_it(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at, each(budget_id="guests")) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key()
+        assert "error" not in asked(gateway, key, "acme", max_tokens=20)  # it is not made yet
+        gateway.ask("/budget/new", {"budget_id": "guests", "max_budget": 0.0004, "budget_duration": "30d", "rpm_limit": 100})
+        allowed = spends_all(gateway, key, "acme")
+        gateway.ask("/budget/update", {"budget_id": "guests", "max_budget": 1, "rpm_limit": allowed + 2})
+        assert "error" not in asked(gateway, key, "acme", max_wait=0)
+        refused = [asked(gateway, key, "acme", max_wait=0) for _ in range(3)][-1]
+        assert "customer:acme" in refused["error"]["message"]
+        assert "error" not in asked(gateway, key, "other", max_wait=0)
+        gateway.ask("/budget/delete", {"id": "guests"})
+        assert "error" not in asked(gateway, key, "acme", max_wait=0)
+
+
+@SQLITE
+def test_nobody_s_name_is_the_budget_of_another(upstream: object, at: Where) -> None:
+    """A caller who named a customer as another's budget is called at the limiter put limits in the place of that budget."""
+    with kept(priced(upstream), at, each(budget_id="guests")) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key()
+        gateway.ask("/budget/new", {"budget_id": "guests", "max_budget": 0.0004, "rpm_limit": 1000})
+        spends_all(gateway, key, "acme")
+        (period,) = gateway.state.keys._periods[Kind.CUSTOMER, "acme"]
+        named = budget_scope(*period).removeprefix("customer:")
+        asked(gateway, key, named, max_tokens=20)
+        assert "error" in asked(gateway, key, "acme", max_tokens=20)
+
+
+@SQLITE
+def test_nothing_stays_in_memory_of_customers_who_are_asked_for_no_more(
+    upstream: object, at: Where, eventually: Callable[[Callable[[], bool]], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = priced(upstream)
+    with kept(router, at, each(budget=0.0004)) as opened:
+        gateway = Gateway(*opened)
+        key, keys, books = gateway.key(), gateway.state.keys, gateway.state.ledger
+        for number in range(5):
+            asked(gateway, key, f"guest {number}")
+        spends_all(gateway, key, "acme")
+
+        def kept_of() -> tuple[int, ...]:
+            return len(router.snapshot()["scopes"]), len(keys._own), len(keys._periods), len(books._seen), len(keys._unnamed)
+
+        assert kept_of()[0] == 6
+        now = time.time
+        monkeypatch.setattr(keys, "_clock", lambda: now() + keyring.LINGER)
+        assert eventually(lambda: kept_of()[0] == 0)
+        assert kept_of()[2:] == (0, 0, 0)
+        assert "error" in asked(gateway, key, "acme", max_tokens=20)

@@ -85,6 +85,25 @@ def test_what_another_process_spends_of_the_gateways_budget_counts_here(upstream
         assert "error" in spend(two, KEY)
 
 
+def test_each_of_two_gateways_over_one_database_keeps_its_own_budget_of_what_both_spend(
+    upstream: object, at: Where, eventually: Eventually
+) -> None:
+    """The one that was started last had put its budget in the place of the other's, and one without a budget had taken it away."""
+    elsewhere = [Where(at.database, at.folder.parent / name) for name in ("large", "free")]
+    small, large = settings(max_budget=0.0004, budget_duration="30d"), settings(max_budget=1, budget_duration="30d")
+    with kept(priced(upstream), at, small) as one, kept(priced(upstream), elsewhere[0], large) as two, kept(priced(upstream), elsewhere[1]):
+        first, second = Gateway(*one), Gateway(*two)
+        key = first.key()
+        assert "error" not in spend(second, key)
+        assert eventually(lambda: "error" in spend(first, key))  # what the second spends counts
+        assert "error" in spend(first, KEY)
+        for _ in range(5):
+            assert "error" not in spend(second, key)
+        assert first.ask("/global/spend")["max_budget"] == 0.0004
+    with kept(priced(upstream), at, small) as opened:
+        assert "error" in spend(Gateway(*opened), key)
+
+
 @SQLITE
 def test_the_gateways_budget_changes_while_it_runs(upstream: object, at: Where) -> None:
     import asyncio

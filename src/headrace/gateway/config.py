@@ -38,8 +38,6 @@ CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": 
 
 
 PROTECTING: Final[Mapping[str, str]] = {
-    "litellm_settings.max_end_user_budget": "make customers, with budgets of their own",
-    "litellm_settings.max_end_user_budget_id": "make customers, with budgets of their own",
     "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",
     "litellm_settings.guardrails": "use the section `guardrails`",
 }

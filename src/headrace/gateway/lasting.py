@@ -73,7 +73,7 @@ class Lasting:
 
     async def use(self, standing: Standing) -> None:
         self.desk.use(standing)
-        await self.keys.hold_together(standing.together)
+        await self.keys.stand(standing.together, standing.customer)
 
     async def stop(self) -> None:
         """Everything that was recorded is in the database when this returns."""

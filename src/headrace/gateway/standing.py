@@ -25,6 +25,8 @@ class Standing(Struct, frozen=True):
 
     together: Terms = Terms()
     """The budget of all calls together."""
+    customer: Terms = Terms()
+    """What holds for each customer who has no terms of its own."""
     key: Mapping[str, Any] = {}
     """What a new key has where its form says nothing."""
     most: Terms = Terms()
@@ -141,6 +143,8 @@ _OF_USER: Final = {**_WORDS, "teams": teams_of, "available_teams": teams_of}
 STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
     "max_budget": (_dollars, "dollars that all calls together may spend in each `budget_duration`, those of the master key among them"),
     "budget_duration": (duration, "such as `30d`, from the first start with it on; for ever without it"),
+    "max_end_user_budget": (_dollars, "dollars that each customer (`user` of a body) may spend who has no limits and no budget of its own"),
+    "max_end_user_budget_id": (text, "the budget (`/budget/new`) whose limits, dollars and period are such a customer's"),
     "default_key_generate_params": (
         lambda name, value: _form(name, value, _OF_KEY), "what a new key has where its form says nothing: `max_budget`, `models`, …"
     ),
@@ -178,6 +182,7 @@ def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> S
     own = {"max_budget": dollars_of_users, "budget_duration": said.get("internal_user_budget_duration")}
     return Standing(
         together=_terms({name: said.get(name) for name in ("max_budget", "budget_duration") if "max_budget" in said}),
+        customer=_terms({name: said.get(f"max_end_user_{own}") for name, own in (("max_budget", "budget"), ("budget_id", "budget_id"))}),
         key=said.get("default_key_generate_params", {}),
         most=_terms(bounds),
         longest=None if longest is None else seconds("duration", longest),

@@ -1,7 +1,12 @@
-"""What all calls together may spend: a holder of its own in the database, so that every process and the ledger know it."""
+"""What holds for all calls together, and for each customer who has no terms of its own.
+
+How much that is, is each process's own configuration to say. In which periods it is summed stands in the database: all processes count
+alike, and a period goes on over restarts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,35 +16,31 @@ from headrace.gateway.keys.holders import Holder, Kind, Terms
 from headrace.runtime.sql_drivers import Connection
 
 ALL: Final = "all"
-"""Its id."""
+CUSTOMERS: Final = "customers"
+"""Of whom it holds; what is summed, with the length of its periods behind it, is a holder of the gateway's kind."""
 
 
-def find(connection: Connection) -> Holder | None:
-    return table.get(connection, Kind.GATEWAY, ALL)
+def id_of(whose: str, terms: Terms) -> str:
+    return whose if terms.budget_duration is None else f"{whose}/{terms.budget_duration}"
 
 
-def keep(connection: Connection, terms: Terms, now: float) -> bool:
-    """Bring the database to what a configuration says; whether anything changed. A period goes on over restarts, and begins anew only
-    where its length is another.
-    """
-    if _same(find(connection), terms):
-        return False
-    table.next_revision(connection, table.WHAT)  # who does the same at the same time waits
-    before = find(connection)
-    if _same(before, terms):
-        return False
-    if terms.budget is None:
-        assert before is not None
-        table.remove(connection, before, now)
-        return True
-    same = before is not None and before.terms.budget_duration == terms.budget_duration
-    since = before.terms.budget_since if before is not None and same else now
-    made = now if before is None else before.created
-    held = replace(terms, budget_since=since)
-    table.put(connection, Holder(kind=Kind.GATEWAY, id=ALL, name="all calls", terms=held, created=made, updated=now))
-    return True
+def keep(connection: Connection, whose: str, terms: Terms, now: float) -> Holder:
+    """The holder with these terms. Its first period began when a process first had one of that length."""
+    id = id_of(whose, terms)
+    known = _found(connection, id, terms)
+    if known is None:
+        table.next_revision(connection, table.WHAT)  # who does the same at the same time waits
+        made = Holder(kind=Kind.GATEWAY, id=id, terms=replace(terms, budget_since=now), created=now, updated=now)
+        known = _found(connection, id, terms) or table.put(connection, made)
+    return replace(known, terms=replace(terms, budget_since=known.terms.budget_since))
 
 
-def _same(known: Holder | None, terms: Terms) -> bool:
-    had = Terms() if known is None else known.terms
-    return (had.budget, had.budget_duration) == (terms.budget, terms.budget_duration)
+def _found(connection: Connection, id: str, terms: Terms) -> Holder | None:
+    found = table.get(connection, Kind.GATEWAY, id)
+    return found if found is not None and found.terms.budget_duration == terms.budget_duration else None
+
+
+def summed(connection: Connection) -> Iterator[tuple[bool, str, Terms]]:
+    """What is summed, by whatever process: whether for each customer by itself, as what, and in which periods."""
+    for holder in table.listed(connection, Kind.GATEWAY):
+        yield holder.id.partition("/")[0] == CUSTOMERS, holder.id, holder.terms

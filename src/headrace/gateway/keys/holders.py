@@ -28,7 +28,7 @@ class Kind(enum.Enum):
     TAG = "tag"
     """What callers call some of their calls (`metadata.tags`); holds no key."""
     GATEWAY = "gateway"
-    """All calls together; there is one at most, and it holds no key."""
+    """All calls together, and each customer without terms of its own: in which periods they are summed. Holds no key."""
     MODEL = "model"
     """No holder: what one of them may spend on a model, in the sums of what was spent."""
 
@@ -114,6 +114,11 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {name: amount for name in LIMITS if (amount := getattr(self, name)) is not None}
 
     @property
+    def binds(self) -> bool:
+        """Whether there is a limit or a budget."""
+        return self.budget is not None or bool(self.limits)
+
+    @property
     def limited_models(self) -> list[str]:
         """Names and patterns that have limits of their own."""
         return list(dict.fromkeys([*self.model_rpm, *self.model_tpm]))
@@ -169,7 +174,7 @@ class Holder(Struct, frozen=True, kw_only=True):
     @property
     def scope(self) -> str:
         """What its limits are called at the limiter."""
-        return f"{self.kind.value}:{self.id}"
+        return scope_of(self.kind, self.id)
 
     def row(self) -> dict[str, Any]:
         row = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -181,6 +186,11 @@ def of_row(row: Mapping[str, Any]) -> Holder:
     return Holder(**{**row, **said, "blocked": bool(row["blocked"]), "deleted": bool(row["deleted"])})
 
 
+def scope_of(kind: Kind, id: str) -> str:
+    """A colon has a sense in names of scopes, and callers choose the names of customers."""
+    return f"{kind.value}:{id.replace('%', '%25').replace(':', '%3A')}"
+
+
 def budget_id(kind: Kind, id: str, model: str) -> str:
     """What a budget for one model is called in the sums."""
-    return f"{kind.value}:{id}:{model}"
+    return f"{scope_of(kind, id)}:{model}"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import ADMIN, Caller, Role, is_named
 from headrace.gateway.keys import everybody, table
-from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id
+from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id, scope_of
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.requests import refusal
@@ -95,9 +95,17 @@ class Keyring:
         self._ends: dict[str, float] = {}
         """Keys that end by themselves, by id, and when."""
         self._named: dict[Kind, dict[str, Holder]] = {}
-        """Customers and tags that there are, from the first question for one of them on."""
+        """Customers, tags and budgets that there are, from the first question for one of them on."""
         self._revision = self._forgotten = 0
         self._secret = ""
+        self._together: Holder | None = None
+        """All calls together, where they have a budget."""
+        self._each = Terms()
+        """What is said of each customer without terms of its own."""
+        self._since: dict[str, float] = {}
+        """Where the periods of what is summed begin, by its id."""
+        self._unnamed: dict[str, float] = {}
+        """Such customers, the least recent first, and when they were last asked for."""
 
     # ---- on a call's way
 
@@ -141,7 +149,7 @@ class Keyring:
             return None
         now = self._clock()
         _valid_until(found, "", now)
-        return await self._caller(found, now)
+        return await self._caller(self._with_all(found), now)
 
     async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, K]]) -> K:
         """What is not known yet, asked once however many calls wait for it."""
@@ -163,11 +171,12 @@ class Keyring:
         until = _valid_until(found, hash, now)
         if found[0].expires is not None:
             self._ends[found[0].id] = found[0].expires
+        found = self._with_all(found)
         return self._remember(hash, found, await self._caller(found, now), until, forgotten)
 
     async def _look_up_administrator(self, hash: str) -> _Known:
         forgotten = self._forgotten
-        found = await self._database.read(lambda connection: _people(connection, "", ""))
+        found = self._with_all(())
         scopes = (await self._caller(found, self._clock())).scopes
         return self._remember(hash, found, replace(ADMIN, scopes=scopes) if scopes else ADMIN, math.inf, forgotten)
 
@@ -181,6 +190,7 @@ class Keyring:
             _check(holder)
         if who.team and not any(holder.kind is Kind.TEAM for holder in found):
             raise refusal(403, Failing.PERMISSION, f"there is no team {who.team!r} here, which the token names")
+        found = self._with_all(found)
         now = self._clock()
         caller = await self._caller(found, now)
         models = (*caller.models, *who.models)
@@ -238,31 +248,68 @@ class Keyring:
             scopes.append(await self._budget((holder.kind, holder.id, began), holder.terms.budget))
         return scopes
 
-    async def hold_together(self, terms: Terms) -> None:
-        """All calls together may spend so much; every process that shares the database will know."""
-        now = self._clock()
-        if await self._database.write(lambda connection: everybody.keep(connection, terms, now)):
-            self.forget(Kind.GATEWAY, everybody.ALL)
+    async def stand(self, together: Terms, each: Terms) -> None:
+        """So much may all calls of this process's spend, with those of all others that share the database; and each customer who has no
+        terms of its own.
+        """
+        before, self._together = self._together, None
+        if together.budget is not None:
+            since = await self._period_of(everybody.ALL, together)
+            now, id = self._clock(), everybody.id_of(everybody.ALL, together)
+            self._together = Holder(kind=Kind.GATEWAY, id=id, terms=replace(together, budget_since=since), created=now, updated=now)
+        for held in (before, self._together):
+            if held is not None:
+                self._gone[held.kind, held.id] = self._clock()
+        if self._together is not None:
+            del self._gone[self._together.kind, self._together.id]
+        self.forget(Kind.GATEWAY, everybody.ALL)
+        self._each = each
+        if await self._for_each() is None and each.budget_id:
+            log.warning("there is no budget %r here: customers without terms of their own are free until it is made", each.budget_id)
         await self.find_administrator()  # while the database answers: the master key opens without it, too
+
+    async def _period_of(self, whose: str, terms: Terms) -> float:
+        """Where the periods begin in which it is summed, from now on at the latest."""
+        id, now = everybody.id_of(whose, terms), self._clock()
+        if id not in self._since:
+            kept = await self._database.write(lambda connection: everybody.keep(connection, whose, terms, now))
+            self._since[id] = kept.terms.budget_since
+        return self._since[id]
+
+    def _with_all(self, found: tuple[Holder, ...]) -> tuple[Holder, ...]:
+        return found if self._together is None else (*found, self._together)
 
     # ---- customers
 
     def may_be_held(self, customer: str) -> bool:
-        """Whether limits of a customer's own have to be looked up."""
+        """Whether limits of a customer have to be looked up."""
         known = self._named.get(Kind.CUSTOMER)
-        return known is None or customer in known
+        return known is None or customer in known or self._each != Terms()
 
     async def customer(self, id: str) -> tuple[str, ...]:
         """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
         holder = (await self._all(Kind.CUSTOMER)).get(id)
-        if holder is None:
-            return ()
-        if holder.blocked:
+        if holder is not None and holder.blocked:
             raise refusal(403, Failing.PERMISSION, f"the customer {id!r} of this call is blocked", "user")
-        return tuple(await self._scopes(holder, self._clock()))
+        terms = None if holder is not None and holder.terms.binds else await self._for_each()
+        now = self._clock()
+        if terms is not None:
+            holder = Holder(kind=Kind.CUSTOMER, id=id, terms=terms, created=now, updated=now)
+            self._unnamed.pop(id, None)
+            self._unnamed[id] = now
+        return () if holder is None else tuple(await self._scopes(holder, now))
+
+    async def _for_each(self) -> Terms | None:
+        """What holds for a customer without terms of its own; None for nothing."""
+        said = self._each
+        if said.budget_id and (budget := (await self._all(Kind.BUDGET)).get(said.budget_id)) is not None:
+            said = budget.terms if said.budget is None else replace(budget.terms, budget=said.budget)
+        if not said.binds:
+            return None
+        return said if said.budget is None else replace(said, budget_since=await self._period_of(everybody.CUSTOMERS, said))
 
     async def _all(self, kind: Kind) -> dict[str, Holder]:
-        """Customers or tags, by what callers call them."""
+        """Customers, tags or budgets, by what they are called."""
         if (known := self._named.get(kind)) is not None:
             return known
         forgotten = self._forgotten
@@ -377,13 +424,16 @@ class Keyring:
                 self._gone[kind, id] = self._clock()
 
     def _clear(self) -> None:
-        """Take away the limits of who was deleted, or ended, a while ago: no call of theirs is under way any more."""
+        """Take away the limits of who was deleted, ended or was last asked for a while ago: no call of theirs is under way any more."""
         now = self._clock()
         gone = [whose for whose, seen in self._gone.items() if seen + LINGER <= now]
         ended = [id for id, end in self._ends.items() if end + LINGER <= now]
-        for whose in [*gone, *[(Kind.KEY, id) for id in ended]]:
+        recent = len(self._unnamed) - MOST
+        unnamed = [id for at, (id, seen) in enumerate(self._unnamed.items()) if at < recent or seen + LINGER <= now]
+        for whose in [*gone, *[(Kind.KEY, id) for id in ended], *[(Kind.CUSTOMER, id) for id in unnamed]]:
             self._gone.pop(whose, None)
             self._ends.pop(whose[1], None)
+            self._unnamed.pop(whose[1], None)
             scopes, periods = self._own.pop(whose, (set(), set()))
             for scope in scopes:
                 self._remove(scope)
@@ -392,7 +442,8 @@ class Keyring:
 
 
 def budget_scope(kind: Kind, id: str, began: float) -> str:
-    return f"{kind.value}:{id}:{began:.0f}"
+    whose = f"{kind.value}:{id}" if kind is Kind.MODEL else scope_of(kind, id)
+    return f"{whose}:{began:.0f}"
 
 
 def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
@@ -408,13 +459,11 @@ def _named(connection: Connection, id: str) -> tuple[Holder, ...]:
 
 
 def _people(connection: Connection, team: str, user: str, *key: Holder) -> tuple[Holder, ...]:
-    """Those that there are: a key, its team and its user, the organization above them, the tags that all their calls have, and what
-    stands for all calls together.
-    """
+    """Those that there are: a key, its team and its user, the organization above them, and the tags that all their calls have."""
     own = [*key, *_there(connection, [(Kind.TEAM, team), (Kind.USER, user)])]
     above = next((one.terms.organization for one in own if one.terms.organization), "")
     tags = dict.fromkeys([tag for one in own for tag in one.terms.tags])
-    others = [(Kind.ORGANIZATION, above), *[(Kind.TAG, tag) for tag in tags], (Kind.GATEWAY, everybody.ALL)]
+    others = [(Kind.ORGANIZATION, above), *[(Kind.TAG, tag) for tag in tags]]
     return (*own, *_there(connection, others))
 
 

@@ -121,13 +121,13 @@ _ADDED: Final = (
 _Caller = tuple[str, str, str, str, tuple[str, ...]]
 """Key, team, user, the customer that was asked for, and the tags of the call."""
 _KINDS: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
-_CALLED: Final = (Kind.CUSTOMER, Kind.TAG, Kind.GATEWAY)
-"""Those of whom there may be none: names that callers give, and the budget of all calls together."""
+_CALLED: Final = (Kind.CUSTOMER, Kind.TAG)
+"""Those of whom there may be none: names that callers give."""
 
 
 def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
     *people, tags = caller
-    found = [(Kind.GATEWAY, everybody.ALL), *[(kind, str(id)) for kind, id in zip(_KINDS, people, strict=True) if id]]
+    found = [(kind, str(id)) for kind, id in zip(_KINDS, people, strict=True) if id]
     return [*found, *[(Kind.TAG, tag) for tag in dict.fromkeys(tags)]] if tags else found
 
 
@@ -153,6 +153,11 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
     above = {caller: _organization(caller, terms) for caller in paid}
     terms |= terms_of(connection, {holder for holders in above.values() for holder in holders})
     spent: dict[Period, int] = defaultdict(int)
+    for each, id, summed in everybody.summed(connection) if paid else ():
+        for (_, _, _, customer, _), theirs in paid.items():
+            whose = (Kind.CUSTOMER, customer) if each else (Kind.GATEWAY, id)
+            for began, cost in _by_period(theirs, summed.period_at).items() if customer or not each else ():
+                spent[*whose, began] += cost
     for caller, theirs in paid.items():
         for kind, id in (*_holders(caller), *above[caller]):
             own = terms.get((kind, id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct
@@ -78,7 +79,7 @@ def holder_of(scope: str) -> tuple[str, str, str]:
     more = more[:-1]
     if scope.startswith("model:") or (len(more) == 1 and more[0].isdecimal()):  # a budget: its period's beginning stands last
         more = more[:-1]
-    return kind, id, ":".join(more)
+    return kind, unquote(id), ":".join(more)
 
 
 def _use(use: Mapping[str, Any]) -> dict[str, Any]:
