@@ -9,10 +9,10 @@ SHELL := /bin/sh
 .PHONY: help setup lock check laws docs suite conformance dropin clients page test demo bench tables fuzz-gateway facts clean
 .DELETE_ON_ERROR:
 
-help:  ## these lines
+help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
 
-setup: $(VENV)/.ready  ## the virtual environment, from the locks
+setup: $(VENV)/.ready  ## create the virtual environment from the lock files
 
 # The stamp comes last, so an interrupted set-up goes on where it stopped. An environment without a working pip is made anew.
 # uv does not read pip's configuration: whoever has set pip to a mirror means uv too.
@@ -30,59 +30,59 @@ $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
 # Locks hold names, versions and hashes only, so that they work behind any index.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --upgrade
 
-lock: setup  ## newest versions into locks/
+lock: setup  ## update locks/ to the newest versions
 	$(COMPILE) locks/uv.in -o locks/uv.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group build --group docs -o locks/dev.txt
 	@for peer in core http openai litellm litellm-proxy facts; do $(COMPILE) benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.txt; done
 
-check: setup  ## format, lint, types and the laws of the house: under a minute
+check: setup  ## format, lint, types and architecture rules: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(RUN) mypy
 	@$(RUN) pytest -q -n auto tests/laws
 
-docs: setup  ## the documentation, into docs/_build
+docs: setup  ## build the documentation into docs/_build
 	@$(RUN) sphinx -q -W --keep-going -b html docs docs/_build
 	@echo "docs/_build/index.html"
 
 suite: setup $(if $(shell command -v npm),page)
 	@$(RUN) pytest -q -n auto
 
-conformance: setup  ## every dialect against recorded traffic, as a table
+conformance: setup  ## check every dialect against recorded traffic, as a table
 	@$(RUN) tests.conformance
 
-dropin: setup  ## real programs written for litellm, over headrace, as a table
+dropin: setup  ## run real programs written for litellm on headrace, as a table
 	@$(RUN) tools.dropin
 
-clients: setup  ## coding agents and kits from npm, each doing a task through the gateway, as a table (needs node and npm)
+clients: setup  ## coding agents and frameworks from npm, each doing a task through the gateway, as a table (needs node and npm)
 	@$(RUN) tools.clients
 
 # The page is built where npm is; without it the gateway serves plain tables, and the tests of the page say that they did not run.
 PAGE := src/headrace/gateway/page/built/index.html
 
-page: $(PAGE)  ## the gateway's page, from its lock file (needs node and npm)
+page: $(PAGE)  ## build the gateway's page from its lock file (needs node and npm)
 
 $(PAGE): page/package-lock.json page/build.mjs page/tsconfig.json $(wildcard page/src/*)
 	@cd page && npm ci --silent && npm run --silent check && npm run --silent build
 
-test: check docs suite  ## check, documentation, the whole suite
+test: check docs suite  ## check, build the documentation, run the whole test suite
 
 demo: setup  ## watch headrace do its job
 	@$(RUN) headrace.cli.demo
 
-bench: setup  ## what can be measured, and how
+bench: setup  ## list the benchmarks
 	@$(BIN)/python benchmarks/run.py
 
 tables: setup  ## rewrite the generated tables in docs/ and the stubs of litellm's names
 	@$(BIN)/python docs/tables.py
 	@$(RUN) tools.litellm_stubs
 
-fuzz-gateway: setup  ## many requests that the gateway's OpenAPI document allows, and many that nothing allows
+fuzz-gateway: setup  ## send many requests that the gateway's OpenAPI document allows, and many that nothing allows
 	@HEADRACE_EXAMPLES=200 $(RUN) pytest -q -n 2 --timeout 1800 tests/gateway/test_openapi.py
 
-facts: setup  ## what models cost and can do, from the newest data
+facts: setup  ## update the prices and capabilities of models
 	@$(RUN) tools.model_facts
 
-clean:  ## remove everything that make made
+clean:  ## remove everything that make created
 	rm -rf $(VENV) page/node_modules src/headrace/gateway/page/built build dist site docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results .peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

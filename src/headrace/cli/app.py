@@ -71,9 +71,7 @@ def _help_alone(ctx: click.Context) -> None:
         print(ctx.get_help())
 
 
-DEBUG: Final = click.Option(
-    ["--debug"], is_flag=True, expose_value=False, callback=_remember_debug, help="Show where an error came from (a traceback)."
-)
+DEBUG: Final = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_remember_debug, help="Show the traceback of an error.")
 
 VERSION: Final = click.Option(
     ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version and exit."
@@ -85,7 +83,7 @@ commands: Final = Commands(
     invoke_without_command=True,
     callback=_help_alone,
     help="One fast, fair channel to every LLM.",
-    epilog="Keys and models come from the environment or a .env file; `headrace doctor` tells what it finds.",
+    epilog="Keys and models come from the environment or a .env file; `headrace doctor` shows what it finds.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 

@@ -16,15 +16,15 @@ from headrace.cli.terminal import write_json
 from headrace.cli.voice import Voice
 
 
-@click.command(short_help="Ask a model, or talk with it.")
+@click.command(short_help="Ask a model a question, or start a conversation.")
 @click.argument("prompt", nargs=-1)
 @calling
-@click.option("--system", metavar="TEXT", help="What the model is told before anything else.")
-@click.option("--json", "as_json", is_flag=True, help="The whole response as JSON; with --stream one object a chunk.")
+@click.option("--system", metavar="TEXT", help="System prompt.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole response as JSON; with --stream, one object per chunk.")
 @click.option("--stream/--no-stream", default=None, help="Show the answer as it arrives (the default, except with --json).")
-@click.option("--temperature", type=float, metavar="T", help="0 for the likeliest words, higher for more variety.")
+@click.option("--temperature", type=float, metavar="T", help="Sampling temperature: 0 for the likeliest words, higher for more variety.")
 @click.option("--reasoning-effort", metavar="LEVEL", help="How long a reasoning model thinks: none, low, medium, high.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="The longest answer, in tokens.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Maximum length of the answer, in tokens.")
 def chat(
     prompt: tuple[str, ...],
     target: dict[str, Any],
@@ -35,7 +35,7 @@ def chat(
     reasoning_effort: str | None,
     max_tokens: int | None,
 ) -> None:
-    """Ask a model. Without PROMPT on a terminal: a conversation.
+    """Ask a model a question. Without PROMPT, on a terminal, start a conversation.
 
     \b
       headrace chat Why is the sky blue?

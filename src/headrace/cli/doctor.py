@@ -51,24 +51,26 @@ class Patient:
         self.findings.append(Finding(level, self.where, what))
 
 
-@click.command(short_help="Check settings, keys and limits, and reach every deployment.")
+@click.command(short_help="Check settings, keys, limits, and whether every deployment answers.")
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False))
-@click.option("--config", "named", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="The same, as `serve` has it.")
-@click.option("--call", is_flag=True, help="Ask for one token where a deployment does not list its models (costs a little).")
-@click.option("--offline", is_flag=True, help="Do not ask any deployment.")
+@click.option(
+    "--config", "named", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="The same as CONFIG, spelled as for `serve`."
+)
+@click.option("--call", is_flag=True, help="Request one token if a deployment does not list its models (costs a little).")
+@click.option("--offline", is_flag=True, help="Send nothing to any deployment.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=15.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for each.",
+    help="How long to wait for each deployment.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(config: str | None, named: str | None, call: bool, offline: bool, timeout: float, as_json: bool) -> int:
-    """Examine the settings (environment and .env), or CONFIG (.yaml, .json or .toml) as the gateway reads it.
+    """Check the settings (environment and .env), or CONFIG (.yaml, .json or .toml) as the gateway reads it.
 
-    Exit code 1 when something is broken; warnings alone leave it 0.
+    The exit code is 1 if something is broken, and 0 if there are only warnings.
     """
     config = named or config
     patients, findings = _of_file(Path(config)) if config is not None else _of_settings()

@@ -15,11 +15,11 @@ SHOWN = 5
 """How many numbers of a vector are shown."""
 
 
-@click.command(short_help="Turn texts into vectors.")
+@click.command(short_help="Turn texts into embeddings.")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @calling
-@click.option("--dimensions", type=click.IntRange(min=1), metavar="N", help="Numbers in each vector, for models that can choose.")
-@click.option("--json", "as_json", is_flag=True, help="The whole response as JSON.")
+@click.option("--dimensions", type=click.IntRange(min=1), metavar="N", help="Dimensions of each vector, for models that support it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole response as JSON.")
 def embed(texts: tuple[str, ...], target: dict[str, Any], dimensions: int | None, as_json: bool) -> None:
     """Embed each TEXT, or each line of standard input, and print its dimension and first numbers.
 

@@ -16,35 +16,35 @@ if TYPE_CHECKING:
     from headrace.gateway.keys.holders import Holder
 
 NAMED = click.argument("key", metavar="KEY")
-GRACE = "How long the old token is good yet: 24h, 7d."
+GRACE = "How long the old token stays valid: 24h, 7d."
 
 
-@click.group(short_help="Make, list and end virtual keys of the gateway.")
+@click.group(short_help="Create, list, rotate and delete virtual keys of the gateway.")
 def keys() -> None:
     """Virtual keys. KEY is a key's alias, its id, or the key itself."""
 
 
-@keys.command(short_help="Make a key; its token is shown once.")
-@click.option("--alias", "key_alias", metavar="NAME", help="What the key is called.")
-@click.option("--models", multiple=True, metavar="NAME", help="A model or pattern it may call; repeat for more. All without it.")
+@keys.command(short_help="Create a key; its token is shown once.")
+@click.option("--alias", "key_alias", metavar="NAME", help="Name of the key.")
+@click.option("--models", multiple=True, metavar="NAME", help="A model or pattern it may call; repeat for more. By default all.")
 @click.option("--team", "team_id", metavar="ID", help="The team it belongs to.")
 @click.option("--user", "user_id", metavar="ID", help="The user it belongs to.")
 @click.option("--rpm", "rpm_limit", type=int, metavar="N", help="Requests a minute.")
 @click.option("--tpm", "tpm_limit", type=int, metavar="N", help="Tokens a minute.")
 @click.option("--max-parallel", "max_parallel_requests", type=int, metavar="N", help="Calls in flight at once.")
 @click.option("--budget", "max_budget", type=float, metavar="DOLLARS", help="Dollars it may spend in each --budget-duration.")
-@click.option("--budget-duration", metavar="TIME", help="24h, 7d, 30d, 1mo; for ever without it.")
+@click.option("--budget-duration", metavar="TIME", help="24h, 7d, 30d, 1mo; by default for ever.")
 @click.option("--model-rpm", "model_rpm_limit", multiple=True, metavar="MODEL=N", help="Requests a minute of one model; repeat for more.")
 @click.option("--model-tpm", "model_tpm_limit", multiple=True, metavar="MODEL=N", help="Tokens a minute of one model.")
 @click.option(
     "--model-budget", "model_max_budget", multiple=True, metavar="MODEL=DOLLARS[/TIME]", help="Dollars for one model: gpt-4o=5/30d."
 )
-@click.option("--duration", metavar="TIME", help="How long the key is good: 30d.")
+@click.option("--duration", metavar="TIME", help="How long the key is valid: 30d.")
 @click.option("--role", "user_role", metavar="ROLE", help="proxy_admin, proxy_admin_viewer or internal_user.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Remembered with each call; repeat for more.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Tag recorded with each call; repeat for more.")
 @database_option
 def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...], **form: Any) -> None:
-    """The token is the one line on standard output, so that a script can keep it; nobody can show it again."""
+    """Create a key and print its token, the only line on standard output. It cannot be shown again."""
     with opened(database) as (found, _):
         from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring the gateway
         from headrace.gateway.keys import table  # late as well
@@ -79,10 +79,10 @@ def _by_model(option: str, given: tuple[str, ...]) -> dict[str, Any]:
 
 
 @keys.command("list", short_help="List the keys.")
-@click.option("--json", "as_json", is_flag=True, help="Everything that is known of them, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything about them as JSON.")
 @database_option
 def list_keys(database: str | None, as_json: bool) -> None:
-    """Alias, id, the token's end, team, user, state, spending of the present period, budget."""
+    """List alias, id, end of the token, team, user, status, spend in the current period, budget."""
     with opened(database) as (found, _):
         from headrace.gateway.admin.forms import key_shape  # late: it brings the gateway
         from headrace.gateway.keys import table  # late as well
@@ -106,12 +106,12 @@ def _row(key: dict[str, Any]) -> tuple[Any, ...]:
     return (*names, f"${key['spend']:.6f}", budget)
 
 
-@keys.command(short_help="Another token for the same key.")
+@keys.command(short_help="Replace the token of a key.")
 @NAMED
 @click.option("--grace", metavar="TIME", help=GRACE)
 @database_option
 def rotate(database: str | None, key: str, grace: str | None) -> None:
-    """The new token is the one line on standard output."""
+    """Replace the token of a key and print the new one, the only line on standard output."""
     from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
     from headrace.gateway.admin.key_desk import rotated  # late as well
     from headrace.gateway.keys.tokens import new_token  # late as well
@@ -120,30 +120,30 @@ def rotate(database: str | None, key: str, grace: str | None) -> None:
     changed = _change(database, key, lambda held: rotated(held, token, time.time(), wait))
     say(token)
     if changed.former_until is not None:
-        note(f"the old token is good until {datetime.fromtimestamp(changed.former_until, UTC):%Y-%m-%d %H:%M} UTC")
+        note(f"the old token is valid until {datetime.fromtimestamp(changed.former_until, UTC):%Y-%m-%d %H:%M} UTC")
 
 
-@keys.command(short_help="Let a key call no more, until it is enabled.")
+@keys.command(short_help="Disable a key until it is enabled again.")
 @NAMED
 @database_option
 def disable(database: str | None, key: str) -> None:
-    """What it is and has spent stays."""
+    """Disable a key. Its settings and spend are kept."""
     _block(database, key, True)
 
 
-@keys.command(short_help="Let a disabled key call again.")
+@keys.command(short_help="Enable a disabled key.")
 @NAMED
 @database_option
 def enable(database: str | None, key: str) -> None:
-    """The same token is good again."""
+    """Enable a disabled key. Its token is valid again."""
     _block(database, key, False)
 
 
-@keys.command(short_help="End a key for good.")
+@keys.command(short_help="Delete a key for good.")
 @NAMED
 @database_option
 def delete(database: str | None, key: str) -> None:
-    """Its calls stay in the ledger."""
+    """Delete a key. Its calls stay in the ledger."""
     with opened(database) as (found, _), found.transaction() as connection:
         from headrace.gateway.keys import table  # late: it brings the gateway
 

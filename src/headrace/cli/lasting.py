@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headrace.runtime.sql import Database
 
 database_option: Callable[[Any], Any] = click.option(
-    "--database", metavar="URL", help="The gateway's database; DATABASE_URL, else .headrace/headrace.db, without it."
+    "--database", metavar="URL", help="The gateway's database; by default DATABASE_URL, else .headrace/headrace.db."
 )
 
 

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
-@click.group(short_help="Export the gateway's calls, and hold invoices against them.")
+@click.group(short_help="Export the gateway's calls, and reconcile them with invoices.")
 def ledger() -> None:
-    """The ledger of calls. Days are those of UTC."""
+    """The ledger of calls. Days are in UTC."""
 
 
-@ledger.command(short_help="Write the calls as CSV or Parquet.")
+@ledger.command(short_help="Export calls as CSV or Parquet.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path, allow_dash=True), metavar="FILE")
 @click.option("--since", type=DAY, metavar="DAY", help="Calls that began on that day or later.")
 @click.option("--until", type=DAY, metavar="DAY", help="Calls that began before that day.")
 @database_option
 def export(database: str | None, file: Path, since: datetime | None, until: datetime | None) -> None:
-    """FILE ends in .csv or .parquet; - writes CSV to standard output. One row a call, money in nano-dollars."""
+    """Export calls, one row each, with money in nano-dollars. FILE ends in .csv or .parquet; - writes CSV to standard output."""
     with opened(database) as (found, folder):
         from headrace.gateway.ledger.export import rows, write_csv, write_parquet  # late: they bring the gateway
         from headrace.gateway.ledger.folding import adopt  # late as well
@@ -52,20 +52,22 @@ def export(database: str | None, file: Path, since: datetime | None, until: date
     note(f"{count} calls")
 
 
-@ledger.command(short_help="Hold a provider's invoice against the ledger, line by line.")
+@ledger.command(short_help="Compare a provider's invoice with the ledger, line by line.")
 @click.argument("invoice", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="INVOICE.csv")
-@click.option("--provider", metavar="NAME", help="Whose invoice it is: only calls to that provider are looked at.")
-@click.option("--column", "columns", multiple=True, metavar="FIELD=NAME", help="What day, model, amount, input or output is called there.")
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.005, show_default=True, help="Share by which amounts may differ.")
-@click.option("--all", "whole", is_flag=True, help="Show the lines that agree as well.")
-@click.option("--json", "as_json", is_flag=True, help="Every line as JSON; money in nano-dollars.")
+@click.option("--provider", metavar="NAME", help="Provider of the invoice: only calls to it are compared.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="FIELD=NAME", help="Column of the invoice for day, model, amount, input or output."
+)
+@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.005, show_default=True, help="Relative difference that is accepted.")
+@click.option("--all", "whole", is_flag=True, help="Also show lines that agree.")
+@click.option("--json", "as_json", is_flag=True, help="Print every line as JSON; money in nano-dollars.")
 @database_option
 def reconcile(
     database: str | None, invoice: Path, provider: str | None, columns: tuple[str, ...], tolerance: float, whole: bool, as_json: bool
 ) -> int:
-    """Each day and model of the invoice beside what the ledger has of it. Exit code 1 where something differs.
+    """Compare each day and model of the invoice with the ledger. The exit code is 1 if anything differs.
 
-    The ledger is looked at for the days of the invoice, from its first to its last.
+    The comparison covers the days of the invoice, from the first to the last.
     """
     with opened(database) as (found, folder):
         from headrace.gateway.ledger.folding import adopt  # late: it brings the gateway
@@ -91,11 +93,11 @@ def reconcile(
     return 1 if off else 0
 
 
-@ledger.command(short_help="Forget calls that are old.")
-@click.option("--older-than", required=True, metavar="TIME", help="90d, 12w, 6mo.")
+@ledger.command(short_help="Delete old calls.")
+@click.option("--older-than", required=True, metavar="TIME", help="Age of the calls to delete: 90d, 12w, 6mo.")
 @database_option
 def prune(database: str | None, older_than: str) -> None:
-    """What was spent stays known to keys and budgets."""
+    """Delete old calls. Spend of keys and budgets is kept."""
     from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
     from headrace.gateway.ledger.books import forget  # late as well
 

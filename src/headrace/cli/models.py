@@ -17,9 +17,9 @@ from headrace.providers.rows import Provider
 
 
 @click.command(short_help="List the models a provider offers.")
-@click.option("--provider", metavar="NAME", help="Whose models; the configured provider's without it.")
+@click.option("--provider", metavar="NAME", help="Provider to ask; by default the configured one.")
 @calling
-@click.option("--json", "as_json", is_flag=True, help="What the provider sent, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the provider's response as JSON.")
 def models(provider: str | None, target: dict[str, Any], as_json: bool) -> None:
     """Ask the provider which models your key can use (GET /models)."""
     if provider is not None:
@@ -35,11 +35,11 @@ def models(provider: str | None, target: dict[str, Any], as_json: bool) -> None:
 
 @click.command(short_help="List the providers headrace knows.")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
-@click.option("--json", "as_json", is_flag=True, help="The whole catalogue as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole catalogue as JSON.")
 def providers(words: tuple[str, ...], as_json: bool) -> None:
-    """The catalogue: each provider's name, what it offers, address, key variables and where that is known from.
+    """List the catalogue: each provider's name, operations, address, key variables, and the source of this data.
 
-    With WORDs only those whose name, address or offer holds one of them.
+    With WORDs, list only providers whose name, address or operations contain one of them.
     """
     rows = [row for row in sorted(all_providers(), key=lambda row: row.name) if _meant(row, words)]
     if as_json:

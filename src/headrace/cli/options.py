@@ -22,8 +22,8 @@ from headrace.streams import Stream
 Group = Literal["LLM", "EMBEDDING"]
 
 _OPTIONS: Final = (
-    click.option("--model", "-m", metavar="PROVIDER/NAME", help="Whom to ask; the settings' model without it."),
-    click.option("--base-url", metavar="URL", help="Another address than the provider's own."),
+    click.option("--model", "-m", metavar="PROVIDER/NAME", help="Model to call; by default the one in the settings."),
+    click.option("--base-url", metavar="URL", help="Base URL to use instead of the provider's own."),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="How long to wait for the answer."),
 )
 

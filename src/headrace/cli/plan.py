@@ -63,31 +63,58 @@ class TenantParam(click.ParamType[Any]):
             self.fail(f"{value!r} is not a tenant like anna=3", param, ctx)
 
 
-@click.command(short_help="Foretell when a load is done, who waits and which limit binds.")
+@click.command(short_help="Predict when a load is done, who waits and which limit binds.")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--jobs", metavar="FILE", type=click.File("rb"), help="Calls to make, one JSON object a line; - for standard input.")
-@click.option("--model", metavar="NAME", help="The model group that is called, where the configuration has several or a job names none.")
+@click.option("--jobs", metavar="FILE", type=click.File("rb"), help="Calls to make, one JSON object per line; - for standard input.")
+@click.option("--model", metavar="NAME", help="Model group to call, if the configuration has several or a job names none.")
 @click.option("--rate", type=click.FloatRange(min=0), default=0.0, metavar="N", help="Calls a second, at random moments.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="H", help="For how long.")
-@click.option("--burst", "bursts", type=BurstParam(), multiple=True, metavar="N@WHEN[/EVERY]", help="So many more at once, perhaps again.")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="H", help="Duration of the load."
+)
+@click.option(
+    "--burst",
+    "bursts",
+    type=BurstParam(),
+    multiple=True,
+    metavar="N@WHEN[/EVERY]",
+    help="N additional calls at once; with EVERY, repeatedly.",
+)
 @click.option("--input", type=click.IntRange(min=1), default=1000, show_default=True, metavar="TOKENS", help="Mean length of a prompt.")
 @click.option("--output", type=click.IntRange(min=0), default=300, show_default=True, metavar="TOKENS", help="Mean length of an answer.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="TOKENS", help="What each call asks for at most.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="TOKENS", help="max_tokens of each call.")
 @click.option(
-    "--sigma", type=click.FloatRange(min=0), default=0.5, show_default=True, metavar="X", help="How unequal lengths are; 0: alike."
+    "--sigma", type=click.FloatRange(min=0), default=0.5, show_default=True, metavar="X", help="How much lengths vary; 0 for equal ones."
 )
-@click.option("--tenant", "tenants", type=TenantParam(), multiple=True, metavar="NAME[=PART]", help="On whose behalf, in which proportion.")
-@click.option("--first-token", type=Duration(), default=0.3, metavar="TIME", help="Until an answer begins (0.3 s).")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=80.0, show_default=True, metavar="N", help="Tokens a second.")
 @click.option(
-    "--what-if", "most", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Changes to try; 0 for none."
+    "--tenant",
+    "tenants",
+    type=TenantParam(),
+    multiple=True,
+    metavar="NAME[=PART]",
+    help="Tenant of calls, and its share of them; repeat for more.",
 )
-@click.option("--look-ahead", type=click.IntRange(min=1), default=24, show_default=True, metavar="N", help="Of the line; 6 is quicker.")
-@click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Another one, other chances.")
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf.")
-@click.option("--json", "as_json", is_flag=True, help="All there is, as JSON.")
+@click.option("--first-token", type=Duration(), default=0.3, metavar="TIME", help="Time until an answer begins (0.3 s).")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), default=80.0, show_default=True, metavar="N", help="Output tokens a second."
+)
+@click.option(
+    "--what-if", "most", type=click.IntRange(min=0), default=4, show_default=True, metavar="N", help="Number of changes to try; 0 for none."
+)
+@click.option(
+    "--look-ahead",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    metavar="N",
+    help="Queued calls matched at once; 6 is faster.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of the random numbers.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE", help="Draw the forecast: .svg, .png or .pdf."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def plan(config: Path, jobs: Any, model: str | None, most: int, plot: Path | None, as_json: bool, **figures: Any) -> int:
-    """Run the shipped scheduler against simulated providers with the limits of CONFIG, in virtual time.
+    """Run the Router's scheduler against simulated providers with the limits of CONFIG, in virtual time.
 
     CONFIG holds a model_list as LiteLLM has it (.yaml, .json or .toml). No key is needed and nobody is called.
 

@@ -24,18 +24,48 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Run the gateway: one address for OpenAI, Anthropic and Google clients.")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="LiteLLM's config.yaml, or .json, .toml.")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on; others need a master key.")
-@click.option("--port", type=click.IntRange(0, 65535), default=4000, show_default=True, metavar="N", help="Port to listen on; 0 for any.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N", help="Processes; more share limits by redis_url."
+    "--config", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="LiteLLM's config.yaml, or a .json or .toml file."
 )
-@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Certificate, with its chain: serve HTTPS.")
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Its key; without it the same file.")
-@click.option("--tls-client-ca", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Whose clients alone are let in.")
-@click.option("--log", "log_form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log's lines.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
-@click.option("--access-log", is_flag=True, help="A line for every request that was answered.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="Address to listen on; any other than this machine needs a master key.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=4000, show_default=True, metavar="N", help="Port to listen on; 0 for any free port."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of processes; several share limits through redis_url.",
+)
+@click.option(
+    "--tls-cert", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Serve HTTPS with this certificate (and its chain)."
+)
+@click.option(
+    "--tls-key", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Key of the certificate; by default in the same file."
+)
+@click.option(
+    "--tls-client-ca",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Admit only clients with a certificate from an authority in FILE.",
+)
+@click.option("--log", "log_form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Log format.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="Lowest level logged.",
+)
+@click.option("--access-log", is_flag=True, help="Log a line for every request answered.")
 def serve(
     config: Path | None, host: str, port: int, workers: int, log_form: str, log_level: str, access_log: bool, **tls: str | None
 ) -> None:

@@ -14,10 +14,12 @@ from headrace.simulator.server import serve
     "--config",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="What to simulate (.toml or .json); one provider without limits when left out.",
+    help="What to simulate (.toml or .json); by default one provider without limits.",
 )
-@click.option("--host", metavar="HOST", help="Address to listen on, instead of the file's (127.0.0.1).")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port to listen on, instead of the file's (4010); 0 for any.")
+@click.option("--host", metavar="HOST", help="Address to listen on; overrides the file (127.0.0.1).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="Port to listen on; overrides the file (4010). 0 for any free port."
+)
 def simulate(config: str | None, host: str | None, port: int | None) -> None:
     """Serve simulated providers until Ctrl-C. The first line printed is the address.
 

@@ -14,9 +14,9 @@ from headrace.simulator.server import serve
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="headrace.simulator", description="Simulated LLM providers that enforce real limits.")
-    parser.add_argument("config", nargs="?", help="TOML or JSON file; one provider without limits when left out")
-    parser.add_argument("--host", help="address to listen on, instead of the file's")
-    parser.add_argument("--port", type=int, help="common port, instead of the file's; 0 for any")
+    parser.add_argument("config", nargs="?", help="TOML or JSON file; by default one provider without limits")
+    parser.add_argument("--host", help="address to listen on; overrides the file")
+    parser.add_argument("--port", type=int, help="common port; overrides the file; 0 for any free port")
     options = parser.parse_args(arguments)
     try:
         config = load(options.config) if options.config else SimulatorConfig()
