@@ -1,6 +1,7 @@
 """`python -m benchmarks.limits.virtual`: the limiter against eleven ways of enforcing, floods, strangers and miscounts, in virtual time.
 
-Runs B1, B2 and B4 to B7 of the study the limiter was designed with. B3, many processes, is measured with the shared store.
+Runs B1, B2 and B4 to B7 of the study the limiter was designed with. B3, many processes, is measured with the shared store; here only how
+seldom they ask it while there is plenty.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from random import Random
 
+from tests.limits.many import Towns
 from tests.limits.town import KINDS, SPREAD, UNEQUAL, Job, Town, known, mixed, small, told_nothing
 
 from headrace.errors import HeadraceError
-from headrace.limits import Ask, Charge, Limit, Limiter, Priority, Unit, Used
+from headrace.limits import Ask, Charge, Limit, Limiter, Priority, Profile, Unit, Used
 from headrace.limits.limit import NANO
 from headrace.runtime.virtual import World
 
@@ -219,6 +221,21 @@ def budget(calls: int, *, patient: bool) -> Row:
     )
 
 
+def plenty(rate: float, seconds: float) -> Iterator[Row]:
+    """Four processes and half of what a limit allows: they let calls in on blocks of the shared books."""
+    rpm, most = round(120 * rate), {True: 0.4, False: 0.8} if rate < 1000 else {True: 0.01, False: 0.05}
+    for told in (True, False):
+        profile = known("slide60/reserve") if told else Profile()
+        town = Towns(KINDS["slide60/reserve"], profile, processes=4, skew=0.25, deployments=((rpm, 1000 * rpm),))
+        town.beat(seconds)
+        count = town.arrivals(rate, 0, seconds, small)
+        town.world.run(until=seconds + 15)
+        share, refused = town.called() / count, town.refused()
+        figure = f"{len(town.waits)} of {count} done, {refused} 429s, {share:.3f} calls of the script for each"
+        passed = len(town.waits) == count and refused == 0 and share <= most[told]
+        yield Row(f"plenty, {rate / 4:g}/s in each, {'' if told else 'un'}known provider", figure, f"0 429s, <= {most[told]:g}", passed)
+
+
 def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
     count = 2500 if quick else 12_000
     return [
@@ -230,6 +247,7 @@ def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
         ("unequal", lambda: unequal(1500 if quick else 3000)),
         ("foreign", lambda: foreign(4000 if quick else 10_000)),
         ("miscounted", lambda: miscounted(4000 if quick else 10_000)),
+        ("plenty", lambda: chain(plenty(40, 60), plenty(4000, 2 if quick else 10))),
         ("budget", lambda: (budget(1000, patient=patient) for patient in (False, True))),
     ]
 

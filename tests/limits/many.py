@@ -12,7 +12,8 @@ from headrace.limits.memory import MemoryServer, MemoryStore
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.shared import SharedLimiter
 from headrace.limits.store import Message
-from limits.town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
+
+from .town import SPREAD, UNEQUAL, Job, Rules, Town, mixed
 
 BEAT = 1.0
 

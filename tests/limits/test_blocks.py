@@ -143,6 +143,22 @@ def test_a_block_is_no_longer_than_half_of_what_the_flow_may_run_ahead() -> None
     assert all(0 < length < 0.06 * MICRO for length in lengths)
 
 
+@pytest.mark.parametrize("profile", [Profile(), known("slide60/reserve")])
+@pytest.mark.parametrize("rate", [1000, 4000])
+def test_calls_that_begin_to_come_fast_go_on_blocks_within_the_first_second(profile: Profile, rate: int) -> None:
+    """What little a first block held was gone in a moment, no other was tried for a tenth of a second, and each held what seconds before
+    had wanted: of calls to an unknown provider two thirds asked by themselves in the first seconds, and cost ten times as much."""
+    town = Towns(KINDS["slide60/reserve"], profile, processes=1, deployments=((6_000_000, 6_000_000_000),))
+    town.beat(3)
+    count = town.arrivals(rate, 0, 3, small)
+    town.world.run(until=1)
+    first = town.asked()
+    assert first <= 100
+    town.world.run(until=4)
+    assert len(town.waits) == count
+    assert town.asked() == first, "the next block was not there in time"
+
+
 def test_a_killed_process_leaves_no_more_on_the_books_than_its_block() -> None:
     """It counts until its window leaves; the others go on, and no provider refuses."""
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=3, skew=0.5, deployments=((1200, 3_000_000),))
@@ -255,11 +271,12 @@ def test_a_call_that_leaves_long_after_its_block_counts_from_when_it_leaves() ->
 @pytest.mark.parametrize("rate", [5.0, 200.0])
 def test_what_is_left_is_told_with_what_other_processes_used(rate: float) -> None:
     """It was told as if a process were alone. What they have used in the last three seconds may be missing."""
-    two, told = Two(max_parallel_requests=500), list[tuple[float, int]]()
+    two, told, let_in = Two(max_parallel_requests=500), list[tuple[float, int]](), list[float]()
     one, other = two.limiters
 
     async def call(limiter: SharedLimiter) -> None:
         held = await limiter.reserve(Ask("chat", Charge(10, 40, money=1000), scopes=("key",)), two.world)
+        let_in.append(two.world.now())
         await two.world.sleep(0.5)
         limiter.settle(held, used=Used(12, 20, money=500), now=two.world.now())
 
@@ -273,13 +290,13 @@ def test_what_is_left_is_told_with_what_other_processes_used(rate: float) -> Non
         two.world.at(1 + number / 10, lambda: two.world.spawn(call(other)))
     for at in range(4, 11):
         two.world.at(at, look)
-    two.world.at(20.0, look)
+    two.world.at(22.0, look)
     two.world.run(until=25)
     two.world.at(190.0, look)
     two.world.run(until=195)
     assert told.pop() == (190.0, 3000)
     for at, left in told[:-1]:
-        used = (at - 1) * (rate + 10)
+        used = sum(moment <= at for moment in let_in)
         assert 3000 - used - 2 * rate - 20 <= left <= 3000 - used + 3 * rate
     assert told[-1][1] == 3000 - 10 * rate - 100
 

@@ -37,6 +37,8 @@ LOW: Final = 1 / 3
 """Share of what a block had at first, at which that is done sooner."""
 AMPLE: Final = 1.6
 """What is asked for, by what calls of late would take in that time."""
+GROWS: Final = 4.0
+"""Times as many calls as the last block had room for, that are asked for at most where it was used up before its time."""
 FEWEST: Final = 3.0
 """Calls in that time for which a block is worth its question."""
 REFUSED: Final = 0.5
@@ -60,8 +62,13 @@ class Block(Struct, eq=False):
     """Where its charge stands, in the store's microseconds."""
     until: float
     """The last moment, by our own clock, at which calls are let in on it."""
+    began: float
     renewed_at: float
     """From when on another is asked for."""
+    size: float
+    """Calls for which there was room at first."""
+    renewed_after: int
+    """Of those, after which that is done sooner."""
     meters: Sequence[Meter]
     first: list[float]
     """What it had at first, by limit."""
@@ -91,6 +98,11 @@ class Block(Struct, eq=False):
 
     def low(self) -> bool:
         return any(room < LOW * first for room, first in zip(self._rooms(), self.first, strict=True))
+
+    def holds(self, costs: Sequence[float], flow: float = 0.0) -> bool:
+        """Whether calls that cost so much fit. flow: of it, what counts there."""
+        fit = all(cost <= room + EPSILON for cost, room in zip(costs, self._rooms(), strict=True))
+        return fit and (self.flow is None or flow < self.flow_left)
 
     def _rooms(self) -> list[float]:
         """What calls may take of each limit. One that ends leaves its place to another."""
@@ -156,13 +168,28 @@ class Blocks:
         block = quota.block
         quota.asked_at = now
         if block is not None:
-            quota.came(block.calls - block.counted, now)
-            block.counted = block.calls
+            self._count(block, now)
             if now >= block.until or block.meters is not account.meters:
                 block = quota.block = None
-        if (block is None or now >= block.renewed_at or block.low()) and now >= quota.wished_until and self._may(quota, now):
+        if block is None or now >= block.renewed_at or block.low():
+            self._ask(quota, charge, now)
+        return block if block is not None and block.holds(account.costs(charge)[1]) else None
+
+    def renew(self, block: Block, charge: Charge, now: float) -> None:
+        """Ask for the next one: calls come faster than they did. No tab is open."""
+        if block is block.quota.block:
+            self._count(block, now)
+            self._ask(block.quota, charge, now)
+
+    @staticmethod
+    def _count(block: Block, now: float) -> None:
+        """What was let in on it is part of what is wanted."""
+        block.quota.came(block.calls - block.counted, now)
+        block.counted = block.calls
+
+    def _ask(self, quota: Quota, charge: Charge, now: float) -> None:
+        if now >= quota.wished_until and self._may(quota, now):
             self._wish(quota, charge, now)
-        return block
 
     def _may(self, quota: Quota, now: float) -> bool:
         """Whether there is any use in asking."""
@@ -177,10 +204,12 @@ class Blocks:
         account = quota.account
         meters = account.meters
         length = min(LENGTH, _ahead(account, now) / 2)
-        if length < SHORT or quota.rate(now) * length < FEWEST:
+        wanted = max(length * quota.rate(now), _haste(quota.block, length, now))
+        if length < SHORT:
             quota.wished_until = now + REFUSED
+        if length < SHORT or wanted < FEWEST:
             return
-        calls = AMPLE * length * quota.rate(now) + 1
+        calls = AMPLE * wanted + 1
         input, costs = account.costs(charge)
         output = account.sizes.expected(charge)
         terms, parts = [], []
@@ -197,7 +226,7 @@ class Blocks:
         )  # fmt: skip
         quota.wished_until = now + IN_TIME
         patience = REFUSED if quota.refused else TOGETHER
-        self._store.post(wish.message(patience=patience), partial(self._answered, quota, wish, meters, now))
+        self._store.post(wish.message(patience=patience), partial(self._answered, quota, wish, calls, meters, now))
 
     @staticmethod
     def _term(quota: Quota, meter: Meter, amount: float, flow: float, now: float) -> Term:
@@ -209,7 +238,9 @@ class Blocks:
         rate, ahead = (meter._pace.rate, meter.ahead(amount, now, urgent=False)) if meter._pace is not None else (0.0, 0.0)
         return Term(key_of(meter, limit.window), room, amount, limit.window, meter._log.window, rate, ahead, flow if paced else 0.0)
 
-    def _answered(self, quota: Quota, wish: Wish, meters: Sequence[Meter], asked_at: float, reply: list[str] | None, now: float) -> None:
+    def _answered(
+        self, quota: Quota, wish: Wish, calls: float, meters: Sequence[Meter], asked_at: float, reply: list[str] | None, now: float
+    ) -> None:
         quota.wished_until = -math.inf
         if reply is None:
             self._presence.lose(now)
@@ -224,7 +255,7 @@ class Blocks:
             if quota.refused:
                 quota.wished_until = now + REFUSED
             elif same:  # else nobody knows of it there
-                self._granted(quota, wish, grant, meters, asked_at, now)
+                self._granted(quota, wish, grant, calls * grant.share, meters, asked_at, now)
             for meter in quota.account.meters:
                 seen = quota.seen.get(key_of(meter, meter.limit.window))
                 if seen is not None and not self._presence.lost:
@@ -232,7 +263,7 @@ class Blocks:
         if not same:
             self._presence.lose(now)
 
-    def _granted(self, quota: Quota, wish: Wish, grant: Grant, meters: Sequence[Meter], asked_at: float, now: float) -> None:
+    def _granted(self, quota: Quota, wish: Wish, grant: Grant, size: float, meters: Sequence[Meter], asked_at: float, now: float) -> None:
         terms = {term.key: term for term in wish.terms}
         found = [terms.get(key_of(meter, meter.limit.window)) for meter in meters]
         first = [0.0 if term is None else term.cost * grant.share for term in found]
@@ -240,8 +271,8 @@ class Blocks:
         of_flow = next((term for meter, term in zip(meters, found, strict=True) if meter is flow and term is not None), None)
         until = asked_at + wish.length
         block = Block(
-            quota, wish.id, grant.at, until, asked_at + RENEWED * wish.length, meters, first, list(first), [0.0] * len(first), flow,
-            of_flow.expected * grant.share if of_flow else 0.0, seats=grant.seats,
+            quota, wish.id, grant.at, until, now, asked_at + RENEWED * wish.length, size, max(1, round((1 - LOW) * size)),
+            meters, first, list(first), [0.0] * len(first), flow, of_flow.expected * grant.share if of_flow else 0.0, seats=grant.seats,
         )  # fmt: skip
         quota.blocks[wish.id] = block
         if quota.block is not None:
@@ -263,8 +294,7 @@ class Blocks:
             quota.block = None
         if not block.open:
             return
-        quota.came(block.calls - block.counted, now)
-        block.counted = block.calls
+        self._count(block, now)
         if block.calls:
             for meter, first, left in zip(block.meters, block.first, block.left, strict=True):
                 quota.typical[meter] = (first - left) / block.calls
@@ -333,6 +363,13 @@ class Blocks:
                     self.end(block, now)
                 elif not block.open:
                     self.tell(block)
+
+
+def _haste(block: Block | None, length: float, now: float) -> float:
+    """Calls in that time by how fast they come on a block that is used up before its own: what came of late falls short of them."""
+    if block is None or block.calls < block.renewed_after or now >= block.renewed_at:
+        return 0.0
+    return min(length * block.calls / max(now - block.began, TOGETHER), GROWS / AMPLE * block.size)
 
 
 def _ahead(account: Account, now: float) -> float:

@@ -37,6 +37,8 @@ FILLING, FRESH = 0.75, 10.0
 """Share of a limit below which nobody misses what is given back, if that was seen within so many seconds."""
 FADES: Final = 0.8
 """What a call that was let through counts for our demand, a second later."""
+QUIET: Final = 0.5
+"""Demand below which whatever comes begins anew."""
 LOOKS: Final = 60
 """At the shared books within a window that are remembered."""
 LONGEST_PAUSE: Final = 60.0
@@ -62,9 +64,9 @@ class Quota:
     """What a process knows of one account's shared books."""
 
     __slots__ = (
-        "_demand", "_demand_at", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh", "held", "here",
-        "in_flight", "least", "outside", "processes", "refused", "reported_at", "reports_from", "resting", "scaled", "seeds", "seen",
-        "share", "shut_until", "tag", "telling", "turn", "turns", "typical", "untold", "wished_until", "word_until",
+        "_demand", "_demand_at", "_demand_since", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh",
+        "held", "here", "in_flight", "least", "outside", "processes", "refused", "reported_at", "reports_from", "resting", "scaled",
+        "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns", "typical", "untold", "wished_until", "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -77,7 +79,7 @@ class Quota:
         """Before which moment nothing passes by a provider's word, should `shut_until` be later."""
         self.turns = Turns()
         self.asked_at = -math.inf
-        self._demand, self._demand_at = 0.0, 0.0
+        self._demand, self._demand_at, self._demand_since = 0.0, 0.0, -math.inf
         self.reported_at = self.reports_from = -math.inf
         """When the store last heard of us here, and before which moment no report is sent: one is on its way."""
         self.held: dict[str, Held] = {}
@@ -130,11 +132,14 @@ class Quota:
 
     def came(self, calls: int, now: float) -> None:
         """So many were."""
-        self._demand, self._demand_at = self.demand(now) + calls, now
+        demand = self.demand(now)
+        if demand < QUIET:
+            self._demand_since = now
+        self._demand, self._demand_at = demand + calls, now
 
     def rate(self, now: float) -> float:
-        """Of them a second, of late."""
-        return self.demand(now) * -math.log(FADES)
+        """Of them a second, of late: since they began to come, if that is not long ago."""
+        return float(self.demand(now) * -math.log(FADES) / (1.0 - FADES ** max(1.0, now - self._demand_since)))
 
     @property
     def under_way(self) -> bool:

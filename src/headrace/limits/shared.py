@@ -106,6 +106,9 @@ class SharedLimiter(Limiter):
                 for block in found.put.slate.blocks:
                     block.calls += 1
                     block.running += 1
+                    if block.calls == block.renewed_after:
+                        self._tabs.close()
+                        self.presence.blocks.renew(block, found.charge, now)
         if lock.left:
             lock.work_off()
         return found

@@ -243,7 +243,7 @@ class Tabs:
             block = tab.block = self._lend(account, charge, now)
             if block is None:
                 return None
-            tab.ahead, tab.until = block.bound(ahead), min(tab.until, block.until)
+            tab.ahead, tab.until = block.bound(ahead), min(tab.until, block.until if now >= block.renewed_at else block.renewed_at)
         account.tab = tab
         self._open.append(tab)
         self._lock.before = self.close
@@ -284,8 +284,9 @@ def _undo(put: Put, now: float) -> None:
     for each in slate.tabs:
         account = each.account
         account.in_flight -= 1
-        if any(meter.unbooked > meter.spare for meter in each.meters) or each.unpaid > each.ahead:
-            account.no_tab_until = now + NOT_AGAIN
+        over = any(meter.unbooked > meter.spare for meter in each.meters) or each.unpaid > each.ahead
+        if over and (each.block is None or each.block.holds([meter.unbooked for meter in each.meters], each.unpaid)):
+            account.no_tab_until = now + NOT_AGAIN  # else another block may be there at once
     tab.unpaid -= put.expected
     if tab.account.expects:
         tab.squares -= put.input * put.input
