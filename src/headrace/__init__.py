@@ -5,7 +5,7 @@
     answer = headrace.completion("openai/gpt-4o-mini", [{"role": "user", "content": "Hello"}])
     print(answer.choices[0].message.content)
 
-Names are resolved when first used: importing this package loads nothing else, opens nothing and starts nothing.
+Public names are resolved on first use: importing the package loads no other module, opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _HOME = {
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = [*sorted(_WHERE)]  # noqa: PLE0604 - names; the stub beside this file tells type checkers, a test holds the two equal
+__all__ = [*sorted(_WHERE)]  # noqa: PLE0604 - all are names; the stub __init__.pyi serves type checkers, and a test keeps the two in step
 
 
 def __getattr__(name: str) -> Any:
@@ -77,7 +77,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _litellm(name: str) -> Any:
-    """What only litellm has, for `import headrace as litellm`: never in the place of a module of ours."""
+    """An attribute that only litellm has, for `import headrace as litellm`. Never shadows a submodule of headrace."""
     from importlib.util import find_spec
 
     if not name.startswith("__") and find_spec(f"headrace.{name}") is None:
@@ -93,7 +93,7 @@ def __dir__() -> list[str]:
 
 
 def _shared(name: str) -> property:
-    """A public object whose name is a module's as well: importing the module does not take its place."""
+    """A public object that shares its name with a submodule. Importing the submodule does not replace it."""
 
     def read(face: ModuleType) -> Any:
         return vars(face)[name] if name in vars(face) else getattr(import_module(_WHERE[name]), name)
@@ -113,7 +113,7 @@ class _Face(ModuleType):
     providers = _shared("providers")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """`litellm.drop_params = True`, for `import headrace as litellm`: settings are kept where calls look for them."""
+        """Support `litellm.drop_params = True` with `import headrace as litellm`: settings are stored where calls look them up."""
         if name in _WHERE or name.startswith("__") or isinstance(value, ModuleType):
             super().__setattr__(name, value)
         else:

@@ -1,4 +1,4 @@
-"""What `import headrace` offers for calling models: the functions and the Router, wired to the real worlds."""
+"""The functions that call models, and the Router, bound to real transports, clocks and stores."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def acompletion(
     model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[ChatOptions]
 ) -> ModelResponse: ...
 async def acompletion(model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
-    """A chat completion from `model` (`provider/name`); with `stream=True` an `AsyncStream` of chunks.
+    """A chat completion from `model` (`provider/name`); an `AsyncStream` of chunks with `stream=True`.
 
-    Raises HeadraceError: its classes are litellm's and the OpenAI SDK's.
+    Raises HeadraceError; its subclasses are named as in litellm and the OpenAI SDK.
     """
     return await suspending(CHAT, model, messages, bool(stream), options)
 
@@ -48,7 +48,7 @@ def completion(
     model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[ChatOptions]
 ) -> ModelResponse: ...
 def completion(model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
-    """`acompletion` for callers without an event loop: blocks the calling thread, starts none."""
+    """`acompletion`, blocking the calling thread. No event loop is needed or started."""
     return blocking(CHAT, model, messages, bool(stream), options)
 
 
@@ -93,8 +93,8 @@ def embedding(model: str, input: Any, **options: Unpack[EmbeddingOptions]) -> Em
 async def suspending(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
-    """One call of any operation, for whoever awaits it."""
-    from headrace import direct  # late: whoever only imports headrace does not wait for its dialects
+    """One call of any operation, for async callers."""
+    from headrace import direct  # late: importing headrace must not load the dialects
 
     return await direct.suspending(_worlds, operation, model, prompt, stream, options, place)
 
@@ -102,21 +102,21 @@ async def suspending(
 def blocking(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Any:
-    """The same in the calling thread."""
-    from headrace import direct  # late as well
+    """One call of any operation, blocking the calling thread."""
+    from headrace import direct  # late: see `suspending`
 
     return direct.blocking(_worlds, operation, model, prompt, stream, options, place)
 
 
 def _store(**address: Any) -> Store:
-    from headrace.runtime.redis_store import redis_store  # late: who shares no limits needs no client of a store
+    from headrace.runtime.redis_store import redis_store  # late: only shared limits need a Redis client
 
     return redis_store(**address)
 
 
 def cache_of(**arguments: Any) -> RouterLayer:
     """The cache that a Router's `cache_kwargs` describe. Raises ConfigurationError."""
-    from headrace.runtime.caches import Cache  # late: who caches nothing needs no store
+    from headrace.runtime.caches import Cache  # late: only a configured cache needs a store
 
     try:
         return Cache(**arguments)
@@ -127,11 +127,11 @@ def cache_of(**arguments: Any) -> RouterLayer:
 
 
 class Router(router.Router, Fanning, Keeping):
-    """Many deployments behind model names: limits are kept before a call is sent, load is spread, failures go elsewhere.
+    """Many deployments behind model names: reserves rate limits before sending, balances load, retries and falls back.
 
-    model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm", "tpm", …}}`;
-    limits are taken inside `litellm_params` or beside it. A call that finds no room waits its turn; `max_wait` bounds that.
-    Raises ConfigurationError, naming entry and field, for what cannot work.
+    model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm",
+    "tpm", …}}`; limits are read from `litellm_params` or from the entry itself. A call that does not fit waits in a
+    queue, at most `max_wait` seconds. Raises ConfigurationError that names the entry and field.
     """
 
     worlds: ClassVar[Worlds] = _worlds
@@ -140,16 +140,17 @@ class Router(router.Router, Fanning, Keeping):
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
-        """A router over the models that the environment and `.env` name (`LLM_MODEL`, `EMBEDDING_MODEL`, …)."""
+        """A Router over the models configured in the environment and `.env` (`LLM_MODEL`, `EMBEDDING_MODEL`, …)."""
         from headrace.settings import settings  # late: most programs never read a .env
 
         return cls(settings.model_list(), **options)
 
     @classmethod
     def from_config(cls, path: str, **options: Any) -> Self:
-        """A router as the `config.yaml` of LiteLLM's proxy says, with the files it includes; `options` win over it.
+        """A Router from the `config.yaml` of LiteLLM's proxy and the files it includes. `options` take precedence.
 
-        What only concerns a gateway is named in the log. Raises ConfigurationError that names the file and an unknown key.
+        Settings that only concern a gateway are logged and ignored. Raises ConfigurationError that names the file and
+        any unknown key.
         """
         from headrace.proxy_config import read_proxy_config, tell_left_out  # late: most programs have no such file
 

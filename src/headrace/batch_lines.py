@@ -1,4 +1,4 @@
-"""Files of calls: every line names a model as a Router's callers do, and the provider wants its own name for it."""
+"""Batch input files: replaces the model group in every line with the provider's model name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TAKEN = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def exchange(content: BinaryIO, group: str, own: str, written: BinaryIO) -> None:
-    """Write the lines of `content` with a provider's own name in place of the group's. Raises BadRequestError that names the line."""
+    """Copy the lines of `content` to `written` with model `own` in place of `group`. Raises BadRequestError that names the line."""
     at_once(exchanging(content, group, own, written))
 
 
 def exchanging(content: BinaryIO, group: str, own: str, written: BinaryIO) -> Steps[None]:
-    """`exchange`, a line in each step."""
+    """`exchange` as a generator that handles one line per step."""
     for number, line in enumerate(_lines(content), 1):
         written.write(_exchanged(line, number, group, own) + b"\n")
         yield

@@ -1,6 +1,6 @@
-"""Drive the async core from a thread that has no event loop, or must not use the one it has (Jupyter).
+"""Drives the async core from a thread without an event loop, or one whose loop must not be used (Jupyter).
 
-Blocking ports never suspend, so a coroutine that awaits only them runs from its first line to its last in one `send`.
+Blocking ports never suspend, so a coroutine that awaits only them runs to completion in one `send`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def complete(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result. Raises RuntimeError when it awaited something that is not a blocking port."""
+    """The coroutine's result. Raises RuntimeError if it awaited anything but a blocking port."""
     try:
         coroutine.send(None)
     except StopIteration as stop:

@@ -1,4 +1,4 @@
-"""From what a caller wrote to what a provider gets: options sorted, parameters checked, the body encoded."""
+"""Prepares a call: sorts the caller's options, checks parameters and encodes the request body."""
 
 from __future__ import annotations
 
@@ -30,51 +30,51 @@ from headrace.objects import (
 from headrace.wire import Timeouts
 
 DEFAULT_TIMEOUT: Final = 600.0
-"""Seconds, the OpenAI SDK's."""
+"""Seconds; the OpenAI SDK's default."""
 
 
 class Operation(Struct, frozen=True, eq=False):
-    """One kind of call: where it goes and what comes back."""
+    """One kind of call: its endpoint and its response types."""
 
     name: str
     prompt: str
-    """The body's field that holds what the model reads."""
+    """Name of the body field that holds the model's input."""
     response: type[JsonObject]
     chunk: type[JsonObject] | None
     method: str = "POST"
     files: tuple[str, ...] = ()
-    """Fields that hold files: then the body is a form, and is read from them while it is sent."""
+    """Fields that hold files. The body is then multipart form data, and files are read while they are sent."""
     reads: Literal["json", "text", "bytes"] = "json"
-    """What comes back; text: JSON, or the text alone where that was asked for."""
+    """The response body. `text` means JSON, or plain text if the caller requested it."""
     named: bool = True
     """Whether the body names the model."""
     dialect: str = "openai_chat"
-    """The caller's: the words he asks in and is answered in."""
+    """The caller's dialect, for both request and response."""
     stored: bool = False
-    """Whether the provider keeps the answer under its id, to be asked for later."""
+    """Whether the provider stores the response under its id, to be retrieved later."""
     last: str = ""
-    """The type of event that ends its stream, where that is one of typed events and of no chat's chunks."""
+    """Type of the event that ends the stream, for streams of typed events rather than chat chunks."""
     of: str = ""
-    """What it is a part of, where a provider has all of that or nothing: whoever keeps files lists, shows and deletes them."""
+    """The API it belongs to, if a provider supports that as a whole: one that stores files also lists, shows and deletes them."""
 
     @property
     def writes(self) -> bool:
-        """Whether the model writes text, of which a call may say the most."""
+        """Whether the model generates text, so that a call can cap its output tokens."""
         return self.chunk is not None and not self.last
 
     @property
     def spelling(self) -> str:
-        """How its streams are spelled: as its dialect's, or as typed events that nothing closes but the last of them."""
+        """The format of its streams: its dialect's, or typed events that end with the last event and no other terminator."""
         return "openai_events" if self.last else self.dialect
 
     @property
     def offer(self) -> str:
-        """The word for it in a row's `offers` and `forms`."""
+        """Its name in a provider row's `offers` and `forms`."""
         return self.of or self.name
 
     @property
     def form(self) -> str:
-        """What a form of it is called: parts of one offer are told apart by method and place."""
+        """Its name within a form. Operations of one API are told apart by method and path."""
         return f"{self.method} {self.name}" if self.of else self.name
 
 
@@ -98,13 +98,13 @@ TRANSLATIONS: Final = Operation("translations", "file", TranscriptionResponse, N
 
 @cache
 def control_names() -> frozenset[str]:
-    """Names of options that are not the model's."""
-    from headrace.options import CallOptions, RoutingOptions  # late: types for editors, slow to make; an import need not wait for them
+    """Names of options that are handled by headrace, not sent to the model."""
+    from headrace.options import CallOptions, RoutingOptions  # late: types for editors, slow to build, and not needed at import
 
     return frozenset(CallOptions.__annotations__) | frozenset(RoutingOptions.__annotations__)
 
 
-# What litellm keeps to itself: programs written for it pass these, providers refuse them.
+# Options internal to litellm: programs written for it pass them, providers reject them.
 _NEVER_SENT: Final = frozenset({
     "id", "model_info", "retry_strategy", "verbose", "acompletion", "aembedding", "atext_completion", "aimg_generation", "atranscription",
     "aspeech",
@@ -116,10 +116,10 @@ _REFUSED: Final[Mapping[str, str]] = {
     "api_type": "say whose the model is in its name, 'azure/your-deployment'",
     "shared_session": "leave it out, connections are shared by all calls; or set litellm.aclient_session",
 }
-"""Of those what would be missed, and what to use."""
+"""Unsupported litellm options whose absence would be noticed, and what to use instead."""
 
 _THEIRS: Final = ("_", "litellm_")
-"""How names begin that litellm's programs give to litellm alone."""
+"""Prefixes of options that only litellm reads."""
 
 _FOR_LAYERS: Final = frozenset({
     "enable_json_schema_validation", "guardrails", "litellm_call_id", "litellm_metadata", "logger_fn", "mock_timeout", "no-log",
@@ -127,41 +127,41 @@ _FOR_LAYERS: Final = frozenset({
     "mock_testing_rate_limit_error", "mock_tool_calls", "success_callback", "failure_callback", "callbacks", "langfuse_host",
     "langfuse_public_key", "litellm_session_id", "litellm_trace_id", "modify_params", "langfuse_secret", "langfuse_secret_key",
 })  # fmt: skip
-"""What layers around a call may look at; never sent either."""
+"""Options for the layers around a call; never sent."""
 
 
 class Call(Struct, eq=False):
-    """One call as the caller meant it, before a destination is chosen."""
+    """One call as the caller made it, before a destination is chosen."""
 
     operation: Operation
     model: str
     body: dict[str, Json]
-    """The provider's body without its model."""
+    """The request body without its model."""
     prompt: Any
-    """What the model reads, as the caller gave it."""
+    """The model's input, as the caller passed it."""
     encoded: msgspec.Raw
-    """The same as JSON: encoded once, however many attempts follow."""
+    """The prompt as JSON, encoded once for all attempts."""
     control: dict[str, Any] = {}
     stream: bool = False
     place: Mapping[str, str] = {}
-    """What stands in the path: the id of a file, a batch, …"""
+    """Path parameters: the id of a file, a batch, …"""
     deployment: str = ""
-    """The one that keeps what the call asks for; empty for any."""
+    """The deployment that stores the requested object; empty for any."""
     raw: bool = False
-    """Whether its caller takes bytes in his own dialect in place of objects. A layer that needs objects asks for them."""
+    """Whether the caller takes raw bytes in its own dialect instead of objects. A layer that needs objects sets it to False."""
     before: Any = None
-    """Its first attempt, where that was made already and failed: `headrace.routing.trail.Failed`."""
+    """The first attempt, if it was already made and failed: `headrace.routing.trail.Failed`."""
     lasts: bool = False
-    """Whether its stream is continued elsewhere should it break off: then what it says is noted."""
+    """Whether an interrupted stream is continued on another deployment. If so, its text is recorded."""
 
     @property
     def max_output(self) -> int | None:
-        """The most tokens the caller lets the model write, where the caller said so."""
+        """The caller's cap on output tokens; None if not set."""
         return most_output(self.body)
 
 
 def most_output(body: Mapping[str, Any]) -> int | None:
-    """The most tokens that a body lets the model write, in whatever dialect's word; None where it does not say."""
+    """The cap on output tokens in a request body of any dialect, times `n`; None if not set."""
     said = body.get("generationConfig")
     inner = said.get("maxOutputTokens") if isinstance(said, Mapping) else None
     most = inner or next((body[name] for name in _MOST_OUTPUT if body.get(name)), None)
@@ -174,7 +174,7 @@ _MOST_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens
 
 
 def continued(call: Call, said: str, mark: str = "") -> Call:
-    """A chat whose answer began with `said` already: what is left of it is asked for, in objects. mark: a field that the message needs."""
+    """The call that continues a chat whose response began with `said`. `mark`: a field to set on the assistant message."""
     message = {"role": "assistant", "content": said, **({mark: True} if mark else {})}
     prompt = [*call.prompt, message]
     encoded = msgspec.Raw(encode(prompt))
@@ -186,7 +186,7 @@ def continued(call: Call, said: str, mark: str = "") -> Call:
 _MOST: Final = ("max_tokens", "max_completion_tokens")
 
 TEXTS: Final = ("text", "srt", "vtt")
-"""Forms of a transcription that are no JSON."""
+"""Transcription formats that are not JSON."""
 
 EMPTY: Final[Mapping[str, str]] = {}
 NOTHING: Final = msgspec.Raw(b"")
@@ -195,7 +195,7 @@ NOTHING: Final = msgspec.Raw(b"")
 def prepare(
     operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
 ) -> Call:
-    """Sort the caller's options. Raises BadRequestError or ConfigurationError that names the argument."""
+    """Sort and check the caller's options. Raises BadRequestError or ConfigurationError that names the argument."""
     if not isinstance(model, str) or not model:
         raise BadRequestError(f"model must be a non-empty string such as 'openai/gpt-4o', got {shape(model)}")
     control: dict[str, Any] = {}
@@ -226,13 +226,13 @@ def prepare(
             raise BadRequestError(
                 f"response_format {body['response_format']!r} cannot be streamed: ask for json, or leave stream out", model
             )
-        if operation.of != "files":  # how a file is read its provider need not know
+        if operation.of != "files":  # streaming a file is up to the transport; the provider takes no such parameter
             body["stream"] = True
     return Call(operation, model, body, prompt, encoded, control, stream, place)
 
 
 def altered(call: Call, options: Mapping[str, Any]) -> Call:
-    """The call with other options, its prompt among them. Raises as `prepare` does."""
+    """The call with changed options, which may include its prompt. Raises as `prepare` does."""
     said = dict(options)
     prompt = said.pop(call.operation.prompt, call.prompt) if call.operation.prompt else call.prompt
     anew = prepare(call.operation, call.model, prompt, call.stream, {**call.control, **call.body, **said}, call.place)
@@ -240,7 +240,7 @@ def altered(call: Call, options: Mapping[str, Any]) -> Call:
 
 
 def _opened(body: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """The files of a form, looked at once: an attempt after the first begins where the first began."""
+    """The files of a form, with their start positions noted, so that every attempt sends them from there."""
     from headrace.multipart import open_file  # late: few calls send files
 
     return {name: open_file(body[name], name) for name in fields if name in body}
@@ -265,7 +265,7 @@ def _check_messages(messages: Sequence[Any]) -> None:
 
 
 def response_format(wanted: Any) -> Any:
-    """A pydantic class as OpenAI's strict JSON schema; anything else as it is."""
+    """A pydantic class as OpenAI's strict JSON schema; any other value unchanged."""
     if not isinstance(wanted, type):
         return wanted
     schema = getattr(wanted, "model_json_schema", None)
@@ -275,7 +275,7 @@ def response_format(wanted: Any) -> Any:
 
 
 def _strict(schema: Any) -> Any:
-    """OpenAI's strict subset: no further properties, every property required (platform.openai.com/docs/guides/structured-outputs)."""
+    """OpenAI's strict subset: no additional properties, every property required (platform.openai.com/docs/guides/structured-outputs)."""
     if isinstance(schema, list):
         return [_strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -290,7 +290,7 @@ def _strict(schema: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What msgspec does not know: our own objects, pydantic models, mappings."""
+    """Encode what msgspec cannot: headrace objects, pydantic models, mappings, numpy arrays."""
     if dump := getattr(value, "model_dump", None):
         return dump(exclude_none=True)
     if isinstance(value, Mapping):
@@ -304,7 +304,7 @@ _encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def encode(value: Any) -> bytes:
-    """JSON bytes. Raises BadRequestError for what JSON cannot say."""
+    """JSON bytes. Raises BadRequestError for values that JSON cannot represent."""
     try:
         return _encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -312,7 +312,7 @@ def encode(value: Any) -> bytes:
 
 
 def shape(value: Any) -> str:
-    """What a bad value looks like, without its content: an error must not repeat a secret or a prompt."""
+    """A description of an invalid value without its content, so that errors never repeat a secret or a prompt."""
     match value:
         case None:
             return "nothing"
@@ -328,7 +328,7 @@ def shape(value: Any) -> str:
 @lru_cache(maxsize=256)
 def _seconds(timeout: float, stream: bool) -> Timeouts:
     if stream:
-        # A long answer is no fault: for a stream the figure bounds the wait for the first token and each silence after it.
+        # A long response is not a failure: for a stream, the timeout bounds the wait for the first token and each gap after it.
         return Timeouts(connect=min(10.0, timeout), first_byte=timeout, between_bytes=timeout)
     return Timeouts(connect=min(10.0, timeout), total=timeout)
 
@@ -341,12 +341,12 @@ def _number(text: str) -> float | str:
 
 
 def timeouts_of(timeout: Any, stream: bool) -> Timeouts:
-    """A number of seconds, `Timeouts`, or an object with httpx's `connect` and `read`."""
+    """`Timeouts` from a number of seconds, `Timeouts`, or an object with httpx's `connect` and `read`. None means the default."""
     if timeout is None:
         return _seconds(DEFAULT_TIMEOUT, stream)
     if isinstance(timeout, Timeouts):
         return timeout
-    if isinstance(timeout, str):  # YAML and .env give them
+    if isinstance(timeout, str):  # YAML and .env files give strings
         timeout = _number(timeout)
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
         if not 0 < timeout < float("inf"):
@@ -358,7 +358,8 @@ def timeouts_of(timeout: Any, stream: bool) -> Timeouts:
 
 
 def whole_number(name: str, value: Any, *, least: int = 0) -> int:
-    """`value` as a whole number, or a ConfigurationError that names the field. Strings of digits count: YAML and .env give them."""
+    """`value` as a whole number. Accepts strings of digits, as YAML and .env give them. Raises ConfigurationError that
+    names the field."""
     if isinstance(value, str) and value.strip().isdigit():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -369,14 +370,14 @@ def whole_number(name: str, value: Any, *, least: int = 0) -> int:
 
 
 def seconds(name: str, value: Any) -> float:
-    """A number of seconds. Raises ConfigurationError that names the parameter."""
+    """`value` as seconds, at least 0. Raises ConfigurationError that names the parameter."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ConfigurationError(f"{name} must be a number of seconds of at least 0, got {shape(value)}")
     return float(value)
 
 
 def flag(name: str, value: Any) -> bool:
-    """Yes or no; as a text too, as the environment has it. Raises ConfigurationError that names the parameter."""
+    """A boolean, or its text "true" or "false" as environment variables have it. Raises ConfigurationError that names the parameter."""
     said = value.lower() if isinstance(value, str) else value
     if said not in (True, False, "true", "false"):
         raise ConfigurationError(f"{name} must be true or false, got {shape(value)}")
@@ -384,13 +385,13 @@ def flag(name: str, value: Any) -> bool:
 
 
 def ends_at(control: Mapping[str, Any], now: float) -> float:
-    """When the whole call must be over (`total_timeout`), its waiting and all its attempts included."""
+    """The time by which the whole call must end (`total_timeout`), including queueing and all attempts; inf if not set."""
     total = control.get("total_timeout")
     return math.inf if total is None else now + seconds("total_timeout", total)
 
 
 def within(limits: Timeouts, left: float) -> Timeouts:
-    """The limits of an attempt that has `left` seconds in all."""
+    """`limits` capped to the `left` seconds that remain for an attempt."""
     if left == math.inf or (limits.total is not None and limits.total <= left):
         return limits
     return msgspec.structs.replace(limits, total=max(left, 1e-3))

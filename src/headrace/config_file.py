@@ -1,4 +1,4 @@
-"""Configuration files, in whatever form their owner likes."""
+"""Reads configuration files in YAML, JSON or TOML."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ MISSING_YAML: Final = 'reading YAML needs one more package: pip install "headrac
 
 
 _FLOAT: Final = re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+")
-"""A number to everybody, and to YAML since 1.2; to the reader a text, which wants a point and a sign in it."""
+"""A float in YAML 1.2 that PyYAML reads as a string, because YAML 1.1 requires a decimal point and a signed exponent."""
 
 
 Place: TypeAlias = tuple[str | int, ...]
-"""Names and positions from the top."""
+"""Path of keys and list positions from the document's root."""
 
 
 class Lines(Struct, eq=False):
-    """Where a file says what."""
+    """Line numbers within a configuration file."""
 
     of: dict[Place, int] = {}
-    """The line of each place, from 1; empty for TOML, whose reader does not tell."""
+    """The line of each place, counted from 1; empty for TOML, whose parser does not report lines."""
     twice: list[tuple[str, int]] = []
-    """Names that stand twice in one mapping, and the line of the second."""
+    """Keys that occur twice in one mapping, and the line of the second."""
 
 
 def read_with_lines(path: Path) -> tuple[Any, Lines]:
-    """What a file holds, and where. Raises ConfigurationError that names the file."""
+    """A file's content and line numbers. Raises ConfigurationError that names the file."""
     if path.suffix == ".toml":
         return read_file(path), Lines()
     if path.suffix == ".json":
@@ -42,7 +42,7 @@ def read_with_lines(path: Path) -> tuple[Any, Lines]:
 
 
 def _lines_of(path: Path) -> Lines:
-    """Of JSON, as YAML reads it; none where that is not installed or would not."""
+    """Line numbers of a JSON file, read as YAML; none if PyYAML is missing or cannot parse it."""
     try:
         return _yaml_with_lines(path, _bytes(path))[1]
     except ConfigurationError:
@@ -57,16 +57,16 @@ def _bytes(path: Path) -> bytes:
 
 
 def read_file(path: Path) -> Any:
-    """What a .yaml, .yml, .json or .toml file holds. Raises ConfigurationError that names the file."""
+    """The content of a .yaml, .yml, .json or .toml file. Raises ConfigurationError that names the file."""
     text = _bytes(path)
     try:
         if path.suffix == ".json":
             return msgspec.json.decode(text)
         if path.suffix == ".toml":
-            import tomllib  # late: only this kind of file needs it
+            import tomllib  # late: only TOML files need it
 
             return tomllib.loads(text.decode())
-    except ValueError as error:  # of either format, and of bytes that are not UTF-8
+    except ValueError as error:  # from either parser, or bytes that are not UTF-8
         raise ConfigurationError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from None
     return _yaml(path, text)
 
@@ -94,7 +94,7 @@ def _yaml_with_lines(path: Path, text: bytes) -> tuple[Any, Lines]:
 
 
 def _note(node: Any, place: Place, lines: Lines) -> None:
-    """The lines of a node of YAML's and of all below it."""
+    """Record the lines of a YAML node and of all nodes below it."""
     lines.of.setdefault(place, node.start_mark.line + 1)
     if node.id == "sequence":
         for number, inner in enumerate(node.value):
@@ -112,7 +112,7 @@ def _note_named(key: Any, inner: Any, place: Place, lines: Lines) -> None:
     at = (*place, str(key.value))
     if at in lines.of:
         lines.twice.append((".".join(map(str, at)), key.start_mark.line + 1))
-        for below in [other for other in lines.of if other[: len(at)] == at]:  # the second hides them
+        for below in [other for other in lines.of if other[: len(at)] == at]:  # the second key overrides them
             del lines.of[below]
     lines.of[at] = key.start_mark.line + 1
     _note(inner, at, lines)

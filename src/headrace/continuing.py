@@ -1,4 +1,4 @@
-"""A streamed chat that outlives its provider: an answer that broke off is continued by another deployment, without a word said twice."""
+"""Streamed chats that survive a provider failure: another deployment continues an interrupted response without repeating text."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from headrace.errors import HeadraceError
 from headrace.streams import C, Chunks, Outer
 
 GoOn: TypeAlias = Callable[[str, HeadraceError], Awaitable[Chunks[C] | None]]
-"""(what was said so far, empty for nothing yet; what broke it off) → the stream that goes on from there; None where nobody can."""
+"""Called with the text received so far (may be empty) and the error; returns the stream that continues it, or None if
+no deployment can."""
 
 
 class Continuing(Outer[C]):
-    """Chunks of a chat with one choice, from as many streams as it takes. The caller sees one: one id, one role, one finish.
+    """The chunks of a one-choice chat, from as many streams as needed. The caller sees one id, one role and one finish
+    reason.
 
-    An answer that was plain text so far can be continued. Any other ends with its error, which carries what was received.
+    Only a plain-text response can be continued. Any other ends with its error, which carries the text received.
     """
 
     __slots__ = ("_go_on", "_joins", "_said", "_seam")
 
     def __init__(self, chunks: Chunks[C], go_on: GoOn[C]) -> None:
-        """chunks: a stream that notes what it says."""
+        """`chunks` must record its text in `said`."""
         super().__init__(chunks)
         self._go_on = go_on
         self._said = chunks.said or Said()
         self._joins = False
-        """Whether another stream goes on by now, whose chunks must become the first's."""
+        """Whether a later stream is being read, whose chunks must be rewritten to match the first's."""
         self._seam = ""
-        """White space that the caller has and the next stream may say again."""
+        """Trailing white space that the caller already has and the next stream may repeat."""
         self.ready = chunks.ready
-        """One for all streams: whoever stands around this one may hold it."""
+        """One deque for all streams, since wrappers of this stream may hold a reference to it."""
 
     async def fill(self) -> bool:
-        """Wait until a chunk is ready. False at the proper end."""
+        """Wait until a chunk is ready. False at the regular end of the stream."""
         while not self.ready:
             try:
                 more = await self._chunks.fill()
@@ -48,8 +50,6 @@ class Continuing(Outer[C]):
                 self._pass_on()
         return True
 
-    # one stream after the other
-
     def _pass_on(self) -> None:
         ready = self._chunks.ready
         while ready:
@@ -58,7 +58,7 @@ class Continuing(Outer[C]):
                 self.ready.append(chunk)
 
     def _joined(self, chunk: Any) -> bool:
-        """Make a later stream's chunk one of the first's. False for one that says nothing new."""
+        """Rewrite a later stream's chunk to match the first's. False if it adds nothing."""
         fields = chunk.__dict__
         fields |= self._said.first or {}
         says = bool(fields.get("usage"))
@@ -73,7 +73,7 @@ class Continuing(Outer[C]):
         return says
 
     def _unsaid(self, said: dict[str, Any]) -> None:
-        """Take away the white space at the seam that the caller has already."""
+        """Remove leading white space that the caller already has."""
         text = said.get("content")
         if not text or not self._seam:
             return
@@ -83,7 +83,7 @@ class Continuing(Outer[C]):
         self._seam = self._seam[len(again) :] if again and len(again) == len(text) else ""
 
     async def _continued(self, error: HeadraceError) -> bool:
-        """Whether another stream goes on; else the error says what had arrived."""
+        """Whether another stream takes over. If not, sets `error.received` to the text so far."""
         said = "".join(self._said.texts)
         other = None
         if self._said.plain:

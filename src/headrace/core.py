@@ -1,4 +1,4 @@
-"""One attempt at one destination, and the direct call: the same attempt with retries, no router."""
+"""One attempt at one destination, and direct calls, which retry it without a Router."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 def own_rates(control: Mapping[str, Any]) -> Rates | None:
-    """The prices that a call brings along, or those of its `base_model`. Raises ConfigurationError that names the field."""
+    """The prices passed with a call, or those of its `base_model`. Raises ConfigurationError that names the field."""
     if prices := {name: control[name] for name in _PRICES if name in control}:
         return price_of(prices, "the call")
     return rates_for(control["base_model"]) if "base_model" in control else None
@@ -71,14 +71,14 @@ _PRICES: Final = ("input_cost_per_token", "output_cost_per_token", "input_cost_p
 
 
 def hidden_of(to: Destination, headers: Mapping[str, str], translation: Spoken | None = None) -> Beside:
-    """What is known of an answer before it is read."""
+    """What is known about a response before its body is read."""
     known: dict[str, Any] = {
         "custom_llm_provider": to.provider.name,
         "model": to.model,
         "api_base": to.base_url,
         "additional_headers": headers,
     }
-    left_out: tuple[str, ...] | None = getattr(translation, "left_out", None)  # other forms than a chat's have none
+    left_out: tuple[str, ...] | None = getattr(translation, "left_out", None)  # only chat translations have it
     if left_out is not None:
         known["left_out"] = list(left_out)
         if left_out:
@@ -87,20 +87,20 @@ def hidden_of(to: Destination, headers: Mapping[str, str], translation: Spoken |
 
 
 Leaving: TypeAlias = Callable[[], object]
-"""Told when a request really leaves."""
+"""Called when a request is actually sent."""
 
 
 async def fetch(
     ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None
 ) -> JsonObject | BinaryResponse:
-    """One attempt, answered whole. Raises HeadraceError."""
+    """One attempt at a non-streaming call. Raises HeadraceError."""
     if call.operation is EMBEDDINGS and requests_for(call, to.provider) > 1:
         return await _fetch_in_parts(ports, call, to, timeouts)
     return await _fetch(ports, call, to, timeouts, leaving)
 
 
 def requests_for(call: Call, provider: Provider) -> int:
-    """How many requests a call needs: a provider takes only so many texts in one."""
+    """How many requests a call needs, given the provider's maximum of inputs per embeddings request."""
     texts, most = call.prompt, provider.max_inputs
     if call.operation is not EMBEDDINGS or not most or not isinstance(texts, list | tuple) or not texts or isinstance(texts[0], int):
         return 1
@@ -108,7 +108,7 @@ def requests_for(call: Call, provider: Provider) -> int:
 
 
 async def _fetch_in_parts(ports: Ports, call: Call, to: Destination, timeouts: Timeouts) -> JsonObject:
-    """Part after part, joined in order, all within the call's time."""
+    """Send the parts one after another within the call's timeout, and join the responses in order."""
     began, texts, most = ports.clock.now(), call.prompt, to.provider.max_inputs
     parts: list[Any] = []
     for start in range(0, len(texts), most):
@@ -120,7 +120,7 @@ async def _fetch_in_parts(ports: Ports, call: Call, to: Destination, timeouts: T
 
 
 def _joined(parts: Sequence[Any]) -> JsonObject:
-    """The first part's answer with the vectors of all, numbered on, and the usage of all."""
+    """The first response with the vectors and the usage of all; vectors are renumbered."""
     whole: Any = parts[0]
     vectors: list[Any] = []
     for part in parts:
@@ -137,7 +137,7 @@ def _joined(parts: Sequence[Any]) -> JsonObject:
 
 
 def _following(ports: Ports, call: Call, to: Destination, formed: Formed, timeouts: Timeouts, began: float) -> Following:
-    from headrace.polling import Following  # late: few providers are asked again
+    from headrace.polling import Following  # late: few providers are polled
 
     endless = formed.begins and "total_timeout" not in call.control
     return Following(
@@ -157,7 +157,7 @@ async def _with_signature(ports: Ports, to: Destination, request: HttpRequest) -
 
 
 def _storage_signer(to: Destination, region: str) -> Signer:
-    from headrace.providers.cloud_auth import storage_signer  # late: few calls go to a cloud's storage
+    from headrace.providers.cloud_auth import storage_signer  # late: few calls access cloud storage
 
     return storage_signer(to.provider, region, to.storage)
 
@@ -194,7 +194,7 @@ async def _fetch(
 
 
 def _does_not_count(response: HttpResponse, model: str) -> bool:
-    """Whether this is what servers answer that speak a dialect and do not count. Where the model is what is not there, they name it."""
+    """Whether a server that speaks the dialect lacks the token-counting endpoint. A 404 for a missing model names the model."""
     return response.status in (405, 501) or (response.status == 404 and model.encode() not in response.body)
 
 
@@ -205,21 +205,22 @@ def _counted_here(call: Call, to: Destination) -> JsonObject:
 
 
 async def _written(ports: Ports, translation: Spoken | None) -> Spoken | None:
-    """A form that may have much to write, with its request: a file of a million calls holds nobody up."""
+    """Write the request of a form in time slices, where it may be large, so that a file of a million calls does not
+    block the event loop."""
     steps = translation.writing() if (form := getattr(translation, "form", None)) is not None and hasattr(form, "writing") else None  # type: ignore[union-attr]
     if steps is None:
         return translation
-    from headrace.slices import in_slices  # late: few calls send files of calls
+    from headrace.slices import in_slices  # late: few calls send batch files
 
     return msgspec.structs.replace(cast("Formed", translation), written=await in_slices(ports.clock, steps))
 
 
 async def _read(ports: Ports, translation: Spoken | None, response: HttpResponse) -> Spoken | None:
-    """The same with its answer."""
+    """Read the response of a form in time slices, where it may be large."""
     steps = translation.reading(response) if (form := getattr(translation, "form", None)) is not None and hasattr(form, "reading") else None  # type: ignore[union-attr]
     if steps is None:
         return translation
-    from headrace.slices import in_slices  # late: few calls ask for files of answers
+    from headrace.slices import in_slices  # late: few calls read batch results
 
     return msgspec.structs.replace(cast("Formed", translation), content_read=await in_slices(ports.clock, steps))
 
@@ -227,7 +228,7 @@ async def _read(ports: Ports, translation: Spoken | None, response: HttpResponse
 def answer_of(
     call: Call, to: Destination, translation: Spoken | None, sent: HeaderPairs, response: HttpResponse
 ) -> JsonObject | BinaryResponse:
-    """A whole answer as its caller takes it. sent: the request's headers. Raises HeadraceError for what is none."""
+    """A complete response in the form its caller takes. `sent`: the request's headers. Raises HeadraceError for an error status."""
     if not 200 <= response.status < 300:
         raise _refused(response, to, translation, sent)
     hidden = hidden_of(to, response.headers, translation)
@@ -253,25 +254,27 @@ def answer_of(
 
 
 def _uses(call: Call, body: Mapping[str, Any]) -> bool:
-    """Whether the usage that an answer tells of is this call's own. What was made before tells of it each time it is asked for; of a
-    response made in the background nobody hears otherwise, until it was charged.
+    """Whether the usage in a response belongs to this call.
+
+    A stored response repeats its usage each time it is retrieved. One made in the background reports it only then, so
+    it counts until charged.
     """
     return call.operation.named or (body.get("background") is True and not call.control.get("charged"))
 
 
 _IN_PIECES: Final = (IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS, RERANK, TRANSCRIPTIONS, TRANSLATIONS)
-"""What some models count otherwise than in tokens."""
+"""Operations that some models bill by units other than tokens."""
 
 
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
-    """A world in which the caller's own `mock_response` answers, where he gave one, or the program's own object."""
+    """The ports and destination for a `mock_response` or a custom handler; otherwise unchanged."""
     if "client" in call.control:
         raise BadRequestError("client is taken in litellm's place alone: call headrace.install_as_litellm(), or give base_url and api_key")
     said = mock_of(call, to)
     silent = call.control.get("mock_timeout")
     if said is None and not silent:
         return _own(ports, call, to)
-    from headrace.mocking import MockTransport, SilentTransport, plain_provider  # late: for tests and rehearsals
+    from headrace.mocking import MockTransport, SilentTransport, plain_provider  # late: for tests and dry runs
 
     transport = SilentTransport(ports.clock) if silent else MockTransport(call, to.model, said)
     ports = msgspec.structs.replace(ports, transport=transport)
@@ -279,10 +282,10 @@ def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destinati
 
 
 def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
-    """A world in which a handler answers, where the provider is one."""
+    """The ports with a custom handler as transport, if the provider is one."""
     if to.provider.base_url != PYTHON:
         return ports, to
-    from headrace.handlers import OwnTransport, answerer_of  # late: few programs have providers of their own
+    from headrace.handlers import OwnTransport, answerer_of  # late: few programs define custom providers
 
     answerer = answerer_of(to.provider.name)
     if answerer is None:
@@ -293,7 +296,7 @@ def _own(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]
 
 
 def _own_body(call: Call, response: HttpResponse, to: Destination) -> dict[str, Any]:
-    """An answer in OpenAI's dialect as it came, with texts where clients expect them."""
+    """The body of a response in OpenAI's dialect, with message content as a plain string where clients expect one."""
     body = read_body(response, provider=to.provider.name, model=to.model)
     if call.operation is CHAT and type(body.get("choices")) is not list:
         raise unreadable(response, to.provider.name, to.model, "has no choices")
@@ -302,13 +305,13 @@ def _own_body(call: Call, response: HttpResponse, to: Destination) -> dict[str, 
 
 async def _with_media(ports: Ports, call: Call, to: Destination) -> None:
     if call.control.get("fetch_media", to.options.get("fetch_media")):
-        from headrace.fetching import fetch_media  # late: few calls have something fetched
+        from headrace.fetching import fetch_media  # late: few calls fetch media
 
         await fetch_media(ports, call)
 
 
 async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeouts, leaving: Leaving | None = None) -> Chunks[Any]:
-    """One attempt at a stream, returned once its first chunk is there, so that a failure before it can still go elsewhere."""
+    """One streaming attempt, returned once its first chunk has arrived, so that an earlier failure can still be retried elsewhere."""
     ports, to = _mocked(ports, call, to)
     await _with_media(ports, call, to)
     translation = translation_of(call, to)
@@ -342,20 +345,20 @@ async def open_stream(ports: Ports, call: Call, to: Destination, timeouts: Timeo
 
 
 def _going_on(ports: Ports, http: HttpStream, request: HttpRequest, to: Destination, timeouts: Timeouts) -> HttpStream:
-    """An object of a bucket, which is gone on with where it breaks off."""
-    from headrace.downloads import Resumed, can_go_on  # late: few programs keep files
+    """Wrap a download from a storage bucket so that it resumes after an interruption."""
+    from headrace.downloads import Resumed, can_go_on  # late: few programs use files
 
     signed = partial(_with_signature, ports, to)
     return Resumed(ports, http, request, timeouts, signed, to.provider.name) if can_go_on(http) else http
 
 
 def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: Beside, said: Said | None) -> Source[Any]:
-    """What makes of the stream's bytes what the caller takes."""
-    if watch := getattr(translation, "source", None):  # in the provider's own words, whatever they are
+    """The source that turns a stream's bytes into what the caller takes."""
+    if watch := getattr(translation, "source", None):  # responses in the provider's own format
         watched: Source[Any] = watch(hidden["additional_headers"].get("content-type", ""))
         return watched
     if call.operation.of == "files":
-        from headrace.downloads import download  # late: few programs keep files
+        from headrace.downloads import download  # late: few programs use files
 
         return download(cast("Formed | None", translation), hidden["additional_headers"])
     made = _chunk_class(call)
@@ -365,7 +368,7 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
     frames = _framing(to, translation)
     if not call.raw:
         return Objects(frames, reader, _wrapper(call, made, to), hidden)
-    from headrace.passing import bytes_of  # late: gateways take bytes
+    from headrace.passing import bytes_of  # late: only gateways take bytes
 
     events = not to.provider.framing and hidden["additional_headers"].get("content-type", "").startswith("text/event-stream")
     return bytes_of(frames, reader, call.operation.spelling, _rewriter(call, to), events=events)
@@ -374,7 +377,7 @@ def source_of(call: Call, to: Destination, translation: Spoken | None, hidden: B
 def _reader(call: Call, to: Destination) -> ChunkReader:
     if not call.operation.last:
         return ChunkReader(provider=to.provider.name, model=to.model)
-    from headrace.dialects.openai_events import EventReader  # late: few calls stream pictures or what was heard
+    from headrace.dialects.openai_events import EventReader  # late: few calls stream images or transcriptions
 
     return EventReader(last=call.operation.last, provider=to.provider.name, model=to.model)
 
@@ -384,29 +387,29 @@ def _framing(to: Destination, translation: Spoken | None) -> FrameReader:
     packing = to.provider.framing or getattr(translation, "packing", "")
     if not packing:
         return inner
-    from headrace.dialects.packing import PACKINGS  # late: only clouds pack streams in their own way
+    from headrace.dialects.packing import PACKINGS  # late: only clouds wrap streams in a framing of their own
 
     return PACKINGS[packing](inner, to.provider.name, to.model)
 
 
 def _wrapper(call: Call, made: type[JsonObject], to: Destination) -> Callable[[dict[str, Any]], JsonObject]:
-    """What makes an object of a body. Of one that a deployment keeps, the ids say so."""
+    """The function that turns a body into an object, with ids marked if a deployment stores the response."""
     mark = _marker(call, to)
     return made.wrap if mark is None else lambda body: made.wrap(mark(body))
 
 
 def _marker(call: Call, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """What makes the ids of an answer say where it is kept; None for one that is not, or only in one place."""
+    """The function that adds the deployment to a stored response's ids; None if the response is not stored or no Router is involved."""
     if not (call.operation.stored and to.deployment):
         return None
-    from headrace.served import marked  # late: with the calls whose answers are kept
+    from headrace.served import marked  # late: only for calls with stored responses
 
     seal = call.control.get("seal") or ""
     return lambda body: marked(body, to.deployment, seal)
 
 
 def _rewriter(call: Call, to: Destination) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """What cannot stay as the provider sent it, although its caller takes bytes: ids, and a text in parts."""
+    """The change that a stream needs even when its caller takes bytes: ids are marked, content in parts becomes one string."""
     return one_text_of if call.operation.dialect == OPENAI else _marker(call, to)
 
 
@@ -430,12 +433,12 @@ async def _rest(read: Callable[[], Any]) -> bytes:
 
 
 def explain(error: TransportError, to: Destination, *, streaming: bool = False) -> HeadraceError:
-    """A transport's error as the exception a caller sees."""
+    """A transport error as the exception that a caller sees."""
     return error_of(failure_of(error, provider=to.provider.name, model=to.model, host=to.host, streaming=streaming))
 
 
 def _refused(response: HttpResponse, to: Destination, translation: Spoken | None, sent: HeaderPairs) -> HeadraceError:
-    from headrace.dialects.failures import read_error  # late: only a refusal needs its tables
+    from headrace.dialects.failures import read_error  # late: only error responses need its tables
 
     known = HttpResponse(response.status, response.headers, _without_secrets(response.body, sent))
     if translation is not None:
@@ -448,7 +451,7 @@ def _refused(response: HttpResponse, to: Destination, translation: Spoken | None
 
 
 def _without_secrets(body: bytes, headers: HeaderPairs) -> bytes:
-    """An error's body with the keys we sent taken out, should the provider repeat one."""
+    """An error's body with our own keys masked, in case the provider repeats one."""
     for name, value in headers:
         secret = value.rpartition(" ")[2]
         if len(secret) >= 8 and name in _SECRET_HEADERS:
@@ -471,7 +474,7 @@ def retries_of(control: Mapping[str, Any], default: int) -> int:
 
 
 def policy_of(control: Mapping[str, Any], policy: RetryPolicy) -> RetryPolicy:
-    """The policy, with what a call says of its own retries. Raises ConfigurationError that names it."""
+    """`policy` with the call's own retry options. Raises ConfigurationError that names the option."""
     own = by_kind(control["retry_policy"], "Retries", "retry_policy") if "retry_policy" in control else {}
     retries = retries_of(control, policy.retries)
     return msgspec.structs.replace(policy, retries=retries, by_kind={**policy.by_kind, **own} if own else policy.by_kind)
@@ -481,16 +484,16 @@ _DIRECT: Final = RetryPolicy()
 
 
 def bound(call: Call) -> Call:
-    """The call in the provider's own ids, should it name a response by an id that a Router gave out."""
+    """The call with the provider's own response id, if it names a response by an id that a Router returned."""
     if not call.operation.stored:
         return call
-    from headrace.served import unmarked  # late: with the calls whose answers are kept
+    from headrace.served import unmarked  # late: only for calls with stored responses
 
     return unmarked(call)
 
 
 async def direct(ports: Ports, call: Call) -> Any:
-    """A call without a router: `JsonObject`, or `Chunks` for a stream. Retries on the same destination."""
+    """A call without a Router: returns `JsonObject`, or `Chunks` for a stream. Retries on the same destination."""
     call = bound(call)
     control = call.control
     to = destination(call.model, control)

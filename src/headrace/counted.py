@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, by its provider's own count where it has one."""
+"""Token counts of prompts: the provider's own where it has an endpoint for it, else headrace's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from headrace.objects import JsonObject
 
 
 class TokenCountResponse(JsonObject):
-    """A count, and whose it is."""
+    """A token count and its source."""
 
     total_tokens: int = 0
     request_model: str = ""
     """As the caller named it."""
     model_used: str = ""
     tokenizer_type: str = ""
-    """`<provider>_api` where the provider counted, `local_tokenizer` where we did, exactly or by estimate."""
+    """`<provider>_api` if the provider counted, `local_tokenizer` if headrace did, exactly or by estimate."""
     original_response: Any = None
 
 
@@ -25,8 +25,8 @@ COUNT: Final = Operation("count_tokens", "messages", TokenCountResponse, None)
 
 
 def counted_here(name: str, model: str, messages: Sequence[Any], options: Mapping[str, Any]) -> TokenCountResponse:
-    """Our own count. name: the model as the caller named it."""
-    from headrace.models.counting import token_counter  # late: few programs count
+    """A count by headrace's own tokenizer. `name`: the model as the caller named it."""
+    from headrace.models.counting import token_counter  # late: few programs count tokens
 
     total = token_counter(model, messages=messages, tools=options.get("tools"))
     return TokenCountResponse(total_tokens=total, request_model=name, model_used=model, tokenizer_type="local_tokenizer")

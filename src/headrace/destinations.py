@@ -1,4 +1,4 @@
-"""Where a call goes: from a model's name, and what a caller and the environment say, to an address and the headers that open it."""
+"""Resolves a model name, the caller's options and the environment to a URL and its authentication headers."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 
 
 class Destination(Struct, frozen=True, eq=False):
-    """Where an attempt goes: a provider's row, one of its models, an address and the headers that open it."""
+    """Where an attempt is sent: a provider's row, one of its models, a URL and authentication headers."""
 
     provider: Provider
     model: str
     base_url: str
     headers: HeaderPairs
     defaults: Mapping[str, Json] = {}
-    """Body parameters that stand unless the caller gives his own."""
+    """Body parameters used unless the caller sets them."""
     options: Mapping[str, Any] = {}
-    """`drop_params`, `extra_body`, `extra_query`, `api_version` that stand unless the caller gives his own."""
+    """`drop_params`, `extra_body`, `extra_query` and `api_version`, used unless the caller sets them."""
     account: str = ""
-    """Same account, same quota: derived from key, address and model."""
+    """Identifies the quota: derived from key, URL and model."""
     query: Mapping[str, str] = {}
-    """Of every request: what the address came with, and the version of the API."""
+    """Query parameters of every request: those of the configured URL, and the API version."""
     signer: Signer | None = None
-    """Signs every request with a cloud's credentials, where no key opens the way."""
+    """Signs each request with cloud credentials, where no key is used."""
     deployment: str = ""
-    """The Router's, whose answers are kept there."""
+    """Id of the Router's deployment, where responses may be stored."""
     storage: tuple[tuple[str, Any], ...] = ()
-    """Whose credentials open the storage beside a cloud: options, as `providers.cloud_auth` has them."""
+    """Credentials for the cloud's storage, as options in the form of `providers.cloud_auth`."""
     place: str = ""
-    """What stands in the address instead of the model's name, where that only tells the family."""
+    """The URL's path component in place of the model's name, where that only identifies the model family."""
 
     def __repr__(self) -> str:
         return f"<Destination {self.provider.name}/{self.model} at {self.host}>"
 
     @property
     def credential(self) -> str:
-        """Same credential at the same place: whoever refuses one call for it refuses all."""
+        """Identifies the credential at its URL: if one call is rejected for it, all are."""
         return f"{self.base_url}|{self.account.rpartition('|')[2]}"
 
     @property
@@ -62,13 +62,13 @@ class Destination(Struct, frozen=True, eq=False):
 
 
 PYTHON: Final = "http://python.invalid/v1"
-"""The address of providers that are Python (`headrace.handlers`): nothing is sent there."""
+"""The URL of providers implemented in Python (`headrace.handlers`). Nothing is sent there."""
 
 
 def destination(model: str, control: Mapping[str, Any]) -> Destination:
-    """Resolve a model's name and its credentials: argument first, then the environment.
+    """Resolve a model name and its credentials, arguments before environment.
 
-    Raises BadRequestError for an unknown provider, AuthenticationError for a missing key, both naming the fix.
+    Raises BadRequestError for an unknown provider and AuthenticationError for a missing key; both name the fix.
     """
     base_url = control.get("base_url") or control.get("api_base")
     key = control.get("api_key")
@@ -84,7 +84,7 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     if control.get("model_id") is not None and to.provider.auth.sign != "aws":
         raise ConfigurationError(f"model_id is Bedrock's, and {to.provider.name} has no place for it: write {to.provider.name}/ and the id")
     if to.provider.base_url == PYTHON:
-        base_url = None  # the handler is given it, whatever it means there
+        base_url = None  # passed to the handler, which defines its meaning
     if to.provider.auth.sign:
         opened = _in_cloud(to, key, base_url, control)
     else:
@@ -94,20 +94,20 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
 
 
 def _texts(**named: Any) -> None:
-    """Raises ConfigurationError for what is given and no text."""
+    """Raises ConfigurationError for a value that is not a string."""
     for name, value in named.items():
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a string, got {shape(value)}")
 
 
 class _Versions(NamedTuple):
-    """Which version of its API a provider is asked for, as the caller says and as the environment does; empty for none."""
+    """The API version requested by the caller and by the environment; empty for none."""
 
     asked: str
     usual: str
 
     def of(self, provider: Provider, address: Mapping[str, str]) -> str:
-        """The one that holds: the caller's, the address's, the environment's, the row's."""
+        """The version in effect: the caller's, the URL's, the environment's, else the row's."""
         usual = self.usual if provider.version.env else ""
         return self.asked or address.get(provider.version.query, "") or usual or provider.version.default
 
@@ -126,7 +126,7 @@ def _with_fields(to: Destination, environment: Mapping[str, str]) -> Destination
 
 
 def _in_cloud(to: _Resolved, key: str | None, base_url: str | None, control: Mapping[str, Any]) -> Destination:
-    """The way to a provider that takes a key, or a signature made with its cloud's credentials."""
+    """The destination at a cloud provider, opened by an API key or by requests signed with the cloud's credentials."""
     from headrace.providers import cloud_auth  # late: only clouds need it
 
     given = cloud_auth.given(to.provider, to.model, control, os.environ)
@@ -158,7 +158,7 @@ class _Resolved(Struct, frozen=True, eq=False):
     provider: Provider
     model: str
     explicit: bool
-    """Whether the caller named an address of his own: then a key is not insisted on."""
+    """Whether the caller gave a base URL; then a key is not required."""
     headers: HeaderPairs
 
     def __repr__(self) -> str:
@@ -169,7 +169,7 @@ class _Resolved(Struct, frozen=True, eq=False):
 def _resolved(
     model: str, provider: str | None, base_url: str | None, organization: str | None, headers: HeaderPairs, revision: int
 ) -> _Resolved:
-    """The way to a model's provider; `revision` is the catalogue's, so that a provider registered later is seen."""
+    """A model's provider, cached. `revision` is the catalog's, so that providers registered later are found."""
     found = resolve(model, custom_llm_provider=provider, base_url=base_url)
     if found.provider.base_url != PYTHON:
         _checked(base_url)
@@ -187,7 +187,7 @@ def _opened(
         raise ConfigurationError(missing_base_url(to.provider))
     _checked(address)
     address, query = split_query(address)
-    address = to.provider.address(address).removesuffix("/chat/completions")  # some providers' pages show the whole address of a chat
+    address = to.provider.address(address).removesuffix("/chat/completions")  # some providers document the full chat endpoint
     provider, model = to.provider.variant(to.model, address, versions.of(to.provider, query))
     address = provider.address(address)
     if version := versions.of(provider, query):
@@ -201,7 +201,7 @@ def _opened(
 
 
 def _checked(base_url: str | None) -> None:
-    """Raises ConfigurationError for what cannot be an address."""
+    """Raises ConfigurationError for a string that is not a valid URL."""
     if base_url is None:
         return
     parts = split_url(base_url)
@@ -210,7 +210,7 @@ def _checked(base_url: str | None) -> None:
             f"base_url must begin with http:// or https:// and name a host, got {shape(base_url)}; e.g. https://api.openai.com/v1"
         )
     try:
-        parts.port  # noqa: B018  # urllib looks at it only when asked
+        parts.port  # noqa: B018  # urllib validates the port only on access
     except ValueError:
         raise ConfigurationError("base_url has a port that is no number from 0 to 65535; e.g. http://127.0.0.1:8000/v1") from None
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url:

@@ -1,4 +1,4 @@
-"""One call of any operation without a Router, in both colours: options sorted, the layers of all calls around it."""
+"""One call of any operation without a Router, sync or async: prepares it and runs it through the global layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a `.env` file as names and values."""
+"""Parses `.env` files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "
 
 
 def parse(text: str, *, where: str = ".env") -> dict[str, str]:
-    """Names and values of a `.env` file, the last of equal names winning.
+    """Names and values of a `.env` file; the last of equal names wins.
 
-    NAME=value, `export ` before it, `#` comments, 'literal' and "escaped \\n" quotes over as many lines as they need. Nothing
-    is interpolated: `$` is a character like any other. Raises ConfigurationError with every line that cannot be read, by
-    number and without its text.
+    Supports NAME=value, `export ` before it, `#` comments, and 'literal' and "escaped \\n" quotes, which may span
+    lines. Nothing is interpolated: `$` is an ordinary character. Raises ConfigurationError that lists every unreadable
+    line by number, without its text.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     values: dict[str, str] = {}
@@ -40,7 +40,7 @@ def parse(text: str, *, where: str = ".env") -> dict[str, str]:
 
 
 def _assignment(text: str, at: int) -> tuple[tuple[str, str] | str, int]:
-    """A name with its value, or what is wrong with the line; and where the next line begins."""
+    """A name with its value, or the problem with the line; and the position where the next line begins."""
     number, next_line = text.count("\n", 0, at) + 1, _end(text, at)
     assigned = _ASSIGNED.match(text, at)
     if assigned is None:

@@ -1,4 +1,4 @@
-"""Files of any size as they come: their bytes, or what a form makes of them on the way. One that breaks off in a bucket is gone on with."""
+"""Streamed file downloads of any size, converted on the way where a form needs it. Interrupted downloads from storage buckets resume."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from headrace.wire import Fault, Headers, HttpRequest, HttpResponse, Timeouts, T
 
 
 class Making(Protocol):
-    """What a form's `making(target)` gives."""
+    """An incremental converter, as a form's `making(target)` returns it."""
 
     def feed(self, data: bytes) -> bytes:
-        """What has become whole by `data`. Raises HeadraceError, and what a form's `read` raises for what is none of its answers."""
+        """The output that `data` completes. Raises HeadraceError, and whatever a form's `read` raises for an invalid response."""
         ...
 
     def close(self) -> bytes:
-        """The rest."""
+        """The remaining output."""
         ...
 
 
 class Download:
-    """A file's bytes: `streams.Source`."""
+    """A file's bytes, unchanged: a `streams.Source`."""
 
     usage: dict[str, Any] | None = None
 
@@ -43,11 +43,11 @@ class Download:
             ready.append(data)
 
     def close(self, ready: deque[bytes]) -> None:
-        """Whether all has come the transport knows."""
+        """Nothing to check: the transport knows whether the body is complete."""
 
 
 class Made(Download):
-    """The same with what a form makes of them."""
+    """A file's bytes, converted by a form."""
 
     def __init__(self, formed: Formed, making: Making, headers: Headers) -> None:
         super().__init__()
@@ -63,35 +63,36 @@ class Made(Download):
 
 
 def download(formed: Formed | None, headers: Headers) -> Download:
-    """What hands a file on. formed: of a provider whose files have a form of their own."""
+    """The source for a file's content. `formed`: set if the provider's files have a form of their own."""
     making = None if formed is None else getattr(formed.form, "making", None)
     return Download() if formed is None or making is None else Made(formed, making(formed.target), headers)
 
 
 def reads_in_pieces(provider: Provider) -> bool:
-    """Whether the files that a provider keeps can be read piece by piece."""
+    """Whether files stored by the provider can be streamed."""
     form = provider.forms.get("files")
     return form is None or in_pieces(form_of("files", form, FILE_CONTENT.form))
 
 
-# ---- going on ----------------------------------------------------------------------------------------------------------------------
+# ---- resuming ----------------------------------------------------------------------------------------------------------------------
 
 TRIES: Final = 4
-"""How often it is tried in a row to go on with a file."""
+"""Consecutive attempts to resume a download."""
 _ENOUGH: Final = 1 << 20
-"""Bytes after which the next break is as good as the first."""
+"""Bytes after which the attempts are counted anew."""
 PAUSE: Final = 0.25
-"""Seconds before the first of these tries, twice as many before each that follows."""
+"""Seconds before the first attempt to resume; doubles with each that follows."""
 _BROKEN: Final = frozenset({Fault.CLOSED, Fault.BETWEEN_BYTES_TIMEOUT})
 _OVER: Final = frozenset({Fault.TOTAL_TIMEOUT, Fault.PROTOCOL})
 
 
 class Resumed:
-    """An object's bytes, asked for from where they broke off as long as it is the same object: `ports.HttpStream`.
+    """An object's bytes, resumed with a range request after an interruption, as long as the object is unchanged: a
+    `ports.HttpStream`.
 
-    S3 tells by If-Match (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html), Cloud Storage by the object's generation
-    (cloud.google.com/storage/docs/request-preconditions; that the answer to alt=media names it: google-cloud-storage 3.17.1,
-    `_media/_helpers.py`). Read 2026-11-29.
+    S3 verifies that by If-Match (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html), Cloud Storage by the
+    object's generation (cloud.google.com/storage/docs/request-preconditions; that the response to alt=media names it:
+    google-cloud-storage 3.17.1, `_media/_helpers.py`). Read 2026-11-29.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Resumed:
         signed: Callable[[HttpRequest], Awaitable[HttpRequest]],
         provider: str,
     ) -> None:
-        """request: as it was before it was signed."""
+        """`request` must not be signed yet."""
         self._ports = ports
         self._http = http
         self._request = _of_the_same(request, http.headers)
@@ -113,10 +114,10 @@ class Resumed:
         self._provider = provider
         self._at = 0
         self._whole = 0
-        """How many bytes there are, as far as that was told."""
+        """Total bytes of the object; 0 if unknown."""
         self._left = TRIES
         self._since = 0
-        """Bytes since it was gone on with."""
+        """Bytes received since the last resume."""
         self.status = http.status
         self.headers = http.headers
 
@@ -136,7 +137,7 @@ class Resumed:
                 return data
 
     async def _go_on(self, broken: TransportError) -> None:
-        """Raises what broke it where nothing is to be had any more, and TruncatedStream where something else is there now."""
+        """Resume the download. Raises `broken` when attempts run out, TruncatedStream if the object has changed."""
         self._http.close()
         self._left = TRIES if self._since >= _ENOUGH else self._left
         self._since = 0
@@ -155,7 +156,7 @@ class Resumed:
         raise broken
 
     async def _opened(self) -> bool:
-        """Whether the rest comes now; False where it may come later."""
+        """Whether the rest is being received; False if a later attempt may succeed."""
         total = None if self._ends == inf else self._ends - self._ports.clock.now()
         asked = replace(self._request, headers=(*self._request.headers, ("range", f"bytes={self._at}-")))
         http = await self._ports.transport.open(await self._signed(asked), replace(self._timeouts, total=total))
@@ -175,13 +176,13 @@ class Resumed:
 
 
 def _of_the_same(request: HttpRequest, headers: Headers) -> HttpRequest:
-    """The request, for what it was answered with and nothing else."""
+    """The request, made conditional on the object being the one that `headers` describe."""
     if generation := headers.get("x-goog-generation"):
         return replace(request, url=f"{request.url}&ifGenerationMatch={generation}")
     return replace(request, headers=(*request.headers, ("if-match", headers["etag"])))
 
 
 def can_go_on(http: HttpStream) -> bool:
-    """Whether an answer names its object, and its bytes are the object's own."""
+    """Whether a response identifies its object and carries its bytes unencoded."""
     named = "x-goog-generation" in http.headers or http.headers.get("etag", "W/")[:2] != "W/"
     return http.status == 200 and named and "content-encoding" not in http.headers

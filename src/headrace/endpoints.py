@@ -1,6 +1,8 @@
-"""What providers offer besides chat, text and embeddings: images, speech, moderation, reranking, counts of tokens and lists of models.
+"""Endpoints besides chat, text completion and embeddings: images, speech, moderation, reranking, OCR, token counts and
+model lists.
 
-Each function has a blocking form and an `a…` form. They take OpenAI's parameters, and those of every call (`headrace.options.CallOptions`).
+Each function has a blocking form and an async `a…` form. They take OpenAI's parameters and those of every call
+(`headrace.options.CallOptions`).
 """
 
 from __future__ import annotations
@@ -51,9 +53,9 @@ def image_generation(
     prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
 ) -> ImageResponse: ...
 def image_generation(prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
-    """Images of what `prompt` says. `n`, `size`, `quality`, … as OpenAI has them.
+    """Images generated from `prompt`. `n`, `size`, `quality`, … as in OpenAI's API.
 
-    With `stream=True` a `Stream` of its events: as many `partial_images` as asked for, then the completed image.
+    With `stream=True`, a `Stream` of events: up to `partial_images` partial images, then the completed image.
     """
     return blocking(IMAGES, model, prompt, bool(stream), options)
 
@@ -79,9 +81,10 @@ def image_edit(
     image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: Literal[False] | None = None, **options: Any
 ) -> ImageResponse: ...
 def image_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1", *, stream: bool | None = None, **options: Any) -> Any:
-    """`image` (a file, or a list of files; `mask` besides) changed as `prompt` says. Files are read while they are sent.
+    """`image` (a file or a list of files, optionally with `mask`) edited as `prompt` says. Files are read while they
+    are sent.
 
-    Streamed as `image_generation` is.
+    Streams as `image_generation` does.
     """
     return blocking(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
@@ -99,7 +102,7 @@ async def aimage_edit(image: Any, prompt: str, model: str = "openai/gpt-image-1"
 
 
 def image_variation(image: Any, model: str = "openai/dall-e-2", **options: Any) -> ImageResponse:
-    """Images like `image`."""
+    """Variations of `image`."""
     answer: ImageResponse = blocking(IMAGE_VARIATIONS, model, image, False, options)
     return answer
 
@@ -110,7 +113,7 @@ async def aimage_variation(image: Any, model: str = "openai/dall-e-2", **options
 
 
 def speech(model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
-    """`input` spoken: `.content` are the bytes of the recording, `.stream_to_file(path)` keeps them."""
+    """`input` as speech: `.content` is the audio, `.stream_to_file(path)` saves it."""
     answer: BinaryResponse = blocking(SPEECH, model, input, False, {"voice": voice, **options})
     return answer
 
@@ -125,10 +128,10 @@ def transcription(model: str, file: Any, *, stream: Literal[True], **options: An
 @overload
 def transcription(model: str, file: Any, *, stream: Literal[False] | None = None, **options: Any) -> TranscriptionResponse: ...
 def transcription(model: str, file: Any, *, stream: bool | None = None, **options: Any) -> Any:
-    """What is said in `file`: bytes, a path, an open file, or (name, content, type). It is read while it is sent.
+    """A transcription of `file`: bytes, a path, an open file, or (name, content, type). It is read while it is sent.
 
-    With `response_format` text, srt or vtt the text is in `.text`, as it came. With `stream=True` a `Stream` of its events:
-    pieces of the text, at the end the whole; one event alone of a model that does not stream.
+    With `response_format` text, srt or vtt, `.text` holds the provider's output unchanged. With `stream=True`, a
+    `Stream` of events: pieces of the text, then the whole text. A model that does not stream yields only the latter.
     """
     return blocking(TRANSCRIPTIONS, model, file, bool(stream), options)
 
@@ -142,7 +145,7 @@ async def atranscription(model: str, file: Any, *, stream: bool | None = None, *
 
 
 def audio_translation(model: str, file: Any, **options: Any) -> TranscriptionResponse:
-    """What is said in `file`, in English."""
+    """An English translation of the speech in `file`."""
     answer: TranscriptionResponse = blocking(TRANSLATIONS, model, file, False, options)
     return answer
 
@@ -153,7 +156,7 @@ async def aaudio_translation(model: str, file: Any, **options: Any) -> Transcrip
 
 
 def moderation(input: str | Sequence[Any], model: str | None = None, **options: Any) -> ModerationResponse:
-    """Whether texts or images are harmful, and how."""
+    """Whether texts or images are harmful, by category."""
     answer: ModerationResponse = blocking(MODERATIONS, _moderator(model), input, False, options)
     return answer
 
@@ -170,7 +173,7 @@ def _moderator(model: str | None) -> str:
 
 
 def rerank(model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
-    """`documents` by their relevance to `query`: `results` of `index` and `relevance_score`, the best `top_n` of them."""
+    """`documents` ranked by relevance to `query`: `results` with `index` and `relevance_score`, at most `top_n`."""
     answer: RerankResponse = blocking(RERANK, model, query, False, {"documents": list(documents), **options})
     return answer
 
@@ -184,9 +187,9 @@ async def arerank(model: str, query: str, documents: Sequence[str | Mapping[str,
 
 
 def ocr(model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
-    """A document read, in Mistral's words: `{"type": "document_url", "document_url": …}`, or an `image_url`.
+    """The text of a document given in Mistral's form: `{"type": "document_url", "document_url": …}`, or an `image_url`.
 
-    A data: address holds a document's bytes. `pages` have the text as `markdown`.
+    A data: URL embeds the document. `pages` hold the text as `markdown`.
     """
     answer: OCRResponse = blocking(OCR, model, document, False, options)
     return answer
@@ -198,9 +201,9 @@ async def aocr(model: str, document: Mapping[str, Any], **options: Any) -> OCRRe
 
 
 def count_tokens(model: str, messages: Sequence[Any], **options: Any) -> TokenCountResponse:
-    """How many tokens a prompt has: by its provider's own count (Anthropic, Gemini, Bedrock), else by ours.
+    """Tokens in a prompt: the provider's own count (Anthropic, Gemini, Bedrock), else headrace's.
 
-    `tools` and `system` count as well. The messages are OpenAI's; nothing is generated.
+    Includes `tools` and `system`. Messages are in OpenAI's format; nothing is generated.
     """
     answer: TokenCountResponse = blocking(COUNT, model, _with_system(messages, options), False, options)
     return answer
@@ -212,13 +215,13 @@ async def acount_tokens(model: str, messages: Sequence[Any], **options: Any) -> 
 
 
 def _with_system(messages: Sequence[Any], options: dict[str, Any]) -> Sequence[Any]:
-    """`system`, as callers of Anthropic say it, stands before the messages."""
+    """The messages with `system`, as Anthropic's callers pass it, in front."""
     system = options.pop("system", None)
     return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
 def list_models(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    """The models a provider has, as it lists them."""
+    """The models that a provider lists."""
     answer: Page = blocking(MODELS, at(custom_llm_provider), None, False, options)
     return answer
 

@@ -1,4 +1,4 @@
-"""One table of failures: whose fault, whether another try can help, what should cool down, and which exception says it.
+"""One table of failures: whose fault, whether a retry can help, what should cool down, and which exception is raised.
 
     HeadraceError
     ├── ConfigurationError             (also ValueError)
@@ -11,14 +11,14 @@
     ├── AuthenticationError 401 · PermissionDeniedError 403 · NotFoundError 404
     ├── Timeout 408 · UnprocessableEntityError 422
     ├── RateLimitError 429
-    │   ├── QueueFull · QueueTimeout   our own queue said no; `retry_after` says when
+    │   ├── QueueFull · QueueTimeout   refused by headrace's own queue; `retry_after` says when to retry
     │   └── BudgetExceededError
     ├── InternalServerError 500 · BadGatewayError 502 · ServiceUnavailableError 503
     ├── APIError 500 · APIConnectionError 500
-    │   └── TruncatedStream            a stream that ended before it said it was done
-    └── APIResponseValidationError     an answer that cannot be read
+    │   └── TruncatedStream            a stream that ended before it was complete
+    └── APIResponseValidationError     a response that cannot be parsed
 
-The class names are those of litellm and of the OpenAI SDK. Siblings stay siblings there as here: `except APIError`
+The class names are those of litellm and the OpenAI SDK, and siblings there are siblings here: `except APIError`
 does not catch a RateLimitError.
 """
 
@@ -36,7 +36,7 @@ from headrace.wire import Fault, TransportError
 
 
 class Kind(enum.Enum):
-    """What happened, in the words the rest of headrace decides by."""
+    """The kind of a failure. Retries, fallbacks and cooldowns are decided by it."""
 
     BAD_REQUEST = "bad_request"
     CONTEXT_WINDOW = "context_window"
@@ -68,7 +68,7 @@ LimitScope = Literal["requests", "tokens", "day", "concurrency", "capacity", "sp
 
 
 class Failure(Struct, frozen=True):
-    """One failed attempt, classified once where it was read, never again from its text."""
+    """One failed attempt, classified once where the response was read, never again from its text."""
 
     kind: Kind
     message: str
@@ -78,12 +78,12 @@ class Failure(Struct, frozen=True):
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
-    """Seconds the other side asked for."""
+    """Seconds, as the provider requested."""
     scope: LimitScope | None = None
     sent: bool = True
-    """Whether the provider may have begun the work."""
+    """Whether the provider may have started processing the request."""
     retryable: bool | None = None
-    """What the provider itself said (`x-should-retry`), over the table."""
+    """The provider's own statement (`x-should-retry`); takes precedence over the table."""
     body: Any = None
     """The error body as the provider sent it: parsed JSON, else text."""
     headers: Mapping[str, str] = {}
@@ -97,13 +97,13 @@ class Policy(Struct, frozen=True):
 
     fault: Literal["caller", "key", "provider", "network", "us"]
     here: bool
-    """Another try on the same deployment can help."""
+    """Whether a retry on the same deployment can help."""
     elsewhere: bool
-    """Another deployment can help."""
+    """Whether another deployment can help."""
     cool: Literal["limit", "deployment", "key", "model"] | None
-    """What should rest: nothing, the limit that was hit, the deployment, its key, or the model behind it."""
+    """What cools down: nothing, the limit that was hit, the deployment, its key, or the underlying model."""
     status: int
-    """HTTP status for a caller of ours when the provider gave none."""
+    """HTTP status for our caller if the provider gave none."""
 
 
 def _row(fault: Any, here: bool, elsewhere: bool, cool: Any, status: int) -> Policy:
@@ -116,7 +116,7 @@ POLICY: Final[Mapping[Kind, Policy]] = {
     Kind.CONTEXT_WINDOW:       _row("caller",   False, False,     None,         400),
     Kind.CONTENT_POLICY:       _row("caller",   False, False,     None,         400),
     Kind.UNSUPPORTED_PARAMS:   _row("caller",   False, False,     None,         400),
-    # Larger than one deployment's limit is not larger than all.
+    # A request that exceeds one deployment's limit may fit another's.
     Kind.NEVER_FITS:           _row("caller",   False, True,      None,         400),
     Kind.AUTHENTICATION:       _row("key",      False, True,      "key",        401),
     Kind.PAYMENT:              _row("key",      False, True,      "key",        402),
@@ -124,7 +124,7 @@ POLICY: Final[Mapping[Kind, Policy]] = {
     Kind.NOT_FOUND:            _row("caller",   False, True,      "model",      404),
     Kind.UNPROCESSABLE:        _row("caller",   False, False,     None,         422),
     Kind.RATE_LIMIT:           _row("provider", True,  True,      "limit",      429),
-    # A spend cap or a used-up day does not come back within a call: rest the key, go elsewhere.
+    # A spend cap or a used-up daily quota does not recover within a call: cool down the key, go elsewhere.
     Kind.QUOTA_EXHAUSTED:      _row("key",      False, True,      "key",        429),
     Kind.QUEUE_FULL:           _row("us",       False, False,     None,         429),
     Kind.QUEUE_TIMEOUT:        _row("us",       False, False,     None,         429),
@@ -142,7 +142,7 @@ POLICY: Final[Mapping[Kind, Policy]] = {
 
 
 class ErrorResponse(Struct, frozen=True):
-    """The reply that an exception came from, as programs written for httpx read it. Keys that it repeated are masked."""
+    """The response behind an exception, readable like httpx's. Keys repeated in it are masked."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -157,7 +157,7 @@ class ErrorResponse(Struct, frozen=True):
         return self.text.encode()
 
     def json(self) -> Any:
-        """Raises ValueError for a body that is no JSON."""
+        """The parsed body. Raises ValueError if it is not JSON."""
         return msgspec.json.decode(self.text) if isinstance(self.body, str) else self.body
 
     def __repr__(self) -> str:
@@ -169,7 +169,7 @@ def _response_of(failure: Failure) -> ErrorResponse | None:
 
 
 def _type_of(failure: Failure) -> str:
-    """The provider's own word for the kind of error, where it has one; ours otherwise."""
+    """The provider's `error.type` where it has one, else the failure kind."""
     body = failure.body[0] if isinstance(failure.body, list) and failure.body else failure.body
     error = body.get("error") if isinstance(body, Mapping) else None
     own = error.get("type") if isinstance(error, Mapping) else None
@@ -180,8 +180,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 def again(error: E) -> E:
-    """The same error, for whoever raises one that is kept. A traceback holds every frame on its way, and all that stands in them: a kept
-    error that was raised itself would be a circle, which only the collector ends.
+    """A copy of a stored error, to be raised in its place.
+
+    A traceback references every frame it passed and their locals. Raising the stored error itself would create a
+    reference cycle that only the garbage collector frees.
     """
     twin = copy.copy(error).with_traceback(None)
     twin.__cause__ = error.__cause__
@@ -189,11 +191,12 @@ def again(error: E) -> E:
 
 
 class HeadraceError(Exception):
-    """Everything headrace raises. `message` may be rewritten and `str()` follows, as programs written for litellm expect."""
+    """Base class of everything headrace raises. `message` may be reassigned and `str()` follows, as programs written
+    for litellm expect."""
 
     kind: Kind = Kind.SERVER
     received: str | None = None
-    """The text of a Router's stream that had arrived before this ended it."""
+    """The text of a Router's stream that had arrived before this error ended it."""
 
     def __init__(
         self,
@@ -215,7 +218,7 @@ class HeadraceError(Exception):
         self.num_retries = num_retries
 
     def _set(self, message: str, provider: str | None, model: str | None, response: Any, body: Any, failure: Failure | None) -> None:
-        Exception.__init__(self, message)  # not super(): the OpenAI SDK's classes may stand behind ours (compat.litellm.openai_bases)
+        Exception.__init__(self, message)  # not super(): the OpenAI SDK's classes may be further bases (compat.litellm.openai_bases)
         self.failure = failure or Failure(
             type(self).kind, message, getattr(response, "status_code", None), provider or "", model or "", body=body
         )
@@ -231,14 +234,14 @@ class HeadraceError(Exception):
 
     @classmethod
     def of(cls, failure: Failure) -> Self:
-        """The exception that says `failure`, whatever the order of its public constructor's arguments."""
+        """The exception for `failure`, independent of the constructor's argument order."""
         error = cls.__new__(cls)
         HeadraceError.__init__(error, failure.message, failure.provider, failure.model, failure=failure)
         return error
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until another try makes sense, where somebody knows."""
+        """Seconds until a retry makes sense; None if unknown."""
         return self.failure.retry_after
 
     @property
@@ -269,7 +272,7 @@ def _rebuild(cls: type[HeadraceError], failure: Failure) -> HeadraceError:
 
 
 class _ModelFirst(HeadraceError):
-    """The classes whose second positional argument is the model, in litellm as here."""
+    """Base of the classes whose second positional argument is the model, as in litellm."""
 
     def __init__(
         self, message: str, model: str | None = None, llm_provider: str | None = None, response: Any = None, **kwargs: Any
@@ -278,7 +281,7 @@ class _ModelFirst(HeadraceError):
 
 
 class ConfigurationError(HeadraceError, ValueError):
-    """What was configured cannot work. The text names the field, the shape of its value and the fix."""
+    """Invalid configuration. The message names the field, the shape of its value and the fix."""
 
     kind = Kind.CONFIGURATION
 
@@ -296,13 +299,13 @@ class ContentPolicyViolationError(BadRequestError):
 
 
 class UnsupportedParamsError(BadRequestError):
-    """A parameter that the provider's dialect cannot say; `drop_params=True` leaves it out instead."""
+    """A parameter that the provider's dialect cannot express; `drop_params=True` omits it instead."""
 
     kind = Kind.UNSUPPORTED_PARAMS
 
 
 class NeverFits(BadRequestError):
-    """A request larger than a limit that applies to it: no waiting would help."""
+    """A request larger than a limit that applies to it: waiting would not help."""
 
     kind = Kind.NEVER_FITS
 
@@ -332,18 +335,18 @@ class Timeout(_ModelFirst):
 
 
 class RateLimitError(HeadraceError):
-    """The provider's limit, or ours. `retry_after` holds the seconds to wait where they are known."""
+    """The provider's limit, or ours. `retry_after` holds the seconds to wait, if known."""
 
     kind = Kind.RATE_LIMIT
 
     @property
     def category(self) -> str:
-        """Whose limit it was, in litellm's words."""
+        """Whose limit it was, as litellm spells it."""
         return "litellm_rate_limit" if self.failure.kind in _OURS else "vendor_rate_limit"
 
     @property
     def rate_limit_type(self) -> str | None:
-        """Which limit it was, in litellm's words; `failure.scope` tells days and capacity as well."""
+        """Which limit it was, as litellm spells it; `failure.scope` also tells daily and capacity limits."""
         if self.failure.kind is Kind.BUDGET:
             return "budget"
         return _LIMIT_TYPES.get(self.failure.scope or "")
@@ -360,13 +363,13 @@ class QueueFull(RateLimitError):
 
 
 class QueueTimeout(RateLimitError):
-    """The call could not have started within its time: refused at once, not after waiting in vain."""
+    """The call could not have started before its deadline. Raised at once, without waiting."""
 
     kind = Kind.QUEUE_TIMEOUT
 
 
 class BudgetExceededError(RateLimitError):
-    """A budget is spent. litellm's form, `BudgetExceededError(current_cost, max_budget)` in dollars, is understood as well."""
+    """A budget is spent. Also accepts litellm's form, `BudgetExceededError(current_cost, max_budget)` in dollars."""
 
     kind = Kind.BUDGET
     current_cost: float | None = None
@@ -405,7 +408,7 @@ class ServiceUnavailableError(HeadraceError):
 
 
 class APIError(HeadraceError):
-    """A failure with a status that no other class stands for."""
+    """A failure whose status has no class of its own."""
 
     kind = Kind.SERVER
 
@@ -428,13 +431,13 @@ class APIConnectionError(HeadraceError):
 
 
 class TruncatedStream(APIConnectionError):
-    """A stream that ended before it said it was done. What had arrived by then was handed out already."""
+    """A stream that ended before it was complete. What had arrived by then was already handed out."""
 
     kind = Kind.TRUNCATED
 
 
 class APIResponseValidationError(HeadraceError):
-    """An answer that is not what its dialect allows: broken JSON, an HTML page, a missing field."""
+    """A response that violates its dialect: broken JSON, an HTML page, a missing field."""
 
     kind = Kind.BAD_RESPONSE
 
@@ -470,6 +473,6 @@ KIND_OF_FAULT: Final[Mapping[Fault, Kind]] = {
 
 
 def failure_of(error: TransportError, *, provider: str, model: str, host: str, streaming: bool = False) -> Failure:
-    """What a transport error means. `streaming`: the response had begun to reach the caller, so its end is missing."""
+    """A transport error as a Failure. `streaming`: the response had begun to reach the caller, so a close means truncation."""
     kind = Kind.TRUNCATED if streaming and error.fault is Fault.CLOSED else KIND_OF_FAULT[error.fault]
     return Failure(kind, f"{host}: {error}", provider=provider, model=model, sent=error.sent)

@@ -1,4 +1,4 @@
-"""Many chats by one call of a Router: several conversations, several models, or whichever model answers first."""
+"""Many chats in one Router call: several conversations, several models, or whichever model answers first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Conversation: TypeAlias = Sequence[Any]
 
 
 class Fanning:
-    """What `acompletion` is called for many times at once. In place of an answer stands the HeadraceError of a chat that failed."""
+    """Mixin that runs `acompletion` concurrently. A failed chat yields its HeadraceError in place of a response."""
 
     acompletion: Any
 
@@ -33,7 +33,7 @@ class Fanning:
         self, models: Sequence[str], messages: Sequence[Any], **options: Unpack[RouterChatOptions]
     ) -> list[ModelResponse | HeadraceError]: ...
     async def abatch_completion(self, models: Sequence[str], messages: Sequence[Any], **options: Any) -> Any:
-        """One conversation answered by each of `models`, in their order; of several conversations a list of that for each."""
+        """One conversation answered by each of `models`, in their order. For several conversations, a list of such lists."""
         if not isinstance(models, list | tuple) or not models:
             raise BadRequestError(f"models must be a list of model groups, got {shape(models)}")
         several = bool(messages) and all(isinstance(one, list | tuple) for one in messages)
@@ -45,7 +45,7 @@ class Fanning:
     async def abatch_completion_one_model_multiple_requests(
         self, model: str, messages: Sequence[Conversation], **options: Unpack[RouterChatOptions]
     ) -> list[ModelResponse | HeadraceError]:
-        """An answer to each conversation, in their order, from the group `model`."""
+        """A response to each conversation, in order, from the group `model`."""
         return await _all([self.acompletion(model, one, **options) for one in messages])
 
     @overload
@@ -59,10 +59,11 @@ class Fanning:
     async def abatch_completion_fastest_response(
         self, model: str, messages: Conversation, stream: bool | None = None, **options: Any
     ) -> Any:
-        """The first answer of all the groups that `model` names ("gpt, claude"), or its stream once begun. The others are given up.
+        """The first response, or begun stream, of all the groups in `model` ("gpt, claude"). The other calls are
+        cancelled.
 
-        Every one of them is asked and may cost something; `hedge` asks a second one only when the first takes unusually long. Raises the
-        last error when all have failed.
+        Every group is called and may be billed; `hedge` calls a second one only if the first is unusually slow. Raises
+        the last error if all fail.
         """
         names = [name for part in model.split(",") if (name := part.strip())]
         answer = await _first([self.acompletion(name, messages, stream=stream, **options) for name in names])
@@ -83,8 +84,8 @@ async def _all(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | HeadraceErro
 
 
 async def _first(calls: Sequence[Coroutine[Any, Any, T]]) -> T:
-    """The first that succeeds; the others have been given up when this returns. Raises the last error when all fail."""
-    import asyncio  # late as well
+    """The first call to succeed; the others are cancelled before this returns. Raises the last error if all fail."""
+    import asyncio  # late: see above
 
     if not calls:
         raise BadRequestError("model must name one or more model groups, such as 'gpt, claude'")
@@ -103,10 +104,10 @@ async def _first(calls: Sequence[Coroutine[Any, Any, T]]) -> T:
 
 
 async def _give_up(tasks: Iterable[Future[Any]]) -> None:
-    import asyncio  # late as well
+    import asyncio  # late: see above
 
     for task in tasks:
         task.cancel()
     for answer in await asyncio.gather(*tasks, return_exceptions=True):
-        if close := getattr(answer, "aclose", None):  # a stream that had begun just then
+        if close := getattr(answer, "aclose", None):  # a stream that had just begun
             await close()

@@ -1,4 +1,4 @@
-"""Fetching what a message points to, for providers that take only data. Off unless asked for; never from a private address."""
+"""Fetches media that messages reference by URL, for providers that accept only inline data. Opt-in; private addresses are refused."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from headrace.ports import Ports
 from headrace.wire import HttpRequest, HttpResponse, Timeouts, TransportError
 
 LARGEST: Final = 20 * 1024 * 1024
-"""Bytes of what is fetched for one part."""
+"""Maximum bytes of one fetched file."""
 _MOST_PARTS: Final = 20
 _MOST_HOPS: Final = 3
 _PATIENCE: Final = Timeouts(connect=5.0, first_byte=10.0, between_bytes=10.0, total=30.0)
 
 
 async def fetch_media(ports: Ports, call: Call) -> None:
-    """Put data in place of every address in a chat's messages, once for all attempts.
+    """Replace every URL in a chat's messages with its data, once for all attempts.
 
-    Raises BadRequestError that names the part: what is not there, is no picture, sound or document, is too large, or is served from an
-    address that does not belong to the public internet.
+    Raises BadRequestError that names the part if its file is missing, too large, not an image, audio or document, or at
+    an address that is not on the public internet.
     """
     if call.operation is not CHAT:
         return

@@ -1,4 +1,5 @@
-"""Incremental readers: bytes in as they arrive, frames out as they are complete. However the bytes are cut, the frames are the same."""
+"""Incremental stream readers: bytes in as they arrive, frames out as they complete. The frames do not depend on how the
+bytes are split."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ from headrace.errors import APIResponseValidationError, Failure, HeadraceError, 
 from headrace.wire import Frame
 
 MAX_FRAME: Final = 32 * 1024 * 1024
-"""Bytes one frame may have: an image inlined as base64 fits, a stream that never ends a frame does not."""
+"""Maximum bytes of one frame: enough for an inlined base64 image, but bounds a stream that never completes a frame."""
 
 
 class FrameTooLarge(APIResponseValidationError):
-    """A frame that is larger than its reader accepts."""
+    """A frame larger than its reader accepts."""
 
 
 def too_large(limit: int) -> HeadraceError:
-    """What a reader raises at a frame of more than `limit` bytes."""
+    """The error for a frame of more than `limit` bytes."""
     return FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one frame of the stream is larger than {limit} bytes"))
 
 
@@ -28,7 +29,7 @@ _KEEPS: Final = re.compile(rb"(?::[^\r\n]*+|[\r\n]|event: (?:ping|keepalive)\r?\
 
 
 def keeps(data: bytes) -> bool:
-    """Whether bytes of a stream only keep its connection: server-sent comments, blank lines, and the pings of Anthropic and OpenAI."""
+    """Whether the bytes only keep the connection alive: SSE comments, blank lines, and the pings of Anthropic and OpenAI."""
     return data.startswith(_KEEPING) and _KEEPS.match(data) is not None
 
 
@@ -36,24 +37,26 @@ BOM: Final = b"\xef\xbb\xbf"
 
 
 class SseReader:
-    """Server-sent events (html.spec.whatwg.org, section 9.2): any line ending, comments, several data lines, a byte-order mark.
+    """Server-sent events (html.spec.whatwg.org, section 9.2): any line ending, comments, several data lines, a
+    byte-order mark.
 
-    `id` and `retry` are read over: no provider resumes a stream. Frames without data keep their name, so that a named event is never lost.
+    `id` and `retry` are ignored, because no provider resumes a stream. Frames without data keep their name, so that no
+    named event is lost.
     """
 
     __slots__ = ("_after_cr", "_begun", "_framed", "_limit", "_parts", "_size", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME, *, framed: bool = False) -> None:
-        """framed: whether frames came before, which somebody else has read."""
+        """`framed`: whether another reader has already read frames of this stream."""
         self._parts: list[bytes] = []
-        """Bytes of the frame that is still open, line endings unified; no two neighbours hold an empty line between them."""
+        """Bytes of the incomplete frame with line endings unified. No empty line spans two neighbouring parts."""
         self._size = 0
         self._limit = limit
         self._begun = False
         self._framed = framed
         self._after_cr = False
         self.left_over = False
-        """After `close`: whether text stood behind the last empty line, which a whole stream rarely has and a cut one nearly always."""
+        """After `close`: whether text followed the last empty line. Rare in a complete stream, nearly certain in a truncated one."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """Frames completed by `data`. Raises FrameTooLarge."""
@@ -94,9 +97,10 @@ class SseReader:
         return frames
 
     def close(self) -> list[Frame]:
-        """The frame that was not ended by an empty line, if there is one: some servers leave the last one out.
+        """The last frame, if no empty line ended it: some servers omit it.
 
-        A body that is one bare JSON object is that frame too: servers answer so when they refuse, or cannot stream.
+        A body that is one bare JSON object counts as such a frame: servers send it when they refuse a request or cannot
+        stream.
         """
         if not self._parts:
             return []
@@ -116,7 +120,7 @@ class SseReader:
             raise too_large(self._limit)
 
     def _first(self, data: bytes) -> bytes:
-        """The stream's beginning without its byte-order mark; nothing while it may still be one."""
+        """The start of the stream without its byte-order mark; empty while the mark may still be incomplete."""
         text = b"".join(self._parts) + data
         self._parts = []
         self._size = 0
@@ -128,7 +132,7 @@ class SseReader:
         return text.removeprefix(BOM)
 
     def _one_line_ending(self, data: bytes) -> bytes:
-        """CRLF and CR as LF; an LF that follows a CR of the bytes before is the same line's end."""
+        """CRLF and CR as LF. An LF after a CR that ended the previous bytes belongs to the same line end."""
         if not data:
             return data
         text = data[1:] if self._after_cr and data[0] == 10 else data
@@ -137,7 +141,7 @@ class SseReader:
 
 
 def _one_event(data: bytes) -> Frame | None:
-    """The event that `data` is, as nearly every read is one: a line of data, or its name and a line of data. None for anything else."""
+    """Fast path for data that is exactly one event, as nearly every read is: a data line, or a name and a data line. Else None."""
     start, name = 0, None
     if data[:7] == b"event: ":
         start = data.find(b"\n") + 1
@@ -153,7 +157,7 @@ def _one_event(data: bytes) -> Frame | None:
 
 
 def event_of(block: bytes) -> Frame | None:
-    """One event from its lines, which end in LF; None when no line holds data or a name."""
+    """One event from its lines, which end in LF; None if no line holds data or a name."""
     first, _, second = block.partition(b"\n")
     if first[:7] == b"event: " and second[:6] == b"data: " and b"\n" not in second:  # what nearly every named event looks like
         return Frame(second[6:], first[7:].decode("utf-8", "replace"))
@@ -170,7 +174,7 @@ def event_of(block: bytes) -> Frame | None:
 
 
 class JsonLinesReader:
-    """One JSON value a line (Ollama's native streams)."""
+    """One JSON value per line (Ollama's native streams)."""
 
     __slots__ = ("_limit", "_parts", "_size", "left_over")
 
@@ -213,13 +217,14 @@ _PRELUDE: Final = struct.Struct(">III")
 _CRC: Final = struct.Struct(">I")
 
 _FIXED_SIZES: Final = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-"""Bytes of a header's value by its type; types 6 and 7 say their length themselves."""
+"""Size in bytes of a header's value by its type; types 6 and 7 carry their own length."""
 
 
 class EventStreamReader:
     """AWS event stream messages (smithy.io, application/vnd.amazon.eventstream). Checksums are verified.
 
-    A frame's event is its `:event-type`, `:exception-type` or `:error-code`; the latter two name a failure of the service.
+    A frame's event is its `:event-type`, `:exception-type` or `:error-code`; the latter two report a failure of the
+    service.
     """
 
     __slots__ = ("_buffer", "_limit", "left_over")
@@ -228,10 +233,10 @@ class EventStreamReader:
         self._buffer = bytearray()
         self._limit = limit
         self.left_over = False
-        """After `close`: whether a message was not whole."""
+        """After `close`: whether a message was incomplete."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises FrameTooLarge, and APIResponseValidationError for a broken message."""
+        """Frames completed by `data`. Raises FrameTooLarge, and APIResponseValidationError for a corrupt message."""
         self._buffer += data
         frames: list[Frame] = []
         while (frame := self._next()) is not None:
@@ -239,7 +244,7 @@ class EventStreamReader:
         return frames
 
     def close(self) -> list[Frame]:
-        """Nothing: a message that is not whole is not a message."""
+        """No frames: an incomplete message is discarded."""
         self.left_over = bool(self._buffer)
         return []
 
@@ -264,7 +269,7 @@ class EventStreamReader:
 
 
 def _headers(data: bytes) -> dict[str, str]:
-    """The message's headers that are texts."""
+    """The message's string headers."""
     named: dict[str, str] = {}
     at = 0
     try:

@@ -1,6 +1,6 @@
-"""Providers that are Python: an object of the program's own answers in a provider's place, on the way that real ones take.
+"""Custom providers written in Python: a program's own object answers in place of a provider.
 
-Limits, retries, fallbacks, streams and layers see an answer in OpenAI's form like any other.
+Limits, retries, fallbacks, streams and layers treat its response, in OpenAI's format, like any other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Answerer(Protocol):
-    """Whole answers and chunks of streams as mappings in OpenAI's form. The async pair serves callers on an event loop."""
+    """Produces responses and stream chunks as mappings in OpenAI's format. The async pair serves callers on an event loop."""
 
     def whole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]: ...
     async def awhole(self, call: Call, model: str, timeouts: Timeouts) -> Mapping[str, Any]: ...
@@ -33,7 +33,7 @@ _answerers: Final[dict[str, Answerer]] = {}
 
 
 def register(name: str, answerer: Answerer) -> None:
-    """Make `name/model` callable, answered by `answerer`. Raises ConfigurationError for a name that cannot be a provider's."""
+    """Make `name/model` callable, answered by `answerer`. Raises ConfigurationError for an invalid provider name."""
     register_provider(name, base_url=PYTHON)
     _answerers[name] = answerer
 
@@ -43,7 +43,7 @@ def answerer_of(provider: str) -> Answerer | None:
 
 
 class OwnTransport:
-    """The transport of one call that an answerer answers. Raises what the answerer raises, made one of ours."""
+    """The transport of one call that an answerer serves. Exceptions of the answerer become HeadraceErrors."""
 
     def __init__(self, answerer: Answerer, call: Call, provider: str, model: str, *, blocking: bool) -> None:
         self._answerer, self._call, self._model = answerer, call, model
@@ -73,7 +73,7 @@ class OwnTransport:
 
 
 def in_chat(call: Call, request: HttpRequest) -> Call:
-    """The call as a chat: what was asked in another dialect has been translated on its way here."""
+    """The call as an OpenAI chat; a request in another dialect has already been translated in `request`."""
     if call.operation.dialect == CHAT.dialect:
         return call
     body = msgspec.json.decode(request.body, type=dict[str, Any])

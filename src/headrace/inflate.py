@@ -1,4 +1,4 @@
-"""Content codings taken off as they arrive: gzip and deflate, of answers and of requests."""
+"""Incremental decompression of gzip and deflate, for requests and responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Inflate:
-    """One body."""
+    """Decompressor of one body."""
 
     __slots__ = ("_begun", "_raw", "_zlib")
 
@@ -20,19 +20,19 @@ class Inflate:
         self._begun = False
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """At most `most` + 1 bytes, so that a bomb is noticed without being built. Raises zlib.error."""
+        """The decompressed data, at most `most` + 1 bytes, so that a decompression bomb is detected early. Raises zlib.error."""
         try:
             out = self._zlib.decompress(data, most + 1)
         except zlib.error:
             if not self._raw or self._begun:
                 raise
-            self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)  # "deflate" without zlib's wrapper, as some send it
+            self._zlib = zlib.decompressobj(-zlib.MAX_WBITS)  # raw "deflate" without zlib's wrapper, as some servers send it
             out = self._zlib.decompress(data, most + 1)
         self._begun = self._begun or bool(data)
         return out
 
     def slices(self, data: bytes, most: int) -> Iterator[bytes]:
-        """All that `data` brings, in slices of about `most` bytes. Raises zlib.error."""
+        """All of the decompressed data, in slices of about `most` bytes. Raises zlib.error."""
         while len(out := self.feed(data, most)) > most:
             yield out
             data = self._zlib.unconsumed_tail
@@ -44,5 +44,5 @@ class Inflate:
 
     @property
     def more(self) -> bool:
-        """Whether something follows behind its end."""
+        """Whether data follows the end of the compressed stream."""
         return bool(self._zlib.unused_data)

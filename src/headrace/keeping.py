@@ -1,6 +1,6 @@
-"""What providers keep: files, and batches of calls that stand in them.
+"""Files and batches stored by providers.
 
-The provider is named, a model need not be. Each function has a blocking form and an `a…` form.
+The provider is named; a model need not be. Each function has a blocking form and an async `a…` form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def at(provider: str) -> str:
-    """A name that leads to a provider and to none of its models."""
+    """A model name that resolves to the provider but to none of its models."""
     return f"{provider}/-"
 
 
@@ -42,7 +42,7 @@ def at(provider: str) -> str:
 
 
 def create_file(file: Any, purpose: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    """Give a provider a file to keep: `purpose` batch, assistants, fine-tune, … It is read while it is sent."""
+    """Upload a file for `purpose` batch, assistants, fine-tune, … It is read while it is sent."""
     answer: FileObject = blocking(FILES, at(custom_llm_provider), file, False, {"purpose": purpose, **options})
     return answer
 
@@ -53,7 +53,7 @@ async def acreate_file(file: Any, purpose: str, custom_llm_provider: str = "open
 
 
 def file_list(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    """The files a provider keeps. `purpose`, `limit`, `after`, `order` narrow it."""
+    """The files stored at a provider, filtered by `purpose`, `limit`, `after`, `order`."""
     answer: Page = blocking(FILE_LIST, at(custom_llm_provider), None, False, options)
     return answer
 
@@ -64,7 +64,7 @@ async def afile_list(custom_llm_provider: str = "openai", **options: Any) -> Pag
 
 
 def file_retrieve(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> FileObject:
-    """What a provider knows of a file."""
+    """A file's metadata."""
     answer: FileObject = blocking(FILE, at(custom_llm_provider), None, False, options, {"id": file_id})
     return answer
 
@@ -75,7 +75,7 @@ async def afile_retrieve(file_id: str, custom_llm_provider: str = "openai", **op
 
 
 def file_delete(file_id: str, custom_llm_provider: str = "openai", **options: Any) -> Deleted:
-    """Have a provider forget a file."""
+    """Delete a file at the provider."""
     answer: Deleted = blocking(FILE_DELETE, at(custom_llm_provider), None, False, options, {"id": file_id})
     return answer
 
@@ -92,7 +92,7 @@ def file_content(
     file_id: str, custom_llm_provider: str = "openai", *, stream: Literal[False] | None = None, **options: Any
 ) -> BinaryResponse: ...
 def file_content(file_id: str, custom_llm_provider: str = "openai", *, stream: bool | None = None, **options: Any) -> Any:
-    """The bytes of a file, of up to 64 MB; with `stream=True` of any size, piece by piece."""
+    """A file's content, up to 64 MB; with `stream=True`, any size as a stream of bytes."""
     return blocking(FILE_CONTENT, at(custom_llm_provider), None, bool(stream), options, {"id": file_id})
 
 
@@ -114,10 +114,10 @@ async def afile_content(file_id: str, custom_llm_provider: str = "openai", *, st
 def create_batch(
     completion_window: str, endpoint: str, input_file_id: Any, custom_llm_provider: str = "openai", **options: Any
 ) -> BatchObject:
-    """Have the calls in a file answered within `completion_window` (24h). `endpoint`: /v1/chat/completions, …
+    """Start a batch: the calls in a file, completed within `completion_window` (24h). `endpoint`: /v1/chat/completions, …
 
-    `input_file_id` is the id of a file that the provider keeps, or the file itself (bytes, a path, an open file), which is given to the
-    provider first. `model` says which one answers, where that is not said in every line, and whose it is.
+    `input_file_id` is the id of an uploaded file, or the file itself (bytes, a path, an open file), which is uploaded
+    first. `model` names the provider, and the model where the lines do not.
     """
     where, given = _batch_at(custom_llm_provider, completion_window, endpoint, options)
     operation = _ordered(where, input_file_id)
@@ -139,14 +139,14 @@ async def acreate_batch(
 
 
 def _batch_at(provider: str, window: str, endpoint: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Where a batch goes, and its parameters. A model with its provider's prefix says both."""
+    """The destination of a batch, and its parameters. A model with a provider prefix determines both."""
     given = {"completion_window": window, "endpoint": endpoint, **sent_metadata(options)}
     model = given.pop("model", None)
     return at(provider) if model is None else resolved_name(model, provider), given
 
 
 def resolved_name(model: str, provider: str) -> str:
-    """The whole name of a model that has its provider's prefix, or is `provider`'s."""
+    """`model` with its provider: its own prefix if that names one, else `provider`."""
     from headrace.providers.catalog import catalog  # late: it reads all rows
 
     named = catalog().get(model.partition("/")[0]) if "/" in model else None
@@ -154,8 +154,8 @@ def resolved_name(model: str, provider: str) -> str:
 
 
 def _ordered(where: str, file: Any) -> Operation:
-    """Whether the calls go with the order: where the provider gives no kept file back to read them from."""
-    from headrace.dialects.forms import WITH_THE_ORDER  # late: few order batches
+    """The operation that creates the batch. The file is sent along if the provider offers no stored files to read it from."""
+    from headrace.dialects.forms import WITH_THE_ORDER  # late: few programs create batches
     from headrace.providers.catalog import resolve
 
     inline = not isinstance(file, str) and resolve(where).provider.forms.get("batches") in WITH_THE_ORDER
@@ -163,12 +163,12 @@ def _ordered(where: str, file: Any) -> Operation:
 
 
 def _way(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that say how the provider is called, and nothing of the batch."""
+    """The options that configure the call to the provider, not the batch."""
     return {name: value for name, value in options.items() if name in control_names() and name not in ("metadata", "extra_body")}
 
 
 def retrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    """How far a batch is."""
+    """A batch's status."""
     answer: BatchObject = blocking(BATCH, at(custom_llm_provider), None, False, options, {"id": batch_id})
     return answer
 
@@ -179,7 +179,7 @@ async def aretrieve_batch(batch_id: str, custom_llm_provider: str = "openai", **
 
 
 def list_batches(custom_llm_provider: str = "openai", **options: Any) -> Page:
-    """The batches there are. `limit`, `after` narrow it."""
+    """The batches at a provider, paged by `limit` and `after`."""
     answer: Page = blocking(BATCH_LIST, at(custom_llm_provider), None, False, options)
     return answer
 
@@ -190,7 +190,7 @@ async def alist_batches(custom_llm_provider: str = "openai", **options: Any) -> 
 
 
 def cancel_batch(batch_id: str, custom_llm_provider: str = "openai", **options: Any) -> BatchObject:
-    """Stop a batch; what is answered already stays."""
+    """Cancel a batch; completed results remain."""
     answer: BatchObject = blocking(BATCH_CANCEL, at(custom_llm_provider), None, False, options, {"id": batch_id})
     return answer
 

@@ -1,4 +1,4 @@
-"""Files and batches that providers keep, and what can be asked about them."""
+"""Files and batches that providers store, and the operations on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.objects import JsonObject
 
 
 class FileObject(JsonObject):
-    """A file that a provider keeps."""
+    """A file stored by a provider."""
 
     id: str = ""
     object: str = "file"
@@ -18,7 +18,7 @@ class FileObject(JsonObject):
 
 
 class BatchObject(JsonObject):
-    """Many calls in one file, answered within a day."""
+    """Many calls in one file, completed within a day."""
 
     id: str = ""
     object: str = "batch"
@@ -28,7 +28,7 @@ class BatchObject(JsonObject):
 
 
 class Page(JsonObject):
-    """A list, or the first part of one: `has_more` says so."""
+    """One page of a list; `has_more` tells whether others follow."""
 
     data: list[Any]
     has_more: bool = False
@@ -52,7 +52,7 @@ BATCH_CANCEL: Final = Operation("batch_cancel", "", BatchObject, None, named=Fal
 
 
 def sent_metadata(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch's `metadata` is the provider's to keep, where a call's is ours."""
+    """The options with a batch's `metadata` moved to `extra_body`: it is stored by the provider, unlike a call's, which is ours."""
     given = dict(options)
     metadata = given.pop("metadata", None)
     return {**given, "extra_body": {"metadata": metadata, **(given.get("extra_body") or {})}} if metadata else given

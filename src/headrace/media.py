@@ -1,7 +1,7 @@
-"""Pictures, sounds and documents in messages: what a caller holds in a file or in memory becomes data that can be sent.
+"""Images, audio and documents in messages: converts files and in-memory content to inline data.
 
-A part takes, wherever OpenAI's form has an address or base64: bytes, a `pathlib.Path`, an open file, or `(name, content, type)`.
-A plain string is never taken for a path: it may come from somebody else.
+Wherever OpenAI's format takes a URL or base64, a part also takes bytes, a `pathlib.Path`, an open file, or `(name,
+content, type)`. A plain string is never treated as a path, because it may come from an untrusted source.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 from headrace.errors import BadRequestError
 
 LARGEST: Final = 50 * 1024 * 1024
-"""Bytes of one picture, sound or document: more than any provider takes inline."""
+"""Maximum bytes of one image, audio or document: more than any provider accepts inline."""
 
 SIGNS: Final[tuple[tuple[bytes, int, str], ...]] = (
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"), (b"\xff\xd8\xff", 0, "image/jpeg"), (b"GIF8", 0, "image/gif"), (b"WEBP", 8, "image/webp"),
@@ -23,16 +23,16 @@ SIGNS: Final[tuple[tuple[bytes, int, str], ...]] = (
     (b"\xff\xf3", 0, "audio/mp3"), (b"fLaC", 0, "audio/flac"), (b"OggS", 0, "audio/ogg"), (b"ftyp", 4, "video/mp4"),
     (b"\x1aE\xdf\xa3", 0, "video/webm"), (b"BM", 0, "image/bmp"),
 )  # fmt: skip
-"""What files begin with, at which byte, and their media type."""
+"""File signatures: the bytes, their offset, and the media type."""
 
 PLACES: Final[Mapping[str, str]] = {"image_url": "url", "video_url": "url", "input_audio": "data", "file": "file_data"}
-"""Parts that hold something, and where in them it stands."""
+"""Part types that hold media, and the field that holds it."""
 
 _HELD: Final = (bytes, bytearray, memoryview, tuple)
 
 
 class Address(Struct, frozen=True):
-    """An address of the web that stands in a message."""
+    """A web URL in a message."""
 
     message: int
     part: int
@@ -44,9 +44,10 @@ class Address(Struct, frozen=True):
 
 
 def with_data(messages: Sequence[Any]) -> Sequence[Any]:
-    """`messages` with what the caller holds written as data; the same object where there is nothing.
+    """`messages` with the caller's files and bytes encoded as data; the same object if there are none.
 
-    Raises BadRequestError that names the part, for what cannot be read, is too large, or is of a kind nobody can tell.
+    Raises BadRequestError that names the part, for content that cannot be read, is too large, or whose type cannot be
+    determined.
     """
     found = [position for position, message in enumerate(messages) if _holds(message)]
     if not found:
@@ -64,7 +65,7 @@ def _holds(message: Any) -> bool:
 
 
 def _held(part: Mapping[str, Any]) -> tuple[str, Any]:
-    """The part's kind, and what of the caller's it holds; None for what is data or an address already."""
+    """The part's type and the caller's content in it; None if it already holds data or a URL."""
     kind = part.get("type", "")
     place = PLACES.get(kind)
     inner = part.get(kind)
@@ -89,7 +90,7 @@ def _written(part: Any, where: str) -> Any:
 
 
 def _part(part: Mapping[str, Any], kind: str, data: bytes, said: str, name: str, where: str) -> dict[str, Any]:
-    """A part of that kind around data."""
+    """A part of that type that holds `data`."""
     media = media_type(data, said)
     if media is None:
         raise BadRequestError(f"{where} is of a kind nobody can tell: give (name, content, media type), or a file whose name has an ending")
@@ -103,7 +104,7 @@ def _part(part: Mapping[str, Any], kind: str, data: bytes, said: str, name: str,
 
 
 def media_type(data: bytes, said: str = "") -> str | None:
-    """What data is by how it begins, else what somebody says it is."""
+    """The media type by signature, else as declared in `said`; None if unknown."""
     for sign, at, media in SIGNS:
         if data.startswith(sign, at):
             return media
@@ -116,7 +117,7 @@ def base64_of(data: bytes) -> str:
 
 
 def addresses(messages: Sequence[Any]) -> Iterator[Address]:
-    """Every address of the web where data could stand as well."""
+    """Every web URL that could be replaced by data."""
     for position, message in enumerate(messages):
         content = message.get("content") if isinstance(message, Mapping) else None
         for at, part in enumerate(content if isinstance(content, list | tuple) else ()):
@@ -133,7 +134,7 @@ def _address(part: Mapping[str, Any]) -> str | None:
 
 
 def replaced(messages: Sequence[Any], address: Address, data: bytes, said: str) -> list[Any]:
-    """`messages` with data in place of an address. Raises BadRequestError for data of a kind nobody can tell."""
+    """`messages` with data in place of a URL. Raises BadRequestError if the data's type cannot be determined."""
     message = messages[address.message]
     content = list(message["content"])
     part = content[address.part]

@@ -1,4 +1,4 @@
-"""Answers made here in the provider's place (`mock_response`), on the way that real ones take: limits, streams, failures and all."""
+"""Mock responses (`mock_response`), served in the provider's place and subject to the same limits, streams and failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpRes
 
 
 class MockTransport:
-    """Answers every request with what the caller said, in OpenAI's form."""
+    """Answers every request with the caller's mock response, in OpenAI's format."""
 
     def __init__(self, call: Call, model: str, said: Any) -> None:
         _refuse(said, model)
@@ -38,7 +38,7 @@ class MockTransport:
 
 
 class SilentTransport:
-    """Accepts every request and never answers (`mock_timeout`): the time limits of the call end it."""
+    """Accepts every request and never responds (`mock_timeout`), so that the call's timeout ends it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -54,7 +54,7 @@ class SilentTransport:
 
 
 class MockStream:
-    """The same answer in pieces, one for each read."""
+    """A mock response as a stream, one chunk per read."""
 
     status = 200
 
@@ -74,9 +74,9 @@ class MockStream:
 
 
 def _refuse(said: Any, model: str) -> None:
-    """Raise what was given as an exception, an exception's class, or its name (`litellm.RateLimitError`).
+    """Raise a mock response that is an exception, an exception class, or a class name (`litellm.RateLimitError`).
 
-    One of somebody else's is raised as the failure that its status and words tell of, so that retries and fallbacks see it.
+    A foreign exception is raised as the failure that its status and text indicate, so that retries and fallbacks apply.
     """
     if isinstance(said, Exception) and not isinstance(said, errors.HeadraceError):
         raise errors.error_of(_failure(said, model)) from said
@@ -89,7 +89,7 @@ def _refuse(said: Any, model: str) -> None:
 
 
 def _failure(said: Exception, model: str) -> errors.Failure:
-    """By its status, where it has one; else by its words, where they tell of more than a bad request; else the server's."""
+    """Classified by its status, if it has one; else by its text, if that indicates more than a bad request; else a server error."""
     status = getattr(said, "status_code", None)
     for code in (status,) if isinstance(status, int) else (400, 500):
         failure = read_error(HttpResponse(code, Headers(), str(said).encode()), provider="", model=model)
@@ -138,9 +138,9 @@ def _vectors(call: Call, model: str, said: Any) -> dict[str, Any]:
 
 
 def _chunks(call: Call, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A whole answer as the stream that it would have been."""
+    """A complete response as stream chunks."""
     if call.operation.last:
-        from headrace.dialects.openai_events import events_of  # late: few calls stream pictures or what was heard
+        from headrace.dialects.openai_events import events_of  # late: few calls stream images or transcriptions
 
         yield from events_of(call.operation.last, body)
         return
@@ -169,7 +169,7 @@ def _pieces(text: str) -> Sequence[str]:
 
 
 def plain_provider(provider: Provider) -> Provider:
-    """A provider's row without what is particular about it: a mock answers in OpenAI's words."""
+    """A provider's row without its peculiarities: mock responses are in OpenAI's format."""
     return msgspec.structs.replace(
         provider, dialect="openai_chat", embedder="", speaks=(), forms={}, quirks=(), framing="", paths={}, envelope=PLAIN
     )

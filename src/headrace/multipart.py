@@ -1,4 +1,4 @@
-"""Forms with files as HTTP sends them (RFC 7578), read while they are sent."""
+"""Multipart request bodies (RFC 7578, RFC 2387) with files that are read while they are sent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, BinaryIO, Final
 from headrace.errors import BadRequestError
 
 PIECE: Final = 64 * 1024
-"""Bytes of a file that are held at once."""
+"""Bytes of a file held in memory at once."""
 
 
 MOST_IN_MEMORY: Final = 1 << 20
-"""Bytes of a `Spool` that are not written to a disk."""
+"""Bytes that a `Spool` holds in memory before it writes to disk."""
 
 BINARY: Final = "must be opened in binary mode: open(path, 'rb')"
 
 
 class FormFile:
-    """One file of a form: bytes, a path, an open file, or a tuple (name, content, content type), as the OpenAI SDK takes them."""
+    """One file of a form: bytes, a path, an open file, or a tuple (name, content, content type), as in the OpenAI SDK."""
 
     __slots__ = ("_at", "_content", "name", "size", "type")
 
@@ -50,12 +50,12 @@ class FormFile:
             end = content.seek(0, io.SEEK_END)
             content.seek(self._at)
         except (OSError, io.UnsupportedOperation, AttributeError):
-            self._content = _bytes(content.read(), where)  # a pipe can be read once only
+            self._content = _bytes(content.read(), where)  # a pipe can be read only once
             return len(self._content)
         return end - self._at
 
     def pieces(self, start: int = 0, size: int = sys.maxsize) -> Iterator[bytes]:
-        """The file's bytes, or so many of them from one of them on."""
+        """The file's bytes from `start`, at most `size` of them."""
         content = self._content
         if isinstance(content, bytes):
             yield content[start : start + size]
@@ -70,16 +70,16 @@ class FormFile:
 
 
 class Spool:
-    """A body that is made piece by piece: in memory while it is small, then in a file without a name. `headrace.wire.Upload`."""
+    """A body written piece by piece: in memory while small, then in an unnamed temporary file. A `headrace.wire.Upload`."""
 
     __slots__ = ("_file", "size", "type")
 
     def __init__(self, type: str) -> None:
-        from tempfile import SpooledTemporaryFile  # late: few calls send files of calls
+        from tempfile import SpooledTemporaryFile  # late: few calls send batch files
 
         self.type = type
         self.size = 0
-        self._file: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - it lives as long as the request, which may be sent again
+        self._file: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - lives as long as the request, which may be sent again
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
@@ -97,7 +97,7 @@ class Spool:
 
 
 class Slice:
-    """A part of a file: `headrace.wire.Upload`."""
+    """A part of a file: a `headrace.wire.Upload`."""
 
     __slots__ = ("_content", "_start", "size")
 
@@ -114,7 +114,7 @@ class Slice:
 
 
 class _Parts:
-    """Parts in a row, each a head and a content: `headrace.wire.Upload`."""
+    """A sequence of parts, each with headers and content: a `headrace.wire.Upload`."""
 
     __slots__ = ("_parts", "boundary", "size")
 
@@ -138,7 +138,7 @@ class _Parts:
 
 
 class Form(_Parts):
-    """Fields and files as one body."""
+    """Fields and files as a multipart/form-data body."""
 
     __slots__ = ()
 
@@ -152,7 +152,7 @@ class Form(_Parts):
 
 
 class Related(_Parts):
-    """A description and what it describes, as Google's uploads take them (RFC 2387): contents with their types."""
+    """Metadata and content as a multipart/related body (RFC 2387), as Google's uploads take it: pairs of content and content type."""
 
     __slots__ = ()
 
@@ -165,14 +165,14 @@ class Related(_Parts):
 
 
 def open_file(given: Any, where: str) -> FormFile | list[FormFile]:
-    """What a caller gave as a file, or as a list of files. Raises BadRequestError that names the field."""
+    """A caller's file, or list of files. Raises BadRequestError that names the field."""
     if isinstance(given, list):
         return [FormFile(item, f"{where}[{number}]") for number, item in enumerate(given)]
     return FormFile(given, where)
 
 
 def form_of(body: Mapping[str, Any]) -> Form:
-    """A body as a form."""
+    """A request body as a form."""
     fields: list[tuple[str, str]] = []
     files: list[tuple[str, FormFile]] = []
     for field, value in body.items():

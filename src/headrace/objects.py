@@ -1,9 +1,9 @@
-"""What a caller holds: the provider's own JSON object, with types.
+"""Response objects: the provider's own JSON with typed access.
 
-An object's attributes *are* the decoded JSON object, so nothing the provider sent is lost, unknown fields included, and
-reading an attribute costs what reading any attribute costs. Items work as well: `response["choices"][0]["message"]`.
-Fields that the OpenAI SDK and litellm always have read as None when absent; optional ones are simply missing, so that
-`hasattr(message, "reasoning_content")` says whether the provider sent any.
+An object's `__dict__` *is* the decoded JSON object, so nothing the provider sent is lost, unknown fields included, and
+attribute access has no overhead. Item access works too: `response["choices"][0]["message"]`.
+Fields that the OpenAI SDK and litellm always have are None when absent. Optional ones are missing, so that
+`hasattr(message, "reasoning_content")` tells whether the provider sent any.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class JsonObject:
     __slots__ = ("__dict__", "__weakref__", "_hidden_params")
 
     _parts: ClassVar[tuple[tuple[str, Wrap, bool], ...]] = ()
-    """Fields that hold objects: name, what wraps one, and whether the field holds a list of them."""
+    """Fields that hold objects: name, function that wraps one, and whether the field holds a list of them."""
 
     _hidden_params: dict[str, Any]
 
@@ -37,7 +37,7 @@ class JsonObject:
 
     @classmethod
     def wrap(cls, fields: dict[str, Any]) -> Self:
-        """`fields` itself becomes the object's state; objects inside it are wrapped in place."""
+        """An object whose state is `fields` itself; objects inside it are wrapped in place."""
         self = _new(cls)
         for name, wrap, many in cls._parts:
             if name not in fields:
@@ -47,7 +47,7 @@ class JsonObject:
                 if type(value) is dict:
                     fields[name] = wrap(value)
             elif type(value) is list:
-                if len(value) == 1 and type(value[0]) is dict:  # as nearly every answer and every chunk has one choice
+                if len(value) == 1 and type(value[0]) is dict:  # nearly every response and chunk has one choice
                     fields[name] = [wrap(value[0])]
                 else:
                     fields[name] = [wrap(item) if type(item) is dict else item for item in value]
@@ -82,13 +82,13 @@ class JsonObject:
         return self.__dict__.items()
 
     def model_dump(self, *, mode: str = "python", exclude_none: bool = False, exclude_unset: bool = False, **_: Any) -> dict[str, Any]:
-        """Plain dicts and lists, as deep as it goes. Only what is there is dumped, so `exclude_unset` changes nothing."""
+        """Nested plain dicts and lists. Only present fields are dumped, so `exclude_unset` has no effect."""
         return {name: _plain(value, exclude_none) for name, value in self.__dict__.items() if not (exclude_none and value is None)}
 
     to_dict = model_dump
     dict = model_dump
     json = model_dump
-    """litellm's `json()` gives a dict, not text; `model_dump_json` gives text."""
+    """Returns a dict, not text, as in litellm; `model_dump_json` returns text."""
 
     def model_dump_json(self, *, indent: int | None = None, exclude_none: bool = False, **_: Any) -> str:
         text = msgspec.json.encode(self.model_dump(exclude_none=exclude_none))
@@ -105,7 +105,7 @@ class JsonObject:
 
     @property
     def model_extra(self) -> Mapping[str, Any]:
-        """What was sent beyond the fields that this class names, as pydantic's models have it."""
+        """Fields beyond those this class declares, as in pydantic models."""
         named = {name for cls in type(self).__mro__ for name in vars(cls).get("__annotations__", ())}
         return {name: value for name, value in self.__dict__.items() if name not in named}
 
@@ -119,7 +119,7 @@ class JsonObject:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Mapping[str, Any]:
-        """A field of a pydantic model may be one of these: an object as it is, or the mapping it is made of."""
+        """Lets pydantic models have fields of this class, validated from an instance or a mapping."""
         written = {"type": "function-plain", "function": cls.model_dump}
         return {"type": "function-plain", "function": {"type": "no-info", "function": cls._checked}, "serialization": written}
 
@@ -132,11 +132,11 @@ class JsonObject:
         return cls.model_validate(value)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, dict):  # as litellm's vectors, which are dictionaries
+        if isinstance(other, dict):  # litellm's embeddings are dictionaries
             return self.model_dump() == other
         return type(other) is type(self) and self.__dict__ == other.__dict__ if isinstance(other, JsonObject) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # mutable, as in the SDKs it stands in for
+    __hash__ = None  # type: ignore[assignment]  # mutable, like the SDK classes it stands in for
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in self.__dict__.items())})"
@@ -161,10 +161,10 @@ def _plain(value: Any, exclude_none: bool = False) -> Any:
 class Function(JsonObject):
     name: str | None = None
     arguments: str = ""
-    """JSON text exactly as the model wrote it; "" is possible and means no arguments."""
+    """JSON text exactly as the model wrote it; may be "", which means no arguments."""
 
     def __init__(self, **fields: Any) -> None:
-        """`arguments` may be given as a mapping."""
+        """`arguments` may also be a mapping."""
         given = fields.get("arguments")
         super().__init__(**({**fields, "arguments": msgspec.json.encode(given).decode()} if isinstance(given, Mapping) else fields))
 
@@ -182,7 +182,7 @@ class ChatCompletionDeltaToolCall(ChatCompletionMessageToolCall):
 
 
 class _Said(JsonObject):
-    """What a message and its pieces in a stream have in common."""
+    """Common base of messages and their stream deltas."""
 
     role: str | None = None
     content: str | None = None
@@ -199,7 +199,7 @@ class _Said(JsonObject):
 
     @classmethod
     def wrap(cls, fields: dict[str, Any]) -> Self:
-        # Groq, Cerebras, OpenRouter, vLLM and Ollama say `reasoning` where DeepSeek and litellm say `reasoning_content`.
+        # Groq, Cerebras, OpenRouter, vLLM and Ollama use `reasoning` where DeepSeek and litellm use `reasoning_content`.
         if "reasoning" in fields and "reasoning_content" not in fields:
             fields["reasoning_content"] = fields["reasoning"]
         if "tool_calls" in fields:
@@ -235,7 +235,7 @@ class ChatCompletionTokenLogprob(TopLogprob):
 
 
 class ChoiceLogprobs(JsonObject):
-    """How likely each token was: natural logarithms. A provider may say it in another form, whose fields are attributes just so."""
+    """Log probabilities of tokens (natural logarithm). A provider's own format is available as attributes too."""
 
     _parts = (
         ("content", ChatCompletionTokenLogprob.wrap, True),
@@ -247,7 +247,7 @@ class ChoiceLogprobs(JsonObject):
 
 
 class Logprobs(JsonObject):
-    """The same of a text completion: lists side by side, one place a token."""
+    """Log probabilities of a text completion: parallel lists with one entry per token."""
 
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
@@ -266,7 +266,7 @@ class Choices(JsonObject):
     message: Message
 
     def __init__(self, **fields: Any) -> None:
-        """What is not given is as of an answer that says nothing, as in litellm."""
+        """Omitted fields default to an empty response, as in litellm."""
         super().__init__(**{"finish_reason": "stop", "index": 0, "message": {"role": "assistant", "content": None}, **fields})
 
     if TYPE_CHECKING:  # missing unless the provider sent them
@@ -304,7 +304,7 @@ class TokensDetails(JsonObject):
 
 
 class Usage(JsonObject):
-    """Tokens. `prompt_tokens` includes cached ones, `completion_tokens` includes reasoning, as OpenAI counts."""
+    """Token counts. As at OpenAI, `prompt_tokens` includes cached and `completion_tokens` includes reasoning tokens."""
 
     _parts = (
         ("prompt_tokens_details", TokensDetails.wrap, False),
@@ -362,7 +362,7 @@ class ModelResponseStream(_Answer):
     system_fingerprint: str | None = None
     service_tier: str | None = None
     moderation: Any = None
-    """With the tier what the OpenAI SDK's own gatherers of chunks read (openai 3)."""
+    """Like `service_tier`, read by the OpenAI SDK's own chunk accumulators (openai 3)."""
 
 
 class TextCompletionResponse(_Answer):
@@ -379,7 +379,7 @@ class TextCompletionResponse(_Answer):
 
 
 class ModerationResponse(_Answer):
-    """Whether texts or images are harmful, and how."""
+    """Whether texts or images are harmful, by category."""
 
     _parts = (("results", JsonObject.wrap, True),)
 
@@ -387,7 +387,7 @@ class ModerationResponse(_Answer):
 
 
 class OCRResponse(_Answer):
-    """A document read: `pages`, each with its text as `markdown`."""
+    """Text recognized in a document: `pages`, each with its text as `markdown`."""
 
     _parts = (("pages", JsonObject.wrap, True), ("usage_info", JsonObject.wrap, False))
 
@@ -396,7 +396,7 @@ class OCRResponse(_Answer):
 
 
 class RerankResponse(_Answer):
-    """Documents by their relevance, most relevant first."""
+    """Documents ranked by relevance, most relevant first."""
 
     _parts = (
         ("results", JsonObject.wrap, True),
@@ -410,7 +410,7 @@ class RerankResponse(_Answer):
 
     @classmethod
     def wrap(cls, fields: dict[str, Any]) -> Self:
-        if "results" not in fields and "data" in fields:  # Voyage's word
+        if "results" not in fields and "data" in fields:  # as Voyage names it
             fields["results"] = fields.pop("data")
         return super().wrap(fields)
 
@@ -432,7 +432,7 @@ class ImageResponse(_Answer):
 
 
 class ImageStreamEvent(JsonObject):
-    """One event of images that are streamed: `type` says which. A partial image has its number, the completed one its `usage`."""
+    """One event of a streamed image; `type` tells which. A partial image has its index, the completed one its `usage`."""
 
     _parts = (("usage", JsonObject.wrap, False),)
 
@@ -443,7 +443,7 @@ class ImageStreamEvent(JsonObject):
 
 
 class TranscriptionResponse(_Answer):
-    """What was said in a recording."""
+    """The text of an audio recording."""
 
     _parts = (
         ("segments", JsonObject.wrap, True),
@@ -455,7 +455,7 @@ class TranscriptionResponse(_Answer):
 
 
 class TranscriptionStreamEvent(JsonObject):
-    """One event of a transcription that is streamed: `type` says which; a `delta` on the way, at the end `text` and `usage`."""
+    """One event of a streamed transcription; `type` tells which. Has a `delta` while streaming, `text` and `usage` at the end."""
 
     _parts = (("usage", JsonObject.wrap, False),)
 
@@ -466,7 +466,7 @@ class TranscriptionStreamEvent(JsonObject):
 
 
 class BinaryResponse:
-    """Bytes that a provider made or kept: speech, a file."""
+    """Binary content that a provider generated or stored: speech, a file."""
 
     __slots__ = ("_hidden_params", "content", "headers")
 
@@ -502,7 +502,7 @@ class Embedding(JsonObject):
     index: int = 0
     object: str = "embedding"
     embedding: list[float]
-    """Numbers; a text, base64 of little-endian float32, for who asked for that: the OpenAI SDK has the same type for both."""
+    """Numbers. If base64 was requested, text with little-endian float32; the OpenAI SDK declares the same type for both."""
 
 
 class EmbeddingResponse(_Answer):

@@ -1,4 +1,4 @@
-"""What a call takes besides the model's own parameters, and the parameters that editors complete."""
+"""Options of a call besides the model's own parameters, and typed parameters for editors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class CloudOptions(TypedDict, total=False):
-    """Whose credentials sign a call to a cloud, in litellm's words; without any, each cloud's own library looks for them."""
+    """Credentials that sign calls to a cloud, named as in litellm. Without any, each cloud's own library looks for them."""
 
     aws_access_key_id: str | None
     aws_secret_access_key: str | None
@@ -18,20 +18,21 @@ class CloudOptions(TypedDict, total=False):
     aws_region_name: str | None
     aws_profile_name: str | None
     aws_role_name: str | None
-    """A role's ARN, taken on with the credentials that are otherwise found."""
+    """ARN of a role to assume with the credentials found otherwise."""
     aws_session_name: str | None
     aws_external_id: str | None
     aws_web_identity_token: str | None
-    """The token, or the path of the file that holds the current one."""
+    """The token, or the path of a file that holds the current one."""
     aws_sts_endpoint: str | None
     aws_bedrock_runtime_endpoint: str | None
     model_id: str | None
-    """What stands in Bedrock's address instead of the model's name, which then only tells the family: the ARN of an inference profile or
-    of provisioned throughput."""
+    """Used in Bedrock's URL in place of the model's name, which then only tells the model family: the ARN of an
+    inference profile or of provisioned throughput.
+    """
     vertex_project: str | None
     vertex_location: str | None
     vertex_credentials: str | Mapping[str, Any] | None
-    """A service account's JSON, or its file's path."""
+    """A service account's JSON, or the path of its file."""
     azure_ad_token: str | None
     azure_ad_token_provider: Callable[[], str] | None
     azure_scope: str | None
@@ -44,99 +45,100 @@ class CloudOptions(TypedDict, total=False):
     oci_tenancy: str | None
     oci_fingerprint: str | None
     oci_key: str | None
-    """The private key in PEM."""
+    """The private key in PEM format."""
     oci_key_file: str | None
     oci_signer: Any
-    """A signer of Oracle's own library, for instances and resources."""
+    """A signer of Oracle's own library, for instance and resource principals."""
 
 
 class StorageOptions(TypedDict, total=False):
-    """Where a cloud's batches find their calls and put their answers, in litellm's words: never sent with anything else."""
+    """Storage buckets for a cloud's batch input and output, named as in litellm. Never sent with other calls."""
 
     aws_batch_role_arn: str | None
-    """The role that reads and writes the bucket; else `AWS_BATCH_ROLE_ARN`."""
+    """The role that reads and writes the bucket; default `AWS_BATCH_ROLE_ARN`."""
     s3_output_bucket_name: str | None
-    """The bucket of the answers, where it is another than that of the calls; else `AWS_S3_OUTPUT_BUCKET_NAME`."""
+    """The output bucket, if not the input bucket; default `AWS_S3_OUTPUT_BUCKET_NAME`."""
     s3_bucket_owner: str | None
-    """The account that owns the buckets; else `AWS_S3_BUCKET_OWNER`."""
+    """The account that owns the buckets; default `AWS_S3_BUCKET_OWNER`."""
     s3_encryption_key_id: str | None
-    """The key that the answers are encrypted with; else `AWS_S3_ENCRYPTION_KEY_ID`."""
+    """The key that encrypts the output; default `AWS_S3_ENCRYPTION_KEY_ID`."""
     bedrock_tags: Sequence[Mapping[str, str]] | None
     s3_bucket_name: str | None
-    """The bucket that files go to, and a folder in it where they shall (`bucket/folder`); else `AWS_S3_BUCKET_NAME`."""
+    """The bucket for files, optionally with a folder (`bucket/folder`); default `AWS_S3_BUCKET_NAME`."""
     s3_region_name: str | None
-    """The bucket's region, where it is another than that of the calls."""
+    """The bucket's region, if not that of the calls."""
     s3_endpoint_url: str | None
-    """Another service that speaks S3's language; else `AWS_ENDPOINT_URL_S3`."""
+    """URL of another S3-compatible service; default `AWS_ENDPOINT_URL_S3`."""
     s3_access_key_id: str | None
-    """A pair of keys for the bucket alone."""
+    """Key pair for the bucket alone."""
     s3_secret_access_key: str | None
     gcs_bucket_name: str | None
-    """The same in Google's cloud; else `GCS_BATCH_BUCKET_NAME` or `GCS_BUCKET_NAME`."""
+    """The bucket for files in Google Cloud Storage; default `GCS_BATCH_BUCKET_NAME` or `GCS_BUCKET_NAME`."""
     bucket_name: str | None
-    """The same as `gcs_bucket_name`."""
+    """Alias of `gcs_bucket_name`."""
     gcs_endpoint_url: str | None
-    """Another service that speaks Cloud Storage's language; else `STORAGE_EMULATOR_HOST`, Google's own variable."""
+    """URL of another service compatible with Cloud Storage; default `STORAGE_EMULATOR_HOST`, Google's own variable."""
 
 
 class CallOptions(CloudOptions, StorageOptions, total=False):
-    """What every call takes besides the model's own parameters. None anywhere means: not given."""
+    """Options of every call besides the model's own parameters. None always means not given."""
 
     api_key: str | None
     base_url: str | None
     api_base: str | None
-    """The same as `base_url`, in litellm's word."""
+    """litellm's alias of `base_url`."""
     custom_llm_provider: str | None
-    """The provider, when the model's name does not say it."""
+    """The provider, if the model's name does not include it."""
     timeout: float | Timeouts | Any | None
     """Seconds for the whole call (for a stream: to the first token, and between tokens), or `Timeouts` for each phase."""
     request_timeout: float | Timeouts | Any | None
-    """The same as `timeout`, in litellm's word; `timeout` wins."""
+    """litellm's alias of `timeout`, which takes precedence."""
     total_timeout: float | None
-    """Seconds for the whole call: its waiting, all its attempts, and a stream to its end."""
+    """Seconds for the whole call, including queueing, all attempts, and a stream to its end."""
     num_retries: int | None
     max_retries: int | None
     retry_policy: Any
-    """Further attempts by kind of failure, as a Router takes them: `{"TimeoutErrorRetries": 3}`."""
+    """Retries by kind of failure, as for a Router: `{"TimeoutErrorRetries": 3}`."""
     drop_params: bool | None
-    """Leave out what the provider is known to refuse, instead of raising UnsupportedParamsError."""
+    """Omit parameters that the provider is known to reject, instead of raising UnsupportedParamsError."""
     additional_drop_params: Sequence[str] | None
-    """Parameters to leave out whatever the provider takes."""
+    """Parameters to omit, whatever the provider accepts."""
     allowed_openai_params: Sequence[str] | None
-    """Parameters to send as they are although the provider's dialect is not known to have them."""
+    """Parameters to send unchanged even if the provider's dialect is not known to have them."""
     extra_headers: Mapping[str, str] | None
     headers: Mapping[str, str] | None
     extra_query: Mapping[str, str] | None
     extra_body: Mapping[str, Any] | None
-    """Merged into the body last, sent as it is."""
+    """Merged into the body last, unchanged."""
     cache_control_injection_points: Sequence[Mapping[str, Any]] | None
-    """Where the prompt cache of Claude may end, in litellm's words: `[{"location": "message", "role": "system"}]`, or an `index`.
-    OpenAI's dialect has no such points: its providers cache by themselves."""
+    """Where Claude's prompt cache may end, as in litellm: `[{"location": "message", "role": "system"}]`, or an `index`.
+    Has no effect in OpenAI's dialect, whose providers cache by themselves.
+    """
     fetch_media: bool | None
-    """Fetch pictures, sounds and documents that messages name by address, and send their data: for providers that take nothing else."""
+    """Fetch media that messages reference by URL and send it as data, for providers that accept only inline data."""
     organization: str | None
     project: str | None
-    """OpenAI's, by whom the call is paid."""
+    """OpenAI's project, to which the call is billed."""
     api_version: str | None
     mock_response: Any
-    """Answers in the provider's place: a text, a mapping in OpenAI's form, or an exception to raise."""
+    """Response to return without calling the provider: a text, a mapping in OpenAI's format, or an exception to raise."""
     cache: Mapping[str, Any] | None
-    """What a cache may do with this call: `no-cache`, `no-store`, `ttl`, `s-maxage` (both in seconds), `namespace`, `use-cache`."""
+    """Cache controls of this call: `no-cache`, `no-store`, `ttl`, `s-maxage` (both in seconds), `namespace`, `use-cache`."""
     caching: bool | None
-    """False leaves the cache out of it."""
+    """False bypasses the cache."""
     input_cost_per_token: float | None
-    """What this call costs, in dollars, where the catalogue does not know or knows otherwise."""
+    """Prices of this call in dollars, which override the built-in price table."""
     output_cost_per_token: float | None
     input_cost_per_second: float | None
     output_cost_per_second: float | None
     base_model: str | None
-    """The model whose prices count, where the name that is called (a deployment's) does not say it."""
+    """The model whose prices apply, if the called name does not identify it, as with a deployment."""
     metadata: Mapping[str, Any] | None
-    """For callbacks and routing; never sent. To send OpenAI's `metadata` use `extra_body`."""
+    """For callbacks and routing; never sent. To send OpenAI's `metadata`, use `extra_body`."""
 
 
 class ChatOptions(CallOptions, total=False):
-    """Parameters of a chat completion, in OpenAI's words. Others are passed on as they are."""
+    """Parameters of a chat completion, as OpenAI names them. Others are passed through unchanged."""
 
     temperature: float | None
     top_p: float | None
@@ -200,32 +202,32 @@ class EmbeddingOptions(CallOptions, total=False):
 
 
 class RoutingOptions(TypedDict, total=False):
-    """What a Router takes with a call besides."""
+    """Additional options of a call through a Router."""
 
     priority: int | None
     """0 is served first; see `headrace.limits.Priority`."""
     tenant: str | None
-    """Whose call it is: tenants share a busy channel evenly."""
+    """The tenant the call belongs to; the queue serves tenants evenly."""
     seal: str | None
-    """A secret of whoever asks: ids of responses that it is given are good for calls with the same seal, and for calls without one."""
+    """A secret of the caller. Response ids returned under it are valid only in calls with the same seal, or without one."""
     charged: bool | None
-    """Whether what is asked for was paid for before: a response that is made in the background tells of its usage each time."""
+    """Whether the requested response was already billed: one made in the background reports its usage on every retrieval."""
     scopes: list[str] | None
-    """Limits of one's own that apply to it besides those of the deployment: names given to `Router.add_scope`."""
+    """Names given to `Router.add_scope`, whose limits apply to the call besides those of the deployment."""
     max_wait: float | None
-    """Seconds the call may wait for room; 0 fails at once with the exact time to wait."""
+    """Seconds the call may wait in the queue; 0 fails at once with the exact time to wait."""
     deadline: float | None
-    """Seconds from now by which the call must have started; refused at once when it cannot."""
+    """Seconds from now by which the call must have started; refused at once if that is impossible."""
     tags: Sequence[str] | None
-    """Which deployments may serve it, where the Router goes by tags."""
+    """Tags that select deployments, if the Router routes by tags."""
     allowed_model_region: str | None
-    """What the region of a deployment that may serve it begins with."""
+    """Prefix of the region of deployments that may serve the call."""
     session_id: str | None
-    """What calls of one conversation have in common, where the Router goes by sessions."""
+    """Identifies a conversation, if the Router routes by sessions."""
     fallbacks: list[str] | None
-    """Model groups to ask when this one cannot answer, before the router's own fallbacks."""
+    """Model groups to try when this one fails, before the Router's own fallbacks."""
     disable_fallbacks: bool | None
-    """Whether no other group is asked, the router's own fallbacks neither."""
+    """Disable all fallbacks, including the Router's own."""
     stream_timeout: float | None
 
 

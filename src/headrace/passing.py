@@ -1,7 +1,8 @@
-"""Answers as bytes in the caller's own dialect (`raw=True`): as they came where the provider speaks it too, else written anew.
+"""Responses as bytes in the caller's own dialect (`raw=True`): passed through where the provider speaks it, else
+re-encoded.
 
-A stream that is handed on is looked at in passing: what goes wrong inside it, whether it was cut, what it used. Its pieces are whole
-events, so that what has to be said instead can always follow; an event of which a part has come is held back until it is whole.
+A stream that is passed through is inspected for errors, truncation and usage. It is forwarded in whole events, so that
+an error event can always follow; an incomplete event is held back until it is complete.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from headrace.streams import ChunkReader, Outer
 from headrace.wire import Frame
 
 Rewrite: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""An event as its caller may have it: the same object where nothing is to be changed."""
+"""Changes an event before it reaches the caller; returns the same object if nothing changes."""
 
 
 # ---- objects as bytes --------------------------------------------------------------------------------------------------------------
@@ -46,7 +47,7 @@ def _fields(value: Any) -> Any:
 
 
 encode: Final = msgspec.json.Encoder(enc_hook=_fields).encode
-"""An answer as JSON, the provider's nulls included."""
+"""A response as JSON, the provider's nulls included."""
 
 
 def _bare(event: Any) -> bytes:
@@ -62,8 +63,8 @@ def _line(event: Any) -> bytes:
 
 
 def _message(event: Any) -> bytes:
-    """Of an AWS event stream: the event's name, and under it what it says."""
-    from headrace.dialects.bedrock_converse import eventstream  # late: few callers speak it
+    """An AWS event stream message, from a mapping of the event's name to its payload."""
+    from headrace.dialects.bedrock_converse import eventstream  # late: few callers use it
 
     [(name, said)] = _content(event).items()
     return eventstream.event(name, said)
@@ -78,19 +79,19 @@ _EVENTS: Final[Mapping[str, Callable[[Any], bytes]]] = {
     "openai_responses": _named, "anthropic_messages": _named, "openai_events": _named, "cohere": _named, "ollama": _line,
     "bedrock_converse": _message,
 }  # fmt: skip
-"""Dialects whose events have names, are lines, or are no text at all."""
+"""Writers of dialects with named events, JSON lines or binary messages."""
 
 ENDS: Final[Mapping[str, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
-"""What closes a dialect's stream, where anything does."""
+"""The terminator of a dialect's streams, for dialects that have one."""
 
 
 def event_writer(dialect: str) -> Callable[[Any], bytes]:
-    """What writes an event of a dialect's streams, an object or its fields."""
+    """The function that encodes an event, or its fields, for a dialect's streams."""
     return _EVENTS.get(dialect, _bare)
 
 
 def in_bytes(answer: JsonObject | BinaryResponse) -> BinaryResponse:
-    """A whole answer as its body."""
+    """A complete response as its encoded body."""
     if isinstance(answer, BinaryResponse):
         return answer
     hidden = answer._hidden_params
@@ -98,7 +99,7 @@ def in_bytes(answer: JsonObject | BinaryResponse) -> BinaryResponse:
 
 
 class Spelled(Outer[bytes]):
-    """A stream's chunks on their way to a caller who takes bytes, whether somebody made objects of them or not."""
+    """A stream's chunks as bytes, whether or not a layer turned them into objects."""
 
     __slots__ = ("_closing", "_owes_end", "_write")
 
@@ -109,7 +110,7 @@ class Spelled(Outer[bytes]):
         self._owes_end = False
 
     async def fill(self) -> bool:
-        """Wait until a piece is ready. False at the proper end."""
+        """Wait until a piece is ready. False at the regular end of the stream."""
         if self.ready:
             return True
         chunks = self._chunks
@@ -122,7 +123,7 @@ class Spelled(Outer[bytes]):
         return bool(self.ready)
 
     def _spell(self, chunk: Any) -> bytes:
-        """Whoever passes bytes passes the end as well."""
+        """A chunk as bytes. A stream that is bytes already contains its terminator."""
         made = type(chunk) is not bytes
         self._owes_end = made and bool(self._closing)
         return self._write(chunk) if made else chunk
@@ -132,7 +133,7 @@ class Spelled(Outer[bytes]):
 
 
 class Written:
-    """A provider's stream, in whatever dialect, as the bytes of its caller's."""
+    """A provider's stream in any dialect, re-encoded in the caller's."""
 
     __slots__ = ("_closing", "_frames", "_pieces", "_reader", "_rewrite", "_write", "count")
 
@@ -140,7 +141,7 @@ class Written:
         self._frames = frames
         self._reader = reader
         self._pieces = getattr(reader, "pieces", reader.chunks)
-        """Events, some of which may be written already."""
+        """The reader's events, some of which may already be encoded."""
         self._rewrite = rewrite
         self._write = event_writer(dialect)
         self._closing = ENDS.get(dialect, b"")
@@ -169,14 +170,14 @@ class Written:
             self.count += 1
 
 
-# ---- bytes as they came ------------------------------------------------------------------------------------------------------------
+# ---- bytes passed through ----------------------------------------------------------------------------------------------------------
 
 
 class Passed:
-    """Server-sent events handed on byte for byte, each piece the whole events of one read.
+    """Server-sent events passed through byte for byte; each piece holds the whole events of one read.
 
-    The watcher sees every event that can tell more than a piece of the answer, and raises what is wrong with it; what came before it
-    goes out first. `rewrite` is for the few events whose bytes cannot be the provider's.
+    The watcher sees every event that may hold more than a piece of text, and raises its errors; the events before it
+    are forwarded first. `rewrite` changes the few events whose bytes cannot be forwarded unchanged.
     """
 
     __slots__ = (
@@ -189,15 +190,15 @@ class Passed:
         self._dialect = dialect
         self._rewrite = rewrite
         self._closing = ENDS.get(dialect, b"")
-        """What the caller waits for behind the last event, unless the provider sends it."""
+        """The terminator, until the provider has sent it."""
         self._held = bytearray()
-        """Bytes behind the last empty line."""
+        """Bytes after the last empty line."""
         self._before = b""
-        """What stood before the JSON of the last event."""
+        """The bytes before the JSON of the last event."""
         self._lessons = LESSONS
         self._uncounted = b""
-        """The last event that was handed on unread and counts something."""
-        self._begin: bytes | tuple[()] = ()  # nothing begins so: until an event was learnt no more of what it is like is asked for
+        """The last event with counts that was forwarded without parsing."""
+        self._begin: bytes | tuple[()] = ()  # no data starts with an empty tuple, so the fast path is off until an event has been learnt
         self.count = 0
         """Events so far: about one token each."""
 
@@ -207,8 +208,8 @@ class Passed:
         return usage
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
-        """Puts the bytes of whole events into `ready`. Raises HeadraceError for what is wrong inside the stream, FrameTooLarge."""
-        if (  # one event like those before: this is the way of nearly every read, and as short as it can be
+        """Append the bytes of whole events to `ready`. Raises HeadraceError for errors within the stream, and FrameTooLarge."""
+        if (  # fast path: one event like those before. Nearly every read takes it
             not self._held
             and data.startswith(self._begin)
             and data.endswith(self._end)
@@ -221,7 +222,7 @@ class Passed:
             self._read(data, ready)
 
     def _read(self, data: bytes, ready: deque[Any]) -> None:
-        """Anything else."""
+        """The slow path."""
         if self._held:
             if events := self._whole(data):
                 self._pass_on(events, ready)
@@ -259,17 +260,17 @@ class Passed:
         self._begun, self._behind = len(like.begin), -3 if like.end[-2:] == b"\r\n" else -2
 
     def _json_of_one(self, data: bytes) -> int:
-        """Where the JSON of one whole event in the usual form begins, behind which there may be white space; 0 for anything else."""
-        if not (self._before and data.startswith(self._before)):  # as a rule it is of the same kind as the one before
+        """Where the JSON of one whole event of the usual form begins, possibly followed by white space; 0 for anything else."""
+        if not (self._before and data.startswith(self._before)):  # usually of the same type as the one before
             self._before = _before_json(data)
         start = len(self._before)
-        behind = len(data) - data.find(b"\n", start)  # a search for one byte is a tenth of one for two
+        behind = len(data) - data.find(b"\n", start)  # a search for one byte takes a tenth of one for two
         whole = data[-1] == 10 if behind == 2 else behind == 3 and data[-4:] == b"\r\n\r\n"
         return start if whole else 0
 
     def close(self, ready: deque[Any]) -> None:
-        """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
-        if self._uncounted:  # what all have counted the last one says anew: the watcher may have to know it
+        """End of the bytes. Raises TruncatedStream if the stream was not complete."""
+        if self._uncounted:  # its counts are cumulative: the watcher may need those of the last event
             self._watcher.unread, self._uncounted = self._uncounted, b""
         if self._held:
             self._pass_rest(ready)
@@ -278,7 +279,7 @@ class Passed:
             ready.append(self._closing)
 
     def _pass_rest(self, ready: deque[Any]) -> None:
-        """An event that no empty line ended: some servers leave the last one out."""
+        """Handle an event that no empty line ended: some servers omit the last one."""
         reader = SseReader(framed=self.count > 0)
         for frame in [*reader.feed(bytes(self._held)), *reader.close()]:
             for event in self._watcher.chunks(frame, last=True):
@@ -286,7 +287,7 @@ class Passed:
                 self.count += 1
 
     def _whole(self, data: bytes) -> bytes:
-        """The events that are whole by now, with what was held of them; nothing while none is."""
+        """The events complete by now, including held bytes; empty if none is."""
         held = self._held
         if not held and data[-2:] == b"\n\n":
             return data
@@ -300,7 +301,7 @@ class Passed:
         return whole
 
     def _pass_on(self, whole: bytes, ready: deque[Any], *, glanced: bool = False) -> None:
-        """glanced: whether it is one event, which a glance has found to tell more."""
+        """`glanced`: `whole` is one event that is already known to need a full look."""
         text = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
         blocks = text[:-2].split(b"\n\n")
         seen, same = 0, True
@@ -317,7 +318,7 @@ class Passed:
                 ready.append(whole if same and seen == len(blocks) else b"\n\n".join(blocks[:seen]) + b"\n\n")
 
     def _looked_at(self, block: bytes) -> bytes:
-        """An event that tells more than a piece of the answer, as it goes out."""
+        """The block to forward for an event that holds more than a piece of text."""
         frame = event_of(block.removeprefix(BOM))
         if frame is None:
             self.count -= 1  # a comment
@@ -332,19 +333,20 @@ class Passed:
 
 
 class Counted(Passed):
-    """The same of Gemini's events, each of which counts anew what was counted before: in those alike the counts' digits differ as well.
+    """Gemini's events, each of which repeats cumulative counts, so that the digits of these may differ between similar
+    events.
 
-    Why an answer ends, its counts and an error stand behind its parts, so that there it is enough to look from behind.
+    Finish reason, counts and errors follow the parts, so the search can start at the end.
     """
 
     __slots__ = ("_least", "_most", "_other", "_until")
 
     _most: int
-    """Where in an event, counted from its end, the way from its parts to its counts may begin."""
+    """Offset from the event's end at which the bytes between its parts and its counts may begin, at the earliest."""
     _least: int
-    """Where it may end."""
+    """Offset from the event's end by which they end, at the latest."""
     _other: bytes
-    """What an event has before that, up to `_until`, which has another answer in it or says more of the first."""
+    """Bytes that, if found before `_until`, mean that the event holds another candidate or further fields of the first."""
     _until: int
 
     def feed(self, data: bytes, ready: deque[Any]) -> None:
@@ -389,9 +391,9 @@ class Counted(Passed):
             self._learn(data, counts, behind)
 
     def _learn(self, data: bytes, counts: int, behind: int) -> None:
-        """What the events to come are like, from one that says a piece of the answer and nothing else.
+        """Learn what similar events look like, from one that holds a piece of text and nothing else.
 
-        counts: where these begin. behind: where the last part ends.
+        `counts`: where these begin. `behind`: where the last part ends.
         """
         end, within = data.rfind(b"},", counts), data[behind:counts]
         if end < 0 or within.translate(None, SPACED) not in LEADING:
@@ -399,7 +401,7 @@ class Counted(Passed):
         self._lessons -= 1
         self._begin, self._begun, self._behind = data[:BEGUN], BEGUN, -3 if data[-2:] == b"\r\n" else -2
         self._most, self._least = behind - len(data) - DIGITS, counts - len(data) + DIGITS
-        # Behind `}]}` may stand what ends so as well; behind `}],"role"` nothing does.
+        # What follows `}]}` may end in the same bytes; what follows `}],"role"` cannot.
         self._other, self._until = (b"}]}", self._most) if within[2] == 125 else (NEXT_ANSWER, self._least)
         counting = data.find(b"Count", counts, end) > 0
         self._within, self._end = (within, data[end:]) if counting else (b"", data[behind:])
@@ -411,19 +413,19 @@ _PASSED: Final = {"gemini": Counted}
 
 
 def handed_on(watcher: StreamWatcher, dialect: str, rewrite: Rewrite | None = None) -> Passed:
-    """Server-sent events of a dialect, byte for byte."""
+    """The pass-through of a dialect's server-sent events."""
     return _PASSED.get(dialect, Passed)(watcher, dialect, rewrite)
 
 
 def _before_json(data: bytes) -> bytes:
-    """What stands before the JSON of an event in the usual form; nothing where it has another. Errors are to be looked at."""
+    """What precedes the JSON of an event in the usual form; empty for other forms and for errors, which need a full look."""
     named = data[:7] == b"event: " and data[:12] != b"event: error"
     start = data.find(b"\n") + 1 if named else 0
     return data[: start + 6] if data[start : start + 6] == b"data: " else b""
 
 
 def _behind_last_event(held: bytearray, start: int) -> int:
-    """Where the last empty line ends that was not there before `start`; 0 where none is. Line ends are LF, CRLF or CR."""
+    """Where the last empty line that ends after `start` ends; 0 if there is none. Line ends are LF, CRLF or CR."""
     found = held.rfind(b"\n\n", start) + 2
     if b"\r" in held:
         found = max(found, held.rfind(b"\n\r\n", start) + 3, held.rfind(b"\r\r", start) + 2)
@@ -431,7 +433,7 @@ def _behind_last_event(held: bytearray, start: int) -> int:
 
 
 def _data_of(block: bytes) -> bytes:
-    """The data of an event in one of the two forms that nearly all have: alone, or behind a name. Else nothing."""
+    """The data of an event in one of the two usual forms: alone, or after a name. Empty for any other."""
     if block[:6] == b"data: ":
         return block[6:] if b"\n" not in block else b""
     name, _, line = block.partition(b"\n")
@@ -439,6 +441,6 @@ def _data_of(block: bytes) -> bytes:
 
 
 def bytes_of(frames: FrameReader, reader: Any, dialect: str, rewrite: Rewrite | None, *, events: bool) -> Passed | Written:
-    """A stream's bytes for a caller of `dialect`. events: whether it comes as server-sent events."""
+    """A stream's bytes for a caller of `dialect`. `events`: whether the stream is server-sent events."""
     watched = events and hasattr(reader, "glance")
     return handed_on(reader, dialect, rewrite) if watched else Written(frames, reader, dialect, rewrite)

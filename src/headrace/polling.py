@@ -1,6 +1,7 @@
-"""Answers that are fetched by asking again: tasks that a provider works on, and what it made of them.
+"""Responses obtained by polling: tasks that a provider works on, and their results.
 
-A form says what to ask next (`dialects.forms.Next`); here is when, for how long, and what becomes of a task that nobody waits for.
+A form defines the next request (`dialects.forms.Next`). This module decides when to send it, for how long, and what
+happens to an abandoned task.
 """
 
 from __future__ import annotations
@@ -19,32 +20,33 @@ from headrace.ports import HttpStream, Ports
 from headrace.wire import Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 SLOWEST: Final = 5.0
-"""Seconds between two questions after a task: the pauses grow from what the form says to this."""
+"""Maximum seconds between polls; the pause grows from what the form says to this."""
 
 _GROWTH: Final = 1.3
 
 _DEAF: Final = 4
-"""Questions in a row that may go wrong: the task goes on, whatever becomes of a question after it."""
+"""Consecutive failed polls after which polling ends. The task itself goes on regardless."""
 
 _TO_UNDO: Final = Timeouts(connect=5.0, total=10.0)
 
 
 class Following(Struct, frozen=True, eq=False):
-    """One call's way from its first answer to its last."""
+    """The path of one call from its first response to its final one."""
 
     ports: Ports
     formed: Formed
     timeouts: Timeouts
     ends: float
-    """When the call's time is over; infinity where it has no end."""
+    """The deadline; inf for none."""
     signed: Callable[[HttpRequest], Awaitable[HttpRequest]]
     failed: Callable[[TransportError], HeadraceError]
     refused: Callable[[HttpResponse, HttpRequest], HeadraceError]
 
     async def last(self, response: HttpResponse) -> HttpResponse:
-        """The answer that is one. Raises HeadraceError; Timeout when the call's time is over before.
+        """The final response. Raises HeadraceError; Timeout if the deadline passes first.
 
-        A task that is given up is taken back where its provider has a way to: at once when its caller leaves, without keeping him.
+        An abandoned task is cancelled if its provider supports that. When the caller leaves, that happens in the
+        background.
         """
         asked, step, pause = None, "", 0.0
         parts: list[bytes] = []
@@ -59,7 +61,7 @@ class Following(Struct, frozen=True, eq=False):
             await self._clean(() if asked is None else (*asked.undo, *asked.tidy))
             raise given_up.error from given_up.__cause__
         except Exception:
-            await self._clean(() if asked is None else asked.tidy)  # the task has ended, if badly
+            await self._clean(() if asked is None else asked.tidy)  # the task has ended, though in failure
             raise
         except BaseException:
             self._clean_aside(() if asked is None else (*asked.undo, *asked.tidy))
@@ -70,7 +72,7 @@ class Following(Struct, frozen=True, eq=False):
         return HttpResponse(response.status, response.headers, b"[" + b",".join([*parts, response.body]) + b"]")
 
     async def opened(self, request: HttpRequest) -> HttpStream:
-        """The stream that the answer to `request` points to. Raises TransportError and HeadraceError."""
+        """The stream that the response to `request` points to. Raises TransportError and HeadraceError."""
         response = await self.ports.transport.fetch(request, self.timeouts)
         if not 200 <= response.status < 300:
             raise self.refused(response, request)
@@ -112,17 +114,17 @@ class Following(Struct, frozen=True, eq=False):
 
     async def _clean(self, requests: Sequence[HttpRequest]) -> None:
         for request in requests:
-            with suppress(TransportError, HeadraceError):  # what is left behind the provider forgets in time
+            with suppress(TransportError, HeadraceError):  # the provider cleans up what is left behind in time
                 await self.ports.transport.fetch(await self.signed(request), _TO_UNDO)
 
     def _clean_aside(self, requests: Sequence[HttpRequest]) -> None:
         if requests and self.ports.spawn is not None:
-            with suppress(RuntimeError):  # an event loop that ends takes no more tasks
+            with suppress(RuntimeError):  # an event loop that is closing takes no more tasks
                 self.ports.spawn(self._clean(requests))
 
 
 class _Opened:
-    """A stream whose task is taken back when it is given up before its end: `ports.HttpStream`."""
+    """A stream whose task is cancelled if it is closed before its end: a `ports.HttpStream`."""
 
     def __init__(self, http: HttpStream, give_up: Callable[[], None]) -> None:
         self._http = http
@@ -150,7 +152,7 @@ class _Opened:
 
 
 class _Unanswered(Exception):
-    """A question after a task that may still be going on."""
+    """A failed poll of a task that may still be running."""
 
     def __init__(self, error: HeadraceError) -> None:
         super().__init__(str(error))

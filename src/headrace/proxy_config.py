@@ -1,4 +1,4 @@
-"""The `config.yaml` of LiteLLM's proxy, as far as it concerns calls: what a Router is built with."""
+"""Reads the `config.yaml` of LiteLLM's proxy, as far as a Router needs it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FOR_CALLS: Final[Mapping[str, str]] = {
     "fallbacks": "fallbacks", "context_window_fallbacks": "context_window_fallbacks", "default_fallbacks": "default_fallbacks",
     "content_policy_fallbacks": "content_policy_fallbacks", "tag_budget_config": "tag_budget_config",
 }  # fmt: skip
-"""Entries of `litellm_settings` that are a Router's parameters, and their names there."""
+"""Entries of `litellm_settings` that are parameters of a Router, and their names there."""
 
 FOR_EVERY_CALL: Final = ("drop_params", "api_key", "api_base", "api_version", "headers", "organization")
-"""Entries that stand in for what a deployment leaves open."""
+"""Entries of `litellm_settings` that are defaults for deployments."""
 
 SECTIONS: Final = frozenset({
     "model_list", "litellm_settings", "router_settings", "general_settings", "environment_variables", "include", "credential_list",
@@ -33,26 +33,26 @@ GATEWAYS: Final = frozenset({
     "search_tools", "sandbox_tools", "vector_store_registry", "agents", "agent_list", "files_settings", "finetune_settings",
     "assistant_settings", "default_vertex_config", "pass_through_endpoints", "plugins", "worker_registry", "general_settings",
 })  # fmt: skip
-"""Sections of LiteLLM's that concern a gateway and no call."""
+"""LiteLLM's sections that only concern a gateway."""
 
 _log: Final = logging.getLogger("headrace")
 
 
 class ProxyConfig(Struct, frozen=True):
-    """What a configuration says about calls."""
+    """What a configuration file says about calls."""
 
     model_list: list[Any]
     options: dict[str, Any]
     """Parameters of a Router."""
     left_out: tuple[str, ...]
-    """What it says besides, by its place: a gateway's affairs."""
+    """Paths of the settings that only concern a gateway."""
 
 
 def read_proxy_config(path: str | Path, environment: MutableMapping[str, str] | None = None) -> ProxyConfig:
-    """A .yaml, .json or .toml file in LiteLLM's form, with the files it includes.
+    """Read a .yaml, .json or .toml file in LiteLLM's format, with the files it includes.
 
-    environment: where `environment_variables` are set, as LiteLLM does; the process's own unless given.
-    Raises ConfigurationError that names the file, and an unknown key.
+    environment: where `environment_variables` are set, as LiteLLM does; the process's own by default.
+    Raises ConfigurationError that names the file and any unknown section.
     """
     path = Path(path)
     environment = os.environ if environment is None else environment
@@ -77,7 +77,7 @@ def read_proxy_config(path: str | Path, environment: MutableMapping[str, str] | 
 
 
 Credentials: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""What deployments have in common, by name: keys, addresses."""
+"""Named sets of parameters that deployments share, such as keys and base URLs."""
 
 
 def read_credentials(given: Any) -> Credentials:
@@ -96,9 +96,10 @@ def read_credentials(given: Any) -> Credentials:
 
 
 def with_credentials(entry: Any, credentials: Credentials, where: str) -> Any:
-    """An entry of a model_list with what its `litellm_credential_name` stands for; what it says itself counts before that.
+    """An entry of a model_list with its `litellm_credential_name` replaced by that credential's values. Its own values
+    take precedence.
 
-    Raises ConfigurationError for a name that nobody has.
+    Raises ConfigurationError for an unknown name.
     """
     params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
     if not isinstance(params, Mapping) or (name := params.get("litellm_credential_name")) is None:
@@ -111,7 +112,7 @@ def with_credentials(entry: Any, credentials: Credentials, where: str) -> Any:
 
 
 def tell_left_out(path: str | Path, config: ProxyConfig) -> None:
-    """What the file says in vain is named in the log."""
+    """Log the settings of the file that have no effect on a Router."""
     if config.left_out:
         _log.warning("%s: a Router makes nothing of %s", path, ", ".join(config.left_out))
 
@@ -123,7 +124,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 
 def _included(path: Path, content: dict[str, Any], above: tuple[Path, ...]) -> dict[str, Any]:
-    """`content` with what the files of `include` say: lists go on, mappings are joined, anything else gives way to the file itself."""
+    """`content` merged with the files in `include`: lists are concatenated, mappings merged, and otherwise the file itself wins."""
     if path.resolve() in above:
         raise ConfigurationError(f"{path}: the files include one another in a circle")
     for name in content.pop("include", None) or ():
@@ -143,7 +144,7 @@ def _joined(own: Any, other: Any) -> Any:
 
 
 def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
-    """`os.environ/NAME` as the variable's value. A deployment's own are the Router's to read."""
+    """Replace `os.environ/NAME` with the variable's value. Those of deployments are left to the Router."""
     if isinstance(value, str) and value.startswith("os.environ/"):
         name = value.removeprefix("os.environ/")
         if name not in environment:

@@ -1,4 +1,4 @@
-"""A stream's chunks put together again."""
+"""Rebuilds a complete response from a stream's chunks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NOTHING_SAID: Final = {"role": "assistant", "content": ""}
 
 
 def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] | None = None, **_: Any) -> Any:
-    """The `ModelResponse` that `chunks` (objects or mappings) would have been without a stream; None for no chunks.
+    """The `ModelResponse` that `chunks` (objects or mappings) add up to; None for no chunks.
 
-    Texts, reasoning, tool calls, log probabilities, usage and unknown fields are merged for each choice. A choice that did not finish
-    has `finish_reason` None. Chunks of a text completion give a `TextCompletionResponse`. Where no chunk tells the usage and `messages`
-    are given, which the answer is to, it is counted here.
+    Merges texts, reasoning, tool calls, log probabilities, usage and unknown fields of each choice. A choice that did
+    not finish has `finish_reason` None. Chunks of a text completion give a `TextCompletionResponse`. If no chunk
+    reports usage and `messages`, the conversation that was answered, is given, tokens are counted locally.
     """
     chunks = list(chunks or ())
     if not chunks:
@@ -60,7 +60,7 @@ def _events(chunks: Sequence[dict[str, Any]]) -> list[StreamEvent]:
     events: list[StreamEvent] = []
     for chunk in chunks:
         events += reader.feed(Frame(encode(chunk)))
-    return events + reader.feed(Frame(b"[DONE]"))  # what there is of a stream that broke off is wanted all the same
+    return events + reader.feed(Frame(b"[DONE]"))  # an interrupted stream is rebuilt as far as it goes
 
 
 def _text(chunks: Sequence[dict[str, Any]]) -> TextCompletionResponse:

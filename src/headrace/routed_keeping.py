@@ -1,4 +1,4 @@
-"""Files and batches of a Router's deployments. A group's are kept by the first of its deployments whose provider keeps such things."""
+"""Files and batches of a Router. A group stores them at its first deployment whose provider supports them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from headrace.slices import Steps
 
 NOBODY: Final = "-"
-"""A model's name where a deployment is named instead."""
+"""Model name of a call that names a deployment instead."""
 
 
 class Asked(NamedTuple):
-    """One call about what is kept, as the engine takes it."""
+    """Arguments of one call about a file or batch, as the engine takes them."""
 
     operation: Operation
     model: str
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 
 
 def _nowhere(asked: Sequence[Asked], error: NotFoundError) -> NotFoundError:
-    """What to say of an id that none of those knows who were asked."""
+    """The error for an id that none of the deployments asked knows."""
     if len(asked) == 1:
         return error
     what, who = asked[0].operation.of or "files", ", ".join(repr(one.deployment) for one in asked)
@@ -57,16 +57,19 @@ def _nowhere(asked: Sequence[Asked], error: NotFoundError) -> NotFoundError:
 
 
 class Keeping:
-    """`model` is the group, or a deployment's id; left out, all deployments are asked whose provider keeps such things, in their order,
-    for what there is already, and the first for what is new."""
+    """Mixin with files and batches. `model` is a group or a deployment's id.
+
+    Without `model`, a lookup asks all deployments whose provider stores such objects, in order; a new object goes to
+    the first.
+    """
 
     _engine: Engine
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def create_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
-        """Give a file to keep. With `purpose="batch"` its lines name the group: the deployment is told its own name for the model."""
-        from headrace.slices import at_once  # late: few programs keep files
+        """Upload a file. With `purpose="batch"`, its lines name the group, which is replaced by the deployment's own model name."""
+        from headrace.slices import at_once  # late: few programs use files
 
         keeper = self._keeper_of_file(purpose, model)
         given, close = at_once(self._with_own_names(file, purpose, keeper))
@@ -77,7 +80,7 @@ class Keeping:
         return answer
 
     async def acreate_file(self, file: Any, purpose: str, model: str | None = None, **options: Any) -> FileObject:
-        from headrace.slices import in_slices  # late: few programs keep files
+        from headrace.slices import in_slices  # late: few programs use files
 
         keeper = self._keeper_of_file(purpose, model)
         clock = self._engine.worlds.suspending().clock
@@ -97,7 +100,7 @@ class Keeping:
         return answer
 
     def file_content(self, file_id: str, model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
-        """The bytes of a file, as a `BinaryResponse`; with `stream=True` a `Stream` of any size."""
+        """A file's content as a `BinaryResponse`; with `stream=True`, a `Stream` of any size."""
         return self._known(self._about(FILE_CONTENT, file_id, model, options, stream=bool(stream)))
 
     async def afile_content(self, file_id: str, model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
@@ -124,7 +127,8 @@ class Keeping:
     def create_batch(
         self, completion_window: str, endpoint: str, input_file_id: str, model: str | None = None, **options: Any
     ) -> BatchObject:
-        """Have the calls of a file that `create_file` gave to the same group answered within `completion_window` (24h)."""
+        """Start a batch: the calls in a file, uploaded with `create_file` to the same group, completed within
+        `completion_window` (24h)."""
         answer: BatchObject = self._engine.blocking(*self._order(completion_window, endpoint, input_file_id, model, options))
         return answer
 
@@ -143,7 +147,7 @@ class Keeping:
         return answer
 
     def cancel_batch(self, batch_id: str, model: str | None = None, **options: Any) -> BatchObject:
-        """Stop a batch; what is answered already stays."""
+        """Cancel a batch; completed results remain."""
         answer: BatchObject = self._known(self._about(BATCH_CANCEL, batch_id, model, options))
         return answer
 
@@ -159,10 +163,10 @@ class Keeping:
         answer: Page = await self._engine.suspending(*self._about(BATCH_LIST, "", model, options)[0])
         return answer
 
-    # ---- who keeps it ------------------------------------------------------------------------------------------------
+    # ---- choice of deployment ----------------------------------------------------------------------------------------
 
     def _keepers(self, what: Operation, model: str | None) -> list[str]:
-        """The ids of the deployments that keep such things, one of each account. Raises BadRequestError where none does."""
+        """Ids of the deployments that store such objects, one per account. Raises BadRequestError if there is none."""
         found = self._engine.fleet.offering(what.name, model)
         if not found:
             whose = "of this Router" if model is None else f"that serves {model!r}"
@@ -170,11 +174,11 @@ class Keeping:
         return found
 
     def _keeper(self, what: Operation, model: str | None) -> str:
-        """The first of them."""
+        """The first deployment that stores such objects."""
         return self._keepers(what, model)[0]
 
     def _keeper_of_file(self, purpose: str, model: str | None) -> str:
-        """The first that keeps a new file, of calls the first that orders batches of them, too."""
+        """The deployment for a new file. For batch input, one that supports batches, preferably with stored files."""
         if purpose != "batch":
             return self._keeper(FILES, model)
         found = self._keepers(BATCHES, model)
@@ -182,12 +186,12 @@ class Keeping:
         return next((one for one in found if one in files), found[0])
 
     def _about(self, operation: Operation, id: str, model: str | None, options: Mapping[str, Any], *, stream: bool = False) -> list[Asked]:
-        """The same asked of each that may keep it: an id does not say who gave it out."""
+        """The same request to each deployment that may have the object, since an id does not tell where it was created."""
         keepers = self._keepers(BATCHES if operation.of == "batches" else FILES, model)
         return [Asked(operation, NOBODY, None, stream, options, {"id": id} if id else {}, keeper) for keeper in keepers]
 
     def _known(self, asked: Sequence[Asked]) -> Any:
-        """What the first says who knows it."""
+        """The response of the first deployment that knows the object. Raises NotFoundError if none does."""
         for one in asked:
             try:
                 return self._engine.blocking(*one)
@@ -208,16 +212,16 @@ class Keeping:
         return Asked(BATCHES, NOBODY, file, False, given, {}, self._keeper(BATCHES, model))
 
     def _with_own_names(self, file: Any, purpose: str, keeper: str) -> Steps[tuple[Any, Callable[[], object]]]:
-        """The file as the deployment takes it, a line in each step, and what closes it."""
+        """The file with the deployment's model name in every line, written one line per step, and a function that closes it."""
         if purpose != "batch":
             return file, bool
-        from tempfile import SpooledTemporaryFile  # late: few programs order batches
+        from tempfile import SpooledTemporaryFile  # late: few programs create batches
 
-        from headrace.batch_lines import exchanging  # late as well
-        from headrace.multipart import MOST_IN_MEMORY, FormFile  # late as well
+        from headrace.batch_lines import exchanging  # late: see above
+        from headrace.multipart import MOST_IN_MEMORY, FormFile  # late: see above
 
         member, given = self._engine.fleet.members[keeper], FormFile(file, "file")
-        content: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - closed by whoever has sent it
+        content: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 - closed below
         written: Any = SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115
         try:
             with content:

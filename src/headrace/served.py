@@ -1,4 +1,4 @@
-"""What callers of other dialects than Chat Completions hold, and the kinds of call that give it to them."""
+"""Response objects and operations of the dialects other than Chat Completions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.seals import opens, seal_of
 
 
 class ResponseUsage(JsonObject):
-    """Tokens, as Responses counts them: `input_tokens` includes cached ones, `output_tokens` reasoning."""
+    """Token counts as in OpenAI's Responses: `input_tokens` includes cached and `output_tokens` reasoning tokens."""
 
     _parts = (
         ("input_tokens_details", JsonObject.wrap, False),
@@ -31,7 +31,7 @@ class ResponseUsage(JsonObject):
 
 
 class ResponseItem(JsonObject):
-    """One item of an answer: a message with its `content`, reasoning with its `summary`, a call, what a tool of the provider's did."""
+    """One output item: a message with its `content`, reasoning with its `summary`, a tool call, or the result of a built-in tool."""
 
     _parts = (
         ("content", JsonObject.wrap, True),
@@ -45,7 +45,7 @@ class ResponseItem(JsonObject):
 
 
 class ResponsesAPIResponse(JsonObject):
-    """An answer of OpenAI's Responses."""
+    """A response of OpenAI's Responses API."""
 
     _parts = (
         ("output", ResponseItem.wrap, True),
@@ -69,13 +69,13 @@ class ResponsesAPIResponse(JsonObject):
 
     @property
     def output_text(self) -> str:
-        """The texts of all its messages."""
+        """The text of all its messages."""
         messages = [item for item in self.output if item.type == "message"]
         return "".join(part.text for item in messages for part in item.get("content") or () if part.get("type") == "output_text")
 
 
 class ResponsesAPIStreamingResponse(JsonObject):
-    """One event of a streamed answer of Responses: `type` says which, `response` and `item` are there where it tells one."""
+    """One event of a streamed response of OpenAI's Responses API. `type` tells which; some events have `response` or `item`."""
 
     _parts = (
         ("response", ResponsesAPIResponse.wrap, False),
@@ -95,7 +95,7 @@ class DeleteResponseResult(JsonObject):
 
 
 class ResponseItemList(JsonObject):
-    """The items that a response was asked with, or the first part of them: `has_more` says so."""
+    """The input items of a response, or the first page of them: `has_more` tells whether others follow."""
 
     _parts = (("data", ResponseItem.wrap, True),)
 
@@ -106,7 +106,7 @@ class ResponseItemList(JsonObject):
 
 
 class AnthropicMessage(JsonObject):
-    """An answer of Anthropic's Messages, or one event of its stream."""
+    """A response of Anthropic's Messages API, or one event of its stream."""
 
     _parts = (
         ("content", JsonObject.wrap, True),
@@ -116,7 +116,7 @@ class AnthropicMessage(JsonObject):
         ("delta", JsonObject.wrap, False),
     )
 
-    # Of an answer; an event has those that its type says. What did not come is not there.
+    # Fields of a response; which ones an event has depends on its type. Absent fields are missing, not None.
     id: str
     role: str
     model: str
@@ -131,7 +131,7 @@ class AnthropicMessage(JsonObject):
 
 
 class Content(JsonObject):
-    """What Gemini said, in `parts`."""
+    """A candidate's content, in `parts`."""
 
     _parts = (("parts", JsonObject.wrap, True),)
 
@@ -141,7 +141,7 @@ class Candidate(JsonObject):
 
 
 class GenerateContentResponse(JsonObject):
-    """An answer of Gemini's generateContent, or one piece of its stream."""
+    """A response of Gemini's generateContent, or one chunk of its stream."""
 
     _parts = (
         ("candidates", Candidate.wrap, True),
@@ -152,7 +152,7 @@ class GenerateContentResponse(JsonObject):
 
     @property
     def text(self) -> str:
-        """What the first candidate said, without its thoughts."""
+        """The first candidate's text, without its thoughts."""
         first = self.candidates[0].get("content") if self.candidates else None
         parts = first.get("parts") or () if first is not None else ()
         return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
@@ -176,21 +176,21 @@ RESPONSE_ITEMS: Final = Operation("response_items", "", ResponseItemList, None, 
 RESPONSE_COMPACT: Final = Operation("response_compact", "input", ResponsesAPIResponse, None, stored=True)
 
 
-# ---- ids: which deployment keeps a response ----------------------------------------------------------------------------------------
+# ---- ids: which deployment stores a response ---------------------------------------------------------------------------------------
 
 _PREFIX: Final = "resp_"
 _OURS: Final = "headrace"
 
 
 def marked_id(deployment: str, id: str, seal: str = "") -> str:
-    """A response's id that says where it is kept, for whoever asks any process for it later, and has the same seal."""
+    """A response id that encodes its deployment, so that any process can look it up later, given the same seal."""
     mark = seal_of(seal, deployment, id)
     ours = f"{_OURS}.{mark}" if mark else _OURS
     return _PREFIX + urlsafe_b64encode(f"{ours};{deployment};{id}".encode()).decode().rstrip("=")
 
 
 def read_id(id: str, seal: str = "") -> tuple[str, str] | None:
-    """The deployment and the provider's own id; None for an id that is the provider's own, or was given out under another seal."""
+    """The deployment and the provider's own id; None for an id of the provider's own, or one issued under another seal."""
     try:
         text = urlsafe_b64decode(id.removeprefix(_PREFIX) + "=" * (-len(id.removeprefix(_PREFIX)) % 4)).decode()
     except (NotBase64, ValueError):
@@ -202,20 +202,20 @@ def read_id(id: str, seal: str = "") -> tuple[str, str] | None:
 
 
 def marked(body: dict[str, Any], deployment: str, seal: str = "") -> dict[str, Any]:
-    """A response, or an event that tells one, with ids that say where it is kept."""
+    """A response, or an event that contains one, with ids that encode its deployment."""
     whole = body.get("response")
     if isinstance(whole, dict):
         return {**body, "response": marked(whole, deployment, seal)}
     if "type" in body and "output" not in body:
-        return body  # an event that tells none
+        return body  # an event without a response
     said = {name: own for name in ("id", "previous_response_id") if isinstance(own := body.get(name), str) and own}
     return {**body, **{name: marked_id(deployment, own, seal) for name, own in said.items()}}
 
 
 def unmarked(call: Call) -> Call:
-    """The call in the provider's own ids, and bound to the deployment that they name.
+    """The call with the provider's own response id, bound to the deployment that the id encodes.
 
-    Raises NotFoundError where the call has a seal, and names what was not given out under it.
+    Raises NotFoundError if the call has a seal and the id was not issued under it.
     """
     seal = call.control.get("seal") or ""
     for holder in (call.place, call.body):
@@ -230,11 +230,11 @@ def unmarked(call: Call) -> Call:
     return call
 
 
-# ---- options in the callers' words -------------------------------------------------------------------------------------------------
+# ---- options as the dialects' own clients spell them -------------------------------------------------------------------------------
 
 
 def response_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`text_format`, a pydantic class, as the form of the text."""
+    """The options with `text_format`, a pydantic class, converted to `text.format`."""
     given = dict(options)
     wanted = given.pop("text_format", None)
     if wanted is None:
@@ -245,7 +245,10 @@ def response_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def content_options(contents: Any, config: Mapping[str, Any] | None, options: Mapping[str, Any], *, stream: bool) -> tuple[Any, bool, Any]:
-    """Contents as a list, and Google's client's `config` as the fields of a body: what is none of its own is one of `generationConfig`."""
+    """Contents as a list, the stream flag, and body fields from the `config` of Google's client.
+
+    Fields of `config` that do not belong at the top level go into `generationConfig`.
+    """
     if isinstance(contents, str):
         contents = [{"role": "user", "parts": [{"text": contents}]}]
     elif isinstance(contents, Mapping):

@@ -1,4 +1,4 @@
-"""Configuration from the environment and `.env`: which chat and which embedding model a program uses, where, with which limits."""
+"""Settings from the environment and `.env`: the chat and embedding model of a program, with their provider, key and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Secret(str):
-    """A key that is itself wherever it is used, and masked wherever it is shown with `repr`."""
+    """A key that behaves as a plain string but is masked by `repr`."""
 
     __slots__ = ()
 
@@ -30,21 +30,21 @@ class Secret(str):
 
 
 class _Variable(Generic[T]):
-    """One environment variable, read through an attribute of its name in lower case."""
+    """One environment variable, read through an attribute of its lower-case name."""
 
     name: str
 
     def __init__(self, read: Callable[[str, str], T], example: str) -> None:
         self.read = read
         self.example = example
-        """A usable value, for error texts."""
+        """A valid value, for error messages."""
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.name = attribute.upper()
 
 
 class _Required(_Variable[T]):
-    """A variable whose attribute raises ConfigurationError while it is not set."""
+    """A variable whose attribute raises ConfigurationError if it is not set."""
 
     @overload
     def __get__(self, settings: None, owner: type) -> Self: ...
@@ -61,7 +61,7 @@ class _Required(_Variable[T]):
 
 
 class _Optional(_Variable[T]):
-    """A variable whose attribute is None while it is not set."""
+    """A variable whose attribute is None if it is not set."""
 
     @overload
     def __get__(self, settings: None, owner: type) -> Self: ...
@@ -119,13 +119,13 @@ def _got(text: str) -> str:
 
 
 class Settings:
-    """What the environment says, and `.env` where the environment is silent. Read when first asked for; blank counts as not set.
+    """Settings from the environment, or else from `.env`. Read on first use; a blank value counts as not set.
 
-    env: the environment, `os.environ` unless given.
-    dotenv: a `.env` file, or a folder in which and above which one is looked for; the working directory unless given.
+    env: the environment, `os.environ` by default.
+    dotenv: a `.env` file, or a directory in which and above which to look for one, the working directory by default.
     False for none.
-    Every attribute raises ConfigurationError with all that is wrong at once. Keys are masked in `repr`, `str`, `vars` and
-    `model_dump`; their attributes hold them in full.
+    Every attribute raises ConfigurationError that lists all problems at once. Keys are masked in `repr`, `str`, `vars` and
+    `model_dump`; their attributes return them in full.
     """
 
     __slots__ = ("_dotenv", "_env", "_file", "_raw", "_values")
@@ -152,13 +152,13 @@ class Settings:
 
     @classmethod
     def load(cls, *, env: Mapping[str, str] | None = None, dotenv: str | os.PathLike[str] | bool = True) -> Self:
-        """Settings read now rather than at the first question. Raises ConfigurationError."""
+        """Settings read now rather than on first use. Raises ConfigurationError."""
         settings = cls(env=env, dotenv=dotenv)
         settings.reload()
         return settings
 
     def reload(self) -> None:
-        """Read the environment and `.env` again. What was read before stands when that fails."""
+        """Read the environment and `.env` again. If that fails, the previous values are kept."""
         env = os.environ if self._env is None else self._env
         file = find_dotenv(self._dotenv)
         raw = {**(_read(file) if file else {}), **{name: value for name, value in env.items() if value.strip()}}
@@ -170,21 +170,21 @@ class Settings:
         return {found.name: found for owner in reversed(cls.__mro__) for found in vars(owner).values() if isinstance(found, _Variable)}
 
     def values(self) -> dict[str, Any]:
-        """Every variable that is set, by its name, as its type has it: keys are `Secret`."""
+        """Every variable that is set, by name, with its parsed value; keys are `Secret`."""
         if self._values is None:
             self.reload()
         return dict(self._values or {})
 
     def missing(self, name: str) -> str:
-        """What to tell a user whose variable `name` is not set."""
+        """The message for a variable that is not set."""
         example = self._variables()[name].example
         return f"{name} is not set: write {name}={example} (with your own value) into .env or the environment; read was {self.origin}"
 
     def model_list(self) -> list[dict[str, Any]]:
-        """A Router's model list: the chat model and the embedding model, whichever are set, by their own names.
+        """A Router's model list: the chat and the embedding model, whichever are set, under their own names.
 
-        A key or an address that is not set here is the provider's own variable, such as OPENAI_API_KEY, also from `.env`.
-        Raises ConfigurationError with all that is missing or unknown.
+        A key or base URL that is not set here is taken from the provider's own variable, such as OPENAI_API_KEY, also
+        from `.env`. Raises ConfigurationError that lists everything missing or unknown.
         """
         values, problems = self.values(), []
         entries: list[dict[str, Any]] = []
@@ -204,16 +204,16 @@ class Settings:
         return entries
 
     def model_dump(self) -> dict[str, Any]:
-        """Every variable by its attribute's name, None where it is not set, keys masked."""
+        """Every variable by its attribute name, None if not set, keys masked."""
         values = self.values()
         return {name.lower(): _shown(values.get(name)) for name in self._variables()}
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A copy reads for itself: an environment's secrets are not sent along.
+        # A copy reads the environment itself, so that secrets are not pickled.
         return _unread, (type(self), self._env, self._dotenv)
 
     @property
-    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # so that vars() and what is built on it show no key
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # so that vars() and its users show no key
         return self.model_dump()
 
     def __repr__(self) -> str:
@@ -234,13 +234,13 @@ def _unread(cls: type[Settings], env: Mapping[str, str] | None, dotenv: str | os
 
 
 settings: Final = Settings()
-"""The settings of this process: its environment, and the `.env` nearest above its working directory."""
+"""The settings of this process: its environment, and the nearest `.env` in or above its working directory."""
 
 
 def find_dotenv(where: str | os.PathLike[str] | bool = True) -> Path | None:
-    """The `.env` in or above a folder (True: the working directory), or the file that `where` names.
+    """The `.env` in or above a directory (True: the working directory), or the file that `where` names.
 
-    Raises ConfigurationError when `where` names nothing that exists.
+    Raises ConfigurationError if `where` does not exist.
     """
     if where is False:
         return None
@@ -257,7 +257,7 @@ def _read(file: Path) -> dict[str, str]:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise ConfigurationError(f"{file} cannot be read: {reason}") from None  # the original would repeat the bytes
+        raise ConfigurationError(f"{file} cannot be read: {reason}") from None  # the original error would repeat the bytes
     return parse(text, where=str(file))
 
 
@@ -277,11 +277,11 @@ def _checked(variables: Mapping[str, _Variable[Any]], raw: Mapping[str, str]) ->
 
 
 def _misspelt(variables: Mapping[str, _Variable[Any]], raw: Mapping[str, str]) -> list[str]:
-    """Names that are one slip from a variable that is not set: a limit that nobody reads is not kept, and nothing would say so."""
+    """Report names that are one typo away from a variable that is not set. Otherwise, a misspelt limit would silently not apply."""
     strange = [name for name in raw if name.startswith(("LLM_", "EMBEDDING_")) and name not in variables]
     if not strange:
         return []
-    from difflib import get_close_matches  # late: few need it
+    from difflib import get_close_matches  # late: rarely needed
 
     unset = [name for name in variables if not raw.get(name, "").strip()]
     meant = {name: get_close_matches(name, [one for one in unset if abs(len(one) - len(name)) < 2], 1, 0.85) for name in strange}
@@ -311,7 +311,7 @@ def _entry(group: str, values: Mapping[str, Any], raw: Mapping[str, str]) -> dic
 
 
 def _shown(value: Any) -> Any:
-    """A value for the eye: keys masked, passwords in addresses left out."""
+    """A value for display: keys masked, passwords in URLs removed."""
     if isinstance(value, Secret):
         return value.masked
     if isinstance(value, str) and "://" in value:

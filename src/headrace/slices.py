@@ -1,4 +1,4 @@
-"""Work that takes long, in steps between which others come on."""
+"""Long-running work in steps, so that it does not block the event loop."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
-"""Work that yields after each step and returns what it made."""
+"""A generator that yields after each step and returns the result."""
 
 SLICE: Final = 0.002
-"""Seconds of work at a time; a step that is longer is not cut."""
+"""Seconds of work between yields to the event loop; a longer step is not interrupted."""
 
 
 def at_once(steps: Steps[T]) -> T:
-    """All steps without a pause."""
+    """Run all steps without pausing."""
     while True:
         try:
             next(steps)
@@ -27,7 +27,7 @@ def at_once(steps: Steps[T]) -> T:
 
 
 async def in_slices(clock: Clock, steps: Steps[T]) -> T:
-    """All steps, and whoever else waits for the event loop in between. Who is cancelled ends the steps as well."""
+    """Run all steps, yielding to the event loop between slices. Cancellation closes the generator."""
     until = clock.now() + SLICE
     try:
         while True:

@@ -1,8 +1,9 @@
-"""Calls in other words than Chat Completions': OpenAI's Responses, Anthropic's Messages, Gemini's generateContent.
+"""Calls in dialects other than Chat Completions: OpenAI's Responses, Anthropic's Messages, Gemini's generateContent.
 
-Each has a blocking form and an `a…` form, and works with every provider: where the provider speaks the same dialect, request and answer
-go through as they are; where it does not, they are translated, and what cannot be said is refused by its name. Streams hand out the
-dialect's own events. All take the options of every call (`headrace.options.CallOptions`).
+Each has a blocking form and an async `a…` form, and works with every provider. Where the provider speaks the same
+dialect, request and response pass through unchanged; otherwise they are translated, and parameters that cannot be
+expressed are refused by name. Streams yield the dialect's own events. All take the options of every call
+(`headrace.options.CallOptions`).
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def responses(
 @overload
 def responses(input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any) -> ResponsesAPIResponse: ...
 def responses(input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
-    """An answer in the words of OpenAI's Responses: a `ResponsesAPIResponse`, with `stream=True` a `Stream` of its events.
+    """A response of OpenAI's Responses API: a `ResponsesAPIResponse`; with `stream=True`, a `Stream` of its events.
 
-    `instructions`, `tools`, `text`, `reasoning`, `previous_response_id`, … as OpenAI has them; `text_format` may be a pydantic class.
+    `instructions`, `tools`, `text`, `reasoning`, `previous_response_id`, … as at OpenAI; `text_format` may be a
+    pydantic class.
     """
     return blocking(RESPONSES, model, input, bool(stream), response_options(options))
 
@@ -59,12 +61,12 @@ async def aresponses(input: str | Sequence[Any], model: str, *, stream: bool | N
 
 
 def _at(provider: str) -> str:
-    """A name that leads to a provider and to none of its models."""
+    """A model name that resolves to the provider but to none of its models."""
     return f"{provider}/-"
 
 
 def get_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
-    """A response that the provider keeps, finished or not. `include` as OpenAI has it."""
+    """A response stored at the provider, finished or not. `include` as at OpenAI."""
     answer: ResponsesAPIResponse = blocking(RESPONSE, _at(custom_llm_provider), None, False, options, {"id": response_id})
     return answer
 
@@ -75,7 +77,7 @@ async def aget_responses(response_id: str, custom_llm_provider: str = "openai", 
 
 
 def delete_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> DeleteResponseResult:
-    """Have the provider forget a response."""
+    """Delete a response at the provider."""
     answer: DeleteResponseResult = blocking(RESPONSE_DELETE, _at(custom_llm_provider), None, False, options, {"id": response_id})
     return answer
 
@@ -86,7 +88,7 @@ async def adelete_responses(response_id: str, custom_llm_provider: str = "openai
 
 
 def cancel_responses(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponsesAPIResponse:
-    """Stop a response that is made in the background."""
+    """Cancel a response that is being made in the background."""
     answer: ResponsesAPIResponse = blocking(RESPONSE_CANCEL, _at(custom_llm_provider), None, False, options, {"id": response_id})
     return answer
 
@@ -97,7 +99,7 @@ async def acancel_responses(response_id: str, custom_llm_provider: str = "openai
 
 
 def list_input_items(response_id: str, custom_llm_provider: str = "openai", **options: Any) -> ResponseItemList:
-    """What a response was asked with. `limit`, `order`, `after`, `before`, `include` narrow it."""
+    """The input items of a response, filtered by `limit`, `order`, `after`, `before`, `include`."""
     answer: ResponseItemList = blocking(RESPONSE_ITEMS, _at(custom_llm_provider), None, False, options, {"id": response_id})
     return answer
 
@@ -108,9 +110,10 @@ async def alist_input_items(response_id: str, custom_llm_provider: str = "openai
 
 
 def compact_responses(input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
-    """A conversation made short by the provider, for `input` of the next `responses`: what counts of it is in `output`, sealed.
+    """A conversation compacted by the provider: its `output`, which is encrypted, serves as `input` of the next
+    `responses`.
 
-    `instructions` and `previous_response_id` as OpenAI has them.
+    `instructions` and `previous_response_id` as at OpenAI.
     """
     answer: ResponsesAPIResponse = blocking(RESPONSE_COMPACT, model, input, False, options)
     return answer
@@ -130,9 +133,9 @@ def anthropic_messages(
     max_tokens: int, messages: Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
 ) -> AnthropicMessage: ...
 def anthropic_messages(max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
-    """An answer in the words of Anthropic's Messages: an `AnthropicMessage`, with `stream=True` a `Stream` of its events.
+    """A response of Anthropic's Messages API: an `AnthropicMessage`; with `stream=True`, a `Stream` of its events.
 
-    `system`, `tools`, `thinking`, `metadata`, … as Anthropic has them.
+    `system`, `tools`, `thinking`, `metadata`, … as at Anthropic.
     """
     return blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
@@ -160,10 +163,10 @@ def generate_content(
 def generate_content(
     model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
 ) -> Any:
-    """An answer in the words of Gemini's generateContent: a `GenerateContentResponse`, with `stream=True` a `Stream` of its pieces.
+    """A response of Gemini's generateContent: a `GenerateContentResponse`; with `stream=True`, a `Stream` of its chunks.
 
-    contents: a text, or Google's list of contents. config: as Google's client takes it, in either spelling; `generationConfig`,
-    `systemInstruction`, `tools`, … may be given as options as well.
+    contents: a text, or Google's list of contents. config: as Google's client takes it, in snake or camel case;
+    `generationConfig`, `systemInstruction`, `tools`, … may also be given as options.
     """
     return blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 

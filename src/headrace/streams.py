@@ -1,4 +1,4 @@
-"""Streamed answers as the caller holds them. Chunks are handed out as they arrive; leaving early closes the connection."""
+"""Streamed responses as the caller sees them. Chunks are yielded as they arrive; leaving early closes the connection."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from headrace.ports import HttpStream
 from headrace.wire import Frame, TransportError
 
 C = TypeVar("C")
-"""What a caller takes piece by piece: an object, or bytes."""
+"""What a caller iterates over: objects, or bytes."""
 M = TypeVar("M")
 J = TypeVar("J", bound=JsonObject)
 
 
 class ChunkReader(Protocol):
-    """Frames of a provider's stream in, chunks as the caller reads them out."""
+    """Turns frames of a provider's stream into chunks as the caller reads them."""
 
     @property
     def usage(self) -> dict[str, Any] | None: ...
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]: ...
     def rest(self) -> Sequence[dict[str, Any]]:
-        """What was held back until the end. Raises TruncatedStream when it was no proper one."""
+        """Chunks held back until the end. Raises TruncatedStream if the stream was not complete."""
         ...
 
 
 class Source(Protocol[M]):
-    """Makes of a stream's bytes what its caller takes: objects, or bytes again."""
+    """Turns a stream's bytes into what the caller takes: objects, or bytes again."""
 
     @property
     def usage(self) -> dict[str, Any] | None: ...
@@ -46,16 +46,16 @@ class Source(Protocol[M]):
         ...
 
     def feed(self, data: bytes, ready: deque[M]) -> None:
-        """Puts into `ready` what has become whole. Raises HeadraceError, what came before it in `ready`."""
+        """Append completed pieces to `ready`. Raises HeadraceError after appending the pieces before the error."""
         ...
 
     def close(self, ready: deque[M]) -> None:
-        """The bytes have ended. Raises TruncatedStream when the stream had not said that it was done."""
+        """End of the bytes. Raises TruncatedStream if the stream was not complete."""
         ...
 
 
 class Objects(Generic[J]):
-    """Chunks as objects."""
+    """A source of chunks as objects."""
 
     __slots__ = ("_frames", "_hidden", "_reader", "_wrap", "count")
 
@@ -88,9 +88,10 @@ class Objects(Generic[J]):
 
 
 class Chunks(Generic[C]):
-    """The part of a stream that awaits: reads bytes, hands out what is made of them, reports its end exactly once.
+    """The awaiting part of a stream: reads bytes, hands out pieces, and reports its end exactly once.
 
-    on_end(stream, error): called when the stream ended properly (None), failed, or was given up (GeneratorExit).
+    `when_over(callback)` calls `callback(stream, error)` when the stream ended (None), failed, or was abandoned
+    (GeneratorExit).
     """
 
     __slots__ = ("_ended", "_error", "_http", "_on_end", "_quiet", "_source", "explain", "hidden", "raw", "ready", "said")
@@ -108,21 +109,21 @@ class Chunks(Generic[C]):
         self._http = http
         self._source = source
         self.said = said
-        """What a chat has said so far, where that is noted."""
+        """The chat's text so far, if recorded."""
         self.raw = raw
         """Whether its pieces are bytes."""
         self.hidden = hidden
         self.explain = explain
         self.ready: deque[C] = deque()
         self._quiet = False
-        """Whether what was read last only kept the connection."""
+        """Whether the last read was only a keep-alive."""
         self._ended = False
         self._error: HeadraceError | None = None
         self._on_end: Callable[[Chunks[C], BaseException | None], None] | None = None
 
     @property
     def count(self) -> int:
-        """Pieces handed out or ready to be: about one token each."""
+        """Pieces handed out or ready: about one token each."""
         return self._source.count
 
     @property
@@ -131,18 +132,18 @@ class Chunks(Generic[C]):
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The usage the provider reported last; None until it did."""
+        """The usage reported last; None until the provider reports any."""
         return self._source.usage
 
     def when_over(self, callback: Callable[[Chunks[C], BaseException | None], None]) -> None:
-        """Call back when the stream is over, at once if it is already."""
+        """Call `callback` when the stream is over, at once if it already is."""
         if self._ended:
             callback(self, self._error)
         else:
             self._on_end = callback
 
     async def fill(self) -> bool:
-        """Wait until a chunk is ready. False at the proper end; raises what went wrong once everything before it was taken."""
+        """Wait until a chunk is ready. False at the regular end; raises the stream's error once all chunks before it were taken."""
         while not self.ready:
             if self._error is not None:
                 raise again(self._error)
@@ -164,7 +165,7 @@ class Chunks(Generic[C]):
             self._fail(self.explain(error), error)
         except HeadraceError as error:
             self._fail(error, None)
-        except BaseException as error:  # a cancelled read leaves the response half-read: the connection must go
+        except BaseException as error:  # a cancelled read leaves the response half-read: the connection must close
             self._end(error)
             raise
 
@@ -184,17 +185,17 @@ class Chunks(Generic[C]):
             callback(self, error)
 
     def close(self) -> None:
-        """Give the stream up: the connection closes now, and the call is settled with what had arrived."""
+        """Abandon the stream: closes the connection now, and the call is settled with what had arrived."""
         self._end(GeneratorExit())
 
 
 class Outer(Generic[C]):
-    """Stands around the chunks of a stream and hands them on; what is asked of it is asked of them."""
+    """Base class of wrappers around a stream's chunks; delegates to them."""
 
     __slots__ = ("_chunks", "ready")
 
     def __init__(self, chunks: Any) -> None:
-        """chunks: `Chunks`, or what stands around them."""
+        """`chunks`: `Chunks`, or another wrapper."""
         self._chunks = chunks
         self.ready: deque[C] = deque()
 
@@ -219,7 +220,7 @@ class Outer(Generic[C]):
 
 
 class _Held(Generic[C]):
-    """What both kinds of stream offer besides iteration."""
+    """Common part of sync and async streams, besides iteration."""
 
     __slots__ = ("__weakref__", "_chunks")
 
@@ -228,7 +229,7 @@ class _Held(Generic[C]):
 
     @property
     def usage(self) -> Any:
-        """The usage the provider reported so far; None until it did."""
+        """The usage reported so far; None until the provider reports any."""
         return self._chunks.usage
 
     @property
@@ -241,7 +242,7 @@ class _Held(Generic[C]):
         return headers
 
     def __del__(self) -> None:
-        # Abandoned unread: the connection must not wait for anybody.
+        # dropped before its end: release the connection
         chunks = getattr(self, "_chunks", None)
         if chunks is not None and not chunks.over:
             chunks.close()
@@ -251,7 +252,7 @@ class _Held(Generic[C]):
 
 
 class AsyncStream(_Held[C]):
-    """`async for chunk in stream`. Iterating may stop and go on; `aclose()`, `async with` or dropping it ends the call."""
+    """`async for chunk in stream`. Iteration may pause and resume; `aclose()`, `async with` or dropping it ends the call."""
 
     __slots__ = ()
 
@@ -275,7 +276,7 @@ class AsyncStream(_Held[C]):
 
 
 class Stream(_Held[C]):
-    """`for chunk in stream`. Iterating may stop and go on; `close()`, `with` or dropping it ends the call."""
+    """`for chunk in stream`. Iteration may pause and resume; `close()`, `with` or dropping it ends the call."""
 
     __slots__ = ()
 

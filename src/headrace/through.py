@@ -1,4 +1,4 @@
-"""Requests in a provider's own words, sent on as they came, with its credentials; what was used is read from the answer in passing."""
+"""Pass-through requests in a provider's native format, sent with its credentials. Usage is read from the response on the way."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from headrace.objects import JsonObject
 from headrace.wire import HeaderPairs, HttpRequest, HttpResponse, Upload
 
 PASSED: Final = Operation("passed", "", JsonObject, None, named=False)
-"""A call whose option `request` is a `ThroughRequest`; its stream is bytes, whatever they are."""
+"""A call whose option `request` is a `ThroughRequest`; its stream is the response's raw bytes."""
 
 
 class ThroughRequest(Struct, frozen=True):
-    """What is sent on. `headers` hold no credentials: those are the deployment's."""
+    """The request to forward. `headers` must hold no credentials: the deployment's are added."""
 
     method: str
     path: str
-    """Below the provider's host, with its query: `/v1/messages?beta=true`."""
+    """Relative to the provider's host, with query: `/v1/messages?beta=true`."""
     headers: HeaderPairs = ()
     body: bytes = b""
     upload: Upload | None = None
-    """A body too large to hold, in place of `body`."""
+    """A body too large to hold in memory, in place of `body`."""
     pays: bool = True
-    """Whether it pays for what its answer says was used: what was made before tells of that each time it is asked for."""
+    """Whether usage in the response is charged. A stored response repeats its usage each time it is retrieved."""
 
     def __repr__(self) -> str:
         size = len(self.body) if self.upload is None else self.upload.size
@@ -64,7 +64,7 @@ class Through(Struct, eq=False):
         return HttpRequest(asked.method, address_of(self.to.base_url, asked.path), headers, asked.body, asked.upload)
 
     def read(self, response: HttpResponse) -> dict[str, Any]:
-        """A whole answer as what of it is an object."""
+        """A complete response's JSON object; empty if it has none."""
         return dict(next(_answers(response.body, events=False), {}))
 
     def used(self, body: Mapping[str, Any]) -> Any:
@@ -75,10 +75,10 @@ class Through(Struct, eq=False):
 
 
 def address_of(base_url: str, path: str) -> str:
-    """Where a path leads below a base URL, which may hold its beginning already: the host alone is given."""
+    """The URL of a path at a provider. A path that repeats the base URL's path, or has its own version, is joined to the host alone."""
     base = urlsplit(base_url)
     begins = base.path.rstrip("/")
-    if path.startswith("/upload/"):  # Google has its version behind that
+    if path.startswith("/upload/"):  # Google puts its version after that
         return f"{base.scheme}://{base.netloc}{_VERSION.sub('', begins)}{path}"
     whole = not begins or path.startswith(f"{begins}/") or re.match(r"/v\d", path) is not None
     return f"{base.scheme}://{base.netloc}{path if whole else begins + path}"
@@ -87,17 +87,17 @@ def address_of(base_url: str, path: str) -> str:
 _VERSION: Final = re.compile(r"/v\d\w*$")
 
 
-# ---- usage in passing --------------------------------------------------------------------------------------------------------------
+# ---- usage -------------------------------------------------------------------------------------------------------------------------
 
 MOST_KEPT: Final = 4 << 20
-"""Bytes of an answer that are looked at for what was used; in an endless stream the last of them."""
+"""Bytes of a response searched for usage; of a longer stream, the last ones."""
 
 
 NOTHING: Final[Mapping[str, int]] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class Watched:
-    """Bytes handed on as they come. At the end `usage` is what they said of it, in OpenAI's form."""
+    """Bytes passed through as they arrive. At the end, `usage` holds the usage found in them, in OpenAI's format."""
 
     __slots__ = ("_events", "_pays", "_seen", "count", "usage")
 
@@ -126,7 +126,7 @@ class Watched:
 
 
 def _answers(seen: bytes, *, events: bool) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects that may tell of usage: the answer, or those of a stream."""
+    """The JSON objects that may contain usage: the response, or events of a stream."""
     texts = [line[5:] for line in seen.splitlines() if line.startswith(b"data:") and b"sage" in line] if events else [seen]
     for text in texts:
         try:
@@ -150,7 +150,7 @@ _INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputToke
 _OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens", "total_output_tokens")
 _CACHED: Final = ("cache_read_input_tokens", "cachedContentTokenCount", "total_cached_tokens")
 _BESIDE_INPUT: Final = ("cache_read_input_tokens", "cache_creation_input_tokens", "toolUsePromptTokenCount", "total_tool_use_tokens")
-"""What Anthropic and Google count beside the input."""
+"""Tokens that Anthropic and Google do not include in the input count."""
 _BESIDE_OUTPUT: Final = ("thoughtsTokenCount", "total_thought_tokens")
 
 

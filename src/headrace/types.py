@@ -1,8 +1,8 @@
-"""The hub: one meaning for what every dialect says, between two dialects that differ. Nothing here knows a wire format.
+"""The hub: one common representation of chats, used to translate between dialects. Nothing here knows a wire format.
 
-Every value is frozen and compares by content. `extra` holds, on each level, what the dialect it was read from says there and the hub has
-no name for, so that it survives in the same dialect and can be reported when another one cannot say it. A `msgspec.UNSET` in it says that
-a field was left out which the dialect usually writes.
+Every value is frozen and compares by content. At each level, `extra` holds the fields of the source dialect that the
+hub does not model, so that they survive in the same dialect and can be reported when another one cannot express them. A
+`msgspec.UNSET` in it marks a field that the dialect usually writes and that was omitted.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 Json: TypeAlias = Any
-"""What JSON can say: None, bool, int, float, str, list or dict with str keys."""
+"""Any JSON value: None, bool, int, float, str, list or dict with str keys."""
 
 Extra: TypeAlias = Mapping[str, Json]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "pause", "error", "other"]
-"""Why the model stopped. `tool_calls` whenever there are calls, whatever word the provider chose; `pause`: send the turn back as it is."""
+"""Why the model stopped. `tool_calls` whenever there are calls, whatever the provider says; `pause`: send the turn back unchanged."""
 
 
 class Value(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """What all values of the hub have in common."""
+    """Base class of all hub values."""
 
     extra: Extra = {}
 
@@ -34,12 +34,12 @@ class Value(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
 class Text(Value, frozen=True):
     text: str
     signature: str | None = None
-    """Gemini signs texts too; the signature goes back where it stood."""
+    """Gemini signs texts too; the signature must be sent back in the same place."""
 
 
 class Image(Value, frozen=True):
     url: str
-    """`https:`, `data:` with its media type, or what the provider's own file store uses."""
+    """An `https:` URL, a `data:` URL with its media type, or a reference to the provider's own file storage."""
     detail: str | None = None
 
 
@@ -49,12 +49,12 @@ class Audio(Value, frozen=True):
     format: str = ""
     """`wav`, `mp3`, … as OpenAI names them."""
     id: str = ""
-    """Of audio the model spoke earlier: it may be sent back by id alone."""
+    """Id of audio the model generated earlier: it may be sent back by id alone."""
     transcript: str = ""
 
 
 class File(Value, frozen=True):
-    """A document. One of `url` (a `data:` URL for inline bytes) and `id`."""
+    """A document. Either `url` (a `data:` URL for inline bytes) or `id` is set."""
 
     url: str = ""
     id: str = ""
@@ -62,10 +62,10 @@ class File(Value, frozen=True):
 
 
 class Thinking(Value, frozen=True):
-    """Reasoning a model showed. It is sent back unchanged, or the provider refuses the turn.
+    """Reasoning that a model showed. It must be sent back unchanged, or the provider rejects the turn.
 
-    `data` is reasoning that only the provider can read: Anthropic's redacted thinking, encrypted reasoning of Responses and OpenRouter.
-    An empty text with a signature is not an empty part.
+    `data` is reasoning only the provider can read: Anthropic's redacted thinking, encrypted reasoning of Responses and
+    OpenRouter. An empty text with a signature is not an empty part.
     """
 
     text: str = ""
@@ -78,7 +78,7 @@ class Refusal(Value, frozen=True):
 
 
 class ToolCall(Value, frozen=True):
-    """`arguments` is JSON as the model wrote it, which may be broken; of a custom tool the bare text.
+    """A tool call. `arguments` is JSON as the model wrote it, possibly invalid; for a custom tool, plain text.
 
     `legacy`: OpenAI's older `function_call`, which has no id.
     """
@@ -91,7 +91,7 @@ class ToolCall(Value, frozen=True):
 
 
 class ToolResult(Value, frozen=True):
-    """What a tool gave back. `name` where the caller said it: Gemini wants it, OpenAI finds it by the id."""
+    """A tool's result. `name` if the caller gave it: Gemini needs it, OpenAI identifies the call by id."""
 
     call_id: str
     content: tuple[Part, ...] = ()
@@ -100,7 +100,7 @@ class ToolResult(Value, frozen=True):
 
 
 class Other(Value, frozen=True):
-    """A part only its own dialect knows (a video, a server tool's result): `extra` is all of it."""
+    """A part that only its own dialect knows (a video, a server tool's result); `extra` holds all of it."""
 
     type: str
 
@@ -109,7 +109,7 @@ Part: TypeAlias = Text | Image | Audio | File | Thinking | Refusal | ToolCall | 
 
 
 class Message(Value, frozen=True):
-    """One turn. A `tool` message holds exactly one ToolResult; an assistant's parts stand as thinking, content, calls."""
+    """One turn. A `tool` message holds exactly one ToolResult; an assistant's parts are ordered thinking, content, calls."""
 
     role: Role
     content: tuple[Part, ...] = ()
@@ -132,7 +132,7 @@ class Message(Value, frozen=True):
 
 
 class Tool(Value, frozen=True):
-    """A function the model may call. `type` other than "function": a tool of the provider's own, described by `extra` alone."""
+    """A function the model may call. `type` other than "function": a built-in tool of the provider, described by `extra` alone."""
 
     name: str = ""
     description: str | None = None
@@ -145,7 +145,7 @@ class Tool(Value, frozen=True):
 class ToolChoice(Value, frozen=True):
     mode: Literal["auto", "none", "required", "tool"]
     name: str = ""
-    """Of the one tool, with mode "tool"."""
+    """Name of the tool, with mode "tool"."""
 
 
 class ResponseFormat(Value, frozen=True):
@@ -157,7 +157,7 @@ class ResponseFormat(Value, frozen=True):
 
 
 class ChatRequest(Value, frozen=True):
-    """A chat as every dialect means it. None: the caller said nothing."""
+    """A chat request, independent of dialect. None: not set by the caller."""
 
     model: str
     messages: tuple[Message, ...]
@@ -166,7 +166,7 @@ class ChatRequest(Value, frozen=True):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     max_tokens: int | None = None
-    """Most tokens to write, reasoning included."""
+    """Maximum output tokens, reasoning included."""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -178,9 +178,9 @@ class ChatRequest(Value, frozen=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     effort: str | None = None
-    """How hard to think: none, minimal, low, medium, high, xhigh, max."""
+    """Reasoning effort: none, minimal, low, medium, high, xhigh, max."""
     thinking_budget: int | None = None
-    """Tokens to think with, for dialects that count instead of naming an effort."""
+    """Reasoning tokens, for dialects with a budget instead of an effort."""
     user: str | None = None
     stream: bool = False
     include_usage: bool = False
@@ -191,12 +191,12 @@ class ChatRequest(Value, frozen=True):
 
 
 class Usage(Value, frozen=True):
-    """Tokens, in OpenAI's meaning: `input` includes what was read from and written to a cache, `output` includes reasoning."""
+    """Token counts as OpenAI defines them: `input` includes tokens read from and written to a cache, `output` includes reasoning."""
 
     input: int = 0
     output: int = 0
     total: int = 0
-    """As the provider says it, which may be more than the sum."""
+    """As the provider reports it; may exceed the sum."""
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
@@ -209,16 +209,16 @@ class Choice(Value, frozen=True):
     message: Message
     finish: FinishReason | None = None
     native_finish: str | None = None
-    """The provider's own word, where it is not its dialect's usual one."""
+    """The provider's own finish reason, if not its dialect's usual one."""
     logprobs: Json = None
-    """In OpenAI's shape."""
+    """In OpenAI's format."""
 
 
 class ChatResponse(Value, frozen=True):
     id: str = ""
     model: str = ""
     created: int = 0
-    """Epoch seconds; 0 when the provider does not say."""
+    """Unix time in seconds; 0 if the provider does not say."""
     choices: tuple[Choice, ...] = ()
     usage: Usage | None = None
 
@@ -233,7 +233,7 @@ class Started(Value, frozen=True):
 
 
 class TextDelta(Value, frozen=True):
-    """More of text block `block`: most dialects have one, Anthropic's begins another at each citation."""
+    """More text of block `block`. Most dialects have one block; Anthropic's starts another at each citation."""
 
     text: str
     choice: int = 0
@@ -257,7 +257,7 @@ class ThinkingDelta(Value, frozen=True):
 
 
 class ToolCallDelta(Value, frozen=True):
-    """More of the call at `index`: id and name in its first delta only, `arguments` in pieces or whole."""
+    """More of the call at `index`: id and name only in its first delta, `arguments` in pieces or whole."""
 
     index: int
     id: str = ""
@@ -282,14 +282,14 @@ class Logprobs(Value, frozen=True):
 
 
 class Noted(Value, frozen=True):
-    """Fields the hub has no name for, said in mid-stream about the response, a choice or its message."""
+    """Fields not modelled by the hub, received mid-stream, about the response, a choice or its message."""
 
     level: Literal["response", "choice", "message"] = "response"
     choice: int = 0
 
 
 class Finished(Value, frozen=True):
-    """A choice is complete. At most one for a choice: some providers end a whole stream without saying why (Snowflake)."""
+    """A choice is complete. At most one per choice: some providers end a stream without a finish reason (Snowflake)."""
 
     finish: FinishReason
     native_finish: str | None = None
@@ -322,7 +322,7 @@ class EmbeddingRequest(Value, frozen=True):
 class Embedding(Value, frozen=True):
     index: int
     values: tuple[float, ...] | str
-    """Numbers, or base64 of little-endian float32 where the caller asked for it."""
+    """Numbers, or base64 of little-endian float32 if the caller requested it."""
 
 
 class EmbeddingResponse(Value, frozen=True):
@@ -332,7 +332,7 @@ class EmbeddingResponse(Value, frozen=True):
 
 
 class TextRequest(Value, frozen=True):
-    """A text completion: OpenAI's older way, kept for base models and fill-in-the-middle."""
+    """A legacy text completion, kept for base models and fill-in-the-middle."""
 
     model: str
     prompt: Json

@@ -1,6 +1,6 @@
-"""What crosses the wire, as values: requests, responses, headers, frames, and what can go wrong on the way.
+"""Values that cross the wire: requests, responses, headers, frames, and transport faults.
 
-No sockets here. Transports (layer 3) make these real; dialects (layer 1) only read and write them.
+No sockets here. Transports (layer 3) send and receive them; dialects (layer 1) only read and write them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 DEFAULT_MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of a decoded response body that are accepted before `Fault.TOO_LARGE` (a 3,000-text embedding batch is about 60 MB)."""
+"""Maximum bytes of a decoded response body before `Fault.TOO_LARGE` (a 3,000-text embedding batch is about 60 MB)."""
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
 
 class Headers(Mapping[str, str]):
-    """Response headers: looked up without regard to case, decoded from bytes only when first asked.
+    """Response headers with case-insensitive lookup, decoded from bytes on first access.
 
     Repeated names are joined with ", " (RFC 9110 §5.3), except Set-Cookie, of which the last wins.
     """
@@ -36,7 +36,7 @@ class Headers(Mapping[str, str]):
 
     @property
     def _decoded(self) -> dict[str, str]:
-        if self._known is None:  # not a cached_property: before Python 3.12 that takes a lock
+        if self._known is None:  # not a cached_property, which takes a lock before Python 3.12
             self._known = self._read()
         return self._known
 
@@ -66,29 +66,29 @@ class Upload(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total bytes."""
         ...
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes from the beginning, as often as it is asked for: a request may be sent again."""
+        """The bytes from the beginning. May be called repeatedly, since a request may be sent again."""
         ...
 
 
 class HttpRequest(Struct, frozen=True):
-    """One request, complete. `headers` hold neither Host, Content-Length nor Connection: those are the transport's."""
+    """One complete request. `headers` must not contain Host, Content-Length or Connection, which the transport adds."""
 
     method: str
     url: str
     headers: HeaderPairs = ()
     body: bytes = b""
     upload: Upload | None = None
-    """A body too large to hold, in place of `body`."""
+    """A body too large to hold in memory, in place of `body`."""
     public: bool = False
-    """Only to addresses of the public internet: for what somebody else has named."""
+    """Only connect to public internet addresses; for URLs that come from untrusted sources."""
     storage: str | None = None
-    """Of a cloud's storage, which has credentials of its own, in place of its service: the bucket's region, empty where it needs none."""
+    """Set for a request to a cloud's storage, which has its own credentials: the bucket's region, or empty if none is needed."""
     leaving: Callable[[], object] | None = None
-    """Told by the transport when it has a connection and sends: on a busy machine much later than when it was asked to."""
+    """Called by the transport when it has a connection and starts sending, which on a busy machine can be much later than the call."""
 
     def __repr__(self) -> str:
         size = len(self.body) if self.upload is None else self.upload.size
@@ -111,21 +111,22 @@ class Frame(Struct, frozen=True, gc=False):
 
 
 class Timeouts(Struct, frozen=True):
-    """Seconds, None for no limit. Each running out is a `Fault` of its own."""
+    """Timeouts in seconds, None for no limit. Each has its own `Fault`."""
 
     connect: float | None = 10.0
-    """Name look-up, TCP, proxy CONNECT and TLS together."""
+    """DNS lookup, TCP, proxy CONNECT and TLS together."""
     first_byte: float | None = None
-    """From the request being sent to the first byte of the response's body (its status line for an empty body). In a stream, comments and
-    pings that only keep the connection do not count, neither here nor below."""
+    """From sending the request to the first byte of the response body (the status line for an empty body). In a stream,
+    comments and pings that only keep the connection alive do not count, here or for `between_bytes`.
+    """
     between_bytes: float | None = None
-    """Silence inside a body that has begun."""
+    """Between bytes of a body that has begun."""
     total: float | None = None
-    """From the call to the last byte, waiting for a free connection included."""
+    """From the call to the last byte, including the wait for a free connection."""
 
 
 class Fault(enum.Enum):
-    """What can go wrong between two ends of a wire."""
+    """What can go wrong in transport."""
 
     CONNECT = "could not connect"
     TLS = "TLS handshake failed"
@@ -142,7 +143,7 @@ class Fault(enum.Enum):
 class TransportError(Exception):
     """A transport could not carry a request or its response.
 
-    sent: whether any byte of the request may have reached the other side; False means a retry cannot do the work twice.
+    sent: whether any byte of the request may have reached the other side; if False, a retry cannot repeat work.
     received: whether any byte of a response arrived.
     """
 

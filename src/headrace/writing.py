@@ -1,4 +1,4 @@
-"""What one attempt asks for, in the words of its destination."""
+"""Builds the HTTP request of one attempt, in the dialect of its destination."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ OPENAI: Final = "openai_chat"
 
 
 def write(call: Call, to: Destination, translation: Spoken | None = None) -> HttpRequest:
-    """The request of one attempt."""
+    """The HTTP request of one attempt."""
     control = {**to.options, **call.control} if to.options else call.control
     if translation is not None:
         request = translation.write()
-        if not call.operation.of:  # files and batches a cloud keeps as its own
+        if not call.operation.of:  # files and batches have no envelope
             request = enveloped(to.provider.envelope, request)
         operation = translation.operation
         if operation not in to.provider.forms:
             operation = _OWN_PLACES.get(operation, "chat")
         url = _place(call, to, operation) or request.url
         if call.operation is COUNT:
-            from headrace.dialects.counts import COUNTS, question  # late: few programs count
+            from headrace.dialects.counts import COUNTS, question  # late: few programs count tokens
 
             request = question(COUNTS[to.provider.dialect], request, url)
             url = request.url
@@ -55,13 +55,13 @@ def write(call: Call, to: Destination, translation: Spoken | None = None) -> Htt
 
 
 _OWN_PLACES: Final[Mapping[str, str]] = {"embeddings": "embeddings", "responses": "responses"}
-"""Operations of other dialects that a row may place elsewhere than its chats; whatever else a caller asks for is a chat there."""
+"""Operations of other dialects that a row may give a path of their own; all others use the path of chats."""
 
 
 def _place(call: Call, to: Destination, operation: str) -> str:
-    """Where the row says that the operation is; empty where that is its dialect's or form's own place.
+    """The URL that the row configures for an operation; empty if the dialect's or form's own path applies.
 
-    A whole address is that of the row's own service: at a caller's address the form's place stands.
+    An absolute URL belongs to the provider's own service; at a caller's base URL, the form's path applies.
     """
     own = to.provider.own_path(operation, stream=call.stream)
     if "://" in own:
@@ -74,7 +74,7 @@ def _path(call: Call, to: Destination) -> str:
 
 
 def _request(operation: Operation, body: dict[str, Json], headers: HeaderPairs) -> HttpRequest:
-    """A body as JSON, as a form where it holds files; as a query where there is none."""
+    """The request with its body as JSON, as a form if it holds files, or as a query for methods other than POST."""
     if operation.method != "POST":
         return HttpRequest(operation.method, f"?{urlencode(body)}" if body else "", headers)
     if not operation.files:
@@ -101,7 +101,7 @@ def _extra_body(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str, Any]) -> HttpRequest:
-    """The request at its address, with the address's query and the caller's."""
+    """The request at its URL, with query parameters of the destination and the caller."""
     url += request.url
     query = to.query
     if version := control.get("api_version"):
@@ -114,9 +114,9 @@ def _asked(request: HttpRequest, url: str, to: Destination, control: Mapping[str
 
 
 def translation_of(call: Call, to: Destination) -> Spoken | None:
-    """The call in its provider's dialect or form; None where that is OpenAI's own."""
+    """The call in its provider's dialect or form; None if that is OpenAI's own."""
     if call.operation.name == "passed":
-        from headrace.through import Through  # late: gateways alone pass requests on
+        from headrace.through import Through  # late: only gateways pass requests through
 
         return Through(to, call.body["request"])
     if call.operation.dialect != OPENAI:
@@ -129,7 +129,7 @@ def translation_of(call: Call, to: Destination) -> Spoken | None:
     dialect = to.provider.dialect_of(call.operation.name)
     if dialect == OPENAI and not (call.operation is COMPLETIONS and mock_of(call, to) is None and _only_chats(to)):
         return None
-    from headrace.dialects.translate import plain, translate  # late: who calls OpenAI's dialect alone pays for no other
+    from headrace.dialects.translate import plain, translate  # late: callers of OpenAI's dialect alone do not load others
 
     if call.operation not in _TRANSLATED:
         raise BadRequestError(f"{to.provider.name} has no {call.operation.name.replace('_', ' ')}", to.model, to.provider.name)
@@ -138,25 +138,25 @@ def translation_of(call: Call, to: Destination) -> Spoken | None:
     target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
     body = plain(_body(call, to, control))
     if points := control.get("cache_control_injection_points"):
-        from headrace.dialects.cache_points import pointed  # late: few callers say where
+        from headrace.dialects.cache_points import pointed  # late: few callers set cache points
 
         body = pointed(body, points)
     return translate(dialect, target, call.operation.name, body, control)
 
 
 def _only_chats(to: Destination) -> bool:
-    """Whether it is one of OpenAI's models that its legacy endpoint refuses: nearly all of today's."""
+    """Whether this is one of OpenAI's models that the legacy completions endpoint rejects, as nearly all current ones."""
     if to.provider.name not in ("openai", "azure"):
         return False
-    from headrace.models.facts import catalogue  # late: few callers complete texts
+    from headrace.models.facts import catalogue  # late: few callers use text completions
 
     facts = catalogue.find(to.model, to.provider.name)
     return facts is not None and facts.get("mode") == "chat"
 
 
 def _served(call: Call, to: Destination) -> Served:
-    """The call of somebody who speaks another dialect than Chat Completions."""
-    from headrace.dialects.serve import serve  # late: who calls OpenAI's dialect alone pays for no other
+    """The call of a caller who uses a dialect other than Chat Completions."""
+    from headrace.dialects.serve import serve  # late: callers of OpenAI's dialect alone do not load others
 
     if "chat" in to.provider.forms:
         raise BadRequestError(f"{to.provider.name} is asked by completion alone", to.model, to.provider.name)
@@ -171,7 +171,7 @@ def _served(call: Call, to: Destination) -> Served:
 
 
 def _standing(defaults: Mapping[str, Json], caller: str) -> dict[str, Json]:
-    """A deployment's body parameters, which are in OpenAI's words, in the caller's."""
+    """A deployment's default body parameters, which have OpenAI's names, renamed for the caller's dialect."""
     words = _STANDING_WORDS.get(caller, {})
     return {words.get(name, name): value for name, value in defaults.items() if words.get(name, name)} if words else {}
 
@@ -180,11 +180,11 @@ _STANDING_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "openai_responses": {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens", "stop": "", "seed": "", "n": ""},
     "anthropic_messages": {"max_completion_tokens": "max_tokens", "stop": "stop_sequences", "seed": "", "n": "", "user": ""},
 }
-"""Empty: there is no such word."""
+"""Empty: the dialect has no such parameter."""
 
 
 def _must_speak(to: Destination, dialect: str) -> None:
-    """Raises BadRequestError where answers are not kept."""
+    """Raises BadRequestError if the provider does not store responses."""
     if dialect != to.provider.dialect and dialect not in to.provider.speaks:
         raise BadRequestError(
             f"{to.provider.name} keeps no responses: there is nothing to get, delete or cancel", to.model, to.provider.name
@@ -194,7 +194,7 @@ def _must_speak(to: Destination, dialect: str) -> None:
 def _formed(call: Call, to: Destination, form: str) -> Formed:
     """The call in a form of its provider's own."""
     from headrace.dialects.forms import Formed, form_of  # late: few providers have them
-    from headrace.dialects.translate import plain  # late as well
+    from headrace.dialects.translate import plain  # late: see above
 
     control = {**to.options, **call.control} if to.options else call.control
     made = form_of(call.operation.offer, form, call.operation.form)
@@ -212,17 +212,17 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
 
 
 def counts(to: Destination) -> bool:
-    """Whether the provider counts tokens itself: at its dialect's own place, which those that wrap a dialect have not."""
-    from headrace.dialects.counts import COUNTS  # late: few programs count
+    """Whether the provider counts tokens itself, at its dialect's own endpoint. Providers that wrap a dialect lack it."""
+    from headrace.dialects.counts import COUNTS  # late: few programs count tokens
 
     return to.provider.dialect in COUNTS and to.provider.envelope == PLAIN
 
 
 _TRANSLATED: Final = (CHAT, COMPLETIONS, EMBEDDINGS, COUNT)
-"""What there is in other dialects than OpenAI's."""
+"""Operations that exist in dialects other than OpenAI's."""
 
 
 def mock_of(call: Call, to: Destination) -> Any:
-    """What is to answer in the provider's place; None for nothing."""
+    """The mock response to return in the provider's place; None for none."""
     said = call.control.get("mock_response", to.options.get("mock_response"))
     return "" if said is None and call.control.get("mock_tool_calls") else said
