@@ -1,4 +1,4 @@
-"""Who served a conversation last: its prefix is in that deployment's cache."""
+"""Remembers which deployment last served a conversation, because that deployment has its prefix cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Affinity:
-    """Deployments by what they have served, the latest `most`, each for `seconds`."""
+    """Maps keys of conversations to the deployment that served them: the latest `most` entries, each for `seconds`."""
 
     __slots__ = ("_served", "most", "seconds")
 
@@ -20,7 +20,7 @@ class Affinity:
         self._served: OrderedDict[int, tuple[str, float]] = OrderedDict()
 
     def find(self, keys: Sequence[int], now: float) -> str | None:
-        """Who served the first of `keys` that anybody has."""
+        """The deployment remembered for the first of `keys` that has one; None if none has."""
         for key in keys:
             found = self._served.get(key)
             if found is not None and now - found[1] < self.seconds:
@@ -36,7 +36,8 @@ class Affinity:
 
 
 def prefixes(group: str, messages: Sequence[Any]) -> list[int]:
-    """A key for each beginning of a conversation, the longest first. What a model has read of it before, it need not read again."""
+    """A key for each prefix of a conversation, the longest first. A deployment that has cached a prefix need not
+    process it again."""
     keys, key = [], hash(group)
     for message in messages:
         key = hash((key, msgspec.json.encode(message, enc_hook=str)))
@@ -45,7 +46,7 @@ def prefixes(group: str, messages: Sequence[Any]) -> list[int]:
 
 
 def session_of(control: Mapping[str, Any]) -> str | None:
-    """The session that a call names, in any of litellm's places."""
+    """The session id of a call, from any of the places where litellm accepts one."""
     metadata = control.get("metadata")
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     found = control.get("session_id") or beside.get("session_id") or beside.get("litellm_session_id")
@@ -53,7 +54,7 @@ def session_of(control: Mapping[str, Any]) -> str | None:
 
 
 def caller_of(control: Mapping[str, Any]) -> str | None:
-    """Whose call it is: the key that litellm's proxy found, else the tenant."""
+    """The caller's identity: the key that litellm's proxy put into the metadata, else the tenant."""
     metadata = control.get("metadata")
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     found = beside.get("user_api_key_hash") or beside.get("user_api_key") or control.get("tenant")

@@ -1,4 +1,4 @@
-"""What a call asks of the limiter: how much, for whom, by when, and which deployments it may and would rather go to."""
+"""Builds what a call asks of the limiter: its charge, tenant and deadline, and which deployments it may use and prefers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from headrace.routing.strategies import Prefer, View
 from headrace.routing.trail import Member, Trail
 
 DEFAULT_MAX_OUTPUT: Final = 1024
-"""Output tokens a call without max_tokens is reserved for, until its deployment has shown what it really writes."""
+"""Output tokens reserved for a call without max_tokens, until its deployment has shown how many it really writes."""
 
 NOBODY: Final[frozenset[str]] = frozenset()
 
 Choose: TypeAlias = Callable[[Ports, Call, str], Awaitable[str | None]]
-"""A strategy of the user's own: the id of the deployment it wants for a call to a group."""
+"""A custom strategy: returns the id of the deployment it selects for a call to a group, or None."""
 
 
 class Asking:
-    """Turns calls into what the limiter is asked, by the configuration and by what was seen."""
+    """Turns calls into requests to the limiter (`Ask`), from the configuration and from what was observed."""
 
     def __init__(self, settings: Settings, fleet: Fleet) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class Asking:
         self._custom: Choose | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Go by other settings. What is remembered of conversations stays, unless it is to be remembered for another time."""
+        """Use other settings. Remembered conversations are kept unless `affinity_seconds` changes."""
         if settings.affinity_seconds != self._settings.affinity_seconds:
             self._affinity = Affinity(settings.affinity_seconds)
         self._settings = settings
@@ -71,13 +71,13 @@ class Asking:
         )
 
     def remember(self, call: Call, group: str, member: Member, now: float) -> None:
-        """The conversation is where it was answered."""
+        """Remember that this deployment served the conversation, if the group has an affinity."""
         keys = self._affine(call, group)
         if keys:
             self._affinity.remember(keys, member.deployment.id, now)
 
     def use(self, strategy: Any) -> None:
-        """A strategy of the user's own, in litellm's form. Raises ConfigurationError."""
+        """Set a custom strategy in litellm's form. Raises ConfigurationError."""
         for name in ("get_available_deployment", "async_get_available_deployment"):
             if not callable(getattr(strategy, name, None)):
                 raise ConfigurationError(f"a custom routing strategy needs a method {name}, got {shape(strategy)}")
@@ -86,11 +86,11 @@ class Asking:
 
     @property
     def standing(self) -> dict[str, Any]:
-        """What stands for every call that says nothing of its place in the line."""
+        """Defaults for calls that give no tenant, priority, deadline or scopes of their own."""
         return _routing({}, 0.0, self._settings)
 
     def minds(self, group: str) -> bool:
-        """Whether where a call of the group may go depends on more than room, load and chance."""
+        """Whether the choice of a deployment in the group depends on more than room, load and chance."""
         settings = self._settings
         return self._custom is not None or settings.by_tags or settings.checks_window or settings.ways.of(group).affinity is not None
 
@@ -99,7 +99,7 @@ class Asking:
     async def _where(
         self, ports: Ports, call: Call, group: str, charge: Charge, tried: set[str], trail: Trail, scopes: Sequence[str]
     ) -> tuple[frozenset[str] | None, frozenset[str]]:
-        """Deployments that are asked, None for all of the group, and those of them that are asked only when there is no other."""
+        """The deployments to consider (None for the whole group), and those of them to use only when there is no other."""
         only, avoid = (
             (frozenset([call.deployment]), NOBODY) if call.deployment else self._eligible(group, call, charge, tried, ports.clock.now())
         )
@@ -116,7 +116,7 @@ class Asking:
         return only, avoid
 
     def _with_money(self, group: str, only: frozenset[str] | None, spent: Mapping[str, HeadraceError]) -> frozenset[str]:
-        """Those of providers whose budget has room. Raises what the last of them said where there is none."""
+        """The deployments whose provider's budget has room. If there is none, raises the latest budget error."""
         left = [member.deployment.id for member in self._fleet.served[group] if member.to.provider.name not in spent]
         found = frozenset(left if only is None else only.intersection(left))
         if not found:
@@ -124,15 +124,16 @@ class Asking:
         return found
 
     def _tag_scopes(self, control: Mapping[str, Any]) -> list[str]:
-        """Scopes of the budgets of its tags."""
+        """The scopes of its tags' budgets."""
         tags = wants_of(control, 0, self._settings.tag_prefix).tags
         return [scope_of_tag(tag) for tag in sorted(tags) if tag in self._settings.tag_budgets]
 
     def _eligible(
         self, group: str, call: Call, charge: Charge, tried: set[str], now: float
     ) -> tuple[frozenset[str] | None, frozenset[str]]:
-        """Deployments worth asking, None for all: for this call, first tier first; and those of them to leave out while there are others:
-        tried for it, or at rest, unless most do and the others have no room."""
+        """The deployments that may serve this call, lowest tier first (None for the whole group), and those of them to
+        avoid while there are others: already tried for this call, or in cooldown, unless most are in cooldown and the
+        others have no room."""
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         only: frozenset[str] | None = None
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
@@ -152,7 +153,7 @@ class Asking:
     def _left_out(
         self, group: str, members: Sequence[Member], only: frozenset[str] | None, charge: Charge, tried: set[str], now: float
     ) -> frozenset[str]:
-        """Whom of these not to ask now, never all of them. only: their ids, None for the whole group."""
+        """Which of these to avoid now; never all of them. only: their ids, None for the whole group."""
         fleet = self._fleet
         resting = fleet.resting(group, now)
         if not (tried or resting):
@@ -164,7 +165,7 @@ class Asking:
         asleep = (here & resting) - out
         left = len(here) - len(out)
         if len(asleep) == left:
-            return out  # as soon as the first has rested
+            return out  # the limiter waits for the end of the first cooldown
         if left - len(asleep) < self._settings.cooldown.panic * left:
             asked = [member for member in members if member.deployment.id not in out]
             if not fleet.has_room(group, charge, [member for member in asked if member.deployment.id not in asleep], now):
@@ -179,14 +180,15 @@ class Asking:
         return members if len(found) == len(members) else [member for member in members if member.deployment in found]
 
     def _of_known_price(self, group: str, only: frozenset[str] | None) -> frozenset[str]:
-        """Where a call may go whose money is counted: what has no price would cost a budget nothing."""
+        """The deployments with a known price, for a call under a budget: one without a price would cost the budget
+        nothing."""
         offered = [member for member in self._fleet.served[group] if only is None or member.deployment.id in only]
         known = frozenset([member.deployment.id for member in offered if member.price is not None])
         if not known:
             raise unpriced(group, {member.deployment.model for member in offered})
         return known
 
-    # ---- where it would rather go, and what it takes there -----------------------------------------------------------
+    # ---- what it prefers, and what it takes there --------------------------------------------------------------------
 
     def _preference(self, ports: Ports, call: Call, group: str, charge: Charge, now: float) -> Prefer | None:
         keys = self._affine(call, group)
@@ -200,7 +202,7 @@ class Asking:
         return strategy(View(self._fleet.loads, ports.random, call.stream, charge.input, charge.max_output, ids, now))
 
     def _affine(self, call: Call, group: str) -> list[int]:
-        """What this call has in common with earlier ones, where the Router goes by that."""
+        """Affinity keys of this call; empty where its group has no affinity."""
         match self._settings.ways.of(group).affinity:
             case "prefix" if call.operation is CHAT:
                 return prefixes(group, call.prompt)
@@ -213,13 +215,13 @@ class Asking:
         return []
 
     def _differs(self, group: str, call: Call) -> bool:
-        """Whether a call may take something else of one deployment than of another."""
+        """Whether a call's charge may differ between deployments."""
         fleet = self._fleet
         return group in fleet.priced or group in fleet.capped or call.operation is EMBEDDINGS
 
     def own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
-        """What the call takes of deployments that differ: the most they let it write, and what that can cost where prices are known;
-        the requests it is sent in."""
+        """The call's charge at each deployment where it differs from `charge`: by the deployment's own output limit, by
+        the most that can cost where prices are known, and by the number of upstream requests the call is split into."""
         own: dict[str, Charge] = {}
         silent = call.operation.writes and call.max_output is None
         for member in self._fleet.served[group]:
@@ -232,7 +234,7 @@ class Asking:
 
 
 def charge_of(call: Call) -> Charge:
-    """What a call takes, as far as can be said before it is made."""
+    """What a call takes, as far as that is known before it is made."""
     input = estimate_encoded(bytes(call.encoded), call.prompt)
     if not call.operation.writes:
         return Charge(input=input)
@@ -241,7 +243,7 @@ def charge_of(call: Call) -> Charge:
 
 
 def _routing(control: Mapping[str, Any], now: float, settings: Settings) -> dict[str, Any]:
-    """What a caller said about his call's place in the line, else what stands for all."""
+    """Queueing options of a call (tenant, priority, deadline, max_wait, scopes), with the Router's defaults."""
     given: dict[str, Any] = {"max_wait": settings.max_wait}
     if "tenant" in control:
         given["tenant"] = str(control["tenant"])

@@ -1,4 +1,4 @@
-"""What a call does on one deployment: it takes room, goes there, and is settled."""
+"""One attempt of a call on one deployment: reserve, send, settle."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from headrace.routing.plan import Deployment
 from headrace.routing.trail import Attempt, Member, Over, Trail, used_of
 
 LOOK_AGAIN: Final = 0.25
-"""Seconds until a call looks again that waits for money which is only set aside."""
+"""Seconds until a call that waits for reserved budget to be released looks again."""
 
 _ADDRESS: Final = frozenset(CloudOptions.__annotations__) | {
     "api_key", "base_url", "api_base", "custom_llm_provider", "headers", "extra_headers", "organization",
 }  # fmt: skip
-"""Options of a call that change where it goes."""
+"""Options of a call that change its destination."""
 
 
 class Attempts:
-    """Attempts on the deployments of a fleet: each has room first, and its ending is heard once."""
+    """Attempts on the deployments of a fleet: each holds a reservation before it is sent, and is settled exactly once."""
 
     def __init__(self, settings: Settings, fleet: Fleet, limiter: Limiter) -> None:
         self.fleet = fleet
@@ -45,19 +45,19 @@ class Attempts:
         self.follow(settings)
 
     def follow(self, settings: Settings) -> None:
-        """Go by other settings from the next attempt on."""
+        """Use other settings from the next attempt on."""
         self.settings, self.on_event = settings, settings.on_event
         self.asking.follow(settings)
         level = settings.log_level
         self.log_level = 10 if level is None else 20
-        """At which level the log tells of every call."""
+        """The level at which every call is logged."""
         if level is not None:
             be_verbose(level)
 
-    # ---- room --------------------------------------------------------------------------------------------------------
+    # ---- reservations ------------------------------------------------------------------------------------------------
 
     async def beside(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt | None:
-        """One more attempt, on a deployment that was not tried and has room at once; None where there is none."""
+        """One more concurrent attempt, on an untried deployment that has room at once; None if there is none."""
         if not self.fleet.untried(group, tried, trail.only, ports.clock.now()):
             return None
         ask = await self.asking.ask(ports, call, group, tried, trail)
@@ -74,7 +74,8 @@ class Attempts:
         return lease
 
     async def reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt:
-        """Room for an attempt, once there is some. Raises what the limiter refuses with, or the budget of a provider."""
+        """An attempt with its reservation; waits for room. Raises what the limiter refuses with, or a provider's budget
+        error."""
         while True:
             ask = await self.asking.ask(ports, call, group, tried, trail)
             began = ports.clock.now()
@@ -92,7 +93,8 @@ class Attempts:
                 return lease
 
     async def _over_budget(self, ports: Ports, ask: Ask, reservation: Reservation) -> HeadraceError | None:
-        """Why a call may not go to its provider, whose budget has no room for it: then the reservation is given back."""
+        """Why a call may not go to its provider, whose budget has no room for it; the reservation is then released.
+        None if it may."""
         member = self.fleet.members.get(reservation.deployment)
         scope = None if member is None else self.fleet.scope_of(member)
         if scope is None:
@@ -107,7 +109,10 @@ class Attempts:
         return refused
 
     async def _without(self, ports: Ports, group: str, ask: Ask, deployment: str, trail: Trail, refused: HeadraceError) -> None:
-        """Look elsewhere next time; where nobody else is, wait for money that is only set aside. Raises `refused` where waiting is vain."""
+        """Exclude this provider from the next choice. If no provider is left, wait for budget that is only reserved.
+
+        Raises `refused` where waiting cannot help.
+        """
         member = self.fleet.members.get(deployment)
         if member is not None:
             trail.spent[member.to.provider.name] = refused
@@ -119,7 +124,7 @@ class Attempts:
         await ports.clock.sleep(min(refused.failure.retry_after or LOOK_AGAIN, LOOK_AGAIN))
 
     def _lease(self, ports: Ports, call: Call, ask: Ask, reservation: Reservation, trail: Trail) -> Attempt | None:
-        """The attempt that has this room; None when the configuration was swapped in this very moment."""
+        """The attempt that holds this reservation; None if the configuration was replaced in the meantime."""
         now = ports.clock.now()
         member = self.fleet.members.get(reservation.deployment)
         if member is None:
@@ -131,14 +136,15 @@ class Attempts:
     def _sent(self, member: Member, ask: Ask, trail: Trail, now: float) -> None:
         member.load.running += 1
         if member.health.on_trial(now) and len(self.fleet.served.get(ask.group, ())) > 1:
-            self.limiter.pause(member.deployment.id, now + self.settings.cooldown.probe, now)  # one call finds out for all
+            self.limiter.pause(member.deployment.id, now + self.settings.cooldown.probe, now)  # this one call probes the deployment for all
         if listening(self.on_event):
             tell(self.on_event, _event("sent", ask, now, member, waited=trail.waited))
 
-    # ---- the call itself ---------------------------------------------------------------------------------------------
+    # ---- sending -----------------------------------------------------------------------------------------------------
 
     async def send(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
-        """What the deployment answers; its room is settled when the answer has ended, however that is. Raises HeadraceError."""
+        """The deployment's response; its reservation is settled when the response ends, however it ends. Raises
+        HeadraceError."""
         member = lease.member
         try:
             timeouts = within(timeouts_of(self.time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
@@ -169,7 +175,7 @@ class Attempts:
         self.limiter.leaves(lease.reservation, ports.clock.now())
 
     def destination(self, call: Call, member: Member) -> Destination:
-        """Where the attempt goes, and what the deployment says beside the call."""
+        """Where the attempt goes, with the deployment's parameters that are sent along with the call's."""
         to = self._place(call, member)
         if call.body.get("reasoning_effort") is None or not (to.defaults or to.options):
             return to
@@ -177,7 +183,8 @@ class Attempts:
         return msgspec.structs.replace(to, defaults=defaults, options=options)
 
     def _place(self, call: Call, member: Member) -> Destination:
-        """The deployment's own place, unless the caller names another, or the model is a part of its name."""
+        """The deployment's own destination, unless the caller gives another address or the model's name is completed
+        from the call's."""
         deployment = member.deployment
         if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
             return member.to
@@ -189,7 +196,7 @@ class Attempts:
         return msgspec.structs.replace(to, defaults=member.to.defaults, options=member.to.options, deployment=deployment.id)
 
     def _worked(self, ports: Ports, lease: Attempt) -> None:
-        """A success: whoever was on trial is trusted again, and the conversation is where it was answered."""
+        """Record a success: end the deployment's probation, and remember it for the conversation's affinity."""
         member, now = lease.member, ports.clock.now()
         if member.health.rests:
             self.limiter.resume(member.deployment.id, now)
@@ -197,7 +204,7 @@ class Attempts:
         self.asking.remember(lease.call, lease.ask.group, member, now)
 
     def time_limit(self, call: Call, deployment: Deployment) -> Any:
-        """The call's own word, else its deployment's, else the Router's: seconds, or what `timeouts_of` takes."""
+        """Time limit: the call's own, else its deployment's, else the Router's; seconds, or what `timeouts_of` accepts."""
         tier = call.body.get("service_tier")
         by_tier = deployment.tier_timeouts[call.stream].get(str(tier)) if tier is not None else None
         for given in (call.control, {"timeout": by_tier}, deployment.control):
@@ -210,12 +217,12 @@ class Attempts:
             return settings.stream_timeout
         return DEFAULT_TIMEOUT if settings.timeout is None else settings.timeout
 
-    # ---- endings -----------------------------------------------------------------------------------------------------
+    # ---- settling ----------------------------------------------------------------------------------------------------
 
     def settle(
         self, ports: Ports, lease: Attempt, used: Used | None, headers: Mapping[str, str] | None, left: BaseException | None = None
     ) -> None:
-        """left: what the caller left with, before the end."""
+        """left: the exception with which the caller left before the end."""
         lease.member.load.running -= 1
         view, now = read_quota(headers, family=lease.member.to.provider.quota) if headers else (), ports.clock.now()
         self.limiter.settle(lease.reservation, used=used, view=view, now=now)
@@ -228,7 +235,7 @@ class Attempts:
         view = read_quota(failure.headers, family=member.to.provider.quota) if failure.headers else ()
         self.limiter.settle(lease.reservation, used=None, sent=failure.sent, failure=failure, view=view, now=now)
         self._over(lease, None, error, now)
-        about_itself = not (lease.call.deployment and failure.kind is Kind.NOT_FOUND)  # else what it keeps was not found, and it is well
+        about_itself = not (lease.call.deployment and failure.kind is Kind.NOT_FOUND)  # else a stored object was not found: it is healthy
         if about_itself and len(self.fleet.plan.groups.get(lease.ask.group, ())) > 1:
             for other in self.fleet.concerned(member, failure.kind):
                 last = not any(one is not other and not one.health.cooling(now) for one in self.fleet.served.get(lease.ask.group, ()))
@@ -239,7 +246,7 @@ class Attempts:
         self._undecided(member, now)
 
     def _undecided(self, member: Member, now: float) -> None:
-        """Where the call that was to find out has ended and nobody knows more, the next one finds out."""
+        """If the call that probed the deployment ended without a verdict, let the next call probe it."""
         if member.health.on_trial(now):
             self.limiter.resume(member.deployment.id, now)
 
@@ -250,7 +257,7 @@ class Attempts:
         if error is None:
             self._worked(ports, lease)
         counted = {"prompt_tokens": lease.charge.input, "completion_tokens": chunks.count}
-        used = used_of(chunks.usage or counted, lease.member.price)  # a chunk is about a token, for want of a better word
+        used = used_of(chunks.usage or counted, lease.member.price)  # without usage, each chunk counts as one token
         self.settle(ports, lease, used, chunks.hidden["additional_headers"], error)
 
     def queued(self, ask: Ask, now: float, look: Callable[[], Availability]) -> None:
@@ -263,7 +270,7 @@ class Attempts:
             tell(self.on_event, _event("refused", ask, now, waited=trail.waited, error=error))
 
     def _over(self, lease: Attempt, used: Used | None, error: BaseException | None, now: float) -> None:
-        """The call has ended: its record is complete."""
+        """Complete and log the record of a call that has ended."""
         record = lease.record
         record["settled"] = used
         log_settled(record, lease.ask.group, error, level=self.log_level)
@@ -272,7 +279,7 @@ class Attempts:
 
 
 def _event(kind: EventKind, ask: Ask, now: float, member: Member | None = None, **what: Any) -> Event:
-    """An event of the attempt that `ask` began, of the deployment it came to."""
+    """An event of the attempt that `ask` began, on deployment `member`."""
     if member is not None:
         what |= {"deployment": member.deployment.id, "provider": member.to.provider.name, "model": member.to.model}
     return Event(kind=kind, group=ask.group, call=ask.call, attempt=ask.attempt, at=now, tenant=ask.tenant, **what)

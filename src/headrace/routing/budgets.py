@@ -1,4 +1,5 @@
-"""Budgets of providers and tags (litellm's `provider_budget_config`, `tag_budget_config`): limits of one's own that nobody has to name."""
+"""Budgets of providers and tags (litellm's `provider_budget_config` and `tag_budget_config`): scopes that apply without
+being named."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "max_budget": "max_budget", "budget_limit": "max_budget", "budget_duration": "budget_duration", "time_period": "budget_duration",
     "tpm_limit": "tpm", "rpm_limit": "rpm",
 }  # fmt: skip
-"""litellm's names in a BudgetConfig, and those of a scope's limits."""
+"""Names of litellm's BudgetConfig fields, mapped to those of a scope's limits."""
 
 
 def read_budgets(given: Any, where: str) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Active health checks: a small question to each deployment from time to time, so that no caller has to find out what is broken."""
+"""Active health checks: a small request to each deployment at intervals, so that no caller has to discover what is broken."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from headrace.routing.health import CheckPolicy
 from headrace.routing.trail import Member
 
 TENANT: Final = "headrace health check"
-"""Whose calls they are, in events and in the line."""
+"""The tenant of health checks, in events and in the queue."""
 
 MOST_TOKENS: Final = 16
-"""The fewest that every provider takes as a bound (OpenAI's Responses refuse less)."""
+"""The smallest `max_tokens` that every provider accepts (OpenAI's Responses API refuses less)."""
 
 AT_ONCE: Final = 16
 
@@ -32,29 +32,29 @@ _QUESTIONS: Final[dict[str, tuple[Operation, Any, dict[str, Any]]]] = {
     "rerank": (RERANK, "ping", {"documents": ["ping"]}),
     "moderation": (MODERATIONS, "ping", {}),
 }
-"""What is asked, by the mode of a model. Pictures and sounds are not asked for: they cost."""
+"""The request for each mode of a model. Image and audio models are not checked: such requests cost money."""
 
 _NOT_SICK: Final = frozenset({Kind.QUEUE_TIMEOUT, Kind.QUEUE_FULL, Kind.NEVER_FITS, Kind.BUDGET, Kind.RATE_LIMIT})
-"""A deployment without room is busy; whether it works is not known."""
+"""Failures that say nothing about health: a deployment without room is busy, and may work."""
 
 _TRANSIENT: Final = frozenset({Kind.RATE_LIMIT, Kind.TIMEOUT})
 
 
 class Found(Struct, frozen=True):
-    """What the latest check of a deployment found."""
+    """The result of a deployment's latest check."""
 
     at: float
     """Clock seconds."""
     healthy: bool | None
-    """None where nobody could tell."""
+    """None if the check was inconclusive."""
     error: str = ""
 
 
 class Checks:
-    """Asks the deployments of a Router how they are, and remembers."""
+    """Checks the deployments of a Router, and keeps the results."""
 
     def __init__(self, policy: CheckPolicy, fleet: Fleet, ask: Callable[[Ports, Call], Coroutine[Any, Any, Any]]) -> None:
-        """ask: answers a call that names its deployment; what goes wrong counts against that one's health."""
+        """ask: makes a call bound to one deployment; its failure counts against that deployment's health."""
         self._policy = policy
         self._fleet = fleet
         self._ask = ask
@@ -64,10 +64,10 @@ class Checks:
         self.closed = False
         self.found: dict[str, Found] = {}
 
-    # ---- by the clock ------------------------------------------------------------------------------------------------
+    # ---- at intervals ------------------------------------------------------------------------------------------------
 
     def keep_watch(self, ports: Ports) -> None:
-        """Begin to check, unless somebody does already: a task or a thread beside the calls that are made."""
+        """Start periodic checks in a background task or thread, unless they already run in this process."""
         if self._policy.interval is None or ports.spawn is None or (self._watcher is not None and self._process == os.getpid()):
             return
         with self._lock:
@@ -77,20 +77,21 @@ class Checks:
         ports.spawn(_watch(weakref.ref(self), ports, self._watcher))
 
     def left(self, watcher: Waiter) -> None:
-        """The watch has ended, with its event loop perhaps: the next call begins another."""
+        """The watch has ended, perhaps with its event loop: the next call starts another."""
         with self._lock:
             if self._watcher is watcher:
                 self._watcher = None
 
     def close(self) -> None:
-        """End the watch."""
+        """Stop the watch."""
         with self._lock:
             self.closed, watcher = True, self._watcher
         if watcher is not None:
             watcher.wake()
 
     async def round(self, ports: Ports) -> float:
-        """Check all that are due; seconds until the next round: until somebody's rest is over, who is checked before any caller asks."""
+        """Run all checks that are due. Returns seconds until the next round, which is early enough to check a
+        deployment when its cooldown ends, before any caller uses it."""
         groups = self._policy.groups
         members = [member for member in self._fleet.members.values() if groups is None or member.deployment.group in groups]
         await self.check(ports, [member for member in members if not _info(member).get("disable_background_health_check")])
@@ -98,10 +99,10 @@ class Checks:
         rests = [member.health.until - now for member in members if member.health.until > now]
         return min([self._policy.interval or 0.0, *rests])
 
-    # ---- at once -----------------------------------------------------------------------------------------------------
+    # ---- on demand ---------------------------------------------------------------------------------------------------
 
     async def check(self, ports: Ports, members: Iterable[Member]) -> None:
-        """Ask each of them now; `found` has what came of it."""
+        """Check each of them now; the results go to `found`."""
         await _together(ports, [self._check(ports, member) for member in members])
 
     async def _check(self, ports: Ports, member: Member) -> None:
@@ -124,7 +125,7 @@ class Checks:
 
 
 async def _watch(checks: weakref.ref[Checks], ports: Ports, waiter: Waiter) -> None:
-    """Rounds until the Router is closed, or nobody has it any more."""
+    """Run rounds until the Router is closed or garbage-collected."""
     try:
         while (keeper := checks()) is not None and not keeper.closed:
             wait = await keeper.round(ports)
@@ -140,7 +141,7 @@ def _info(member: Member) -> dict[str, Any]:
 
 
 def _question(member: Member, timeout: float) -> Call | None:
-    """What this deployment is asked; None for one that cannot be asked for little."""
+    """The check request for this deployment; None for one that cannot be checked cheaply."""
     deployment, info = member.deployment, _info(member)
     facts = find(deployment.priced_as) or {}
     mode = str(info.get("mode") or facts.get("mode") or "chat")
@@ -155,7 +156,7 @@ def _question(member: Member, timeout: float) -> Call | None:
 
 
 async def _together(ports: Ports, jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of them, some at a time; one after the other where nothing suspends."""
+    """Run all jobs, `AT_ONCE` at a time; one after another where ports block."""
     if ports.blocking or ports.spawn is None:
         for job in jobs:
             await job

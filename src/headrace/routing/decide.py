@@ -12,26 +12,26 @@ from headrace.errors import POLICY, Failure, Kind
 
 
 class RetryPolicy(Struct, frozen=True):
-    """How often and how patiently to try again."""
+    """How often and with what backoff to retry."""
 
     retries: int = 2
     """Further attempts after the first, in one model group."""
     by_kind: Mapping[Kind, int] = {}
-    """The same for a kind of failure, over everything else: then also where the table says that another try cannot help."""
+    """Further attempts by kind of failure. Overrides everything else, also where the table says that a retry cannot help."""
     rate_limited_retries: int = 8
-    """Further attempts after a provider's 429, where a queue holds the call until the limit opens: waiting, not failing."""
+    """Further attempts after a provider's 429, when the call waits in a queue until the limit opens."""
     backoff: float = 0.5
     """Seconds before the first retry on the same deployment; doubles each time."""
     backoff_max: float = 8.0
-    """Seconds; also the most that a provider's Retry-After makes one call sleep where nothing queues it."""
+    """Seconds. Also the longest sleep on a provider's Retry-After for a call that is not queued."""
     retry_after_max: float = 60.0
-    """Seconds. A longer Retry-After is handed to the caller instead of being slept through."""
+    """Seconds. With a longer Retry-After the call fails instead of sleeping."""
     retry_after_min: float = 0.0
-    """Seconds every retry waits at least (litellm's `retry_after`)."""
+    """Seconds that every retry waits at least (litellm's `retry_after`)."""
 
     def most(self, kind: Kind, queued: bool, fallback: bool = False) -> int:
-        """Further attempts after a failure of that kind. Waiting for a limit ends sooner where another group stands behind this one, and
-        is not for whoever wants no further attempt at all."""
+        """Further attempts after a failure of that kind. `rate_limited_retries` applies only to queued calls that have
+        retries and no fallback group."""
         waits = queued and kind is Kind.RATE_LIMIT and self.retries > 0 and not fallback
         return self.by_kind.get(kind, self.rate_limited_retries if waits else self.retries)
 
@@ -46,7 +46,7 @@ class NextDeployment(Struct, frozen=True):
 
 
 class Fallback(Struct, frozen=True):
-    """Leave this model group; the caller of `decide` knows whether another one stands behind it."""
+    """Leave this model group. The caller of `decide` knows whether there is another one."""
 
 
 class Fail(Struct, frozen=True):
@@ -58,7 +58,7 @@ Step: TypeAlias = RetryHere | NextDeployment | Fallback | Fail
 _ANOTHER_MODEL = frozenset({
     Kind.NEVER_FITS, Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT, Kind.BUDGET, Kind.CONTEXT_WINDOW, Kind.CONTENT_POLICY, Kind.UNSUPPORTED_PARAMS,
 })  # fmt: skip
-"""What another deployment of the same model cannot mend, and another model may."""
+"""Failures that another deployment of the same model cannot avoid, but another model may."""
 
 
 def decide(
@@ -67,9 +67,9 @@ def decide(
 ) -> Step:  # fmt: skip
     """The next step after attempt number `attempt` (1 is the first) failed.
 
-    others: another deployment of the group is left to try; fallback: another group stands behind this one;
-    jitter: a number drawn from [0, 1); queued: a limiter holds the call back until the provider's limit opens again;
-    time_left: seconds until the whole call must be over.
+    others: another deployment of the group is left to try; fallback: there is a fallback group; jitter: a random number
+    from [0, 1); queued: a limiter holds the call back until the provider's limit opens again; time_left: seconds until
+    the whole call must end.
     """
     row = POLICY[failure.kind]
     if time_left <= 0:
@@ -78,7 +78,7 @@ def decide(
         if others and row.elsewhere:
             return NextDeployment()
         if queued and failure.kind is Kind.RATE_LIMIT:
-            return RetryHere(0.0)  # the limiter knows the gate; sleeping here as well would lose the call's place
+            return RetryHere(0.0)  # the limiter knows when the limit opens; sleeping here as well would lose the call's place in the queue
         here = row.here if failure.retryable is None else failure.retryable
         here = here or failure.kind in policy.by_kind
         wait = _wait(failure, attempt, policy, jitter)
@@ -90,7 +90,7 @@ def decide(
 
 
 def _wait(failure: Failure, attempt: int, policy: RetryPolicy, jitter: float) -> float:
-    """Seconds: what the provider asked for plus jitter, never before it; else full jitter under a doubling bound."""
+    """Seconds: what the provider asked for plus jitter, never less; without that, exponential backoff with jitter."""
     bound = min(policy.backoff_max, policy.backoff * 2.0 ** (attempt - 1))
     if failure.retry_after is not None:
         return max(failure.retry_after, policy.retry_after_min) + 0.1 * bound * jitter

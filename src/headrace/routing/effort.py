@@ -1,4 +1,4 @@
-"""How much a model is to think: said by a deployment in many words, and outranked by the one that a call says."""
+"""Reasoning effort: deployments can set it in several parameters, and a call's own `reasoning_effort` overrides them all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _CARRIERS: Final = ("output_config", "reasoning")
-"""Parameters that have an `effort` among others."""
+"""Parameters that contain an `effort` field."""
 
 
 def without_other_efforts(params: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A deployment's parameters as they go beside a call's: where the call says `reasoning_effort`, what else says how much to think is
-    left out, for two such words contradict each other and providers refuse them."""
+    """A deployment's parameters as they are sent with a call. If the call gives `reasoning_effort`, every other
+    parameter that sets the reasoning effort is removed, because providers refuse contradicting ones."""
     kept = dict(params)
     if asked.get("reasoning_effort") is None:
         return kept

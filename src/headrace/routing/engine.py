@@ -1,4 +1,5 @@
-"""The loop behind a Router: `_in_group` is the whole story of a call: room, attempt, ending, what next. One attempt is `attempts`."""
+"""The loop behind a Router. `_in_group` is one call in one model group: reserve, send, settle, decide what is next.
+`attempts` has one attempt."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ from headrace.streams import AsyncStream, Chunks, Stream
 
 
 class Engine:
-    """Calls by model group: limits kept before anything is sent, load spread, failures taken elsewhere."""
+    """Makes calls by model group: reserves against limits before sending, balances load, retries and falls back after
+    failures."""
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class Engine:
         """options: `RouterOptions`. stores: opens the store at an address. caches: makes the cache of `cache_kwargs`."""
         self.worlds = worlds
         self.options = options
-        """As they were given."""
+        """The options as given, unchecked."""
         self.settings = settings = read_options(options)
         queue = LimiterSettings() if settings.max_queue is None else LimiterSettings(max_queue=settings.max_queue)
         make = Limiter if not settings.store else _sharing(stores, settings.store)
@@ -62,12 +64,12 @@ class Engine:
         self.checks = Checks(settings.checks, self.fleet, self._call)
         self._caches = caches
         self.layers: tuple[RouterLayer, ...] = _layers(settings, caches)
-        """What stands around every call, the innermost first."""
+        """Layers around every call, the innermost first."""
         self.router: Any = None
-        """Whose engine it is, for functions of the user's own that ask."""
+        """The Router that owns this engine, passed to the user's own checks."""
 
     def use(self, options: Mapping[str, Any], model_list: Sequence[Mapping[str, Any]] | None) -> None:
-        """Go by other options from the next call on. Raises ConfigurationError before anything has changed."""
+        """Use other options from the next call on. Raises ConfigurationError before anything has changed."""
         settings, before = read_options(options), self.settings
         if (settings.store, settings.max_queue) != (before.store, before.max_queue):
             raise ConfigurationError("redis_url and its like and max_queue cannot change while a Router runs: start it anew")
@@ -85,7 +87,7 @@ class Engine:
         self.options, self.settings = options, settings
 
     def parameter(self, name: str) -> Any:
-        """One of its options as it stands."""
+        """The current value of one option."""
         return parameter_of(self.options, name)
 
     async def suspending(
@@ -98,7 +100,7 @@ class Engine:
         place: Mapping[str, str] = EMPTY,
         deployment: str = "",
     ) -> Any:
-        """One call of any operation, for whoever awaits it. deployment: the id of the only one that can answer; empty for any."""
+        """One call of any operation, awaitable. deployment: the id of the only one that may answer; empty for any."""
         call = prepare(operation, model, prompt, stream, options, place)
         call.deployment = deployment
         answer = await around(self._answer, routed=True)(self.worlds.suspending(), call)
@@ -115,7 +117,7 @@ class Engine:
         deployment: str,
         before: Failed | None,
     ) -> AsyncStream[bytes] | BinaryResponse:
-        """The same for whoever takes bytes. Layers may have made objects of them on the way."""
+        """`suspending`, answered in bytes. Layers may have parsed the response into objects in between."""
         from headrace.passing import Spelled, in_bytes  # late: gateways alone take bytes
 
         call = prepare(operation, model, prompt, stream, options, place)
@@ -123,7 +125,7 @@ class Engine:
         answer: Any = await around(self._answer, routed=True)(self.worlds.suspending(), call)
         if not stream:
             return in_bytes(answer)
-        # What has no chunks of its own is bytes, whatever layers have asked for.
+        # An operation without chunk objects yields bytes, whatever the layers asked for.
         pieces: Any = answer if operation.chunk is None or getattr(answer, "raw", False) else Spelled(answer, operation.spelling)
         return AsyncStream(pieces)
 
@@ -137,27 +139,27 @@ class Engine:
         place: Mapping[str, str] = EMPTY,
         deployment: str = "",
     ) -> Any:
-        """The same in the calling thread."""
+        """`suspending`, blocking the calling thread."""
         call = prepare(operation, model, prompt, stream, options, place)
         call.deployment = deployment
         answer = complete(around(self._answer, routed=True)(self.worlds.blocking(), call))
         return Stream(answer) if stream else answer
 
-    # ---- what stands around a call -----------------------------------------------------------------------------------
+    # ---- layers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, ports: Ports, call: Call) -> Coroutine[Any, Any, Any]:
-        """A call through all layers, the outermost first."""
+        """Answer the call through all layers, the outermost first."""
         handler: Handler = self._call
         for layer in self.layers:
             handler = partial(layer.answer, handler, self._known_as)
         return handler(ports, call)
 
     def _known_as(self, call: Call) -> str:
-        """What a call's model is known by in the cache: by one name, whatever its aliases."""
+        """The model's name in cache keys: the same for all its aliases."""
         name = self.fleet.plan.aliases.get(call.model, call.model)
         return self.settings.cached_as.get(name, name)
 
-    # ---- the way of a call -------------------------------------------------------------------------------------------
+    # ---- the path of a call ------------------------------------------------------------------------------------------
 
     async def _call(self, ports: Ports, call: Call) -> Any:
         plan, call = self.fleet.plan, bound(call)
@@ -186,8 +188,8 @@ class Engine:
             call, group = self._at(call, await self._fall_back(call, trail), given)
 
     def _at(self, call: Call, name: str, given: Mapping[str, Mapping[str, Any]] = EMPTY) -> tuple[Call, str]:  # type: ignore[assignment]
-        """The call as it goes on to a group, to a name that a pattern stands for or to one deployment: with what its caller changed for
-        it, and the group."""
+        """The call as sent to `name` (a group, a name that a pattern matches, or one deployment), with the options that
+        its caller changed for that name; and the group."""
         plan, call = self.fleet.plan, earnest(call)
         group, only = plan.place_of(name)
         call = msgspec.structs.replace(call, deployment=only)
@@ -196,7 +198,7 @@ class Engine:
         return msgspec.structs.replace(call, model=name) if group in plan.patterns else call, group
 
     def called(self, ports: Ports) -> None:
-        """One more call has come."""
+        """Count one more call: for the retry and hedging budgets, and to start periodic health checks."""
         if self.settings.checks.interval is not None:
             self.checks.keep_watch(ports)
         if self._budget is not None:
@@ -206,13 +208,13 @@ class Engine:
 
     @property
     def plain(self) -> bool:
-        """Whether there is nothing around a call and beside it but its attempts."""
+        """Whether a call consists of its attempts alone: no layers, hedging, events or provider and tag budgets."""
         settings = self.settings
         more = self.layers or self._hedging is not None or settings.on_event is not None
         return not (more or settings.provider_budgets or settings.tag_budgets)
 
     async def _fall_back(self, call: Call, trail: Trail) -> str:
-        """The next group that the call may go to. Raises its last error where there is none."""
+        """The next group that the call may fall back to. Raises its last error if there is none."""
         assert trail.error is not None
         plan, kind = self.fleet.plan, trail.error.failure.kind
         if call.control.get("disable_fallbacks"):
@@ -224,7 +226,7 @@ class Engine:
         raise trail.take()
 
     async def _may_go(self, call: Call, group: str) -> bool:
-        """Whether the user's own checks let a call fall back to that group."""
+        """Whether the user's own checks let the call fall back to that group."""
         for check in self.settings.may_fall_back:
             allowed: Any = check(model=group, request_kwargs=call.control, llm_router=self.router)
             if not (await allowed if hasattr(allowed, "__await__") else allowed):
@@ -232,14 +234,15 @@ class Engine:
         return True
 
     def _group_or_loss(self, call: Call) -> tuple[str, HeadraceError | None]:
-        """The group that a call means; else what is wrong with the name, for which others may stand."""
+        """The call's group, and an error if its model is unknown. Fallbacks may still serve it."""
         try:
             return self._group_of(call), None
         except BadRequestError as error:
             return call.model, error
 
     def _group_of(self, call: Call) -> str:
-        """The group that a call means: by its model, or by the deployment that keeps what it asks for. Raises BadRequestError."""
+        """The call's group: from its model, or from the deployment that stores the requested object. Raises
+        BadRequestError."""
         if not call.deployment:
             plan = self.fleet.plan
             group = plan.group_of(call.model)
@@ -253,16 +256,16 @@ class Engine:
         return deployment.group
 
     def _lasts(self, call: Call) -> bool:
-        """Whether a stream is continued elsewhere when it breaks off."""
+        """Whether a stream that breaks off is continued on another deployment."""
         return self.settings.continues and call.operation is CHAT and (call.body.get("n") or 1) == 1
 
     def _lasting(self, ports: Ports, call: Call, chunks: Chunks[Any], trail: Trail) -> Any:
         return Continuing(chunks, lambda said, error: self._go_on(ports, call, said, error, trail))
 
     async def _go_on(self, ports: Ports, call: Call, said: str, error: HeadraceError, trail: Trail) -> Chunks[Any] | None:
-        """The rest of an answer that broke off after `said`; None where nobody can go on from there."""
+        """The rest of a response that broke off after `said`; None if no deployment can continue it."""
         trail.note(error)
-        trail.error = None  # whoever reads the stream raises it
+        trail.error = None  # the reader of the stream raises it
         kind = error.failure.kind
         most = policy_of(call.control, self.settings.retries_for(trail.asked[-1])).most(kind, False)
         if not POLICY[kind].elsewhere or trail.breaks >= max(1, most) or (self._budget is not None and not self._budget.take()):
@@ -276,13 +279,13 @@ class Engine:
             trail.error = None
 
     async def _rest(self, ports: Ports, call: Call, said: str, kind: Kind, trail: Trail) -> Chunks[Any] | None:
-        """The same after a failure of that kind, which may be tried elsewhere."""
+        """The rest of the response from this group or its fallbacks, after a failure of that kind."""
         group, now = trail.asked[-1], ports.clock.now()
         for step in (group, *trail.behind(self.fleet.plan, group, kind)):
             if step != group and not await self._may_go(call, step):
                 continue
             call, name = (call, group) if trail.bound else self._at(call, step)
-            if not said:  # nothing was said yet: whoever can answer at all can begin anew
+            if not said:  # nothing was produced yet: any deployment can start over
                 anew = msgspec.structs.replace(call, raw=False)  # its chunks become the first stream's
                 answer: Chunks[Any] | None = await self._in_group(ports, anew, name, trail)
                 if answer is not None:
@@ -301,7 +304,7 @@ class Engine:
         return None
 
     async def _in_group(self, ports: Ports, call: Call, group: str, trail: Trail) -> Any:
-        """The answer; None when the next group should be asked, for the reason that ends `trail`."""
+        """The response; None if the next group should be tried, because of the error in `trail`."""
         tried: set[str] = set()
         attempt = 0
         while True:
@@ -318,7 +321,7 @@ class Engine:
                 trail.note(error)
                 if lease is not None:
                     tried.add(lease.member.deployment.id)
-                # Without a lease it was our own queue that refused, for every deployment it could have gone to.
+                # Without a lease our own queue refused the call, for every deployment it could have used.
                 others = lease is not None and not call.deployment and self.fleet.untried(group, tried, trail.only, ports.clock.now())
                 own = None if lease is None else lease.member.deployment.retries
                 match self._next(ports, call, group, error.failure, attempt, others, trail, own):
@@ -342,7 +345,7 @@ class Engine:
     def _next(
         self, ports: Ports, call: Call, group: str, failure: Failure, attempt: int, others: bool, trail: Trail, own: int | None
     ) -> Step:
-        """own: the attempts that the deployment which failed would have."""
+        """own: the retries that the failed deployment configures for itself."""
         policy = self.settings.retries_for(group)
         if own is not None:
             policy = msgspec.structs.replace(policy, retries=own)
@@ -367,7 +370,7 @@ class Engine:
     # ---- one attempt -------------------------------------------------------------------------------------------------
 
     async def _answered(self, ports: Ports, call: Call, lease: Attempt, group: str, tried: set[str], trail: Trail) -> Any:
-        """The answer of this attempt; where hedging is asked for, of a second one beside it should the first take unusually long."""
+        """The response of this attempt; with hedging, of a second concurrent one if the first takes unusually long."""
         attempt = self.attempts.send(ports, call, lease, trail)
         if self._hedging is None or not _repeatable(call) or trail.bound:
             return await attempt
@@ -385,7 +388,7 @@ class Engine:
         self.attempts.queued(ask, now, look)
 
     def flush(self) -> None:
-        """Forget what is only kept for a while: who rests, and answers in memory."""
+        """Drop temporary state: cooldowns, and responses cached in memory."""
         self.fleet.wake(list(self.fleet.members.values()), self.worlds.blocking().clock.now())
         for layer in self.layers:
             getattr(layer, "clear", lambda: None)()
@@ -396,7 +399,7 @@ class Engine:
     # ---- health ------------------------------------------------------------------------------------------------------
 
     async def check(self, ports: Ports, model: str | None) -> dict[str, Any]:
-        """Check those behind `model` now, or the one with that id; all for None."""
+        """Check now the deployments of the group `model`, or the deployment with that id; None checks all."""
         one = self.fleet.plan.deployments.get(model or "")
         serving = self.fleet.serving(model) or ([one] if one is not None else [])
         await self.checks.check(ports, [self.fleet.members[deployment.id] for deployment in serving])
@@ -421,10 +424,10 @@ class Engine:
             "failures": health.fails,
         }
 
-    # ---- where a call would go ----------------------------------------------------------------------------------------
+    # ---- which deployment a call would use ----------------------------------------------------------------------------
 
     async def choose(self, operation: Operation, model: str, prompt: Any, options: Mapping[str, Any], deployment: str = "") -> Deployment:
-        """The deployment that such a call would go to now. Raises as the call would that waits for nothing."""
+        """The deployment that such a call would use now. Raises what the call would raise with `max_wait=0`."""
         return await self._chosen(self.worlds.suspending(), prepare(operation, model, prompt, False, options), deployment)
 
     def choose_blocking(
@@ -433,7 +436,7 @@ class Engine:
         return complete(self._chosen(self.worlds.blocking(), prepare(operation, model, prompt, False, options), deployment))
 
     async def _chosen(self, ports: Ports, call: Call, deployment: str) -> Deployment:
-        """Room is taken as for a call, and given back."""
+        """Reserves as a call does, and releases the reservation."""
         call.deployment = deployment
         group = self._group_of(call)
         ask = await self.attempts.asking.ask(ports, call, group, set(), Trail([group], (), math.inf, next(NUMBERS)))
@@ -441,10 +444,11 @@ class Engine:
         self.limiter.release(reservation, ports.clock.now())
         return self.fleet.plan.deployments[reservation.deployment]
 
-    # ---- what is no call ----------------------------------------------------------------------------------------------
+    # ---- reservations without a call ----------------------------------------------------------------------------------
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
-        """Room under a deployment's limits for what somebody else does there. Waits its turn. Raises what a layer says against it."""
+        """A reservation under a deployment's limits for traffic that this Router does not send. Waits in the queue.
+        Raises what a layer objects."""
         ports, call = self.worlds.suspending(), prepare(operation, model, None, False, options)
         check_session(call)
         group = self._group_of(call)
@@ -459,7 +463,7 @@ class Engine:
             lambda error: self.attempts.settle_failed(ports, lease, error),
         )
 
-    # ---- looking -----------------------------------------------------------------------------------------------------
+    # ---- introspection -----------------------------------------------------------------------------------------------
 
     def left(self, scopes: Sequence[str]) -> list[Left]:
         return self.limiter.left(scopes, self.worlds.blocking().clock.now())
@@ -474,10 +478,10 @@ class Engine:
 
 
 def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[RouterLayer, ...]:
-    """The layers that the settings ask for, the innermost first: callers share what no cache has."""
+    """The layers that the settings ask for, the innermost first: concurrent callers share only what no cache has."""
     layers: list[RouterLayer] = []
     if settings.single_flight:
-        from headrace.layers.single_flight import SingleFlight  # late: who shares no calls does not pay for it
+        from headrace.layers.single_flight import SingleFlight  # late: programs that share no calls do not pay for it
 
         layers.append(SingleFlight())
     if settings.cache is not None:
@@ -488,14 +492,15 @@ def _layers(settings: Settings, caches: Callable[..., RouterLayer]) -> tuple[Rou
 
 
 def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable[..., Limiter]:
-    """A limiter that shares its limits through the store at that address."""
-    from headrace.limits.shared import SharedLimiter  # late: who shares no limits does not pay for it
+    """A factory of limiters that share their limits through the store at that address."""
+    from headrace.limits.shared import SharedLimiter  # late: programs that share no limits do not pay for it
 
     address = {name: resolved(value, f"redis_{name}", os.environ) for name, value in given.items()}
     return partial(SharedLimiter, stores(**address))
 
 
 def _repeatable(call: Call) -> bool:
-    """Whether two providers may be asked the same at once: nothing is kept there, made ready there or sent from a file."""
+    """Whether the call may be sent to two providers at once: nothing is stored there, prepared there or uploaded from a
+    file."""
     operation = call.operation
     return operation.named and not operation.stored and not operation.files

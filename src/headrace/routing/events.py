@@ -1,4 +1,4 @@
-"""What a Router tells of the calls it handles: to a hook, and to the log."""
+"""What a Router reports about its calls: to hooks, and to the log."""
 
 from __future__ import annotations
 
@@ -20,47 +20,51 @@ EventKind: TypeAlias = Literal["queued", "sent", "settled", "refused"]
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One step of one attempt of a call. Seconds throughout.
+    """One step of one attempt of a call. All times are in seconds.
 
-    An attempt is told of as `queued` (only when it has to wait), `sent`, `settled`, or in the place of the last two as `refused`.
-    All but `settled` come in the thread and the context of the caller; `settled` of a stream where the stream was ended.
+    An attempt has the events `queued` (only if it has to wait), `sent` and `settled`, or `refused` in place of the last
+    two. All but `settled` are reported in the caller's thread and context; `settled` of a stream where the stream was
+    ended.
     """
 
     kind: EventKind
-    """queued: it has to wait · sent: a deployment had room and it goes there · settled: it is over, well or badly ·
-    refused: it was not sent, because it could not be in time, or was given up."""
+    """queued: it has to wait · sent: a deployment had room and the request goes there · settled: it has ended, with
+    success or not · refused: it was not sent, because it could not be in time, or was given up."""
     group: str
     call: int = 0
-    """The same in all events of one call, of no other call in this process."""
+    """The same in all events of one call, and unique in this process."""
     attempt: int = 1
     """1 for the first try of a call."""
     at: float = 0.0
-    """By the clock of the Router's world: only differences mean something."""
+    """By the Router's clock: only differences are meaningful."""
     tenant: str = ""
     deployment: str | None = None
     provider: str = ""
-    """Of the deployment, as `headrace.Router` knows it: `openai`."""
+    """The deployment's provider, as `headrace.Router` names it: `openai`."""
     model: str = ""
-    """What the provider calls it."""
+    """The provider's name for the model."""
     waited: float = 0.0
-    """In line, over all attempts so far."""
+    """Seconds in the queue, over all attempts so far."""
     availability: Availability | None = None
-    """Of a queued call: its place, the wait to expect and the limit that decides it."""
+    """For `queued`: its position, the expected wait and the limit that determines it."""
     record: Mapping[str, Any] | None = None
-    """Of a settled one: the decision record, as `response._hidden_params["headrace"]` has it."""
+    """For `settled`: the decision record, the same as `response._hidden_params["headrace"]`."""
     error: BaseException | None = None
-    """Why it was refused, failed, or was left by its caller."""
+    """Why it was refused, failed, or was abandoned by its caller."""
 
 
 Hook: TypeAlias = Callable[[Event], object]
-"""Told of each event. It is called in the way of the call: it should be quick, and what it raises is logged and hurts no call."""
+"""Called with each event. It runs on the call's path, so it should be quick; exceptions are logged and do not affect
+the call."""
 
 _everywhere: tuple[Hook, ...] = ()
 
 
 def subscribe(hook: Hook) -> Callable[[], None]:
-    """Tell `hook` of the events of every Router in this process, besides each Router's own `on_event`. Returns what ends it, once: a hook
-    given twice is told twice until both are ended."""
+    """Call `hook` with the events of every Router in this process, besides each Router's own `on_event`.
+
+    Returns a function that unsubscribes, once. A hook subscribed twice is called twice until both are unsubscribed.
+    """
     global _everywhere
     _everywhere = (*_everywhere, hook)
     subscribed = True
@@ -77,17 +81,17 @@ def subscribe(hook: Hook) -> Callable[[], None]:
 
 
 def hooks() -> tuple[Hook, ...]:
-    """Those who are told of every Router: the same object until that changes."""
+    """The hooks that receive every Router's events. The same tuple object until that changes."""
     return _everywhere
 
 
 def listening(own: Hook | None) -> bool:
-    """Whether anybody wants to be told of a Router whose `on_event` is `own`: an event that nobody hears need not be made."""
+    """Whether anyone receives the events of a Router whose `on_event` is `own`. If not, no event need be built."""
     return own is not None or bool(_everywhere)
 
 
 def tell(own: Hook | None, event: Event) -> None:
-    """Tell all who listen."""
+    """Call all hooks with the event."""
     for hook in _everywhere if own is None else (own, *_everywhere):
         try:
             hook(event)
@@ -96,7 +100,7 @@ def tell(own: Hook | None, event: Event) -> None:
 
 
 def be_verbose(level: str) -> None:
-    """Let the logger `headrace` tell from that level on: to the program's handlers, else to standard error."""
+    """Set the logger `headrace` to that level. Without handlers of the program's own, it writes to standard error."""
     import logging  # late as well
 
     logger = _logger()
@@ -108,30 +112,31 @@ def be_verbose(level: str) -> None:
 
 
 def log_settled(record: Mapping[str, Any], group: str, error: BaseException | None, *, level: int = 10) -> None:
-    """The decision record in the logger `headrace`, at DEBUG unless told otherwise, for programs that log at all."""
+    """Log the decision record to the logger `headrace`, at DEBUG by default; does nothing in programs that do not use
+    logging."""
     if "logging" not in sys.modules:
         return
     logger = _logger()
     if logger.isEnabledFor(level):
         outcome = "ok" if error is None else type(error).__name__
         told = (group, record["deployment"], record["waited"], outcome)
-        # Made here rather than by logger.log, which would walk the stack to find this line: a third of what it costs.
+        # Built here rather than by logger.log, which walks the stack to find this line: a third of the cost.
         logger.handle(logger.makeRecord(LOGGER, level, __file__, 0, SETTLED, told, None, "log_settled", {"headrace": dict(record)}))
 
 
 def log_left_out(names: Sequence[str], provider: str, model: str) -> None:
-    """What a translated request could not say, at level DEBUG of the same logger."""
+    """Log at DEBUG which parameters a translated request could not express."""
     if "logging" in sys.modules and (logger := _logger()).isEnabledFor(DEBUG):
         logger.debug("%s/%s was not told %s: its dialect has no word for it", provider, model, ", ".join(names))
 
 
 def warn(message: str) -> None:
-    """To whoever reads the log."""
+    """Log a warning."""
     _logger().warning(message)
 
 
 @lru_cache(maxsize=1)
 def _logger() -> Any:
-    import logging  # late: most programs have it, and those that do not pay nothing
+    import logging  # late: most programs have it loaded, and the others pay nothing
 
     return logging.getLogger(LOGGER)

@@ -1,4 +1,4 @@
-"""The calls that a Router offers, each in both colours: signatures and documentation, one line each into the loop."""
+"""The calls that a Router offers, sync and async: signatures and documentation; each is one line into the engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Completions:
-    """Chats as the OpenAI SDK spells them."""
+    """Chat completions as the OpenAI SDK spells them."""
 
     def __init__(self, face: Face) -> None:
         self._face = face
@@ -59,9 +59,10 @@ class Completions:
         **options: Unpack[RouterChatOptions],
     ) -> ModelResponse: ...
     def create(self, messages: Sequence[Any], model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
-        """`Router.completion`; `acompletion`, to be awaited, where `default_litellm_params` says `acompletion`: litellm's way of asking.
+        """`Router.completion`; or, as in litellm, an awaitable `acompletion` if `default_litellm_params` contains
+        `acompletion`.
 
-        model: the group; where it is left out the `model` of `default_litellm_params`.
+        model: the group; by default the `model` of `default_litellm_params`.
         """
         own = self._face._defaults()
         group = model or own.get("model") or ""
@@ -75,7 +76,7 @@ class Chat:
 
 
 class Face:
-    """What `_suspending` and `_blocking` are called for, and `_defaults`."""
+    """Base class of a Router: subclasses implement `_suspending`, `_blocking` and `_defaults`."""
 
     async def _suspending(
         self, operation: Operation, model: str, prompt: Any, stream: bool, options: Mapping[str, Any], place: Mapping[str, str] = EMPTY
@@ -88,7 +89,7 @@ class Face:
         raise NotImplementedError
 
     def _defaults(self) -> Mapping[str, Any]:
-        """What stands for every call."""
+        """The Router's `default_litellm_params`."""
         raise NotImplementedError
 
     @overload
@@ -115,7 +116,7 @@ class Face:
         self, model: str, messages: Sequence[Any], *, stream: Literal[False] | None = None, **options: Unpack[RouterChatOptions]
     ) -> ModelResponse: ...
     def completion(self, model: str, messages: Sequence[Any], *, stream: bool | None = None, **options: Any) -> Any:
-        """`acompletion` for callers without an event loop: blocks the calling thread."""
+        """`acompletion`, blocking the calling thread."""
         return self._blocking(CHAT, model, messages, bool(stream), options)
 
     @overload
@@ -134,7 +135,7 @@ class Face:
     async def schedule_acompletion(
         self, model: str, messages: Sequence[Any], priority: int, stream: bool | None = None, **options: Any
     ) -> Any:
-        """`acompletion` with `priority`: of those who wait for room, whoever has the lower number goes first."""
+        """`acompletion` with `priority`: among waiting calls, the lower number goes first."""
         return await self._suspending(CHAT, model, messages, bool(stream), {**options, "priority": priority})
 
     @property
@@ -177,7 +178,7 @@ class Face:
         return answer
 
     async def arerank(self, model: str, query: str, documents: Sequence[str | Mapping[str, Any]], **options: Any) -> RerankResponse:
-        """Documents by their relevance to `query`, from the group `model`."""
+        """Documents ranked by relevance to `query`, from the group `model`."""
         answer: RerankResponse = await self._suspending(RERANK, model, query, False, {"documents": list(documents), **options})
         return answer
 
@@ -187,7 +188,7 @@ class Face:
         return answer
 
     async def aocr(self, model: str, document: Mapping[str, Any], **options: Any) -> OCRResponse:
-        """A document read, by the group `model`; see `headrace.ocr`."""
+        """The text of a document, from the group `model`; see `headrace.ocr`."""
         answer: OCRResponse = await self._suspending(OCR, model, document, False, options)
         return answer
 
@@ -205,7 +206,7 @@ class Face:
         self, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> ImageResponse: ...
     async def aimage_generation(self, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """Images of what `prompt` says, from the group `model`; with `stream=True` their events."""
+        """Images generated from `prompt` by the group `model`; with `stream=True` their events."""
         return await self._suspending(IMAGES, model, prompt, bool(stream), options)
 
     @overload
@@ -225,7 +226,7 @@ class Face:
         self, image: Any, prompt: str, model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> ImageResponse: ...
     async def aimage_edit(self, image: Any, prompt: str, model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """`image` changed as `prompt` says, by the group `model`; with `stream=True` its events."""
+        """`image` edited as `prompt` says, by the group `model`; with `stream=True` its events."""
         return await self._suspending(IMAGE_EDITS, model, image, bool(stream), {"prompt": prompt, **options})
 
     @overload
@@ -245,7 +246,7 @@ class Face:
         self, file: Any, model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> TranscriptionResponse: ...
     async def atranscription(self, file: Any, model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """What is said in `file`, by the group `model`; with `stream=True` the events of hearing it."""
+        """The transcript of `file`, from the group `model`; with `stream=True` its events."""
         return await self._suspending(TRANSCRIPTIONS, model, file, bool(stream), options)
 
     @overload
@@ -257,7 +258,7 @@ class Face:
         return self._blocking(TRANSCRIPTIONS, model, file, bool(stream), options)
 
     async def aspeech(self, model: str, input: str, voice: Any = None, **options: Any) -> BinaryResponse:
-        """`input` spoken, by the group `model`."""
+        """`input` as speech, from the group `model`."""
         answer: BinaryResponse = await self._suspending(SPEECH, model, input, False, {"voice": voice, **options})
         return answer
 
@@ -267,7 +268,7 @@ class Face:
         return answer
 
     async def amoderation(self, model: str, input: Any, **options: Any) -> ModerationResponse:
-        """Whether texts or images are harmful, by the group `model`."""
+        """Whether texts or images are harmful, according to the group `model`."""
         answer: ModerationResponse = await self._suspending(MODERATIONS, model, input, False, options)
         return answer
 

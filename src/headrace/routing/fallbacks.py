@@ -1,4 +1,4 @@
-"""Which model groups stand behind which, by why a call leaves its own."""
+"""Fallback groups of each model group, by the reason why a call leaves it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from headrace.errors import BadRequestError, ConfigurationError, Kind
 from headrace.routing.events import warn
 
 ANY: Final = "*"
-"""As a group's name: whatever group has no fallbacks of its own."""
+"""As a group's name: every group without fallbacks of its own."""
 
 
 class Fallbacks(Struct, frozen=True):
-    """Groups behind each group. The walk is depth first: the fallbacks of a fallback come before its siblings."""
+    """Fallbacks of each group. Traversal is depth first: the fallbacks of a fallback come before its siblings."""
 
     general: Mapping[str, tuple[str, ...]] = {}
     context_window: Mapping[str, tuple[str, ...]] = {}
-    """For a prompt too long for the group; then `general` where it has none."""
+    """For a prompt that is too long for the group; without one, `general` applies."""
     content_policy: Mapping[str, tuple[str, ...]] = {}
-    """For content that the provider refuses; then `general` where it has none."""
+    """For content that the provider refuses; without one, `general` applies."""
     default: tuple[str, ...] = ()
-    """Behind every group, last."""
+    """Fallbacks of every group, tried last."""
     most: int = 5
-    """Groups that one call falls back to at most (litellm's `max_fallbacks`)."""
+    """Most groups that one call falls back to (litellm's `max_fallbacks`)."""
 
     def behind(self, names: Sequence[str], kind: Kind) -> tuple[str, ...]:
-        """Groups to ask after one that goes by these names, the best first, for a call that failed there with `kind`."""
+        """Fallback groups, best first, for a call that failed with `kind` in a group known by these names."""
         own = _of(_SPECIAL[kind](self), names) if kind in _SPECIAL else ()
         return (*(own or _of(self.general, names)), *self.default)
 
@@ -51,7 +51,7 @@ _SPECIAL: Final = {
 def read_fallbacks(
     general: Any = None, *, context_window: Any = None, content_policy: Any = None, default: Any = None, most: int = 5
 ) -> Fallbacks:
-    """litellm's forms. Raises ConfigurationError that names the parameter and the entry."""
+    """Read litellm's forms. Raises ConfigurationError that names the parameter and the entry."""
     return Fallbacks(
         _mapped(general, "fallbacks"),
         _mapped(context_window, "context_window_fallbacks"),
@@ -62,7 +62,7 @@ def read_fallbacks(
 
 
 def _mapped(given: Any, where: str) -> dict[str, tuple[str, ...]]:
-    """A list of mappings from a group to the groups behind it."""
+    """Read a list of mappings from a group to its fallback groups."""
     entries = [given] if isinstance(given, Mapping) else given or ()
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise ConfigurationError(f"{where} must be a list like [{{'group': ['other']}}], got {shape(given)}")
@@ -84,11 +84,13 @@ def _names(value: Any, where: str) -> list[str]:
 def check_fallbacks(
     fallbacks: Fallbacks, serves: Callable[[str], bool], step: Callable[[str], str], served: Iterable[str], *, growing: bool = False
 ) -> None:
-    """Every name must be served, and every walk must end. serves: whether a name is a group or a deployment. step: what going there
-    counts as. growing: deployments come one by one, so that a name may be nobody's yet; no call goes there until it is somebody's.
+    """Check that every name is served and that the fallbacks have no cycle.
 
-    Raises ConfigurationError that names what nobody serves, or the loop. `default_fallbacks` are for whoever comes: of them one that is
-    not there yet is left out of calls, and the log says so.
+    serves: whether a name is a group or a deployment. step: the group that a name counts as. growing: deployments are
+    being added one by one, so a name may not be served yet; no call goes there until it is.
+
+    Raises ConfigurationError that names what is not served, or the cycle. A `default_fallbacks` name that is not served
+    yet is skipped, with a warning in the log.
     """
     if absent := [name for name in fallbacks.default if not serves(name)]:
         warn(f"default_fallbacks name {', '.join(map(repr, absent))}, which no deployment serves: no call goes there until one does")
@@ -112,8 +114,11 @@ def _check_end(behind: Mapping[str, set[str]], where: str) -> None:
 
 
 def given_with(call: Call) -> dict[str, Mapping[str, Any]]:
-    """Fallbacks that one call brings, in order, each with what is other for it: names (`["b"]`), as a Router has them (`[{"a": ["b"]}]`),
-    or options of their own (`[{"model": "b", "messages": […]}]`). Raises BadRequestError."""
+    """Fallbacks given with one call, in order, each with the options that change for it.
+
+    Accepted: names (`["b"]`), a Router's form (`[{"a": ["b"]}]`), or options (`[{"model": "b", "messages": […]}]`).
+    Raises BadRequestError.
+    """
     given = call.control.get("fallbacks") or ()
     entries = [given] if isinstance(given, Mapping) else given
     if not isinstance(entries, Sequence) or isinstance(entries, str):

@@ -1,4 +1,4 @@
-"""What a configuration says, read as mappings are and as litellm's objects are."""
+"""Configuration values that can be read as mappings and, like litellm's objects, as attributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Fields(dict[str, Any]):
-    """`fields["api_key"]` and `fields.api_key`; as an attribute, what was not given is None."""
+    """`fields["api_key"]` and `fields.api_key`. An attribute that was not given is None."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -14,7 +14,7 @@ class Fields(dict[str, Any]):
         return self.get(name)
 
     def model_dump(self, *, exclude_none: bool = False, **_: Any) -> dict[str, Any]:
-        """A dictionary of the same."""
+        """A plain dictionary of the fields."""
         return {name: value for name, value in self.items() if value is not None or not exclude_none}
 
     dict = model_dump

@@ -1,4 +1,4 @@
-"""Which deployments of a group may serve a call at all: by tags, team, region and the size of its prompt."""
+"""Which deployments of a group may serve a call at all: by tags, team, region and prompt size."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from headrace.routing.plan import Deployment
 
 
 class Wants(Struct, frozen=True):
-    """What a call asks of whoever serves it."""
+    """What a call requires of its deployment."""
 
     tags: frozenset[str] = frozenset()
     needed: frozenset[str] = frozenset()
-    """Tags that a deployment must have (`&tag`)."""
+    """Tags that the deployment must have (`&tag`)."""
     unwanted: frozenset[str] = frozenset()
     """Tags that it must not have (`!tag`)."""
     agent: str = ""
-    """The caller's `User-Agent: …`, where metadata tell it."""
+    """`User-Agent: …` of the caller, if metadata contain it."""
     team: str | None = None
     region: str | None = None
-    """litellm's `allowed_model_region`: what a region's name begins with."""
+    """litellm's `allowed_model_region`: the prefix of a region's name."""
     tokens: int = 0
-    """Of its prompt, as estimated."""
+    """Estimated tokens of the prompt."""
 
 
 def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants:
-    """From a call's options, and from its metadata as litellm's proxy fills it in. prefix: what its tags may begin with."""
+    """Read a call's options, and its metadata as litellm's proxy fills them in. prefix: removed from tags that begin
+    with it."""
     metadata = control.get("metadata")
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     tags = control.get("tags") or beside.get("tags") or ()
@@ -50,7 +51,8 @@ def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants
 
 
 def team_of(control: Mapping[str, Any]) -> str | None:
-    """The team whose call it is: what a gateway has found out (`litellm_metadata`) before what its caller says of himself."""
+    """The team a call belongs to: what a gateway has verified (`litellm_metadata`) takes precedence over what the
+    caller claims."""
     told = control.get("litellm_metadata") or control.get("metadata")
     return told.get("user_api_key_team_id") if isinstance(told, Mapping) else None
 
@@ -60,8 +62,11 @@ def _marked(tags: Sequence[str], mark: str) -> frozenset[str]:
 
 
 def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_tag: bool, window: bool) -> Sequence[Deployment]:
-    """Deployments that may serve the call. Raises BadRequestError that says why none may; ContextWindowExceededError for a prompt that no
-    window holds."""
+    """Deployments that may serve the call.
+
+    Raises BadRequestError that says why none may, and ContextWindowExceededError for a prompt larger than every context
+    window.
+    """
     found = [member for member in members if not member.blocked and _team(member, wants) and _region(member, wants)]
     found = _tagged(found, wants, any_tag) if by_tags else found
     if not found:
@@ -70,8 +75,8 @@ def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_t
 
 
 def _tagged(members: Sequence[Deployment], wants: Wants, any_tag: bool) -> list[Deployment]:
-    """Those with the call's tags or for its caller's program, else those for everybody: tagged "default", or, for a call without tags, not
-    at all; where all are tagged, any of them."""
+    """Deployments that match the call's tags or its caller's program. Otherwise those tagged "default"; for a call
+    without tags then the untagged ones, or all if every one is tagged."""
 
     def matches(member: Deployment) -> bool:
         if wants.tags and (wants.tags & member.tags if any_tag else wants.tags <= member.tags):
@@ -99,14 +104,14 @@ def _large_enough(members: Sequence[Deployment], tokens: int) -> list[Deployment
 
 @lru_cache(maxsize=1024)
 def known_window(model: str) -> int | None:
-    """Tokens of the largest prompt that the catalogue knows of."""
+    """Tokens of the largest prompt, from the model catalogue."""
     facts = find(model)
     window = None if facts is None else facts.get("max_input_tokens")
     return window if isinstance(window, int) else None
 
 
 def can_continue(deployment: Deployment) -> bool:
-    """Whether it goes on from an answer that was begun: as its configuration says, else as the catalogue knows of its model."""
+    """Whether the deployment can continue an assistant message (prefill): as configured, else from the model catalogue."""
     info = deployment.given.get("model_info") or {}
     said = info.get("supports_assistant_prefill")
     if said is None:

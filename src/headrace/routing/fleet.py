@@ -1,4 +1,4 @@
-"""The deployments at work, and what is known of them: by id, by group, and what of a group needs a closer look before a call goes to it."""
+"""The active deployments of a Router and their state: by id, by group, and which groups need extra checks before a call."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from headrace.routing.trail import Member
 _FOR_HANDLERS: Final = ("api_key", "base_url", "api_base")
 
 NO_KEY: Final = "no-key-was-given"
-"""What is sent as a key by a deployment that has none: its provider says what is wrong, as of any other bad one."""
+"""Sent as the key for a deployment that has none, so that its provider reports the error like that of any other invalid
+key."""
 
 
 class Fleet:
-    """Owns the configuration: calls read it, `adopt` swaps it whole."""
+    """Owns the configuration: calls read it, `_adopt` replaces it as a whole."""
 
     def __init__(self, settings: Settings, limiter: Limiter) -> None:
         self._settings = settings
@@ -47,51 +48,52 @@ class Fleet:
         self.served: dict[str, Sequence[Member]] = {}
         """The members of each group."""
         self.ids: dict[str, Sequence[str]] = {}
-        """Their ids."""
+        """The deployment ids of each group."""
         self.tiered: set[str] = set()
-        """Groups whose members are not all of one tier."""
+        """Groups whose members are of more than one tier."""
         self.particular: set[str] = set()
-        """Groups with members that are not for everybody."""
+        """Groups with members that do not serve every caller: blocked, or limited to a team."""
         self.priced: set[str] = set()
         """Groups with members whose price is known."""
         self.capped: set[str] = set()
-        """Groups with members that limit answers by themselves."""
+        """Groups with members that set their own output limit."""
         self.known: dict[str, frozenset[str]] = {}
-        """The same, to ask who is among them."""
+        """`ids` as sets."""
         self._resting: dict[str, Member] = {}
-        """Those that rest, by id; some whose rest is over already."""
+        """Members in cooldown, by id; some may have left it already."""
         self._restless_until = -math.inf
-        """Clock seconds after which nobody rests, unless somebody fails before."""
+        """Clock seconds after which no member is in cooldown, unless one fails before."""
         self.budgets: set[str] = set()
-        """Scopes that count money."""
+        """Scopes with a money limit."""
         self.stamp = object()
-        """Another one whenever something is configured anew: what was found out before has to be found out again."""
+        """Replaced by a new object whenever the configuration changes; what was derived from the old one is then stale."""
 
         self._add_budgets(settings)
 
     def _add_budgets(self, settings: Settings) -> None:
-        """Scopes for the budgets of providers and tags."""
+        """Add scopes for the budgets of providers and tags."""
         for provider, limits in settings.provider_budgets.items():
             self.add_scope(scope_of_provider(provider), limits)
         for tag, limits in settings.tag_budgets.items():
             self.add_scope(scope_of_tag(tag), limits)
 
     def scope_of(self, member: Member) -> str | None:
-        """The scope of its provider's budget, where there is one."""
+        """The scope of its provider's budget; None if there is none."""
         provider = member.to.provider.name
         return scope_of_provider(provider) if provider in self._settings.provider_budgets else None
 
     def account_of(self, id: str) -> str:
-        """What a deployment's limits are kept under; others may be kept under the same."""
+        """The account that holds a deployment's limits; deployments may share one."""
         return _account(self.members[id]) or id
 
     def rests(self, member: Member, until: float) -> None:
-        """It rests until then, unless it is woken before."""
+        """Put the member into cooldown until then, unless it is woken before."""
         self._resting[member.deployment.id] = member
         self._restless_until = max(self._restless_until, until)
 
     def resting(self, group: str, now: float) -> frozenset[str]:
-        """Ids of a group's members that rest now. Costs what those cost that rest, however many others there are."""
+        """Ids of a group's members in cooldown now. The cost grows with the number in cooldown, not with the size of
+        the fleet."""
         if now >= self._restless_until:
             return frozenset()
         found = []
@@ -103,19 +105,20 @@ class Fleet:
         return frozenset(found)
 
     def wake(self, members: Sequence[Member], now: float) -> None:
-        """End the rests of these: one call finds out about each."""
+        """End the cooldowns of these members; one call will probe each."""
         for member in [member for member in members if member.health.cooling(now)]:
             woken(member.health)
             self._limiter.resume(member.deployment.id, now)
 
     def untried(self, group: str, tried: set[str], only: frozenset[str] | None, now: float) -> bool:
-        """Whether somebody is left to ask who is awake: to wait for one that rests takes longer than to ask the others again."""
+        """Whether an untried member is left that is not in cooldown: waiting for a cooldown takes longer than trying
+        the others again."""
         able = [member for member in self.served.get(group, ()) if only is None or member.deployment.id in only]
         awake = [member for member in able if not member.health.cooling(now)] or able
         return any(member.deployment.id not in tried for member in awake)
 
     def has_room(self, group: str, charge: Charge, members: Sequence[Member], now: float) -> bool:
-        """Whether one of these would take such a call at once."""
+        """Whether one of these members could take such a call at once."""
         return self._limiter.peek(Ask(group, charge, only=frozenset([one.deployment.id for one in members])), now).wait <= 0
 
     # ---- deployments -------------------------------------------------------------------------------------------------
@@ -124,7 +127,8 @@ class Fleet:
         self._adopt(self._read(model_list, self._settings))
 
     def use(self, settings: Settings, model_list: Sequence[Mapping[str, Any]] | None) -> None:
-        """Go by other settings; model_list: other deployments, None for those there are. Raises before anything has changed."""
+        """Use other settings. model_list: other deployments, None to keep the current ones. Raises before anything has
+        changed."""
         deployments: Sequence[Deployment] = list(self.plan.deployments.values())
         if model_list is not None:
             deployments = self._read(model_list, settings)
@@ -139,7 +143,7 @@ class Fleet:
         return [one for one in found if self._works(one)] if settings.lenient else found
 
     def _works(self, deployment: Deployment) -> bool:
-        """Whether there is a way to it; else the log says why not."""
+        """Whether the deployment can be called; if not, logs the reason."""
         try:
             self._place(self._member(self._with_defaults(deployment)))
         except ConfigurationError as error:
@@ -171,7 +175,8 @@ class Fleet:
         return self.plan.groups.get(self.plan.group_of(model) or "", ())
 
     def offering(self, operation: str, model: str | None) -> list[str]:
-        """Ids of those behind `model`, or of the one with that id, whose provider is known to offer an operation, each account once."""
+        """Ids of deployments of the group `model`, or of the one with that id, whose provider offers an operation; one
+        per account."""
         found: dict[str, str] = {}
         one = self.members.get(model or "")
         for member in [self.members[deployment.id] for deployment in self.serving(model)] or ([one] if one is not None else []):
@@ -180,7 +185,8 @@ class Fleet:
         return list(found.values())
 
     def concerned(self, member: Member, kind: Kind) -> list[Member]:
-        """Whom a failure tells of: the deployment alone, all with its key, or all that ask the same model at the same place."""
+        """The members a failure applies to: the deployment alone, all with its key, or all that call the same model at
+        the same address."""
         match POLICY[kind].cool:
             case "key":
                 return [other for other in self.members.values() if other.to.credential == member.to.credential]
@@ -193,7 +199,7 @@ class Fleet:
         self.stamp = object()
 
     def _adopt(self, deployments: Sequence[Deployment], *, anew: bool = False, growing: bool = False) -> None:
-        """growing: whether more may come, for which fallbacks are named already."""
+        """growing: more deployments may follow, which fallbacks may already name."""
         self.changed()
         settings = self._settings
         plan = make_plan(deployments, aliases=settings.aliases, fallbacks=settings.fallbacks, joint=settings.ways.joint, growing=growing)
@@ -214,12 +220,12 @@ class Fleet:
         self._find_prices()
 
     def _kept(self, deployment: Deployment) -> Member | None:
-        """The member at work for a deployment that is the same as before."""
+        """The current member for a deployment that has not changed."""
         known = self.members.get(deployment.id)
         return known if known is not None and known.deployment.same(deployment) else None
 
     def _with_defaults(self, deployment: Deployment) -> Deployment:
-        """The deployment with what stands for all (`default_litellm_params`): options of calls, and parameters of bodies."""
+        """The deployment with the Router's `default_litellm_params` applied: call options and body parameters."""
         if not self._settings.defaults:
             return deployment
         ours = control_names()
@@ -232,10 +238,10 @@ class Fleet:
     def _member(self, deployment: Deployment) -> Member:
         options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
         try:
-            # Where the whole name is the caller's, nobody knows the provider yet: OpenAI's stands in for it.
+            # Where the whole model name is the caller's, the provider is not known yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
             to = self._destination(model, deployment)
-            if to.provider.base_url == PYTHON:  # its handler is given what others are called with
+            if to.provider.base_url == PYTHON:  # a custom handler receives the address and the key as well
                 options |= {name: deployment.control[name] for name in _FOR_HANDLERS if name in deployment.control}
             to = msgspec.structs.replace(to, defaults=deployment.defaults, options=options, deployment=deployment.id)
         except HeadraceError as error:
@@ -269,14 +275,14 @@ class Fleet:
             raise _too_small(deployment, *blocked)
         return place
 
-    # ---- prices and limits of one's own ------------------------------------------------------------------------------
+    # ---- prices and scopes -------------------------------------------------------------------------------------------
 
     def _rates(self, deployment: Deployment) -> Rates | None:
-        """Its prices: looked up only for a strategy that goes by them."""
+        """Its prices: looked up only for a strategy that uses them."""
         return deployment.known_price if self._settings.ways.uses(lowest_cost) else deployment.price
 
     def _find_prices(self) -> None:
-        """Which deployments have a price. The catalogue is asked only where a budget has to know."""
+        """Find which deployments have a price. The model catalogue is consulted only if a budget needs it."""
         for member in self.members.values() if self.budgets else ():
             member.price = member.price or member.deployment.known_price
         for member in self.members.values():
@@ -306,7 +312,7 @@ _STANDING: Final = (
 
 
 def _has_bucket(member: Member, operation: str) -> bool:
-    """Whether there is a place for what it keeps: a cloud's files need a bucket of one's own."""
+    """Whether the provider has a place to store objects of this operation: a cloud's files need the user's own bucket."""
     form = member.to.provider.forms.get(operation, "")
     if operation != "files" or form not in BUCKETS:
         return True
@@ -331,6 +337,6 @@ def _too_small(deployment: Deployment, meter: Meter, cost: float) -> Configurati
 
 
 def accounting_of(deployment: Deployment, provider: str) -> Profile:
-    """How the deployment's provider accounts, in the configuration's words where it has some."""
+    """The accounting profile of the deployment's provider, with what its configuration overrides."""
     given = deployment.profile
     return override(profile_of(provider), given) if isinstance(given, Mapping) else profile_of(given or provider)

@@ -1,4 +1,4 @@
-"""What is known of a model group: the facts of its deployments taken together."""
+"""Facts about a model group, aggregated from its deployments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST: Final = ("max_input_tokens", "max_output_tokens", "input_cost_per_toke
 
 
 class ModelGroupInfo(JsonObject):
-    """A group's providers and limits, and what its models can do: `supports_…` says so of any of them."""
+    """A group's providers and limits, and what its models support. A `supports_…` field is true if any of them does."""
 
     model_group: str = ""
     providers: list[str]
@@ -23,12 +23,12 @@ class ModelGroupInfo(JsonObject):
     max_output_tokens: int | None = None
     input_cost_per_token: float | None = None
     output_cost_per_token: float | None = None
-    """The dearest deployment's, in dollars."""
+    """Of the most expensive deployment, in dollars."""
     tpm: int | None = None
     rpm: int | None = None
     itpm: int | None = None
     otpm: int | None = None
-    """Of all its deployments together."""
+    """Sums over all deployments."""
 
 
 def group_info(name: str, members: Sequence[Deployment]) -> ModelGroupInfo:
@@ -45,7 +45,7 @@ def group_info(name: str, members: Sequence[Deployment]) -> ModelGroupInfo:
 
 
 def facts_of(deployment: Deployment) -> dict[str, Any]:
-    """What the catalogue knows of its model."""
+    """What the model catalogue knows about its model."""
     facts = find(deployment.priced_as) or find(deployment.model)
     return {} if facts is None else {"key": deployment.model, **facts}
 

@@ -1,7 +1,7 @@
-"""Which deployments are worth asking: cooldowns from what happened on them.
+"""Passive health: which deployments are in cooldown because of failures.
 
-A deployment rests after failures that are its own (not the caller's, not a rate limit: that one gates the quota instead).
-When its rest is over one call tries it: a success ends the matter, another failure doubles the rest.
+A deployment goes into cooldown after failures of its own: not those of the caller, and not rate limits, which gate the
+quota instead. After the cooldown one call probes it. A success ends the episode; another failure doubles the cooldown.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from msgspec import Struct
 from headrace.errors import POLICY, Failure, Kind
 
 SPORADIC: Final = frozenset({Kind.SERVER, Kind.BAD_GATEWAY, Kind.TRUNCATED, Kind.BAD_RESPONSE})
-"""Failures that a working deployment has now and then: one alone is no reason to leave it."""
+"""Failures that a working deployment has now and then. One alone is no reason for a cooldown."""
 
 LASTING: Final = frozenset({Kind.AUTHENTICATION, Kind.PAYMENT, Kind.PERMISSION, Kind.NOT_FOUND, Kind.QUOTA_EXHAUSTED})
-"""Failures that nothing short will mend."""
+"""Failures that will not go away soon."""
 
 
 class CooldownPolicy(Struct, frozen=True):
     cooldown: float = 5.0
-    """Seconds a deployment rests after its first failures."""
+    """Seconds of the first cooldown of a deployment."""
     allowed_fails: int | None = None
-    """Failures in a row that are let pass before it rests; None: one, of a kind that comes now and then."""
+    """Consecutive failures tolerated before a cooldown. None tolerates one, of a sporadic kind."""
     by_kind: Mapping[Kind, int] = {}
-    """The same for a kind of failure."""
+    """The same by kind of failure."""
     longest: float = 60.0
-    """Seconds; rests double up to this."""
+    """Seconds; cooldowns double up to this."""
     lasting: float = 60.0
-    """Seconds a deployment rests when its key or its model is refused."""
+    """Seconds of cooldown when the deployment's key or model is refused."""
     probe: float = 30.0
-    """Seconds that the call which tries a rested deployment may take, until another one may."""
+    """Seconds that the call which probes a deployment may take before another one may."""
     panic: float = 0.2
-    """The share of a group that must be awake; with fewer, and no room there, whoever rests is asked before its time."""
+    """Minimum share of a group that is not in cooldown. With fewer, and no room on those, deployments in cooldown are
+    tried early."""
     certain: int = 5
-    """Failures in a row, of a kind that comes now and then, that are let pass where nobody else of the group is awake."""
+    """Consecutive sporadic failures tolerated while no other deployment of the group is available."""
     disabled: bool = False
 
     def lets_pass(self, kind: Kind) -> int:
@@ -48,39 +49,40 @@ class CheckPolicy(Struct, frozen=True):
     """Active health checks."""
 
     interval: float | None = None
-    """Seconds between two rounds; None for none but those that are asked for."""
+    """Seconds between two rounds; None for no periodic checks."""
     staleness: float = 600.0
-    """Seconds for which a check that failed keeps calls away."""
+    """Seconds for which a failed check keeps calls away."""
     routes: bool = True
-    """Whether it does."""
+    """Whether a failed check keeps calls away."""
     forgiving: bool = False
-    """Whether a check that failed for its time or a rate limit says nothing."""
+    """Whether a check that timed out or met a rate limit is inconclusive."""
     groups: frozenset[str] | None = None
-    """Whom it concerns; None for all."""
+    """Groups that are checked; None for all."""
     timeout: float = 10.0
-    """Seconds that a check may take."""
+    """Seconds that one check may take."""
 
 
 class Health(Struct, eq=False):
-    """How one deployment has been doing. `fails` counts failures in a row, `until` is clock seconds."""
+    """Health of one deployment. `fails` counts consecutive failures; `until`, the end of its cooldown, is in clock
+    seconds."""
 
     fails: int = 0
     until: float = float("-inf")
     rests: int = 0
     last: str = ""
     unwell: float = float("-inf")
-    """Clock seconds until which the word of a health check counts that found it broken."""
+    """Clock seconds until which a failed health check keeps calls away."""
 
     def cooling(self, now: float) -> bool:
         return now < self.until or now < self.unwell
 
     def on_trial(self, now: float) -> bool:
-        """Whether it has rested, and nobody knows yet if it works again."""
+        """Whether its cooldown is over, but no call has succeeded since."""
         return self.rests > 0 and not self.cooling(now)
 
 
 def succeeded(health: Health) -> None:
-    """A success ends the matter."""
+    """Record a success: resets failures and cooldowns."""
     health.fails = 0
     health.rests = 0
     health.until = float("-inf")
@@ -88,7 +90,7 @@ def succeeded(health: Health) -> None:
 
 
 def woken(health: Health) -> None:
-    """Its rest is over before its time; whether it works again is not known."""
+    """End the cooldown early; whether the deployment works again is not known."""
     health.until = float("-inf")
     health.unwell = float("-inf")
 
@@ -96,10 +98,10 @@ def woken(health: Health) -> None:
 def failed(
     health: Health, failure: Failure, now: float, policy: CooldownPolicy, cooldown: float | None = None, *, last: bool = False
 ) -> float | None:
-    """Note the failure. Seconds of rest if the deployment is to rest now, else None. cooldown: the deployment's own.
+    """Record the failure. Returns seconds of cooldown if the deployment must go into one now, else None.
 
-    last: nobody else of its group is awake. Then all fail alike, or nearly, and a rest helps nobody: it takes more failures, and does not
-    double.
+    cooldown: the deployment's own base. last: no other deployment of its group is available. Then all fail alike, and a
+    cooldown does not help: more failures are tolerated, and the cooldown does not double.
     """
     if policy.disabled or POLICY[failure.kind].cool in (None, "limit"):
         return None

@@ -1,4 +1,5 @@
-"""A second attempt beside one that takes unusually long: whichever answers first is taken, the other is given up and settled."""
+"""Hedging: a second attempt concurrent with one that takes unusually long. The first response wins; the other attempt
+is cancelled and settled."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ from msgspec import Struct
 from headrace.ports import Ports, Waiter
 
 USUAL: Final = 0.95
-"""The share of attempts that are back before another one is begun beside them."""
+"""The quantile of durations after which a second attempt is started."""
 ENOUGH: Final = 20
-"""Attempts that must have been seen before anybody knows what is usual."""
+"""Attempts observed before the quantile is meaningful."""
 REMEMBERED: Final = 200
 AT_ONCE: Final = 10.0
-"""Attempts that may be saved up."""
+"""Most second attempts that may be saved up."""
 
 
 class Usual:
-    """How long attempts take: the latest of them, and the time within which `USUAL` of them were back."""
+    """Durations of the latest attempts, and their `USUAL` quantile."""
 
     __slots__ = ("_known", "_latest", "_unsorted")
 
@@ -36,7 +37,7 @@ class Usual:
 
     @property
     def longest(self) -> float | None:
-        """Seconds; None before enough were seen. Reckoned anew after every tenth."""
+        """Seconds; None until enough attempts were observed. Recomputed after every tenth."""
         if len(self._latest) < ENOUGH:
             return None
         if self._known is None or self._unsorted >= 10:
@@ -46,7 +47,7 @@ class Usual:
 
 
 class _Racer(Struct, eq=False):
-    """One attempt in a race."""
+    """One attempt of a race."""
 
     cancel: Callable[[], object] = lambda: None
     over: bool = False
@@ -56,18 +57,18 @@ class _Racer(Struct, eq=False):
     error: BaseException | None = None
 
     def take(self) -> BaseException:
-        """What it failed with, to be raised."""
+        """The attempt's error, to be raised."""
         error, self.error = self.error, None
         assert error is not None
         return error
 
 
 Attempting: TypeAlias = Coroutine[Any, Any, Any]
-"""An attempt: it settles itself however it ends, once it has begun."""
+"""An attempt. Once started, it settles itself however it ends."""
 
 
 class _Race:
-    """Attempts under way beside one another, and the one who waits for the first good answer."""
+    """Concurrent attempts, and the caller that waits for the first good response."""
 
     def __init__(self, ports: Ports, discard: Callable[[Any], object]) -> None:
         self._ports = ports
@@ -76,7 +77,8 @@ class _Race:
         self._racers: list[_Racer] = []
 
     async def start(self, attempt: Attempting) -> None:
-        """Begin an attempt. It has really begun when this returns: one that is cancelled before would never settle."""
+        """Start an attempt, and return once it has run to its first suspension: a task cancelled before that would
+        never settle."""
         assert self._ports.spawn is not None
         racer = _Racer()
         self._racers.append(racer)
@@ -96,7 +98,7 @@ class _Race:
             self._waiter.wake()
 
     async def first(self, timeout: float | None = None) -> _Racer | None:
-        """Whoever answered, else whoever began first once all have failed; None after `timeout` seconds."""
+        """The first attempt that succeeded, or the first started once all have failed; None after `timeout` seconds."""
         while not (found := self._found()):
             if not await self._waiter.wait(timeout) and timeout is not None:
                 return self._found()
@@ -107,7 +109,7 @@ class _Race:
         return answered or (self._racers[0] if all(racer.over for racer in self._racers) else None)
 
     def end(self, winner: _Racer | None) -> None:
-        """Give all others up."""
+        """Cancel all others."""
         for racer in self._racers:
             if racer is not winner:
                 racer.given_up, racer.error = True, None
@@ -115,13 +117,15 @@ class _Race:
                 self._clear(racer)
 
     def _clear(self, racer: _Racer) -> None:
-        """Throw away an answer that came in just as it was given up: whichever of the two threads is later does it."""
+        """Discard a response that arrived while its attempt was being cancelled: whichever of the two threads is later
+        does it."""
         if racer.given_up and racer.over and racer.answer is not None:
             self._discard(racer.answer)
 
 
 class Hedging:
-    """What is usual by group and kind of call, and the budget of second attempts: at most `share` of all calls, saved up to a few."""
+    """Usual durations by group and kind of call, and the budget of second attempts: at most `share` of all calls, with
+    a small burst."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -130,12 +134,12 @@ class Hedging:
         self._usual: dict[Hashable, Usual] = {}
 
     def called(self) -> None:
-        """One more call pays its share."""
+        """Add the share of one more call to the budget."""
         with self._lock:
             self._left = min(AT_ONCE, self._left + self.share)
 
     def _take(self) -> bool:
-        """Whether one more second attempt is in the budget; then it is taken."""
+        """Take one second attempt from the budget; False if it has none."""
         with self._lock:
             enough = self._left >= 1.0
             self._left -= enough
@@ -153,10 +157,11 @@ class Hedging:
         another: Callable[[], Awaitable[Attempting | None]],
         discard: Callable[[Any], object],
     ) -> Any:
-        """The answer of `attempt`, or of one more that is begun when it takes longer than is usual for `key`.
+        """The response of `attempt`, or of a second one that is started when the first takes longer than usual for
+        `key`.
 
-        another: a second attempt, once there is room for it; None where there is none. discard: gives up an answer that nobody takes.
-        Raises what `attempt` raised when none answers.
+        another: a second attempt once it has its reservation; None if there is no room. discard: releases a response
+        that is not used. Raises what `attempt` raised if neither succeeds.
         """
         usual = self._usual.setdefault(key, Usual())
         began, longest = ports.clock.now(), usual.longest
@@ -183,7 +188,7 @@ class Hedging:
         return winner.answer
 
     async def _beside(self, race: _Race, another: Callable[[], Awaitable[Attempting | None]]) -> None:
-        """One more attempt, if it is in the budget and there is room for it."""
+        """Start one more attempt, if the budget and the limits have room for it."""
         if not self._take():
             return
         second = await another()

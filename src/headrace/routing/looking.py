@@ -1,4 +1,4 @@
-"""What a Router tells of itself: its deployments and groups, what is used of them, where a call would go, its settings."""
+"""Introspection of a Router: its deployments and groups, their usage, where a call would go, and its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Looking:
-    """Methods that change nothing but what `update_settings` is told to."""
+    """Read-only methods, except `update_settings`."""
 
     _engine: Engine
     _fleet: Fleet
@@ -29,7 +29,7 @@ class Looking:
         return self._fleet.plan.deployments.get(model_id)
 
     def get_model_names(self) -> list[str]:
-        """Model groups and their aliases, but for the hidden ones."""
+        """Model groups and aliases that are not hidden."""
         plan = self._fleet.plan
         return [*plan.groups, *(alias for alias in plan.aliases if alias not in plan.hidden)]
 
@@ -45,8 +45,11 @@ class Looking:
         return candidate_id in self._fleet.plan.deployments
 
     def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
-        """The entries as they were configured, with their ids; of one group, or of an alias under its own name. Of all: also those behind
-        every alias that is not hidden."""
+        """The configured entries with their ids; with `model_name`, those of one group, or of an alias under the
+        alias's name.
+
+        Without it, also those behind every alias that is not hidden.
+        """
         plan = self._fleet.plan
         if model_name is None:
             also = [alias for alias in plan.aliases if alias not in plan.hidden]
@@ -55,20 +58,21 @@ class Looking:
         return [{**_entry(deployment), **named} for deployment in self._fleet.serving(model_name)]
 
     def get_model_info(self, id: str) -> dict[str, Any] | None:
-        """The entry with that id."""
+        """The configured entry with that id; None if there is none."""
         deployment = self.get_deployment(id)
         return None if deployment is None else _entry(deployment)
 
     def get_deployment_credentials(self, deployment_id: str) -> dict[str, Any] | None:
-        """What a deployment calls with, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far as it has them.
+        """The credentials of a deployment, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far
+        as given.
 
-        None for one that is not there, or is blocked.
+        None if there is no such deployment, or it is blocked.
         """
         deployment = self.get_deployment(deployment_id)
         return None if deployment is None or deployment.blocked else credentials_of(deployment.control)
 
     def get_deployment_credentials_with_provider(self, model_id: str) -> dict[str, Any] | None:
-        """The same, and `custom_llm_provider`; the deployment by its id or its group's name."""
+        """The same with `custom_llm_provider`; the deployment by its id or its group's name."""
         found = self.get_deployment(model_id) or self.get_deployment_by_model_group_name(model_id)
         if found is None or found.blocked:
             return None
@@ -77,11 +81,12 @@ class Looking:
     def get_router_model_info(
         self, deployment: Mapping[str, Any] | None = None, received_model_name: str = "", id: str | None = None
     ) -> dict[str, Any]:
-        """What is known of a deployment's model (`headrace.get_model_info`), with what its own entry says of it; by the entry, or its id.
+        """Facts about a deployment's model (`headrace.get_model_info`), merged with what its own entry says; by entry
+        or by id.
 
-        Raises NotFoundError for a model that nobody has described, BadRequestError where there is no such deployment.
+        Raises NotFoundError for an unknown model, BadRequestError if there is no such deployment.
         """
-        from headrace.models.cost import is_price  # late: the catalogue of models is for those who ask
+        from headrace.models.cost import is_price  # late: loads the model catalogue
         from headrace.models.info import get_model_info  # late: the same
 
         entry = deployment or (self.get_model_info(id) if id is not None else None)
@@ -95,19 +100,20 @@ class Looking:
         return get_model_info(name, params.get("custom_llm_provider")) | {k: v for k, v in own.items() if v is not None} | said
 
     def get_model_group(self, id: str) -> list[dict[str, Any]] | None:
-        """The entries of the group that a deployment is in; None when there is none with this id."""
+        """The entries of the group that contains a deployment; None if there is no such deployment."""
         deployment = self.get_deployment(id)
         return None if deployment is None else self.get_model_list(deployment.group)
 
     def get_model_group_info(self, model_group: str) -> ModelGroupInfo | None:
-        """What its deployments may take and their models can do, together; None when there is no such group, or it is hidden."""
-        from headrace.routing.groups import group_info  # late: the catalogue of models is for those who ask
+        """Limits and abilities of a group, aggregated from its deployments; None if there is no such group, or it is
+        hidden."""
+        from headrace.routing.groups import group_info  # late: loads the model catalogue
 
         members = () if model_group in self._fleet.plan.hidden else self._fleet.serving(model_group)
         return group_info(model_group, members) if members else None
 
     def get_model_access_groups(self, model_name: str | None = None, model_access_group: str | None = None) -> dict[str, list[str]]:
-        """Groups by the `access_groups` of their deployments' `model_info`."""
+        """Model groups by the `access_groups` in their deployments' `model_info`."""
         found: dict[str, list[str]] = {}
         for deployment in self._fleet.serving(model_name):
             for name in deployment.model_info.get("access_groups") or ():
@@ -116,27 +122,28 @@ class Looking:
         return found
 
     def get_deployment_by_model_group_name(self, model_group_name: str) -> Deployment | None:
-        """The first of a group; None when there is no such group."""
+        """The first deployment of a group; None if there is no such group."""
         return next(iter(self._fleet.serving(model_group_name)), None)
 
     @property
     def model_list(self) -> list[Mapping[str, Any]]:
-        """The entries as they were configured."""
+        """The entries as configured."""
         return [deployment.given for deployment in self._fleet.plan.deployments.values()]
 
     def print_deployment(self, deployment: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of an entry in which secrets are masked."""
+        """A copy of an entry with its secrets masked."""
         return {**deployment, "litellm_params": masked(deployment["litellm_params"])}
 
-    # ---- use, and where a call would go ------------------------------------------------------------------------------
+    # ---- usage, and where a call would go ----------------------------------------------------------------------------
 
     async def get_model_group_usage(self, model_group: str) -> tuple[int | None, int | None]:
-        """Tokens and requests that count now against `tpm` and `rpm` of a group's deployments; None for a limit that none has."""
+        """Tokens and requests that currently count against `tpm` and `rpm` of a group's deployments; None for a limit
+        that none has."""
         tokens, requests = (self._gauge(model_group, name) for name in ("tpm", "rpm"))
         return None if tokens is None else round(tokens[0]), None if requests is None else round(requests[0])
 
     async def get_remaining_model_group_usage(self, model_group: str) -> dict[str, int]:
-        """What is left of the same, under the names of headers: `x-ratelimit-remaining-tokens`, `x-ratelimit-limit-requests`, …"""
+        """What remains of these, under header names: `x-ratelimit-remaining-tokens`, `x-ratelimit-limit-requests`, …"""
         left: dict[str, int] = {}
         for name, limit in (("tokens", "tpm"), ("requests", "rpm")):
             if (gauge := self._gauge(model_group, limit)) is not None:
@@ -145,7 +152,8 @@ class Looking:
         return left
 
     def _gauge(self, model_group: str, limit: str) -> tuple[float, float] | None:
-        """What is used of a limit by a group, and how much it is, deployments of one account counted once; None where there is none."""
+        """Used amount and size of a group's limit, with deployments of one account counted once; None if it has no such
+        limit."""
         accounts = {self._fleet.account_of(id): id for id in self.get_model_ids(model_group)}
         use = self._engine.snapshot()["deployments"]
         gauges = [use[id]["limits"][limit] for id in accounts.values() if limit in use[id]["limits"]]
@@ -159,9 +167,11 @@ class Looking:
         specific_deployment: bool | None = False,
         request_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The entry that a call to the group `model` would go to now, with `model` as the id of a deployment where it is to be that one.
+        """The entry that a call to the group `model` would use now. With `specific_deployment`, `model` is the id of
+        the only candidate.
 
-        Nothing is sent, and no room is taken. Raises RateLimitError, with the seconds to wait, where nobody has room.
+        Nothing is sent, and no room is taken. Raises RateLimitError, with the seconds to wait, if no deployment has
+        room.
         """
         return _entry(self._engine.choose_blocking(*_asked(model, messages, input, specific_deployment, request_kwargs)))
 
@@ -173,25 +183,25 @@ class Looking:
         input: Any = None,
         specific_deployment: bool | None = False,
     ) -> dict[str, Any]:
-        """`get_available_deployment`, for whoever awaits it."""
+        """`get_available_deployment`, async."""
         return _entry(await self._engine.choose(*_asked(model, messages, input, specific_deployment, request_kwargs)))
 
     async def async_get_healthy_deployments(
         self, model: str, request_kwargs: Mapping[str, Any] | None = None, messages: Any = None, input: Any = None, **_: Any
     ) -> list[dict[str, Any]]:
-        """The entries of a group that are not resting now, whatever the call."""
+        """The entries of a group that are not in cooldown now, regardless of the call."""
         return [_entry(one) for one in self._fleet.serving(model) if not self._engine.health_of(one.id)["resting"]]
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 
     def get_settings(self) -> dict[str, Any]:
-        """What retries, fallbacks, cooldowns and the choice go by, under litellm's names."""
+        """Current settings of retries, fallbacks, cooldowns and routing, under litellm's names."""
         from headrace.routing.options import settings_of  # late: as in the engine
 
         return settings_of(self._engine.options)
 
     def update_settings(self, **changes: Unpack[RouterOptions]) -> None:
-        """Other values for some options, from the next call on; the rest stays. Raises as `set_options` does."""
+        """Change some options from the next call on; the rest stays. Raises as `set_options` does."""
         self._engine.use({**self._engine.options, **changes}, None)
 
     @staticmethod
@@ -209,22 +219,22 @@ class Looking:
 
 
 _CREDENTIALS: Final = ("api_", "organization", "aws_", "azure_", "client_", "tenant_id", "vertex_", "watsonx_", "region_name")
-"""How options begin that say by whom and where a call is let in."""
+"""Prefixes of options that hold credentials or say where they apply."""
 
 
 def credentials_of(control: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a deployment's options those that let it in, the address as litellm's `api_base`."""
+    """The credential options of a deployment, with its address as litellm's `api_base`."""
     found = {name: value for name, value in control.items() if name.startswith(_CREDENTIALS)}
     return {"api_base": control["base_url"], **found} if "base_url" in control else found
 
 
 def _entry(deployment: Deployment) -> dict[str, Any]:
-    """As it was configured, with its id."""
+    """The entry as configured, with its id."""
     return {**deployment.given, "model_info": deployment.model_info}
 
 
 def _asked(model: str, messages: Any, input: Any, specific: bool | None, options: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    """What is asked of the engine: an operation, the model, its prompt, the options of the call, and the id of the only deployment."""
+    """Arguments for the engine: operation, model, prompt, call options, and the id of the only candidate."""
     operation, prompt = (EMBEDDINGS, input) if messages is None and input is not None else (CHAT, messages or _SMALL)
     return operation, model, prompt, options or {}, model if specific else ""
 

@@ -1,4 +1,4 @@
-"""What a Router is built with: litellm's parameters under their names, ours beside them, each checked before anything runs."""
+"""Parameters of a Router: litellm's under their names, headrace's besides, each checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,33 +22,35 @@ from headrace.routing.ways import Ways, read_ways
 Check: TypeAlias = Callable[..., Awaitable[bool]]
 
 HEDGED: Final = 0.05
-"""The share of calls that `hedge=True` may begin a second time."""
+"""The share of calls that `hedge=True` may send a second time."""
 
 
 class RouterOptions(TypedDict, total=False):
     """Parameters of a Router, all by keyword. None means: not given."""
 
     num_retries: int | None
-    """Further attempts after a failed one, 2 unless told otherwise."""
+    """Further attempts after a failed one. Default: 2."""
     retry_policy: Any
-    """Attempts by kind of failure: `{"TimeoutErrorRetries": 3, "AuthenticationErrorRetries": 0}`, or an object with such attributes."""
+    """Retries by kind of failure: `{"TimeoutErrorRetries": 3, "AuthenticationErrorRetries": 0}`, or an object with such
+    attributes."""
     model_group_retry_policy: Mapping[str, Any] | None
     """The same for single groups."""
     retry_after: float | None
     """Seconds that every retry waits at least."""
     retry_budget: float | None
-    """The share of attempts beyond their first that calls may have together, 0.08 unless told otherwise; None never bounds them."""
+    """Retries that all calls may have together, as a share of their number. Default: 0.08. None removes the bound."""
     hedge: bool | float | None
-    """The share of calls that may have a second attempt beside the first when that takes longer than 95 in 100 do: 0.05 for True. The
-    second is made on another deployment that has room at once; whichever answers first is taken, the other is given up."""
+    """The share of calls that may have a second, concurrent attempt if the first takes longer than 95 in 100 do; True
+    means 0.05. The second goes to another deployment that has room at once. The first response wins; the other attempt
+    is cancelled."""
     timeout: Any
     """Seconds for an attempt, or `Timeouts`."""
     stream_timeout: float | None
     stream_failover: bool | None
-    """Whether a streamed chat that breaks off is continued by another deployment, where one can go on from a begun answer. It is unless
-    told otherwise."""
+    """Whether a streamed chat that breaks off is continued by another deployment that can continue a partial response.
+    Default: True."""
     fallbacks: Any
-    """`[{"group": ["other"]}]`; the group "*" stands for every group without fallbacks of its own."""
+    """`[{"group": ["other"]}]`; "*" stands for every group without fallbacks of its own."""
     context_window_fallbacks: Any
     content_policy_fallbacks: Any
     default_fallbacks: Sequence[str] | None
@@ -56,97 +58,101 @@ class RouterOptions(TypedDict, total=False):
     model_group_alias: Mapping[str, Any] | None
     """`{"alias": "group"}`, or `{"alias": {"model": "group", "hidden": True}}`."""
     routing_strategy: Any
-    """A strategy's name, or a function from a `View` to a cost for each deployment."""
+    """A strategy's name, or a function that takes a `View` and returns a function from deployment id to cost."""
     routing_strategy_args: Mapping[str, Any] | None
-    """Of "latency-based-routing": `lowest_latency_buffer`, a share; `ttl`, seconds; `max_latency_list_size`, answers."""
+    """For "latency-based-routing": `lowest_latency_buffer`, a share; `ttl`, in seconds; `max_latency_list_size`, a
+    number of responses."""
     routing_groups: Sequence[Any] | None
-    """Groups of groups, each under one name with a strategy of its own: `{"group_name": "fast", "models": ["a", "b"], "routing_strategy":
-    "latency-based-routing"}`; with "priority" and `model_priorities` the lowest number is asked first."""
+    """Several groups under one name, with a strategy of its own: `{"group_name": "fast", "models": ["a", "b"],
+    "routing_strategy": "latency-based-routing"}`. With "priority" and `model_priorities`, the lowest number is tried
+    first."""
     cooldown_time: float | None
-    """Seconds a failing deployment rests at first."""
+    """Seconds of the first cooldown of a failing deployment."""
     allowed_fails: int | None
-    """Failures in a row that are let pass."""
+    """Consecutive failures tolerated before a cooldown."""
     allowed_fails_policy: Any
     """The same by kind of failure: `{"InternalServerErrorAllowedFails": 5}`."""
     disable_cooldowns: bool | None
     panic_threshold: float | None
-    """The share of a group that must be awake; with fewer, and no room there, whoever rests is asked before its time. 0.2 unless told
-    otherwise."""
+    """Minimum share of a group that is not in cooldown. With fewer, and no room on those, deployments in cooldown are
+    tried early. Default: 0.2."""
     health_check_interval: float | None
-    """Seconds between two rounds of health checks, made beside the calls: a small question to each deployment."""
+    """Seconds between two rounds of background health checks: a small request to each deployment."""
     enable_health_check_routing: bool | None
-    """Whether calls keep away from a deployment whose check failed. They do unless told otherwise; litellm's parameter alone has checks
-    made every five minutes."""
+    """Whether calls avoid a deployment whose check failed. Default: True. Given alone, as in litellm, it also starts
+    checks every five minutes."""
     health_check_staleness_threshold: float | None
-    """Seconds for which they do: twice the interval unless told otherwise."""
+    """Seconds for which they do. Default: twice the interval."""
     health_check_ignore_transient_errors: bool | None
-    """Whether a check that failed for its time or a rate limit says nothing."""
+    """Whether a check that timed out or met a rate limit is ignored."""
     background_health_check_model_groups: Sequence[str] | None
     """The groups that are checked."""
     max_wait: float | None
-    """Seconds a call may wait in line."""
+    """Seconds that a call may wait in the queue."""
     max_queue: int | None
-    """Calls that may wait in line for one group."""
+    """Calls that may wait in the queue of one group."""
     default_priority: int | None
     default_max_parallel_requests: int | None
-    """Calls in flight for a deployment that has neither `max_parallel_requests` nor `rpm` nor `tpm`."""
+    """Most concurrent calls to a deployment that has neither `max_parallel_requests` nor `rpm` nor `tpm`."""
     default_litellm_params: Mapping[str, Any] | None
-    """Parameters that stand for every call unless it, or its deployment, gives its own."""
+    """Default parameters of every call; those of its deployment and its own take precedence."""
     enable_pre_call_checks: bool | None
-    """Ask no deployment whose window is known to be too small for the prompt."""
+    """Skip deployments whose context window is known to be too small for the prompt."""
     enable_tag_filtering: bool | None
     tag_filtering_match_any: bool | None
     tag_routing_prefix: str | None
-    """What a call's tags may begin with; it is taken off."""
+    """A prefix that is removed from a call's tags."""
     ignore_invalid_deployments: bool | None
     """Leave out deployments that cannot work, with a warning, instead of raising."""
     require_keys: bool | None
-    """Whether a deployment without a key is an error at once, as it is by default; else the log says so and its provider refuses calls."""
+    """Whether a deployment without a key is an error, as it is by default. If False it is a warning, and the provider
+    will refuse its calls."""
     optional_pre_call_checks: Sequence[str] | None
-    """litellm's: "prompt_caching", "session_affinity" and "deployment_affinity" choose first whoever served a conversation, a session or a
-    caller before."""
+    """litellm's: "prompt_caching", "session_affinity" and "deployment_affinity" prefer the deployment that served the
+    same conversation, session or caller before."""
     model_group_affinity_config: Mapping[str, Sequence[str]] | None
     """The same for single groups."""
     deployment_affinity_ttl_seconds: float | None
     """Seconds for which that is remembered."""
     provider_budget_config: Mapping[str, Any] | None
-    """What calls to a provider may cost together: `{"openai": {"budget_limit": 100, "time_period": "1d"}}`, in dollars."""
+    """Budgets in dollars for all calls to a provider: `{"openai": {"budget_limit": 100, "time_period": "1d"}}`."""
     tag_budget_config: Mapping[str, Any] | None
-    """What calls with a tag may cost together, in the same form."""
+    """Budgets for all calls with a tag, in the same form."""
     redis_url: str | None
-    """Where processes share their limits: `redis://:password@host:6379/0`, or `rediss://`, `valkey://`, `unix://`,
-    `redis+sentinel://host,host/service`, `redis+cluster://host,host`. `os.environ/NAME` stands for a variable, here and below."""
+    """The store through which processes share their limits: `redis://:password@host:6379/0`, or `rediss://`,
+    `valkey://`, `unix://`, `redis+sentinel://host,host/service`, `redis+cluster://host,host`. `os.environ/NAME` stands
+    for a variable, here and below."""
     redis_host: str | None
     """The same in parts."""
     redis_port: int | str | None
     redis_password: str | None
     redis_db: int | str | None
     cache: Any
-    """A `headrace.Cache`: whoever asks the same again is given the answer again."""
+    """A `headrace.Cache`, which answers repeated requests."""
     cache_responses: bool | None
-    """The same with a cache made here: in the store that `redis_url` names, else in memory."""
+    """The same with a default cache: in the store of `redis_url`, else in memory."""
     cache_kwargs: Mapping[str, Any] | None
     """Arguments for that `headrace.Cache`."""
     caching_groups: Sequence[Sequence[str]] | None
-    """Groups whose answers stand for each other's: `[("gpt", "gpt-cheap")]`."""
+    """Groups that share cached responses: `[("gpt", "gpt-cheap")]`."""
     single_flight: bool | None
-    """Whether callers who ask the same at the same time share one call."""
+    """Whether concurrent identical requests share one call."""
     set_verbose: bool | None
-    """Whether the log `headrace` tells of every call, at `debug_level`: "INFO" or "DEBUG"."""
+    """Whether the logger `headrace` logs every call, at `debug_level`: "INFO" or "DEBUG"."""
     debug_level: str | None
     enable_weighted_failover: bool | None
-    """Whether others of the group are asked before other groups are: they always are."""
+    """Whether the other deployments of a group are tried before its fallback groups. Always true."""
     fallback_access_check: Check | None
     """An async function of `model`, `request_kwargs` and `llm_router`: whether a call may fall back to that group."""
     fallback_budget_check: Check | None
     """The same; both must agree."""
     router_general_settings: Any
-    """litellm's: `pass_through_all_models` asks providers for models that no group serves."""
+    """litellm's: `pass_through_all_models` calls providers directly for models that no group serves."""
     on_event: Hook | None
 
 
 class Settings(Struct, frozen=True):
-    """The same, checked."""
+    """The parameters, checked."""
 
     retries: RetryPolicy
     group_retries: Mapping[str, RetryPolicy]
@@ -177,14 +183,14 @@ class Settings(Struct, frozen=True):
     any_tag: bool
     lenient: bool
     keyless: bool
-    """Whether deployments without a key are taken."""
+    """Whether deployments without a key are accepted."""
     store: Mapping[str, Any]
-    """Where limits are shared; empty when they are not."""
+    """Where limits are shared; empty if they are not."""
     cache: Any
     cache_arguments: Mapping[str, Any] | None
-    """For a cache to be made; None for none."""
+    """Arguments of the cache to make; None for none."""
     cached_as: Mapping[str, str]
-    """Groups by another's name in the cache."""
+    """Cache name by group, for groups that share cached responses."""
     single_flight: bool
     on_event: Hook | None
     log_level: str | None
@@ -249,18 +255,18 @@ def read_options(given: Mapping[str, Any]) -> Settings:
 
 
 def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """But for what only `Router.chat` goes by."""
+    """`default_litellm_params` without what only `Router.chat` uses."""
     given = _mapping("default_litellm_params", options.get("default_litellm_params", {}))
     return {name: value for name, value in given.items() if name not in ("model", "acompletion")}
 
 
 def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What litellm calls a Router's settings, as they stand: given, or as they are without."""
+    """What litellm calls a Router's settings: the given value or the default of each."""
     return {name: usual if given.get(name) is None else given[name] for name, usual in _SETTINGS.items()}
 
 
 def parameter_of(given: Mapping[str, Any], name: str) -> Any:
-    """One parameter of a Router as it stands: given, or as it is without; None for what is off without."""
+    """The given value of one parameter, or its default; None for what is off by default."""
     return (_SETTINGS | _USUAL).get(name) if given.get(name) is None else given[name]
 
 
@@ -299,7 +305,7 @@ def _checks(options: Mapping[str, Any]) -> tuple[Check, ...]:
 
 
 def _passes_through(given: Any) -> bool:
-    """litellm's RouterGeneralSettings. `async_only_mode` asks for nothing: no client is made before it is needed."""
+    """Read litellm's RouterGeneralSettings. `async_only_mode` has no effect: no client is made before it is needed."""
     dump = getattr(given, "model_dump", None)
     fields = _mapping("router_general_settings", dump() if dump is not None else {} if given is None else given)
     if unknown := set(fields) - {"async_only_mode", "pass_through_all_models"}:
@@ -314,7 +320,7 @@ def _text(name: str, given: Any) -> str:
 
 
 def _log_level(options: Mapping[str, Any]) -> str | None:
-    """The level at which calls are told of, where that is asked for."""
+    """The level at which calls are logged; None if `set_verbose` is off."""
     level = _text("debug_level", options.get("debug_level", "INFO")).upper()
     if level not in ("INFO", "DEBUG"):
         raise ConfigurationError(f"debug_level must be 'INFO' or 'DEBUG', got {shape(options.get('debug_level'))}")
@@ -369,7 +375,7 @@ def _cache(options: Mapping[str, Any]) -> Any:
 
 
 def _cache_arguments(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """For the cache that `cache_responses` asks for, in the store that shares the limits unless told otherwise."""
+    """Arguments of the cache that `cache_responses` asks for; by default it uses the store that shares the limits."""
     if not _flag("cache_responses", options) or options.get("cache") is not None:
         return None
     given = _mapping("cache_kwargs", options.get("cache_kwargs", {}))

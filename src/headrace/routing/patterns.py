@@ -1,4 +1,4 @@
-"""Groups whose name has a `*`: which names fit, and what stands for each star."""
+"""Groups whose name contains `*`: which names match, and what each star matched."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import lru_cache
 
 
 def stars_of(pattern: str, name: str) -> tuple[str, ...] | None:
-    """What stands for each `*` of a pattern in a name that fits it, none of it empty; None for a name that does not fit."""
+    """What each `*` of a pattern matched in `name`, never empty; None if it does not match."""
     found = _expression(pattern).fullmatch(name)
     return None if found is None else found.groups()
 
 
 def filled(model: str, stars: Sequence[str]) -> str:
-    """A model's name with its own stars replaced, one after the other; one that nothing is left for is given the last of them."""
+    """`model` with its own stars replaced in order; the last match is repeated for any further ones."""
     left = list(stars)
     return re.sub(r"\*", lambda _: left.pop(0) if len(left) > 1 else left[0], model)
 

@@ -1,4 +1,4 @@
-"""Whole answers as most are, read in one look: texts, and a usage that speaks of plain tokens alone."""
+"""Fast reader of ordinary responses: text with a usage of plain tokens only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.calls import CHAT, EMBEDDINGS, Operation
 
 
 class _Details(Struct, frozen=True):
-    """Tokens of other classes than plain text read anew, or written without thinking."""
+    """Tokens that are not plain text: cached, audio, image or reasoning."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -26,7 +26,7 @@ _NONE: Final = _Details()
 
 
 class Usage(Struct, frozen=True):
-    """In OpenAI's form. What stands below its sums would make it another bill, or have another price."""
+    """Usage in OpenAI's form. Any field after the first two would be billed differently."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -50,7 +50,7 @@ class _Message(Struct):
 
 
 class Choice(Struct):
-    """A text where clients expect it, and nobody's failure in the place of one."""
+    """A choice with the text where clients expect it, and no error in its place."""
 
     message: _Message | None = None
     error: None = None
@@ -72,13 +72,13 @@ READERS: Final[Mapping[Operation, Callable[[bytes], _Answer | _Vectors]]] = {
     CHAT: msgspec.json.Decoder(_Answer).decode,
     EMBEDDINGS: msgspec.json.Decoder(_Vectors).decode,
 }
-"""By operation. Raise ValueError for what is no such answer."""
+"""Decoder by operation. Raises ValueError for any other response."""
 
 
 class Plain(Struct, frozen=True, gc=False):
-    """What a plain answer used."""
+    """Usage of a plain response."""
 
     input: int
     output: int
     cost: int | None
-    """Nano-dollars; None where no price is known."""
+    """Nano-dollars; None if no price is known."""

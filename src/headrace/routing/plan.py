@@ -1,4 +1,4 @@
-"""The router's configuration, read once and frozen: deployments, groups, fallbacks. Swapped whole when it changes."""
+"""The Router's configuration, read once and frozen: deployments, groups, fallbacks. Replaced as a whole when it changes."""
 
 from __future__ import annotations
 
@@ -45,64 +45,64 @@ _OWN: Final = frozenset(LIMIT_NAMES) | {
     "timeout_by_service_tier",
     "stream_timeout_by_service_tier",
 }
-"""litellm_params that concern routing; the other options go to the call, and what is left to the provider's body."""
+"""litellm_params for routing. Of the rest, call options go to the call, and everything else into the request body."""
 
 _FACTS: Final = frozenset({"base_model", "region_name", "tags", "use_in_pass_through"})
-"""litellm_params that say something about a deployment and are never sent."""
+"""litellm_params that describe a deployment and are never sent."""
 
 _CALL: Final = frozenset([name for name in CallOptions.__annotations__ if name not in _FACTS and not is_price(name)])
 
 
 class Deployment(Struct, frozen=True, eq=False):
-    """One place where a model can be asked."""
+    """One place where a model can be called."""
 
     id: str
     group: str
-    """The model name callers use (litellm's `model_name`)."""
+    """The model name that callers use (litellm's `model_name`)."""
     model: str
     """`provider/model`."""
     control: Mapping[str, Any]
-    """Address, key, time limits: options of the call that stand unless the caller gives his own."""
+    """Address, key, time limits: call options that apply unless the caller gives his own."""
     defaults: Mapping[str, Any]
-    """Body parameters that stand unless the caller gives his own."""
+    """Body parameters that apply unless the caller gives his own."""
     limits: tuple[Limit, ...]
     weight: float
     order: int
-    """Lower is tried first; the next tier only when no deployment of this one is left."""
+    """Tier. Lower is tried first; the next only when no deployment of this one is left."""
     price: Rates | None
-    """What it costs, where its configuration says so or a budget has to know."""
+    """Its price, if configured or needed by a budget."""
     priced_as: str
-    """The model whose price counts where the configuration names none."""
+    """The model whose catalogue price applies if none is configured."""
     cooldown: float | None
-    """Seconds it rests after a failure, where it has its own opinion."""
+    """Seconds of its first cooldown; None for the Router's."""
     tags: frozenset[str]
     patterns: tuple[re.Pattern[str], ...]
-    """Of a caller's `User-Agent: …`, which it serves as if he had named its tags."""
+    """Matched against a caller's `User-Agent: …`: a match counts as naming the deployment's tags."""
     blocked: bool
-    """Whether it serves nobody for now."""
+    """Whether it serves no calls for now."""
     retries: int | None
-    """Further attempts after a failure here, where it has its own opinion."""
+    """Further attempts after a failure here; None for the Router's."""
     tier_timeouts: Mapping[bool, Mapping[str, float]]
-    """Seconds by a call's `service_tier`, for streams (True) and whole answers."""
+    """Seconds by a call's `service_tier`, for streams (True) and whole responses (False)."""
     team: str | None
-    """The only team it serves."""
+    """The only team it serves; None for all."""
     region: str | None
     window: int | None
-    """Tokens of the largest prompt, where it is known."""
+    """Tokens of the largest prompt, if configured."""
     quota_group: str | None
     profile: str | Mapping[str, Any] | None
-    """How its provider accounts: a profile's name, or facts that replace those of the provider's own."""
+    """How its provider accounts: a profile's name, or fields that override the provider's own profile."""
     given: Mapping[str, Any]
-    """The entry as it was configured; last, for `same` looks at all the rest."""
+    """The entry as configured. Must be the last field: `same` compares all the others."""
 
     @property
     def model_name(self) -> str:
-        """The same as `group`, in litellm's word."""
+        """litellm's name for `group`."""
         return self.group
 
     @property
     def litellm_params(self) -> Fields:
-        """As they were configured."""
+        """The parameters as configured."""
         return Fields(_mapping(self.given["litellm_params"], "litellm_params"))
 
     @property
@@ -111,12 +111,12 @@ class Deployment(Struct, frozen=True, eq=False):
         return Fields({**_mapping(self.given.get("model_info") or {}, "model_info"), "id": self.id})
 
     def same(self, other: Deployment) -> bool:
-        """Whether both call the same place in the same way under the same limits, however they were written."""
+        """Whether both describe the same destination with the same limits and settings, however they were written."""
         return astuple(self)[:-1] == astuple(other)[:-1]
 
     @property
     def known_price(self) -> Rates | None:
-        """Its price: the configured one, else the catalogue's."""
+        """The configured price, else the catalogue's."""
         return self.price or _price_known_of(self.priced_as)
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class Deployment(Struct, frozen=True, eq=False):
 
 
 class Plan(Struct, frozen=True):
-    """Everything a call's way is decided by."""
+    """Everything that determines where a call may go."""
 
     deployments: Mapping[str, Deployment]
     groups: Mapping[str, tuple[Deployment, ...]]
@@ -134,24 +134,24 @@ class Plan(Struct, frozen=True):
     """Aliases that are not listed among the models."""
 
     patterns: tuple[str, ...] = ()
-    """Groups whose name has a `*`, the most exact first."""
+    """Groups whose name contains `*`, the most specific first."""
     tiers: Mapping[str, Mapping[str, int]] = {}
-    """Of groups of groups that are asked in order: each group's tier."""
+    """For routing groups with priorities: the tier of each group."""
 
     def tier(self, group: str, deployment: Deployment) -> int:
-        """Lower is tried first."""
+        """The deployment's tier in that group. Lower is tried first."""
         tiers = self.tiers.get(group)
         return deployment.order if tiers is None else tiers[deployment.group]
 
     def group_of(self, model: str) -> str | None:
-        """The group a caller means: its name, an alias of it, or a pattern that it fits."""
+        """The group a caller means: by its name, an alias, or a pattern that it matches."""
         name = self.aliases.get(model, model)
         if name in self.groups:
             return name
         return next((pattern for pattern in self.patterns if stars_of(pattern, name) is not None), None)
 
     def place_of(self, name: str) -> tuple[str, str]:
-        """The group that a name means, and the id of the only deployment that it means there; an empty id for any."""
+        """The group that a name means, and the id if it means one deployment; an empty id for any."""
         group = self.group_of(name)
         if group is None and (one := self.deployments.get(name)) is not None:
             return one.group, one.id
@@ -162,14 +162,14 @@ class Plan(Struct, frozen=True):
         return self.group_of(name) is not None or name in self.deployments
 
     def step(self, name: str) -> str:
-        """What a call that goes to `name` has asked then: the group, or the very name where a pattern stands for many."""
+        """What a trail records for `name`: the group, or the name itself if it only matches a pattern."""
         group = self.group_of(name)
         return name if group is None else self.aliases.get(name, name) if group in self.patterns else group
 
 
 def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient: bool = False) -> list[Deployment]:
-    """Check and read a `model_list`. Raises ConfigurationError naming entry and field; lenient: entries that cannot work are left out,
-    unless none can."""
+    """Check and read a `model_list`. Raises ConfigurationError that names entry and field. lenient: leave out entries
+    that cannot work, unless none can."""
     if not isinstance(model_list, Sequence) or isinstance(model_list, str | bytes):
         raise ConfigurationError(f"model_list must be a list of deployments, got {shape(model_list)}")
     found: dict[str, Deployment] = {}
@@ -191,7 +191,7 @@ def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient
 
 
 def _entries(model_list: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Where each entry stands, and the entry; one that names several organizations is a deployment of each."""
+    """Each entry with its location. An entry that names several organizations becomes one deployment for each."""
     for number, entry in enumerate(model_list):
         where = f"model_list[{number}]"
         params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
@@ -266,7 +266,7 @@ def _params(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def resolved(value: Any, where: str, environment: Mapping[str, str]) -> Any:
-    """litellm's `os.environ/NAME` stands for a variable of the environment."""
+    """`value`, with litellm's `os.environ/NAME` replaced by that environment variable."""
     if not (isinstance(value, str) and value.startswith("os.environ/")):
         return value
     name = value.removeprefix("os.environ/")
@@ -283,7 +283,7 @@ def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def _limit(name: str, entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> int | None:
-    """A limit is taken inside `litellm_params` or beside it; inside wins, as in litellm."""
+    """A limit, from inside `litellm_params` or beside it; inside wins, as in litellm."""
     inside = params.get(name) is not None
     value = params[name] if inside else entry.get(name)
     if value is None:
@@ -328,13 +328,13 @@ def _tier_timeouts(params: Mapping[str, Any], name: str, where: str) -> dict[str
 
 
 def _window(info: Mapping[str, Any], params: Mapping[str, Any], model: str) -> int | None:
-    """What the configuration says; what is known of the model is looked up when somebody asks."""
+    """The configured context window. The model's own is looked up only when needed."""
     given = info.get("max_input_tokens", params.get("max_input_tokens"))
     return None if given is None else whole_number("max_input_tokens", given, least=1)
 
 
 def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
-    """Limits without a name of their own: `[{"unit": "requests", "amount": 10, "window": 10}]`."""
+    """Limits without a parameter of their own: `[{"unit": "requests", "amount": 10, "window": 10}]`."""
     inside = "windows" in params
     windows = params["windows"] if inside else entry.get("windows")
     if windows is None:
@@ -346,7 +346,7 @@ def _windows(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) ->
 
 
 def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
-    """`max_budget` dollars in any `budget_duration`, inside `litellm_params` or beside it."""
+    """`max_budget` dollars per `budget_duration`, from inside `litellm_params` or beside it."""
     dollars = params.get("max_budget", entry.get("max_budget"))
     if dollars is None:
         return ()
@@ -354,7 +354,7 @@ def _budget(entry: Mapping[str, Any], params: Mapping[str, Any], where: str) -> 
 
 
 def _price_known_of(model: str) -> Rates | None:
-    """The catalogue's."""
+    """The catalogue's price; None if unknown."""
     facts = find(model)
     return None if facts is None else rates_of(facts)
 
@@ -376,7 +376,7 @@ def _profile(given: Any, where: str) -> str | Mapping[str, Any] | None:
 
 
 def _weight(params: Mapping[str, Any], limits: Mapping[str, int], where: str) -> float:
-    """As litellm: `weight`, else in proportion to `rpm`, else to `tpm`, else alike."""
+    """As in litellm: `weight`, else in proportion to `rpm`, else to `tpm`, else equal."""
     weight = params.get("weight")
     if weight is None:
         return float(limits.get("rpm") or limits.get("tpm", 0) / 1000 or 1.0)
@@ -386,7 +386,7 @@ def _weight(params: Mapping[str, Any], limits: Mapping[str, int], where: str) ->
 
 
 def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], taken: Iterable[str], where: str) -> str:
-    """`model_info.id`, else a digest of what makes the deployment: the same configuration gives the same id on every host."""
+    """`model_info.id`, else a digest of the configuration: the same configuration gives the same id on every host."""
     given = info.get("id")
     if given is not None:
         if str(given) in taken:
@@ -401,7 +401,7 @@ def _identity(info: Mapping[str, Any], group: str, params: Mapping[str, Any], ta
 
 
 def own_id(entry: Any) -> str | None:
-    """The id an entry gives its deployment, if it does."""
+    """The id that an entry gives its deployment; None if it gives none."""
     given = (_mapping(entry, "deployment").get("model_info") or {}).get("id")
     return None if given is None else str(given)
 
@@ -410,9 +410,10 @@ def make_plan(
     deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS,
     joint: Mapping[str, Joint] | None = None, growing: bool = False,
 ) -> Plan:  # fmt: skip
-    """Group the deployments and check that aliases, fallbacks and groups of groups name groups, and that every walk ends.
+    """Group the deployments. Check that aliases, fallbacks and routing groups name existing groups, and that fallbacks
+    have no cycle.
 
-    growing: fallbacks may name who is not there yet.
+    growing: fallbacks may name groups that do not exist yet.
     """
     by_id = {deployment.id: deployment for deployment in deployments}
     groups: dict[str, list[Deployment]] = {}
@@ -436,7 +437,7 @@ def make_plan(
 
 
 def _joined(joint: Mapping[str, Joint], groups: Mapping[str, list[Deployment]]) -> dict[str, list[Deployment]]:
-    """The deployments of each group of groups."""
+    """The deployments of each routing group."""
     for name, group in joint.items():
         if name in groups:
             raise ConfigurationError(f"routing_groups: {name!r} is the name of a model group as well; give the routing group another")

@@ -1,4 +1,4 @@
-"""How often a failed call is tried again: by kind of failure, by group, and within a budget for all calls together."""
+"""Retry policies by kind of failure and by group, and the retry budget of all calls together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ STEMS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "BadGatewayError": (Kind.BAD_GATEWAY,),
     "NotFoundError": (Kind.NOT_FOUND,),
 }
-"""litellm's names, and the failures that each stands for."""
+"""litellm's exception names, and the kinds of failure that each stands for."""
 
 
 def by_kind(given: Any, ending: str, where: str) -> dict[Kind, int]:
-    """Counts by kind of failure, from a mapping or an object with litellm's names (`TimeoutErrorRetries`), or a mapping by our kinds
-    (`timeout`). Raises ConfigurationError that names the field."""
+    """Counts by kind of failure, from litellm's names (`TimeoutErrorRetries`) in a mapping or an object, or from a
+    mapping by headrace's kinds (`timeout`). Raises ConfigurationError that names the field."""
     fields = given if isinstance(given, Mapping) else _attributes(given, ending, where)
     counts: dict[Kind, int] = {}
     for name, value in fields.items():
@@ -57,7 +57,8 @@ def _kinds(name: str, ending: str, where: str) -> tuple[Kind, ...]:
 
 
 def read_retries(policy: RetryPolicy, general: Any, groups: Any) -> tuple[RetryPolicy, dict[str, RetryPolicy]]:
-    """litellm's `retry_policy` and `model_group_retry_policy` over the plain numbers: for all groups, and for those that have their own."""
+    """Apply litellm's `retry_policy` and `model_group_retry_policy`: the policy of all groups, and those of groups with
+    their own."""
     policy = policy if general is None else msgspec.structs.replace(policy, by_kind=by_kind(general, "Retries", "retry_policy"))
     if groups is not None and not isinstance(groups, Mapping):
         raise ConfigurationError(f"model_group_retry_policy must be a mapping from groups to retry policies, got {shape(groups)}")
@@ -69,16 +70,16 @@ def read_retries(policy: RetryPolicy, general: Any, groups: Any) -> tuple[RetryP
 
 
 class RetryBudget:
-    """How many attempts all calls together may have beyond their first: retries must not multiply an outage.
+    """Bounds the retries of all calls together, so that retries do not multiply an outage.
 
-    Each call pays in a share of an attempt, each retry takes one, and one that succeeds is given back: where retries help they are
-    free. What is left over at a time is bounded, so that a quiet hour does not pay for a storm.
+    Each call adds a share of an attempt, each retry takes one, and a retry that succeeds is given back: where retries
+    help, they are free. The balance is bounded, so that a quiet hour does not pay for a storm.
     """
 
     __slots__ = ("_left", "most", "share")
 
     def __init__(self, share: float = 0.08, most: float = 50.0) -> None:
-        """share: attempts beyond their first that calls may have on average; most: what may be left over, and what there is at first."""
+        """share: average number of retries per call. most: bound of the balance, which is also its initial value."""
         self.share = share
         self.most = most
         self._left = most
@@ -88,14 +89,14 @@ class RetryBudget:
         self._left = left if left < self.most else self.most
 
     def take(self) -> bool:
-        """Whether one more retry is in the budget; then it is taken."""
+        """Take one retry from the budget; False if it has none."""
         if self._left < 1.0:
             return False
         self._left -= 1.0
         return True
 
     def helped(self, retries: int) -> None:
-        """A call succeeded after so many retries."""
+        """Give back the retries of a call that succeeded."""
         self._left = min(self.most, self._left + retries)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Limits of one's own, beside those of deployments: of a key, a team, everybody together."""
+"""Scopes: the user's own limits besides those of deployments, for example of a key, a team, or all callers together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.limits.money import budget_of
 
 
 class ScopeLimits(TypedDict, total=False):
-    """What a scope may be limited by."""
+    """Limits of a scope."""
 
     rpm: int | None
     tpm: int | None
@@ -24,15 +24,16 @@ class ScopeLimits(TypedDict, total=False):
     otpm: int | None
     max_parallel_requests: int | None
     windows: Sequence[Mapping[str, Any]]
-    """Any others: `{"unit": "requests", "amount": 10, "window": 1}`, seconds."""
+    """Any others: `{"unit": "requests", "amount": 10, "window": 1}`, in seconds."""
     max_budget: float | None
-    """Dollars in any `budget_duration`."""
+    """Dollars per `budget_duration`."""
     budget_duration: str | None
-    """`30m`, `24h`, `7d`, `1mo`; for ever without one."""
+    """`30m`, `24h`, `7d`, `1mo`; without one the budget never resets."""
 
 
 def limits_of_scope(name: str, given: Mapping[str, Any]) -> list[Limit]:
-    """The limits, named `scope:limit` so that whoever waits for one sees whose it is. Raises ConfigurationError that names both."""
+    """The limits, named `scope:limit` so that a waiting caller sees whose limit it is. Raises ConfigurationError that
+    names both."""
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"a scope's name must be a non-empty string, got {shape(name)}")
     where, named = f"scope {name!r}", {limit: value for limit, value in given.items() if value is not None}
@@ -49,7 +50,7 @@ def limits_of_scope(name: str, given: Mapping[str, Any]) -> list[Limit]:
 
 
 def scope_names(value: Any) -> tuple[str, ...]:
-    """The scopes a call names, each once and in order."""
+    """The scopes that a call names, without duplicates, in order."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
         raise BadRequestError(f"scopes must be a list of names given to add_scope, got {shape(value)}")
     return tuple(dict.fromkeys(value))

@@ -1,7 +1,9 @@
-"""A Router's calls in other words than Chat Completions': OpenAI's Responses, Anthropic's Messages, Gemini's generateContent.
+"""A Router's calls in dialects other than Chat Completions: OpenAI's Responses, Anthropic's Messages, Gemini's
+generateContent.
 
-A deployment whose provider speaks the caller's dialect is sent the request as it is; any other gets it translated. A response's id says
-which deployment keeps it: what asks for it again, goes on from it, cancels or deletes it goes there, from any process.
+A deployment whose provider speaks the caller's dialect receives the request unchanged; for any other it is translated.
+The id of a response names the deployment that stores it, so retrieving, continuing, cancelling and deleting it go
+there, from any process.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Speaking:
-    """What a Router offers to callers of other dialects. `Face` says what `_suspending` and `_blocking` are called for."""
+    """A Router's methods for other dialects. `Face` describes `_suspending` and `_blocking`."""
 
     _suspending: Any
     _blocking: Any
@@ -51,9 +53,10 @@ class Speaking:
         self, input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> ResponsesAPIResponse: ...
     def responses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """An answer in the words of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of its events.
+        """A response in the format of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of its
+        events.
 
-        With `previous_response_id` from the deployment that keeps that response.
+        With `previous_response_id` it comes from the deployment that stores that response.
         """
         return self._blocking(RESPONSES, model, input, bool(stream), response_options(options))
 
@@ -66,11 +69,11 @@ class Speaking:
         self, input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> ResponsesAPIResponse: ...
     async def aresponses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """`responses`, for whoever awaits it."""
+        """`responses`, async."""
         return await self._suspending(RESPONSES, model, input, bool(stream), response_options(options))
 
     def get_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
-        """A response that a deployment keeps, by the id that this Router, or one with the same deployments, gave out."""
+        """A stored response, by the id that this Router, or one with the same deployments, gave out."""
         answer: ResponsesAPIResponse = self._blocking(RESPONSE, **_kept(response_id, options))
         return answer
 
@@ -79,7 +82,7 @@ class Speaking:
         return answer
 
     def delete_responses(self, response_id: str, **options: Any) -> DeleteResponseResult:
-        """Have the deployment forget a response."""
+        """Delete a stored response."""
         answer: DeleteResponseResult = self._blocking(RESPONSE_DELETE, **_kept(response_id, options))
         return answer
 
@@ -88,7 +91,7 @@ class Speaking:
         return answer
 
     def cancel_responses(self, response_id: str, **options: Any) -> ResponsesAPIResponse:
-        """Stop a response that is made in the background."""
+        """Cancel a background response."""
         answer: ResponsesAPIResponse = self._blocking(RESPONSE_CANCEL, **_kept(response_id, options))
         return answer
 
@@ -97,7 +100,7 @@ class Speaking:
         return answer
 
     def list_input_items(self, response_id: str, **options: Any) -> ResponseItemList:
-        """What a response was asked with."""
+        """The input items of a response."""
         answer: ResponseItemList = self._blocking(RESPONSE_ITEMS, **_kept(response_id, options))
         return answer
 
@@ -106,7 +109,8 @@ class Speaking:
         return answer
 
     def compact_responses(self, input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
-        """A conversation made short by a deployment of the group `model`; with `previous_response_id` by the one that keeps that."""
+        """A compacted conversation, from the group `model`; with `previous_response_id`, from the deployment that
+        stores that response."""
         answer: ResponsesAPIResponse = self._blocking(RESPONSE_COMPACT, model, input, False, options)
         return answer
 
@@ -125,7 +129,8 @@ class Speaking:
     def anthropic_messages(
         self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
     ) -> Any:
-        """An answer in the words of Anthropic's Messages, from the group `model`; with `stream=True` a `Stream` of its events."""
+        """A response in the format of Anthropic's Messages, from the group `model`; with `stream=True` a `Stream` of
+        its events."""
         return self._blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
     @overload
@@ -152,7 +157,8 @@ class Speaking:
     def generate_content(
         self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
     ) -> Any:
-        """An answer in the words of Gemini's generateContent, from the group `model`; with `stream=True` a `Stream` of its pieces."""
+        """A response in the format of Gemini's generateContent, from the group `model`; with `stream=True` a `Stream`
+        of its chunks."""
         return self._blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
     @overload
@@ -181,7 +187,7 @@ class Speaking:
 
 
 def _kept(response_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A call about a response that is kept somewhere. Raises BadRequestError for an id that does not say where."""
+    """Arguments of a call about a stored response. Raises BadRequestError for an id that does not name its deployment."""
     given = dict(options)
     model = given.pop("model", None)
     if model is None and (not isinstance(response_id, str) or read_id(response_id) is None):

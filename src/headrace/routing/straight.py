@@ -1,7 +1,8 @@
-"""The straight way of a call that nothing disturbs: what its caller and its model decide is found once, the rest is arithmetic.
+"""The fast path of the gateway: everything that depends only on caller and model is computed once, so each call is
+cheap.
 
-It holds the limits, keeps the books and says what was decided as the engine's loop does. Whatever is out of the ordinary is not for here:
-then `lane` or `begin` says None and the call takes that loop, also after an attempt here that failed (`Failed`).
+It keeps limits, accounting and decision records as the engine's loop does. For anything out of the ordinary `lane` or
+`begin` returns None, and the call takes the engine's loop, as it does after an attempt here that failed (`Failed`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(LOGGER)
 
 _UNFELT: Final = frozenset({"drop_params"})
-"""Options that say something only of parameters which a provider takes in its own way."""
+"""Options that matter only for parameters which a provider treats in its own way."""
 
 OPERATIONS: Final = frozenset({CHAT, EMBEDDINGS, MESSAGES, RESPONSES})
 
@@ -55,70 +56,70 @@ NO_HEADERS: Final = Headers()
 
 
 class Sending(Struct, frozen=True, eq=False):
-    """How a request to one deployment is sent."""
+    """How requests to one deployment are sent."""
 
     member: Member
     request: HttpRequest
-    """Its address and its headers."""
+    """Address and headers, without a body."""
     translation: Any
-    """What reads answers in another dialect than OpenAI's own, which the caller and the provider both speak."""
+    """Reads responses in dialects other than OpenAI's own; the caller and the provider speak the same one."""
     particular: frozenset[str]
-    """Parameters that its provider takes in its own lane."""
+    """Parameters that this provider treats in its own way."""
     timeouts: Timeouts
     known: dict[str, Any]
-    """What is known of every answer from there."""
+    """Hidden parameters that every response from there has."""
 
 
 class Lane(Struct, frozen=True, eq=False):
-    """Where the calls of one caller to one model go, as long as nothing is configured anew."""
+    """How the calls of one caller to one model are sent, valid until the configuration changes."""
 
     operation: Operation
     group: str
     stream: bool
     seat: Seat
     sendings: Mapping[str, Sending]
-    """By deployment."""
+    """By deployment id."""
     alone: Member | None
-    """The one there is."""
+    """The group's deployment if it has only one."""
     particular: frozenset[str]
     most_texts: int
-    """That one request may hold, where each is answered by itself; 0 for any number."""
+    """Most texts in one embedding request; 0 for any number."""
     ask: Ask
-    """What stands for every call."""
+    """Template of the request to the limiter."""
     call: Call
-    """The call of whoever does not say how much the model may write."""
+    """The call used where the caller gives no output limit."""
     stamp: object
-    """The configuration that it was found for."""
+    """The configuration that it was computed for."""
 
 
 class Straight:
-    """The straight way through one engine, for one event loop."""
+    """The fast path through one engine, for one event loop."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._ports = engine.worlds.suspending()
         self.now: Callable[[], float] = self._ports.clock.now
-        """Seconds by the clock of its world."""
+        """Current time in seconds, by the clock of the ports."""
         self.limiter = engine.limiter
 
     @property
     def transport(self) -> Transport:
-        """That of its world."""
+        """The transport of the ports."""
         return self._ports.transport
 
-    # ---- what is found once ------------------------------------------------------------------------------------------
+    # ---- computed once -----------------------------------------------------------------------------------------------
 
     @property
     def stamp(self) -> object:
-        """Another object whenever something was configured anew."""
+        """Replaced by a new object whenever the configuration changes."""
         return self._engine.fleet.stamp
 
     def lane(
         self, operation: Operation, model: str, stream: bool, tenant: str, scopes: Sequence[str], options: Mapping[str, Any] = EMPTY
     ) -> Lane | None:
-        """None where the call has to take the engine's loop. Raises nothing: what is wrong is said there.
+        """The lane for such calls; None if they must take the engine's loop. Raises nothing: the loop reports errors.
 
-        options: those of every such call that are not in its body, of `betas` and `seal`.
+        options: those that every such call has outside its body, out of `betas` and `seal`.
         """
         engine, fleet = self._engine, self._engine.fleet
         group = fleet.plan.group_of(model)
@@ -153,18 +154,18 @@ class Straight:
         )  # fmt: skip
 
     def _continued(self, group: str, members: Sequence[Member]) -> bool:
-        """Whether anybody could go on with a chat of the group that broke off: then what it says has to be noted."""
+        """Whether any deployment could continue a chat of the group that broke off: then the text must be recorded."""
         fallbacks = self._engine.fleet.plan.fallbacks
         return any(fallbacks.behind((group,), kind) for kind in Kind) or any(can_continue(member.deployment) for member in members)
 
     def _ordinary(self, group: str) -> bool:
-        """Whether every member of the group is for every call, and none for another reason than room, load and chance."""
+        """Whether every member of the group may serve every call, and only room, load and chance decide between them."""
         fleet = self._engine.fleet
         special = group in fleet.particular or group in fleet.tiered or self._engine.attempts.asking.minds(group)
         return not special
 
     def _sending(self, operation: Operation, member: Member, stream: bool, options: Mapping[str, Any]) -> Sending | None:
-        """How a request goes out whose body is the caller's own but for the model's name; None where more has to be done."""
+        """How to send a request whose body is the caller's own except for the model's name; None if more has to change."""
         to, deployment = member.to, member.deployment
         provider = to.provider
         speaks = operation.dialect == provider.dialect or operation.dialect in provider.speaks
@@ -197,9 +198,9 @@ class Straight:
     # ---- one call ----------------------------------------------------------------------------------------------------
 
     def begin(self, lane: Lane, prompt: int, most: int | None) -> Attempt | None:
-        """Room for the call, taken at once; None where it has to wait, or somebody is to be looked at more closely.
+        """A reservation for the call, taken at once; None if it has to wait, or a deployment needs to be probed.
 
-        prompt: its tokens, as estimated. most: the most tokens that it lets the model write, where it says so.
+        prompt: estimated tokens. most: the call's output limit in tokens, if it gives one.
         """
         engine, now, member = self._engine, self.now(), lane.alone
         written, stated = (0, True) if lane.operation.chunk is None else (most or DEFAULT_MAX_OUTPUT, bool(most))
@@ -224,7 +225,8 @@ class Straight:
         return Attempt(member, reservation, reservation.charge, call, now, ask, decision(member, reservation, ask))
 
     def _among_several(self, lane: Lane, charge: Charge, now: float) -> Ask | None:
-        """The call as it asks for one of several deployments; None where so many rest that all are to be looked at."""
+        """The call's request to the limiter for one of several deployments; None if so many are in cooldown that all
+        must be considered."""
         engine, fleet, count = self._engine, self._engine.fleet, len(lane.sendings)
         resting = fleet.resting(lane.group, now)
         if resting and count - len(resting) < engine.settings.cooldown.panic * count:
@@ -243,24 +245,25 @@ class Straight:
         return strategy(View(fleet.loads, self._ports.random, lane.stream, charge.input, charge.max_output, fleet.ids[lane.group], now))
 
     def leaves(self, attempt: Attempt) -> None:
-        """It goes on its way only now."""
+        """Tell the limiter that the request is sent only now."""
         self._engine.limiter.leaves(attempt.reservation, self.now())
 
     def unsent(self, attempt: Attempt) -> None:
-        """Give the room back: nothing was sent."""
+        """Release the reservation: nothing was sent."""
         if not attempt.reservation.open:
             return
         attempt.member.load.running -= 1
         self._engine.limiter.release(attempt.reservation, self.now())
 
     def read(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> tuple[Beside, bytes]:
-        """What a whole answer tells of its call, and its body. Raises HeadraceError for one that is none, as the engine's loop does."""
+        """Hidden parameters of a whole response, and its body. Raises HeadraceError for a failure, as the engine's loop
+        does."""
         read = _READ.get(attempt.call.operation)
         try:
             said = read(response.body) if read is not None and 200 <= response.status < 300 else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = None
-        if said is None:  # a failure, or one of those that need a closer look
+        if said is None:  # a failure, or a response that needs the full reader
             made = in_bytes(answer_of(attempt.call, attempt.member.to, sending.translation, sending.request.headers, response))
             hidden, body = cast("Beside", made._hidden_params), made.content
             hidden.update(sending.known)
@@ -274,7 +277,7 @@ class Straight:
         hidden["additional_headers"], hidden["headrace"], hidden.rates = headers, attempt.record, attempt.member.price
 
     def plain(self, attempt: Attempt, sending: Sending, status: int, body: bytes) -> Plain | None:
-        """What an answer used whose usage is plain, as most are; None for every other response."""
+        """The usage of a response that is plain, as most are; None for every other response."""
         read = READERS.get(attempt.call.operation)
         if read is None or not 200 <= status < 300:
             return None
@@ -290,7 +293,7 @@ class Straight:
         return Plain(input, output, None if rates is None else rates.of_plain(input, output))
 
     def answered(self, attempt: Attempt, answer: Plain | Beside, headers: Sequence[tuple[bytes, bytes]]) -> float:
-        """The books after a whole answer; the moment of it."""
+        """Do the accounting after a whole response. Returns the clock time."""
         engine, member, reservation, now = self._engine, attempt.member, attempt.reservation, self.now()
         load, health, price = member.load, member.health, member.price
         load.observe(now - attempt.began, stream=False, now=now)
@@ -314,32 +317,32 @@ class Straight:
         return explain(error, attempt.member.to, streaming=streaming)
 
     def watch(self, attempt: Attempt, sending: Sending, headers: Headers) -> tuple[Beside, Source[bytes]]:
-        """What is known of a stream by its head, and what makes its bytes its caller's."""
+        """Hidden parameters of a stream from its headers, and the source that turns upstream bytes into the caller's."""
         hidden = Beside(sending.known)
         self._known(attempt, hidden, headers)
         return hidden, source_of(attempt.call, attempt.member.to, sending.translation, hidden, None)
 
     def first(self, attempt: Attempt, now: float) -> None:
-        """The first piece of a stream is there."""
+        """The first chunk of a stream has arrived."""
         attempt.member.load.observe(now - attempt.began, stream=True, now=now)
 
     def over(self, attempt: Attempt, told: Over, error: BaseException | None) -> None:
-        """The books after a stream. error: what it broke off with, or its caller left with."""
+        """Do the accounting after a stream. error: what broke it off, or what its caller left with."""
         self._engine.attempts.stream_over(self._ports, attempt, told, error)
 
     def failed(self, attempt: Attempt, error: HeadraceError) -> Failed:
-        """The books after an attempt that failed, and what the engine's loop needs to go on from there."""
+        """Do the accounting after a failed attempt. Returns what the engine's loop needs to continue."""
         self._engine.attempts.settle_failed(self._ports, attempt, error)
         return Failed(attempt, error)
 
     def left(self, attempt: Attempt, error: BaseException) -> None:
-        """The books after a caller who left before the answer."""
+        """Do the accounting after a caller that left before the response."""
         attempt.member.load.at_least(self.now() - attempt.began, attempt.call.stream)
         self._engine.attempts.settle(self._ports, attempt, None, None, error)
 
 
 def _own_charge(member: Member, prompt: int, most: int, stated: bool) -> Charge:
-    """What the call takes of a deployment, as `Asking.own_charges` has it of chats. most: 0 where nothing is written."""
+    """The call's charge at a deployment, as `Asking.own_charges` computes it for chats. most: 0 if nothing is written."""
     if most and not stated:
         most = member.most_output or most
     money = 0 if member.price is None else member.price.most(int(prompt * PROMPT_DOUBT), most)
@@ -351,7 +354,7 @@ def _control(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Answer(Struct):
-    """An ordinary answer: texts where clients expect them, and nobody's failure in the place of one."""
+    """An ordinary chat response: texts where clients expect them, and no error in place of one."""
 
     choices: list[Choice]
     usage: dict[str, Any] | None = None
@@ -359,12 +362,12 @@ class _Answer(Struct):
 
     @property
     def used(self) -> dict[str, Any] | None:
-        """In OpenAI's form."""
+        """Usage in OpenAI's form."""
         return self.usage
 
 
 class _Vectors(Struct):
-    """Embeddings, whatever their form."""
+    """Embeddings in any form."""
 
     data: list[msgspec.Raw]
     usage: dict[str, Any] | None = None
@@ -380,7 +383,7 @@ class _Block(Struct):
 
 
 class _AnthropicMessage(Struct):
-    """A message of Anthropic's that begins and ends as most do."""
+    """An Anthropic message with an ordinary stop reason."""
 
     type: Literal["message"]
     content: list[_Block]
@@ -398,4 +401,4 @@ _READ: Final[Mapping[Operation, Callable[[bytes], Any]]] = {
     EMBEDDINGS: msgspec.json.Decoder(_Vectors).decode,
     MESSAGES: msgspec.json.Decoder(_AnthropicMessage).decode,
 }
-"""What reads an ordinary answer; others, and those of other operations, are read as ever."""
+"""Decoders of ordinary responses by operation; all others go through the full reader."""

@@ -1,6 +1,6 @@
-"""Which deployment is better for a call: pure functions, each giving a deployment's cost for one call. Lower is better.
+"""Load balancing strategies: pure functions that give each deployment's cost for one call. Lower is better.
 
-A strategy is asked among deployments that have room now; the limiter keeps the limits whatever the strategy prefers.
+A strategy chooses among deployments that have room now; the limiter enforces the limits whatever the strategy prefers.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ SHARE: Final = 0.3
 
 
 class Load(Struct, eq=False):
-    """What the router has seen of one deployment."""
+    """What the Router has observed of one deployment."""
 
     weight: float = 1.0
     running: int = 0
     latency: float | None = None
-    """Seconds to the whole answer, exponentially weighted."""
+    """Seconds to the whole response, exponentially weighted."""
     first: float | None = None
     """Seconds to the first chunk of a stream, likewise."""
     rates: Rates | None = None
-    """What it costs, where that is known."""
+    """Its prices, if known and needed."""
     seen: float = 0.0
-    """Clock seconds of the latest answer."""
+    """Clock seconds of the latest response."""
     share: float = SHARE
-    """Of the newest answer in the averages."""
+    """Weight of the newest response in the averages."""
 
     def observe(self, seconds: float, stream: bool, now: float = 0.0) -> None:
-        """Moves to a longer time at once, to a shorter one by `share`: a slow deployment is left on its first slow answer (peak EWMA)."""
+        """Rises to a longer time at once and falls towards a shorter one by `share`, so one slow response is enough to
+        avoid a deployment (peak EWMA)."""
         self.seen = now
         known = self.first if stream else self.latency
         if known is not None and seconds < known:
@@ -48,7 +49,7 @@ class Load(Struct, eq=False):
             self.latency = seconds
 
     def at_least(self, seconds: float, stream: bool) -> None:
-        """An attempt was given up after that time: its answer would have taken longer."""
+        """Record an attempt given up after that time: its response would have taken longer."""
         if stream:
             self.first = max(self.first or 0.0, seconds)
         else:
@@ -60,25 +61,26 @@ class View(Struct, frozen=True):
 
     loads: Mapping[str, Load]
     random: Callable[[], float]
-    """Numbers from [0, 1)."""
+    """Random numbers from [0, 1)."""
     stream: bool = False
-    """Whether the call wants a stream: then the time to its first chunk is what counts."""
+    """Whether the call streams: then the time to the first chunk counts."""
     input: int = 0
-    """Tokens of its prompt, as estimated."""
+    """Estimated tokens of the prompt."""
     output: int = 0
-    """Tokens its answer may have."""
+    """Tokens that the response may have."""
     group: Sequence[str] = ()
-    """Deployments of the group that is asked."""
+    """Deployments of the group."""
     now: float = 0.0
     """Clock seconds."""
 
 
 Strategy: TypeAlias = Callable[[View], Prefer]
-"""Called once for a call, then once for each deployment that has room."""
+"""Called once for each call; the result is called for each deployment that has room."""
 
 
 def simple_shuffle(view: View) -> Prefer:
-    """Random in proportion to weight: the smallest of exponential draws with rate `weight` wins with probability weight/sum."""
+    """Random in proportion to weight: the smallest of exponential draws with rate `weight` wins with probability
+    weight/sum."""
 
     def cost(deployment: str) -> float:
         weight = view.loads[deployment].weight
@@ -88,20 +90,20 @@ def simple_shuffle(view: View) -> Prefer:
 
 
 def least_busy(view: View) -> Prefer:
-    """Fewest calls in flight for its weight; ties fall at random."""
+    """Fewest calls in flight relative to weight; ties are broken at random."""
     return lambda deployment: (view.loads[deployment].running + view.random()) / max(view.loads[deployment].weight, 1e-9)
 
 
 class Latency(Struct, frozen=True):
-    """Smoothed latency times the calls in flight (peak EWMA); an untried deployment is tried first. Its fields are litellm's
+    """Smoothed latency times the calls in flight (peak EWMA); untried deployments come first. The fields are litellm's
     `routing_strategy_args`."""
 
     lowest_latency_buffer: float = 0.0
-    """The share by which a deployment may be slower than the fastest of its group and still count as equal to it."""
+    """A deployment counts as equal to the fastest of its group if it is slower by at most this share."""
     ttl: float = 3600.0
-    """Seconds after which what was seen of a deployment is forgotten."""
+    """Seconds after which observations of a deployment are forgotten."""
     max_latency_list_size: float = 0
-    """Answers that count: an average over about so many; 0 leaves it at six."""
+    """Number of responses that the average covers, roughly; 0 means six."""
 
     def __call__(self, view: View) -> Prefer:
         equal = self._least(view) * (1 + self.lowest_latency_buffer) if self.lowest_latency_buffer else -1.0
@@ -124,7 +126,7 @@ class Latency(Struct, frozen=True):
 
     @property
     def share(self) -> float:
-        """Of the newest answer in the average."""
+        """Weight of the newest response in the average."""
         return 2 / (self.max_latency_list_size + 1) if self.max_latency_list_size else SHARE
 
 
@@ -132,7 +134,7 @@ lowest_latency: Final = Latency()
 
 
 def lowest_cost(view: View) -> Prefer:
-    """The cheapest for this call; one whose prices nobody knows comes last, ties fall at random."""
+    """The cheapest for this call. Deployments without a known price come last; ties are broken at random."""
 
     def cost(deployment: str) -> float:
         rates = view.loads[deployment].rates
@@ -142,7 +144,7 @@ def lowest_cost(view: View) -> Prefer:
 
 
 STRATEGIES: Final[Mapping[str, Strategy | None]] = {
-    "headroom": None,  # the limiter's own choice: most room left, and the scarce unit to whoever has it to spare
+    "headroom": None,  # the limiter's own choice: most room left, while sparing scarce limits
     "usage-based-routing": None,
     "usage-based-routing-v2": None,
     "simple-shuffle": simple_shuffle,
@@ -152,8 +154,8 @@ STRATEGIES: Final[Mapping[str, Strategy | None]] = {
     "prefix-affinity": None,
     "session-affinity": None,
 }
-"""By name; litellm's spellings included. None leaves the choice to the limiter; those called affinity go first where a conversation was
-served before."""
+"""Strategies by name, including litellm's spellings. None leaves the choice to the limiter; the affinities first prefer
+the deployment that served a conversation before."""
 
 LATENCY: Final = frozenset({"latency-based-routing"})
-"""Strategies that take litellm's arguments for latency."""
+"""Strategies that accept litellm's latency arguments."""

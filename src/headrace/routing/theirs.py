@@ -1,4 +1,5 @@
-"""litellm's parameters that mean nothing here: each is refused by its name, with what to use in its place. None is taken and ignored."""
+"""litellm's parameters that are not supported: each is refused by name, with what to use instead. None is accepted and
+ignored."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ ROUTERS: Final[Mapping[str, str]] = {
     "client_ttl": "leave it out; connections are kept as long as they are good",
     "polling_interval": "leave it out; whoever waits is woken, nobody polls",
 }
-"""Of a Router."""
+"""Parameters of a Router."""
 
 SAME: Final[Mapping[str, tuple[Any, ...]]] = {"client_ttl": (3600,), "polling_interval": (0.003,)}
-"""litellm's own defaults of some of them: whoever writes them out asks for nothing."""
+"""litellm's own defaults of some of them, which have no effect and are accepted."""
 
 DEPLOYMENTS: Final[Mapping[str, str]] = {
     "litellm_credential_name": "give the deployment its api_key (os.environ/NAME stands for a variable)",
@@ -40,7 +41,7 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "fireworks_forward_user_id": "give `user` with the call",
     "vector_store_id": "vector stores are not offered",
 }
-"""Of a deployment's `litellm_params`."""
+"""Parameters in a deployment's `litellm_params`."""
 
 _FAMILIES: Final[Mapping[str, str]] = {
     "auto_router_": "there is no automatic choice of models; give routing_strategy a function",
@@ -52,7 +53,7 @@ _FAMILIES: Final[Mapping[str, str]] = {
 }
 
 _CLOUDS: Final = ("aws_", "azure_", "vertex_")
-"""How the names of clouds' credentials begin: one that is not known must not go to the provider as a field of the body."""
+"""Prefixes of cloud credentials. An unknown one must not be sent to the provider in the request body."""
 
 INFO: Final[Mapping[str, str]] = {
     "access_windows": "hours of access are not kept; add and delete the deployment when they change",
@@ -61,7 +62,7 @@ INFO: Final[Mapping[str, str]] = {
     "allow_fail_open": "tags are always kept; tag a deployment 'default' to serve whoever has none",
     "enable_tag_filtering": "give it to the Router, for all groups",
 }
-"""Of a deployment's `model_info`, among much that is only a note to oneself."""
+"""Fields of a deployment's `model_info`, which otherwise may contain any notes."""
 
 
 INSTEAD: Final[tuple[tuple[str, str], ...]] = (
@@ -85,17 +86,17 @@ INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("plugin", "give routing_strategy a function"),
     ("_router_deployment", "there is no automatic choice of models; give routing_strategy a function"),
 )
-"""What litellm's Router has methods for, and litellm functions, by a part of their names, and what to use."""
+"""What to use instead of litellm's Router methods and functions, by a part of their names."""
 
 
 def missing(name: str) -> str:
-    """What to say of an attribute that a Router has not."""
+    """The error message for an attribute that a Router does not have."""
     instead = "" if name.startswith("_") else next((f": {use}" for part, use in INSTEAD if part in name), "")
     return f"Router has no {name!r}{instead}"
 
 
 def check_router(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises ConfigurationError for the first parameter that a Router has not, and says what to use or what was probably meant."""
+    """Raises ConfigurationError for the first unsupported parameter, with what to use instead or what was probably meant."""
     known = frozenset(known)
     for name, value in options.items():
         if name in known or (name in ROUTERS and (not value or value in SAME.get(name, ()))):
@@ -106,7 +107,7 @@ def check_router(options: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def check_deployment(params: Mapping[str, Any], info: Mapping[str, Any], where: str, known: Iterable[str]) -> None:
-    """The same for an entry of a model_list."""
+    """Raises ConfigurationError for the first unsupported parameter of a model_list entry."""
     for name in [name for name, value in params.items() if value]:
         family = next((begins for begins in _FAMILIES if name.startswith(begins)), None)
         if name in DEPLOYMENTS or family is not None:

@@ -1,4 +1,4 @@
-"""What a call goes through: the deployments at work, an attempt on one of them, and the trail of all its attempts."""
+"""State of a call: the deployments at work, one attempt on one of them, and the trail of all its attempts."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from headrace.routing.strategies import Load
 
 
 class Member(Struct, eq=False):
-    """A deployment at work."""
+    """A deployment with its runtime state."""
 
     deployment: Deployment
     to: Destination
     price: Rates | None
-    """What it costs, as far as anybody has to know."""
+    """Its price, looked up only if something needs it."""
     most_output: int | None = None
-    """What its own `max_tokens` lets the model write where the caller gives none."""
+    """The output limit from its own `max_tokens`, where the caller gives none."""
     health: Health = msgspec.field(default_factory=Health)
     load: Load = msgspec.field(default_factory=Load)
 
 
 class Attempt(Struct, eq=False):
-    """One attempt under way, settled exactly once."""
+    """One attempt in progress, settled exactly once."""
 
     member: Member
     reservation: Reservation
@@ -43,30 +43,30 @@ class Attempt(Struct, eq=False):
     began: float
     ask: Ask
     record: dict[str, Any] = msgspec.field(default_factory=dict)
-    """How it came about, as its caller reads it."""
+    """The decision record, as its caller reads it."""
 
 
 class Failed(Struct, eq=False):
-    """A first attempt that was made outside of the loop, and what became of it: the loop goes on from there."""
+    """A first attempt that was made outside the engine's loop, and its error: the loop continues from there."""
 
     attempt: Attempt
     error: HeadraceError | None
 
     def take(self) -> HeadraceError:
-        """What became of it, to be raised."""
+        """The attempt's error, to be raised."""
         error, self.error = self.error, None
         assert error is not None
         return error
 
 
 class Over(Protocol):
-    """What is known of a stream that is over."""
+    """What is known of a stream that has ended."""
 
     @property
     def usage(self) -> dict[str, Any] | None: ...
     @property
     def count(self) -> int:
-        """Pieces that came: about one token each."""
+        """Chunks received: about one token each."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class Over(Protocol):
 
 
 class Held(Struct, frozen=True, eq=False):
-    """Room under a deployment's limits, given back once: with what was used, in OpenAI's form, or with why not."""
+    """A reservation under a deployment's limits, ended once: with the usage in OpenAI's form, or with an error."""
 
     to: Destination
     record: dict[str, Any]
@@ -83,55 +83,55 @@ class Held(Struct, frozen=True, eq=False):
 
 
 class Trail(Struct, eq=False):
-    """What a call has been through, and what stands before it."""
+    """What a call has been through, and what may still follow."""
 
     asked: list[str]
-    """Groups, in order; of a pattern, the name that it stood for."""
+    """Groups, in order; for a pattern, the name that it matched."""
     given: Sequence[str]
-    """Groups that the caller wants asked before the configured ones."""
+    """Fallback groups given by the caller, tried before the configured ones."""
     ends_at: float
     """Clock seconds."""
     number: int
-    """By which its events name the call."""
+    """Identifies the call in its events."""
     called: str = ""
-    """What its caller named."""
+    """The model that its caller named."""
     bound: bool = False
     """Whether only one deployment can answer."""
     before: Failed | None = None
-    """The first attempt, where it was made already."""
+    """The first attempt, if it was made already."""
     ahead: list[str] = []
-    """Groups that stood behind an earlier one and may still be asked, the next one first."""
+    """Fallbacks of earlier groups that may still be tried, the next one first."""
     spent: dict[str, HeadraceError] = {}
-    """Providers without room under a budget of theirs, and what that was."""
+    """Providers without room under their budget, and the budget error."""
     refused: set[str] = set()
-    """Groups that it may not fall back to."""
+    """Groups that the call may not fall back to."""
     failed: list[tuple[str, str | None]] = []
-    """Kind and model of each attempt that failed."""
+    """Kind and model of each failed attempt."""
     error: HeadraceError | None = None
-    """The last failure, for as long as it may have to be raised: what keeps an error keeps all frames that it came through."""
+    """The latest failure, kept only while it may have to be raised: an error keeps all frames of its traceback alive."""
     only: frozenset[str] | None = None
-    """Deployments that can go on from a begun answer, once there is one."""
+    """Deployments that can continue a partial response, once there is one."""
     continued: int | None = None
-    """Characters of the answer that another deployment had given."""
+    """Characters of the response that came from another deployment."""
     breaks: int = 0
     """How often its stream broke off and was continued."""
     retries: int = 0
-    """Attempts beyond the first that count against the budget."""
+    """Attempts beyond the first that count against the retry budget."""
     waited: float = 0.0
-    """Seconds in line, over all its attempts."""
+    """Seconds in the queue, over all its attempts."""
 
     def note(self, error: HeadraceError) -> None:
         self.failed.append((error.failure.kind.value, error.model))
         self.error = error
 
     def take(self) -> HeadraceError:
-        """The last failure, to be raised."""
+        """The latest failure, to be raised."""
         error, self.error = self.error, None
         assert error is not None
         return error
 
     def behind(self, plan: Plan, group: str, kind: Kind) -> list[str]:
-        """Groups to ask after a failure of that kind in `group`, the next one first."""
+        """Groups to try after a failure of that kind in `group`, the next one first."""
         if self.bound:
             return []
         also = [self.called] if len(self.asked) == 1 and self.called else []
@@ -143,7 +143,7 @@ class Trail(Struct, eq=False):
         return able[: max(0, left)]
 
     def fall_back(self, plan: Plan, kind: Kind) -> str:
-        """On to the next group after a failure of that kind."""
+        """Advance to the next group after a failure of that kind, and return it."""
         group, *self.ahead = self.behind(plan, self.asked[-1], kind)
         self.asked.append(group)
         return group
@@ -161,7 +161,8 @@ def decision(
     continued: int | None = None,
     failed: Sequence[tuple[str, str | None]] = (),
 ) -> dict[str, Any]:
-    """The decision record: which deployment, after what wait, what bound, what failed before. `settled` follows."""
+    """The decision record: the deployment, the time waited, the binding limit and earlier failures. `settled` is filled
+    in later."""
     return {
         "deployment": member.deployment.id,
         "waited": waited,
@@ -177,11 +178,12 @@ def decision(
 
 
 NUMBERS: Final = count(1)
-"""Of calls, one after the other: by which their events name them."""
+"""Numbers that identify calls in their events."""
 
 
 def used_of(usage: Any, price: Rates | None, known: Beside | None = None) -> Used | None:
-    """What the provider says was used; None when it says nothing. known: where the cost of the same is reckoned already, or will be."""
+    """The usage that the provider reports; None if it reports none. known: what computes the cost of the same usage, or
+    has done so."""
     if usage is None:
         return None
     money = 0 if price is None else (known.cost() or 0) if known is not None else price.of(bill_of(usage))

@@ -1,4 +1,4 @@
-"""How calls are spread: the strategy and the affinity of every group, and groups of groups (litellm's `routing_groups`)."""
+"""How calls are distributed: strategy and affinity of every group, and routing groups (litellm's `routing_groups`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from headrace.errors import ConfigurationError
 from headrace.routing.strategies import LATENCY, STRATEGIES, Latency, Strategy
 
 Affine: TypeAlias = Literal["prefix", "session", "caller"]
-"""By what a call goes first to whoever served one like it before: its conversation, its `session_id`, whoever calls."""
+"""What a call has in common with the earlier calls whose deployment it prefers: its conversation's prefix, its
+`session_id`, its caller."""
 
 CHECKS: Final[Mapping[str, Affine | None]] = {
     "prompt_caching": "prefix", "session_affinity": "session", "deployment_affinity": "caller", "responses_api_deployment_check": None,
     "enforce_model_rate_limits": None, "router_budget_limiting": None,
 }  # fmt: skip
-"""litellm's checks, and the affinity that each means; None for what is done in any case."""
+"""litellm's pre-call checks, and the affinity each stands for; None for those that always apply."""
 
 _STICKY: Final[Mapping[str, Affine]] = {"prefix-affinity": "prefix", "session-affinity": "session"}
 """Strategies that are affinities."""
 
 
 class Way(Struct, frozen=True):
-    """How calls to one group are spread."""
+    """How calls to one group are distributed."""
 
     strategy: Strategy | None = None
     """None leaves the choice to the limiter."""
@@ -33,15 +34,15 @@ class Way(Struct, frozen=True):
 
 
 class Joint(Struct, frozen=True):
-    """Several groups that can be asked for by one name."""
+    """A routing group: several model groups under one name."""
 
     models: tuple[str, ...]
     tiers: Mapping[str, int] = {}
-    """A model's tier, lower is tried first; empty when all are of one."""
+    """Tier of each model, lower is tried first; empty if all are of one tier."""
 
 
 class Ways(Struct, frozen=True):
-    """The way of every group, and the groups of groups by their names."""
+    """The `Way` of every group, and the routing groups by name."""
 
     usual: Way
     own: Mapping[str, Way] = {}
@@ -51,12 +52,12 @@ class Ways(Struct, frozen=True):
         return self.own.get(group, self.usual)
 
     def uses(self, strategy: Strategy) -> bool:
-        """Whether any group goes by that strategy."""
+        """Whether any group uses that strategy."""
         return any(way.strategy is strategy for way in (self.usual, *self.own.values()))
 
 
 def read_ways(options: Mapping[str, Any]) -> Ways:
-    """From a Router's parameters. Raises ConfigurationError that names the parameter and the entry."""
+    """Read a Router's parameters. Raises ConfigurationError that names the parameter and the entry."""
     strategy = _name(options.get("routing_strategy", "headroom"))
     usual = Way(
         _strategy(strategy, options.get("routing_strategy_args"), "routing_strategy"),
@@ -114,7 +115,7 @@ def _strategy(given: Any, args: Any, where: str) -> Strategy | None:
 _NO_ARGS: Final[Mapping[str, str]] = {
     "ttft_percentile": "the time to the first token goes up at once with a slow one and comes down slowly, which needs no percentile",
 }
-"""litellm's arguments that have no place here, and why."""
+"""litellm's arguments that have no equivalent, and why."""
 
 
 def _with_args(strategy: Any, args: Mapping[str, Any], where: str) -> Strategy:
