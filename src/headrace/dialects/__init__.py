@@ -1,4 +1,4 @@
-"""One wire format each, read and written in both directions, with no network, clock or environment."""
+"""The dialects: each reads and writes one wire format in both directions, without network, clock or environment."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 NAMES: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere", "ollama")
 
 SERVED: Final = ("openai_chat", "openai_responses", "anthropic_messages", "bedrock_converse", "gemini", "cohere", "ollama")
-"""Those with both halves: a caller can be answered in them too."""
+"""Dialects with both halves: they can also serve callers."""
 
 
 EMBEDDERS: Final = ("titan", "nova", "predict", "embed_content", "watsonx")
-"""Forms of embeddings that belong to no dialect of chats."""
+"""Embedding formats that belong to no chat dialect."""
 
 
 def load(name: str) -> Dialect:
-    """The dialect of that name. Raises ConfigurationError for one that does not exist."""
+    """The dialect with that name. Raises ConfigurationError for an unknown name."""
     if name in EMBEDDERS:
-        form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # late, as below
+        form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # lazy, as below
         return form
     if name not in NAMES:
         raise ConfigurationError(f"no dialect is called {name!r}; there are {', '.join(NAMES)}")
-    dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # late: a dialect nobody calls costs no import
+    dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # lazy: an unused dialect costs no import
     return dialect

@@ -1,6 +1,6 @@
-"""An answer on its way to a caller who speaks another dialect: what only the provider's dialect means is left out of it.
+"""Responses for callers of another dialect: drops the fields that only the provider's dialect defines.
 
-Callers of OpenAI's dialect are no matter of this module: their clients keep what they do not know, and `translate` says it to them.
+Callers of `openai_chat` are not handled here: their clients keep unknown fields, and `translate` passes those through.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _READ: Final[Mapping[str, frozenset[str]]] = {
     "bedrock_converse": frozenset({CITATIONS}),
     "gemini": frozenset({ANNOTATIONS}),
 }
-"""Words of others that a dialect reads: citations of Chat Completions, whose reasoning a part holds, what stopped the model."""
+"""Fields from other dialects that a dialect can read: Chat Completions citations, reasoning ids, the stop sequence."""
 
 
 TRACED: Final = "openai_responses"
-"""The dialect with items for what a provider's own tools did, whoever it was. To callers of others that is not said."""
+"""The dialect that has items for what any provider's built-in tools did. Callers of other dialects do not get them."""
 
 
 def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
-    """`answer` as a caller who speaks `own` can be told it."""
+    """`answer` as a caller who speaks `own` can receive it."""
     if own == CHAT:
         return answer
     return structs.replace(
@@ -58,7 +58,7 @@ def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
 
 
 class InCommon:
-    """The same for the events of a stream."""
+    """`answer_in_common` for the events of a stream."""
 
     __slots__ = ("_citing", "_own", "_traces")
 
@@ -68,10 +68,10 @@ class InCommon:
         self._traces = Traces() if own == TRACED else None
 
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
-        """None of them says nothing."""
+        """The events to send instead of `event`; may be empty."""
         cited = self._citing.feed(event)
         if len(cited) == 1 and ((type(event) is TextDelta and not event.extra) or only_thinks(event) or only_calls(event)):
-            return cited  # what nearly every event is
+            return cited  # nearly every event
         if self._own == CHAT:
             return cited
         seen = cited if self._traces is None else self._traces.events(cited)
@@ -79,11 +79,11 @@ class InCommon:
 
 
 def _event(event: StreamEvent, own: str) -> StreamEvent | None:
-    """None for one that says nothing any more."""
+    """`event` without the foreign fields; None if nothing is left."""
     if isinstance(event, UsageReported):
         return UsageReported(usage=_usage(event.usage, own))
     if type(event) is TextDelta and not event.extra:
-        return event  # what nearly every event is
+        return event  # nearly every event
     extra = _kept(event.extra, own) if not isinstance(event, Started) else {}
     if isinstance(event, Noted) and not extra:
         return None
@@ -106,16 +106,16 @@ def _part(part: Part, own: str, index: int) -> Part:
     if isinstance(part, Other):
         return part  # an item of the caller's dialect
     if isinstance(part, Thinking) and own in WORDS and part.text:
-        part = structs.replace(part, data=None)  # either is said there, not both
+        part = structs.replace(part, data=None)  # these dialects send one or the other, never both
     if isinstance(part, Thinking) and own == "anthropic_messages" and part.data is None and part.signature is None:
-        part = structs.replace(part, signature="")  # its clients insist on one
+        part = structs.replace(part, signature="")  # their clients require one
     if isinstance(part, ToolCall) and not part.id:
-        part = structs.replace(part, id=f"call_{index}")  # OpenAI's older calls have none
+        part = structs.replace(part, id=f"call_{index}")  # OpenAI's legacy `function_call` has no id
     return structs.replace(part, extra=_kept(part.extra, own)) if part.extra else part
 
 
 def _usage(usage: Usage, own: str) -> Usage:
-    """Cohere's clients read what is billed, and elsewhere that is every token."""
+    """Cohere's clients read billed units; other providers bill every token."""
     if own == "cohere":
         return structs.replace(usage, extra={"billed_units": {"input_tokens": usage.input, "output_tokens": usage.output}})
     return structs.replace(usage, extra={}) if usage.extra else usage

@@ -1,4 +1,4 @@
-"""`cache_control_injection_points`: where a provider's prompt cache may end, said beside the messages instead of inside of them."""
+"""`cache_control_injection_points`: marks prompt cache breakpoints from outside the messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _EPHEMERAL: Final = {"type": "ephemeral"}
 
 
 def pointed(body: dict[str, Any], points: Any) -> dict[str, Any]:
-    """A chat's body with the points marked in its messages, in LiteLLM's words.
+    """A chat request body with the cache points marked in its messages, in LiteLLM's format.
 
-    points: `[{"location": "message", "role": "system"}]`, `[{"location": "message", "index": -1}]`, with a `control` of their own
-    where it is not the usual one. A message that is not there is passed over. Raises BadRequestError for what is no such list.
+    points: `[{"location": "message", "role": "system"}]`, `[{"location": "message", "index": -1}]`, each with an
+    optional `control` instead of the default `{"type": "ephemeral"}`. Points to messages that do not exist are ignored.
+    Raises BadRequestError for anything that is not such a list.
     """
     if not isinstance(points, Sequence) or isinstance(points, str):
         raise BadRequestError("cache_control_injection_points must be a list such as [{'location': 'message', 'role': 'system'}]")
@@ -35,7 +36,7 @@ def _meant(messages: Sequence[Mapping[str, Any]], point: Mapping[str, Any]) -> l
 
 
 def _marked(message: Mapping[str, Any], control: Any) -> dict[str, Any]:
-    """The message with its last part marked."""
+    """`message` with its last part marked."""
     content = message.get("content")
     if isinstance(content, str) and content:
         content = [{"type": "text", "text": content}]

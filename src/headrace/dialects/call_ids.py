@@ -1,4 +1,4 @@
-"""Ids for function calls: Gemini 2 and older Ollamas give none, while everybody else answers a call by its id."""
+"""Ids for function calls: Gemini 2 and older Ollama versions send none, while every other dialect matches results to calls by id."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MADE: Final = re.compile(r"headrace_[A-Za-z0-9_-]*_\d+")
 
 
 def made_up(id_: str) -> bool:
-    """Whether headrace made the id, so that its provider must not see it."""
+    """Whether headrace generated the id, so that it must not be sent to the provider."""
     return _MADE.fullmatch(id_) is not None
 
 
 class Turn:
-    """Calls of one answer: an id holds the answer's own and the call's place."""
+    """Ids for the calls of one response: each holds the response's id and the call's position."""
 
     def __init__(self, response_id: str) -> None:
         self._response_id = response_id
@@ -26,7 +26,7 @@ class Turn:
         return id_ or f"headrace_{self._answer(name, arguments)}_{place}"
 
     def _answer(self, name: str, arguments: str) -> str:
-        """The answer's id in letters that every provider takes."""
+        """The response's id, reduced to characters that every provider accepts."""
         told = re.sub(r"[^A-Za-z0-9_-]", "", self._response_id)[:40]
         return told or f"{zlib.crc32(f'{name} {arguments}'.encode('utf-8', 'replace')):08x}"
 
@@ -35,7 +35,7 @@ class Turn:
 
 
 class History(Turn):
-    """Calls of a conversation and their results, which are paired in order where they have no ids: by name, if they have one."""
+    """Ids for the calls and results of a conversation. Results without an id are matched in order, by name if they have one."""
 
     def __init__(self) -> None:
         super().__init__("call")
@@ -47,7 +47,7 @@ class History(Turn):
         return made
 
     def answered(self, name: str, id_: str) -> str:
-        """The id of the call a result belongs to; "" where there is none."""
+        """The id of the call that a result belongs to; the result's own id, which may be "", if no call matches."""
         for place, (called, made) in enumerate(self._open):
             if made == id_ or (not id_ and name in (called, "")):
                 del self._open[place]

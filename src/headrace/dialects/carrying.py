@@ -1,8 +1,9 @@
-"""Content that only one dialect has, on its way into another: said in words that everybody has, or left out and named, or refused.
+"""Content that only one dialect has, prepared for another: expressed in common terms, dropped and reported, or refused.
 
-What a provider's own tools did stands among the model's words, and cannot be said where there is no such tool: it is left out, and
-`left_behind` names it. What a conversation would lose its meaning without is refused by its name. Blocks of the user's that stay as they
-are (`Other`) are for the other dialect to take or refuse.
+Traces of a provider's built-in tools in the model's output cannot be expressed where there is no such tool: they are
+dropped, and `left_behind` names them. Content without which a conversation would change its meaning is refused by name.
+Blocks in the user's turns that have no common form stay as they are (`Other`): the other dialect accepts or refuses
+them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from headrace.errors import BadRequestError
 from headrace.types import ChatRequest, Extra, Image, Json, Message, Other, Part, Text, Tool, ToolResult
 
 _SAID: Final = frozenset({"configuration_update", "additional_tools", "tool_search_output", "compaction"})
-"""Blocks among a model's words that everybody is told in another way."""
+"""Blocks in assistant turns that are expressed in another way for other dialects, so nothing is lost."""
 
 _REFUSED: Final = frozenset({"compaction", "item_reference"})
-"""Those without which the conversation would be another, and that only their own provider can read."""
+"""Blocks without which the conversation would change and that only their own provider can read."""
 
 
 def carried(request: ChatRequest) -> ChatRequest:
-    """`request` in words that everybody has, where there are any. Raises BadRequestError for what must not be lost and cannot be said."""
+    """`request` in terms common to all dialects, as far as possible. Raises BadRequestError for what must not be lost
+    and has no such form."""
     if not any(isinstance(part, Other) or _holds_others(part) for message in request.messages for part in message.content):
         tools = tuple([tool for tool in request.tools if not needless(tool)])
         return request if len(tools) == len(request.tools) else msgspec.structs.replace(request, tools=tools)
@@ -33,7 +35,7 @@ def carried(request: ChatRequest) -> ChatRequest:
     messages: list[Message] = []
     for index, message in enumerate(request.messages):
         told, summary = _content(message, f"messages[{index}]")
-        if summary is not None:  # it stands for all that was said before it
+        if summary is not None:  # it replaces everything before it
             messages = [one for one in messages if one.role in ("system", "developer")]
             messages.append(Message(role="user", content=(Text(text=summary),)))
         if told or not message.content:
@@ -43,7 +45,7 @@ def carried(request: ChatRequest) -> ChatRequest:
 
 
 def left_behind(request: ChatRequest) -> Iterator[str]:
-    """Where in the request `carried` leaves something out."""
+    """The places in the request (`messages[0].content[1]`, `tools[2]`) where `carried` drops something."""
     for index, message in enumerate(request.messages):
         for place, part in enumerate(message.content):
             if isinstance(part, Other) and _is_left(part, message):
@@ -56,13 +58,13 @@ def _holds_others(part: Part) -> bool:
 
 
 def _is_left(part: Other, message: Message) -> bool:
-    if part.type == "tool_addition":  # the tool is known to everybody from the beginning
+    if part.type == "tool_addition":  # the tool is declared from the start for other dialects
         return True
     return message.role == "assistant" and part.type not in _SAID | _REFUSED and part.extra.get("content") != []
 
 
 def _content(message: Message, at: str) -> tuple[tuple[Part, ...], str | None]:
-    """What of a message everybody can be told, and the summary that stands for all before it."""
+    """The parts of a message that every dialect can express, and the summary that replaces everything before it."""
     told: list[Part] = []
     summary = None
     for place, part in enumerate(message.content):
@@ -80,14 +82,14 @@ def _content(message: Message, at: str) -> tuple[tuple[Part, ...], str | None]:
 
 
 def _result(part: Part) -> Part:
-    """What a tool gave back, its references to tools as their names."""
+    """A tool result with its tool references replaced by their names."""
     assert isinstance(part, ToolResult)
     content = [told for inner in part.content for told in (_blocks(inner) if isinstance(inner, Other) else (inner,))]
     return msgspec.structs.replace(part, content=tuple(content))
 
 
 def _blocks(part: Other) -> Sequence[Part]:
-    """Anthropic's documents and findings that are texts already, and Cohere's documents."""
+    """Common parts for Anthropic's text-based documents and search results and for Cohere's documents."""
     match part.extra:
         case {"type": "document", "document": {"data": data}}:
             return [Text(text=data if isinstance(data, str) else json_text(data))]
@@ -118,7 +120,7 @@ def _texts(content: Json) -> Iterator[Part]:
 
 
 def _added_tools(known: Sequence[Tool], others: Sequence[Other]) -> Iterator[Tool]:
-    """Functions that Responses tells of in the midst of a conversation: everybody else is told of them at its beginning."""
+    """Functions that a Responses conversation adds midway; other dialects declare them at the start."""
     names = {tool.name for tool in known}
     for other in others:
         told = other.extra.get("tools") if other.type in ("additional_tools", "tool_search_output") else None
@@ -135,7 +137,7 @@ def _text(source: Extra, name: str) -> str | None:
 
 
 def _effort(others: Sequence[Other]) -> str | None:
-    """The last one that Responses was told in the midst of a conversation."""
+    """The last effort set within a Responses conversation."""
     said = [other.extra.get("reasoning") for other in others if other.type == "configuration_update"]
     efforts = [effort for one in said if isinstance(one, Mapping) and (effort := _text(one, "effort"))]
     return efforts[-1] if efforts else None

@@ -1,6 +1,7 @@
-"""One citation: what backs a text, in the words of each dialect that has them, and as an annotation of Chat Completions.
+"""A single citation in the format of each dialect that has them, and as a Chat Completions annotation.
 
-An annotation says its places in the text; Anthropic's and Bedrock's citations stand on the very text they back.
+An annotation gives its offsets in the text. Anthropic's and Bedrock's citations are attached to the very text they
+support.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def objects(value: Json) -> list[Any]:
 
 
 def inner(annotation: Json) -> Mapping[str, Json]:
-    """What an annotation says, which Chat Completions has under the name of its type."""
+    """The annotation's content, which Chat Completions nests under the name of its type."""
     said = annotation.get(str(annotation.get("type"))) if isinstance(annotation, Mapping) else None
     return said if isinstance(said, Mapping) else {}
 
@@ -31,7 +32,7 @@ def inner(annotation: Json) -> Mapping[str, Json]:
 
 
 def annotation(citation: Json, start: int, end: int) -> Json:
-    """Anthropic's or Bedrock's citation of the text from `start` to `end`; None for one that names no source."""
+    """An Anthropic or Bedrock citation of the text from `start` to `end` as an annotation; None if it names no source."""
     match citation:
         case {"type": "web_search_result_location", "url": str(url)}:
             return of_web(url, citation.get("title"), citation.get("cited_text"), start, end)
@@ -51,7 +52,9 @@ def _content(citation: Mapping[str, Json]) -> str:
 
 
 def of_web(url: str, title: Json, content: Json, start: int, end: int) -> dict[str, Json]:
-    """`content`, the words cited, is OpenRouter's (openrouter.ai/docs/client-sdks/typescript/models/urlcitation.md, read 2026-11)."""
+    """A web citation. `content`, the cited text, follows OpenRouter
+    (openrouter.ai/docs/client-sdks/typescript/models/urlcitation.md, read 2026-11).
+    """
     said = {"content": content} if isinstance(content, str) and content else {}
     return {"type": "url_citation", "url_citation": {"url": url, "title": word(title), "start_index": start, "end_index": end, **said}}
 
@@ -63,7 +66,7 @@ def _of_source(source: Json, title: Json, content: Json, start: int, end: int) -
 
 
 def _of_file(id_: Json, title: Json, end: int) -> Json:
-    """A document among those that were asked about."""
+    """A citation of one of the documents in the request."""
     if not (word(id_) or word(title)):
         return None
     return {"type": "file_citation", "file_citation": {"file_id": word(id_), "filename": word(title), "index": end}}
@@ -73,7 +76,7 @@ def _of_file(id_: Json, title: Json, end: int) -> Json:
 
 
 def for_anthropic(annotation: Json) -> dict[str, Json]:
-    """The marks by which Anthropic knows its own citations again are empty: the source was found elsewhere."""
+    """`encrypted_index`, by which Anthropic recognizes its own citations, is empty: the source was found elsewhere."""
     said = inner(annotation)
     told = {"cited_text": word(said.get("content"))}
     if annotation.get("type") == "url_citation":
@@ -93,4 +96,4 @@ def for_converse(annotation: Json) -> dict[str, Json]:
 
 
 WORDS: Final[Mapping[str, Callable[[Json], dict[str, Json]]]] = {"anthropic_messages": for_anthropic, "bedrock_converse": for_converse}
-"""Dialects that have citations on the text they back, and their words for one."""
+"""The dialects that attach citations to the text they support, each with the function that writes one."""

@@ -1,8 +1,9 @@
-"""What an answer's texts are backed by, where every caller's dialect looks for it: `annotations`, in the words of Chat Completions.
+"""Citations of a response, moved to where the caller's dialect has them: as `annotations` in Chat Completions' format.
 
-Readers keep citations in their provider's words and places: on a text (Anthropic, Bedrock, Responses), on the message with places in all
-of its text (Chat Completions, Cohere, Gemini), or on the response by numbers that the text names, `[2]` (Perplexity). On the way to a
-caller who speaks another dialect they are put on each text, with places within it, or on the message, with places in all of its text.
+Readers keep citations in their provider's format and position: on a text (Anthropic, Bedrock, Responses), on the
+message with offsets into its whole text (Chat Completions, Cohere, Gemini), or on the response, by numbers that the
+text refers to, `[2]` (Perplexity). For a caller of another dialect they are moved to each text, with offsets into it,
+or to the message, with offsets into its whole text.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ ANNOTATIONS: Final = "annotations"
 
 CHAT: Final = "openai_chat"
 WHOLE: Final = frozenset({CHAT, "gemini"})
-"""Dialects whose callers look for them on the message; the others have them on each text."""
+"""Dialects that have citations on the message; the others have them on each text."""
 
 _PLACES: Final = ("start_index", "end_index", "index")
 
 
 def shifted(annotation: Json, by: int) -> Json:
-    """With its places so many characters further on."""
+    """`annotation` with its offsets moved by `by` characters."""
     said = inner(annotation)
     moved = {name: max(0, place + by) for name in _PLACES if isinstance(place := said.get(name), int) and not isinstance(place, bool)}
     return {**annotation, annotation["type"]: {**said, **moved}} if moved and by else annotation
 
 
 def for_chat(annotations: Sequence[Json]) -> dict[str, Json]:
-    """Fields of a message: Chat Completions' clients know annotations of one type, so what cites files stands beside them as it is."""
+    """Message fields for Chat Completions. Its clients know only `url_citation`, so file citations go into `citations` unchanged."""
     known = [one for one in annotations if one.get("type") == "url_citation"]
     others = [{"type": one.get("type"), **inner(one)} for one in annotations if one not in known]
     return {**({ANNOTATIONS: known} if known else {}), **({CITATIONS: others} if others else {})}
@@ -44,11 +45,11 @@ _FIELDS: Final[Mapping[str, Mapping[str, Json]]] = {
     "url_citation": {"url": "", "title": "", "start_index": 0},
     "file_citation": {"file_id": "", "filename": "", "index": 0},
 }
-"""What clients insist on, where a provider leaves it out (xAI)."""
+"""Fields that clients require, with defaults for providers that omit them (xAI)."""
 
 
 def _whole(annotation: Json, length: int) -> Json:
-    """With every field that its clients insist on; one without places is of all the text."""
+    """`annotation` with every field that clients require; without offsets it covers the whole text."""
     said = inner(annotation)
     kind = str(annotation.get("type"))
     usual = {**_FIELDS.get(kind, {}), **({"end_index": length} if kind == "url_citation" else {})}
@@ -57,7 +58,7 @@ def _whole(annotation: Json, length: int) -> Json:
 
 
 def _of_text(extra: Extra, length: int) -> list[Json]:
-    """Those that stand on a text."""
+    """The annotations attached to one text."""
     told = extra.get(ANNOTATIONS)
     if isinstance(told, list):
         return [_whole(one, length) for one in objects(told) if inner(one)]
@@ -70,7 +71,8 @@ _MARK: Final = re.compile(r"\[(\d{1,3})\]")
 
 
 def sources(extra: Extra) -> list[Mapping[str, Json]]:
-    """Addresses and titles that Perplexity numbers from 1: `search_results`, and `citations`, which are their bare addresses."""
+    """URLs and titles of Perplexity's sources, which the text numbers from 1: `search_results`, else `citations`, which
+    holds bare URLs."""
     if "search_results" not in extra and CITATIONS not in extra:
         return []
     found: list[Mapping[str, Json]] = [
@@ -81,7 +83,7 @@ def sources(extra: Extra) -> list[Mapping[str, Json]]:
 
 
 def _marked(text: str, known: Sequence[Mapping[str, Json]]) -> list[Json]:
-    """`known` where `text` names their numbers, then those that it does not name, at its end."""
+    """Citations of `known` at each place where `text` names their number; sources it does not name are cited at its end."""
     places = [(int(mark[1]) - 1, mark.start(), mark.end()) for mark in _MARK.finditer(text)]
     named = [(number, start, end) for number, start, end in places if 0 <= number < len(known)]
     seen = {number for number, _, _ in named}
@@ -93,7 +95,7 @@ def _marked(text: str, known: Sequence[Mapping[str, Json]]) -> list[Json]:
 
 
 def on_message(message: Message, beside: Extra) -> Message:
-    """`message` with all its citations in its `annotations`. beside: what the response says besides."""
+    """`message` with all its citations in its `annotations`. beside: the response's extra fields."""
     found, at = _told(message), 0
     for part in message.content:
         if isinstance(part, Text):
@@ -109,12 +111,12 @@ def _without(extra: Extra) -> dict[str, Json]:
 
 
 def _bare(extra: Extra) -> dict[str, Json]:
-    """Without citations in words of the dialect they came from."""
+    """`extra` without citations in any format."""
     return {name: value for name, value in extra.items() if name not in (ANNOTATIONS, CITATIONS)}
 
 
 def on_texts(message: Message, beside: Extra) -> Message:
-    """`message` with the citations of each text in that text's `annotations`."""
+    """`message` with each text's citations in that text's `annotations`. beside: the response's extra fields."""
     whole = _told(message)
     if not whole and not any(ANNOTATIONS in part.extra or CITATIONS in part.extra for part in message.content):
         whole = _marked(message.text, sources(beside))
@@ -137,7 +139,7 @@ def on_texts(message: Message, beside: Extra) -> Message:
 
 
 def in_words_of(dialect: str, message: Message, beside: Extra) -> Message:
-    """`message` with its citations where `dialect` has them, and in its words."""
+    """`message` with its citations in the position and format of `dialect`."""
     if dialect in WHOLE:
         return on_message(message, beside)
     placed = on_texts(message, beside)
@@ -152,7 +154,7 @@ def in_words_of(dialect: str, message: Message, beside: Extra) -> Message:
 
 
 def _pieces(part: Any, dialect: str) -> Iterator[Text]:
-    """A text in pieces, each with the citations that back it: Anthropic and Bedrock know no places within a text."""
+    """A text split into pieces, each with the citations that support it: Anthropic and Bedrock have no offsets within a text."""
     spans = [(*_span(inner(one), len(part.text)), WORDS[dialect](one)) for one in objects(part.extra[ANNOTATIONS])]
     edges = sorted({0, len(part.text), *(edge for first, last, _ in spans if first < last for edge in (first, last))})
     for start, end in list(pairwise(edges)) or [(0, 0)]:
@@ -161,7 +163,8 @@ def _pieces(part: Any, dialect: str) -> Iterator[Text]:
 
 
 def _backed(first: int, last: int, start: int, end: int) -> bool:
-    """Whether a citation from `first` to `last` stands on the piece from `start` to `end`: one of no words on that before it."""
+    """Whether a citation from `first` to `last` belongs to the piece from `start` to `end`. An empty span belongs to
+    the piece before it."""
     return first <= start < end <= last or (first == last and (start < first <= end or first == start == 0))
 
 
@@ -176,7 +179,7 @@ _OF_FILES: Final = frozenset({"file_citation", "container_file_citation", "file_
 
 
 def _told(message: Message) -> list[Json]:
-    """Those that were told beside the text; of files as `for_chat` has them."""
+    """The message's own citations. Those of files are in the format of `for_chat`."""
     beside = [one for one in objects(message.extra.get(CITATIONS)) if one.get("type") in _OF_FILES]
     of_files = [{"type": one["type"], one["type"]: {name: value for name, value in one.items() if name != "type"}} for one in beside]
     length = len(message.text)
@@ -184,7 +187,7 @@ def _told(message: Message) -> list[Json]:
 
 
 def _place(annotation: Json) -> int:
-    """Where what it backs begins."""
+    """The offset at which the cited text begins."""
     said = inner(annotation)
     place = said.get("start_index", said.get("index"))
     return place if isinstance(place, int) else 0
@@ -194,36 +197,37 @@ def _place(annotation: Json) -> int:
 
 
 class _Choice:
-    """One choice's texts as far as they came."""
+    """One choice's text so far."""
 
     __slots__ = ("at", "block", "cited", "held", "length", "starts", "texts")
 
     def __init__(self) -> None:
         self.block = -1
         self.at = 0
-        """Characters before the block that is open."""
+        """Characters before the open block."""
         self.length = 0
-        """Of that block."""
+        """Characters in the open block."""
         self.starts: dict[int, tuple[int, int]] = {}
-        """Where each block began, and how long it is."""
+        """Offset and length of each block."""
         self.held: list[Json] = []
-        """Citations of the open block: Anthropic tells them before the words they back."""
+        """Citations of the open block: Anthropic sends them before the text they support."""
         self.texts: list[str] = []
-        """What was said, where numbers in it may name sources."""
+        """The text so far, kept where numbers in it may refer to sources."""
         self.cited = False
 
     def begin(self, block: int) -> None:
-        """`block` is the open one from now on."""
+        """Makes `block` the open block."""
         self.starts[self.block] = (self.at, self.length)
         self.at, self.length = self.starts.get(block, (self.at + self.length, 0))
         self.block = block
 
 
 class Citing:
-    """The same for a stream's events: citations behind the text they back.
+    """Citations for a stream's events: moves each behind the text it supports.
 
-    They come as a `TextDelta` of no text with `annotations` of places within its block, or with `citations` in the caller's own words;
-    where callers look for them on the message, as a `Noted` of the message with places in all of its text.
+    They come as an empty `TextDelta` with `annotations` whose offsets are within its block, or with `citations` in the
+    caller's format. For callers that have them on the message they come as a `Noted` of the message with offsets into
+    its whole text.
     """
 
     __slots__ = ("_caller", "_choices", "_sources", "_whole")
@@ -235,7 +239,7 @@ class Citing:
         self._sources: list[Mapping[str, Json]] = []
 
     def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
-        if type(event) is TextDelta and not event.extra and not self._sources:  # what nearly every event is
+        if type(event) is TextDelta and not event.extra and not self._sources:  # nearly every event
             choice = self._choices.get(event.choice)
             if choice is not None and event.block == choice.block and not choice.held:
                 choice.length += len(event.text)
@@ -277,7 +281,7 @@ class Citing:
         yield from self._annotated(event.choice, choice, objects(found))
 
     def _annotated(self, index: int, choice: _Choice, found: list[Json]) -> Iterator[StreamEvent]:
-        """found: with places within the open block."""
+        """found: annotations with offsets within the open block."""
         found = [_whole(one, choice.length) for one in found if inner(one)]
         if not found:
             return
@@ -296,7 +300,7 @@ class Citing:
     def _flushed(self, index: int, choice: _Choice) -> Iterator[StreamEvent]:
         held, choice.held = choice.held, []
         made = [found for one in held if (found := annotation(one, 0, choice.length)) is not None]
-        if self._caller == CHAT:  # it was told them in their own words already
+        if self._caller == CHAT:  # already sent in their own format
             made = [one for one in made if one["type"] == "url_citation"]
         yield from self._annotated(index, choice, made)
 
@@ -312,7 +316,7 @@ class Citing:
         yield event
 
     def _spread(self, index: int, choice: _Choice, found: list[Json]) -> Iterator[StreamEvent]:
-        """Citations with places in the whole text, each on the block it lies in."""
+        """Moves citations with offsets into the whole text to the block each lies in."""
         choice.cited = True
         starts = {**choice.starts, choice.block: (choice.at, choice.length)}
         blocks = sorted((at, block) for block, (at, _) in starts.items() if block >= 0) or [(0, 0)]

@@ -1,6 +1,7 @@
-"""Embeddings of the clouds that have a form of their own: Titan's and Nova's on Bedrock, `:predict` of Vertex AI, watsonx.
+"""Cloud embedding APIs with a format of their own: Titan and Nova on Bedrock, Vertex AI's `:predict` and
+`:embedContent`, watsonx.
 
-Only the half that calls; the addresses stand in the providers' rows.
+Only the half that calls a provider. The URLs are in the providers' rows.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json,
 from headrace.wire import Headers, HttpRequest, HttpResponse
 
 Said = Mapping[str, Json]
-"""The caller's parameters beyond OpenAI's, `dimensions` among them where given."""
+"""The caller's parameters beyond OpenAI's, plus `dimensions` if given."""
 
 
 class Vectors(Struct, frozen=True):
-    """What a reply holds."""
+    """The contents of a response."""
 
     values: Sequence[Json]
     tokens: int | None = None
@@ -33,14 +34,14 @@ class Vectors(Struct, frozen=True):
 
 
 class Form(Struct, frozen=True):
-    """One cloud's way to ask for embeddings and to give them."""
+    """One cloud's request and response format for embeddings."""
 
     name: str
     write: Callable[[Sequence[str], Said], dict[str, Json]]
     read: Callable[[Said, Headers], Vectors]
 
     def write_embedding_request(self, request: EmbeddingRequest, target: Target) -> HttpRequest:
-        """Raises BadRequestError for token ids, which none of them takes."""
+        """Raises BadRequestError for token ids, which none of these APIs accepts."""
         texts = [request.input] if isinstance(request.input, str) else request.input
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
             raise bad("input", f"a text or a list of texts: {target.provider} takes no token ids", request.input)
@@ -51,7 +52,7 @@ class Form(Struct, frozen=True):
         return HttpRequest("POST", target.base_url, target.headers, sent(body))
 
     def read_embedding_response(self, response: HttpResponse, request: EmbeddingRequest, target: Target) -> EmbeddingResponse:
-        """Raises APIResponseValidationError for a reply that holds no embeddings."""
+        """Raises APIResponseValidationError for a response without embeddings."""
         try:
             body = obj(msgspec.json.decode(response.body), "the body")
             found = self.read(body, response.headers)
@@ -90,7 +91,7 @@ def _count(value: Json) -> int | None:
 
 
 def _counted(headers: Headers) -> int | None:
-    """Bedrock counts in a header what its models do not count in the body."""
+    """Bedrock's token count from a response header, for models that do not report it in the body."""
     given = headers.get("x-amzn-bedrock-input-token-count", "")
     return int(given) if given.isdecimal() else None
 
@@ -120,7 +121,7 @@ _TITAN: Final = frozenset({"embedding", "inputTextTokenCount"})
 
 
 def _write_nova(texts: Sequence[str], said: Said) -> dict[str, Json]:
-    """Parameters by Nova's own names: `embeddingPurpose`, `truncationMode`."""
+    """Nova's own parameters (`embeddingPurpose`, `truncationMode`) are accepted under their own names."""
     own = dict(said)
     text = {"truncationMode": own.pop("truncationMode", "END"), "value": _one(texts)}
     if "dimensions" in own:
@@ -139,7 +140,7 @@ _OF_AN_INSTANCE: Final = frozenset({"task_type", "title"})
 
 
 def _write_predict(texts: Sequence[str], said: Said) -> dict[str, Json]:
-    """`task_type` and `title` belong to each text, all else is said once."""
+    """`task_type` and `title` go with each text, everything else is sent once."""
     own = {_PREDICT_NAMES.get(name, name): value for name, value in said.items()}
     about = {name: own.pop(name) for name in _OF_AN_INSTANCE & own.keys()}
     parameters = {"parameters": own} if own else {}
@@ -150,7 +151,7 @@ _PREDICT_NAMES: Final[Mapping[str, str]] = {
     "dimensions": "outputDimensionality",
     "output_dimensionality": "outputDimensionality",
     "auto_truncate": "autoTruncate",
-    "input_type": "task_type",  # litellm's word
+    "input_type": "task_type",  # LiteLLM's name
 }
 
 
@@ -164,7 +165,7 @@ def _read_predict(body: Said, headers: Headers) -> Vectors:
     return Vectors([one.get("values") for one in found], tokens, rest(body, frozenset({"predictions"})))
 
 
-# ---- `:embedContent` of Vertex AI: Gemini's, but for one text alone ------------------------------------------------------------------
+# ---- Vertex AI `:embedContent`: Gemini's format, limited to one text -----------------------------------------------------------------
 
 _EMBED_NAMES: Final[Mapping[str, str]] = {**_PREDICT_NAMES, "task_type": "taskType", "input_type": "taskType"}
 
@@ -175,7 +176,7 @@ def _write_embed(texts: Sequence[str], said: Said) -> dict[str, Json]:
 
 
 def _read_embed(body: Said, headers: Headers) -> Vectors:
-    """Tokens also as the page on batches has them (`…/embeddings/batch-prediction-genai-embeddings`): `tokenCount`."""
+    """Also reads the batch format, `tokenCount` (`…/embeddings/batch-prediction-genai-embeddings`)."""
     usage = body.get("usageMetadata")
     tokens = _count(usage.get("promptTokenCount")) if isinstance(usage, Mapping) else _count(body.get("tokenCount"))
     return Vectors([obj(body.get("embedding"), "embedding").get("values")], tokens, rest(body, _EMBEDDED))
@@ -184,7 +185,7 @@ def _read_embed(body: Said, headers: Headers) -> Vectors:
 _EMBEDDED: Final = frozenset({"embedding", "usageMetadata", "tokenCount"})
 
 
-# ---- watsonx: cloud.ibm.com/apidocs/watsonx-ai, text embeddings, as litellm 1.106.2 has it (2026-11-28) ------------------------------
+# ---- watsonx: cloud.ibm.com/apidocs/watsonx-ai, text embeddings, as LiteLLM 1.106.2 has it (2026-11-28) ------------------------------
 
 _PLACES: Final = frozenset({"project_id", "space_id"})
 

@@ -1,7 +1,7 @@
-"""What the codes, statuses and texts of errors mean, of every provider: the one table failures are read by.
+"""What the error codes, statuses and messages of every provider mean: the one table for classifying failures.
 
-A code decides before a status, a status before a text. Texts are asked only where the code says no more than that something was
-wrong (`VAGUE`), or where there is none.
+A code takes precedence over a status, and a status over the message text. Texts are only matched where the code is too
+vague (`VAGUE`) or missing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "modelaccountipmratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "accountratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "insufficient_quota": (Kind.QUOTA_EXHAUSTED, "spend"),
-    "insufficient_user_quota": (Kind.QUOTA_EXHAUSTED, "spend"),  # one-api and its kin, the most used gateway of its kind
+    "insufficient_user_quota": (Kind.QUOTA_EXHAUSTED, "spend"),  # one-api and its forks, the most used gateway of its kind
     "exceeded_current_quota_error": (Kind.QUOTA_EXHAUSTED, "spend"),
     "enforced_spend_limit_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
     "quotaexceeded": (Kind.QUOTA_EXHAUSTED, "day"),
@@ -72,26 +72,27 @@ CODES: Final[Mapping[str, Meaning]] = {
     "server_overloaded": (Kind.OVERLOADED, "capacity"),
     "insufficient_system_resource": (Kind.OVERLOADED, "capacity"),
     "timeout_error": (Kind.TIMEOUT, None),
-    # Azure's inner code, the only one of `InnerErrorCode` in its schema (github.com/api-evangelist/microsoft-azure, read 2026-11)
+    # Azure's inner error code, the only one of `InnerErrorCode` in its schema (github.com/api-evangelist/microsoft-azure, read
+    # 2026-11)
     "responsibleaipolicyviolation": (Kind.CONTENT_POLICY, None),
-    # learn.microsoft.com/answers/questions/1465775, read 2026-11: a model that has not the operation
+    # learn.microsoft.com/answers/questions/1465775, read 2026-11: the model does not support the operation
     "operationnotsupported": (Kind.BAD_REQUEST, None),
-    # Azure as well; both from memory
+    # also Azure; both from memory
     "contentfilter": (Kind.CONTENT_POLICY, None),
     "nocapacity": (Kind.OVERLOADED, "capacity"),
-    # GitHub Models: a tier's own window, smaller than the model's (github.com/eslint/tsc-meetings/pull/593 and
+    # GitHub Models: a tier's own context limit, smaller than the model's (github.com/eslint/tsc-meetings/pull/593 and
     # github.com/github/gh-models/issues/65, read 2026-11)
     "tokens_limit_reached": (Kind.CONTEXT_WINDOW, None),
     "unknown_model": (Kind.NOT_FOUND, None),
-    # docs.databricks.com/api/account/errors for the form; the codes in `ErrorCode` of databricks.github.io/sdk-js, read 2026-11,
-    # those of limits and outages from memory
+    # docs.databricks.com/api/account/errors for the format; the codes are in `ErrorCode` of databricks.github.io/sdk-js, read
+    # 2026-11; those for limits and outages are from memory
     "request_limit_exceeded": (Kind.RATE_LIMIT, None),
     "resource_does_not_exist": (Kind.NOT_FOUND, None),
     "endpoint_not_found": (Kind.NOT_FOUND, None),
     "temporarily_unavailable": (Kind.OVERLOADED, "capacity"),
     "invalid_parameter_value": (Kind.BAD_REQUEST, None),
-    # watsonx: the first as github.com/BerriAI/litellm/issues/9219 quotes it, the two of limits as programs on GitHub catch them (403 and
-    # 429; read 2026-11); the rest from memory
+    # watsonx: the first as github.com/BerriAI/litellm/issues/9219 quotes it; the two for limits as programs on GitHub catch them (403
+    # and 429; read 2026-11); the rest from memory
     "authentication_token_expired": (Kind.AUTHENTICATION, None),
     "token_quota_reached": (Kind.QUOTA_EXHAUSTED, "spend"),
     "consumption_limit_reached": (Kind.RATE_LIMIT, None),
@@ -101,9 +102,9 @@ CODES: Final[Mapping[str, Meaning]] = {
     "invalid_input_argument": (Kind.BAD_REQUEST, None),
     "invalid_request_entity": (Kind.BAD_REQUEST, None),
 }
-"""Codes and types that providers give, in lower case."""
+"""Error codes and types of all providers, in lower case."""
 
-# API_runtime_Converse, API_runtime_InvokeModel and CommonErrors of Bedrock's reference, botocore 1.40's model of SageMaker's runtime,
+# API_runtime_Converse, API_runtime_InvokeModel and CommonErrors in Bedrock's reference; SageMaker Runtime's model in botocore 1.40;
 # read 2026-11.
 AWS: Final[Mapping[str, Meaning]] = {
     "accessdeniedexception": (Kind.PERMISSION, None),
@@ -146,7 +147,7 @@ AWS: Final[Mapping[str, Meaning]] = {
     "internalfailure": (Kind.SERVER, None),
     "internalservererror": (Kind.SERVER, None),
 }
-"""Names of AWS, in lower case."""
+"""AWS error names, in lower case."""
 
 GOOGLE: Final[Mapping[str, Meaning]] = {
     "INVALID_ARGUMENT": (Kind.BAD_REQUEST, None),
@@ -179,20 +180,20 @@ GOOGLE: Final[Mapping[str, Meaning]] = {
     "BILLING_DISABLED": (Kind.PAYMENT, "spend"),
     "RATE_LIMIT_EXCEEDED": (Kind.RATE_LIMIT, None),
 }
-"""google.rpc.Code and its reasons, as they are spelt. A failed precondition is Gemini's word for a region, or an account without billing,
-that it does not serve (ai.google.dev/gemini-api/docs/troubleshooting, read 2026-11)."""
+"""google.rpc.Code and ErrorInfo reasons, in their original spelling. Gemini sends FAILED_PRECONDITION for an
+unsupported region or an account without billing (ai.google.dev/gemini-api/docs/troubleshooting, read 2026-11)."""
 
 VAGUE: Final = frozenset({
     "INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "PERMISSION_DENIED", "validationexception", "validationerror",
     "invalid_request_error", "invalid_request",
     "invalid_parameter_value", "invalid_input_argument", "invalid_request_entity", "operationnotsupported",
 })  # fmt: skip
-"""Codes that say no more than that something is wrong with a request: then its text is asked."""
+"""Codes that only say that something is wrong with the request, so the message text is matched too."""
 
 BY_THE_DAY: Final = frozenset(
     {"RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "throttlingexception", "throttling", "toomanyrequestsexception"}
 )
-"""Refusals of Google and AWS whose day is the calendar's: no wait they name brings it back within a call."""
+"""Google's and AWS's codes for limits whose daily window follows the calendar: no wait they suggest helps within a call."""
 
 ALONE: Final[Mapping[str, Kind]] = {
     "invalid_request_error": Kind.BAD_REQUEST,
@@ -202,9 +203,9 @@ ALONE: Final[Mapping[str, Kind]] = {
     "service_unavailable": Kind.OVERLOADED,
     "timeout": Kind.TIMEOUT,
 }
-"""Types that say less than a status, for errors that come without one: inside a stream."""
+"""Error types less specific than a status, used for errors without one: those inside a stream."""
 
-# docs.z.ai/api-reference/api-code, read 2026-11: Z.ai says everything in its own numbers, arrears as 429 too.
+# docs.z.ai/api-reference/api-code, read 2026-11: Z.ai uses its own numbers for everything, and 429 even for an unpaid balance.
 _ZAI: Final[Mapping[str, Meaning]] = {
     "1113": (Kind.PAYMENT, "spend"),
     "1301": (Kind.CONTENT_POLICY, None),
@@ -214,7 +215,7 @@ _ZAI: Final[Mapping[str, Meaning]] = {
     "1305": (Kind.OVERLOADED, "capacity"),
     "1308": (Kind.QUOTA_EXHAUSTED, "day"),
 }
-# help.aliyun.com/model-studio/error-code, read 2026-11: the minute's allocation is used up, not the account's money.
+# help.aliyun.com/model-studio/error-code, read 2026-11: the per-minute token allocation is used up, not the account's balance.
 _DASHSCOPE: Final[Mapping[str, Meaning]] = {"insufficient_quota": (Kind.RATE_LIMIT, "tokens")}
 # docs.siliconflow.com/en/faqs/error-code, read 2026-11
 _SILICONFLOW: Final[Mapping[str, Meaning]] = {"20012": (Kind.NOT_FOUND, None)}
@@ -258,7 +259,7 @@ STATUSES: Final[Mapping[int, Kind]] = {
     502: Kind.BAD_GATEWAY,
     503: Kind.OVERLOADED,
     504: Kind.TIMEOUT,
-    524: Kind.TIMEOUT,  # Cloudflare: the origin did not answer in time
+    524: Kind.TIMEOUT,  # Cloudflare: the origin did not respond in time
     529: Kind.OVERLOADED,
 }
 
@@ -268,17 +269,17 @@ _TOO_LONG: Final = re.compile(
     r"input tokens exceeded|exceeds? (?:the )?maximum (?:input )?(?:length|context)|too large for model",
     re.IGNORECASE,
 )
-"""What providers say of a prompt beyond the context window where they give no code for it."""
+"""How providers without a code for it say that a prompt exceeds the context window."""
 
 _BAD_KEY: Final = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.IGNORECASE)
-"""Said with status 400 by xAI and Gemini."""
+"""Sent with status 400 by xAI and Gemini."""
 
 _NO_MODEL: Final = re.compile(
     r"\bmodel\b.{0,100}?(?:does not exist|not found)|not a valid model|model identifier is invalid|unknown model|invalid model\b|"
     r"could not resolve the foundation model",
     re.IGNORECASE,
 )
-"""Said with status 400 by OpenRouter, Bedrock and others."""
+"""Sent with status 400 by OpenRouter, Bedrock and others."""
 
 _BLOCKED: Final = re.compile(
     r"content filter(?:ing|s)?\b|content (?:filtering |management )?policy|safety system|flagged as potentially violating|"
@@ -291,16 +292,16 @@ _NO_MONEY: Final = re.compile(
     r"余额不足|欠费",
     re.IGNORECASE,
 )
-"""Said with status 403 by SiliconFlow, 402 or 429 by others."""
+"""Sent with status 403 by SiliconFlow, 402 or 429 by others."""
 
 _WHO: Final = re.compile(r"security token|request signature|authentication token|api key .{0,20}(?:invalid|expired)", re.IGNORECASE)
-"""Said with status 403 by AWS of credentials that are no good, where nothing names the error."""
+"""Sent with status 403 by AWS for invalid credentials when no error name is given."""
 
 _SPENT: Final = re.compile(r"api usage limits", re.IGNORECASE)
-"""Said with status 400 by Anthropic of a limit its customer set."""
+"""Sent with status 400 by Anthropic for a spend limit set by its customer."""
 
 ABOVE_THE_LIMIT: Final = re.compile(r"^request too large for", re.IGNORECASE)
-"""OpenAI (429) and Groq (413): this one request is larger than a whole minute's tokens, so waiting never helps."""
+"""OpenAI (429) and Groq (413): this single request exceeds a whole minute's tokens, so waiting never helps."""
 
 TEXTS: Final[tuple[tuple[frozenset[int], re.Pattern[str], Kind, LimitScope | None], ...]] = (
     (frozenset({400, 413, 422, 500}), _TOO_LONG, Kind.CONTEXT_WINDOW, None),
@@ -312,7 +313,7 @@ TEXTS: Final[tuple[tuple[frozenset[int], re.Pattern[str], Kind, LimitScope | Non
     (frozenset({400, 401, 403, 429}), _NO_MONEY, Kind.PAYMENT, "spend"),
     (frozenset({413, 429}), ABOVE_THE_LIMIT, Kind.NEVER_FITS, "tokens"),
 )
-"""Statuses, what the text says, and what it means: the last resort."""
+"""Statuses, message pattern, kind and limit scope: the last resort."""
 
 SCOPES: Final[tuple[tuple[LimitScope, re.Pattern[str]], ...]] = (
     ("capacity", re.compile(r"high demand|upstream|capacity|overloaded|too busy", re.IGNORECASE)),

@@ -1,4 +1,4 @@
-"""A stream's events added up to the response that would have come without a stream."""
+"""Adds up a stream's events to the response that would have come without streaming."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _response(started: Started, noted: dict[str, Json], choices: dict[int, _Choi
 
 @dataclass(slots=True)
 class _Block:
-    """Pieces of one part."""
+    """The pieces of one part."""
 
     texts: list[str] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class _Block:
 
 @dataclass(slots=True)
 class _Choice:
-    """One choice as far as it came."""
+    """One choice so far."""
 
     blocks: dict[tuple[str, Any], _Block] = field(default_factory=dict)
     finished: Finished | None = None
@@ -108,7 +108,7 @@ class _Choice:
                 self.finished = event
 
     def _note(self, extra: Extra) -> None:
-        """Blocks without a name in the hub become parts, where they came; anything else is said of the message."""
+        """Adds blocks unknown to the hub as parts in order of arrival; everything else goes to the message's `extra`."""
         told = {
             name: blocks for name in _BLOCKS if isinstance(blocks := extra.get(name), list) and all(isinstance(it, dict) for it in blocks)
         }
@@ -125,7 +125,7 @@ class _Choice:
 
     def choice(self, index: int) -> Choice:
         blocks = list(self.blocks.items())
-        # Between tools of the provider's own every thought has its place; elsewhere deltas may come in any order. Calls end a turn.
+        # Reasoning interleaved with built-in tool calls keeps its position; otherwise deltas may come in any order. Calls end a turn.
         served = any(kind == "other" for kind, _ in self.blocks)
         parts = [_part(kind, block) for (kind, _), block in sorted(blocks, key=_calls_last if served else _place)]
         message = Message(role="assistant", content=tuple(parts), extra=self.message_extra)
@@ -141,7 +141,7 @@ class _Choice:
 
 
 _BLOCKS = ("content_blocks", "content")
-"""Where blocks stand: the second where a delta of Chat Completions has parts."""
+"""Fields that hold blocks: `content` is for Chat Completions deltas whose content is a list of parts."""
 _ORDER = {"thinking": 0, "text": 1, "other": 1, "refusal": 2, "audio": 3, "call": 4}
 
 
@@ -172,7 +172,7 @@ def _part(kind: str, block: _Block) -> Part:
 
 
 def _join(into: dict[str, Json], more: Extra) -> None:
-    """Lists grow, anything else is replaced, null says nothing."""
+    """Merges `more` into `into`: lists are concatenated, null is ignored, anything else is replaced."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):

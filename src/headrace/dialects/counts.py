@@ -1,4 +1,4 @@
-"""Counting a prompt's tokens where the provider counts them itself: Anthropic, Gemini (there and on Vertex), Bedrock's Converse."""
+"""Token counting by the provider itself: Anthropic, Gemini (its own API and Vertex AI) and Bedrock Converse."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from headrace.wire import HttpRequest
 
 
 class Count(Struct, frozen=True):
-    """How one dialect asks for a count. The question is a chat's request, put another way."""
+    """How one dialect requests a token count. The request is derived from a chat request."""
 
     suffix: str
-    """What stands at the end of a chat's address, and is replaced by `place`."""
+    """The end of a chat request's URL, which `place` replaces."""
     place: str
     body: Callable[[dict[str, Any], str], dict[str, Any]]
-    """A chat's body and address → the question."""
+    """Takes a chat request's body and URL, returns the count request's body."""
     field: str
-    """Where the answer has the number."""
+    """The field of the response that holds the number."""
 
 
 _ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thinking", "mcp_servers", "output_config", "cache_control")
@@ -30,9 +30,8 @@ _ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thi
 
 
 def _of_gemini(body: dict[str, Any], address: str) -> dict[str, Any]:
-    """Vertex takes a chat's fields. Gemini's own API takes contents alone, or a whole request that names its model
-    (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4).
-    """
+    """The body of `:countTokens`. Vertex AI takes a chat's fields; Gemini's own API takes `contents` alone or a whole
+    request with its model (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4)."""
     said: dict[str, Any] = {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
     if "/publishers/" in address or set(said) <= {"contents"}:
         return said
@@ -55,14 +54,14 @@ COUNTS: Final[Mapping[str, Count]] = {
 
 
 def question(count: Count, chat: HttpRequest, url: str) -> HttpRequest:
-    """The request that asks for a count. url: where the chat would have gone."""
+    """The token-count request derived from `chat`. url: the chat's URL."""
     address, mark, query = url.partition("?")
     body = msgspec.json.encode(count.body(msgspec.json.decode(chat.body), address))
     return msgspec.structs.replace(chat, url=address.removesuffix(count.suffix) + count.place + mark + query, body=body)
 
 
 def answer(count: Count, body: Mapping[str, Json], provider: str, model: str) -> int:
-    """Raises APIResponseValidationError for an answer without a number."""
+    """The number of tokens in the response `body`. Raises APIResponseValidationError for a response without a number."""
     found = body.get(count.field)
     if not isinstance(found, int):
         raise APIResponseValidationError(f"{provider} was asked for a count of tokens and gave no {count.field}", provider, model)

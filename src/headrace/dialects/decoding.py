@@ -1,4 +1,4 @@
-"""A provider's JSON, also where it is not quite JSON."""
+"""Decodes a provider's JSON, tolerating some invalid JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 import msgspec
 
 strict: Final = msgspec.json.Decoder().decode
-"""The value of what is JSON."""
+"""Decodes valid JSON only."""
 
 
 def decode(data: bytes | str) -> Any:
-    """The value. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError.
+    """The decoded value. Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError.
 
-    Half an emoji (providers cut texts in UTF-16) is U+FFFD; NaN, Infinity and numbers that no float holds (logprobs of servers in
-    Python) are null.
+    A lone surrogate (some providers split text between UTF-16 units) becomes U+FFFD. NaN, Infinity and numbers beyond
+    float's range (logprobs from Python servers) become None.
     """
     try:
         return strict(data)
@@ -24,13 +24,13 @@ def decode(data: bytes | str) -> Any:
 
 
 def _forgiving(data: bytes | str) -> Any:
-    import json  # late: nearly every provider writes JSON
+    import json  # lazy: nearly every provider sends valid JSON
 
     text = data if isinstance(data, str) else data.decode()
     try:
         value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except ValueError:
-        return strict(data)  # it says what is wrong
+        return strict(data)  # raises an error that says what is wrong
     return strict(json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 

@@ -1,4 +1,4 @@
-"""Every way providers write a span of time in headers and error texts."""
+"""Parses every format in which providers write a duration in headers and error messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ _GO: Final = re.compile(rf"(?:{_PART.pattern})+")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _EPOCH: Final = 1e9
-"""A bare number above this is a moment, not a span: 2001 in seconds."""
+"""A bare number above this is a timestamp, not a duration: 2001 as epoch seconds."""
 
 
 def seconds(text: str, wall: float | None = None) -> float | None:
-    """`text` as seconds from now: "17.39", "6m0s", "120ms", an RFC 3339 time, an HTTP date, epoch seconds or milliseconds.
+    """`text` as seconds from now: "17.39", "6m0s", "120ms", an RFC 3339 time, an HTTP date, epoch seconds or
+    milliseconds.
 
-    wall: the time now as epoch seconds; without it moments cannot be told. None for what is none of these.
+    wall: the current time in epoch seconds; without it, timestamps give None. None for any other text.
     """
     text = text.strip()
     try:
@@ -44,7 +45,7 @@ _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
 
 
 def _moment(text: str) -> float | None:
-    """Epoch seconds of a written date; without a zone it is UTC."""
+    """Epoch seconds of a date in RFC 3339 or HTTP format, in UTC if it has no zone; None for any other text."""
     if (found := _RFC3339.fullmatch(text)) is not None:
         year, month, day, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
         zone = (int(zone_hours) * 3600 + int(zone_minutes) * 60) * (-1 if sign == "-" else 1) if sign else 0
@@ -56,7 +57,7 @@ def _moment(text: str) -> float | None:
 
 
 def _epoch(year: int, month: int, day: int) -> int:
-    """Seconds from 1970-01-01 to a day of the Gregorian calendar, whose year is taken to begin in March so that leap days come last."""
+    """Epoch seconds of a day in the Gregorian calendar. The year is counted from March so that leap days come last."""
     if month < 3:
         year, month = year - 1, month + 12
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 1
@@ -72,7 +73,7 @@ _WORD: Final = re.compile(rf"(\d+(?:\.\d+)?)\s?({_UNIT})(?![a-z])", re.IGNORECAS
 
 
 def hinted(message: str) -> float | None:
-    """Seconds from a text such as "Please try again in 5.289s" (OpenAI, Groq) or "Please retry after 27 seconds" (Azure)."""
+    """Seconds from a message such as "Please try again in 5.289s" (OpenAI, Groq) or "Please retry after 27 seconds" (Azure)."""
     found = _HINT.search(message)
     if found is None:
         return None

@@ -1,7 +1,8 @@
-"""Error replies as `Failure`s, whatever their shape: code before status, a text only where there is no code.
+"""Error responses as `Failure`s, whatever their format: the code decides before the status, and the text only if there
+is no code.
 
-Shapes seen in recorded traffic (2024-10 to 2026-09) or documented: an `error` object, an `error` text, `detail`, `message` beside `code`,
-a list, a bare text, an HTML page.
+Formats seen in recorded traffic (2024-10 to 2026-09) or documented: an `error` object, an `error` string, `detail`,
+`message` next to `code`, a list, plain text, an HTML page.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ from headrace.wire import Headers, HttpResponse
 
 
 class Said(Struct, frozen=True):
-    """What an error body says, whatever its shape."""
+    """The contents of an error body, whatever its format."""
 
     message: str
     code: str | None = None
     type: str | None = None
     param: str | None = None
     hint: float | None = None
-    """Seconds to wait, from the body's own field."""
+    """Seconds to wait, from a field of the body."""
     status: int | None = None
-    """The HTTP status the body itself speaks of: all there is to go by under a 200."""
+    """The HTTP status given in the body: the only one when the response itself had status 200."""
     quota: str = ""
-    """Google's names of the quotas that were hit."""
+    """Google's names of the exceeded quotas."""
 
 
 _SECRET: Final = re.compile(
@@ -55,22 +56,22 @@ _SECRET: Final = re.compile(
     r"|((?:api|access|secret)[ _-]?(?:key|token)[^:=\n]{0,24}[:=]\s*[\"'\\<]{0,2})(?=[\w.*+/-]*[\d*])[\w.*+/-]{6,}",
     re.IGNORECASE,
 )
-"""A known prefix, or what follows a scheme or a label and holds a digit or asterisks."""
+"""A key with a known prefix, or a value with a digit or asterisk after an auth scheme or a label such as `api key:`."""
 
 
 _CANONICAL: Final = re.compile(r"\s*The Canonical String for this request.*", re.IGNORECASE | re.DOTALL)
-"""AWS answers a refused signature with all that was signed, the session's token included."""
+"""AWS includes everything that was signed, even the session token, when it rejects a signature."""
 
 
 def mask(text: str) -> str:
-    """`text` without anything that looks like a key: some providers repeat the one they refuse."""
+    """`text` with anything that looks like a key masked: some providers quote the key they reject."""
     return _SECRET.sub(r"\1\2\3…", _CANONICAL.sub("", text))
 
 
 def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: float | None = None) -> Failure:
-    """What an error reply means. Texts are kept but for anything that looks like a key.
+    """The `Failure` for an error response. Anything in it that looks like a key is masked.
 
-    now_wall: epoch seconds, for providers that name a moment to come back and not a span.
+    now_wall: epoch seconds, for providers that give a time to retry at instead of a delay.
     """
     body = _parsed(response.body)
     said = read_said(body, response)
@@ -96,7 +97,8 @@ def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: f
 
 
 def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> Failure:
-    """What an error means that came under status 200, in a body or inside a stream: its own status where it names one."""
+    """The `Failure` for an error sent with status 200, in a body or within a stream. Uses the status that the error
+    itself gives, if any."""
     body = _masked(body)
     said = read_said(body, HttpResponse(200, Headers(), b""))
     known = said if said.status is None or said.code != str(said.status) else msgspec.structs.replace(said, code=None)
@@ -116,7 +118,7 @@ def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> 
 
 
 _NESTED: Final = 100
-"""Lists and objects inside one another; what is deeper is left out."""
+"""Maximum depth of nested lists and objects; deeper values are dropped."""
 
 
 def _masked(value: Any, deep: int = 0) -> Any:
@@ -139,11 +141,11 @@ def _parsed(body: bytes) -> Any:
 
 
 _XML: Final = re.compile(r"<Error>\s*<Code>(\w{1,100})</Code>\s*<Message>([^<]*)</Message>")
-"""How S3 refuses."""
+"""S3's error format."""
 
 
 def read_said(body: Any, response: HttpResponse) -> Said:
-    """The parts of an error body."""
+    """Extracts the fields of an error body."""
     if isinstance(body, list) and body:
         body = body[0]
     if isinstance(body, str):
@@ -175,7 +177,7 @@ _DEEPEST: Final = 2
 
 
 def _within(body: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any] | None:
-    """The object further inside that has a message, where the body has none: every cloud and gateway has an envelope of its own."""
+    """The nested object with a message, if the body itself has none: every cloud and gateway has its own envelope."""
     for inner in body.values():
         if isinstance(inner, Mapping):
             if any(isinstance(inner.get(name), str) and inner[name] for name in _MESSAGES):
@@ -186,7 +188,7 @@ def _within(body: Mapping[str, Any], depth: int = 0) -> Mapping[str, Any] | None
 
 
 def _hinted(said: Said, *bodies: Mapping[str, Any]) -> Said:
-    """With the seconds to wait that a field of the body says, where nothing finer did."""
+    """`said` with the delay from a field of the bodies, unless it has one already."""
     if said.hint is not None:
         return said
     for body in bodies:
@@ -198,14 +200,14 @@ def _hinted(said: Said, *bodies: Mapping[str, Any]) -> Said:
 
 
 _WAITING: Final = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001}
-"""Fields for it, and the seconds of their unit."""
+"""Fields that give a delay, with their unit in seconds."""
 
 
 def _error_object(error: Mapping[str, Any]) -> Said:
     message = _text(error.get("message") or error.get("type") or error.get("code") or "no message")
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping) and metadata.get("raw"):
-        message = f"{message} ({_text(metadata['raw'])})"  # OpenRouter: the provider's own words
+        message = f"{message} ({_text(metadata['raw'])})"  # OpenRouter: the upstream provider's message
     details = [detail for detail in _list(error.get("details")) if isinstance(detail, Mapping)]
     return Said(
         message,
@@ -228,7 +230,7 @@ def _violations(detail: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _finest(error: Mapping[str, Any], details: list[Mapping[str, Any]]) -> str | None:
-    """The code that says most: Google's reason, what Azure has inside, Google's status beside a number, the code."""
+    """The most specific code: Google's reason, Azure's inner error, Google's status next to a numeric code, or the code itself."""
     inner = error.get("innererror")
     inside = _code(inner.get("code")) if isinstance(inner, Mapping) else None
     reasons = [reason for detail in details if (reason := _code(detail.get("reason")))]
@@ -239,7 +241,7 @@ def _finest(error: Mapping[str, Any], details: list[Mapping[str, Any]]) -> str |
 
 
 def _status(error: Mapping[str, Any]) -> int | None:
-    """The first of the error's numbers that is an HTTP status of a failure."""
+    """The error's first number that is an HTTP error status."""
     for name in ("status_code", "code", "status"):
         value = error.get(name)
         number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
@@ -277,26 +279,27 @@ def _page(text: str, response: HttpResponse) -> str:
 
 
 def _aws_type(body: Mapping[str, Any], response: HttpResponse) -> str | None:
-    """AWS's name of the error, from its header or, of older services, the body."""
+    """AWS's error name, from the header or, for older services, the body."""
     given = response.headers.get("x-amzn-errortype") or body.get("__type")
     return aws_name(given) or None if isinstance(given, str) else None
 
 
 def aws_name(name: str) -> str:
-    """`com.amazon.coral.service#ThrottlingException:http://…` is called ThrottlingException."""
+    """The bare name: `com.amazon.coral.service#ThrottlingException:http://…` gives "ThrottlingException"."""
     return name.partition(":")[0].rpartition("#")[2].strip()
 
 
 def meaning_of(code: str) -> Meaning | None:
-    """What a code means whoever says it."""
+    """The meaning of a code, whichever provider sent it."""
     low = code.lower()
     return GOOGLE.get(code) or CODES.get(low) or AWS.get(low)
 
 
 def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope | None]:
-    """The kind of an error, and which limit a refusal was about. Code, then type, then status; texts for what neither says.
+    """The kind of an error, and the scope of the limit it is about. By code, then type, then status; by text if code
+    and type are not decisive.
 
-    status: 0 when there is none but 200.
+    status: 0 if the only status is 200.
     """
     code, row = _by_code(said, provider)
     if row is None or _is_vague(code):
@@ -313,7 +316,7 @@ def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope |
 
 
 def _by_code(said: Said, provider: str) -> tuple[str, Meaning | None]:
-    """The first code that means something, and what."""
+    """The first known code, and its meaning."""
     own = OWN_CODES.get(provider, {})
     for code in (said.code, said.type):
         if code is not None and (row := own.get(code) or meaning_of(code)):
@@ -330,7 +333,7 @@ def _ends_by_the_day(code: str) -> bool:
 
 
 def _by_text(said: Said, status: int) -> Meaning | None:
-    """What the text says. An error without a status that blames the request is read as a 400's."""
+    """The meaning of the message text. An error without a status whose code blames the request is treated as a 400."""
     if status == 0 and any(code and _is_vague(code) for code in (said.code, said.type)):
         status = 400
     return next(((kind, scope) for statuses, text, kind, scope in TEXTS if status in statuses and text.search(said.message)), None)
@@ -350,11 +353,11 @@ def _scope(said: Said) -> LimitScope | None:
 
 
 _ANOTHER_DRAW: Final = frozenset({"tool_use_failed"})
-"""Groq: what the model wrote did not fit the tool's schema; another draw may."""
+"""Groq: the model's output did not match the tool's schema; another sample may."""
 
 
 def _retryable(response: HttpResponse, said: Said) -> bool | None:
-    """The provider's own word on trying again."""
+    """The provider's own statement on whether to retry."""
     given = response.headers.get("x-should-retry")
     if given in ("true", "false"):
         return given == "true"
@@ -362,11 +365,11 @@ def _retryable(response: HttpResponse, said: Said) -> bool | None:
 
 
 _WAITS: Final = frozenset({Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED, Kind.OVERLOADED, Kind.SERVER, Kind.BAD_GATEWAY, Kind.TIMEOUT})
-"""Kinds that a wait is asked for. Providers send `retry-after` with other replies too, where it means nothing."""
+"""The kinds that may have a `retry_after`. Providers also send `retry-after` with other errors, where it is meaningless."""
 
 
 def _retry_after(response: HttpResponse, said: Said, views: tuple[QuotaView, ...], wall: float | None) -> float | None:
-    """Seconds asked for; None where nobody said. Zero says nothing: Azure sends it (seen 2025), and obeying it is a hot loop."""
+    """Seconds to wait, or None if not given. Zero is ignored: Azure sends it (seen 2025), and obeying it would be a hot loop."""
     headers = response.headers
     milliseconds = seconds(headers.get("retry-after-ms", "") or headers.get("x-ms-retry-after-ms", ""), wall)
     given = (
@@ -380,7 +383,7 @@ def _retry_after(response: HttpResponse, said: Said, views: tuple[QuotaView, ...
 
 
 def _exhausted(views: tuple[QuotaView, ...]) -> LimitScope | None:
-    """The limit that its headers say has nothing left."""
+    """The scope of the limit that the headers report as exhausted."""
     spent = next((view for view in views if view.remaining == 0), None)
     if spent is None:
         return None

@@ -1,7 +1,8 @@
-"""What makes the next event of a stream as good as one that was looked at, so that it can be handed on without another look.
+"""Recognizes stream events that differ from an inspected one only in their text, so that they can be forwarded without
+parsing.
 
-Nearly every event is like the one before but for a few letters of text. What stands around these is compared, byte for byte; what stands
-between is the provider's, as is all that is handed on.
+Nearly every event equals the previous one except for a few characters of text. Everything around that text is compared
+byte for byte; the text itself comes from the provider and is forwarded as is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 
 class Likeness(Struct, frozen=True, gc=False):
-    """An event of one line of data that begins and ends so, with `within` somewhere behind the beginning, tells nothing but text."""
+    """A pattern for single-line events: one that begins with `begin`, then contains `within`, and ends with `end` carries only text."""
 
     begin: bytes
     within: bytes
@@ -22,16 +23,16 @@ class Likeness(Struct, frozen=True, gc=False):
 
 
 Learn: TypeAlias = Callable[[bytes, int], Likeness | None]
-"""From an event that says a piece of the answer and nothing else, and where its JSON begins."""
+"""Builds a pattern from an event that carries only text. Takes the event and the offset of its JSON."""
 
 LESSONS: Final = 8
-"""Events of a stream that are learnt from at most: where each is like none before, to compare is of no use."""
+"""At most this many events of a stream are learned from: where no event resembles an earlier one, comparing is useless."""
 
 
 def by_text(data: bytes, start: int) -> Likeness:
-    """Chat Completions: an event's reason to end, its counts and its error stand before its text or behind it."""
+    """Chat Completions: an event's finish reason, usage and error come before or after its text."""
     text = _before_text(data, start)
-    at = len(data) - 3 if text is None else text.end()  # one without a text is known again by all of it
+    at = len(data) - 3 if text is None else text.end()  # an event without text only matches an identical one
     behind = data.find(b'"finish_reason"', at)
     rest = data[behind if behind > 0 else _end_of_text(data, at) :]
     before, padded, _ = rest.partition(_PADDING)
@@ -42,7 +43,7 @@ _before_text: Final = re.compile(rb'"(?:content|arguments|reasoning|reasoning_co
 _text: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"').match
 
 _PADDING: Final = b'"obfuscation":"'
-"""Random letters at an event's end, so that its length does not give away its text (platform.openai.com, read 2026-11)."""
+"""Random padding at an event's end, so that its length does not reveal its text (platform.openai.com, read 2026-11)."""
 
 
 def _end_of_text(data: bytes, begin: int) -> int:
@@ -51,9 +52,9 @@ def _end_of_text(data: bytes, begin: int) -> int:
 
 
 def by_type(data: bytes, start: int) -> Likeness | None:
-    """Responses and Messages: what an event tells is its type, which stands before its text."""
+    """Responses and Messages: an event's type says what it carries, and comes before its text."""
     end = data.find(b",", start) + 1
-    delta = data.startswith(b'{"type":"', start) and b"delta" in data[start:end]  # others hold ids, which may have to be changed
+    delta = data.startswith(b'{"type":"', start) and b"delta" in data[start:end]  # other events hold ids, which may have to be rewritten
     return Likeness(data[:end], b"", b"}\n\n") if delta else None
 
 
@@ -62,19 +63,19 @@ LEARN: Final[Mapping[str, Learn]] = {
 }  # fmt: skip
 
 
-# ---- Gemini, whose events say their counts anew each time ----------------------------------------------------------------------------
+# ---- Gemini, whose events repeat the token counts every time --------------------------------------------------------------------------
 
 BEGIN: Final = (b'data: {"candidates": [{"content": {', b'data: {"candidates":[{"content":{')
 BEGUN: Final = 32
-"""Where an event's first answer has begun, however it is spaced."""
+"""By this offset an event's first candidate has begun, with any spacing."""
 ENDED: Final = b'"finishReason"'
 COUNTS: Final = b'"usageMetadata"'
 PARTS: Final = b'{"candidates":[{"content":{"parts":['
-"""What stands in an event before its parts, so that it can be read without them."""
+"""The part of an event before its parts, prepended to parse the event without them."""
 NEXT_ANSWER: Final = b'"content"'
-"""What a second candidate has. In a text there would be a backslash before each quote."""
+"""Only present again if there is a second candidate. Within text, each quote would be preceded by a backslash."""
 DIGITS: Final = 8
-"""How many more or fewer the counts of a later event may have."""
+"""How many more or fewer digits the counts of a later event may have."""
 SPACED: Final = b" 0123456789"
 LEADING: Final = frozenset({b"}]}}],", b'}],"role":"model"}}],', b'}]},"index":}],', b'}],"role":"model"},"index":}],'})
-"""What leads from the end of the last part to the counts where nothing else stands between, `SPACED` left out."""
+"""The bytes between the last part and the token counts if nothing else comes between, with `SPACED` removed."""

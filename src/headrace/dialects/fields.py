@@ -1,4 +1,4 @@
-"""Objects of a dialect as fields the hub knows and fields it does not."""
+"""Splits a dialect's JSON objects into fields the hub knows and fields it does not."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from headrace.types import Extra, Json
 _NOTHING: Final[Mapping[str, Json]] = {}
 
 OWN: Final = "openai_responses"
-"""Where a value of the hub keeps what only Responses can say of it: no other dialect writes that."""
+"""The `extra` key under which hub values keep what only Responses can express. No other dialect writes it."""
 
 
 def rest(
     source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING, *, exact: frozenset[str] = frozenset()
 ) -> dict[str, Json]:
-    """What of `source` must be kept beside the hub: unknown fields, and known ones that are empty, which the hub does not tell from absent.
+    """The fields of `source` to keep in `extra`: unknown ones, and known ones that are empty, which the hub cannot tell
+    from absent.
 
-    usual: what the dialect writes where the hub says nothing. It need not be kept; where a field of it is missing, UNSET says so.
-    exact: known fields whose empty text the hub does tell from an absent one.
+    usual: what the dialect writes by default. Fields equal to it are not kept; a missing one is recorded as UNSET.
+    exact: known fields for which the hub does tell an empty string from an absent one.
     """
     kept = {name: value for name, value in source.items() if name not in known or (not value and _hollow(value, exact=name in exact))}
     for name, value in usual.items():
@@ -39,7 +40,7 @@ def _hollow(value: Json, *, exact: bool) -> bool:
 
 
 def merged(usual: Mapping[str, Json], extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:
-    """One object to write: what is usual, then what was kept, then what the hub says; without None in `said`, UNSET and `OWN`."""
+    """The object to write: `usual`, overridden by `extra`, then by `said`; without None in `said`, UNSET and `OWN`."""
     written = {**usual, **extra}
     written.pop(OWN, None)
     for name, value in said.items():
@@ -49,12 +50,12 @@ def merged(usual: Mapping[str, Json], extra: Extra, said: Mapping[str, Json]) ->
 
 
 def common(extra: Extra) -> Extra:
-    """What was kept, without `OWN`."""
+    """`extra` without `OWN`."""
     return {name: value for name, value in extra.items() if name != OWN} if OWN in extra else extra
 
 
 def shape(value: Json) -> str:
-    """What a bad value looks like, without its content."""
+    """Describes a bad value without revealing its content."""
     match value:
         case None:
             return "null"
@@ -76,7 +77,7 @@ def bad(field: str, expected: str, value: Any) -> BadRequestError:
 
 
 def obj(value: Json, field: str) -> Mapping[str, Json]:
-    if type(value) is not dict and not isinstance(value, Mapping):  # to ask a class of Mapping's kind takes as long as ten fields
+    if type(value) is not dict and not isinstance(value, Mapping):  # isinstance with an ABC costs as much as ten fields
         raise bad(field, "an object", value)
     return value
 
@@ -88,7 +89,7 @@ def string(value: Json, field: str) -> str:
 
 
 def items(value: Json, field: str) -> list[Json]:
-    """A list; null counts as an empty one."""
+    """The items of a list; null counts as an empty one."""
     if value is None:
         return []
     if not isinstance(value, list | tuple):
@@ -97,7 +98,7 @@ def items(value: Json, field: str) -> list[Json]:
 
 
 def listed(source: Mapping[str, Json], field: str) -> list[Json]:
-    """The list that `source` must have under that name."""
+    """The list that `source` must have under `field`."""
     value = source.get(field)
     if not isinstance(value, list):
         raise bad(field, "a list", value)
@@ -119,11 +120,11 @@ def whole(value: Json, field: str) -> int | None:
 
 
 _MOST: Final = 2**63
-"""More tokens than this nobody counts: some say so for "unlimited"."""
+"""Larger token counts are not real: some providers send them for "unlimited"."""
 
 
 def count(value: Json) -> int:
-    """How many, where a provider says how many: a number, also one that came as a text. Nothing else counts, nor less than none."""
+    """A provider's count: a number, or one sent as a string. Anything else is 0, as is a negative number."""
     if value is None:
         return 0
     if type(value) is int:
@@ -146,7 +147,7 @@ def optional(value: Json, field: str) -> str | None:
 
 
 def json_text(value: Json, at: str = "what a tool takes or gives") -> str:
-    """`value` as JSON. Raises BadRequestError for a text that a program can hold and nobody can send on: half a character."""
+    """`value` as JSON. Raises BadRequestError for what cannot be encoded, such as a lone surrogate."""
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -154,7 +155,7 @@ def json_text(value: Json, at: str = "what a tool takes or gives") -> str:
 
 
 def sent(body: Json) -> bytes:
-    """A request's body as JSON. Raises BadRequestError for what JSON or UTF-8 cannot say, such as half of a surrogate pair."""
+    """A request body as JSON. Raises BadRequestError for what JSON or UTF-8 cannot represent, such as a lone surrogate."""
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""A request on its way from one dialect into another: what only the first one means is left out of it, and named.
+"""Prepares a request for another dialect: fields that only its own dialect defines are dropped and reported.
 
-Requests from OpenAI's dialect are no matter of this module. The other dialects know its words one by one, and what nobody knows in them
-is meant for the provider: the libraries that speak it send a provider's own parameters that way.
+Requests from `openai_chat` are not handled here. The other dialects know its fields one by one, and an unknown field in
+such a request is meant for the provider: that is how its client libraries send provider-specific parameters.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from headrace.errors import BadRequestError
 from headrace.types import Audio, ChatRequest, Extra, File, Image, Json, Message, Other, Part, Tool, ToolCall, ToolResult, Value
 
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "bedrock_converse": frozenset({"anthropic_messages"}),  # Claude's home as well: it takes Anthropic's words where it has none of its own
+    "bedrock_converse": frozenset({"anthropic_messages"}),  # also Claude's: accepts Anthropic's fields that it lacks itself
 }
-"""Dialects, beside OpenAI's, whose words a dialect reads itself."""
+"""For a dialect, the others besides OpenAI's whose fields it reads itself."""
 
 _OPENAIS: Final = frozenset({
     "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "moderation", "user",
@@ -30,21 +30,22 @@ _SHARED: Final[Mapping[tuple[str, str], frozenset[str]]] = {
     ("openai_responses", "openai_chat"): _OPENAIS,
     ("anthropic_messages", "gemini"): frozenset({"thinking"}),
 }
-"""Words at a request's top level that both dialects have, or that callers of the second use as well."""
+"""Top-level request fields that both dialects have, or that callers of the second use as well."""
 
 _MARKS: Final = frozenset({"cache_control"})
-"""Words further down that every dialect writes in its own way or leaves out by itself."""
+"""Nested fields that every dialect translates or drops itself."""
 
 
 def is_foreign(source: str, own: str) -> bool:
-    """Whether a request from `source` has words that `own` does not know."""
+    """Whether a request from `source` has fields that `own` does not know."""
     return source not in ("", "openai_chat", own) and source not in _KNOWN.get(own, ())
 
 
 def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
-    """`request` without what only `source` means by it. Content that only `source` has stays: no dialect loses that in silence.
+    """`request` without the fields that only `source` defines. Content blocks only `source` has are kept: no dialect
+    drops those silently.
 
-    Raises BadRequestError for a provider's own tool that `own` does not have.
+    Raises BadRequestError for a provider's built-in tool that `own` does not have.
     """
     if source in ("", own):
         return request
@@ -65,7 +66,7 @@ def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
 
 
 def left_out(request: ChatRequest, source: str, own: str) -> tuple[str, ...]:
-    """Where in the request `in_common` leaves something out: `generationConfig`, `messages[2].content[0].videoMetadata`."""
+    """The places in the request where `in_common` drops something: `generationConfig`, `messages[2].content[0].videoMetadata`."""
     if source in ("", "openai_chat", own):
         return ()
     behind = list(left_behind(request))
@@ -92,7 +93,7 @@ def _below(request: ChatRequest, own: str) -> Iterator[str]:
 
 
 def _names(extra: Extra, at: str, kept: frozenset[str]) -> Iterator[str]:
-    """Fields that say something. A field that was left out, or is empty, is said by saying nothing."""
+    """Names of the fields that carry information; those that are unset or empty do not."""
     return (at + name for name, value in extra.items() if name not in kept and name != OWN and _says_something(value))
 
 
@@ -121,14 +122,14 @@ def _part(part: Part, own: str, at: str) -> Part:
 
 
 _NAMED_ALIKE: Final[Mapping[str, str]] = {"anthropic_messages": "Anthropic's", "cohere": "Cohere's"}
-"""Dialects with blocks of their own that others have by the same name and in another form."""
+"""Dialects whose own block types share a name with another dialect's but not the format."""
 
 _BASE64: Final = str.maketrans("-_", "+/")
-"""Google takes, and its clients send, the alphabet for addresses; nobody else does."""
+"""Google accepts, and its clients send, the URL-safe alphabet; no other dialect does."""
 
 
 def _tool(tool: Tool, own: str, at: str) -> Tool:
-    """A function, a tool that takes bare text, as OpenAI's chats nest it, or one that the other side runs as well."""
+    """The tool in the format of `own`: a function, a custom (free-form text) tool as Chat Completions nests it, or a built-in tool."""
     if tool.type == "function":
         return msgspec.structs.replace(tool, extra=_marks(tool.extra))
     if tool.type == "custom" and "custom" not in tool.extra:
@@ -143,7 +144,7 @@ def _tool(tool: Tool, own: str, at: str) -> Tool:
 
 
 def _with_ids(request: ChatRequest) -> ChatRequest:
-    """OpenAI's older calls of functions have no ids: each gets one, and so does the result that follows it."""
+    """OpenAI's legacy function calls have no ids: each gets one, as does the result that follows it."""
     if all(part.id for message in request.messages for part in message.tool_calls):
         return request
     count = 0
@@ -162,7 +163,7 @@ def _with_ids(request: ChatRequest) -> ChatRequest:
 
 
 def _speaking(extra: Extra) -> Extra:
-    """Without fields that are there and say nothing, which only the dialect they came from writes again."""
+    """`extra` without empty fields, which only the dialect they came from writes back."""
     return {name: value for name, value in extra.items() if value is not UNSET and value not in (None, "", [])}
 
 

@@ -1,4 +1,4 @@
-"""Calls of functions that stand for tools of the caller's own form (`local_tools`), in that form again."""
+"""Turns calls to the functions that `local_tools` substituted for a caller's tools back into the caller's format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.types import ChatResponse, Choice, Finished, Noted, Other, Part, S
 
 
 def called_back(answer: ChatResponse, forms: Mapping[str, Form]) -> ChatResponse:
-    """`answer` with its calls in their caller's form."""
+    """`answer` with its calls in the caller's format."""
     return replace(answer, choices=tuple([_choice(choice, forms) for choice in answer.choices])) if forms else answer
 
 
@@ -43,7 +43,7 @@ def _where(form: Form) -> dict[str, Any]:
 
 
 def _bare(arguments: str) -> str:
-    """The text that a function was given in the place of a tool that takes it bare; what is no such object as it stands."""
+    """The text input for a custom tool, from the function's arguments; the arguments themselves if they are not such an object."""
     value = _object(arguments).get(BARE)
     return value if isinstance(value, str) else arguments
 
@@ -64,7 +64,7 @@ def _item(form: Form, call_id: str, arguments: str) -> dict[str, Any]:
 
 
 class _Held(Struct):
-    """A call whose arguments are not whole yet."""
+    """A call whose arguments are still incomplete."""
 
     form: Form
     id: str
@@ -72,7 +72,7 @@ class _Held(Struct):
 
 
 class CalledBack:
-    """The same for the events of a stream. A text is told bare once all of it is there."""
+    """`called_back` for the events of a stream. A custom tool's input is sent once it is complete."""
 
     __slots__ = ("_done", "_forms", "_held")
 
@@ -109,7 +109,7 @@ class CalledBack:
         return told
 
     def _told(self, key: tuple[int, int]) -> Sequence[StreamEvent]:
-        """All that was held of a call."""
+        """The events for everything held back of a call."""
         held = self._held.pop(key)
         self._done.add(key)
         if held.form.kind == "item":

@@ -1,7 +1,7 @@
-"""Tools that a caller runs itself, in a form that only its own dialect has: everybody else is told of functions.
+"""Tools that the caller runs, of types that only its own dialect has, presented to other dialects as functions.
 
-OpenAI's take a bare text, stand in namespaces, find other tools, run commands or change files; of Anthropic's the model knows the schema.
-`local_calls` makes of the calls what they would be in the caller's dialect.
+OpenAI's take free-form text, belong to namespaces, search for tools, run commands or edit files. Anthropic's have
+schemas built into the model. `local_calls` turns the resulting calls back into the caller's dialect.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from headrace.dialects.own_tools import undated
 from headrace.types import ChatRequest, Json, Message, Other, Part, Text, Tool, ToolCall, ToolChoice, ToolResult
 
 BARE: Final = "input"
-"""Under this name a function has the text that the tool itself takes bare."""
+"""The function parameter that holds the free-form text of a custom tool."""
 
 _LONGEST: Final = 64
-"""Characters in the name of a function: OpenAI and Google take no more."""
+"""Maximum length of a function name in characters, for OpenAI and Google."""
 
 
 class Form(Struct, frozen=True):
-    """What the caller knows a function as."""
+    """The caller's tool behind a function."""
 
     kind: Literal["function", "custom", "item"]
-    """A function or a tool that takes bare text, of a namespace maybe; or one whose calls are items of their own type."""
+    """A function or a custom tool (free-form text), possibly in a namespace; or a tool whose calls are items of their own type."""
     name: str
     namespace: str = ""
 
@@ -38,24 +38,24 @@ NO_FORMS: Final[Mapping[str, Form]] = {}
 
 
 class _Item(Struct, frozen=True):
-    """A tool of Responses whose calls and results are items of their own."""
+    """A Responses tool whose calls and results are items of their own types."""
 
     call: str
     output: str
     field: str
-    """Where a call says what is to be done."""
+    """The field of a call that holds its arguments."""
     description: str
     properties: Mapping[str, Json]
     required: tuple[str, ...]
     beside: Mapping[str, Json] = {}
-    """What a call says in that field without being asked."""
+    """Defaults in that field, which the model is not asked for."""
 
 
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 
-# As the types of the official clients have them (openai 3.57), read 2026-11.
+# From the types of the official client (openai 3.57), read 2026-11.
 ITEMS: Final[Mapping[str, _Item]] = {
     "shell": _Item(
         "shell_call", "shell_call_output", "action", "Runs commands in a shell.",
@@ -106,14 +106,14 @@ _CALLS: Final[Mapping[str, str]] = {item.call: name for name, item in ITEMS.item
 
 
 def takes_bare(dialect: str, provider: str) -> bool:
-    """Whether the provider has tools that take bare text. Others of Chat Completions refuse their type."""
+    """Whether the provider has custom tools (free-form text). Other Chat Completions providers reject the type."""
     return dialect == "openai_responses" or (dialect == "openai_chat" and provider in ("openai", "azure"))
 
 
 def as_functions(request: ChatRequest, source: str, *, bare: bool) -> tuple[ChatRequest, Mapping[str, Form]]:
-    """`request` with functions in the place of such tools, and by their names what the caller knows them as.
+    """`request` with functions substituted for such tools, and the caller's tools by function name.
 
-    source: the caller's dialect. bare: whether the provider has tools that take bare text.
+    source: the caller's dialect. bare: whether the provider has custom tools.
     """
     if all(tool.type == "function" for tool in request.tools) and not any(_speaks_of_one(message) for message in request.messages):
         return request, NO_FORMS
@@ -141,7 +141,7 @@ def _namespace(call: ToolCall) -> str:
 
 
 def _found(request: ChatRequest) -> Iterator[Tool]:
-    """Those that the conversation speaks of later, or that a search has found."""
+    """Tools that are declared later in the conversation or found by a tool search."""
     for part in (part for message in request.messages for part in message.content if isinstance(part, Other)):
         told = part.extra.get("tools") if part.type in ("tool_search_output", "additional_tools") else None
         for tool in told if isinstance(told, list) else ():
@@ -167,7 +167,7 @@ def _text(source: Mapping[str, Json], name: str) -> str:
 
 
 class _Functions:
-    """Functions as they are made, and what they stand for."""
+    """The functions made so far, and the caller's tools they stand for."""
 
     def __init__(self, source: str, bare: bool) -> None:
         self._source = source
@@ -176,13 +176,13 @@ class _Functions:
         self.forms: dict[str, Form] = {}
 
     def of(self, tool: Tool) -> Iterator[Tool]:
-        """The functions that say the tool; itself where it needs none, nothing where it was said already."""
+        """The functions for a tool: the tool itself if it needs none, nothing if it was already declared."""
         if tool.type == "function":
             if tool.name not in self._seen:
                 self._seen.add(tool.name)
                 yield tool
         elif tool.type == "custom" and not self._bare:
-            inner = tool.extra.get("custom")  # Chat Completions nests what is flat in Responses
+            inner = tool.extra.get("custom")  # nested in Chat Completions, flat in Responses
             yield from self._custom(inner if isinstance(inner, Mapping) else tool.extra)
         elif self._source == "openai_responses" and tool.type == "namespace":
             yield from self._namespace(tool.extra)
@@ -218,7 +218,7 @@ class _Functions:
         return replace(tool, name=name)
 
     def chosen(self, choice: Json) -> str:
-        """The function that stands for a tool which must be called; "" for any other choice."""
+        """The function for a tool that `tool_choice` forces; "" for any other choice."""
         match choice:
             case {"type": "custom", "custom": {"name": str(name)}} | {"type": "custom", "name": str(name)} if name in self.forms:
                 return name
@@ -227,7 +227,7 @@ class _Functions:
         return ""
 
     def turns(self, message: Message) -> Iterator[Message]:
-        """Calls by the names of their functions; results that stood among the model's words as turns of their own."""
+        """The message with calls renamed to their functions, and results among the assistant's parts split into tool messages."""
         if not _speaks_of_one(message):
             yield message
             return
@@ -254,7 +254,7 @@ class _Functions:
         return part
 
     def _is_known(self, item: Other) -> bool:
-        """Whether the caller did it: searches may be the provider's own."""
+        """Whether the caller ran it: tool searches may have been the provider's."""
         return not item.type.startswith("tool_search") or item.extra.get("execution") == "client"
 
 
@@ -272,14 +272,14 @@ def _anthropics(tool: Tool, description: str, properties: Mapping[str, Json], re
 
 
 def _is_callers(tool: Tool) -> bool:
-    """Whether the caller runs it: OpenAI runs some of them too."""
+    """Whether the caller runs it: OpenAI hosts some of these tools too."""
     where = tool.extra.get("environment")
     kind = where.get("type") if isinstance(where, Mapping) else "local"
     return tool.extra.get("execution") == "client" if tool.type == "tool_search" else kind == "local"
 
 
 def flat(namespace: str, name: str) -> str:
-    """A name in a namespace as one name, no longer than functions may have."""
+    """A namespaced name as a single function name, shortened to `_LONGEST`."""
     whole = f"{namespace}__{name}" if namespace else name
     return whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 9]}_{zlib.crc32(whole.encode()):08x}"
 
@@ -289,7 +289,7 @@ def _object(properties: Mapping[str, Json], required: tuple[str, ...]) -> dict[s
 
 
 def _grammar(format_: Json) -> str:
-    """What a bare text must look like, for a model that is not held to it."""
+    """The required format of a custom tool's text, as a hint for models that do not enforce it."""
     match format_:
         case {"type": "grammar", "syntax": str(syntax), "definition": str(definition)}:
             return f"The text must follow this grammar ({syntax}):\n{definition}"

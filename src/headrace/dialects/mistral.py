@@ -1,5 +1,5 @@
-"""What Mistral says otherwise than OpenAI in the same dialect: no strange fields, ids of nine characters, thinking inside the content,
-files and sound in parts of its own."""
+"""Where Mistral differs from OpenAI within the same dialect: no unknown fields, ids of nine characters, thinking inside
+the content, file and audio parts in its own format."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
     "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
-"""What Mistral's messages have in the models of its own client, mistralai 3.7; for any other field it answers 422
+"""The fields of Mistral's messages, from the models of its client, mistralai 3.7. It rejects any other field with 422
 (github.com/Gage-Technologies/mistral-go/issues/3, github.com/BerriAI/litellm/issues/30835; read 2026-11)."""
 
 ID: Final = re.compile("[a-zA-Z0-9]{9}")
 
 
 def messages(given: Json) -> Json:
-    """A conversation as Mistral takes it: the same object where nothing is to be changed. It may have been encoded already."""
+    """A conversation as Mistral accepts it, possibly already encoded; the same object if nothing has to change."""
     encoded = isinstance(given, msgspec.Raw)
     if encoded and not any(word in bytes(given) for word in _TELLING):
         return given
@@ -36,7 +36,7 @@ def messages(given: Json) -> Json:
 
 
 _TELLING: Final = (b'"assistant"', b'"tool"', b'"developer"', b'"name"', b'"file"', b'"input_audio"')
-"""A conversation without these words stays as it is."""
+"""A conversation without any of these stays unchanged."""
 
 
 def _message(message: Json) -> Json:
@@ -56,7 +56,7 @@ def _message(message: Json) -> Json:
 
 
 def _part(part: Json) -> Json:
-    """Files and sound, which OpenAI's chats nest and Mistral has flat; a document of its own kind."""
+    """File and audio parts, which Chat Completions nests and Mistral has flat; inline files become `document_url`."""
     match part:
         case {"type": "file", "file": {"file_data": str(data), **beside}}:
             name = beside.get("filename")
@@ -69,7 +69,7 @@ def _part(part: Json) -> Json:
 
 
 def _thought(message: Mapping[str, Json]) -> dict[str, Json]:
-    """What the model thought stands in the content, before what it said."""
+    """Reasoning moves into the content, before the text."""
     thought, content = message.get("reasoning_content"), message.get("content")
     if not isinstance(thought, str) or not thought or isinstance(content, list):
         return {}
@@ -83,20 +83,22 @@ def _with_id(place: Json, name: str) -> Json:
 
 
 def _short(id_: str) -> str:
-    """Nine letters and digits, the same for the same id."""
-    import hashlib  # late: only a conversation that came from elsewhere needs it
+    """Nine letters and digits, always the same for the same id."""
+    import hashlib  # lazy: only conversations from other providers need it
 
     number = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
     return "".join("0123456789abcdefghijklmnopqrstuvwxyz"[number // 36**place % 36] for place in range(9))
 
 
-# ---- answers -----------------------------------------------------------------------------------------------------------------------
+# ---- responses ---------------------------------------------------------------------------------------------------------------------
 
 
 def in_one_text(body: dict[str, Any], field: str) -> dict[str, Any]:
-    """An answer (field: `message`) or a chunk (`delta`) with texts where OpenAI's clients expect them, changed in place.
+    """A response (field: `message`) or a chunk (`delta`) with its text where OpenAI's clients expect it. Changes `body`
+    in place.
 
-    Thinking goes into `reasoning_content`; what is neither text nor thinking, such as a reference, stays in `content_blocks`.
+    Thinking goes into `reasoning_content`; anything else that is not text, such as a reference, stays in
+    `content_blocks`.
     """
     choices = body.get("choices")
     for choice in choices if isinstance(choices, list) else ():

@@ -1,7 +1,8 @@
-"""Streams of typed events in OpenAI's words: images as they are drawn, transcriptions as they are heard.
+"""Streams of OpenAI's typed events: images with partial previews, and transcriptions.
 
-`image_generation.partial_image` and `.completed`, `image_edit.…`, `transcript.text.delta`, `.segment` and `.done`; what is said of them is
-from the types of OpenAI's SDK (openai 3.54.0, `types/image_gen_stream_event.py` and its like, read 2026-11-29). No `[DONE]` is promised.
+`image_generation.partial_image` and `.completed`, `image_edit.…`, `transcript.text.delta`, `.segment` and `.done`, as
+the types of OpenAI's SDK have them (openai 3.54.0, `types/image_gen_stream_event.py` and similar, read 2026-11-29).
+`[DONE]` is not guaranteed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from headrace.wire import Frame
 
 
 class EventReader(ChunkReader, kw_only=True, eq=False):
-    """Frames of one stream as parsed events. It is whole when the event of the last type has come."""
+    """Parses the frames of one stream into events. The stream is complete after an event of the final type."""
 
     last: str
-    """The type of its last event."""
+    """The type of the stream's final event."""
     _typed: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
@@ -28,11 +29,11 @@ class EventReader(ChunkReader, kw_only=True, eq=False):
         return event
 
     def glance(self, data: bytes) -> bool:
-        """Events are few or small: each is looked at."""
+        """Always False: events are few or small, so each is parsed."""
         return False
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
-        """A whole answer, of a model that does not stream and was not heard to say so, is its last events."""
+        """The events of a frame. A whole response, from a model that ignores `stream`, is converted to its final events."""
         event = self.feed(frame, last=last)
         if event is None or self._typed or not last:
             return () if event is None else (event,)
@@ -43,7 +44,7 @@ class EventReader(ChunkReader, kw_only=True, eq=False):
 
 
 def events_of(last: str, whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A whole answer as the events that end its stream: one for what was heard, one for each image, the usage with the last of them."""
+    """A whole response as the events that end its stream: one for a transcription, or one for each image with the usage in the last."""
     images = whole.get("data")
     if not isinstance(images, list):
         yield {"type": last, **whole}

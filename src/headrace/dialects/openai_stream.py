@@ -1,4 +1,4 @@
-"""Answers of OpenAI-compatible providers read without translation: whole bodies, and streams chunk by chunk."""
+"""Reads responses of OpenAI-compatible providers without translation: whole bodies, and streams chunk by chunk."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from headrace.wire import Frame, HttpResponse
 
 
 def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str, Any]:
-    """The JSON object of a good reply. Raises APIResponseValidationError for anything else, and what an error inside says.
+    """The JSON object of a successful response. Raises the error found in the body, or APIResponseValidationError for
+    anything else.
 
-    DeepSeek sends blank lines before the body while it is busy (api-docs.deepseek.com, read 2026-11): JSON allows them.
+    DeepSeek sends blank lines before the body while it is busy (api-docs.deepseek.com, read 2026-11), which JSON
+    allows.
     """
     try:
         body = decode(response.body)
@@ -25,7 +27,7 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
         raise unreadable(response, provider, model, f"is not JSON ({error})") from None
     if type(body) is not dict:
         raise unreadable(response, provider, model, f"is a {type(body).__name__}, not a JSON object")
-    if body.get("choices") is None and "data" not in body and body.get("object") != "response":  # a response that failed tells so itself
+    if body.get("choices") is None and "data" not in body and body.get("object") != "response":  # a failed response carries its own error
         if body.get("error") or tells_of_failure(body):
             raise error_of(_inside(body, provider=provider, model=model))
     elif (failed := _failed_choice(body.get("choices"))) is not None:
@@ -34,8 +36,8 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
 
 
 def tells_of_failure(body: Mapping[str, Any]) -> bool:
-    """Whether an object without choices says that something went wrong, although it has no `error`: SiliconFlow's message beside a code,
-    a status inside as MiniMax has it, FastAPI's detail."""
+    """Whether an object without choices or `error` reports a failure all the same: a message with a code (SiliconFlow),
+    a nested status (MiniMax), or FastAPI's `detail`."""
     inner = body.get("base_resp")
     if isinstance(inner, Mapping) and inner.get("status_code"):
         return True
@@ -43,7 +45,7 @@ def tells_of_failure(body: Mapping[str, Any]) -> bool:
 
 
 def _failed_choice(choices: Any) -> dict[str, Any] | None:
-    """OpenRouter: what the provider behind it failed with, in place of an answer."""
+    """OpenRouter: the upstream provider's error in place of a choice."""
     for choice in choices if type(choices) is list else ():
         if type(choice) is dict and choice.get("error"):
             return {"error": choice["error"]}
@@ -51,7 +53,7 @@ def _failed_choice(choices: Any) -> dict[str, Any] | None:
 
 
 def unreadable(response: HttpResponse, provider: str, model: str, what: str) -> APIResponseValidationError:
-    """What to say of a reply that is no answer; `what` it is instead."""
+    """The error for a response body that cannot be used. what: what is wrong with it."""
     kind = response.headers.get("content-type", "no content type")
     page = "an HTML page of " if response.body.lstrip()[:1] == b"<" else ""
     message = f"{provider}: the reply (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
@@ -59,21 +61,21 @@ def unreadable(response: HttpResponse, provider: str, model: str, what: str) -> 
 
 
 def _inside(body: Any, **where: Any) -> Failure:
-    """What an error says that came under status 200."""
-    from headrace.dialects.failures import read_error_inside  # late: only a failure needs its tables
+    """The failure for an error sent with status 200."""
+    from headrace.dialects.failures import read_error_inside  # lazy: only failures need its tables
 
     return read_error_inside(body, **where)
 
 
 def one_text_of(chunk: dict[str, Any]) -> dict[str, Any]:
-    """A chunk with its texts where clients expect them; the same object where they are."""
+    """A chunk with its text where clients expect it; the same object if it is there already."""
     choices = chunk.get("choices")
     in_parts = any(type((choice.get("delta") or {}).get("content")) is list for choice in choices or ())
     return in_one_text(dict(chunk), "delta") if in_parts else chunk
 
 
 def _as_deltas(chunk: dict[str, Any]) -> None:
-    """A whole answer, from a server that did not stream it, as the one chunk of a stream."""
+    """Converts a whole response, from a server that ignored `stream`, into the only chunk of a stream, in place."""
     if chunk.get("object") != "chat.completion":
         return
     chunk["object"] = "chat.completion.chunk"
@@ -84,25 +86,25 @@ def _as_deltas(chunk: dict[str, Any]) -> None:
 
 
 BESIDE_TEXT: Final = ("tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning", "thinking_blocks", "images")
-"""Deltas after which an answer cannot be continued from its text alone."""
+"""Delta fields after which a response cannot be continued from its text alone."""
 
 _PLAIN: Final = frozenset({"role", "content"})
 
 
 class Said:
-    """What a streamed chat with one choice has said: enough for somebody else to go on from there."""
+    """The content streamed so far by a chat with one choice: enough for another deployment to continue from."""
 
     __slots__ = ("first", "plain", "texts")
 
     def __init__(self) -> None:
         self.first: dict[str, Any] | None = None
-        """Id, time and model of its first chunk."""
+        """Id, created and model of the first chunk."""
         self.texts: list[str] = []
         self.plain = True
-        """Whether it was text and nothing else, and has not ended."""
+        """Whether the stream has been text only, and has not finished."""
 
     def note(self, chunk: Mapping[str, Any]) -> None:
-        """A chunk, before anybody makes objects of it."""
+        """Records a chunk, before it is turned into objects."""
         if self.first is None:
             self.first = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
         for choice in chunk.get("choices") or ():
@@ -130,7 +132,8 @@ class _Choice(Struct, gc=False):
 
 
 class _Glimpse(Struct, gc=False):
-    """A chunk that says a piece of the answer. What is None here is looked at more closely where it is there."""
+    """Fast path for chunks that carry only a piece of the response. Fields typed None here must be absent, else the
+    chunk is fully parsed."""
 
     choices: tuple[_Choice, ...]
     usage: dict[str, Any] | None = None
@@ -139,7 +142,7 @@ class _Glimpse(Struct, gc=False):
 
 
 class _Text(_Delta, gc=False):
-    """`BESIDE_TEXT`, none of which may be there."""
+    """The fields of `BESIDE_TEXT`, all of which must be absent."""
 
     tool_calls: None = None
     function_call: None = None
@@ -156,7 +159,7 @@ class _TextChoice(_Choice, gc=False):
 
 
 class _TextGlimpse(Struct, gc=False):
-    """A chunk that says a piece of text."""
+    """Fast path for chunks that carry only text."""
 
     choices: tuple[_TextChoice, ...]
     usage: dict[str, Any] | None = None
@@ -169,25 +172,25 @@ _glimpse_of_text: Final[Callable[[bytes], _TextGlimpse]] = msgspec.json.Decoder(
 
 
 class ChunkReader(Struct, kw_only=True, eq=False):
-    """Frames of one chat or text completion stream as parsed chunks. Knows a proper end from a cut."""
+    """Parses the frames of one chat or text completion stream into chunks. Tells a proper end from a truncation."""
 
     provider: str
     model: str
     done: bool = False
-    """Whether `[DONE]` came."""
+    """Whether `[DONE]` was received."""
     usage: dict[str, Any] | None = None
-    """The last usage seen, wherever the provider puts it: those who send it often send it cumulative."""
+    """The latest usage, wherever the provider puts it: those that send it repeatedly usually send it cumulatively."""
     said: Said | None = None
-    """Notes what the stream says, where somebody has asked for that."""
+    """Records the streamed content, if requested."""
     _seen: set[int] = set()
     _finished: set[int] = set()
     _in_parts: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
-        """The chunk; None for `[DONE]` and for what holds nothing.
+        """The chunk; None for `[DONE]` and for empty data.
 
-        last: the frame was not ended properly, so that broken JSON is the stream's cut and not the provider's mistake.
-        Raises HeadraceError for an error sent inside the stream.
+        last: the frame was not terminated, so invalid JSON means truncation rather than a provider error. Raises
+        HeadraceError for an error sent within the stream.
         """
         data = frame.data
         if not data or data.isspace():
@@ -222,16 +225,17 @@ class ChunkReader(Struct, kw_only=True, eq=False):
         return chunk
 
     def look(self, frame: Frame) -> None:
-        """`feed` where nobody needs the chunk."""
+        """`feed` for callers that do not need the chunk."""
         self.feed(frame)
 
     def glance(self, data: bytes) -> bool:
-        """Whether a chunk is a sound one that says a piece of the answer or its end, and nothing else: as good as fed then, for a third."""
+        """Fast path: True if a valid chunk carries only a piece of the response or its end; it is then recorded, at a
+        third of `feed`'s cost."""
         said = self.said
         try:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return False  # `feed` says what is wrong, if anything is
+            return False  # `feed` reports what is wrong, if anything
         if len(chunk.choices) != 1:
             return False
         choice = chunk.choices[0]
@@ -241,7 +245,7 @@ class ChunkReader(Struct, kw_only=True, eq=False):
             self._finished.add(choice.index)
         if choice.index not in self._seen:
             if said is not None:
-                return False  # its first chunk tells more
+                return False  # its first chunk has more to record
             self._seen.add(choice.index)
         if chunk.usage:
             self.usage = chunk.usage
@@ -250,19 +254,19 @@ class ChunkReader(Struct, kw_only=True, eq=False):
         return True
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
-        """`feed`, as many as there are, with texts where clients expect them."""
+        """The chunks of a frame, with text where clients expect it."""
         chunk = self.feed(frame, last=last)
         if chunk is None:
             return ()
         return (in_one_text(chunk, "delta") if self._in_parts else chunk,)
 
     def rest(self) -> Sequence[dict[str, Any]]:
-        """`close`; nothing is held back."""
+        """`close` for callers that take chunks; the result is empty because nothing is held back."""
         self.close()
         return ()
 
     def _is_piece(self, chunk: dict[str, Any]) -> bool:
-        """Whether a chunk says a piece of the answer and nothing else, as nearly every one does. It was noted then."""
+        """Whether a chunk carries only a piece of the response, as nearly every one does. Such a chunk is recorded here."""
         try:
             (choice,) = chunk["choices"]
             delta = choice["delta"]
@@ -277,7 +281,7 @@ class ChunkReader(Struct, kw_only=True, eq=False):
         return True
 
     def _note(self, chunk: dict[str, Any]) -> None:
-        """Which choices began and which said they are finished; the usage; whether texts come in parts."""
+        """Records which choices began and which have finished, the usage, and whether content is a list of parts."""
         usage = chunk.get("usage")
         for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
@@ -289,13 +293,13 @@ class ChunkReader(Struct, kw_only=True, eq=False):
             if reason:
                 self._finished.add(index)
                 usage = usage or choice.get("usage") or (chunk.get("x_groq") or {}).get("usage")  # Moonshot; Groq
-                if reason == "error":  # OpenRouter: the provider behind it failed in mid-stream
+                if reason == "error":  # OpenRouter: the upstream provider failed mid-stream
                     raise self._error({"error": choice.get("error") or "the stream ended in an error"})
         if type(usage) is dict and usage:
             self.usage = usage
 
     def close(self) -> None:
-        """The bytes have ended. Raises TruncatedStream unless the stream had said so: `[DONE]`, or a reason for every choice."""
+        """Ends the stream. Raises TruncatedStream unless `[DONE]` or a finish reason for every choice was received."""
         if self.done or (self._finished and self._finished >= self._seen):
             return
         message = f"{self.provider}: the stream ended before it was finished"

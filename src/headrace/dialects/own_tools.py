@@ -1,4 +1,4 @@
-"""Tools that providers run themselves and that several of them have: what one of them calls a tool, another may have by another name."""
+"""Tools run by providers: maps a tool of one provider to its equivalent in another dialect."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _KINDS: Final[Mapping[str, str]] = {
     "tool_search_tool_regex": "tool_search",
     "tool_search_tool_bm25": "tool_search",
 }
-"""What they do, by their types; Anthropic's end in the date of their version."""
+"""What each tool type does. Anthropic's types end with a version date."""
 
-# As the types of the official clients have them (openai, anthropic, google-genai), read 2026-11. Others that Anthropic runs want a beta
-# header, which the caller has not given.
+# From the types of the official clients (openai, anthropic, google-genai), read 2026-11. Anthropic's other built-in tools need a beta
+# header, which the caller has not sent.
 _TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, Json]]]] = {
     "anthropic_messages": {"web_search": {"type": "web_search_20250305", "name": "web_search"}},
     "openai_responses": {"web_search": {"type": "web_search"}, "code": {"type": "code_interpreter", "container": {"type": "auto"}}},
@@ -41,27 +41,27 @@ _TARGETS: Final[Mapping[str, Mapping[str, Mapping[str, Json]]]] = {
 
 
 def kind_of(tool: Tool) -> str:
-    """What a tool of a provider's own does; "" for one that nobody else has."""
+    """What a provider's built-in tool does; "" for one without an equivalent elsewhere."""
     return _KINDS.get(undated(tool.type), "")
 
 
 def undated(kind: str) -> str:
-    """A type of Anthropic's without the date of its version."""
+    """One of Anthropic's tool types without its version date."""
     return _DATE.sub("", kind)
 
 
 def needless(tool: Tool) -> bool:
-    """Whether it only finds tools that everybody else is told of at once."""
+    """Whether it only searches for tools, all of which other dialects declare at once."""
     return kind_of(tool) == "tool_search"
 
 
 def has(dialect: str, tool: Tool) -> bool:
-    """Whether `dialect` can say the tool, or need not."""
+    """Whether `dialect` can express the tool or does not need it."""
     return needless(tool) or kind_of(tool) in _TARGETS.get(dialect, {})
 
 
 def said_in(dialect: str, tool: Tool) -> Tool | None:
-    """The tool as `dialect` has it; None for one it has not."""
+    """The tool in the format of `dialect`; None if it has no equivalent."""
     usual = _TARGETS.get(dialect, {}).get(kind_of(tool))
     if usual is None:
         return None
@@ -70,16 +70,16 @@ def said_in(dialect: str, tool: Tool) -> Tool | None:
 
 
 def unsaid(dialect: str, tool: Tool) -> Iterator[str]:
-    """Settings of a tool that `dialect` has, and cannot be told there."""
+    """Settings of a tool which `dialect` has but cannot express."""
     if tool.type in tool.extra or kind_of(tool) not in _TARGETS.get(dialect, {}):
-        return  # Gemini's tools hold their settings under their name
+        return  # Gemini's tools nest their settings under their name
     said = _settings(dialect, tool)
     known = {"type", "name", "cache_control", *said, *(("allowed_domains",) if "filters" in said else ())}
     yield from (name for name, value in tool.extra.items() if name not in known and value not in (None, [], {}, "", {"type": "auto"}))
 
 
 def _settings(dialect: str, tool: Tool) -> dict[str, Json]:
-    """Where to search, and whence."""
+    """The web search settings: domains to search, and the user's location."""
     if kind_of(tool) != "web_search" or dialect == "gemini":
         return {}
     filters = tool.extra.get("filters")

@@ -1,4 +1,4 @@
-"""A dialect's stream inside another framing: AWS's event stream around what a model's own service would have sent."""
+"""Unwraps a dialect's stream from another framing: AWS's event stream around the events of the model's own API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.wire import Frame
 
 
 class Unpacker:
-    """Frames of the event stream in, frames of the dialect out. An exception among them is raised after what came before it."""
+    """Turns event stream frames into the dialect's frames. An exception frame is raised after the frames that precede it."""
 
     __slots__ = ("_error", "_outer", "_target", "_unpack", "left_over")
 
@@ -28,7 +28,7 @@ class Unpacker:
         self.left_over = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Raises what the service says went wrong, and APIResponseValidationError for what is no event stream."""
+        """Raises the service's error, or APIResponseValidationError for data that is not an event stream."""
         self._raise()
         frames: list[Frame] = []
         for frame in self._outer.feed(data):
@@ -52,7 +52,7 @@ class Unpacker:
 
 
 _PAYLOADS: Final = frozenset({"chunk", "PayloadPart"})
-"""The events that hold the model's own; all others are exceptions (botocore's service models of Bedrock and SageMaker, 1.40)."""
+"""Events that hold the model's data; all others are exceptions (botocore 1.40's service models of Bedrock and SageMaker)."""
 
 
 class _Chunk(msgspec.Struct):
@@ -63,7 +63,7 @@ _decode_chunk: Final = msgspec.json.Decoder(_Chunk).decode
 
 
 def _chunk(frame: Frame) -> list[Frame]:
-    """Bedrock's: one event of the model's in base64, named as server-sent events would name it."""
+    """Bedrock: one event of the model's API in base64, named as it would be in server-sent events."""
     [whole] = _whole(frame)
     data = whole.data
     try:
@@ -76,7 +76,7 @@ def _chunk(frame: Frame) -> list[Frame]:
 
 
 def _whole(frame: Frame) -> list[Frame]:
-    """One event of a model that names none."""
+    """One event of a model whose events have no names."""
     try:
         return [Frame(b64decode(_decode_chunk(frame.data).bytes, validate=True))]
     except (ValueError, RecursionError) as error:
@@ -88,22 +88,22 @@ def _broken(error: Exception) -> HeadraceError:
 
 
 def aws_chunks(inner: FrameReader, provider: str, model: str) -> FrameReader:
-    """Bedrock's invoke-with-response-stream: each frame is one event, so the dialect's own framing has nothing to cut."""
+    """Bedrock's invoke-with-response-stream. Each frame is one event, so the dialect's own framing is not used."""
     return Unpacker(_chunk, Target(provider, model))
 
 
 def aws_whole(inner: FrameReader, provider: str, model: str) -> FrameReader:
-    """The same of models whose events have no names."""
+    """The same for models whose events have no names."""
     return Unpacker(_whole, Target(provider, model))
 
 
 def aws_parts(inner: FrameReader, provider: str, model: str) -> FrameReader:
-    """SageMaker's invocations-response-stream: the frames' payloads, one behind the other, are the container's own stream."""
+    """SageMaker's invocations-response-stream: the concatenated payloads are the container's own stream."""
     return Parts(inner, Target(provider, model))
 
 
 class Parts(Unpacker):
-    """Payloads that are the bytes of a stream, cut anywhere."""
+    """Payloads that are the bytes of another stream, split anywhere."""
 
     __slots__ = ("_inner",)
 

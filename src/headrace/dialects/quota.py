@@ -1,4 +1,4 @@
-"""Rate-limit headers of every family, as `QuotaView`s. Replies without any cost next to nothing."""
+"""Rate-limit headers of all providers, read into `QuotaView`s. Responses without any cost almost nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR: Final = 3600.0
 DAY: Final = 86_400.0
 MONTH: Final = 30 * DAY
 
-# What stands in the header's name for the limit → its unit, and the seconds of its window where the name says so.
+# The limit's name in the header → its unit, and its window in seconds if the name implies one.
 _NAMES: Final[Mapping[str, tuple[UnitName, float | None]]] = {
     "": ("requests", None),  # `x-ratelimit-limit` and `ratelimit-limit` alone: Together, OpenRouter, Hugging Face
     "requests": ("requests", None),
@@ -35,11 +35,11 @@ _NAMES: Final[Mapping[str, tuple[UnitName, float | None]]] = {
     "tokens-month": ("tokens", MONTH),
     "req-minute": ("requests", MINUTE),
     "req-10-second": ("requests", 10.0),
-    # Fireworks (docs.fireworks.ai/serverless/rate-limits, read 2026-11); what of the prompt was cached counts in the first only
+    # Fireworks (docs.fireworks.ai/serverless/rate-limits, read 2026-11); cached prompt tokens count in the first only
     "tokens-prompt": ("input", MINUTE),
     "tokens-cache-adjusted-prompt": ("input", MINUTE),
     "tokens-generated": ("output", MINUTE),
-    # Mistral's older names (recorded 2024-2025), which limit tokens
+    # Mistral's older names (recorded 2024-2025), for token limits
     "bysize": ("tokens", MINUTE),
     "bysize-minute": ("tokens", MINUTE),
     "bysize-month": ("tokens", MONTH),
@@ -51,10 +51,10 @@ _HEADER: Final = re.compile(
 )
 
 UNLIMITED: Final = float(2**62)
-"""Cerebras says 9223372036854767616 where it sets no limit (recorded through Hugging Face)."""
+"""Cerebras sends 9223372036854767616 where it sets no limit (recorded through Hugging Face)."""
 
 _WINDOWS: Final[Mapping[str, Mapping[UnitName, float]]] = {
-    # Groq's request headers are the day's, its token headers the minute's (console.groq.com/docs/rate-limits, read 2026-11).
+    # Groq's request headers are per day, its token headers per minute (console.groq.com/docs/rate-limits, read 2026-11).
     "groq": {"requests": DAY, "tokens": MINUTE},
     # docs.together.ai/docs/rate-limits, read 2026-11
     "together": {"requests": 1.0},
@@ -64,9 +64,9 @@ _WINDOWS: Final[Mapping[str, Mapping[UnitName, float]]] = {
 
 
 def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float | None = None) -> tuple[QuotaView, ...]:
-    """What the headers say of each limit; () when they say nothing.
+    """The state of each rate limit in the headers; () if there is none.
 
-    family: the provider's `quota` column. now_wall: epoch seconds, for headers that give moments instead of spans.
+    family: the provider's `quota` column. now_wall: epoch seconds, for headers with timestamps instead of durations.
     """
     if type(headers) is Headers:
         for name, _ in headers.raw:
@@ -85,7 +85,7 @@ def read_quota(headers: Mapping[str, str], *, family: str = "", now_wall: float 
 
 @lru_cache(maxsize=512)
 def _split(header: str) -> tuple[str, str] | None:
-    """`x-ratelimit-limit-requests` and `anthropic-ratelimit-requests-limit` as ("requests", "limit")."""
+    """The limit's name and field: ("requests", "limit") for `x-ratelimit-limit-requests` and `anthropic-ratelimit-requests-limit`."""
     found = _HEADER.fullmatch(header.lower())
     if found is None:
         return None
@@ -103,12 +103,12 @@ def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float
     renewal = _number(fields.get("renewalperiod"))
     reset = _seconds(fields["reset"], wall) if "reset" in fields else None
     if reset is not None and renewal and reset > renewal:
-        reset /= 1000  # Azure writes seconds or milliseconds: 500 for one of 120 requests a minute (recorded 2026)
+        reset /= 1000  # Azure sends seconds or milliseconds: 500 for one of 120 requests per minute (recorded 2026)
     return QuotaView(unit, limit, remaining, reset, window or renewal or windows.get(unit))
 
 
 def _seconds(text: str, wall: float | None) -> float | None:
-    from headrace.dialects.durations import seconds  # late: most replies name no such time
+    from headrace.dialects.durations import seconds  # lazy: most responses have no such time
 
     return seconds(text, wall)
 
@@ -129,7 +129,7 @@ _DRAFT_UNITS: Final[Mapping[str, UnitName]] = {"requests": "requests", "tokens":
 
 
 def _draft(headers: Mapping[str, str]) -> tuple[QuotaView, ...]:
-    """`RateLimit: "name";r=50;t=30` with `RateLimit-Policy: "name";q=100;w=60` (draft-ietf-httpapi-ratelimit-headers-11)."""
+    """Reads `RateLimit: "name";r=50;t=30` with `RateLimit-Policy: "name";q=100;w=60` (draft-ietf-httpapi-ratelimit-headers-11)."""
     policies = dict(_items(headers.get("ratelimit-policy", "")))
     views = []
     for name, state in _items(headers.get("ratelimit", "")):

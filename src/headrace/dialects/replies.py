@@ -1,4 +1,4 @@
-"""What dialects do alike with a whole reply: take it as a JSON object, tell what cannot be read, classify a refusal, write one."""
+"""Response handling shared by dialects: decoding a JSON object, reporting unreadable bodies, reading and writing errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.wire import Headers, HttpResponse
 
 
 class Replies:
-    """The half of a dialect that most of them share: refusals and quota headers are read by tables for all providers."""
+    """The methods that most dialects share: errors and quota headers are read with tables that cover all providers."""
 
     def read_error(self, response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
         return read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
@@ -29,7 +29,8 @@ class Replies:
 
 
 def read_object(response: HttpResponse, target: Target, failed: Callable[[Mapping[str, Json]], Any]) -> dict[str, Any]:
-    """The JSON object of a good reply; one that stands alone in a list counts as well. Raises what an error under status 200 says.
+    """The JSON object of a successful response, or the only item of a list. Raises the provider's error if one came
+    with status 200.
 
     failed: whether an object is such an error.
     """
@@ -47,19 +48,19 @@ def read_object(response: HttpResponse, target: Target, failed: Callable[[Mappin
 
 
 def inside(body: Mapping[str, Any], target: Target) -> HeadraceError:
-    """The error that a body tells under a good status."""
+    """The exception for an error that a body reports under a success status."""
     return error_of(read_error_inside(body, provider=target.provider, model=target.model))
 
 
 def unreadable(response: HttpResponse, target: Target, what: str) -> APIResponseValidationError:
-    """what: what the reply is instead of an answer."""
+    """The error for a response body that cannot be used. what: what is wrong with it."""
     message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) {what}"
     failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
     return APIResponseValidationError.of(failure)
 
 
 def refusal(failure: Failure, body: Json) -> HttpResponse:
-    """`body` under the failure's status, with the time to wait where it is known."""
+    """An error response: `body` with the failure's status, and `retry-after` if the delay is known."""
     headers = {"content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(failure.retry_after)))

@@ -1,4 +1,4 @@
-"""A call in a caller's own dialect: handed on as it is where the provider speaks that, through the hub where it speaks another."""
+"""A call in the caller's dialect: forwarded as is if the provider speaks it too, otherwise translated through the hub."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, Tool, 
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 OPERATIONS: Final[Mapping[str, str]] = {"openai_chat": "chat", "openai_responses": "responses"}
-"""What the operation that answers in a dialect is called among a provider's paths."""
+"""Under what operation name a provider's paths have a dialect's endpoint."""
 
 _NOT_SENT: Final[Mapping[str, frozenset[str]]] = {
     "anthropic_messages": frozenset({"betas"}),
     "gemini": frozenset({"model", "stream"}),
     "bedrock_converse": frozenset({"model", "stream"}),
 }
-"""Fields of a body that stand in a header or in the address."""
+"""Body fields that are sent in a header or the URL instead."""
 
 _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "openai_responses": frozenset({
@@ -44,46 +44,46 @@ _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
         "model", "stream", "requestMetadata", "performanceConfig", "serviceTier", "system", "inferenceConfig", "toolConfig", "outputConfig",
     }),
 }  # fmt: skip
-"""What a caller may say although the provider cannot: where an answer is kept, cached and accounted, how its reasoning is shown."""
+"""Fields that may be dropped without notice for another dialect: they control storage, caching, accounting and how reasoning is shown."""
 
 _NOTHING: Final[Mapping[str, Json]] = {"truncation": "disabled", "background": False, "tools": []}
-"""Values that ask for what everybody does."""
+"""Values that ask for what every provider does by default."""
 
 
 _FRAMES: Final[Mapping[str, Callable[[], FrameReader]]] = {"ollama": JsonLinesReader, "bedrock_converse": EventStreamReader}
-"""How the events of a caller's streams are told apart, where they are not server-sent ones."""
+"""How a caller's stream is framed where it is not server-sent events."""
 
 
 def _event_of(caller: str, frame: Frame) -> dict[str, Any]:
-    """An event as an object. Bedrock's have their name outside: they stand under it, as in AWS's SDKs."""
+    """An event as an object. Bedrock's are named outside the payload, so they are nested under that name, as in AWS's SDKs."""
     said: dict[str, Any] = msgspec.json.decode(frame.data)
     return {frame.event or "": said} if caller == "bedrock_converse" else said
 
 
 class Served(Struct, eq=False, kw_only=True):
-    """One request of a caller's, kept to read its answer by."""
+    """One request in the caller's dialect, kept to read its response."""
 
     name: str
-    """What the caller's dialect is called."""
+    """The name of the caller's dialect."""
     caller: Dialect
     dialect: Dialect
-    """The provider's."""
+    """The provider's dialect."""
     target: Target
     request: ChatRequest
-    """Where both speak the same, only what tells address and headers."""
+    """If both dialects are the same, only what the URL and headers need."""
     body: Mapping[str, Json]
     operation: str
     same: bool
-    """Whether both speak the same: then the body goes out as it is, and the answer comes in as it is."""
+    """Whether caller and provider speak the same dialect: the request body and the response are then forwarded unchanged."""
     added: Mapping[str, Json]
     forms: Mapping[str, Form] = NO_FORMS
-    """What functions of the request are to the caller, who has a form of his own for them."""
+    """For functions substituted for the caller's own tool types, the caller's tools by function name."""
     left_out: tuple[str, ...] | None = None
-    """What the provider is not told, by where it stands in the request: its dialect has no word for it. None: it is told all."""
+    """The request's fields that the provider's dialect cannot express. None if the request is forwarded unchanged."""
     finish: Callable[[dict[str, Json]], dict[str, Json]]
-    """What a provider of Chat Completions wants otherwise."""
+    """Adapts a Chat Completions body to the provider."""
     usage: dict[str, Any] | None = None
-    """In OpenAI's form, once the answer was read."""
+    """In OpenAI's format, once the response has been read."""
 
     def write(self) -> HttpRequest:
         written = self.dialect.write_request(self.request, self.target)
@@ -96,7 +96,7 @@ class Served(Struct, eq=False, kw_only=True):
         return msgspec.structs.replace(written, body=msgspec.json.encode(body))
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
-        """The answer's body in the caller's dialect. Raises HeadraceError for one that cannot be read."""
+        """The response's body in the caller's dialect. Raises HeadraceError for an unreadable response."""
         answer = self.dialect.read_response(response, self.request, self.target)
         self.usage = None if answer.usage is None else write_usage(answer.usage)
         if self.same:
@@ -118,7 +118,7 @@ class Served(Struct, eq=False, kw_only=True):
 
 
 class HandedOn:
-    """A stream in its caller's own dialect, of those that nobody watches in passing: each event is read, and goes out as it came."""
+    """Forwards a stream of a dialect without a watcher: each event is read, and forwarded unchanged."""
 
     __slots__ = ("_caller", "_reader", "usage")
 
@@ -126,7 +126,7 @@ class HandedOn:
         self._reader = reader
         self._caller = caller
         self.usage: dict[str, Any] | None = None
-        """In OpenAI's form, once it was told."""
+        """In OpenAI's format, once reported."""
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         self._note(self._reader.feed(frame, last=last))
@@ -143,7 +143,7 @@ class HandedOn:
 
 
 class Rewritten:
-    """A stream of one dialect's as the events of another's."""
+    """Converts a stream from the provider's dialect to the caller's."""
 
     __slots__ = ("_begun", "_caller", "_calls", "_common", "_frames", "_reader", "_writer", "usage")
 
@@ -155,11 +155,11 @@ class Rewritten:
         self._writer = writer
         self._frames: FrameReader = _FRAMES.get(caller, SseReader)()
         self._begun = False
-        """Whether anything was said: what tells of the whole answer goes first."""
+        """Whether anything was sent: the first event describes the whole response."""
         self.usage: dict[str, Any] | None = None
 
     def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
-        """The events, as bytes those that say a text or arguments alone: nobody has anything to change in them."""
+        """The caller's events. Those with text or arguments only are bytes, because nothing in them has to be changed."""
         for event in self._reader.feed(frame, last=last):
             for told in self._for_caller(event):
                 data = self._writer.feed(told)
@@ -182,7 +182,7 @@ class Rewritten:
                 yield self._writer.feed(told)
 
     def _for_caller(self, event: StreamEvent) -> Sequence[StreamEvent]:
-        """What the caller is told of an event; the usage is noted."""
+        """The caller's events for one of the provider's; records the usage."""
         if type(event) is UsageReported:
             self.usage = write_usage(event.usage)
         told = self._common.feed(event)
@@ -202,10 +202,11 @@ def serve(
     stream: bool,
     finish: Callable[[dict[str, Json]], dict[str, Json]],
 ) -> Served:
-    """The request in `body`, which is in the dialect `caller`, for a provider that speaks `provider`: read only where that is another.
+    """The request in `body`, written in the dialect `caller`, for a provider that speaks `provider`. Parsed only if the
+    two differ.
 
-    Raises BadRequestError for a body that is none, UnsupportedParamsError for what the provider's dialect cannot say, unless
-    `drop_params` or `additional_drop_params` leaves it out.
+    Raises BadRequestError for an invalid body, and UnsupportedParamsError for parameters that the provider's dialect
+    cannot express, unless `drop_params` or `additional_drop_params` drops them.
     """
     speaks, dialect, same = load(caller), load(provider), caller == provider
     body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
@@ -237,14 +238,14 @@ def serve(
 
 
 def _unread(body: Mapping[str, Json], model: str, *, stream: bool) -> ChatRequest:
-    """What of a body that goes out as it is tells address and headers."""
+    """A stand-in for a request that is forwarded unchanged: it holds what the URL and headers need."""
     nobody = (Message(role="user", content=(Text(text="-"),)),)
     extra = {} if body.get("betas") is None else {"betas": body["betas"]}
     return ChatRequest(model=model, messages=nobody, stream=stream, extra=extra)
 
 
 def _unsayable(request: ChatRequest, caller: str, provider: str, target: Target, control: Mapping[str, Any]) -> list[str]:
-    """What the provider cannot say, where the caller lets it be left out; else a refusal that names it."""
+    """The parameters the provider cannot express, which `drop_params` drops. Raises UnsupportedParamsError without it."""
     allowed = control.get("allowed_openai_params") or ()
     unsaid = [name for name in (*load(provider).unsaid(request), *_own_words(request, caller, provider)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
@@ -261,12 +262,12 @@ def _unheard(request: ChatRequest, provider: str, target: Target) -> Iterator[st
 
 
 def _sayable(request: ChatRequest, caller: str, provider: str) -> ChatRequest:
-    """`request` without the words and tools that only the caller's dialect has."""
+    """`request` without the fields and tools that only the caller's dialect has."""
     own = _own_words(request, caller, provider)
     tools = tuple(tool for tool in request.tools if _is_known(tool, provider))
     extra = {name: value for name, value in request.extra.items() if name not in own}
     choice = request.tool_choice
-    if not tools and choice is not None and choice.mode in ("none", "auto"):  # Chat Completions refuses to hear of none
+    if not tools and choice is not None and choice.mode in ("none", "auto"):  # Chat Completions rejects tool_choice without tools
         choice = None
     return msgspec.structs.replace(request, tools=tools, tool_choice=choice, extra=extra)
 
@@ -276,7 +277,7 @@ def _is_known(tool: Tool, provider: str) -> bool:
 
 
 def _own_words(request: ChatRequest, caller: str, provider: str) -> list[str]:
-    """What only the caller's dialect knows: parameters that would be lost, and tools that its own providers run."""
+    """What only the caller's dialect has: parameters that would be lost, and built-in tools."""
     harmless = _HARMLESS.get(caller, frozenset())
     named = [name for name, value in request.extra.items() if name not in harmless and value not in (None, _NOTHING.get(name, _UNSAID))]
     return named + [

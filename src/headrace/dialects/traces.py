@@ -1,6 +1,7 @@
-"""What a provider's own tools did, as items of OpenAI's Responses: searches, pages that were read, programs that ran, calls of MCP servers.
+"""Actions of a provider's built-in tools as items of OpenAI's Responses: web searches, opened pages, code runs, MCP
+calls.
 
-Anthropic tells a call and its result as two blocks, Gemini as two parts; Responses has one item for both.
+Anthropic sends a call and its result as two blocks, Gemini as two parts; Responses has one item for both.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from headrace.dialects.fields import json_text
 from headrace.types import Finished, Json, Noted, Other, Part, StreamEvent
 
 BLOCKS: Final = "content_blocks"
-"""Under this name a message's leftovers hold, whole, the blocks the hub has no name for."""
+"""The key in a message's `extra` that holds, unchanged, the blocks unknown to the hub."""
 
 Block: TypeAlias = Mapping[str, Json]
 Item: TypeAlias = dict[str, Json]
 
 
 class Traces:
-    """Blocks one by one, items as they are complete: a call waits for its result."""
+    """Turns blocks into items, each emitted once it is complete: a call waits for its result."""
 
     __slots__ = ("_calls", "_count", "_searched")
 
@@ -31,7 +32,7 @@ class Traces:
         self._searched = False
 
     def feed(self, block: Block) -> list[Item]:
-        """The items that are complete with `block`."""
+        """The items completed by `block`."""
         if (code := block.get("executableCode")) is not None:
             return [*self.rest(), *self._held("code", {"name": "code_execution", "input": code})]
         if (ran := block.get("codeExecutionResult")) is not None:
@@ -46,12 +47,12 @@ class Traces:
         return []
 
     def rest(self) -> list[Item]:
-        """Those whose result nobody told."""
+        """Items for the calls that got no result."""
         calls, self._calls = list(self._calls.values()), {}
         return [item for call in calls for item in self._made(call, None)]
 
     def events(self, told: Sequence[StreamEvent]) -> Iterator[StreamEvent]:
-        """Events with items in place of blocks. What nobody told the result of comes before the end."""
+        """The events with items in place of blocks. Calls without a result come before the end."""
         for event in told:
             if type(event) is Noted and event.level == "message" and isinstance(blocks := event.extra.get(BLOCKS), list):
                 items = [item for block in blocks if isinstance(block, Mapping) for item in self.feed(block)]
@@ -67,7 +68,7 @@ class Traces:
         return self._new(_searches(event.extra)) if event.level == "choice" else []
 
     def _new(self, items: list[Item]) -> list[Item]:
-        """Searches are told with every chunk that adds a source; once is enough."""
+        """Searches are repeated with every chunk that adds a source; only the first is kept."""
         new = [item for item in items if not self._searched]
         self._searched = self._searched or bool(items)
         return new
@@ -87,7 +88,7 @@ class Traces:
 
 
 def with_traces(parts: Sequence[Part]) -> Iterator[Part]:
-    """A model's parts with items of Responses in place of what its provider's tools did."""
+    """The message parts with Responses items in place of the traces of built-in tools."""
     traces = Traces()
     for part in parts:
         if isinstance(part, Other):
@@ -98,7 +99,7 @@ def with_traces(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def with_searches(choice: Mapping[str, Json]) -> list[Part]:
-    """Gemini tells only what was looked for, beside the answer: before it as an item."""
+    """Gemini's search queries, which it reports only on the candidate, as items that precede the text."""
     return [_part(item) for item in _searches(choice)]
 
 
@@ -166,7 +167,7 @@ _ITEMS: Final[Mapping[str, Callable[[Block, Block, Block], Item]]] = {
     "code_execution": _program,
     "bash_code_execution": _program,
 }
-"""By the names of Anthropic's tools. Those that are not here have no item."""
+"""By the names of Anthropic's tools; other tools have no item."""
 
 
 def _text(source: Block, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A call in OpenAI's words to a provider that speaks another dialect, and its answer back in OpenAI's words."""
+"""Translates an OpenAI-format call for a provider that speaks another dialect, and its response back."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from headrace.wire import Frame, HttpRequest, HttpResponse
 
 
 class Translation(Struct, frozen=True, eq=False):
-    """One request as the provider's dialect means it, kept to read its answer by."""
+    """One request in the hub's terms, kept to read its response."""
 
     dialect: Dialect
     target: Target
     request: ChatRequest | EmbeddingRequest
     operation: str
     added: Mapping[str, Json] = {}
-    """Fields of the provider's own, written last and as they are."""
+    """Provider-specific fields, merged in last and unchanged."""
     forms: Mapping[str, Form] = NO_FORMS
-    """What functions of the request are to the caller: tools that take bare text."""
+    """The caller's custom tools (free-form text), by the names of the functions substituted for them."""
     left_out: tuple[str, ...] = ()
-    """Parameters the provider is not told, because its dialect has no word for them."""
+    """Parameters not sent because the provider's dialect cannot express them."""
     count: Count | None = None
-    """How a count of tokens is asked for, where that is all that is wanted."""
+    """How to request a token count, if the call is for that alone."""
 
     def write(self) -> HttpRequest:
         if isinstance(self.request, EmbeddingRequest):
@@ -51,7 +51,7 @@ class Translation(Struct, frozen=True, eq=False):
         return msgspec.structs.replace(written, body=body)
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
-        """The answer's body. Raises HeadraceError for one that cannot be read, and what an error under status 200 says."""
+        """The response's body. Raises HeadraceError for an unreadable response, and the provider's error if one came with status 200."""
         if isinstance(self.request, EmbeddingRequest):
             vectors = _embeddings(self.dialect, self.target).read_embedding_response(response, self.request, self.target)
             return others.write_embedding_response(vectors)
@@ -69,7 +69,7 @@ class Translation(Struct, frozen=True, eq=False):
         return {"total_tokens": total, **names, "tokenizer_type": f"{self.target.provider}_api", "original_response": said}
 
     def used(self, body: Mapping[str, Json]) -> Any:
-        """What the answer says it used, in OpenAI's form."""
+        """The response's usage, in OpenAI's format."""
         return body.get("usage")
 
     def read_stream(self) -> TranslatedChunks:
@@ -79,10 +79,11 @@ class Translation(Struct, frozen=True, eq=False):
 
 
 def translate(dialect_name: str, target: Target, operation: str, body: Mapping[str, Json], control: Mapping[str, Any]) -> Translation:
-    """Read `body`, which is OpenAI's, for the dialect of `target`.
+    """Reads `body`, in OpenAI's format, for the dialect of `target`.
 
-    Raises UnsupportedParamsError for parameters the dialect cannot say, unless `drop_params` or `additional_drop_params` leaves them
-    out; BadRequestError for a body that is none, and for an operation the dialect does not have.
+    Raises UnsupportedParamsError for parameters that the dialect cannot express, unless `drop_params` or
+    `additional_drop_params` drops them; BadRequestError for an invalid body or an operation that the dialect does not
+    have.
     """
     dialect = load(dialect_name)
     allowed = control.get("allowed_openai_params") or ()
@@ -109,13 +110,13 @@ def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Jso
 
 
 def _embeddings(dialect: Dialect, target: Target) -> Any:
-    """The dialect, when it has embeddings."""
+    """The dialect. Raises BadRequestError if it has no embeddings."""
     if not hasattr(dialect, "write_embedding_request"):
         raise BadRequestError(f"{target.provider} has no embeddings", target.model, target.provider)
     return dialect
 
 
-# ---- text completions: a chat of one message ---------------------------------------------------------------------------------------
+# ---- text completions: a chat with one message -------------------------------------------------------------------------------------
 
 
 def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
@@ -129,7 +130,7 @@ def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _only_of_texts(body: Mapping[str, Json]) -> list[str]:
-    """What no chat can be asked for, where it is. The best of as many as are wanted are all of them."""
+    """The given parameters that a chat cannot express. `best_of` equal to `n` asks for nothing extra."""
     best_of = body.get("best_of")
     asked = {
         "suffix": bool(body.get("suffix")),
@@ -152,11 +153,12 @@ def as_text(body: dict[str, Json]) -> dict[str, Json]:
     return {**body, "object": "text_completion", "choices": choices}
 
 
-# ---- answers -----------------------------------------------------------------------------------------------------------------------
+# ---- responses ---------------------------------------------------------------------------------------------------------------------
 
 
 def in_one_text(answer: ChatResponse) -> ChatResponse:
-    """`answer` as OpenAI's clients read it: a message's content is one string. Blocks they cannot read stand beside it, as in a stream."""
+    """`answer` with each message's content as one string, as OpenAI's clients expect. Other blocks go into
+    `content_blocks`, as in streams."""
     choices = [
         msgspec.structs.replace(choice, message=_in_one_text(choice.message)) if _is_mixed(choice.message) else choice
         for choice in answer.choices
@@ -198,7 +200,7 @@ class TranslatedChunks:
         self._operation = operation
         self.usage: dict[str, Any] | None = None
         self.said: Said | None = None
-        """Notes what the stream says, where somebody has asked for that."""
+        """Records the streamed content, if requested."""
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
         return self._made(self._reader.feed(frame, last=last))
@@ -207,7 +209,7 @@ class TranslatedChunks:
         return self._made(self._reader.close())
 
     def pieces(self, frame: Frame, *, last: bool = False) -> Iterator[bytes | dict[str, Any]]:
-        """The chunks, as bytes those that say a text, a thought or arguments alone: nobody has anything to change in them."""
+        """The chunks. Those with text, reasoning or arguments only are bytes, because nothing in them has to be changed."""
         for told in self._told(self._reader.feed(frame, last=last)):
             if self._operation == "chat" and (piece := self._writer.piece(told)) is not None:
                 if self.said is not None:
@@ -220,7 +222,7 @@ class TranslatedChunks:
         return [chunk for told in self._told(events) if (chunk := self._chunk(told)) is not None]
 
     def _told(self, events: Sequence[Any]) -> Iterator[StreamEvent]:
-        """The events with citations where callers look for them; the usage is noted."""
+        """The events with citations where OpenAI's clients expect them; records the usage."""
         for event in events:
             if type(event) is UsageReported:
                 self.usage = responses.write_usage(event.usage)
@@ -237,5 +239,5 @@ class TranslatedChunks:
 
 
 def plain(body: Mapping[str, Any]) -> dict[str, Json]:
-    """A body whose prompt was encoded already, as values."""
+    """A body with its pre-encoded values decoded."""
     return {name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value for name, value in body.items()}

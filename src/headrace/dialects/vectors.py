@@ -1,4 +1,4 @@
-"""Embeddings in the encoding a caller asked for."""
+"""Embeddings in the encoding the caller asked for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headrace.errors import BadRequestError
 from headrace.types import Json
 
 PACKED: Final = "base64"
-"""The `encoding_format` of little-endian float32 in base64."""
+"""The `encoding_format` for base64 of little-endian float32."""
 
 
 def vector(values: Json, at: str, *, packed: bool) -> tuple[float, ...] | str:
-    """Numbers as they are, or packed. Raises BadRequestError for what is no list of numbers."""
+    """The numbers, or base64 if `packed`. Raises BadRequestError for anything but a list of numbers."""
     if not isinstance(values, list):
         raise bad(at, "a list of numbers", values)
     if not packed:

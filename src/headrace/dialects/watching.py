@@ -1,4 +1,4 @@
-"""A stream handed on in its own dialect, looked at in passing: what goes wrong inside it, its proper end, and its usage."""
+"""Observes a stream that is forwarded in its own dialect: errors within it, its proper end, and its usage."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from headrace.types import Json
 from headrace.wire import Frame
 
 UNSOUND: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What `glance` leaves to `feed`, which says what is wrong, if anything is."""
+"""Decoding errors that `glance` leaves to `feed`, which reports what is wrong, if anything."""
 
 
 class Watcher(Struct, eq=False):
-    """Events as they came. It agrees with the dialect's reader on errors, end and usage, and builds nothing of the hub.
+    """Parses events without building hub values. Agrees with the dialect's reader on errors, end and usage.
 
-    A dialect says in `_look` what an event tells, in `glance` whether that is worth a look, in `_complete` whether the end may come.
-    What `glance` decodes has only the fields that it needs: the others are checked to be JSON and passed over.
+    A dialect implements `_look` (what an event means), `glance` (the fast path) and `_complete` (whether the stream may
+    end here). The structs `glance` decodes into have only the fields it needs: the others are merely checked to be
+    valid JSON.
     """
 
     target: Target
     usage: dict[str, Any] | None = None
-    """In OpenAI's form, once the stream has told its end: a count from the middle would be taken for all of it."""
+    """In OpenAI's format, set once the stream has ended: an interim count would be taken for the total."""
     _done: bool = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> dict[str, Any] | None:
-        """The event; None for what holds none. last: the frame was not ended properly, so broken JSON is the stream's cut.
+        """The event; None for an empty frame. last: the frame was not terminated, so invalid JSON means truncation.
 
-        Raises HeadraceError for an error sent inside the stream.
+        Raises HeadraceError for an error sent within the stream.
         """
         data = frame.data
         if not data or data.isspace() or data.lstrip()[:6] == b"[DONE]":
@@ -53,20 +54,20 @@ class Watcher(Struct, eq=False):
                 self._look(event, frame)
             except (AttributeError, LookupError, TypeError, ValueError, BadRequestError) as error:
                 if isinstance(error, BadRequestError) and error.failure.provider:
-                    raise  # what the provider says of the request
+                    raise  # the provider's own error about the request
                 raise self._bad(frame) from None
         return event
 
     def look(self, frame: Frame) -> None:
-        """`feed` where nobody needs the event."""
+        """`feed` for callers that do not need the event."""
         self.feed(frame)
 
     def glance(self, data: bytes) -> bool:
-        """Whether an event is sound and needs no other look: what it tells of end and usage was noted, at a third of the cost."""
+        """Fast path: True if the event is valid and needs no `feed`; its end and usage are then recorded, at a third of the cost."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """The bytes have ended. Raises TruncatedStream unless the stream had said so."""
+        """Ends the stream. Raises TruncatedStream unless the stream had signalled its end."""
         if not self._done and not self._complete():
             message = f"{self.target.provider}: the stream ended before it was finished"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self.target.provider, model=self.target.model))
@@ -77,7 +78,7 @@ class Watcher(Struct, eq=False):
         return () if event is None else (event,)
 
     def rest(self) -> Sequence[dict[str, Any]]:
-        """`close`; nothing is held back."""
+        """`close` for callers that take events; the result is empty because nothing is held back."""
         self.close()
         return ()
 
@@ -88,7 +89,7 @@ class Watcher(Struct, eq=False):
         return False
 
     def _error(self, body: Json) -> HeadraceError:
-        from headrace.dialects.failures import read_error_inside  # late: only a failure needs its tables
+        from headrace.dialects.failures import read_error_inside  # lazy: only failures need its tables
 
         return error_of(read_error_inside(body, provider=self.target.provider, model=self.target.model))
 

@@ -1,4 +1,4 @@
-"""Anthropic's Messages, as Anthropic itself serves them, and Claude on Vertex and Bedrock's `invoke`."""
+"""Anthropic's Messages, as served by Anthropic, by Vertex AI and by Bedrock's `invoke` for Claude."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AnthropicMessages", "dialect"]
 
 
 class AnthropicMessages(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)

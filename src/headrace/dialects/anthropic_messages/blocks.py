@@ -1,4 +1,4 @@
-"""Content blocks between Anthropic's Messages and the hub, in requests and responses alike."""
+"""Content blocks between Anthropic's Messages and the hub, for requests and responses."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal
 SHARED: Final = frozenset(
     {"cache_control", "citations", "context", "title", "caller", "defer_loading", "allowed_callers", "input_examples"}
 )
-"""What of another dialect's leftovers is Anthropic's own word, given through it by the caller."""
+"""Anthropic's own field names, which a caller of another dialect may set in `extra`."""
 
 OWN: Final = frozenset({
     "text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result", "tool_reference",
     "container_upload", "compaction", "server_tool_use", "mcp_tool_use", "mcp_tool_result", "tool_addition", "fallback",
 })  # fmt: skip
-"""Blocks of this dialect, which a caller may put among the content of another; every `*_tool_result` is one too."""
+"""Blocks of this dialect, which a caller of another may include in its content, as is every `*_tool_result`."""
 
-# Anthropic's advice for arguments that are no JSON, platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
+# Anthropic's advice for arguments that are not JSON:
+# platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming
 BROKEN: Final = "INVALID_JSON"
 
 _ONE: Final[Mapping[str, Mapping[str, Json]]] = {
@@ -34,7 +35,7 @@ _ONE: Final[Mapping[str, Mapping[str, Json]]] = {
     "tool_use": {"id": "", "name": "", "input": {}},
     "tool_result": {"tool_use_id": ""},
 }
-"""What is written where the hub says nothing."""
+"""Defaults to write for fields the hub does not set."""
 
 _TEXT: Final = frozenset({"type", "text"})
 _MEDIA: Final = frozenset({"type", "source"})
@@ -53,21 +54,21 @@ def own_block(kind: str) -> bool:
 
 
 def read_content(value: Json, at: str) -> tuple[Part, ...]:
-    """A string or a list of blocks."""
+    """The parts of a string or a list of blocks."""
     if isinstance(value, str):
         return (Text(text=value),)
     return tuple([read_block(block, f"{at}[{index}]") for index, block in enumerate(items(value, at))])
 
 
 def as_list(parts: tuple[Part, ...], source: Json) -> tuple[Part, ...]:
-    """`parts`, with a mark on a single text that came in a list: it goes back into one."""
+    """`parts`, with a single text that came in a list marked, so that it is written back as a list."""
     if len(parts) == 1 and isinstance(source, list) and isinstance(parts[0], Text) and not parts[0].extra:
         return (msgspec.structs.replace(parts[0], extra={"type": "text"}),)
     return parts
 
 
 def read_block(value: Json, at: str) -> Part:
-    """One block. Those the hub has no name for are `Other`, whole."""
+    """One block. Blocks unknown to the hub become `Other`, unchanged."""
     source = obj(value, at)
     kind = string(source.get("type"), f"{at}.type")
     reader = _READERS.get(kind)
@@ -96,7 +97,7 @@ def _read_document(source: Mapping[str, Json], at: str) -> Part | None:
 
 
 def _source_url(source: Json, *, image: bool) -> str:
-    """A source as the hub's address; "" for one it has no address for."""
+    """A source as the hub's URL or file id; "" if it cannot be expressed that way."""
     match source:
         case {"type": "base64", "media_type": str(media), "data": str(data), **more} if not more and _fits(media, image=image):
             return f"data:{media};base64,{data}"
@@ -110,7 +111,7 @@ def _source_url(source: Json, *, image: bool) -> str:
 
 
 def _fits(media: str, *, image: bool) -> bool:
-    """Whether the media type alone will tell an image from a document again."""
+    """Whether the media type alone suffices to tell an image from a document later."""
     if not media or any(character in media for character in ",;"):
         return False
     return media.startswith("image/") if image else not media.startswith(("image/", "text/"))
@@ -120,7 +121,7 @@ def _text_url(data: str) -> str:
     try:
         return f"data:text/plain;base64,{base64.b64encode(data.encode()).decode()}"
     except UnicodeEncodeError:
-        return ""  # half a surrogate pair
+        return ""  # a lone surrogate
 
 
 def _read_thinking(source: Mapping[str, Json], at: str) -> Part | None:
@@ -145,7 +146,7 @@ def _read_call(source: Mapping[str, Json], at: str) -> Part | None:
 
 
 def arguments_text(value: Json) -> str:
-    """A call's input as JSON. A call without arguments has an empty object."""
+    """A call's input as JSON text; `{}` for a call without arguments."""
     if value is None:
         return "{}"
     return value if isinstance(value, str) else json_text(value)
@@ -178,7 +179,7 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Json], str], Part | None]]] 
 
 
 def write_content(parts: Sequence[Part], at: str, *, foreign: bool) -> Json:
-    """A string for one plain text, None for nothing, a list of blocks for anything else."""
+    """A string for one plain text, None for no parts, otherwise a list of blocks."""
     if not parts:
         return None
     if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].extra:
@@ -191,9 +192,9 @@ def write_blocks(parts: Sequence[Part], at: str, *, foreign: bool) -> list[dict[
 
 
 def write_block(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
-    """One block. foreign: the part was read from another dialect, whose leftovers are not sent.
+    """One block. foreign: the part was read from another dialect, whose extra fields are not sent.
 
-    Raises BadRequestError for what no block can say.
+    Raises BadRequestError for content that no block can express.
     """
     extra = kept(part.extra) if foreign else part.extra
     match part:
@@ -225,7 +226,7 @@ def write_block(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
 
 
 def kept(extra: Extra) -> Extra:
-    """What of another dialect's leftovers means the same here."""
+    """The fields of another dialect's `extra` that mean the same here."""
     return {name: value for name, value in extra.items() if name in SHARED} if extra else extra
 
 
@@ -236,7 +237,7 @@ def _write_thinking(part: Thinking, extra: Extra) -> dict[str, Json]:
 
 
 def _write_input(call: ToolCall) -> Json:
-    """The arguments as the object Anthropic wants; None for none, which is an empty one."""
+    """The arguments as the object Anthropic requires; None if empty, so that the default is written."""
     if call.kind == "custom":
         return {"input": call.arguments}
     if not call.arguments.strip() or (call.arguments == "{}" and "input" in call.extra):
@@ -249,7 +250,7 @@ def _write_input(call: ToolCall) -> Json:
 
 
 def _check_document(file: File, at: str) -> None:
-    """Raises BadRequestError for what Anthropic takes in no form: other kinds than PDF, texts and pictures, other places than the web."""
+    """Raises BadRequestError for files Anthropic never accepts: types other than PDF, text and images; URLs other than HTTP(S)."""
     head = file.url[:200].lower().partition(",")[0]
     kind = head.removeprefix("data:").partition(";")[0]
     if head.startswith("data:") and kind and kind != "application/pdf" and not kind.startswith(("text/", "image/")):
@@ -261,7 +262,7 @@ def _check_document(file: File, at: str) -> None:
 
 
 def _write_media(url: str, name: str, extra: Extra, at: str, *, document: bool = False) -> dict[str, Json]:
-    """An image or a document: the media type of inline data decides, else the part does."""
+    """An image or document block. The media type decides for inline data, the part's type otherwise."""
     if url[:5].lower() == "data:":
         media, data = _inline(url, at)
         document = not media.startswith("image/")
@@ -275,7 +276,7 @@ def _write_media(url: str, name: str, extra: Extra, at: str, *, document: bool =
 
 
 def _inline(url: str, at: str) -> tuple[str, str]:
-    """The media type and the base64 of a data URL (RFC 2397)."""
+    """Media type and base64 data of a data URL (RFC 2397)."""
     head, comma, data = url[5:].partition(",")
     if not comma:
         raise bad(at, "a data URL with a comma before its data", url)
@@ -287,7 +288,7 @@ def _inline(url: str, at: str) -> tuple[str, str]:
 
 
 def _inline_source(media: str, data: str, at: str) -> dict[str, Json]:
-    """Texts of any kind are sent as plain text: the base64 form is for PDF and images only."""
+    """A source for inline data. Any text type is sent as plain text, because the base64 source is only for PDF and images."""
     if not media.startswith("text/"):
         return {"type": "base64", "media_type": media, "data": data}
     try:

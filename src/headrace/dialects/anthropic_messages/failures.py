@@ -1,4 +1,4 @@
-"""Headrace's kinds of failure as Anthropic says them; `dialects.failures` reads what Anthropic says."""
+"""Writes failures in Anthropic's format. `dialects.failures` reads Anthropic's errors."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _TYPES: Final[Mapping[Kind, str]] = {
 
 
 def write_error_body(failure: Failure) -> dict[str, Json]:
-    """Anthropic's error object; `api_error` for what went wrong on this side of the caller.
+    """Anthropic's error object; its type is `api_error` for failures that are not the caller's fault.
 
-    `details`, where its clients find a cause they act upon, is kept (anthropic 2.14, read 2026-11).
+    `details` is kept, because Anthropic's clients act on the cause it names (anthropic 2.14, read 2026-11).
     """
     error: dict[str, Json] = {"type": _TYPES.get(failure.kind, "api_error"), "message": failure.message}
     match failure.body:

@@ -1,4 +1,4 @@
-"""Turns between Anthropic's Messages and the hub."""
+"""Messages between Anthropic's Messages and the hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TURN: Final = frozenset({"role", "content"})
 _USUAL: Final[Mapping[str, Json]] = {"content": []}
 
 _JOINED: Final[Extra] = {"turn": UNSET}
-"""On a message that had no turn of its own: its blocks stood beside those of the message before it."""
+"""Marks a message that was part of the previous message's turn: their blocks came in one list."""
 
 _SYSTEM: Final = ("system", "developer")
 
@@ -27,7 +27,7 @@ _SYSTEM: Final = ("system", "developer")
 
 
 def read_messages(body: Mapping[str, Json], extra: dict[str, Json]) -> tuple[Message, ...]:
-    """The system prompt and the turns, whose results become messages of their own. What the hub cannot say goes into `extra`."""
+    """The system prompt and the turns; tool results become messages of their own. Adds to `extra` what the hub cannot express."""
     turns = items(body.get("messages"), "messages")
     if not turns:
         raise bad("messages", "a non-empty list of messages", body.get("messages"))
@@ -36,7 +36,7 @@ def read_messages(body: Mapping[str, Json], extra: dict[str, Json]) -> tuple[Mes
     if system is not None and system != []:
         messages.insert(0, Message(role="system", content=as_list(read_content(system, "system"), system)))
     elif messages[0].role == "system" and "system" not in body:
-        extra["system"] = UNSET  # the newest models take system messages among the turns
+        extra["system"] = UNSET  # the newest models accept system messages among the turns
     return tuple(messages)
 
 
@@ -45,7 +45,7 @@ def _read_turn(value: Json, at: str) -> list[Message]:
     role: Any = source.get("role")
     if role not in ("user", "assistant", "system"):
         raise bad(f"{at}.role", "user, assistant or system", role)
-    content = source.get("content", [] if role == "system" else None)  # what a system turn adds may be tools alone
+    content = source.get("content", [] if role == "system" else None)  # a system turn may only add tools
     if not isinstance(content, str | list):
         raise bad(f"{at}.content", "a string or a list of blocks", content)
     parts = read_content(content, f"{at}.content")
@@ -58,7 +58,7 @@ def _read_turn(value: Json, at: str) -> list[Message]:
 
 
 def _with_results(parts: Sequence[Part]) -> list[Message]:
-    """One message for each result, and one for what stands between them."""
+    """One message for each tool result, and one for each run of other parts between them."""
     messages: list[Message] = []
     for are_results, group in groupby(parts, lambda part: isinstance(part, ToolResult)):
         if are_results:
@@ -74,8 +74,8 @@ def _with_results(parts: Sequence[Part]) -> list[Message]:
 def write_messages(messages: Sequence[Message], extra: Extra, *, foreign: bool) -> tuple[Json, list[dict[str, Json]]]:
     """The system prompt and the turns.
 
-    foreign: the messages were read from another dialect. Then system messages anywhere are gathered, ids are made to fit, and what
-    Anthropic refuses (empty texts, thinking nobody signed) is left out.
+    foreign: the messages were read from another dialect. System messages are then merged into the system prompt, ids
+    are made valid, and what Anthropic rejects (empty texts, unsigned thinking) is dropped.
     """
     if not foreign:
         inline = not messages or messages[0].role not in _SYSTEM or extra.get("system") is UNSET
@@ -90,7 +90,7 @@ def write_messages(messages: Sequence[Message], extra: Extra, *, foreign: bool) 
 
 
 def _gathered(messages: Sequence[tuple[int, Message]]) -> Json:
-    """System messages as one prompt: a string where it is one plain text."""
+    """System messages as one prompt: a string if it is a single plain text."""
     blocks: list[dict[str, Json]] = []
     for index, message in messages:
         blocks += _marked(write_blocks(_filled(message.content), f"messages[{index}].content", foreign=True), message.extra)
@@ -116,7 +116,7 @@ def _turns(messages: Sequence[tuple[int, Message]], *, foreign: bool) -> list[di
 
 
 def _joins(message: Message, before: str, *, foreign: bool) -> bool:
-    """Whether a message shares the turn before it: all results of a turn must stand in one."""
+    """Whether a message joins the previous turn: all results of a turn's calls must be in one turn."""
     return message.extra.get("turn") is UNSET or (before == "tool" and (foreign or message.role == "tool"))
 
 
@@ -136,7 +136,7 @@ def _own_turn(message: Message, at: str) -> dict[str, Json]:
 
 
 def _foreign_turn(message: Message, at: str) -> dict[str, Json] | None:
-    """None for an assistant's turn in which nothing is left to say."""
+    """None for an assistant turn with nothing left in it."""
     if message.role == "assistant":
         blocks = _marked(_spoken(message, at), message.extra)
         plain = len(blocks) == 1 and set(blocks[0]) == {"type", "text"}
@@ -148,9 +148,10 @@ def _foreign_turn(message: Message, at: str) -> dict[str, Json] | None:
 
 
 def _spoken(message: Message, at: str) -> list[dict[str, Json]]:
-    """What an assistant said elsewhere. Blocks beside the message are Anthropic's own, which its answer had given out there.
+    """Blocks of an assistant message from another dialect, including those that were sent to the caller as Anthropic's
+    own blocks.
 
-    `thinking_blocks` come from programs written for litellm, `content_blocks` is where server tools and their results stand.
+    `thinking_blocks` come from programs written for LiteLLM; `content_blocks` hold server tools and their results.
     """
     thinking = _replayed(message.extra.get("thinking_blocks"))
     parts = [part for part in _filled(message.content) if not isinstance(part, Thinking) or (not thinking and _ours(part))]
@@ -166,24 +167,24 @@ def _replayed(blocks: Json) -> list[dict[str, Json]]:
 
 
 def _ours(part: Thinking) -> bool:
-    """Whether Anthropic signed it. `format` is how OpenRouter's reasoning details tell whose signature they hold."""
+    """Whether Anthropic signed the block. In OpenRouter's reasoning details, `format` says whose signature it is."""
     whose = part.extra.get("format")
     return bool(part.signature or part.data) and (not isinstance(whose, str) or whose.startswith("anthropic"))
 
 
 def _filled(parts: Sequence[Part]) -> list[Part]:
-    """Anthropic refuses empty texts."""
+    """`parts` without empty texts, which Anthropic rejects."""
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
 def _marked(blocks: list[Any], extra: Extra) -> list[Any]:
-    """A mark for the cache that was set on a whole message belongs on its last block."""
+    """`blocks` with a message-level `cache_control` moved to the last one."""
     mark = extra.get("cache_control")
     return [*blocks[:-1], {**blocks[-1], "cache_control": mark}] if mark and blocks else blocks
 
 
 def _trimmed(content: Json) -> Json:
-    """Anthropic refuses a prefill that ends in white space."""
+    """The content without trailing white space, which Anthropic rejects in a prefill."""
     if isinstance(content, str):
         return content.rstrip()
     last = content[-1]
@@ -194,7 +195,7 @@ _NO_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def _paired(messages: Sequence[Message]) -> list[Message]:
-    """`messages` with ids Anthropic accepts (`^[a-zA-Z0-9_-]+$`) on every call, and the same ones on their results."""
+    """`messages` with ids that Anthropic accepts (`^[a-zA-Z0-9_-]+$`) on every call and its result."""
     unnamed: list[tuple[str, str]] = []
     count = 0
 
@@ -214,7 +215,7 @@ def _paired(messages: Sequence[Message]) -> list[Message]:
 
 
 def _answered(unnamed: list[tuple[str, str]], name: str | None) -> str:
-    """The id given to the oldest call of that name that no result has answered; "" where there is none."""
+    """The id generated for the oldest unanswered call with that name; "" if there is none."""
     for place, (called, made) in enumerate(unnamed):
         if name is None or called == name:
             del unnamed[place]

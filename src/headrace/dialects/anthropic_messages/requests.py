@@ -18,16 +18,16 @@ from headrace.types import ChatRequest, Extra, Json, ResponseFormat, Tool, ToolC
 from headrace.wire import HeaderPairs, HttpRequest
 
 VERSION: Final = "2023-06-01"
-"""Of the API; the only one there has been since (platform.claude.com/docs/en/api/versioning, read 2026-11)."""
+"""API version; still the latest (platform.claude.com/docs/en/api/versioning, read 2026-11)."""
 
 MAX_TOKENS: Final = 4096
-"""Tokens to write where the caller names no number: Anthropic demands one. litellm 1.106 sends the same."""
+"""Default output limit in tokens, since Anthropic requires one. LiteLLM 1.106 sends the same."""
 
 BUDGETS: Final[Mapping[str, int]] = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
-"""Tokens to think with for an effort; 1024 is the least Anthropic takes. The first four are litellm 1.106's."""
+"""Thinking budget in tokens for each effort; 1024 is Anthropic's minimum. The first four are LiteLLM 1.106's."""
 
 _PLAIN: Final = (("max_tokens", whole), ("temperature", number), ("top_p", number), ("top_k", whole))
-"""Fields whose name and meaning are the hub's own."""
+"""Fields with the same name and meaning in the hub."""
 
 _KNOWN: Final = frozenset({
     "model", "messages", "system", "tools", "tool_choice", "stop_sequences", "stream", "metadata", "thinking", "output_config",
@@ -37,17 +37,17 @@ _EXACT: Final = frozenset({"model", "system"})
 
 _TOOL: Final = frozenset({"name", "description", "input_schema", "strict", "type"})
 _SCHEMA: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
-"""Of a function without parameters."""
+"""Schema for a function without parameters."""
 
 _SPELT: Final = "output_format"
-"""UNSET under this name: the schema stood in the field of that name, the beta's spelling, and goes back there."""
+"""UNSET under this key in `extra` means that the schema came in the beta field `output_format`, and is written back there."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     extra = rest(body, _KNOWN, exact=_EXACT)
     request: dict[str, Any] = {name: check(body.get(name), name) for name, check in _PLAIN}
@@ -68,7 +68,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
 
 
 def _read_tool(value: Json, at: str) -> Tool:
-    """A function, or a tool of Anthropic's own, which has a dated type."""
+    """A function, or one of Anthropic's tools, which have dated types."""
     tool = obj(value, at)
     kind = optional(tool.get("type"), f"{at}.type")
     if kind not in (None, "custom"):
@@ -86,7 +86,7 @@ _MODES: Final[Mapping[str, str]] = {"auto": "auto", "any": "required", "none": "
 
 
 def _read_choice(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
-    """`tool_choice`, and what it says of parallel calls."""
+    """`tool_choice`, and its setting for parallel calls."""
     if value is None:
         return {}
     choice = obj(value, "tool_choice")
@@ -114,7 +114,7 @@ def _read_user(metadata: Json, extra: dict[str, Json]) -> str | None:
 
 
 def _read_thinking(value: Json, extra: dict[str, Json]) -> int | None:
-    """The budget, 0 for none. Adaptive thinking has no number: it stays as it is."""
+    """The thinking budget, 0 if disabled. Adaptive thinking has no budget and is kept in `extra`."""
     if value is None:
         return None
     thinking = obj(value, "thinking")
@@ -132,7 +132,7 @@ def _read_thinking(value: Json, extra: dict[str, Json]) -> int | None:
 
 
 def _read_output(body: Mapping[str, Json], extra: dict[str, Json]) -> dict[str, Any]:
-    """The format and the effort of the answer."""
+    """The response format and the effort."""
     config = dict(obj(body["output_config"], "output_config")) if body.get("output_config") is not None else {}
     found: dict[str, Any] = {}
     if isinstance(config.get("effort"), str):
@@ -151,7 +151,7 @@ def _read_output(body: Mapping[str, Json], extra: dict[str, Json]) -> dict[str, 
 
 
 def _read_format(value: Json) -> ResponseFormat | None:
-    """Anthropic's formats have no name, which OpenAI's must have."""
+    """A response format. Anthropic's has no name, which OpenAI's requires."""
     match value:
         case {"type": "json_schema", "schema": schema, **more} if isinstance(schema, Mapping):
             return ResponseFormat(type="json_schema", name="output", schema=schema, extra={str(name): more[name] for name in more})
@@ -162,14 +162,14 @@ def _read_format(value: Json) -> ResponseFormat | None:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's. Betas named in the body go into their header."""
+    """The request to `target`, whose model and headers replace the caller's. `betas` in the body become a header."""
     body = write_body(in_common(request, target.source, "anthropic_messages"), target.model, foreign=bool(target.source))
     betas = body.pop("betas", None)
     return HttpRequest("POST", url_of(target.base_url), _headers(target.headers, betas), sent(body))
 
 
 def url_of(base_url: str) -> str:
-    """Addresses are given with or without the version, or whole."""
+    """The endpoint's URL, from a base URL with or without the version, or the full URL."""
     base_url = base_url.rstrip("/")
     if base_url.endswith("/v1/messages"):
         return base_url
@@ -188,7 +188,7 @@ def _headers(given: HeaderPairs, betas: Json) -> HeaderPairs:
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
-    """foreign: the request was read from another dialect, whose own words are not sent."""
+    """foreign: the request was read from another dialect, whose own fields are not sent."""
     extra = _without_openais(request.extra) if foreign else request.extra
     system, messages = write_messages(request.messages, request.extra, foreign=foreign)
     thinking = _write_thinking(request, extra, model, foreign=foreign)
@@ -219,7 +219,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
 
 
 def _most(most: int | None, thinking: Json) -> int:
-    """Tokens to write, thinking included: a budget must leave room for an answer."""
+    """The output limit in tokens. A default limit leaves room for a response beyond the thinking budget."""
     if most is not None:
         return most
     budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
@@ -230,13 +230,13 @@ _VERSION_OF: Final = re.compile(r"claude-[a-z]+-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d
 
 
 def adaptive(model: str) -> bool:
-    """Whether the model decides by itself how long to think, given an effort: from Claude 4.6 on, and the newest refuse a budget."""
+    """Whether the model decides how long to think, guided by an effort: Claude 4.6 and later, of which the newest reject a budget."""
     found = _VERSION_OF.search(model)
     return found is not None and (int(found[1]), int(found[2] or 0)) >= (4, 6)
 
 
 def _write_thinking(request: ChatRequest, extra: Extra, model: str, *, foreign: bool) -> Json:
-    """A budget, or the one that an effort of another dialect stands for, as far as the answer's own limit leaves room."""
+    """The thinking budget, or one derived from another dialect's effort and capped by the output limit."""
     given = extra.get("thinking")
     if request.thinking_budget is not None:
         left = given if isinstance(given, Mapping) else {}
@@ -253,10 +253,11 @@ def _write_thinking(request: ChatRequest, extra: Extra, model: str, *, foreign: 
 
 
 def _may_think(request: ChatRequest, messages: list[dict[str, Json]], thinking: Json) -> bool:
-    """Whether thinking that only an effort asks for would not make Anthropic refuse the call.
+    """Whether thinking that was requested only through an effort would be accepted.
 
-    It does so where a tool is forced; and with a budget where the turn that results answer did not begin with thinking, which clients of
-    OpenAI's dialect seldom send back (platform.claude.com/docs/en/build-with-claude/extended-thinking, read 2026-11).
+    Anthropic rejects it with a forced tool. With a budget it also rejects tool results whose assistant turn does not
+    begin with thinking, which clients of OpenAI's dialect rarely send back
+    (platform.claude.com/docs/en/build-with-claude/extended-thinking, read 2026-11).
     """
     if request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"):
         return False
@@ -289,14 +290,15 @@ def _write_output(request: ChatRequest, extra: Extra, model: str, *, foreign: bo
 
 
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-"""Under these, names are the caller's and values are schemas."""
+"""Keywords whose keys are the caller's names and whose values are schemas."""
 
 _VALUES: Final = frozenset({"enum", "const", "default", "examples", "required"})
-"""Under these stand values, not schemas."""
+"""Keywords that hold values, not schemas."""
 
 
 def _closed(schema: Json) -> Json:
-    """Anthropic refuses objects that leave open what else they may hold; OpenAI's strict mode asks for the same."""
+    """`schema` with `additionalProperties: false` on every object that leaves it open: Anthropic requires it, as does
+    OpenAI's strict mode."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, Mapping):
@@ -331,11 +333,11 @@ def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
 
 
 _SEARCHES: Final[Mapping[str, int]] = {"low": 1, "medium": 5, "high": 10}
-"""Searches at most, for a size of context; litellm 1.106's numbers."""
+"""Maximum number of searches for each context size, from LiteLLM 1.106."""
 
 
 def _web_search(options: Mapping[str, Json]) -> dict[str, Json]:
-    """OpenAI's way to let the model search, as the tool it is here."""
+    """OpenAI's `web_search_options` as Anthropic's web search tool."""
     tool: dict[str, Json] = {"type": "web_search_20250305", "name": "web_search"}
     if (most := _SEARCHES.get(str(options.get("search_context_size")))) is not None:
         tool["max_uses"] = most
@@ -349,7 +351,7 @@ _KINDS: Final = {"auto": "auto", "required": "any", "none": "none", "tool": "too
 
 
 def _write_choice(request: ChatRequest) -> Json:
-    """Parallel calls are forbidden inside the choice, so there must be one."""
+    """`tool_choice`. Parallel calls are disabled within it, so it is added if needed."""
     choice, parallel = request.tool_choice, request.parallel_tool_calls
     if choice is None:
         if parallel is not False or not request.tools:
@@ -368,30 +370,30 @@ def _write_metadata(request: ChatRequest, extra: Extra) -> Json:
     return {**(given if isinstance(given, Mapping) else {}), "user_id": request.user}
 
 
-# ---- what Anthropic cannot say -----------------------------------------------------------------------------------------------------
+# ---- what Anthropic cannot express -------------------------------------------------------------------------------------------------
 
 _HINTS: Final = frozenset(
     {"stream_options", "store", "web_search_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity"}
 )
-"""OpenAI's words that change nothing in an answer's meaning here, or are said otherwise; they are not sent as they are."""
+"""OpenAI's parameters that do not affect the response's meaning here or are translated; they are not sent unchanged."""
 
 _UNSAID: Final = frozenset({
     "logit_bias", "modalities", "audio", "prediction", "functions", "function_call", "response_format", "suffix",
     "echo", "best_of", "min_p", "repetition_penalty",
 })  # fmt: skip
-"""Words of OpenAI's dialect that would change the answer."""
+"""OpenAI's parameters that would change the response."""
 
 _EMPTY: Final = frozenset({
     "stop", "n", "seed", "user", "max_completion_tokens", "reasoning_effort", "presence_penalty", "frequency_penalty", "logprobs",
     "top_logprobs", "parallel_tool_calls",
 })  # fmt: skip
-"""Words of OpenAI's dialect that are leftovers only where they are empty."""
+"""OpenAI's parameters that get into `extra` only when empty."""
 
 _TIERS: Final[Mapping[str, str]] = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    """The given parameters, by OpenAI's names, that Anthropic cannot express. Values that equal the default do not count."""
     asked = {
         "n": (request.n or 1) > 1,
         "seed": request.seed is not None,
@@ -409,17 +411,17 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _usual(name: str, value: Json) -> bool:
-    """Whether a value says only what holds anyway."""
+    """Whether a value equals the default."""
     return value is None or value is UNSET or value == {} or (name == "modalities" and value == ["text"])
 
 
 def _is_strange(choice: Json) -> bool:
-    """Whether it is a choice only OpenAI offers (of several tools, of a custom one), not one in Anthropic's own words."""
+    """Whether a tool choice is one only OpenAI has (several tools, a custom tool), not one in Anthropic's format."""
     return isinstance(choice, Mapping) and choice.get("type") not in _MODES
 
 
 def _without_openais(extra: Extra) -> dict[str, Json]:
-    """A request's leftovers without what only OpenAI means by them. `metadata` is for OpenAI's store, but for a user's id."""
+    """`extra` without what only OpenAI defines. Of `metadata`, which OpenAI stores, only a user id is kept."""
     kept = {name: value for name, value in extra.items() if name not in _HINTS | _UNSAID | _EMPTY}
     if _is_strange(kept.get("tool_choice")):
         del kept["tool_choice"]

@@ -22,7 +22,7 @@ STOPS: Final[Mapping[str, FinishReason]] = {
     "compaction": "pause",
     "refusal": "content_filter",
 }
-"""Anthropic's words for the end (platform.claude.com/docs/en/api/handling-stop-reasons, read 2026-11), and what they mean."""
+"""Anthropic's stop reasons (platform.claude.com/docs/en/api/handling-stop-reasons, read 2026-11), and their meaning."""
 
 _WORDS: Final[Mapping[FinishReason, str]] = {
     "stop": "end_turn",
@@ -35,7 +35,7 @@ _WORDS: Final[Mapping[FinishReason, str]] = {
 }
 
 ENDING: Final = frozenset({"stop_reason", "stop_sequence", "stop_details"})
-"""Fields about the end, which a choice of the hub has."""
+"""Fields about how the message ended; the hub keeps them on the choice."""
 
 _KNOWN: Final = frozenset({"id", "model", "content", "usage"})
 _USUAL: Final[Mapping[str, Json]] = {
@@ -54,7 +54,7 @@ OPENAIS: Final = frozenset({
     "prompt_tokens_details", "completion_tokens_details", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_filter_results",
     "content_filter_results", "native_finish_reason", "provider", "function", "extra_content", "openai_responses", "item",
 })  # fmt: skip
-"""Leftovers of OpenAI's dialect: an answer read from it is written without them."""
+"""Extra fields of OpenAI's dialect, dropped when its response is written in this one."""
 
 
 def ours(extra: Extra) -> Extra:
@@ -65,7 +65,7 @@ def ours(extra: Extra) -> Extra:
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
-    """Raises BadRequestError for a body that is no message."""
+    """Raises BadRequestError for a body that is not a message."""
     if "content" not in body:
         raise bad("content", "a list of blocks", None)
     content = tuple([read_block(block, f"content[{index}]") for index, block in enumerate(items(body["content"], "content"))])
@@ -87,7 +87,7 @@ def text(value: Json) -> str:
 
 
 def read_end(source: Mapping[str, Json], *, called: bool) -> tuple[FinishReason | None, str | None, dict[str, Json]]:
-    """Why it ended, the word for it where it is not the usual one, and what else is said about the end."""
+    """The finish reason, the native stop reason if it is not the usual one for it, and other fields about the end."""
     word = source.get("stop_reason")
     extra = rest(source, frozenset({"stop_reason"}), _END_USUAL)
     if not word:
@@ -110,7 +110,7 @@ _USAGE_USUAL: Final[Mapping[str, Json]] = {
 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
-    """Token counts in OpenAI's meaning: Anthropic's `input_tokens` are those that no cache held."""
+    """Token counts by OpenAI's definition: Anthropic's `input_tokens` excludes tokens read from or written to the cache."""
     counted = source.get
     fresh, written = count(counted("input_tokens")), count(counted("output_tokens"))
     made, hit = count(counted("cache_creation_input_tokens")), count(counted("cache_read_input_tokens"))
@@ -127,7 +127,7 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
 
 
 def write_response(response: ChatResponse) -> dict[str, Json]:
-    """One message: of several choices the first, for Anthropic has no more."""
+    """One message, from the first choice: Anthropic has only one."""
     choice = response.choices[0] if response.choices else None
     said: dict[str, Json] = {
         "id": response.id or None,
@@ -150,12 +150,12 @@ def _write_content(parts: tuple[Part, ...], id_: str) -> list[dict[str, Json]]:
 
 
 def call_id(response_id: str, index: int) -> str:
-    """For a call whose provider gave it none (Gemini): Anthropic's clients answer by id."""
+    """An id for a call whose provider sent none (Gemini): Anthropic's clients match results by id."""
     return f"toolu_{''.join(filter(str.isalnum, response_id)) or 'call'}_{index}"
 
 
 def write_end(finish: FinishReason | None, native: str | None, extra: Extra) -> dict[str, Json]:
-    """The fields about the end: the provider's word where Anthropic has it, else Anthropic's own."""
+    """The fields about the end, with the native stop reason if Anthropic has it, otherwise Anthropic's own."""
     extra = {name: value for name, value in extra.items() if name in ENDING}
     if finish is None or (finish == "other" and "stop_reason" in extra) or extra.get("stop_reason", UNSET) not in (None, UNSET):
         return merged(_END_USUAL, extra, {})
@@ -163,7 +163,7 @@ def write_end(finish: FinishReason | None, native: str | None, extra: Extra) -> 
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """Counts in Anthropic's meaning: what a cache held or took is counted apart."""
+    """Counts by Anthropic's definition, with cached tokens counted separately."""
     said: dict[str, Any] = {
         "input_tokens": max(0, usage.input - usage.cached - usage.cache_write) or None,
         "cache_creation_input_tokens": usage.cache_write or None,

@@ -1,4 +1,4 @@
-"""Reading streams of Anthropic's Messages: events of the wire to events of the hub."""
+"""Reads streams of Anthropic's Messages: turns wire events into hub events."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from headrace.types import (
 from headrace.wire import Frame
 
 BLOCKS: Final = "content_blocks"
-"""Under this name a message's leftovers hold, whole, the blocks the hub has no name for."""
+"""The key in a message's `extra` that holds, unchanged, the blocks unknown to the hub."""
 
 EVENTS: Final = "events"
-"""Under this name a response's leftovers hold events that nobody knows yet."""
+"""The key in a response's `extra` that holds unknown events."""
 
 _STARTED: Final = frozenset({"id", "model", "content", "usage"})
 _STARTED_USUAL: Final[Mapping[str, Json]] = {"type": "message", "role": "assistant"}
@@ -45,19 +45,19 @@ _HEADS: Final[Mapping[str, Mapping[str, Json]]] = {
 
 
 class Reader:
-    """One message. Its end and its usage are told when it says that it is complete."""
+    """Reads one message. The finish reason and usage are reported once the message is complete."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._blocks: dict[int, _Block] = {}
-        """Those that are open, by their place."""
+        """Open blocks by index."""
         self._texts = self._thoughts = self._calls = 0
         self._usage: dict[str, Json] = {}
         self._end: dict[str, Json] = {}
         self._done = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no event of it."""
+        """Raises HeadraceError for an error within the stream or an invalid event."""
         if self._done or not frame.data.strip():
             return []
         event = self._decoded(frame, last=last)
@@ -68,22 +68,22 @@ class Reader:
             raise error_of(read_error_inside(event, provider=self._target.provider, model=self._target.model))
         try:
             if kind == "content_block_delta" and isinstance(block := self._blocks.get(event.get("index", 0)), _SAYING):
-                return list(block.delta(event["delta"]))  # what nearly every event is
+                return list(block.delta(event["delta"]))  # nearly every event
             return list(self._events(kind, event))
         except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):
             raise self._bad("an event of the stream is not what Anthropic's dialect allows") from None
 
     def close(self) -> list[StreamEvent]:
-        """Raises TruncatedStream unless the message was said to be complete."""
+        """Raises TruncatedStream unless the message was complete."""
         if self._done:
             return []
         message = f"{self._target.provider}: the stream ended before its message was complete"
         raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
 
     def _decoded(self, frame: Frame, *, last: bool) -> Mapping[str, Json] | None:
-        """None for what the end of the connection cut off: `close` tells."""
+        """The event; None for `[DONE]` or data cut off by the end of the connection, which `close` reports."""
         if frame.data.strip() == b"[DONE]":
-            return None  # gateways that add OpenAI's end
+            return None  # some gateways append OpenAI's end marker
         try:
             event = decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -148,7 +148,7 @@ class Reader:
         yield from block.start(source)
 
     def _more(self, index: int, delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        """A piece of a block. Of one that was never opened its kind is told by the piece, where it can be."""
+        """A delta of a block. If the block was never opened, its type is inferred from the delta where possible."""
         if index not in self._blocks:
             head = _HEADS.get(delta["type"])
             if head is None:
@@ -187,7 +187,7 @@ class Reader:
 
 
 class _Block:
-    """One block between its start and its stop. A known kind keeps deltas nobody knows yet as leftovers of the message."""
+    """One block between its start and stop events. Unknown deltas of a known block are kept in the message's `extra`."""
 
     def start(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         yield from ()
@@ -210,7 +210,7 @@ class _TextBlock(_Block):
 
     def start(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         extra = {name: value for name, value in source.items() if name not in ("type", "text") and value is not None}
-        said = source.get("text") or ""  # some say null until there is any
+        said = source.get("text") or ""  # some providers send null until there is text
         if said or extra:
             yield self._event(said, extra)
 
@@ -226,7 +226,7 @@ class _TextBlock(_Block):
 
     def stop(self) -> Iterator[StreamEvent]:
         if not self._said:
-            yield self._event("", {})  # an empty block is a block
+            yield self._event("", {})  # an empty block is still a block
 
     def _event(self, said: str, extra: Mapping[str, Json]) -> TextDelta:
         self._said = True
@@ -272,7 +272,7 @@ class _CallBlock(_Block):
         self._number = number
         self._said = False
         self._whole = "{}"
-        """The arguments, should no piece of them come."""
+        """The arguments, used if no deltas arrive."""
 
     def start(self, source: Mapping[str, Json]) -> Iterator[StreamEvent]:
         extra = {
@@ -300,7 +300,7 @@ _SAYING: Final = (_TextBlock, _ThinkingBlock, _CallBlock)
 
 
 class _OtherBlock(_Block):
-    """A block the hub has no name for, put together and told whole."""
+    """Assembles a block unknown to the hub and emits it whole."""
 
     def __init__(self) -> None:
         self._block: dict[str, Json] = {}

@@ -1,4 +1,4 @@
-"""Streams of Anthropic's Messages handed on as they are."""
+"""Observes streams of Anthropic's Messages that are forwarded unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
 class Watcher(Watching, eq=False):
-    """One message, complete when it says so."""
+    """Observes one message, which ends with `message_stop`."""
 
     _counts: dict[str, Json] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Watcher(Watching, eq=False):
 
 
 def count(counts: dict[str, Json], usage: Json) -> dict[str, Json]:
-    """`counts` with what is told now. Later counts are the truer ones: what server tools read is in the last alone."""
+    """`counts` updated with `usage`. Later counts are more accurate: only the last includes what server tools read."""
     if not isinstance(usage, Mapping):
         return counts
     return counts | {name: value for name, value in usage.items() if value is not None or name not in counts}

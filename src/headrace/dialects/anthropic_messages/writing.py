@@ -1,4 +1,4 @@
-"""Writing streams of Anthropic's Messages: one block at a time, whatever order the pieces come in."""
+"""Writes streams of Anthropic's Messages: one block at a time, whatever order the deltas arrive in."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from headrace.types import (
 _Key = tuple[str, int]
 
 _TOP: Final = frozenset({"context_management"})
-"""Fields that stand beside `message_delta`'s delta, not inside it."""
+"""Fields that go next to the delta of `message_delta`, not inside it."""
 
 
 def frame(event: Mapping[str, Json]) -> bytes:
-    """An event as the API frames it."""
+    """An event as a server-sent event."""
     return b"event: " + str(event.get("type", "message")).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
 
@@ -48,7 +48,7 @@ _ARGUMENTS: Final = _PIECE.replace(b'"text_delta","text"', b'"input_json_delta",
 
 
 class Writer:
-    """Events as server-sent events; `message_stop` comes only after a proper end. Of several choices the first is told."""
+    """Turns hub events into server-sent events, for the first choice only. `message_stop` is written only after a proper end."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._model = request.model
@@ -132,7 +132,7 @@ class Writer:
 
 
 def _is_object(text: str) -> bool:
-    """Whether it is an object of JSON, behind which nothing more can come."""
+    """Whether the text is a complete JSON object, so that nothing can follow it."""
     try:
         return isinstance(msgspec.json.decode(text), dict)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
@@ -144,7 +144,7 @@ def _objects(value: Json) -> list[dict[str, Json]]:
 
 
 def _key(event: Any) -> _Key:
-    """Which block a piece belongs to."""
+    """The block an event belongs to."""
     match event:
         case ToolCallDelta():
             return "call", event.index
@@ -152,11 +152,11 @@ def _key(event: Any) -> _Key:
             return "thinking", event.block
         case TextDelta():
             return "text", event.block
-    return "text", -1  # a refusal and what was spoken are texts here
+    return "text", -1  # refusals and audio transcripts are text here
 
 
 class _Blocks:
-    """Blocks in the order they began. A call stays open until its arguments are complete: what comes meanwhile waits."""
+    """Blocks in the order they began. A tool call stays open until its arguments are complete; later blocks wait meanwhile."""
 
     def __init__(self) -> None:
         self.response_id = ""
@@ -164,26 +164,26 @@ class _Blocks:
         self._open: _Key | None = None
         self._arguments = ""
         self._whole = False
-        """Whether the open call's arguments were complete when last looked at; never asked twice of the same text."""
+        """Whether the open call's arguments were complete at the last check, which is not repeated for the same text."""
         self._checked = ""
         self._bare = False
-        """Whether the open call's input is a bare text (OpenAI's custom tools), which is said inside an object here."""
+        """Whether the open call's input is free-form text (OpenAI's custom tools), which is wrapped in an object here."""
         self._waiting: dict[_Key, list[Any]] = {}
         self._closed: set[_Key] = set()
 
     def telling(self, *key: Json) -> int | None:
-        """The place of the block of that key, where it is the open one and nothing waits."""
+        """The index of the block with that key, if it is open and no other block waits."""
         return self._index if key == self._open and not self._waiting else None
 
     def calling(self, call: int, arguments: str) -> int | None:
-        """The same of a call's block, whose arguments these are more of."""
+        """The index of an open call's block, with `arguments` appended to those received so far."""
         if self._open != ("call", call) or self._waiting or self._bare:
             return None
         self._arguments += arguments
         return self._index
 
     def count(self) -> int:
-        """How many blocks there have been."""
+        """The number of blocks so far."""
         return self._index + 1 + len(self._waiting)
 
     def add(self, key: _Key, event: Any) -> Iterator[dict[str, Json]]:
@@ -204,7 +204,8 @@ class _Blocks:
             yield from self._next()
 
     def _may_close(self) -> bool:
-        """A call may not, until its arguments are whole: a later piece of them would have no place."""
+        """Whether the open block may be closed. A call may not before its arguments are complete, since later deltas
+        would have no place."""
         if self._open is None or self._open[0] != "call":
             return True
         if self._arguments != self._checked:

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions, and what a hundred providers serve in its shape."""
+"""OpenAI's Chat Completions, the format of a hundred other providers too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ChunkReader", "OpenAIChat", "dialect", "read_body", "read_error", "r
 
 
 class OpenAIChat(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)

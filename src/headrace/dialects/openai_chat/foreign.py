@@ -1,4 +1,4 @@
-"""A request of another dialect's in words that providers of Chat Completions take: many refuse a field they do not know."""
+"""Adapts a request from another dialect to providers of Chat Completions, many of which reject unknown fields."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from headrace.types import ChatRequest, Extra, Json, Message, Other, Part, Text,
 _TOP: Final = frozenset({
     "metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "store", "stream_options",
 })  # fmt: skip
-"""Fields of a request that mean here what they mean in OpenAI's other dialect."""
+"""Request fields with the same meaning here as in Responses."""
 
 _OPENAIS: Final = frozenset({"openai", "azure", "openrouter", "litellm_proxy"})
-"""Providers that know them. All of them can be left out without another answer."""
+"""Providers that accept these fields. Each can be dropped without changing the response."""
 
 _MARKED: Final = frozenset({"openrouter"})
-"""Providers that take a mark for the cache on parts, messages and tools."""
+"""Providers that accept `cache_control` on parts, messages and tools."""
 
 _STRICT: Final = frozenset({"openai", "azure"})
-"""Providers that refuse a parameter they do not know; most others take `top_k`."""
+"""Providers that reject unknown parameters; most others accept `top_k`."""
 
 _THINKING_BACK: Final = frozenset({"openrouter", "deepseek", "moonshot", "zai", "dashscope", "vllm", "hosted_vllm"})
-"""Providers that take back the reasoning of a turn that called tools."""
+"""Providers that accept the reasoning of earlier turns with tool calls."""
 
 
 def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest:
-    """`request` without what only its own dialect says. Raises BadRequestError for content that cannot be said and must not be lost."""
+    """`request` without what only its own dialect has. Raises BadRequestError for content that must not be lost and
+    cannot be expressed."""
     if not request.messages:
         raise BadRequestError("messages: a chat wants at least one: a prompt kept at a provider is not known to others")
     text = request.extra.get("text")
@@ -49,7 +50,7 @@ def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest
 
 
 def unheard(request: ChatRequest, provider: str) -> Iterator[str]:
-    """Where `spoken_here` leaves out what other providers of Chat Completions are told."""
+    """The places where `spoken_here` drops something that other providers of Chat Completions are sent."""
     if provider not in _OPENAIS:
         yield from (name for name, value in request.extra.items() if name in _TOP and value not in (None, UNSET, "", [], {}))
     if provider in _STRICT and request.top_k is not None:
@@ -65,7 +66,7 @@ def _only(extra: Extra, names: frozenset[str]) -> Extra:
 
 
 def _tool(tool: Tool, marks: frozenset[str]) -> Tool:
-    if tool.type == "custom":  # flat in the one, nested in the other
+    if tool.type == "custom":  # flat in Responses, nested in Chat Completions
         return structs.replace(tool, extra={"custom": _without(tool.extra, "custom") | dict(tool.extra.get("custom") or {})})
     return structs.replace(tool, extra=_only(tool.extra, marks))
 
@@ -97,7 +98,7 @@ def _part(part: Part, provider: str, marks: frozenset[str], at: str) -> Part:
 
 
 def _with_media_behind(messages: Iterable[Message]) -> Iterator[Message]:
-    """A tool gives back text and nothing else here: pictures and files follow its results as if the user had sent them."""
+    """Tool results hold only text here: images and files follow them in a user message."""
     waiting: list[Part] = []
     for message in messages:
         if message.role == "tool":

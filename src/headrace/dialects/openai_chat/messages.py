@@ -1,4 +1,4 @@
-"""Messages and their parts between OpenAI's Chat Completions and the hub, in requests and responses alike."""
+"""Messages and their parts between OpenAI's Chat Completions and the hub, for requests and responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASSISTANT: Final = _MESSAGE | {
 }  # fmt: skip
 _TOOL: Final = _MESSAGE | {"tool_call_id"}
 
-# What is written where the hub says nothing.
+# Defaults to write for fields the hub does not set.
 _TURN: Final[Mapping[str, Json]] = {"content": None}
 _FUNCTION_RESULT: Final[Mapping[str, Json]] = {"content": ""}
 _RESULT: Final[Mapping[str, Json]] = {"tool_call_id": "", "content": ""}
@@ -36,7 +36,7 @@ _DETAIL: Final = frozenset({"text", "summary", "signature", "data"})
 
 
 def read_message(value: Json, at: str) -> Message:
-    """One message. Raises BadRequestError naming the field below `at`."""
+    """One message. Raises BadRequestError that names the field below `at`."""
     source = obj(value, at)
     role = source.get("role")
     if role == "assistant":
@@ -51,7 +51,7 @@ def read_message(value: Json, at: str) -> Message:
 
 
 def _read_result(source: Mapping[str, Json], at: str) -> Message:
-    """A tool's result; the older `function` role has a name in place of an id."""
+    """A tool's result. The legacy `function` role has a name instead of an id."""
     call_id = source.get("tool_call_id")
     name = optional(source.get("name"), f"{at}.name")
     content = read_content(source.get("content"), f"{at}.content")
@@ -63,7 +63,7 @@ def _read_result(source: Mapping[str, Json], at: str) -> Message:
 
 
 def read_assistant(source: Mapping[str, Json], at: str) -> Message:
-    """A model's turn: thinking, then content, then calls."""
+    """An assistant message: reasoning, then content, then tool calls."""
     thinking, echo = _read_thinking(source, at)
     content = read_content(source.get("content"), f"{at}.content")
     content = _signed(content, source.get("extra_content"))
@@ -88,7 +88,7 @@ def read_assistant(source: Mapping[str, Json], at: str) -> Message:
 
 
 def _hollow(source: Mapping[str, Json]) -> dict[str, Json]:
-    """Objects without anything in them: Snowflake sends an empty call and empty audio with every message."""
+    """Empty objects, kept for `extra`: Snowflake sends an empty call and empty audio with every message."""
     hollow: dict[str, Json] = {}
     for name, said in (("function_call", "name"), ("audio", None)):
         value = source.get(name)
@@ -98,7 +98,7 @@ def _hollow(source: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _signed(content: tuple[Part, ...], extra_content: Json) -> tuple[Part, ...]:
-    """Google's endpoint in OpenAI's shape signs the message; the signature belongs to its last text."""
+    """Google's OpenAI-compatible endpoint signs the message; the signature belongs to its last text."""
     signature = google_signature(extra_content)
     if signature is None or not content or not isinstance(content[-1], Text):
         return content
@@ -106,7 +106,7 @@ def _signed(content: tuple[Part, ...], extra_content: Json) -> tuple[Part, ...]:
 
 
 def google_signature(extra_content: Json) -> str | None:
-    """The signature in `{"google": {"thought_signature": …}}`, when that is all it holds."""
+    """The signature in `{"google": {"thought_signature": …}}`, if the object holds nothing else."""
     match extra_content:
         case {"google": {"thought_signature": str(signature), **google}, **others} if not google and not others:
             return signature
@@ -114,7 +114,7 @@ def google_signature(extra_content: Json) -> str | None:
 
 
 def read_content(value: Json, at: str) -> tuple[Part, ...]:
-    """A string, a list of parts or nothing. Cloudflare's structured output is an object there: its JSON is the text."""
+    """A string, a list of parts, or null. Cloudflare sends structured output as an object, whose JSON becomes the text."""
     if isinstance(value, str):
         return (Text(text=value),)
     if isinstance(value, Mapping):
@@ -142,7 +142,7 @@ def _read_text(source: Mapping[str, Json]) -> Part | None:
 
 def _read_image(source: Mapping[str, Json]) -> Part | None:
     match source.get("image_url"):
-        case str(url):  # Mistral's form
+        case str(url):  # Mistral's format
             return Image(url=url, extra={**rest(source, frozenset({"type", "image_url"})), "image_url": UNSET})
         case {"url": str(url), **inner}:
             detail = inner.get("detail")
@@ -183,7 +183,7 @@ def _read_refusal(source: Mapping[str, Json]) -> Part | None:
 
 
 def _read_thinking_part(source: Mapping[str, Json]) -> Part | None:
-    """Mistral's: `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`. What else stands in the list is kept with it."""
+    """Mistral's `{"type": "thinking", "thinking": [{"type": "text", "text": …}]}`. A list with anything but texts is kept in `extra`."""
     thinking = source.get("thinking")
     if not isinstance(thinking, list) or not all(isinstance(item, Mapping) for item in thinking):
         return None
@@ -211,14 +211,14 @@ _PARTS: Final[Mapping[str, Callable[[Mapping[str, Json]], Part | None]]] = {
 
 
 def _nested(source: Mapping[str, Json], name: str, known: frozenset[str]) -> Extra:
-    """Unknown fields of a part and of the object inside it, the latter under its name."""
+    """Unknown fields of a part, with those of its nested object under `name`."""
     extra = rest(source, frozenset({"type", name}))
     inner = rest(source[name], known, exact=known)
     return {**extra, name: inner} if inner else extra
 
 
 def _read_thinking(source: Mapping[str, Json], at: str) -> tuple[list[Thinking], dict[str, Json]]:
-    """Reasoning in whichever field it stands, and what must be kept of the fields that repeat it or hold something else."""
+    """Reasoning from whichever field holds it, and what to keep of fields that repeat it or hold other types."""
     parts, kept = _read_thoughts(source, at)
     strange = {name: value for name in ("reasoning", "reasoning_content") if not isinstance(value := source.get(name), str) and value}
     return parts, {**kept, **strange}
@@ -236,18 +236,18 @@ def _read_thoughts(source: Mapping[str, Json], at: str) -> tuple[list[Thinking],
     for field in ("reasoning_content", "reasoning"):
         if isinstance(thought := source.get(field), str) and thought:
             also = "reasoning" if field == "reasoning_content" else ""
-            kept = {also: source[also]} if source.get(also) else {}  # vLLM sent both while it renamed the one
+            kept = {also: source[also]} if source.get(also) else {}  # vLLM sent both while it renamed the field
             return [Thinking(text=thought, extra={"field": field})], kept
     return [], {}
 
 
 def read_detail(detail: Mapping[str, Json], position: int) -> Thinking:
-    """One of OpenRouter's `reasoning_details`, the only form with room for signatures."""
+    """One of OpenRouter's `reasoning_details`, the only format with signatures."""
     told = {name: value for name in _DETAIL if isinstance(value := detail.get(name), str) and value}
     usual = {"type": _detail_type(told.get("data")), "index": position}
     extra = rest(detail, frozenset(told), usual)
     if "summary" in told and "text" not in told and detail.get("type") != _SUMMARY:
-        extra["summary"] = told["summary"]  # of a type that nobody knows yet
+        extra["summary"] = told["summary"]  # an unknown type of detail
     return Thinking(text=told.get("text") or told.get("summary", ""), signature=told.get("signature"), data=told.get("data"), extra=extra)
 
 
@@ -256,7 +256,7 @@ def _detail_type(data: str | None) -> str:
 
 
 def read_call(value: Json, at: str) -> ToolCall:
-    """A tool call. Arguments that are an object become their JSON."""
+    """A tool call. Arguments sent as an object are converted to JSON text."""
     source = obj(value, at)
     kind = "function" if isinstance(source.get("function"), Mapping) or "custom" not in source else "custom"
     inner = obj(source.get(kind), f"{at}.{kind}")
@@ -266,7 +266,7 @@ def read_call(value: Json, at: str) -> ToolCall:
     if unknown:
         extra[kind] = unknown
     if kind == "function" and source.get("custom"):
-        extra["custom"] = source["custom"]  # Snowflake sends an empty one beside the function
+        extra["custom"] = source["custom"]  # Snowflake sends an empty one next to the function
     signature = google_signature(source.get("extra_content"))
     if signature is None and source.get("extra_content"):
         extra["extra_content"] = source["extra_content"]
@@ -281,7 +281,7 @@ def read_call(value: Json, at: str) -> ToolCall:
 
 
 def is_strange(call: Json) -> bool:
-    """Whether it is a call of a kind that is not OpenAI's, such as one that the provider answers itself."""
+    """Whether the call is of a type OpenAI does not have, such as one that the provider executes itself."""
     kind = call.get("type") if isinstance(call, Mapping) else None
     return isinstance(kind, str) and kind not in _CALL and not _CALL.keys() & call.keys()
 
@@ -302,7 +302,7 @@ def arguments_text(value: Json) -> str:
 
 
 def write_message(message: Message) -> list[dict[str, Json]]:
-    """A message as OpenAI has it; of a tool message one for each result."""
+    """A message in OpenAI's format; a tool message gives one for each result."""
     if message.role == "tool":
         return [_write_result(part, message) for part in message.content]
     if message.role == "assistant":
@@ -324,7 +324,7 @@ def write_assistant(message: Message) -> dict[str, Json]:
     parts = message.content
     said |= _write_thinking([part for part in parts if isinstance(part, Thinking) and not _in_content(part)])
     if "reasoning_details" in said and "reasoning_content" in message.extra:
-        del said["reasoning_content"]  # the details came without their text repeated there
+        del said["reasoning_content"]  # the details came without this duplicate
     said["content"] = write_content([part for part in parts if _in_content(part)])
     said["refusal"] = "".join(part.text for part in parts if isinstance(part, Refusal) and not _in_content(part)) or None
     for part in parts:
@@ -343,7 +343,7 @@ def write_assistant(message: Message) -> dict[str, Json]:
 
 
 def _in_content(part: Part) -> bool:
-    """Whether a part of an assistant's turn stands in its `content`: the marked ones, and what has no field of its own."""
+    """Whether a part of an assistant message goes into `content`: parts read from there, and those without a field of their own."""
     if isinstance(part, Thinking | Refusal):
         return part.extra.get("type") in ("thinking", "refusal")
     return not isinstance(part, Audio | ToolCall)
@@ -359,7 +359,8 @@ def google_extra(signature: str) -> dict[str, Json]:
 
 
 def _write_thinking(parts: Sequence[Thinking]) -> dict[str, Json]:
-    """What came in a plain field goes back there; anything else into `reasoning_details`, its text repeated where clients look for it."""
+    """Reasoning read from a plain field is written back there. Other reasoning goes into `reasoning_details`, its text
+    also into `reasoning_content`, where clients look for it."""
     detailed = [part for part in parts if "field" not in part.extra]
     said: dict[str, Json] = {}
     if detailed:
@@ -378,7 +379,7 @@ def write_detail(part: Thinking, position: int) -> dict[str, Json]:
 
 
 def write_content(parts: Sequence[Part]) -> Json:
-    """A string for one plain text, None for nothing, a list for anything else."""
+    """A string for one plain text, None for no parts, otherwise a list."""
     if not parts:
         return None
     if len(parts) == 1 and isinstance(parts[0], Text) and not common(parts[0].extra):
@@ -424,5 +425,5 @@ def write_call(call: ToolCall) -> dict[str, Json]:
 
 
 def _without_unset(value: Json) -> Json:
-    """What another dialect keeps of a call, without what it only keeps as missing."""
+    """Drops the markers of missing fields that another dialect put into a call's `extra`."""
     return {name: kept for name, kept in value.items() if kept is not UNSET} if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""Embeddings and text completions between OpenAI's shape and the hub: nearly the same on both sides."""
+"""Embeddings and text completions between OpenAI's format and the hub; the two hardly differ."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_embedding_request(request: EmbeddingRequest, model: str) -> dict[str, 
 
 
 def read_embedding_response(body: Mapping[str, Json]) -> EmbeddingResponse:
-    """Raises BadRequestError for a body that holds no embeddings. Their encoding stays as it came."""
+    """Raises BadRequestError for a body without embeddings. Their encoding is kept."""
     usage = body.get("usage")
     return EmbeddingResponse(
         model=text(body.get("model")),
@@ -63,7 +63,7 @@ def _read_embedding(value: Json, at: str, position: int) -> Embedding:
 
 
 def floats(values: tuple[float, ...] | str) -> tuple[float, ...]:
-    """An embedding as numbers. Raises BadRequestError for base64 that holds no whole float32s."""
+    """An embedding as numbers. Raises BadRequestError for base64 that does not decode to float32 values."""
     if not isinstance(values, str):
         return values
     try:
@@ -111,7 +111,7 @@ def write_text_request(request: TextRequest, model: str) -> dict[str, Json]:
 
 
 def read_text_response(body: Mapping[str, Json]) -> TextResponse:
-    """Raises BadRequestError for a body that is no text completion."""
+    """Raises BadRequestError for a body that is not a text completion."""
     usage, created = body.get("usage"), body.get("created")
     return TextResponse(
         id=text(body.get("id")),

@@ -19,7 +19,7 @@ _PLAIN: Final = (
     ("parallel_tool_calls", flag), ("temperature", number), ("top_p", number), ("top_k", whole), ("n", whole), ("seed", whole),
     ("presence_penalty", number), ("frequency_penalty", number), ("logprobs", flag), ("top_logprobs", whole), ("user", optional),
 )  # fmt: skip
-"""Fields whose name and meaning are the hub's own."""
+"""Fields with the same name and meaning in the hub."""
 
 _KNOWN: Final = frozenset({
     "model", "messages", "tools", "tool_choice", "response_format", "max_tokens", "max_completion_tokens", "stop", "reasoning_effort",
@@ -30,7 +30,7 @@ _EXACT: Final = frozenset({"model", "user", "reasoning_effort"})
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     messages = items(body.get("messages"), "messages")
     if not messages:
@@ -69,7 +69,7 @@ def _read_options(options: Json, extra: dict[str, Json]) -> bool:
 
 
 def read_tool(value: Json, at: str) -> Tool:
-    """A function, or a tool of the provider's own, which Google's name by their only field."""
+    """A function, or a provider's built-in tool. Google's are named by their only field."""
     tool = obj(value, at)
     function = tool.get("function")
     if len(tool) == 1 and function is None and isinstance(next(iter(tool.values())), Mapping):
@@ -132,7 +132,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's."""
+    """The request to `target`, whose model and headers replace the caller's."""
     body = write_body(spoken_here(request, target.provider, target.source) if target.source else request, target.model)
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
@@ -158,7 +158,7 @@ def write_body(request: ChatRequest, model: str) -> dict[str, Json]:
 
 
 def _effort(budget: int | None) -> str | None:
-    """The effort nearest to a number of thinking tokens: OpenAI names efforts and counts nothing."""
+    """The effort closest to a thinking budget in tokens: OpenAI has named efforts only."""
     if budget is None:
         return None
     return "none" if budget == 0 else "low" if 0 < budget <= 2048 else "medium" if 0 < budget <= 8192 else "high"

@@ -23,7 +23,7 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
     "network_error": "error",  # Z.ai
     "insufficient_system_resource": "error",  # DeepSeek
 }
-"""Words for the end that providers of this dialect use, and what they mean."""
+"""Finish reasons used by providers of this dialect, and their meaning."""
 
 _LET_THROUGH: Final[Mapping[str, FinishReason]] = {
     **FINISHES,
@@ -33,8 +33,7 @@ _LET_THROUGH: Final[Mapping[str, FinishReason]] = {
     **dict.fromkeys(("safety", "recitation", "blocklist", "refusal", "guardrail_intervened", "content_filtered"), "content_filter"),
     "abort": "error",
 }
-"""Words of other dialects and of servers of open models (TGI, vLLM, SGLang), which providers that wrap those let through: in small
-letters."""
+"""Finish reasons, in lower case, of other dialects and of open-source model servers (TGI, vLLM, SGLang), which providers forward."""
 
 _WORDS: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
@@ -52,13 +51,13 @@ _CHOICE: Final = frozenset({"index", "message", "finish_reason", "logprobs"})
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
-    """Raises BadRequestError for a body that is no chat completion."""
+    """Raises BadRequestError for a body that is not a chat completion."""
     choices = [_read_choice(choice, f"choices[{index}]") for index, choice in enumerate(listed(body, "choices"))]
     usage = body.get("usage")
     created = body.get("created")
     extra = rest(body, _RESPONSE, _RESPONSE_USUAL)
     if not isinstance(created, int) and created:
-        extra["created"] = created  # Writer: a text
+        extra["created"] = created  # Writer: a string
     return ChatResponse(
         id=text(body.get("id")),
         model=text(body.get("model")),
@@ -79,7 +78,7 @@ def _read_choice(value: Json, at: str) -> Choice:
     word = choice.get("finish_reason")
     extra = rest(choice, _CHOICE, {"finish_reason": None})
     called = bool(message.tool_calls)
-    if called and not word:  # Snowflake names no reason beside calls
+    if called and not word:  # Snowflake gives no reason with tool calls
         word = "function_call" if message.tool_calls[0].kind == "legacy" else "tool_calls"
     finish = finish_of(word, called=called)
     if is_unknown(word):
@@ -95,7 +94,7 @@ def _read_choice(value: Json, at: str) -> Choice:
 
 
 def finish_of(word: Json, *, called: bool) -> FinishReason | None:
-    """What a word for the end means. Calls decide over the word: OpenAI says `stop` for a forced tool, others always do."""
+    """The meaning of a finish reason. Tool calls override it: OpenAI sends `stop` for a forced tool, some providers always do."""
     if not word:
         return None
     finish = _LET_THROUGH.get(word.lower(), "other") if isinstance(word, str) else "other"
@@ -103,17 +102,17 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
 
 
 def is_unknown(word: Json) -> bool:
-    """Whether it is a word for the end that nobody uses yet: `extra` keeps it."""
+    """Whether the finish reason is not one of this dialect's, so that `extra` keeps it."""
     return bool(word) and not (isinstance(word, str) and word in FINISHES)
 
 
 def own_word(word: Json, finish: FinishReason | None) -> str | None:
-    """The provider's word where it is not this dialect's for that end."""
+    """The provider's finish reason where it differs from the one this dialect writes for `finish`."""
     return word if isinstance(word, str) and word and finish is not None and word != _WORDS[finish] else None
 
 
 def finish_word(finish: FinishReason | None, native: str | None) -> str | None:
-    """The provider's word where it is one of this dialect, else the dialect's own; None for an unknown one, which `extra` holds."""
+    """The provider's finish reason if this dialect has it, otherwise the dialect's own; None if there is none."""
     if finish is None:
         return None
     return native if native in FINISHES else _WORDS[finish]
@@ -132,7 +131,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 def _write_choice(choice: Choice) -> dict[str, Json]:
     message: Message = choice.message
-    # The index also where a provider of one answer leaves it out (Gemini): OpenAI's clients insist on it.
+    # The index is written even if a single-choice provider (Gemini) omits it: OpenAI's clients require it.
     said = {"index": choice.index, "message": write_assistant(message), "logprobs": choice.logprobs}
     if not is_unknown(choice.extra.get("finish_reason")):
         said["finish_reason"] = finish_word(choice.finish, choice.native_finish)
@@ -146,10 +145,11 @@ _OUTPUT_DETAILS: Final = {"reasoning": "reasoning_tokens", "audio_output": "audi
 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
-    """Token counts in OpenAI's meaning, whoever counted.
+    """Token counts by OpenAI's definition, whichever provider sent them.
 
-    xAI leaves reasoning out of `completion_tokens`: the total tells (47 of 47 recorded replies, 2025-2026). DeepSeek has a field of its
-    own for cache hits, Moonshot one beside the counts. What was told otherwise is kept beside, to be written as it came.
+    xAI excludes reasoning from `completion_tokens`, as the total shows (47 of 47 recorded responses, 2025-2026).
+    DeepSeek has its own field for cache hits, Moonshot has one outside the details. Counts that were sent differently
+    are kept in `extra`, to be written back as they came.
     """
     before, after = _details(source, "prompt_tokens_details"), _details(source, "completion_tokens_details")
     given, written, total = (count(source.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
@@ -177,7 +177,7 @@ def read_usage(source: Mapping[str, Json]) -> Usage:
 
 
 _HITS: Final = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
-"""Cache hits beside the counts: DeepSeek's word, Moonshot's, and Anthropic's where others pass it on."""
+"""Cache hits outside the details: DeepSeek's name, Moonshot's, and Anthropic's as other providers forward it."""
 
 
 def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
@@ -198,7 +198,7 @@ def _usage_extra(source: Mapping[str, Json], before: Mapping[str, Json], after: 
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """Counts in OpenAI's meaning, or as a provider of this dialect told them; details only where there is something to tell."""
+    """Counts by OpenAI's definition, or as a provider of this dialect sent them; details only if there are any."""
     extra = usage.extra
     said: dict[str, Json] = {
         "prompt_tokens": usage.input or None,
@@ -214,6 +214,6 @@ def write_usage(usage: Usage) -> dict[str, Json]:
 
 
 def _counted(usage: Usage, fields: Mapping[str, str], kept: Json) -> dict[str, Json]:
-    """Details as they were told, with what the hub counts; a count of nothing is not said anew."""
+    """The received details with the hub's counts; zero counts are not added."""
     kept = kept or {}
     return {**kept, **{field: kept.get(field) or count for unit, field in fields.items() if (count := getattr(usage, unit))}}

@@ -43,7 +43,7 @@ from headrace.types import (
 from headrace.wire import Frame
 
 _PADDING: Final = frozenset({"obfuscation", "p"})
-"""Random text against guessing a stream's content by its packets' sizes (OpenAI; Mistral). It hides only the connection it came on."""
+"""Random padding against guessing a stream's content from packet sizes (OpenAI; Mistral). Only meaningful on its own connection."""
 
 _CHUNK: Final = frozenset({"id", "object", "created", "model", "choices", "usage"}) | _PADDING
 _CHOICE: Final = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "usage"})
@@ -51,7 +51,7 @@ _DELTA: Final = frozenset({
     "role", "content", "refusal", "tool_calls", "function_call", "audio", "reasoning", "reasoning_content", "reasoning_details",
 })  # fmt: skip
 _TEXTS: Final = frozenset({"refusal", "reasoning", "reasoning_content"})
-"""What is told as text, and kept as it came where it is none."""
+"""Text fields; values of other types are kept unchanged."""
 _PLAIN: Final = frozenset({"role", "content"})
 _CALLING: Final = frozenset({"role", "content", "tool_calls"})
 _CALL_PIECE: Final = frozenset({"index", "type", "function"})
@@ -59,19 +59,19 @@ _ARGUMENTS: Final = frozenset({"arguments"})
 
 
 class Reader:
-    """Chunks as events. A repeated finish is said once; usage, which some send with every chunk, once at the end."""
+    """Turns chunks into events. Drops repeated finish reasons, and reports usage once at the end even if every chunk has it."""
 
     def __init__(self, target: Target) -> None:
         self._chunks = ChunkReader(provider=target.provider, model=target.model)
         self._target = target
         self._noted: dict[str, Json] = {}
-        """Fields of the response said so far."""
+        """Extra fields of the response so far."""
         self._started = False
         self._choices: dict[int, _ChoiceReader] = {}
         self._told = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no chunk."""
+        """Raises HeadraceError for an error within the stream or an invalid chunk."""
         chunk = self._chunks.feed(frame, last=last)
         if chunk is None:
             return self._end() if self._chunks.done else []
@@ -84,7 +84,7 @@ class Reader:
             raise APIResponseValidationError.of(failure) from None
 
     def close(self) -> list[StreamEvent]:
-        """Raises TruncatedStream unless the stream said that it was done."""
+        """Raises TruncatedStream unless the stream had signalled its end."""
         self._chunks.close()
         return self._end()
 
@@ -98,7 +98,7 @@ class Reader:
         return events
 
     def _plain(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
-        """What a chunk tells that says a text or arguments and nothing else, as nearly every one does; None for any other."""
+        """Fast path: the events of a chunk with only text or arguments, as nearly every one is; None for any other chunk."""
         choices = chunk.get("choices")
         if not self._started or type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _CHUNK:
             return None
@@ -126,7 +126,7 @@ class Reader:
         if self._started:
             if news:
                 yield Noted(extra=news)
-        elif chunk.get("id") or chunk.get("choices"):  # Azure's first chunk has neither, only what its filters say of the prompt
+        elif chunk.get("id") or chunk.get("choices"):  # Azure's first chunk has neither, only the prompt's filter results
             self._started = True
             created = chunk.get("created")
             created = created if isinstance(created, int) else 0
@@ -140,21 +140,21 @@ class Reader:
 
 
 class _ChoiceReader:
-    """One choice's deltas, and what must be remembered between them."""
+    """Turns one choice's deltas into events, with the state needed between them."""
 
     __slots__ = ("_blocks", "_called", "_calls", "_finished", "_index", "_name", "parted")
 
     def __init__(self, index: int) -> None:
         self.parted = 0
-        """How often something else stood between its texts: a text behind it is another block."""
+        """How often another part interrupted the text. Text after an interruption is a new block."""
         self._index = index
         self._called = False
         self._finished = False
         self._blocks: dict[tuple[Json, Json], int] = {}
         self._calls: dict[Json, tuple[str, int]] = {}
-        """By the index that calls are given: the id of the last one with it, and its place among all calls."""
+        """For each tool call index: the id of the latest call with it, and that call's position among all calls."""
         self._name = ""
-        """The field its plain reasoning comes in: some send it in two."""
+        """The field with the plain reasoning; used to ignore the second, as some providers send both."""
 
     def events(self, choice: Mapping[str, Json]) -> Iterator[StreamEvent]:
         delta = choice.get("delta")
@@ -181,12 +181,12 @@ class _ChoiceReader:
             )
 
     def end(self) -> Iterator[StreamEvent]:
-        """The stream has said that it is done. Calls are a reason, also where nobody names it."""
+        """Ends the choice. Tool calls count as a finish reason if the provider gives none."""
         if self._called and not self._finished:
             yield Finished(finish="tool_calls", choice=self._index)
 
     def piece(self, calls: Json) -> ToolCallDelta | None:
-        """More arguments of a call that was begun, where that is all that `calls` say."""
+        """Fast path: further arguments of an open call, if `calls` holds nothing else."""
         if type(calls) is not list or len(calls) != 1 or type(call := calls[0]) is not dict or not call.keys() <= _CALL_PIECE:
             return None
         place, inner = self._calls.get(call.get("index")), call.get("function")
@@ -243,11 +243,11 @@ class _ChoiceReader:
                     yield ThinkingDelta(text=thought, choice=self._index, extra={"field": name})
 
     def _block(self, detail: Mapping[str, Json], at: int) -> int:
-        """The pieces of one detail have its index and type; blocks are counted as they appear."""
+        """The block number for a detail, numbered by first appearance. Pieces of one detail share its index and type."""
         return self._blocks.setdefault((detail.get("index", at), detail.get("type")), len(self._blocks))
 
     def _parts(self, content: Json) -> Iterator[StreamEvent]:
-        """Mistral's thinking comes as parts; the text beside it too, and what it refers to between texts."""
+        """Mistral sends reasoning as content parts, along with the text and any references between texts."""
         for part in read_content(content, "content"):
             if isinstance(part, Text):
                 beside = {name: value for name, value in part.extra.items() if name != "type"}
@@ -286,7 +286,7 @@ class _ChoiceReader:
         )
 
     def _place(self, index: int, id: str, *, named: bool) -> int:
-        """A call's place among all. A name and an id of its own begin another call, also where all are given one index, or none."""
+        """A call's position. A new name and id start another call, even if the provider reuses one index or sends none."""
         last, place = self._calls.get(index, ("", -1))
         if place < 0 or (named and id and last and id != last):
             taken = {place for _, place in self._calls.values()}
@@ -297,7 +297,7 @@ class _ChoiceReader:
 
 
 def _number(value: Json, usual: int) -> int:
-    """A place in a list, also where it came in a text. Raises TypeError for what is none."""
+    """An index, which may be a numeric string. Raises TypeError for anything else."""
     if type(value) is int:
         return value
     if value is None:
@@ -308,33 +308,33 @@ def _number(value: Json, usual: int) -> int:
 
 
 class ChunkMaker:
-    """Events as chunks. Every choice begins with its role."""
+    """Turns events into chunks. The first chunk of each choice has its role."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._include_usage = request.include_usage
         self._model = request.model
         self._head: dict[str, Json] = {}
         self._first: Extra = {}
-        """What only the first chunk says."""
+        """Fields for the first chunk only."""
         self._begun: set[int] = set()
         self._finished: set[int] = set()
         self._kinds: dict[tuple[int, int], str] = {}
 
     @property
     def head(self) -> Mapping[str, Json]:
-        """What every chunk says."""
+        """Fields common to all chunks."""
         return self._head
 
     def goes_on(self, choice: int) -> bool:
-        """Whether a choice was begun, and the next chunk says nothing besides."""
+        """Whether a choice has begun and the next chunk needs no extra fields."""
         return choice in self._begun and not self._first
 
     def calls_on(self, choice: int, index: int) -> bool:
-        """The same of a call."""
+        """The same for a tool call."""
         return (choice, index) in self._kinds and not self._first
 
     def feed(self, event: StreamEvent) -> dict[str, Json] | None:
-        """The chunk that says it; None for what no chunk says."""
+        """The chunk for an event; None if it needs no chunk."""
         match event:
             case Started():
                 said = {"id": event.id or None, "created": event.created or None, "model": event.model or None}
@@ -358,7 +358,7 @@ class ChunkMaker:
         return self._delta(event.choice, self._fields(event), {})
 
     def _fields(self, event: Any) -> Extra:
-        """The delta of an event that has one."""
+        """The delta for an event's content."""
         match event:
             case TextDelta():
                 signed = {"extra_content": google_extra(event.signature)} if event.signature else {}
@@ -418,12 +418,12 @@ _THOUGHT: Final = (
 
 
 class Writer:
-    """Events as server-sent chunks; `[DONE]` comes only after a proper end."""
+    """Turns events into server-sent chunks. `[DONE]` is written only after a proper end."""
 
     def __init__(self, request: ChatRequest) -> None:
         self.chunks = ChunkMaker(request)
         self._head = b""
-        """What every chunk says first, as JSON."""
+        """JSON of the fields common to all chunks."""
 
     def feed(self, event: StreamEvent) -> bytes:
         if (piece := self.piece(event)) is not None:
@@ -434,7 +434,7 @@ class Writer:
         return b"" if chunk is None else b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
     def piece(self, event: StreamEvent) -> bytes | None:
-        """The chunk of more text, thought or arguments, where that is all that it says; None for any other."""
+        """Fast path: the chunk for an event with only text, reasoning or arguments; None for any other."""
         if only_says(event):
             if self.chunks.goes_on(event.choice):
                 return _PIECE % (self._begin(), event.choice, msgspec.json.encode(event.text))
@@ -490,7 +490,7 @@ _CODES: Final[Mapping[Kind, str]] = {
 
 
 def write_error_body(failure: Failure) -> dict[str, Json]:
-    """OpenAI's error object: the provider's own code where it gave one that is no mere status."""
+    """OpenAI's error object, with the provider's own code unless that is just a status."""
     code = failure.code if failure.code and not failure.code.isdecimal() else _CODES.get(failure.kind)
     caller = failure.kind in (
         Kind.BAD_REQUEST,
