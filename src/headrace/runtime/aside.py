@@ -1,4 +1,4 @@
-"""Work that blocks, for whoever must not: in a thread of its own when an event loop waits for it, in the caller's own otherwise."""
+"""Runs blocking work without blocking an event loop: in a thread pool for async callers, in the caller's own thread otherwise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _making = threading.Lock()
 
 
 async def aside(ports: Ports, work: Callable[[], T], patience: float) -> T:
-    """What `work` returns. Raises what it raises, and TimeoutError when it takes more than `patience` seconds."""
+    """The result of `work`. Raises what it raises, and TimeoutError if it takes more than `patience` seconds."""
     if ports.blocking:
         return work()
     waiter = ports.clock.waiter()
@@ -30,7 +30,7 @@ async def aside(ports: Ports, work: Callable[[], T], patience: float) -> T:
             done.append((work(), None))
         except Exception as error:
             done.append((None, error))
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody is waiting
             waiter.wake()
 
     _pool().submit(job)
@@ -43,7 +43,7 @@ async def aside(ports: Ports, work: Callable[[], T], patience: float) -> T:
 
 
 def _pool() -> ThreadPoolExecutor:
-    """The process's own: threads do not survive a fork."""
+    """The thread pool of this process: threads do not survive a fork."""
     with _making:
         if os.getpid() not in _pools:
             _pools.clear()

@@ -1,4 +1,4 @@
-"""`headrace.Cache`: answers kept in memory, in a file, or in Valkey and Redis."""
+"""`headrace.Cache`: response caches in memory, on disk, or in Valkey or Redis."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from headrace.layers.semantic import Index
 
 PREFIX: Final = "headrace:1:cache"
-"""Of every key: the number is that of their form."""
+"""Prefix of every key; the number is the version of the key format."""
 PATIENCE: Final = 2.0
-"""Seconds a store may take."""
+"""Seconds after which a cache operation times out."""
 DIRECTORY: Final = ".headrace_cache"
 
 
 class Cache(ResponseCache):
-    """Answers given again, for a Router: `Router(model_list, cache=Cache("disk", ttl=3600))`.
+    """A response cache for a Router: `Router(model_list, cache=Cache("disk", ttl=3600))`.
 
-    type: "local" (in memory), "disk" (one SQLite file) or "redis" (also Valkey). ttl: seconds an answer is kept.
-    max_entries, max_bytes: of "local"; max_bytes of "disk" as well. url, or host, port, password, db: of "redis".
-    namespace: callers with different ones share nothing. mode: "default_on", or "default_off" for calls that ask for it.
-    supported_call_types: LiteLLM's names of the calls that are kept. embedding_model: a model, of the Router's groups, whose vectors
-    tell which questions mean the same; similarity_threshold: the cosine from which on they do.
-    Raises ConfigurationError that names the argument.
+    type: "local" (in memory), "disk" (one SQLite file) or "redis" (also Valkey). ttl: seconds a response is kept.
+    max_entries, max_bytes: limits of "local"; "disk" has only max_bytes. url, or host, port, password, db: of "redis".
+    namespace: callers with different namespaces share nothing. mode: "default_on", or "default_off" for opt-in per call.
+    supported_call_types: LiteLLM's names of the calls to cache. embedding_model: a model group of the Router, whose
+    embeddings find similar questions; similarity_threshold: the cosine similarity from which on a cached response is
+    returned. Raises ConfigurationError that names the argument.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Cache(ResponseCache):
         embedding_model: str | None = None,
         similarity_threshold: float | None = None,
     ) -> None:
-        kind = str(getattr(type, "value", type))  # litellm's LiteLLMCacheType is an enumeration
+        kind = str(getattr(type, "value", type))  # litellm's LiteLLMCacheType is an enum
         entries = whole_number("max_entries", max_entries, least=1)
         bound = whole_number("max_bytes", max_bytes, least=1)
         makers: Mapping[str, Callable[[], CacheStore]] = {
@@ -90,7 +90,7 @@ class Cache(ResponseCache):
 
 
 DEFAULT_THRESHOLD: Final = 0.95
-"""High: a wrong answer costs more than one that is asked for again."""
+"""High, because a wrong response is worse than another call."""
 
 
 def _index(embedding_model: str | None, threshold: float | None, most: int) -> Index | None:
@@ -114,11 +114,11 @@ _CALLS: Final[Mapping[str, str]] = {
     "completion": "chat", "text_completion": "completions", "embedding": "embeddings", "rerank": "rerank", "responses": "responses",
     "moderation": "moderations", "anthropic_messages": "messages", "generate_content": "generate_content",
 }  # fmt: skip
-"""LiteLLM's names of calls, and our operations; with an `a` before them the same."""
+"""LiteLLM's names of calls and the matching operations; the async names, with a leading `a`, mean the same."""
 
 
 _PASSING: Final = frozenset({"transcription"})
-"""Never kept here; it stands in the list of LiteLLM's own example, which is copied."""
+"""Accepted but not cached: LiteLLM's own example lists it, and is copied."""
 
 
 def _kept(names: Sequence[str] | None) -> frozenset[str]:
@@ -132,7 +132,7 @@ def _kept(names: Sequence[str] | None) -> frozenset[str]:
 
 
 class DiskStore:
-    """Answers in one SQLite file, shared by the processes of a machine; the oldest go first. Only its owner can read it."""
+    """Responses in one SQLite file, shared by the processes of a machine; the oldest are evicted first. Readable only by its owner."""
 
     def __init__(self, directory: str | os.PathLike[str], *, max_bytes: int) -> None:
         self._directory = Path(directory)
@@ -164,7 +164,7 @@ class DiskStore:
                 self._tidy(connection, now)
 
     def _tidy(self, connection: sqlite3.Connection, now: float) -> None:
-        """Take out what has expired, and the oldest of what is too much."""
+        """Delete expired entries, and the oldest ones beyond the size limit."""
         connection.execute("DELETE FROM answers WHERE until <= ?", (now,))
         connection.execute(
             "DELETE FROM answers WHERE key IN (SELECT key FROM (SELECT key, sum(length(value)) OVER (ORDER BY since DESC, key) AS upto "
@@ -173,7 +173,7 @@ class DiskStore:
         )
 
     def _open(self) -> sqlite3.Connection:
-        """The process's own connection: SQLite's do not survive a fork."""
+        """The connection of this process: SQLite connections do not survive a fork."""
         if self._connection is None or self._pid != os.getpid():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self._directory / "answers.sqlite"
@@ -181,7 +181,7 @@ class DiskStore:
             connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = OFF")  # what a power cut takes is asked for again
+                connection.execute("PRAGMA synchronous = OFF")  # entries lost in a power failure are merely fetched again
                 connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB, since REAL, until REAL)")
             except sqlite3.Error:
                 connection.close()
@@ -203,17 +203,17 @@ class DiskStore:
 
 
 class RedisCacheStore:
-    """Answers in Valkey or Redis, which lets them expire."""
+    """Responses in Valkey or Redis, which expires them."""
 
     def __init__(self, address: Address) -> None:
-        """Raises ConfigurationError for an address that cannot be one, or without redis-py; not for a server that is away."""
+        """Raises ConfigurationError for an invalid address or without redis-py, but not if the server is unreachable."""
         self._address = address
         self._client: Any = None
         try:
             self._client = client_at(address)
         except ConfigurationError:
             raise
-        except Exception:  # a cluster's client connects when it is made: the next call tries again
+        except Exception:  # a cluster's client connects on creation: the next call tries again
             self._client = None
 
     async def get(self, ports: Ports, key: str) -> Found | None:

@@ -1,4 +1,4 @@
-"""Clocks for the two real worlds: asyncio and threads. Both read the same monotonic clock, so they can share a limiter."""
+"""Clocks for asyncio and for threads. Both read the same monotonic clock, so they can share a limiter."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _finish(future: asyncio.Future[bool], woken: bool) -> None:
 
 
 class AsyncClock:
-    """Time that suspends the task."""
+    """A clock that suspends the task."""
 
     __slots__ = ()
 
@@ -67,11 +67,11 @@ class AsyncClock:
 
 
 _spawned: set[asyncio.Task[None]] = set()
-"""The event loop itself holds its tasks only weakly."""
+"""Strong references: the event loop holds its tasks only weakly."""
 
 
 def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
-    """A task beside the running one: `ports.Spawn`."""
+    """Start a task in the background: a `ports.Spawn`."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(coroutine)
     _spawned.add(task)
@@ -85,7 +85,7 @@ def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
 
 
 class BlockingWaiter:
-    """Waits in its thread; woken from any other."""
+    """Blocks its thread; woken from any other."""
 
     __slots__ = ("_event",)
 
@@ -102,14 +102,14 @@ class BlockingWaiter:
 
 
 class BlockingClock:
-    """Time that blocks the thread and never suspends."""
+    """A clock that blocks the thread and never suspends."""
 
     __slots__ = ()
 
     now = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this clock is for
+        time.sleep(seconds)  # noqa: ASYNC251 - this clock is meant to block
 
     def waiter(self) -> BlockingWaiter:
         return BlockingWaiter()

@@ -1,4 +1,4 @@
-"""What runs beside a blocking call: a coroutine over blocking ports in a thread of its own, which can be called back."""
+"""Background work in the blocking world: a coroutine over blocking ports in a thread of its own, which can be cancelled."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from headrace.bridge import complete
 
 
 class CalledBack(BaseException):
-    """Raised in an errand's own thread where it uses a connection. Not an Exception, so that no handler takes it for a failure."""
+    """Raised in a cancelled errand's thread when it uses a connection. Not an Exception, so that no handler takes it for a failure."""
 
 
 class Errand:
-    """One coroutine in its thread. A thread cannot be cancelled; the connection it waits for can be shut."""
+    """One coroutine in its thread. A thread cannot be cancelled, but the connection it waits for can be shut down."""
 
     __slots__ = ("_lock", "_socket", "called_back")
 
@@ -32,7 +32,7 @@ class Errand:
             complete(coroutine)
 
     def call_back(self) -> None:
-        """End it where it waits for its connection, or as soon as it wants one."""
+        """Cancel the coroutine while it waits for its connection, or when it next uses one."""
         with self._lock:
             self.called_back = True
             if self._socket is not None:
@@ -40,7 +40,7 @@ class Errand:
 
     @contextmanager
     def waiting_for(self, sock: socket.socket) -> Iterator[None]:
-        """Around whatever waits for a connection: whoever is called back meanwhile, or was before, gets CalledBack."""
+        """A context for waiting on a connection. Raises CalledBack if the errand is cancelled in it, or was before."""
         self._take(sock)
         try:
             yield
@@ -62,7 +62,7 @@ _local = threading.local()
 
 
 def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
-    """A thread beside the running one: `ports.Spawn`."""
+    """Start a coroutine in a thread: a `ports.Spawn`."""
     errand = Errand()
     run = contextvars.copy_context().run
     threading.Thread(target=run, args=(errand.run, coroutine), name="headrace-errand", daemon=True).start()
@@ -70,11 +70,11 @@ def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
 
 
 def errand_here() -> Errand | None:
-    """The errand whose thread this is."""
+    """The errand that the current thread runs; None in other threads."""
     return getattr(_local, "errand", None)
 
 
 def _shut(sock: socket.socket) -> None:
-    with suppress(OSError):  # it is closed already
-        # The plain socket's own: that of a TLS socket takes its state away from under whoever reads from it.
+    with suppress(OSError):  # already closed
+        # The plain socket's method: that of SSLSocket drops the TLS state while another thread reads.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

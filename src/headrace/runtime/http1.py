@@ -1,7 +1,7 @@
-"""HTTP/1.1 from the client's side, with no socket: bytes of a request to send, bytes of a response taken in.
+"""The client side of HTTP/1.1 without sockets: encodes requests and parses responses.
 
-Both shells, asyncio and blocking, drive the same `Http1`; it knows what arrived, what is missing, and whether the
-connection can carry another request.
+The asyncio and the blocking transport share `Http1`, which knows what has arrived, what is missing, and whether the
+connection can be reused.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from headrace.wire import DEFAULT_MAX_BODY, Fault, HeaderPairs, Headers, HttpReq
 
 MAX_HEADERS: Final = 200
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""What a response's head may hold: nginx allows 32 KiB of its upstreams, Node 16 KiB; Azure's content-security headers reach 8."""
+"""Maximum size of response headers: nginx allows its upstreams 32 KiB, Node 16 KiB; Azure's content-security headers reach 8 KiB."""
 
 MAX_HEAD_BYTES: Final = MAX_HEADER_BYTES + 8 * 1024
-"""What may have come of a head that is not whole yet, with all that stands between its headers."""
+"""Maximum bytes received before the headers are complete, including the bytes between them."""
 
 MAX_INTERIM: Final = 32
-"""1xx responses before the real one."""
+"""Maximum number of 1xx responses before the final one."""
 
 
 class Origin(NamedTuple):
-    """What connections are kept by."""
+    """The key of the connection pool."""
 
     scheme: str
     host: str
     port: int
     public: bool = False
-    """Whether its address must belong to the public internet."""
+    """Whether it must resolve to a public internet address."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -47,7 +47,7 @@ _FORBIDDEN: Final = ("host", "content-length", "connection", "transfer-encoding"
 
 @lru_cache(maxsize=1024)
 def origin_of(url: str, public: bool = False) -> Origin:
-    """Where a URL is served. Raises ValueError for one that is not http(s)."""
+    """The origin of a URL. Raises ValueError if it is not http(s)."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a URL must begin with http:// or https:// and name a host")
@@ -55,7 +55,7 @@ def origin_of(url: str, public: bool = False) -> Origin:
 
 
 def way_of(request: HttpRequest) -> Origin:
-    """Where a request goes. Raises TransportError for an address that is none."""
+    """The origin that a request goes to. Raises TransportError for an invalid URL."""
     try:
         return origin_of(request.url, request.public)
     except ValueError as error:
@@ -63,9 +63,9 @@ def way_of(request: HttpRequest) -> Origin:
 
 
 def public_address(host: str, found: Iterable[Any]) -> str:
-    """The first of a name's addresses, as `getaddrinfo` gives them, all of which must belong to the public internet.
+    """The first of a host's addresses, as `getaddrinfo` returns them, all of which must be on the public internet.
 
-    Connecting to what was looked at, and to nothing that the name means a moment later. Raises TransportError.
+    The caller connects to this very address, so that DNS cannot change between check and use. Raises TransportError.
     """
     addresses = [info[4][0] for info in found]
     if not addresses or not all(map(is_public, addresses)):
@@ -77,8 +77,8 @@ _NAT64: Final = "64:ff9b::/96"
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, or the one wrapped in it, can be reached from anywhere."""
-    import ipaddress  # late: only what others name is looked at
+    """Whether an IP address, or one embedded in it, is globally reachable."""
+    import ipaddress  # late: only URLs from untrusted sources are checked
 
     found = ipaddress.ip_address(address.partition("%")[0])
     inner = None
@@ -91,7 +91,7 @@ def is_public(address: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _head(method: str, url: str, headers: HeaderPairs, absolute: bool, authorization: str | None) -> bytes:
-    """The request's head up to its length. Raises ValueError for anything that would break out of its line."""
+    """The request line and headers, up to Content-Length. Raises ValueError for characters that would break out of a header line."""
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if absolute:
@@ -113,7 +113,7 @@ def _head(method: str, url: str, headers: HeaderPairs, absolute: bool, authoriza
 
 
 def written(request: HttpRequest, proxy: Proxy | None = None) -> bytes:
-    """The bytes of a request, of one with an upload those before it; in the form for a plain-HTTP proxy when one is given."""
+    """The encoded request; for an upload, everything before its body. In absolute form if a plain-HTTP proxy is given."""
     absolute = proxy is not None and request.url.startswith("http://")
     try:
         head = _head(request.method, request.url, request.headers, absolute, proxy.authorization if absolute and proxy else None)
@@ -128,7 +128,7 @@ def written(request: HttpRequest, proxy: Proxy | None = None) -> bytes:
 
 
 class Exchange:
-    """One response on its way in."""
+    """One response as it arrives."""
 
     __slots__ = ("begun", "complete", "headers", "inflate", "limit", "parts", "received", "size", "status")
 
@@ -140,14 +140,14 @@ class Exchange:
         """Decoded bytes so far."""
         self.limit = limit
         self.received = False
-        """Whether any byte of a response came."""
+        """Whether any byte of the response has arrived."""
         self.begun = False
-        """Whether its head is complete."""
+        """Whether its headers are complete."""
         self.complete = False
         self.inflate: Inflate | None = None
 
     def take(self) -> bytes:
-        """What of the body has arrived since the last time."""
+        """The body bytes that arrived since the last call."""
         parts = self.parts
         if len(parts) == 1:
             return parts.pop()
@@ -157,7 +157,7 @@ class Exchange:
 
 
 class Http1:
-    """The response side of one connection: `expect` a response, `feed` bytes, look at the exchange."""
+    """The response side of one connection: `expect` a response, `feed` bytes, inspect the exchange."""
 
     __slots__ = ("_head_bytes", "_headers", "_interim", "_parser", "excess", "exchange", "keep_alive", "until_close")
 
@@ -166,16 +166,16 @@ class Http1:
         self.exchange: Exchange | None = None
         self.keep_alive = True
         self.excess = False
-        """Bytes came that no request asked for: the connection must not be used again."""
+        """Whether bytes arrived that no request asked for; the connection must not be reused."""
         self.until_close = False
         self._headers: list[tuple[bytes, bytes]] = []
-        """Those of the response that is expected; of none, what nobody looks at."""
+        """Headers of the expected response; a discarded list if none is expected."""
         self._head_bytes = 0
-        """Bytes that have come while its head was not whole."""
+        """Bytes received before its headers are complete."""
         self._interim = 0
 
     def expect(self, limit: int = DEFAULT_MAX_BODY) -> Exchange:
-        """Begin to wait for a response of at most `limit` bytes."""
+        """Start to expect a response of at most `limit` bytes."""
         self.exchange = exchange = Exchange(limit)
         self._headers = exchange.headers
         self._head_bytes = self._interim = 0
@@ -183,7 +183,7 @@ class Http1:
         return exchange
 
     def feed(self, data: bytes) -> None:
-        """Take bytes in. Raises TransportError when they break HTTP or a limit."""
+        """Parse received bytes. Raises TransportError if they violate HTTP or a limit."""
         exchange = self.exchange
         if exchange is None or exchange.complete:
             self.excess = True
@@ -199,14 +199,14 @@ class Http1:
             raise TransportError(Fault.PROTOCOL, "the content coding is broken", sent=True, received=True) from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if exchange.complete:
-                self.excess = True  # something behind a proper response: the response stands, the connection does not
+                self.excess = True  # bytes after a complete response: the response is valid, the connection is not reusable
                 return
             raise TransportError(Fault.PROTOCOL, str(error), sent=True, received=True) from None
         if self._head_bytes > MAX_HEAD_BYTES and not exchange.begun:
             raise _too_large()
 
     def feed_eof(self) -> None:
-        """The other side has closed. Raises TransportError when a response is missing or cut."""
+        """The other side has closed. Raises TransportError if a response is missing or truncated."""
         exchange = self.exchange
         self.keep_alive = False
         if exchange is None or exchange.complete:
@@ -221,7 +221,7 @@ class Http1:
     def reusable(self) -> bool:
         return self.keep_alive and not self.excess and (self.exchange is None or self.exchange.complete)
 
-    # what the parser calls
+    # callbacks of the parser
 
     def on_message_begin(self) -> None:
         if self.exchange is None or self.exchange.complete:
@@ -307,7 +307,7 @@ def _coding(value: bytes) -> Inflate | None:
 
 
 def connect_request(origin: Origin, proxy: Proxy) -> bytes:
-    """What asks a proxy for a tunnel."""
+    """The CONNECT request for a tunnel through a proxy."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"host: {host}:{origin.port}"]
     if proxy.authorization is not None:
@@ -316,7 +316,7 @@ def connect_request(origin: Origin, proxy: Proxy) -> bytes:
 
 
 class TunnelReply:
-    """The head of a proxy's answer to CONNECT; nothing may follow it before the tunnel is used."""
+    """The headers of a proxy's response to CONNECT; nothing may follow before the tunnel is used."""
 
     __slots__ = ("_buffer",)
 
@@ -324,7 +324,7 @@ class TunnelReply:
         self._buffer = b""
 
     def feed(self, data: bytes) -> bool:
-        """True once the tunnel stands. Raises TransportError when it is refused."""
+        """True once the tunnel is established. Raises TransportError if the proxy refuses it."""
         self._buffer += data
         if b"\r\n\r\n" not in self._buffer:
             if len(self._buffer) > MAX_HEADER_BYTES:

@@ -1,7 +1,7 @@
-"""HTTP for an event loop: `Http1` under asyncio's protocols, connections kept per origin.
+"""The asyncio HTTP transport: `Http1` over asyncio protocols, with a connection pool per origin.
 
-The hot path makes one future and one exchange per call, and no task and no timer: each connection keeps one lazy timer
-that is moved only when it has fired.
+The hot path creates one future and one exchange per call, and no task or timer: each connection keeps one lazy timer,
+which is rescheduled only when it fires.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from headrace.runtime.proxies import Proxy
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 HIGH_WATER: Final = 256 * 1024
-"""Bytes of a stream that may wait for their reader before the sender is held back."""
+"""Bytes of a stream that may wait to be read before the transport stops reading from the socket."""
 
 STREAM_LIMIT: Final = 1 << 40
-"""Bytes a stream may have in all; its frames are bounded where they are read."""
+"""Maximum bytes of a stream; its frames are limited where they are parsed."""
 
 
 Data: TypeAlias = bytes | Sequence[bytes | memoryview | Raw]
-"""What is sent, in pieces where putting them together would cost more."""
+"""Data to send, in pieces where joining them would cost more."""
 
 Heard: TypeAlias = Callable[[TransportError | None], None]
-"""Told that something has come of an exchange: a part of a stream, its end, or what it broke off with."""
+"""Callback for progress of an exchange: part of a stream (None), its end (None), or its error."""
 
 
 class _Connection(asyncio.Protocol):
@@ -77,25 +77,25 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._uploading = False
         self._writable: asyncio.Future[None] | None = None
-        """Done once the other side has taken enough of an upload."""
+        """Done once the send buffer of an upload has drained."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline: float | None = None
         self._fault = Fault.TOTAL_TIMEOUT
         self.between: float | None = None
         self.before: tuple[float | None, Fault] | None = None
-        """The limit that held before what came since the last look."""
+        """The timeout in force before the latest bytes arrived."""
         self.total_at: float | None = None
         self.error: TransportError | None = None
         self.exchange: Exchange | None = None
         self.heard: Heard | None = None
-        """Who is told of the exchange, in the place of one who waits."""
+        """Callback for the exchange's progress, used instead of a waiter."""
         self.idle = False
         self.lost = False
         self.origin = origin
         self.pool = pool
 
-    # what asyncio calls
+    # callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -151,7 +151,9 @@ class _Connection(asyncio.Protocol):
         self._phased = timeouts.first_byte is not None or timeouts.between_bytes is not None
         if timeouts.first_byte is None:
             self._deadline, self._fault = total_at, Fault.TOTAL_TIMEOUT
-            if total_at is not None and (self._timer is None or self._timer_at > total_at):  # mostly one is running: moved when it fires
+            if total_at is not None and (
+                self._timer is None or self._timer_at > total_at
+            ):  # usually one is running: rescheduled when it fires
                 self._watch(total_at, Fault.TOTAL_TIMEOUT)
         else:
             self._watch_sooner(self._loop.time() + timeouts.first_byte, Fault.FIRST_BYTE_TIMEOUT)
@@ -162,7 +164,7 @@ class _Connection(asyncio.Protocol):
         return exchange
 
     async def upload(self, pieces: Iterable[bytes], exchange: Exchange, first_byte: float | None) -> None:
-        """Send a body as fast as the other side takes it; no further once it has answered, or gone."""
+        """Send a body as fast as the other side accepts it; stops if that has responded or closed."""
         self._uploading = True
         try:
             for piece in pieces:
@@ -179,7 +181,7 @@ class _Connection(asyncio.Protocol):
             raise
 
     async def wait(self, exchange: Exchange) -> None:
-        """Until something happens: the end, a failure, and for a stream also progress. Raises what broke the connection."""
+        """Wait for the end, a failure or, for a stream, progress. Raises the error that broke the connection."""
         if self.error is not None:
             raise again(self.error)
         self._waiter = waiter = self._loop.create_future()
@@ -188,7 +190,7 @@ class _Connection(asyncio.Protocol):
         except BaseException:
             if self._waiter is waiter:
                 self._waiter = None
-            # A caller who leaves closes the connection, unless his response is whole: then it is somebody else's by now.
+            # A caller who leaves closes the connection, unless the response is complete: then another caller may already use it.
             if self.error is None and not exchange.complete:
                 self.close()
             raise
@@ -196,7 +198,7 @@ class _Connection(asyncio.Protocol):
             raise again(self.error)
 
     def _next_phase(self) -> None:
-        """The body has begun, or gone on."""
+        """Switch to the between-bytes timeout after bytes of the body have arrived."""
         self.before = self.before or (self._deadline, self._fault)
         if self.between is not None:
             self._watch_sooner(self._loop.time() + self.between, Fault.BETWEEN_BYTES_TIMEOUT)
@@ -223,7 +225,7 @@ class _Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _finish(self) -> None:
-        """The response is whole: the connection is free before its caller has even looked."""
+        """The response is complete: return the connection to the pool before the caller has even looked."""
         if self._paused:
             self.resume()
         self._deadline = None
@@ -268,13 +270,13 @@ class _Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def close(self) -> None:
-        """Close now, whatever is still under way."""
+        """Close now, even with an exchange in progress."""
         self._deadline = None
         if self._transport is not None and not self.lost:
             self._transport.abort()
         self.pool._gone(self)
 
-    # time
+    # timeouts
 
     def _watch_sooner(self, at: float, fault: Fault) -> None:
         if self.total_at is not None and self.total_at < at:
@@ -282,7 +284,7 @@ class _Connection(asyncio.Protocol):
         self._watch(at, fault)
 
     def _watch(self, at: float | None, fault: Fault) -> None:
-        """Fail with `fault` at `at`. The timer is moved only when it would fire too late."""
+        """Fail with `fault` at `at`. The timer is moved only if it would fire too late."""
         self._deadline = at
         self._fault = fault
         if at is not None and (self._timer is None or self._timer_at > at):
@@ -306,7 +308,7 @@ class _Connection(asyncio.Protocol):
             self._break(TransportError(self._fault, sent=True, received=received))
 
     def rest(self) -> None:
-        """Be there for the next exchange, for a while."""
+        """Return to the pool, for at most `idle_expiry` seconds."""
         pool, self.idle = self.pool, True
         until = self._loop.time() + pool.settings.idle_expiry
         if self._timer is not None and self._timer_at <= until:
@@ -337,7 +339,7 @@ class _AsyncStream:
         self._exchange = exchange
         self._closed = False
         self._limit: tuple[float | None, Fault] | None = None
-        """The limit that held before what was read last."""
+        """The timeout in force before the last read."""
         self._thread = threading.get_ident()
         self.status = exchange.status
         self.headers: Headers = headers_of(exchange)
@@ -375,13 +377,13 @@ class _AsyncStream:
 
 
 class Begun(Struct, frozen=True, eq=False):
-    """A request that is on its way, for who is told of it."""
+    """A request in progress whose caller is notified by callback."""
 
     connection: _Connection
     exchange: Exchange
 
     def take(self) -> bytes:
-        """What has come of a stream's body. What only keeps its connection is no sign of an answer: the limit before it goes on."""
+        """The bytes of a stream's body that have arrived. Mere keep-alives do not count as progress: the previous timeout continues."""
         connection, data = self.connection, self.exchange.take()
         if not self.exchange.complete:
             limit, connection.before = connection.before, None
@@ -390,7 +392,7 @@ class Begun(Struct, frozen=True, eq=False):
         return data
 
     def hold(self) -> None:
-        """Read no further for now."""
+        """Pause reading."""
         if not self.exchange.complete:
             self.connection.hold()
 
@@ -399,7 +401,7 @@ class Begun(Struct, frozen=True, eq=False):
             self.connection.resume()
 
     def leave(self) -> None:
-        """Nobody waits for it any more: unless it has ended its connection is closed, and replaced if its provider had answered."""
+        """Abandon the request: unless it has ended, its connection is closed, and replaced if the provider had responded."""
         if not self.exchange.complete:
             connection = self.connection
             connection.heard = None
@@ -409,11 +411,11 @@ class Begun(Struct, frozen=True, eq=False):
 
 
 Sent: TypeAlias = Callable[[Begun], None]
-"""Told of a request that is on its way."""
+"""Callback with a request that has been sent."""
 
 
 class AsyncTransport:
-    """Carries HTTP in one event loop. `repr` counts its connections."""
+    """An HTTP transport for one event loop. `repr` shows its connection counts."""
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self.settings = settings or HttpSettings()
@@ -436,9 +438,11 @@ class AsyncTransport:
         return _AsyncStream(connection, exchange)
 
     def begin(self, origin: Origin, data: Data, timeouts: Timeouts, total: float | None, heard: Heard, *, streaming: bool) -> Begun | None:
-        """Send a request on a kept connection, and tell `heard` what comes of it: no task, no future. None where none is kept.
+        """Send a request on an idle connection and report progress to `heard`, without a task or future. None if no
+        connection is idle.
 
-        total: seconds, in the place of `timeouts.total`. heard: told in the event loop, of a stream whenever something has come.
+        total: seconds, used instead of `timeouts.total`. heard: called in the event loop; for a stream, whenever bytes
+        have arrived.
         """
         kept = self._idle.get(origin)
         if not kept:
@@ -454,8 +458,9 @@ class AsyncTransport:
     def begin_anew(
         self, origin: Origin, data: Data, timeouts: Timeouts, total: float | None, heard: Heard, sent: Sent, *, streaming: bool
     ) -> asyncio.Task[None]:
-        """The same on another connection. sent: told when it is on its way; `heard` alone where it never is. Cancel the task for a
-        caller who leaves before."""
+        """`begin` on a new connection. `sent` is called once the request is sent; if it cannot be, only `heard` is.
+        Cancel the task if the caller leaves before.
+        """
         loop = asyncio.get_running_loop()
         total_at = None if total is None else loop.time() + total
 
@@ -473,11 +478,11 @@ class AsyncTransport:
 
     @property
     def direct(self) -> bool:
-        """Whether no proxy stands before anybody."""
+        """Whether no proxies are configured."""
         return self._straight
 
     async def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange]:
-        """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
+        """A complete response, or the headers of a stream. Retries once if an idle connection turns out to have been closed."""
         loop = self._loop or asyncio.get_running_loop()
         total_at = None if timeouts.total is None else loop.time() + timeouts.total
         origin, proxy = self._way(request)
@@ -512,7 +517,7 @@ class AsyncTransport:
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, origin: Origin, proxy: Proxy | None, timeouts: Timeouts, total_at: float | None
     ) -> tuple[_Connection, bool]:
-        """A connection, and whether it is a new one."""
+        """A connection, and whether it is new."""
         await self._begin(loop)
         while len(self._open) + self._opening >= self.settings.max_connections and not self._evict():
             await self._turn(loop, total_at)
@@ -573,10 +578,10 @@ class AsyncTransport:
             raise
         return connection
 
-    # keeping
+    # pooling
 
     def _gone(self, connection: _Connection) -> None:
-        """The connection is closing: it must not be handed out, and its place is free."""
+        """The connection is closing: it must not be handed out, and its slot is free."""
         if connection.idle:
             connection.idle = False
             kept = self._idle.get(connection.origin, [])
@@ -589,9 +594,7 @@ class AsyncTransport:
     _lost = _gone
 
     def replace(self, origin: Origin) -> None:
-        """Make a connection in the place of one that was given up, so that the next call need not wait for it. Where none is to be had
-        that call finds out.
-        """
+        """Open a connection in place of an abandoned one, so that the next call need not wait for it. Errors are left to that call."""
         full = len(self._open) + self._opening >= self.settings.max_connections
         if self._loop is None or full or origin in self._replacing or self._idle.get(origin):
             return
@@ -604,7 +607,7 @@ class AsyncTransport:
             connection.rest()
 
     def _evict(self) -> bool:
-        """Give up one idle connection to another origin for a new one here."""
+        """Close one idle connection to another origin to make room for a new one."""
         for kept in self._idle.values():
             if kept:
                 kept[0].close()
@@ -612,7 +615,7 @@ class AsyncTransport:
         return False
 
     async def _turn(self, loop: asyncio.AbstractEventLoop, total_at: float | None) -> None:
-        """Wait for a place among the connections, first come first served."""
+        """Wait for a free connection slot, first come, first served."""
         turn: asyncio.Future[None] = loop.create_future()
         self._queue.append(turn)
         try:
@@ -622,7 +625,7 @@ class AsyncTransport:
             if turn in self._queue:
                 self._queue.remove(turn)
             else:
-                self._next()  # our turn had come just as we left: it is the next one's
+                self._next()  # we got the slot just as we left: pass it on
             if isinstance(error, TimeoutError):
                 raise TransportError(Fault.TOTAL_TIMEOUT, "no connection was free", sent=False) from None
             raise
@@ -634,10 +637,10 @@ class AsyncTransport:
                 turn.set_result(None)
                 return
 
-    # beginning and end
+    # start and shutdown
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ask the loop to call us when it shuts down: an unfinished asynchronous generator is closed then."""
+        """Have the loop notify us of its shutdown, when it closes unfinished asynchronous generators."""
         if self._loop is None:
             self._loop = loop
             self._farewell = self._goodbye()
@@ -648,10 +651,10 @@ class AsyncTransport:
             yield
         finally:
             self.close()
-            await asyncio.sleep(0)  # let the sockets be closed while the loop still runs
+            await asyncio.sleep(0)  # lets the sockets close while the loop still runs
 
     def close(self) -> None:
-        """Close every connection, calls under way included."""
+        """Close every connection, including those in use."""
         for task in list(self._replacing.values()):
             task.cancel()
         for connection in list(self._open):
@@ -667,7 +670,7 @@ _NO_PROXIES = HttpSettings(trust_env=False).proxies()
 
 
 class _Tunnel(asyncio.Protocol):
-    """Reads a proxy's answer to CONNECT."""
+    """Reads a proxy's response to CONNECT."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stands: asyncio.Future[None] = loop.create_future()
@@ -687,7 +690,7 @@ class _Tunnel(asyncio.Protocol):
 
 
 def _could_not_connect(error: OSError) -> TransportError:
-    """TLS errors are OSErrors too, but mean something else."""
+    """Errors of TLS are OSErrors too, but a different fault."""
     module = type(error).__module__
     return TransportError(Fault.TLS if module == "ssl" else Fault.CONNECT, str(error) or type(error).__name__, sent=False)
 
@@ -697,7 +700,7 @@ _DEFAULT: Final = HttpSettings()
 
 
 def async_transport(settings: HttpSettings | None = None) -> AsyncTransport:
-    """The transport of the running event loop: one per settings, ended with the loop."""
+    """The transport of the running event loop: one per settings, closed with the loop."""
     loop = asyncio.get_running_loop()
     transports = _shared.get(loop)
     if transports is None:

@@ -1,4 +1,4 @@
-"""How to reach the network: certificates, proxies, and how many connections to keep."""
+"""Network settings: certificates, proxies and connection limits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class HttpSettings(Struct, frozen=True):
     """Settings of a transport. Equal settings share connections."""
 
     verify: bool | str | ssl.SSLContext = True
-    """True: the system's certificates (SSL_CERT_FILE and SSL_CERT_DIR count). A path: a file or folder of your own CAs."""
+    """True: the system's certificates (SSL_CERT_FILE and SSL_CERT_DIR apply). A path: a file or directory of custom CAs."""
     cert: str | tuple[str, str] | None = None
-    """A client certificate: one PEM file, or certificate and key."""
+    """A client certificate: one PEM file, or a pair of certificate and key."""
     trust_env: bool = True
-    """Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY count."""
+    """Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY apply."""
     proxy: str | None = None
-    """One proxy for everything, over the environment."""
+    """One proxy for all requests, in place of the environment's."""
     max_connections: int = 1000
-    """Open at once, over all hosts; calls beyond wait in turn."""
+    """Maximum open connections over all hosts; further calls wait in order."""
     idle_expiry: float = 55.0
-    """Seconds an unused connection is kept: below the 60 s after which common load balancers drop it."""
+    """Seconds an idle connection is kept: below the 60 s after which common load balancers drop it."""
 
     def __repr__(self) -> str:
         return f"<HttpSettings verify={self.verify is not False} proxy={self.proxy is not None} max_connections={self.max_connections}>"
@@ -42,7 +42,7 @@ class HttpSettings(Struct, frozen=True):
             raise ConfigurationError("idle_expiry must be a number of seconds of at least 0")
 
     def proxies(self, environment: Mapping[str, str] | None = None) -> Proxies:
-        """The proxies in force. Raises ConfigurationError for an address that cannot be one."""
+        """The proxies in effect. Raises ConfigurationError for an invalid address."""
         if self.proxy is not None:
             return read_proxies({"all_proxy": self.proxy})
         if not self.trust_env:
@@ -52,7 +52,7 @@ class HttpSettings(Struct, frozen=True):
 
 @lru_cache(maxsize=32)
 def tls_context(settings: HttpSettings) -> Any:
-    """The TLS context of some settings, made once: reading the system's certificates takes milliseconds."""
+    """The TLS context for the settings, cached: reading the system's certificates takes milliseconds."""
     import ssl  # late: plain HTTP to a local server needs none of it
 
     if isinstance(settings.verify, ssl.SSLContext):

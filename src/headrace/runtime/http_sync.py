@@ -1,4 +1,4 @@
-"""HTTP for plain threads: `Http1` over blocking sockets. Its coroutines never suspend, so they can be driven from anywhere."""
+"""The blocking HTTP transport: `Http1` over blocking sockets. Its coroutines never suspend, so any caller can run them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from headrace.runtime.proxies import Proxy
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 READ: Final = 64 * 1024
-"""Bytes read at once."""
+"""Bytes per read."""
 
 STREAM_LIMIT: Final = 1 << 40
 
 
 class _Deadlines:
-    """When the call has to be where."""
+    """The deadlines of one call."""
 
     __slots__ = ("between", "first", "total")
 
@@ -32,7 +32,7 @@ class _Deadlines:
         self.total = total
 
     def left(self, begun: bool, since: float) -> tuple[float | None, Fault]:
-        """Seconds the next read may take, and what it means when it takes longer. since: when the wait began."""
+        """Seconds the next read may take, and the fault if it takes longer. `since`: when the wait began."""
         phase, fault = (self.between, Fault.BETWEEN_BYTES_TIMEOUT) if begun else (self.first, Fault.FIRST_BYTE_TIMEOUT)
         if phase is None and self.total is None:
             return None, fault
@@ -58,13 +58,13 @@ class _Connection:
         self.http = Http1()
         self.idle_until = 0.0
         self.since = 0.0
-        """When the wait began that is limited."""
+        """When the current, limited wait began."""
         self.begun = False
-        """Whether it is for more of the body, not for the first of it."""
+        """Whether that wait is for more of the body rather than its first bytes."""
         self.closed = False
 
     def exchange(self, data: bytes, request: HttpRequest, limit: int, deadlines: _Deadlines, streaming: bool) -> Exchange:
-        """Send, and read until the response is whole, or its head for a stream. Raises TransportError."""
+        """Send, and read until the response is complete, or its headers for a stream. Raises TransportError."""
         exchange = self.send(data, limit, deadlines)
         if request.upload is not None:
             self.upload(request.upload.pieces(), deadlines)
@@ -75,7 +75,7 @@ class _Connection:
         return exchange
 
     def goes_on(self, deadlines: _Deadlines) -> None:
-        """The body has begun: from now on the next silence is limited."""
+        """Bytes of the body have arrived: from now on, the between-bytes timeout applies."""
         self.begun = True
         if deadlines.between is not None:
             self.since = time.monotonic()
@@ -95,7 +95,7 @@ class _Connection:
         return exchange
 
     def upload(self, pieces: Iterable[bytes], deadlines: _Deadlines) -> None:
-        """Send a body as fast as the other side takes it; no further once it has closed, for it may have said why."""
+        """Send a body as fast as the other side accepts it. If that closes, stop sending: it may have sent an error response."""
         for piece in pieces:
             if deadlines.first is not None:
                 self.since = time.monotonic()
@@ -110,7 +110,7 @@ class _Connection:
                 return
 
     def receive(self, exchange: Exchange, deadlines: _Deadlines) -> None:
-        """Read once and take it in. Raises TransportError."""
+        """Read once and parse. Raises TransportError."""
         left, fault = deadlines.left(self.begun, self.since)
         try:
             self._limit(left, fault, exchange.received)
@@ -137,7 +137,7 @@ class _Connection:
         return error
 
     def end(self) -> None:
-        """The response is whole: keep the connection, or close it."""
+        """The response is complete: return the connection to the pool, or close it."""
         if self.http.reusable:
             self.pool._release(self)
         else:
@@ -162,7 +162,7 @@ class _SyncStream:
         self._closed = False
         self._ended = False
         self._read = False
-        """Whether anything was."""
+        """Whether anything was read."""
         self.status = exchange.status
         self.headers: Headers = headers_of(exchange)
 
@@ -199,7 +199,7 @@ class _SyncStream:
 
 
 class SyncTransport:
-    """Carries HTTP for any number of threads. `repr` counts its connections."""
+    """An HTTP transport for any number of threads. `repr` shows its connection counts."""
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self.settings = settings or HttpSettings()
@@ -224,7 +224,7 @@ class SyncTransport:
         return _SyncStream(connection, exchange, deadlines)
 
     def _send(self, request: HttpRequest, timeouts: Timeouts, limit: int, streaming: bool) -> tuple[_Connection, Exchange, _Deadlines]:
-        """A whole response, or the head of a stream. Sends again once when a kept connection turns out to have been closed."""
+        """A complete response, or the headers of a stream. Retries once if an idle connection turns out to have been closed."""
         deadlines = _Deadlines(timeouts, None if timeouts.total is None else time.monotonic() + timeouts.total)
         origin = way_of(request)
         proxy = self._proxies.choose(*origin)
@@ -247,15 +247,15 @@ class SyncTransport:
                 if fresh or error.received or error.fault is not Fault.CLOSED:
                     raise
                 continue
-            except BaseException:  # KeyboardInterrupt in the middle of a read, or called back: the connection is half-read
+            except BaseException:  # KeyboardInterrupt or CalledBack during a read: the response is half-read
                 connection.close()
                 raise
             return connection, exchange, deadlines
 
-    # keeping
+    # pooling
 
     def _kept_or_place(self, origin: Origin, total: float | None) -> _Connection | None:
-        """A kept connection, or None once one more may be opened; an idle one to elsewhere is given up for it."""
+        """An idle connection, or None once another may be opened; an idle one to another origin is closed to make room."""
         while True:
             with self._lock:
                 found, surplus = self._pop(origin)
@@ -272,7 +272,7 @@ class SyncTransport:
                 return found
 
     def _pop(self, origin: Origin) -> tuple[_Connection | None, list[_Connection]]:
-        """A usable idle connection, and those that have been idle too long."""
+        """A usable idle connection, and those that have expired."""
         now = time.monotonic()
         expired: list[_Connection] = []
         kept = self._idle.get(origin)
@@ -303,7 +303,7 @@ class SyncTransport:
     # connecting
 
     def _connect(self, origin: Origin, proxy: Proxy | None, connect: float | None, total: float | None) -> _Connection:
-        """Open one, in the place that was taken for it."""
+        """Open a connection in the slot reserved for it."""
         try:
             until = _sooner(None if connect is None else time.monotonic() + connect, total)
             connection = _Connection(self, origin, self._dial(origin, proxy, until, Fault.TOTAL_TIMEOUT if until == total else None))
@@ -355,15 +355,15 @@ class SyncTransport:
         except OSError as error:
             raise TransportError(Fault.TLS, str(error) or type(error).__name__, sent=False) from error
 
-    # the end
+    # shutdown
 
     def close(self) -> None:
-        """Close every connection, calls under way included."""
+        """Close every connection, including those in use."""
         for connection in list(self._open):
             connection.close()
 
     def _after_fork(self) -> None:
-        """The parent's sockets are the parent's: let go of them without a word on the wire."""
+        """Drop the parent's connections without sending anything on them, since its sockets are shared."""
         inherited = list(self._open)
         self._forget()
         for connection in inherited:
@@ -422,7 +422,7 @@ def sync_transport(settings: HttpSettings | None = None) -> SyncTransport:
 
 
 def close_all() -> None:
-    """Close what the process shares."""
+    """Close all shared transports."""
     for transport in list(_shared.values()):
         transport.close()
 

@@ -1,4 +1,4 @@
-"""The transport port over httpx2 or httpx: for HTTP/2, SOCKS proxies, or a client that a program already has. Extra: `headrace[httpx2]`."""
+"""The transport port over httpx2 or httpx: for HTTP/2, SOCKS proxies, or a program's own client. Extra: `headrace[httpx2]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpRes
 if TYPE_CHECKING:
     import httpx2
 
-# httpx2's timeouts are per phase: there is no limit on a whole call, so a total is kept by shrinking the phases' limits.
+# httpx2 has timeouts per phase but none for a whole call, so a total only caps those of the phases.
 _FAULTS: Final[tuple[tuple[str, Fault, bool, bool], ...]] = (
     #                     fault                        sent   received
     ("ConnectTimeout",      Fault.CONNECT_TIMEOUT,       False, False),
@@ -30,19 +30,19 @@ _FAULTS: Final[tuple[tuple[str, Fault, bool, bool], ...]] = (
     ("NetworkError",        Fault.CLOSED,                True,  False),
     ("InvalidURL",          Fault.CONNECT,               False, False),
 )  # fmt: skip
-"""Exceptions of httpx2 and of httpx, which have the same names."""
+"""Exceptions of httpx2 and httpx, which have the same names."""
 
 
 def _library() -> Any:
     try:
-        import httpx2  # late: whoever hands in a client has its library
+        import httpx2  # late: a caller who passes a client has its library
     except ImportError as error:
         raise ImportError("the httpx2 transport needs httpx2: pip install 'headrace[httpx2]'") from error
     return httpx2
 
 
 def _library_of(client: Any) -> Any:
-    """httpx2 or httpx, whichever a client is of, or is a subclass of. Raises ConfigurationError for another's."""
+    """The module, httpx2 or httpx, of a client's class or its bases. Raises ConfigurationError for any other client."""
     roots = [cls.__module__.partition(".")[0] for cls in type(client).__mro__]
     found = next((root for root in roots if root in ("httpx2", "httpx")), None)
     if found is None:
@@ -52,7 +52,7 @@ def _library_of(client: Any) -> Any:
 
 @contextmanager
 def _faults(library: Any, *, body: bool = False) -> Iterator[None]:
-    """The library's exceptions as ours. body: the response has begun."""
+    """Translate the library's exceptions to TransportError. `body`: the response has begun."""
     try:
         yield
     except Exception as error:
@@ -67,14 +67,14 @@ def _refined(fault: Fault, error: Exception, body: bool) -> Fault:
     if fault is Fault.FIRST_BYTE_TIMEOUT and body:
         return Fault.BETWEEN_BYTES_TIMEOUT
     if fault is Fault.CONNECT and ("SSL" in text or "certificate" in text.lower()):
-        return Fault.TLS  # httpx2 has no class of its own for it
+        return Fault.TLS  # httpx2 has no exception of its own for it
     if fault is Fault.PROTOCOL and ("disconnected" in text or "closed" in text or "incomplete" in text):
         return Fault.CLOSED
     return fault
 
 
 def _ours_only(request: HttpRequest) -> None:
-    """A client that connects by itself cannot be told where not to."""
+    """Refuse requests restricted to public addresses: the client resolves names itself, so the restriction cannot be enforced."""
     if request.public:
         raise TransportError(Fault.CONNECT, "httpx2 cannot be kept on the public internet", sent=False)
 
@@ -170,7 +170,7 @@ def _async_content(request: HttpRequest) -> Any:
 
 
 class AsyncHttpx2Transport:
-    """`httpx2.AsyncClient` behind the port, or httpx's. The client stays its owner's: closing it is his."""
+    """`httpx2.AsyncClient`, or httpx's, behind the port. The caller remains responsible for closing the client."""
 
     def __init__(self, client: httpx2.AsyncClient | None = None) -> None:
         self.client: Any = _library().AsyncClient() if client is None else client
@@ -203,7 +203,7 @@ class AsyncHttpx2Transport:
             task.add_done_callback(_endings.discard)
 
         def close() -> None:
-            # Closing an httpx2 response suspends; the port's close does not: the loop does it next.
+            # Closing an httpx2 response suspends, the port's `close` does not: the loop does it in a task.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(end)
 
@@ -211,11 +211,11 @@ class AsyncHttpx2Transport:
 
 
 _endings: set[Any] = set()
-"""Closings under way: an event loop keeps no hold on its tasks."""
+"""Strong references to pending closes: an event loop holds its tasks only weakly."""
 
 
 class SyncHttpx2Transport:
-    """`httpx2.Client` behind the port, or httpx's; its coroutines never suspend."""
+    """`httpx2.Client`, or httpx's, behind the port; its coroutines never suspend."""
 
     def __init__(self, client: httpx2.Client | None = None) -> None:
         self.client: Any = _library().Client() if client is None else client

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, by the environment variables that everybody uses."""
+"""Proxy selection by the usual environment variables."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ class Proxy(Struct, frozen=True):
     host: str
     port: int
     authorization: str | None = None
-    """The Proxy-Authorization header's value."""
+    """The value of the Proxy-Authorization header."""
 
     def __repr__(self) -> str:
         return f"<Proxy {self.host}:{self.port}{' with a password' if self.authorization else ''}>"
 
 
 class Proxies(Struct, frozen=True):
-    """The proxies for each scheme, and the hosts that need none."""
+    """The proxy of each scheme, and the hosts that need none."""
 
     http: Proxy | None = None
     https: Proxy | None = None
     exceptions: tuple[str, ...] = ()
 
     def choose(self, scheme: str, host: str, port: int, public: bool = False) -> Proxy | None:
-        """The proxy for a request, None to go straight. Raises TransportError for one that must stay on the public internet: a proxy
-        looks names up itself, so nobody here can see where it would go."""
+        """The proxy for a request; None for a direct connection.
+
+        Raises TransportError if `public` is set and a proxy applies: the proxy resolves names itself, so the address
+        cannot be verified.
+        """
         proxy = self.https if scheme == "https" else self.http
         if proxy is None or any(_excepted(exception, host, port) for exception in self.exceptions):
             return None
@@ -42,7 +45,7 @@ class Proxies(Struct, frozen=True):
 
 
 def read_proxies(environment: Mapping[str, str]) -> Proxies:
-    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; the lower-case name wins, as with curl."""
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; lower-case names take precedence, as with curl."""
 
     def named(name: str) -> str:
         return environment.get(name, "") or environment.get(name.upper(), "")
@@ -67,7 +70,7 @@ def _proxy(name: str, address: str) -> Proxy | None:
         )
     authorization = None
     if parts.username is not None:
-        import base64  # late: few proxies want a password
+        import base64  # late: few proxies require a password
 
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(secret.encode()).decode()
@@ -75,7 +78,7 @@ def _proxy(name: str, address: str) -> Proxy | None:
 
 
 def _excepted(exception: str, host: str, port: int) -> bool:
-    """Whether one entry of NO_PROXY covers a host: `*`, a name and all below it, `name:port`, an address, a network."""
+    """Whether an entry of NO_PROXY matches a host: `*`, a domain and its subdomains, `name:port`, an IP address, or a network."""
     if exception == "*":
         return True
     if "/" in exception:

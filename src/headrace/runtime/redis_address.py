@@ -1,7 +1,8 @@
-"""Where the shared books are: the words in which an address is given, and the redis-py client for it.
+"""Addresses of the shared store, and the redis-py client for each.
 
-Single servers (`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`), `redis+sentinel://host,host/service` and `redis+cluster://host,host`;
-with TLS `rediss+sentinel://` and `rediss+cluster://`. What redis-py takes in the query of an address (`?socket_timeout=2`), these take too.
+Single servers (`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`), `redis+sentinel://host,host/service` and
+`redis+cluster://host,host`; with TLS `rediss+sentinel://` and `rediss+cluster://`. Query parameters that redis-py knows
+(`?socket_timeout=2`) are supported.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 
 TIMEOUT: Final = 1.0
-"""Seconds in which the store must answer, or is taken for lost."""
+"""Seconds after which an unresponsive store counts as lost."""
 CONNECT: Final = 1.0
 """Seconds to connect."""
 SINGLE: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
@@ -23,18 +24,18 @@ PORTS: Final = {"sentinel": 26379, "cluster": 6379}
 
 
 class Address(Struct, frozen=True):
-    """Where a store is and how to get in. Hashable, so that a process has one store for each."""
+    """A store's address and credentials. Hashable, so that a process has one store per address."""
 
     form: str
     """single, sentinel or cluster."""
     place: str
-    """For error texts: no password in it."""
+    """For error messages, without the password."""
     url: str = ""
-    """Of a single server."""
+    """URL of a single server."""
     hosts: tuple[tuple[str, int], ...] = ()
     service: str = ""
     settings: tuple[tuple[str, Any], ...] = ()
-    """For the client."""
+    """Settings for the client."""
 
     def __repr__(self) -> str:
         return f"<Address {self.place}>"
@@ -43,7 +44,7 @@ class Address(Struct, frozen=True):
 def address_of(
     url: Any = None, *, host: Any = None, port: Any = None, password: Any = None, db: Any = None
 ) -> Address:  # fmt: skip
-    """The address in LiteLLM's words. Raises ConfigurationError when it cannot be one."""
+    """The address from LiteLLM's parameters. Raises ConfigurationError if it is invalid."""
     given = {"password": password, "db": None if db is None else _number("redis_db", db)}
     own = tuple(sorted((name, value) for name, value in given.items() if value is not None))
     if url is None:
@@ -70,9 +71,9 @@ def _single(url: str, place: str, settings: tuple[tuple[str, Any], ...]) -> Addr
 
 
 def _many(form: str, tls: bool, rest: str, place: str, settings: dict[str, Any]) -> Address:
-    """Several hosts in one address: `user:password@host:port,host:port/service/db?name=value`."""
+    """Parse an address with several hosts: `user:password@host:port,host:port/service/db?name=value`."""
     address, _, asked = rest.partition("?")
-    netloc, _, places = address.partition("/")  # urlsplit refuses an IPv6 host that is not the only one
+    netloc, _, places = address.partition("/")  # urlsplit rejects an IPv6 host among several
     who, _, where = netloc.rpartition("@")
     user, _, password = who.partition(":")
     path = [unquote(part) for part in places.split("/") if part]
@@ -97,14 +98,14 @@ def _host(text: str, port: int) -> tuple[str, int]:
 
 def _number(name: str, value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)  # litellm takes these from the environment
+        value = int(value)  # litellm reads these from the environment
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigurationError(f"{name} must be a whole number, got {type(value).__name__}")
     return value
 
 
 def _plain(value: str) -> Any:
-    """A value of a query as Python's."""
+    """A query parameter's value as a Python value."""
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     try:
@@ -114,17 +115,17 @@ def _plain(value: str) -> Any:
 
 
 def client_at(address: Address) -> Any:
-    """A client of redis-py. Only one for a cluster connects at once; raises whatever it raises when it cannot.
+    """A redis-py client. Only that of a cluster connects at once, and raises redis-py's errors.
 
-    Raises ConfigurationError when redis-py is not installed, or does not know a setting.
+    Raises ConfigurationError if redis-py is not installed or does not know a setting.
     """
     try:
-        import redis  # late: who shares no limits does not need it
+        import redis  # late: only shared limits need it
     except ImportError:
         raise ConfigurationError("shared limits need redis-py: pip install 'headrace[redis]'") from None
     try:
         return _MAKERS[address.form](redis, address, dict(address.settings))
-    except (ValueError, TypeError):  # their texts may hold a part of the password
+    except (ValueError, TypeError):  # their messages may contain part of the password
         raise ConfigurationError(
             f"redis_url cannot be used ({address.place}): an option that redis-py does not know, or a character of the password that "
             "has to be written as %XX"
@@ -132,8 +133,8 @@ def client_at(address: Address) -> Any:
 
 
 def _limits(retries: int) -> dict[str, Any]:
-    from redis.backoff import NoBackoff  # late as well
-    from redis.retry import Retry  # late as well
+    from redis.backoff import NoBackoff  # late: see `client_at`
+    from redis.retry import Retry  # late: see `client_at`
 
     return {
         "socket_timeout": TIMEOUT, "socket_connect_timeout": CONNECT, "retry": Retry(NoBackoff(), retries), "decode_responses": True,
@@ -145,7 +146,7 @@ def _server(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
 
 
 def _sentinel(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
-    from redis.sentinel import Sentinel  # late as well
+    from redis.sentinel import Sentinel  # late: see `client_at`
 
     limits = _limits(0)
     secret = settings.pop("sentinel_password", None)
@@ -157,10 +158,10 @@ def _sentinel(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
 
 
 def _cluster(redis: Any, address: Address, settings: dict[str, Any]) -> Any:
-    from redis.cluster import ClusterNode, RedisCluster  # late as well
+    from redis.cluster import ClusterNode, RedisCluster  # late: see `client_at`
 
     nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
-    return RedisCluster(startup_nodes=nodes, **{**_limits(3), **settings})  # it asks again where a slot has moved
+    return RedisCluster(startup_nodes=nodes, **{**_limits(3), **settings})  # retries are needed where a slot has moved
 
 
 _MAKERS: Final[Mapping[str, Callable[[Any, Address, dict[str, Any]], Any]]] = {

@@ -1,7 +1,8 @@
-"""The store in Valkey or Redis: one thread and one connection for all threads and event loops of a process.
+"""The limit store in Valkey or Redis: one thread and one connection serve all threads and event loops of a process.
 
-Whoever asks leaves his question with the thread and waits by his own clock. Questions that come together travel together in one call of
-the script, and with them goes what was left there to be told in passing. In a cluster each account is a call of its own.
+Callers queue a question for the thread and wait on their own clock. Questions that arrive together are sent in one
+script call, along with messages that were queued to be sent at leisure. In a cluster, each account needs a call of its
+own.
 """
 
 from __future__ import annotations
@@ -25,55 +26,56 @@ from headrace.limits.store import Message, Then, several
 from headrace.runtime.redis_address import Address, address_of, client_at
 
 PREFIX: Final = "headrace:1"
-"""Of every key: the number is that of their form."""
+"""Prefix of every key; the number is the version of the key format."""
 BEAT: Final = 1.0
-"""Seconds between signs of life."""
+"""Seconds between heartbeats."""
 MOST_AT_ONCE: Final = 100
-"""Questions that are taken up at once."""
+"""Maximum number of questions per batch."""
 PARTS: Final = ("books", "flight", "members", "rests", "wants")
-"""The keys of an account, as the script takes them; behind them it takes the one that says since when there is a store."""
+"""The keys of an account in the script's order; they are followed by the key that tells since when the store exists."""
 BEGIN: Final = """
 local time = redis.call('TIME')
 redis.call('SET', KEYS[1], string.format('%.0f', time[1] * 1000000 + time[2]), 'NX')
 """
 ELSEWHERE: Final = "hash to the same slot"
-"""In what a cluster says to a call whose accounts it keeps on several servers."""
+"""Part of a cluster's error for a call whose accounts are on several servers."""
 
 
 class _Question(Struct, eq=False):
     message: Message
     then: Then | None
     due: float
-    """The monotonic moment by which it is asked."""
+    """The monotonic time by which it must be sent."""
 
 
 _Letter: TypeAlias = "list[_Question]"
-"""What goes in one call of the script, in its order."""
+"""The questions of one script call, in order."""
 
 
 class RedisStore:
-    """`limits.store.Store` over a redis-py client: `redis.Redis`, a Sentinel's `master_for(…)`, `RedisCluster`; or valkey-py's.
+    """`limits.store.Store` over a redis-py client: `redis.Redis`, a Sentinel's `master_for(…)`, `RedisCluster`; or
+    valkey-py's.
 
-    The client's own timeouts decide how soon the store is taken for lost; give it short ones.
+    The client's own timeouts decide how soon the store counts as lost; configure short ones.
     """
 
     def __init__(self, client: Any, *, name: str = "the store") -> None:
-        """name: what error texts call it; no password in it."""
+        """`name`: identifies the store in error messages; must not contain the password."""
         self.name = name
         self.calls = 0
-        """Calls of the script so far."""
+        """Script calls so far."""
         self.trips = 0
         """Round trips so far."""
         self.error: str = ""
-        """Why it did not answer last."""
+        """The last error; empty after a success."""
         self._client = client
         self._apart = hasattr(client, "get_nodes") or hasattr(client, "nodes_manager")
-        """Whether each account is written to by itself: in a cluster each may be kept by another server."""
+        """Whether each account needs a call of its own, as in a cluster, where accounts may be on different servers."""
         self._source = files("headrace.limits").joinpath("admit.lua").read_text("utf-8")
         self._sha = ""
         self._questions: SimpleQueue[list[_Question] | None] = SimpleQueue()
         self._kept: dict[str, _Letter] = {}
-        """What waits for company, by account where those are apart. Only the thread touches it."""
+        """Questions not yet sent; by account if those need separate calls. Used only by the thread."""
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._name = secrets.token_hex(6)
@@ -99,14 +101,15 @@ class RedisStore:
         self._beats.append(weakref.WeakMethod(beat))
 
     def reach(self) -> None:
-        """Ask for a first answer, in the caller's thread. Raises ConfigurationError when there is none, or no right to run a script."""
+        """Send a first request from the caller's thread. Raises ConfigurationError if the store does not answer or may
+        not run scripts."""
         try:
             self._client.eval(BEGIN, 1, _since("reach", self._apart))
         except Exception as error:  # whatever a client raises
             raise unreachable(self.name, error) from None
 
     def close(self) -> None:
-        """Send what is left and end the thread."""
+        """Send what is queued and end the thread."""
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
             self._questions.put(None)
@@ -120,7 +123,7 @@ class RedisStore:
             if self._thread is not None and self._pid == os.getpid():
                 return
             if self._pid != os.getpid():
-                self._questions = SimpleQueue()  # a parent's thread may have held the old one when it forked
+                self._questions = SimpleQueue()  # the parent's thread may have held its lock during the fork
                 self._kept = {}
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name="headrace-store", daemon=True)
@@ -141,13 +144,13 @@ class RedisStore:
         self._client.close()
 
     def _next(self, until: float) -> tuple[list[_Letter], bool]:
-        """The letters to send when something has come, at the latest then; False when they are the last."""
+        """The batches to send, after waiting for questions until `until` at most; False with the last ones."""
         soonest = min((question.due for letter in self._kept.values() for question in letter), default=until)
         open = self._take_up(max(0.0, min(until, soonest) - time.monotonic()))
         return self._ripe(time.monotonic() if open else math.inf), open
 
     def _take_up(self, timeout: float) -> bool:
-        """What has come, the first of it waited for. False when that was the last."""
+        """Collect queued questions, waiting up to `timeout` for the first. False after `close`."""
         try:
             for _ in range(MOST_AT_ONCE):
                 questions = self._questions.get(timeout=timeout)
@@ -161,7 +164,7 @@ class RedisStore:
         return True
 
     def _ripe(self, now: float) -> list[_Letter]:
-        """Whatever has waited long enough, and what may travel with it."""
+        """The batches with a due question, complete with those that are not due yet."""
         ripe = [place for place, letter in self._kept.items() if any(question.due <= now for question in letter)]
         return [self._kept.pop(place) for place in ripe]
 
@@ -177,7 +180,7 @@ class RedisStore:
     def _answer(self, letters: list[_Letter]) -> None:
         replies = self._ask(letters)
         if not self._apart and ELSEWHERE in self.error:
-            self._apart = True  # a cluster behind a proxy: nothing was done
+            self._apart = True  # a cluster behind a proxy: nothing was executed
             return self._answer([[question for question in letters[0] if question.message.account == one] for one in _accounts(letters[0])])
         now = time.monotonic()
         for letter, answers in zip(letters, replies, strict=True):
@@ -187,12 +190,12 @@ class RedisStore:
         return None
 
     def _ask(self, letters: list[_Letter]) -> list[list[list[str] | None]]:
-        """Their replies, None for each that got none. An error of the store is one of its replies, and counts as none."""
+        """The replies, None for each question without one. An error reply from the store counts as none."""
         try:
             self.trips += 1
             replies = self._send([_arguments(letter, self._apart) for letter in letters])
             self.error = ""
-        except Exception as error:  # whatever a client raises: the store is lost to us
+        except Exception as error:  # whatever a client raises: the store counts as lost
             self.error = f"{type(error).__name__}: {error}"[:300]
             return [[None] * len(letter) for letter in letters]
         return [self._read(reply, len(letter)) for letter, reply in zip(letters, replies, strict=True)]
@@ -209,7 +212,7 @@ class RedisStore:
             self._sha = _digest(self._source)
         replies = self._evaluate(calls)
         for at, reply in enumerate(replies):
-            if type(reply).__name__ == "NoScriptError":  # one by one: the first brings the script along, and the order stays
+            if type(reply).__name__ == "NoScriptError":  # one by one, to keep the order: the first call loads the script
                 replies[at] = self._client.eval(self._source, *calls[at])
         self.calls += len(calls)
         return replies
@@ -241,7 +244,7 @@ def _accounts(letter: _Letter) -> list[str]:
 
 
 def _since(account: str, apart: bool) -> str:
-    """The key that says since when there is a store; where accounts are apart one for each 256th of them: one server may be new."""
+    """The key that tells since when the store exists. With separate accounts, one per 256th of them, since a single server may be new."""
     return f"{PREFIX}:{{{account[:2]}}}:since" if apart else f"{PREFIX}:since"
 
 
@@ -250,8 +253,9 @@ def _keys(account: str, apart: bool) -> list[str]:
 
 
 def _arguments(letter: _Letter, apart: bool) -> list[Any]:
-    """A call of the script: how many keys, those of each account in one slot of a cluster; the operation, by the server's own clock, and
-    what it takes."""
+    """Arguments of a script call: number of keys, keys (those of an account share a cluster slot), operation, time
+    (empty: the server's), and the operation's arguments.
+    """
     accounts = _accounts(letter)
     keys = [key for account in accounts for key in _keys(account, apart)]
     messages = [question.message for question in letter]
@@ -261,7 +265,7 @@ def _arguments(letter: _Letter, apart: bool) -> list[Any]:
 
 
 def unreachable(name: str, error: Exception) -> ConfigurationError:
-    """What a Router says when nobody answers at the start: it cannot know who else draws on its limits."""
+    """The error if the store does not answer at startup: without it, a Router cannot know what others use of its limits."""
     return ConfigurationError(
         f"limits cannot be shared: {name} does not answer ({type(error).__name__}: {str(error)[:200]}). "
         "Start it or correct the address, or leave it out: then each process keeps the limits it was given for itself"
@@ -282,9 +286,9 @@ _opening = threading.Lock()
 
 
 def redis_store(url: Any = None, *, host: Any = None, port: Any = None, password: Any = None, db: Any = None) -> RedisStore:
-    """The process's store at an address, reached.
+    """The process's store at an address, checked to be reachable.
 
-    Raises ConfigurationError when the address cannot be one, when redis-py is not installed, or when no store answers there.
+    Raises ConfigurationError if the address is invalid, redis-py is not installed, or no store answers.
     """
     address = address_of(url, host=host, port=port, password=password, db=db)
     with _opening:
@@ -294,7 +298,7 @@ def redis_store(url: Any = None, *, host: Any = None, port: Any = None, password
                 store = RedisStore(client_at(address), name=name)
             except ConfigurationError:
                 raise
-            except Exception as error:  # a cluster's client connects when it is made, and raises what it likes
+            except Exception as error:  # a cluster's client connects on creation, and may raise anything
                 raise unreachable(name, error) from None
             store.reach()
             _stores[address] = store

@@ -1,7 +1,9 @@
-"""A database behind two threads: one writes, one reads. SQLite by default, PostgreSQL by its address; SQL as text over Python's DB-API.
+"""A database served by two threads: a writer and a reader. SQLite by default, PostgreSQL by its URL; SQL text over
+Python's DB-API.
 
-Threads, not asyncio drivers: SQLite has no other way (aiosqlite is a thread too), and what is done here is batched and never on a
-call's way. The command line uses the same methods without an event loop. Reasons: docs/decisions/0016-keys-and-ledger.md.
+Threads, not asyncio drivers: SQLite has no alternative (aiosqlite is a thread too), and the work is batched and never
+on a call's hot path. The command line uses the same methods without an event loop. Reasons:
+docs/decisions/0016-keys-and-ledger.md.
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ _REMEDY: Final = {
     True: "Let this user write there, or name another file by DATABASE_URL, another folder by HEADRACE_STATE",
     False: "Start it, or correct DATABASE_URL or general_settings.database_url",
 }
-"""What to do where a database cannot be opened: SQLite's, and PostgreSQL."""
+"""Advice if a database cannot be opened: SQLite (True) or PostgreSQL (False)."""
 
 _MIGRATING: Final = 0x68656164
-"""PostgreSQL's advisory lock under which one process at a time migrates."""
+"""PostgreSQL advisory lock, held while one process migrates."""
 
 
 class Database:
-    """Opened and brought to the newest schema."""
+    """An open database with the current schema."""
 
     def __init__(self, given: str) -> None:
-        """given: its address. Raises ConfigurationError that says what to do, where it cannot be opened."""
+        """`given`: the database's URL. Raises ConfigurationError with advice if it cannot be opened."""
         self._address: Address = address(given)
         self.sqlite = self._address.sqlite
         self._driver: Driver = driver_of(self._address)
         self._idle: list[Any] = []
-        """Connections that wait for their next transaction."""
+        """Idle connections, kept for the next transaction."""
         self._writer, self._reader = (ThreadPoolExecutor(1, thread_name_prefix=f"headrace-sql-{name}") for name in ("writes", "reads"))
         try:
             with self.transaction() as connection:
@@ -58,13 +60,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction, in the thread of whoever asks. Raises DatabaseError; its kind TakenError where something must be there once."""
+        """A read-write transaction in the calling thread. Raises DatabaseError, or its subclass TakenError for a uniqueness violation."""
         with self._begun(self._driver.begin_writing) as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """The same beside whatever is being written."""
+        """A read transaction in the calling thread, concurrent with writes."""
         with self._begun(self._driver.begin_reading) as connection:
             yield connection
 
@@ -78,14 +80,14 @@ class Database:
                 yield Connection(driver, raw)
                 driver.run(raw, "COMMIT")
             except BaseException:
-                with suppress(driver.error):  # closing does what a failed ROLLBACK did not
+                with suppress(driver.error):  # closing the connection undoes what a failed ROLLBACK did not
                     driver.run(raw, "ROLLBACK")
                 driver.discard(raw)
                 raise
             self._idle.append(raw)
 
     def _taken(self) -> Any:
-        """A connection that answers: one that was used before, or another."""
+        """A working connection: an idle one, or a new one."""
         while self._idle:
             with suppress(IndexError):  # another thread was faster
                 raw = self._idle.pop()
@@ -95,11 +97,11 @@ class Database:
         return self._driver.connect()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, in a transaction of its own; one at a time."""
+        """The result of `work`, run in a write transaction of its own, one at a time."""
         return await self._aside(self._writer, self._driver.begin_writing, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """The same beside whatever is being written."""
+        """The result of `work`, run in a read transaction, concurrent with writes."""
         return await self._aside(self._reader, self._driver.begin_reading, work)
 
     async def _aside(self, pool: ThreadPoolExecutor, begin: str, work: Callable[[Connection], T]) -> T:
@@ -107,11 +109,11 @@ class Database:
             with self._begun(begin) as connection:
                 return work(connection)
 
-        # A caller who goes away leaves the transaction to its end.
+        # If the caller is cancelled, the transaction still completes.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(pool, job))
 
     def close(self) -> None:
-        """Finish what was begun, and let go of the database."""
+        """Finish pending transactions and close the database."""
         for pool in (self._writer, self._reader):
             pool.shutdown(wait=True)
         while self._idle:

@@ -1,4 +1,4 @@
-"""A database's address, as people write it."""
+"""Parses database URLs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from msgspec import Struct
 from headrace.errors import ConfigurationError
 
 _PRISMA: Final = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size"})
-"""Words in addresses made for LiteLLM's database client that PostgreSQL's own does not know."""
+"""Query parameters for Prisma, LiteLLM's database client, which PostgreSQL's own client does not know."""
 _POSTGRES: Final = re.compile(r"postgres(ql)?(\+\w+)?")
 
 
 class Address(Struct, frozen=True):
-    """Where a database is. Its text hides the password."""
+    """A database's address. `str` masks the password."""
 
     sqlite: bool
     target: str
-    """SQLite's file, or PostgreSQL's address. It may hold a password."""
+    """SQLite's file path, or PostgreSQL's URL, which may contain a password."""
 
     def __str__(self) -> str:
         if self.sqlite:
@@ -35,7 +35,7 @@ class Address(Struct, frozen=True):
 
 
 def address(given: str) -> Address:
-    """A database's address as people write it. Raises ConfigurationError that never repeats it: it may hold a password."""
+    """Parse a database URL. Raises ConfigurationError, which never repeats it because it may contain a password."""
     scheme, colon, rest = given.strip().partition("://")
     if not colon or not scheme:
         raise ConfigurationError("the database's address must be like postgresql://user:password@host/name or sqlite:///file")

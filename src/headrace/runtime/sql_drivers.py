@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL have each its own way: connections, marks of parameters, errors."""
+"""The differences between SQLite and PostgreSQL: connections, parameter markers, errors."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from headrace.runtime.sql_address import Address
 _PATIENCE: Final = 10.0
 """Seconds to wait for another process's lock, or for a connection."""
 _BATCH: Final = 5_000
-"""Rows that PostgreSQL sends at a time of an answer that is looked through."""
+"""Rows per fetch when PostgreSQL streams a large result."""
 
 
 class DatabaseError(Exception):
-    """What a database did not do, in the first line of its own words."""
+    """A failed database operation, with the first line of the driver's message."""
 
 
 class TakenError(DatabaseError):
-    """Something that may be there only once is there already."""
+    """A uniqueness constraint was violated."""
 
 
 def several(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
-    """A statement's list of parameters, for `IN`, and what they are."""
+    """A parameter list for `IN`, and its named parameters."""
     given = {f"{name}{number}": value for number, value in enumerate(values)}
     return f"({', '.join([f':{one}' for one in given])})", given
 
 
 class Driver(Protocol):
-    """One database's Python module. Connections are its own, without transactions that begin by themselves."""
+    """One database's DB-API module. Its connections run in autocommit mode."""
 
     begin_writing: str
     begin_reading: str
     taken: type[Exception]
-    """What the module raises where something unique is there already."""
+    """The module's exception for a uniqueness violation."""
     error: type[Exception]
-    """All that it raises."""
+    """The base class of the module's exceptions."""
 
     def connect(self) -> Any:
-        """Raises ConfigurationError where the driver, or a folder, is missing."""
+        """A new connection. Raises ConfigurationError if the driver or a directory is missing."""
         ...
 
     def answers(self, raw: Any) -> bool:
-        """Whether a connection that waited is still good."""
+        """Whether an idle connection still works."""
         ...
 
     def discard(self, raw: Any) -> None:
@@ -58,18 +58,18 @@ class Driver(Protocol):
         ...
 
     def run(self, raw: Any, sql: str, given: Any = ()) -> Any:
-        """A cursor. given: by name or in order, as the statement has them."""
+        """Execute a statement and return its cursor. `given`: parameters by name or by position, as in the statement."""
         ...
 
     def run_many(self, raw: Any, sql: str, rows: Sequence[Any]) -> None: ...
     def look_through(self, raw: Any, sql: str, given: Any) -> Iterator[Any]:
-        """The rows of a long answer, a few in memory at a time; before the first the columns' names."""
+        """The rows of a large result, a few in memory at a time; the first item is the column names."""
         ...
 
 
 @contextmanager
 def translating(driver: Driver) -> Iterator[None]:
-    """A context in which the driver's errors become ours."""
+    """A context that translates the driver's exceptions to DatabaseError and TakenError."""
     try:
         yield
     except driver.taken as error:
@@ -79,7 +79,7 @@ def translating(driver: Driver) -> Iterator[None]:
 
 
 class Connection:
-    """A transaction. Statements name their parameters as `:name`, on both databases."""
+    """A transaction. Statements name parameters as `:name` on both databases."""
 
     __slots__ = ("_driver", "_raw")
 
@@ -92,14 +92,15 @@ class Connection:
         return isinstance(self._driver, Sqlite)
 
     def execute(self, sql: str, **given: Any) -> int:
-        """How many rows were changed."""
+        """Execute a statement and return the number of affected rows."""
         count: int = self._driver.run(self._raw, sql, given).rowcount
         return count
 
     def insert(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], more: str = "", fixed: Mapping[str, str] = EMPTY
     ) -> None:
-        """Rows in one statement. more: what stands behind it, such as ON CONFLICT. fixed: other columns and what stands there, in SQL."""
+        """Insert rows in one statement. `more`: SQL to append, such as ON CONFLICT. `fixed`: further columns with their
+        SQL expressions."""
         names, marks = ", ".join(f'"{name}"' for name in (*columns, *fixed)), ", ".join([*("?" * len(columns)), *fixed.values()])
         self._driver.run_many(self._raw, f"INSERT INTO {table} ({names}) VALUES ({marks}) {more}", rows)
 
@@ -108,31 +109,31 @@ class Connection:
         return found
 
     def rows(self, sql: str, **given: Any) -> list[dict[str, Any]]:
-        """By the names of their columns."""
+        """Rows as dicts by column name."""
         cursor = self._driver.run(self._raw, sql, given)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def look_through(self, sql: str, **given: Any) -> Iterator[dict[str, Any]]:
-        """The same of a long answer, a few of them in memory at a time."""
+        """Rows of a large result, a few in memory at a time."""
         found = self._driver.look_through(self._raw, sql, given)
         names = next(found)
         for row in found:
             yield dict(zip(names, row, strict=True))
 
     def scalar(self, sql: str, **given: Any) -> Any:
-        """The first column of the first row; None where there is none."""
+        """The first column of the first row; None if there is none."""
         row = self._driver.run(self._raw, sql, given).fetchone()
         return None if row is None else row[0]
 
 
 def driver_of(at: Address) -> Driver:
-    """Raises ConfigurationError where a package or a folder is missing."""
+    """The driver for an address. Raises ConfigurationError if a package or directory is missing."""
     return Sqlite(at.target) if at.sqlite else Postgres(at.target)
 
 
 class Sqlite:
-    # A reader that turns writer halfway would fail at once where another writes; one that says so waits.
+    # A read transaction that upgrades to a write fails at once while another writes; one that starts as a write waits.
     begin_writing, begin_reading = "BEGIN IMMEDIATE", "BEGIN"
     taken: type[Exception] = sqlite3.IntegrityError
     error: type[Exception] = sqlite3.Error
@@ -152,7 +153,7 @@ class Sqlite:
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 raw.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error:  # no database, or not ours to write
+        except sqlite3.Error:  # not a database, or not writable
             raw.close()
             raise
         return raw
@@ -218,7 +219,7 @@ class Postgres:
 
 
 def _words(target: str) -> dict[str, Any]:
-    """An address in its parts: given whole, a mistake in it would be told with the password."""
+    """A URL as connection parameters. Passed whole, an error in it would be reported together with the password."""
     parts = urlsplit(target)
     who, _, where = parts.netloc.rpartition("@")
     user, _, password = who.partition(":")
@@ -237,7 +238,7 @@ _PLACE: Final = re.compile(r"(?P<host>\[[^]]*\]|[^:]*)(:(?P<port>\d+))?")
 
 @lru_cache(maxsize=256)
 def _marked(sql: str) -> str:
-    """A statement with psycopg's marks: `%(name)s` for `:name`, `%s` for `?`."""
+    """A statement with psycopg's parameter markers: `%(name)s` for `:name`, `%s` for `?`."""
     return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql).replace("?", "%s")
 
 

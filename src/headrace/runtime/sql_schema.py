@@ -1,7 +1,7 @@
-"""The tables: who holds keys, what was spent, which calls there were. Money in nano-dollars, moments in seconds since 1970.
+"""The database schema: key holders, spending, calls. Money is in nano-dollars, times in Unix seconds.
 
-Each step brings a database from one version to the next, and an empty one goes through all of them; a step that was published is never
-changed. NUMBER stands for what numbers rows: PostgreSQL and SQLite call it by different names.
+Each step migrates a database to the next version, starting from an empty one. A published step is never changed. NUMBER
+stands for an auto-incrementing column, which PostgreSQL and SQLite declare differently.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from headrace.runtime.sql_drivers import Connection
 
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "0001": (
-        # kind: key, team or user. hash: of a key, SHA-256 of the token in hex. former: the one before the last rotation, good until
-        # `former_until`. hint: what may be shown of the token. terms: JSON of `headrace.gateway.keys.holders.Terms`.
+        # kind: key, team or user. hash: SHA-256 of a key's token, in hex. former: the hash before the last rotation,
+        # valid until
+        # `former_until`. hint: the part of the token that may be shown. terms: JSON of
+        # `headrace.gateway.keys.holders.Terms`.
         """CREATE TABLE holders (
             kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, hash TEXT UNIQUE, former TEXT, former_until FLOAT, hint TEXT NOT NULL,
             team TEXT NOT NULL, "user" TEXT NOT NULL, blocked BOOLEAN NOT NULL, expires FLOAT, created FLOAT NOT NULL,
@@ -24,11 +26,11 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "CREATE INDEX holders_former ON holders (former)",
         "CREATE INDEX holders_team ON holders (team)",
         'CREATE INDEX holders_user ON holders ("user")',
-        # Counts the changes of a table, so that others who keep it in memory see that there is something new.
+        # Counts changes per table, so that processes with a copy in memory notice them.
         "CREATE TABLE revisions (what TEXT NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)",
-        # entry: JSON of a model_list's entry.
+        # entry: JSON of an entry of a model_list.
         "CREATE TABLE deployments (id TEXT NOT NULL PRIMARY KEY, entry TEXT NOT NULL, deleted BOOLEAN NOT NULL, revision BIGINT NOT NULL)",
-        # began: of the budget's period; 0 where there is none.
+        # began: start of the budget's period; 0 if it has none.
         """CREATE TABLE spending (
             kind TEXT NOT NULL, id TEXT NOT NULL, began FLOAT NOT NULL, cost BIGINT NOT NULL, touched FLOAT NOT NULL,
             PRIMARY KEY (kind, id, began))""",
@@ -43,16 +45,17 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
             attempts INTEGER NOT NULL, session TEXT NOT NULL, metadata TEXT NOT NULL, content TEXT)""",
         "CREATE INDEX calls_id ON calls (id)",
         "CREATE INDEX calls_began ON calls (began)",
-        # position: bytes of the journal that stand in `calls`.
+        # position: bytes of the journal already copied to `calls`.
         "CREATE TABLE journals (name TEXT NOT NULL PRIMARY KEY, position BIGINT NOT NULL)",
     ),
-    # What every process must know and nobody else: made once, with the table.
+    # Secrets shared by all processes and nobody else; created once, with the table.
     "0002": (
         "CREATE TABLE secrets (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
         "INSERT INTO secrets (name, value) VALUES ('seal', :secret)",
     ),
-    # What providers keep for callers who are no administrators. kind: files, batches, conversations, cachedcontents. id: the provider's
-    # own. said: JSON of what the provider told of it last.
+    # Objects that providers store for callers who are not administrators. kind: files, batches, conversations,
+    # cachedcontents.
+    # id: the provider's own. said: JSON of the provider's latest response about it.
     "0003": (
         """CREATE TABLE kept (
             deployment TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, owner TEXT NOT NULL, created FLOAT NOT NULL, said TEXT NOT NULL,
@@ -60,8 +63,9 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "CREATE INDEX kept_id ON kept (id)",
         "CREATE INDEX kept_owner ON kept (owner, kind, created)",
     ),
-    # Batches that callers ordered. id: the provider's own. began: when. look: when to ask the provider next. billed: whether what it cost
-    # stands in `calls` and `spending`.
+    # Batches created by callers. id: the provider's own. began: creation time. look: when to poll the provider next.
+    # billed: whether
+    # the cost has been recorded in `calls` and `spending`.
     "0004": (
         """CREATE TABLE batches (
             deployment TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, began FLOAT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
@@ -69,14 +73,14 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
             PRIMARY KEY (deployment, id))""",
         "CREATE INDEX batches_look ON batches (billed, look)",
     ),
-    # Responses that are made in the background wait there as well; customer: whom they were asked for.
+    # Background responses are polled in the same table; customer: the end user they were requested for.
     "0005": ("ALTER TABLE batches ADD COLUMN customer TEXT NOT NULL DEFAULT ''",),
 }  # fmt: skip
-"""Statements by the version that they bring."""
+"""SQL statements by the version they migrate to."""
 
 
 class SchemaError(Exception):
-    """The database is of a version that is not known here."""
+    """The database has a version unknown to this headrace."""
 
     def __init__(self, version: str) -> None:
         super().__init__(version)
@@ -84,7 +88,7 @@ class SchemaError(Exception):
 
 
 def upgrade(connection: Connection) -> None:
-    """To the newest version, step by step. Raises SchemaError."""
+    """Migrate to the newest version, step by step. Raises SchemaError."""
     version, versions = _version(connection), list(STEPS)
     if version and version not in STEPS:
         raise SchemaError(version)
@@ -99,7 +103,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def _version(connection: Connection) -> str:
-    """Empty for a database without any. The table's name is of the tool that kept it until November 2026."""
+    """The database's version; empty for a new one. The table is named after Alembic, which managed it until November 2026."""
     connection.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     return connection.scalar("SELECT version_num FROM alembic_version") or ""
 

@@ -1,6 +1,6 @@
-"""A world whose time is a number: tasks run one after another and the clock jumps to the next event.
+"""A scheduler in virtual time: tasks run one after another, and the clock jumps to the next event.
 
-A day of traffic takes seconds, and the same program always takes the same course.
+A day of traffic takes seconds, and runs are deterministic.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from headrace.ports import Ports, Transport
 T = TypeVar("T")
 
 STANDSTILL = 1_000_000
-"""Steps at one moment after which a world is taken to be turning in circles."""
+"""Steps without progress of time after which the world counts as stuck."""
 
 
 NUMBERS: Final = (int, float)
 
 
 class Cancelled(BaseException):
-    """Thrown into a task that was cancelled; raised to whoever awaits it. Not an Exception, so that no handler takes it for a failure."""
+    """Thrown into a cancelled task and raised to whoever awaits it. Not an Exception, so that no handler takes it for a failure."""
 
 
 class Stuck(RuntimeError):
-    """Nothing is left that could happen, or time no longer moves."""
+    """Nothing is left that could run, or time no longer advances."""
 
 
 @types.coroutine
 def _pause(seconds: float | None) -> Generator[float | None, bool, bool]:
-    """Suspend the running task for `seconds`, None until somebody resumes it; the value it was resumed with."""
+    """Suspend the running task for `seconds`, or until resumed if None. Returns the value it was resumed with."""
     return (yield seconds)
 
 
 class Task(Generic[T]):
-    """One coroutine on its way. Awaiting it gives its result or raises what ended it."""
+    """One running coroutine. Awaiting it returns its result or raises its exception."""
 
     __slots__ = (
         "_cancelling", "_coroutine", "_error", "_joiners", "_parked", "_result", "_ticket", "_value", "_world", "done", "name",
@@ -60,7 +60,7 @@ class Task(Generic[T]):
         self._joiners: list[Task[Any]] = []
 
     def cancel(self) -> bool:
-        """Throw Cancelled into the coroutine where it waits. False when it had already ended."""
+        """Throw Cancelled into the coroutine where it waits. False if it had already ended."""
         if self.done:
             return False
         self._cancelling = True
@@ -68,7 +68,7 @@ class Task(Generic[T]):
         return True
 
     def exception(self) -> BaseException | None:
-        """What ended the task, None if it returned. Raises Stuck while it runs."""
+        """The exception that ended the task; None if it returned. Raises Stuck while it runs."""
         if not self.done:
             raise Stuck(f"{self!r} has not ended")
         self._world._failed.pop(self, None)
@@ -76,7 +76,7 @@ class Task(Generic[T]):
 
     @property
     def result(self) -> T:
-        """What the coroutine returned. Raises what it raised, and Stuck while it runs."""
+        """The coroutine's result. Raises its exception, and Stuck while it runs."""
         error = self.exception()
         if error is not None:
             raise error
@@ -98,7 +98,7 @@ class Task(Generic[T]):
 
 
 class VirtualWaiter:
-    """One place to wait in a `World`."""
+    """A wake-up signal in a `World`."""
 
     __slots__ = ("_task", "_woken", "_world")
 
@@ -126,7 +126,7 @@ class VirtualWaiter:
 
 
 class World:
-    """Tasks, timers and the one clock they share. A `ports.Clock`."""
+    """Tasks, timers and the clock they share: a `ports.Clock`."""
 
     def __init__(self, *, start: float = 0.0, seed: int = 0) -> None:
         self.random = random.Random(seed)
@@ -154,15 +154,15 @@ class World:
         return VirtualWaiter(self)
 
     def jump(self, seconds: float) -> None:
-        """Move the clock at once, as when a machine wakes from sleep: what fell due meanwhile happens now, in its order."""
+        """Advance the clock at once, as when a machine wakes from sleep: everything due meanwhile happens now, in order."""
         if seconds < 0:
             raise ValueError(f"jump({seconds}): a clock never goes back")
         self._now += seconds
 
-    # What happens
+    # Scheduling
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
-        """Start a coroutine; its first step is taken by `run`. An exception that nobody collects from the task ends `run`."""
+        """Start a coroutine; `run` takes its first step. An exception that nobody collects from the task ends `run`."""
         task = Task(self, coroutine, name or getattr(coroutine, "__qualname__", "task"))
         self._alive[task] = None
         self._ready.append(task)
@@ -174,9 +174,9 @@ class World:
         heappush(self._timers, (when + 0.0, self._sequence, None, action))
 
     def run(self, until: float | None = None) -> None:
-        """Let everything happen up to and including `until`, or until nothing is left to happen.
+        """Run everything due up to and including `until`, or until nothing is left.
 
-        Raises the first exception of a task that nobody awaited or asked for, when the run is over.
+        When done, raises the first exception of a task that nobody awaited or collected.
         """
         end = math.inf if until is None else until
         ready = self._ready
@@ -188,7 +188,7 @@ class World:
         self._surface()
 
     def complete(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run until `coroutine` has ended and give its result; whatever else was started stays where it is."""
+        """Run until `coroutine` has ended and return its result; other tasks stay where they are."""
         task = self.spawn(coroutine)
         while not task.done:
             if self._ready:
@@ -198,7 +198,7 @@ class World:
         return task.result
 
     def close(self) -> None:
-        """Cancel every task and let each clean up. Raises Stuck when one refuses to end."""
+        """Cancel every task and let each clean up. Raises Stuck if one does not end."""
         for _ in range(100):
             for task in list(self._alive):
                 task.cancel()
@@ -217,7 +217,7 @@ class World:
     # The kernel
 
     def _fire(self, end: float) -> bool:
-        """Let the next timers up to `end` go off until there is a step to take. False when there is none."""
+        """Fire the next timers up to `end` until a task is ready. False if none fired."""
         timers, ready, fired = self._timers, self._ready, False
         while not ready and timers and timers[0][0] <= end:
             when, _, task, what = heappop(timers)

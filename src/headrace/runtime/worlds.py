@@ -1,4 +1,4 @@
-"""The real worlds: the running event loop, and plain threads. Transports are shared by the whole process."""
+"""Ports for the real worlds: the running event loop, and plain threads. Transports are shared by the whole process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
     # late: asyncio weighs more than all of headrace, and a blocking program never needs it
     from headrace.runtime.clocks import AsyncClock, spawn
-    from headrace.runtime.http_async import async_transport  # late as well
+    from headrace.runtime.http_async import async_transport  # late: see above
 
     return async_transport, AsyncClock(), spawn
 
@@ -25,21 +25,21 @@ def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Sp
 def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
     # late: importing headrace loads no socket module; calling it does
     from headrace.runtime.clocks import BlockingClock
-    from headrace.runtime.errands import spawn  # late as well
-    from headrace.runtime.http_sync import sync_transport  # late as well
+    from headrace.runtime.errands import spawn  # late: see above
+    from headrace.runtime.http_sync import sync_transport  # late: see above
 
     return sync_transport, BlockingClock(), spawn
 
 
 @cache
 def _random() -> Callable[[], float]:
-    import random  # late: it loads a dozen modules of mathematics
+    import random  # late: it loads a dozen math modules
 
     return random.random
 
 
 class RealWorlds:
-    """Ports for asyncio and for threads, over transports with the given settings."""
+    """Ports for asyncio and for threads, with transports of the given settings."""
 
     __slots__ = ("_settings",)
 
@@ -55,6 +55,6 @@ class RealWorlds:
         return Ports(transport(self._settings), clock, _random(), spawn=spawn)
 
     def blocking(self) -> Ports:
-        """Ports that block the calling thread and never suspend; they work inside a running event loop as well (Jupyter)."""
+        """Ports that block the calling thread and never suspend; they also work inside a running event loop (Jupyter)."""
         transport, clock, spawn = _blocking()
         return Ports(transport(self._settings), clock, _random(), blocking=True, spawn=spawn)
