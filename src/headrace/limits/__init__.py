@@ -1,4 +1,4 @@
-"""Limits as a scheduler: every limit respected, every token of it used, nobody refused who could have waited."""
+"""Rate limits as a scheduler: every limit is kept and fully used, and no call that could wait is refused."""
 
 from headrace.limits.ask import Ask, Availability, Candidate
 from headrace.limits.left import Left

@@ -1,4 +1,5 @@
-"""While the store is lost: each limit is our share of it, and what we charged meanwhile is told when the store is back."""
+"""While the shared store is lost: each process uses its share of every limit, and reports what it charged when the
+store returns."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from headrace.limits.store import MICRO, Message, Standing, restoring
 
 
 def shrink(quota: Quota, share: float, unsure: Iterable[Reservation], now: float) -> None:
-    """Let a share of each limit be all there is, less our part of what all have charged.
+    """Reduce each limit to our share of it, less our share of what all processes have charged.
 
-    unsure: those who have not heard from the store.
+    unsure: reservations that have not heard from the store.
     """
     if quota.account.held_until == quota.shut_until:
         quota.account.held_until = quota.word_until
@@ -36,7 +37,7 @@ def shrink(quota: Quota, share: float, unsure: Iterable[Reservation], now: float
         meter.eases = False
         if not known:
             _owe_ours(quota, meter, unsure)
-            for log, part, _ in meter._shorter:  # nobody keeps what all charged there: our part is taken to be used
+            for log, part, _ in meter._shorter:  # nobody records what all processes charged there: assume that our share is used up
                 log.insert(now, max(0.0, part - log.current(now) + _unsure_of_log(log, meter, unsure)))
         if amount < 1:
             quota.barred = True
@@ -44,9 +45,10 @@ def shrink(quota: Quota, share: float, unsure: Iterable[Reservation], now: float
 
 
 def _owe_ours(quota: Quota, meter: Meter, unsure: Iterable[Reservation]) -> None:
-    """Let the flow be as far ahead as that of all was: nobody waits for a turn any more that was given among all.
+    """Set the pacing debt to that of all processes, so that no call waits for a turn in the shared queue any more.
 
-    What goes back of those who have not heard counts at the new rate then, and so it is added at that.
+    The part of reservations that have not heard from the store is given back at the new rate, and so it is added at
+    that rate.
     """
     seen = quota.seen.get(key_of(meter, meter.limit.window))
     if seen is not None and meter._pace is not None:
@@ -55,7 +57,7 @@ def _owe_ours(quota: Quota, meter: Meter, unsure: Iterable[Reservation]) -> None
 
 
 def grow(quota: Quota, now: float) -> None:
-    """The whole of each limit counts again."""
+    """Restore every limit to its full amount."""
     for meter, limit in quota.scaled.items():
         meter.resize(limit)
         meter.eases = True
@@ -68,29 +70,29 @@ def grow(quota: Quota, now: float) -> None:
 
 
 def has_charged(quota: Quota, unsure: Iterable[Reservation], now: float) -> bool:
-    """Whether anything of ours still counts there, but for calls that have not heard from the store."""
+    """Whether anything of ours still counts there, besides reservations that have not heard from the store."""
     return any(meter.share(now) * meter.room - _unsure_of(meter, unsure) > EPSILON for meter in quota.account.meters)
 
 
 def _unsure_of(meter: Meter, unsure: Iterable[Reservation]) -> float:
-    """What stands on our books for calls that did not hear from the store: it goes back."""
+    """What is charged here for reservations that did not hear from the store. It will be given back."""
     return sum([hold.charged for hold in _holds(meter, unsure)])
 
 
 def _unsure_of_log(log: SlidingLog, meter: Meter, unsure: Iterable[Reservation]) -> float:
-    """The same, of a shorter window."""
+    """The same in the log of a shorter window."""
     entries = [(entry, hold.charged) for hold in _holds(meter, unsure) for watched, entry in hold.shorter if watched is log]
     return sum([charged for entry, charged in entries if not entry.gone])
 
 
 def _holds(meter: Meter, reservations: Iterable[Reservation]) -> list[Hold]:
-    """What they hold of one limit."""
+    """Their holds on one limit."""
     taken = [taken for one in reservations for taken in one.all_taken()]
     return [hold for one in taken for hold in one.holds if hold.meter is meter]
 
 
 def _doubtful(meter: Meter, unsure: Iterable[Reservation]) -> defaultdict[int, float]:
-    """The same, entry by entry."""
+    """The charged amounts of these holds, by log entry."""
     charged = defaultdict[int, float](float)
     for hold in _holds(meter, unsure):
         charged[id(hold.entry)] += hold.charged
@@ -98,10 +100,11 @@ def _doubtful(meter: Meter, unsure: Iterable[Reservation]) -> defaultdict[int, f
 
 
 def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservation], now: float) -> list[tuple[Entry, float]]:
-    """Let our books hold our part of what all have charged, whoever charged it: it leaves the window no sooner than that does.
+    """Make our log hold our share of what all processes charged, whoever charged it, leaving the window no earlier than
+    theirs does.
 
-    Then all parts of what is free add up to no more than what is free, at any moment. Calls on blocks go somewhat later than they were
-    charged. What was added to which entries.
+    Then the shares of what is free never add up to more than what is free. Calls on blocks are booked somewhat later
+    than they were charged. Returns the entries and the amount added to each.
     """
     log, doubtful, changed = meter._log, _doubtful(meter, unsure), []
     log.forget(now)
@@ -112,7 +115,7 @@ def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservati
         missing = share * charged - sum([entry.cost - doubtful[id(entry)] for entry in ours])
         if missing > 0:
             changed.append((log.insert(min(now, until + LENGTH), missing), missing))
-        for entry in ours:  # the oldest first: what stays leaves last
+        for entry in ours:  # oldest first: what remains leaves the window last
             extra = min(0.0, max(missing, doubtful[id(entry)] - entry.cost))
             log.correct(entry, extra)
             changed.append((entry, extra))
@@ -121,7 +124,8 @@ def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservati
 
 
 def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, float, float]]:
-    """What all processes may have charged after one moment and until another, by what we saw of their books: a window, bit by bit."""
+    """What all processes may have charged within the window, by our snapshots of the shared accounting: (since, until,
+    amount) intervals."""
     key, window = key_of(meter, meter.limit.window), meter.limit.window
     if key not in quota.seen:
         return [(-math.inf, now, meter._log.current(now))] if meter in quota.outside else []
@@ -130,7 +134,7 @@ def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, 
         used = max(used, meter._log.current(now))
     charges, left = [], used
     for (since, before), (until, later) in reversed([*pairwise(flow)]):
-        charges.append((since, until, min(left, later - before)))  # some of what was ever charged there was given back
+        charges.append((since, until, min(left, later - before)))  # part of what was charged in that interval was given back
         left -= charges[-1][2]
     first = flow[0][0] if flow else seen_at
     known = [bit for bit in [(-math.inf, first, left), *reversed(charges)] if bit[1] + LENGTH + meter._log.window > now]
@@ -140,7 +144,8 @@ def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, 
 
 
 def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float, store_now: float) -> Message:
-    """What we charged since then, or ever if the books are new. store_now: in its microseconds."""
+    """The message that tells the store what we charged since `lost_at`, or all of it if the store is new. store_now:
+    the store's clock, in microseconds."""
     for held in quota.held.values():
         if not held.stored:
             held.stored, held.at = True, store_now - (now - held.taken.left) * MICRO
@@ -149,7 +154,8 @@ def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float
 
 
 def _standing(quota: Quota, meter: Meter, unsure: Iterable[Reservation], now: float) -> Standing:
-    """What we charged one limit ourselves, without what stands there for others, or for calls that have not heard and go back."""
+    """What this process charged to one limit, without amounts booked for others or for reservations that have not heard
+    from the store."""
     extras = _doubtful(meter, unsure)
     for entry, extra in (*quota.seeds.get(meter, ()), *quota.outside.get(meter, {}).items()):
         extras[id(entry)] += extra

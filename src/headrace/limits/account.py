@@ -1,4 +1,4 @@
-"""The ledger of one quota: its limits, what holds it shut, and what its calls turn out to be."""
+"""Accounting of one quota: its limits, what blocks it, and what its calls really cost."""
 
 from __future__ import annotations
 
@@ -22,67 +22,68 @@ if TYPE_CHECKING:
     from headrace.limits.tabs import Tab
 
 Costs: TypeAlias = tuple[float, tuple[float, ...]]
-"""A call as an account counts it: its prompt in the provider's tokens, and what it takes of each limit on arrival."""
+"""A call's cost to an account: its prompt in the provider's tokens, and the amount it takes of each limit on arrival."""
 
 NOT_STARTED: Final = frozenset({
     Kind.RATE_LIMIT, Kind.QUOTA_EXHAUSTED, Kind.BAD_REQUEST, Kind.CONTEXT_WINDOW, Kind.UNSUPPORTED_PARAMS, Kind.UNPROCESSABLE,
     Kind.AUTHENTICATION, Kind.PAYMENT, Kind.PERMISSION, Kind.NOT_FOUND,
 })  # fmt: skip
-"""Refusals before any work: no tokens were used."""
+"""Refusals before any work was done: no tokens were used."""
 
 SHARPNESS: Final = 12
-"""How suddenly a limit becomes dear as it fills: at 80 % it costs a fifteenth of its full price, at 95 % half of it."""
+"""How steeply a limit's shadow price rises: 80 % full, it is a fifteenth of the full price; 95 % full, half of it."""
 SLACK: Final = 0.2
-"""Share of a limit up to which its price is nothing that counts: a billionth of the full one."""
+"""Share of a limit up to which its price is negligible: a billionth of the full price."""
 FRESH: Final = 1.0
-"""Seconds for which prices are good."""
+"""Seconds for which prices are valid."""
 OF_INPUT: Final = frozenset({Arrival.INPUT, Arrival.BOTH, Arrival.LARGER})
 OF_OUTPUT: Final = frozenset({Arrival.OUTPUT, Arrival.BOTH, Arrival.LARGER})
 GRAIN: Final = 1 / 64
-"""Share of a limit that may be taken before prices are reckoned anew."""
+"""Share of a limit that may be taken before prices are recomputed."""
 MANY: Final = 1e9
-"""Calls for which any limit is large enough."""
+"""A number of calls that any limit has room for."""
 URGENT_MEMORY: Final = 60.0
-"""Seconds after an interactive call for which a share of each window is kept for the next."""
+"""Seconds after an interactive call for which a share of each window is reserved for further ones."""
 
 
 WEIGHED: Final = 8.0
-"""What the share of a limit that a call takes counts beside how full the limit is, where none is dear: a large call goes where it is small,
-as long as that is not much fuller than the others."""
+"""Weight of the share of a limit that a call takes against how full the limit is, while prices are negligible: a large
+call goes where its share is small, unless that limit is much fuller than the others."""
 STEP: Final = 1e6
-"""A hundredth of a limit, beside the calls in flight that decide between those which are as full: more than there can be."""
+"""Rank of one hundredth of a limit. Calls in flight, which decide between equally full limits, are fewer than that."""
 
 
 class Worth(Struct, frozen=True, gc=False):
-    """What the limits of an account cost, as they are used at a moment: nothing while they are slack, steeply more as they fill."""
+    """Shadow prices of an account's limits at one moment: negligible while the limits are slack, rising steeply as they
+    fill."""
 
     call: float
-    """The shadow price of a call besides that of what it is made of."""
+    """Price of a call apart from its tokens and money."""
     input: float
-    """Of each token of its prompt."""
+    """Price of each prompt token."""
     output: float
-    """Of each that it may write."""
+    """Price of each output token."""
     money: float
-    """Of each nano-dollar."""
+    """Price of each nano-dollar."""
     fullness: float
-    """How full the fullest is."""
+    """Used share of the fullest limit."""
     a_call: float
-    """The share of a limit that a call takes, whatever it is made of."""
+    """The share of a limit that any call takes."""
     an_input: float
-    """The same of each token of its prompt."""
+    """The share of a limit that each prompt token takes."""
     an_output: float
-    """Of each that it may write, where that counts on arrival."""
+    """The share of a limit that each output token takes, where output counts on arrival."""
     until: float
-    """The moment until which it is good."""
+    """Clock seconds until which these prices are valid."""
     slack_until: float
-    """The same where no limit costs anything that counts, else the beginning of time."""
+    """The same while every price is negligible; else -inf."""
 
 
 NEVER_LOOKED_AT: Final = Worth(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -math.inf, -math.inf)
 
 
 class Account:
-    """One quota. Deployments that share a key, an address and a model share it."""
+    """One quota. Deployments with the same key, address and model share it."""
 
     __slots__ = (
         "_pick", "asked_at", "changing", "deployments", "expects", "has_budget", "held_until", "in_flight", "learns", "meters", "name",
@@ -98,18 +99,18 @@ class Account:
         self.in_flight = 0
         self.deployments: set[str] = set()
         self.held_until = -math.inf
-        """Nothing passes before."""
+        """No call is let through before."""
         self.urgent_until = -math.inf
         self.tab: Tab | None = None
-        """Where its calls are put down for the time being."""
+        """The open tab for its calls, if any."""
         self.asked_at = self.no_tab_until = -math.inf
-        """When a call last came that could have gone on one, and until when none is tried."""
+        """When a call last arrived that could have used a tab, and the moment until which no tab is opened."""
 
     def meter_of(self, unit: Unit, window: float) -> Meter | None:
         return next((meter for meter in self.meters if meter.limit.unit is unit and meter.limit.window == window), None)
 
     def configure(self, limits: Sequence[Limit], profile: Profile) -> None:
-        """Other limits from now on. What is on the books of a limit that stays, stays there."""
+        """Replace the limits. A limit that stays keeps what was charged to it."""
         meters = []
         for limit in limits:
             meter = self.meter_of(limit.unit, limit.window)
@@ -122,7 +123,7 @@ class Account:
         self._keep(meters)
 
     def join(self, limits: Sequence[Limit]) -> None:
-        """Another deployment brings its limits: the lower amount counts where two speak of the same."""
+        """Merge the limits of another deployment: the lower amount counts where both have the same limit."""
         for limit in limits:
             meter = self.meter_of(limit.unit, limit.window)
             if meter is None:
@@ -134,42 +135,42 @@ class Account:
         self.meters = meters
         self.has_budget = any(meter.limit.unit is Unit.MONEY for meter in meters)
         self.expects = any(meter.expects or meter.doubted for meter in meters)
-        """Whether it matters what running calls will probably turn out to be."""
+        """Whether estimates of running calls matter to any limit."""
         if not self.expects:
             self.sizes.forget_running()
         self.learns = any(meter.limit.unit not in (Unit.REQUESTS, Unit.MONEY) for meter in meters)
-        """Whether it matters what calls turn out to be."""
+        """Whether the sizes of completed calls matter to any limit."""
         self.worth = NEVER_LOOKED_AT
-        """As it was when somebody asked last."""
+        """The latest prices."""
         self.unpriced = 0
-        """Calls that may still be let in at that; then it is asked again."""
+        """Calls that may still use these prices before they are recomputed."""
         self.parallel = [meter for meter in meters if meter.counts_running]
         self.changing = [(number, meter) for number, meter in enumerate(meters) if not meter.constant]
-        """Limits under which a call may turn out to cost something else than on arrival, and their places among all."""
+        """Limits whose final cost may differ from the cost on arrival, with their index among all."""
         self._pick = picker([meter.arrives for meter in meters])
 
     # ---- what a call costs
 
     def costs(self, charge: Charge) -> Costs:
-        if not self.learns:  # tokens count nowhere
+        if not self.learns:  # no limit counts tokens
             return charge.input, self._pick((charge.requests, 1.0, charge.money))
         counted = charge.input - charge.cached if charge.cached and self.profile.cached_free else charge.input
         input = counted * self.sizes.ratio
         most = charge.max_output if charge.stated else self.sizes.most(charge.max_output)
-        # `amounts`, without a call: every call asks it of every account.
+        # the same as `amounts`, inlined: called for every call and account
         return input, self._pick((charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most))
 
     def current(self, costs: Costs) -> bool:
-        """Whether `costs` were reckoned with the limits there are."""
+        """Whether `costs` were computed with the current limits."""
         return len(costs[1]) == len(self.meters)
 
-    # ---- when it fits
+    # ---- when a call fits
 
     def open_at(self, now: float, urgent: bool = False) -> float:
-        """The moment before which no call at all passes; inf when one must end first."""
+        """The moment before which no call at all can pass; inf if one must end first."""
         whole = urgent or self.urgent_until <= now
         at = self._open_at(now, urgent, whole)
-        if not whole and at > self.urgent_until:  # by then nothing is kept for interactive calls any more
+        if not whole and at > self.urgent_until:  # by then nothing is reserved for interactive calls any more
             at = max(self.urgent_until, self._open_at(now, urgent, True))
         return at
 
@@ -192,7 +193,7 @@ class Account:
         return at
 
     def when(self, costs: Costs, now: float, urgent: bool) -> tuple[float, Meter | None]:
-        """The moment at which a call fits, and the limit that decides it."""
+        """The moment at which a call fits, and the limit that determines it."""
         whole = urgent or self.urgent_until <= now
         at, binding = self._when(costs, now, urgent, whole)
         if not whole and at > self.urgent_until:
@@ -212,13 +213,13 @@ class Account:
     def has_room(self, costs: Costs, now: float, urgent: bool) -> bool:
         """Whether a call fits now.
 
-        The rules of `when`, in the order that finds out soonest and in one piece: this is asked of every limit for every call.
+        The rules of `when`, inlined and ordered to fail early: this runs for every limit of every call.
         """
         if self.held_until > now:
             return False
         whole = urgent or self.urgent_until <= now
         even = whole and not urgent
-        for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+        for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - passing `strict` costs as much as checking one limit
             if meter.counts_running:
                 if meter.running + cost > meter.room + EPSILON and meter.tries_at > now:
                     return False
@@ -233,26 +234,27 @@ class Account:
                 return False
             if pace is not None and pace.paid_until > now:
                 ahead = meter.tolerance if even and meter._burst is None else meter.ahead(cost, now, urgent, whole)
-                if pace.paid_until - ahead > now:  # as `Meter.when` has it, to the last bit: a line is looked at again then
+                if pace.paid_until - ahead > now:  # exactly as in `Meter.when`, which says when the queue is matched again
                     return False
             if meter._shorter and not meter.short_windows_allow(cost, now):
                 return False
         return True
 
     def price(self, charge: Charge, now: float) -> float:
-        """What its limits cost a call in shadow prices: as they were a short while ago, if hardly anything was taken of them since."""
+        """A call's shadow price at this account. Uses recent prices if little was taken since."""
         worth = self.worth if self.unpriced > 0 and self.worth.until >= now else self._look(charge, now)
         return worth.call + worth.input * charge.input + worth.output * charge.max_output + worth.money * charge.money
 
     def rank(self, charge: Charge) -> float:
-        """How full it is with such a call, in steps within which those under way count: the lower, the more room is left elsewhere too."""
+        """How full the account would be with such a call, in steps within which calls in flight decide. Lower means
+        more room left."""
         worth = self.worth
         tokens = worth.an_input * charge.input + worth.an_output * charge.max_output
         share = tokens if tokens > worth.a_call else worth.a_call
         return (worth.fullness + WEIGHED * share) * 100 // 1 * STEP + self.in_flight
 
     def _look(self, charge: Charge, now: float) -> Worth:
-        """What its limits cost now, good for as many calls like this one as take hardly anything of them."""
+        """Recompute the prices, valid for as many calls of this size as take hardly anything of the limits."""
         most, fullest, until = MANY, 0.0, now + FRESH
         call = input = output = money = a_call = an_input = an_output = 0.0
         for meter, cost in zip(self.meters, self.costs(charge)[1], strict=True):
@@ -278,35 +280,35 @@ class Account:
         return self.worth
 
     def _doubt(self, meter: Meter, input: float) -> float:
-        """Tokens that may be on the books of a provider that has more on them than we."""
+        """Tokens that the provider may have charged and we have not."""
         doubt = self.sizes.doubt(input) if meter.limit.unit is not Unit.OUTPUT else 0.0
         return doubt + self.sizes.landing(self.in_flight, meter.settings.spread) if meter.as_written else doubt
 
     def never(self, costs: Costs) -> tuple[Meter, float] | None:
-        """The limit that a call is larger than and what it costs there, if there is one."""
+        """The limit that a call exceeds by itself, and its cost there; None if it fits."""
         for meter, cost in zip(self.meters, costs[1]):  # noqa: B905 - as above
             if cost > meter.largest + EPSILON:
                 return meter, cost
         return None
 
     def spent(self, costs: Costs, now: float) -> Meter | None:
-        """The budget that has no money left for a call, if there is one."""
+        """The budget that has no money left for a call; None if there is none."""
         return next((meter for meter, cost in zip(self.meters, costs[1], strict=False) if meter.spent(cost, now)), None)
 
     def spend(self, money: int, now: float) -> None:
-        """Nano-dollars that were spent by none of our calls."""
+        """Charge nano-dollars that were not spent by our calls."""
         for meter in self.meters:
             if meter.limit.unit is Unit.MONEY:
                 meter.add_written(money, now)
 
     def was_full(self) -> bool:
-        """Whether a call that has just ended made room for one that could not have run beside it."""
+        """Whether a call that has just ended freed a place in flight while none was free."""
         return bool(self.parallel) and any(meter.running + 1 >= meter.room for meter in self.parallel)
 
-    # ---- taking and giving back
+    # ---- charging and settling
 
     def take(self, charge: Charge, costs: Costs, now: float, urgent: bool) -> Taken:
-        """Charge a call against every limit."""
+        """Charge a call to every limit."""
         self.in_flight += 1
         self.unpriced -= 1
         if urgent:
@@ -318,13 +320,13 @@ class Account:
         return Taken(charge, input, output, now, now, holds)
 
     def delay(self, taken: Taken, now: float) -> None:
-        """A call leaves later than it was let through."""
+        """The call is sent later than it was admitted: move its charges."""
         taken.left = now
         for hold in taken.holds:
             hold.meter.delay(hold, now)
 
     def progress(self, taken: Taken, written: float, now: float) -> None:
-        """So much output was written by now: on the books at once where it counts as it is written."""
+        """Record the output tokens written so far; they are charged at once where output counts as it is written."""
         more = written - taken.written
         if more > 0:
             taken.written = written
@@ -356,23 +358,23 @@ class Account:
             self._charge(taken, used, now)
 
     def _counts_failed(self, meter: Meter) -> bool:
-        """Whether a call that was not let in counts there all the same."""
+        """Whether a refused call counts against this limit."""
         return meter.limit.unit is Unit.REQUESTS and self.profile.count_failed
 
     @staticmethod
     def _assume(hold: Hold, taken: Taken, now: float) -> None:
-        """A call that was served, or broke off, and nobody says what it used: it is taken to be as expected or reserved."""
+        """Settle a call that was served, or broke off, without reported usage: it keeps its reservation or estimate."""
         output = max(taken.output, taken.written) if hold.meter.as_written else 0.0
         hold.meter.settle(hold, hold.charged, now, output, max(0.0, output - taken.written))
 
     def counted(self, used: Used, input: float) -> float:
-        """What counts of a prompt. input: what it was expected to be, for those of which nobody says anything."""
+        """Prompt tokens that count. input: the estimate, used if none were reported."""
         if not used.input:
             return input
         return used.input - used.cached if self.profile.cached_free else used.input
 
     def _charge(self, taken: Taken, used: Used, now: float) -> None:
-        """A call whose use was reported."""
+        """Settle a call with reported usage."""
         charge, counted = taken.charge, self.counted(used, taken.input)
         for hold in taken.holds:
             meter = hold.meter
@@ -393,17 +395,17 @@ class Taken(Struct, eq=False, gc=False):
 
     charge: Charge
     input: float
-    """The prompt, as the provider was expected to count it."""
+    """Prompt tokens, as the provider was expected to count them."""
     output: float
-    """What it was expected to write."""
+    """Output tokens that were expected."""
     at: float
-    """When it was let through."""
+    """When it was admitted."""
     left: float
-    """When it went on its way, as far as we know."""
+    """When it was sent, as far as known."""
     holds: list[Hold]
     written: float = 0.0
-    """Output reported so far."""
+    """Output tokens reported so far."""
     block: Block | None = None
-    """Where it was let in, of what was taken for it from the books that processes share."""
+    """The block of a shared limit that it was admitted on."""
     moved_to: float = 0.0
-    """Where its charge stands there if it left long after the block's end."""
+    """Where its charge is in the shared accounting if it was sent long after the block's end."""

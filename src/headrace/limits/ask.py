@@ -1,4 +1,4 @@
-"""What a caller asks for, and what he is told."""
+"""What a caller asks of the limiter, and what the limiter answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headrace.limits.limit import Charge
 from headrace.limits.queue import Priority
 
 URGENT: Final = int(Priority.INTERACTIVE)
-"""The class of calls that a share of every limit is kept for, and those above it."""
+"""The lowest class for which a share of every limit is reserved."""
 
 
 class Ask(Struct, frozen=True):
-    """A call that wants to be sent."""
+    """A call's request for a reservation."""
 
     group: str
     charge: Charge
@@ -27,45 +27,47 @@ class Ask(Struct, frozen=True):
     max_wait: float | None = None
     """Seconds it may wait; 0 to fail at once."""
     avoid: frozenset[str] = frozenset()
-    """Deployments it goes to only when there is no other."""
+    """Deployments to use only if there is no other."""
     only: frozenset[str] | None = None
-    """Deployments it may go to; None for all of the group."""
+    """Deployments it may use; None for all of the group."""
     scopes: tuple[str, ...] = ()
-    """Limits of our own that apply as well."""
+    """Names of scopes whose limits apply as well."""
     again: bool = False
-    """Whether it waited once already and was sent in vain: then it goes to the front of its tenant's line."""
+    """Whether an earlier attempt was sent and failed: then the call goes to the front of its tenant's queue."""
     prefer: Callable[[str], float] | None = None
-    """Cost of a deployment for this call, lower is better; decides while limits leave a choice."""
+    """Cost of a deployment for this call, lower is better; decides where limits leave a choice."""
     charges: Mapping[str, Charge] | None = None
-    """Deployments where the call costs something else than `charge`."""
+    """Charges at deployments where they differ from `charge`."""
     call: int = 0
     attempt: int = 1
-    """By which whoever listens knows it."""
+    """Identify the attempt in events."""
 
     def charge_at(self, deployment: str) -> Charge:
         return self.charge if self.charges is None else self.charges.get(deployment, self.charge)
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """A deployment that was thought of and not taken."""
+    """A deployment that was considered and not chosen."""
 
     deployment: str
     wait: float
-    """Seconds until the call would have fitted; 0 when nothing spoke against it and another was better; inf when one had to end first."""
+    """Seconds until the call would have fitted; 0 if it fitted and another was better; inf if a running call had to end
+    first."""
     binding: str | None
-    """The limit that stood in the way."""
+    """The limit without room."""
 
 
 class Availability(Struct, frozen=True):
     """What a call would find now."""
 
     waiting: int
-    """Calls in the line."""
+    """Calls in the queue."""
     position: int
-    """Its place among them: 1 is served next."""
+    """Its position among them: 1 is served next."""
     wait: float
-    """Seconds it would probably wait."""
+    """Expected wait in seconds."""
     binding: str | None
-    """The limit that would decide it."""
+    """The limit that determines the wait."""
     deployments: Mapping[str, tuple[float, str | None]]
-    """Each deployment: the seconds until it has room for the call, whoever else waits, and the limit that decides it."""
+    """For each deployment, the seconds until it has room for the call regardless of other waiting calls, and the limit
+    that determines it."""

@@ -1,6 +1,7 @@
-"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. For `memory.py`, and for tests.
+"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. Used by `memory.py`
+and by tests.
 
-Time is whole microseconds of the store's own clock.
+Times are whole microseconds of the store's own clock.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from headrace.limits.store import MICRO, YOUNG, Argument, Message
 EPSILON: Final = 1e-6
 LONGEST_TURN: Final = 5_000_000.0
 FILLING: Final = 0.75
-"""Share of a limit up to which blocks are given: the rest is for those who ask by themselves."""
+"""Share of a limit up to which blocks are granted; the rest is for calls that ask one by one."""
 LEAST: Final = 0.25
-"""Share of what is wanted that is worth a block."""
+"""Smallest part of the requested amount that is granted as a block."""
 AFRESH: Final = 2_000_000.0
-"""For which what blocks gave back is there for the next ones."""
+"""Microseconds for which the amount that blocks gave back is available to the next ones."""
 
 
 class _Row:
-    """One limit's row in the books."""
+    """The state of one limit."""
 
     __slots__ = ("back", "back_at", "ever", "new", "old", "paid", "slots", "sum")
 
@@ -36,11 +37,11 @@ class _Row:
         self.paid = 0.0
         self.ever = 0.0
         self.back = self.back_at = 0.0
-        """What blocks gave back unused, and when they last did: the next ones have it, and nothing more was ever charged for that."""
+        """What blocks gave back unused, and when. The next blocks take it without increasing `ever`."""
         self.slots: dict[float, float] = {}
 
     def returned(self, now: float) -> float:
-        """What blocks gave back unused a moment ago."""
+        """What blocks gave back unused within the last `AFRESH`."""
         return self.back if now - self.back_at <= AFRESH else 0.0
 
     def returns(self, amount: float, now: float) -> None:
@@ -48,7 +49,7 @@ class _Row:
 
 
 class _Asked(Struct):
-    """One limit in a message, beside its row."""
+    """One limit of a request, with its state."""
 
     row: _Row
     span: float
@@ -61,27 +62,28 @@ class _Asked(Struct):
 
 
 class Since:
-    """When a store began, which all of its books know; -inf for one that has long been there, None for one that nobody has used."""
+    """When a store was first used, shared by all of its accounts; -inf for long ago, None for not yet."""
 
     def __init__(self, at: float | None = -math.inf) -> None:
         self.at = at
 
     def opens(self, now: float) -> float:
-        """The moment by which all have told it what they charged."""
+        """The moment by which all processes have told a new store what they had charged."""
         if self.at is None:
             self.at = now
         return self.at + YOUNG * MICRO
 
 
 class Books:
-    """One account's books. Every call takes the time in microseconds and returns what the script would."""
+    """The shared accounting of one account. Each operation takes the time in microseconds and returns what the script
+    would."""
 
     def __init__(self, since: Since | None = None) -> None:
         self.since = since or Since()
         self.rows: dict[str, _Row] = {}
         self.flight: dict[str, float] = {}
         self.seats: dict[str, float] = {}
-        """Of a block, its places in flight besides the first."""
+        """In-flight places of a block besides the first."""
         self.members: dict[str, float] = {}
         self.rests: dict[str, float] = {}
         self.places = Places()
@@ -97,7 +99,7 @@ class Books:
         return self.rows.setdefault(key, _Row())
 
     def _land(self, now: float) -> None:
-        """Calls of which nothing was heard for too long are in flight no more."""
+        """Drop calls in flight that have expired."""
         self.flight = {known: expiry for known, expiry in self.flight.items() if expiry > now}
         self.seats = {known: seats for known, seats in self.seats.items() if known in self.flight}
 
@@ -117,7 +119,7 @@ class Books:
         if seats > 0:
             self.seats[id] = seats
 
-    # one limit
+    # ---- one limit
 
     @staticmethod
     def _forget(row: _Row, span: float, slot: float, now: float) -> None:
@@ -146,7 +148,7 @@ class Books:
 
     def _opens_at(self, asked: _Asked, now: float) -> float:
         if asked.span == 0:
-            return now  # a place comes free when a call ends: nobody knows when
+            return now  # a place is freed when a call ends, which cannot be predicted
         at = self._fits_at(asked, now)
         if asked.rate > 0 and asked.row.paid - asked.tolerance > at:
             at = asked.row.paid - asked.tolerance
@@ -184,7 +186,7 @@ class Books:
         cost = asked.expected if asked.expected > 0 else asked.cost
         return max(quantum, min(cost / rate, LONGEST_TURN))
 
-    # operations
+    # ---- operations
 
     def admit(self, now: float, arguments: list[Any]) -> list[str]:
         id, _, lease, horizon, quantum, until, fresh, more, waits, told, process, holds, *rest = arguments
@@ -255,11 +257,11 @@ class Books:
         return self._correct(now, at, rest)
 
     def _correct(self, now: float, at: float, rest: list[Any]) -> list[str]:
-        """What calls turned out to cost, against what was charged at a moment."""
+        """Correct the charges made at `at` by the difference to the actual cost."""
         for key, span, slot, rate, difference, written, owed in batched(rest, 7) if self.born else ():
             row = self._row(key)
             self._forget(row, span, slot, now)
-            since = min(at, (row.new + 1) * slot - 1)  # of a call that left late nobody knows to the slot when it was charged
+            since = min(at, (row.new + 1) * slot - 1)  # the slot of a charge that was moved to a late departure is known only approximately
             if difference != 0 and row.old <= math.floor(since / slot):
                 self._add(row, slot, since, difference)
             if written != 0:
@@ -269,7 +271,7 @@ class Books:
         return ["1"]
 
     def block(self, now: float, arguments: list[Any]) -> list[str]:
-        """Room for the calls of a short time, that a process lets in by itself."""
+        """Grant a block: room for the calls of a short time, which the process admits by itself."""
         id, _, lease, length, process, holds, *rest = arguments
         asked = batched(rest, 9)
         terms = [
@@ -307,7 +309,7 @@ class Books:
         return self._state(terms, [1, start, share, seats, self.born, in_flight + seats, now], now)
 
     def amend(self, now: float, arguments: list[Any]) -> list[str]:
-        """What a block's calls turned out to cost, and how many of its places are still wanted."""
+        """Correct a block by what its calls really cost, and set the places in flight that it still needs."""
         id, _, at, wanted, count, *rest = arguments
         if id not in self.flight:
             return ["0"]
@@ -397,7 +399,7 @@ class Books:
 
 
 def several(messages: Sequence[Message], now: float, books: Callable[[str], Books]) -> list[list[str]]:
-    """What the script says to several in one call. books: those of an account."""
+    """The script's replies to several messages in one call. books: returns those of an account."""
     replies: list[list[str]] = []
     refused: set[Argument] = set()
     for one in messages:
@@ -409,7 +411,7 @@ def several(messages: Sequence[Message], now: float, books: Callable[[str], Book
 
 
 def text(number: float) -> str:
-    """As the script writes a number."""
+    """A number as the script formats it."""
     return f"{number:.17g}"
 
 

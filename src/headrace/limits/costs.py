@@ -1,6 +1,7 @@
-"""What a call costs against a limit, as its provider counts: on arrival, probably, and in the end.
+"""The cost of a call to a limit, as its provider counts it: on arrival, as expected, and in the end.
 
-`input` is the prompt as the provider is likely to count it. What counts is chosen once per limit, from its unit and profile.
+`input` is the prompt as the provider is likely to count it. The functions are chosen once per limit, from its unit and
+profile.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from headrace.limits.limit import Charge, Unit, Used
 from headrace.limits.profile import Profile
 
 Expected: TypeAlias = Callable[[Charge, float, float], float]
-"""(charge, input, output) → what it will probably have cost."""
+"""(charge, input, output) → expected final cost."""
 InTheEnd: TypeAlias = Callable[[Charge, float, Used], float]
-"""(charge, input, used) → what it did cost, without output that was charged as it was written."""
+"""(charge, input, used) → actual cost, without output that was charged as it was written."""
 
 
 class Arrival(enum.IntEnum):
@@ -33,19 +34,20 @@ class Arrival(enum.IntEnum):
 
 
 def amounts(charge: Charge, input: float, most: float) -> tuple[float, ...]:
-    """All that a limit may count of a call on arrival, in the order of `Arrival`. most: tokens that it may write."""
+    """Every amount that a limit may count on arrival, in the order of `Arrival`. most: the call's output limit in tokens."""
     return charge.requests, 1.0, charge.money, input, most, 0.0, input + most, input if input > most else most
 
 
 def picker(arrivals: Sequence[int]) -> Callable[[Sequence[float]], Any]:
-    """Of `amounts` those that so many limits count, as a tuple: every call asks it of every deployment."""
+    """A function that selects from `amounts` those that these limits count, as a tuple. It runs for every call and
+    deployment."""
     if len(arrivals) > 1:
         return itemgetter(*map(int, arrivals))
     return itemgetter(slice(arrivals[0], arrivals[0] + 1) if arrivals else slice(0, 0))
 
 
 def as_written(unit: Unit, profile: Profile) -> bool:
-    """Whether output is charged as it is written, in addition to what was charged on arrival."""
+    """Whether output is charged as it is written, in addition to the charge on arrival."""
     return profile.accounting == "post" and (unit is Unit.OUTPUT or (unit is Unit.TOKENS and profile.output_counts))
 
 
@@ -94,14 +96,14 @@ def in_the_end(unit: Unit, profile: Profile) -> InTheEnd:
 
 
 def _written(unit: Unit, weight: float) -> Expected:
-    """What a call will have cost that is charged for what it writes."""
+    """Expected cost where actual output is charged."""
     if unit is Unit.OUTPUT:
         return lambda charge, input, output: output * weight
     return lambda charge, input, output: input + output * weight
 
 
 def _wrote(unit: Unit, weight: float) -> InTheEnd:
-    """The same of a call that has ended."""
+    """Actual cost where actual output is charged."""
     if unit is Unit.OUTPUT:
         return lambda charge, input, used: used.output * weight
     return lambda charge, input, used: input + used.output * weight

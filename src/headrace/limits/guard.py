@@ -1,4 +1,4 @@
-"""The exact sliding log: what was charged in the last window, entry by entry."""
+"""An exact sliding log: the charges of the last window, entry by entry."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final
 from msgspec import Struct
 
 SLOTS: Final = 4000
-"""Into which a window is cut at most: calls closer together share one, so that a log stays small however many come. A slot counts until
-its last charge leaves the window: a call may wait a 4000th of the window longer than it had to, never shorter."""
+"""Most slots per window. Charges closer together share one, so a log stays small however many calls there are. A slot
+counts until its last charge leaves the window: a call may wait up to a 4000th of the window longer than necessary,
+never less."""
 EPSILON: Final = 1e-6
-"""Units by which a sum may exceed a limit: rounding, never a whole one."""
+"""Units by which a sum may exceed a limit because of rounding."""
 
 
 class Entry(Struct, eq=False, gc=False):
-    """One charge, or a slot of them."""
+    """One charge, or a slot of several."""
 
     at: float
     """Of the latest charge."""
@@ -24,7 +25,7 @@ class Entry(Struct, eq=False, gc=False):
     since: float
     """Of the first."""
     gone: bool = False
-    """Whether it has left the window: it counts until then."""
+    """Whether it has left the window and no longer counts."""
 
 
 NO_ENTRY: Final = Entry(-math.inf, 0.0, -math.inf, gone=True)
@@ -33,7 +34,7 @@ NO_ENTRY: Final = Entry(-math.inf, 0.0, -math.inf, gone=True)
 class SlidingLog:
     """Charges of the last `window` seconds.
 
-    Keeping their sum at or below a limit keeps every interval of that length below it, wherever a provider's minutes begin.
+    A sum at or below a limit keeps every interval of that length at or below it, wherever a provider's minute begins.
     """
 
     __slots__ = ("_entries", "_grain", "_last", "began", "expires", "used", "window")
@@ -44,11 +45,11 @@ class SlidingLog:
         self._grain = window / SLOTS
         self._entries: deque[Entry] = deque()
         self._last = NO_ENTRY
-        """The newest of them."""
+        """The newest entry."""
         self.began = math.inf
-        """When the first charge of all was made; inf before."""
+        """When the first charge ever was made; inf before."""
         self.expires = math.inf
-        """Before this moment nothing of what is on the log leaves it; inf when there is nothing."""
+        """The moment before which no entry leaves the window; inf if there are none."""
 
     @property
     def last(self) -> Entry:
@@ -56,7 +57,7 @@ class SlidingLog:
         return self._last
 
     def forget(self, now: float) -> None:
-        """Drop what has left the window: at the very moment that `when` names, to the last bit."""
+        """Drop entries that have left the window, at exactly the moment that `when` returns."""
         entries, window = self._entries, self.window
         while entries and entries[0].at + window <= now:
             entry = entries.popleft()
@@ -66,16 +67,16 @@ class SlidingLog:
             self.expires = entries[0].at + window
         else:
             self.expires, self._last = math.inf, NO_ENTRY
-            self.used = 0.0  # rounding errors of a long life end with it
+            self.used = 0.0  # drops accumulated rounding errors
 
     def current(self, now: float) -> float:
-        """What was charged within the window."""
+        """Sum of the charges within the window."""
         if self.expires <= now:
             self.forget(now)
         return self.used
 
     def add(self, at: float, cost: float) -> Entry:
-        """Charge `cost`. Threads may bring their moments out of order by a little; the log counts the later one."""
+        """Charge `cost`. Threads may deliver slightly out of order; the later moment counts."""
         self.used += cost
         last = self._last
         if at < last.at:
@@ -87,7 +88,7 @@ class SlidingLog:
         return last
 
     def _begin(self, at: float, cost: float) -> Entry:
-        """A slot of its own."""
+        """Start a new slot."""
         if not self._entries:
             self.expires = at + self.window
             if self.began > at:
@@ -97,7 +98,7 @@ class SlidingLog:
         return entry
 
     def insert(self, at: float, cost: float) -> Entry:
-        """Charge what was charged at a moment that may be long past, in an entry of its own."""
+        """Charge `cost` at a moment that may be long past, in an entry of its own."""
         entries, place = self._entries, len(self._entries)
         while place and entries[place - 1].at > at:
             place -= 1
@@ -108,13 +109,13 @@ class SlidingLog:
         return entry
 
     def correct(self, entry: Entry, difference: float) -> None:
-        """Let `entry` have cost that much more. Without effect once it has left the window."""
+        """Add `difference` to the cost of `entry`. Does nothing once it has left the window."""
         if not entry.gone:
             entry.cost += difference
             self.used += difference
 
     def when(self, cost: float, room: float, now: float) -> float:
-        """The moment at which `cost` more fits into `room`, `now` if it does already, inf if it never will."""
+        """The moment at which another `cost` fits into `room`: `now` if it does already, inf if it never will."""
         entries = self._entries
         if self.expires <= now:
             self.forget(now)
@@ -123,7 +124,7 @@ class SlidingLog:
             return now
         if cost > room + EPSILON:
             return math.inf
-        if cost >= room:  # when everything has gone
+        if cost >= room:  # only once the window is empty
             return self.empty_at(now)
         for entry in entries:
             excess -= entry.cost
@@ -132,14 +133,14 @@ class SlidingLog:
         return now + self.window
 
     def empty_at(self, now: float) -> float:
-        """The moment at which everything has left the window. Answers' headers tell it, so a full log is not walked through."""
+        """The moment at which the window will be empty. Response headers report it, so a full log is not traversed."""
         for entry in reversed(self._entries):
             if entry.cost > 0:
                 return entry.at + self.window
         return now
 
     def since(self, moment: float) -> float:
-        """What was charged after `moment`."""
+        """Sum of the charges after `moment`."""
         total = 0.0
         for entry in reversed(self._entries):
             if entry.at <= moment:
@@ -148,6 +149,6 @@ class SlidingLog:
         return total
 
     def copy_to(self, other: SlidingLog) -> None:
-        """Tell another log, of a shorter window, what was charged."""
+        """Charge all entries to another log, of a shorter window."""
         for entry in self._entries:
             other.add(entry.at, entry.cost)

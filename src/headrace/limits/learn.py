@@ -1,4 +1,4 @@
-"""What an account learns from its provider's answers: refusals, headers, quiet time."""
+"""What an account learns from its provider's responses: refusals, headers, and quiet periods."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from headrace.limits.view import QuotaView
 UNITS: Final = {"requests": Unit.REQUESTS, "tokens": Unit.TOKENS, "input": Unit.INPUT, "output": Unit.OUTPUT}
 MINUTE: Final = 60.0
 SHORT_WINDOWS: Final = (10.0, 1.0)
-"""Over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
+"""Shorter windows, in seconds, over which providers are known to enforce requests per minute: Azure and OpenAI, xAI."""
 REFILL: Final = 2.0
-"""Seconds by which a wait may be rounded up and still be that of a bucket which takes one more call soon. Tunes: how
-many refusals it takes to find the bucket."""
+"""Seconds by which a Retry-After may be rounded up and still be that of a bucket which soon takes one more call.
+Affects how many refusals it takes to find the bucket."""
 EASING: Final = 1.0
-"""Seconds between two answers after which caution gives something back."""
+"""Seconds between two relaxations of earlier caution."""
 KIN_LATER: Final = 120.0
-"""Seconds for which a window is believed in after the account that found it believes in it no more: by then it knows whether it was one."""
+"""Seconds for which accounts of the same provider keep a learned window longer than the account that found it: by then
+that one knows whether it is real."""
 UNEXPLAINED: Final = 0.75
-"""Used share of a minute up to which a refusal is not that of a minute whose limit is lower than we were told. If it was, the window found
-in its place would do no harm: one of a second allows more than three quarters of the limit."""
+"""Used share of a minute up to which a refusal is not taken for a lower limit per minute. If it was one, the window
+learned instead does no harm: one of a second allows more than three quarters of the limit."""
 
 
 class LearnedWindow(Struct, eq=False):
@@ -41,11 +42,11 @@ class LearnedWindow(Struct, eq=False):
     window: float
     found: float
     until: float
-    """The moment until which it is believed in."""
+    """Clock seconds until which it is assumed to exist."""
 
 
 class Learner:
-    """The memory of one account's refusals and headers."""
+    """What one account learned from refusals and headers."""
 
     __slots__ = (
         "_account", "_agreeing", "_cautious_at", "_discovered", "_explained_at", "_few", "_foreign", "_grown_at", "_kin",
@@ -53,20 +54,20 @@ class Learner:
     )  # fmt: skip
 
     def __init__(self, account: Account, settings: LearnSettings, kin: list[Learner] | None = None) -> None:
-        """kin: the learners of all accounts of one provider, which it joins."""
+        """kin: the learners of all accounts of one provider; this one is added."""
         self._account = account
         self._kin = [] if kin is None else kin
         self._kin.append(self)
         self._settings = settings
         self._refusals = 0
         self._few = 0.0
-        """Calls that may go at once where there are few a minute, as long as none was refused."""
+        """Calls that may go at once where limits per minute are low, until one is refused."""
         self._last_refusal = -math.inf
         self._warned_at = -math.inf
-        """When one of its kin was refused for a window that ours has as well."""
+        """When another account of the provider was refused for a window that this one has as well."""
         self._explained_at = -math.inf
         self._passed = SlidingLog(MINUTE)
-        """Calls that got through in the last minute: what an unknown limit allows."""
+        """Calls that got through in the last minute: a lower bound of an unknown limit."""
         self._discovered: Meter | None = None
         self._grown_at = -math.inf
         self._cautious_at: float | None = None
@@ -74,11 +75,11 @@ class Learner:
         self._learned: list[LearnedWindow] = []
         """Windows that explained a refusal."""
         self._lifted: dict[tuple[Meter, float], float] = {}
-        """Windows that were lifted to see whether they were any, and the seconds that was waited for."""
+        """Windows that were dropped to test whether they are real, and for how many seconds they were kept before."""
         self._agreeing: dict[Meter, int] = {}
         self._shortfalls: dict[Meter, Shortfall] = {}
         self._newest: dict[Meter, float] = {}
-        """When the call was sent whose reply was the last word on a limit."""
+        """When the request was sent whose response last reported each limit."""
         self._foreign: dict[Meter, Foreign] = {}
         if account.profile.confidence == "unknown":
             self._be_careful(settings.first_tolerance, account.settings.least_burst)
@@ -86,7 +87,7 @@ class Learner:
     # ---- refusals
 
     def refused(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
-        """A 429. Hold the quota as long as it asks, and find out what our books did not show."""
+        """Handle a 429: hold the quota for as long as it asks, and find out what our accounting missed."""
         settings, quiet = self._settings, now - self._last_refusal
         paced = self._paced(failure)
         ahead = 0.0 if paced is None else paced.tolerance
@@ -101,22 +102,24 @@ class Learner:
             self._heed_limit(view, taken.at)
         if failure.kind is not Kind.RATE_LIMIT or self._bucket_was_full(failure, taken, now, now + wait):
             return
-        if taken.at >= self._explained_at:  # those that were on their way already say nothing of what was learned since
+        if taken.at >= self._explained_at:  # calls already in flight say nothing about what was learned since
             self._explained_at = now
             self._explain(failure, taken, views, now)
         if paced is not None:
-            # There will be room for one call then, not for all that the flow ran ahead: the others of a burst would be refused again.
+            # There will be room for one call then, not for the whole burst that pacing allowed: the others would be
+            # refused again.
             paced.drain(now + wait, ahead)
 
     def _paced(self, failure: Failure) -> Meter | None:
-        """The limit that a refusal names, whose flow may run ahead."""
+        """The paced limit that a refusal names; None if there is none."""
         if failure.scope not in ("tokens", "requests"):
             return None
         meter = self._account.meter_of(Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS, MINUTE)
         return meter if meter is not None and meter.tolerance < math.inf else None
 
     def _bucket_was_full(self, failure: Failure, taken: Taken, now: float, until: float) -> bool:
-        """A bucket of known size was fuller than ours, which begins to drain before the call has arrived: level the two."""
+        """Whether a bucket of known size explains the refusal. If so, raise our level to the provider's, which drains
+        later than ours."""
         unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
         meter = self._account.meter_of(unit, MINUTE) if failure.scope in (None, "tokens", "requests") else None
         cost = 0.0 if meter is None else meter.arrival(taken.charge, taken.input, taken.charge.max_output)
@@ -129,7 +132,8 @@ class Learner:
         return True
 
     def _explain(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
-        """A limit that nobody told us, a shorter window, a smaller bucket, else somebody else on the same account."""
+        """Find an explanation: an unknown limit, a shorter window, a smaller bucket, or else another client on the same
+        account."""
         if failure.scope == "concurrency":
             self._limit_parallel()
         if failure.scope in ("concurrency", "capacity", "spend", "day"):
@@ -149,8 +153,8 @@ class Learner:
         return self._shortfalls.get(meter) or self._shortfalls.setdefault(meter, Shortfall(meter, self._settings))
 
     def _a_window_explains(self, meter: Meter, retry_after: float | None, taken: Taken, now: float) -> bool:
-        """A bucket smaller than we took it for, or a window shorter than those we learned to watch; else one that is watched not quite
-        long enough, else one we did not know."""
+        """Try short windows in order: a smaller bucket than assumed, a window shorter than those learned, one that is
+        watched not quite long enough, or a new one."""
         held = [learned.window for learned in self._learned if learned.meter is meter]
         if held and self._cautious_at is not None and meter.tolerance > self._settings.least_tolerance:
             self._be_careful(self._settings.least_tolerance)
@@ -160,7 +164,7 @@ class Learner:
         return meter.late(now) or self._find_window(meter, retry_after, taken, now)
 
     def _find_window(self, meter: Meter, retry_after: float | None, taken: Taken, now: float, below: float = MINUTE) -> bool:
-        """The longest short window in which we sent more than its share, if the wait asked for is as short."""
+        """Start watching the longest short window in which we sent more than its share, if the requested wait is as short."""
         for window in SHORT_WINDOWS:
             possible = window < below and not meter.watches(window) and (retry_after is None or retry_after <= window + 0.05)
             if possible and meter.sent_around(taken.at, window) + 1 > meter.share_of(window):
@@ -175,7 +179,7 @@ class Learner:
         return False
 
     def _tell_kin(self, found: LearnedWindow, tolerance: float, now: float) -> None:
-        """A provider enforces alike for all its accounts: the others need not be refused to find the same window."""
+        """Share the window with the provider's other accounts, which it presumably applies to as well."""
         for other in self._kin:
             if other is not self:
                 other._hear_of(found.window, found.until + KIN_LATER, tolerance, now)
@@ -193,13 +197,14 @@ class Learner:
                 self._be_careful(tolerance)
 
     def _patience(self, meter: Meter, window: float, now: float) -> float:
-        """Seconds for which a window just found is believed in."""
+        """Seconds for which a new window is assumed to exist."""
         settings, before = self._settings, self._lifted.get((meter, window), 0.0)
         first = settings.probe_sure_after if meter.share(now) < UNEXPLAINED else settings.probe_after
         return min(settings.probe_at_least_daily, max(first, 2 * before))
 
     def _smaller_bucket(self, meter: Meter, retry_after: float | None, now: float) -> bool:
-        """Far from a full minute, yet refused after a burst, for as long as a call's room takes to refill: run ahead by half."""
+        """A refusal after a burst, far from a full minute and with a wait as short as the refill of one call: halve the
+        pacing tolerance."""
         if meter.limit.unit is Unit.REQUESTS and (retry_after or 0.0) > REFILL + 2 * MINUTE / meter.limit.amount:
             return False
         if meter.known_bucket or meter.tolerance <= self._settings.least_tolerance or meter.share(now) > 0.9:
@@ -213,7 +218,7 @@ class Learner:
             meter.slow_to(tolerance, few)
 
     def _discover(self, unit: Unit, views: Sequence[QuotaView], now: float) -> None:
-        """A limit per minute that nobody told us: as the headers say, else what got through in the last minute was allowed."""
+        """Add a limit per minute that was not configured: as the headers say, else what got through in the last minute."""
         said = next((int(view.limit) for view in views if UNITS[view.unit] is unit and view.limit and view.remaining == 0), 0)
         self._passed.forget(now)
         if not said and unit is not Unit.REQUESTS:
@@ -227,22 +232,23 @@ class Learner:
         self._grown_at = now
 
     def _lower(self, meter: Meter, now: float) -> None:
-        """A discovered limit was still too high: what got through in the last minute was allowed."""
+        """Lower a discovered limit that was still too high, to what got through in the last minute."""
         self._passed.forget(now)
         amount = max(1, min(int(self._passed.used), int(meter.limit.amount * 0.95)))
         meter.resize(structs.replace(meter.limit, amount=amount))
         self._grown_at = now
 
     def _limit_parallel(self) -> None:
-        """Too many at once: three quarters of what is running. Replies raise it again, one for each round."""
+        """Too many concurrent calls: limit them to three quarters of those in flight. Later responses raise the limit
+        again."""
         account = self._account
         amount = max(1, int(account.in_flight * 0.75))
         account.join([Limit(Unit.IN_FLIGHT, amount, 0.0, "max_parallel_requests (discovered)")])
 
-    # ---- answers
+    # ---- responses
 
     def answered(self, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
-        """A reply that was not a refusal, and what its headers say."""
+        """Handle a response that was not a refusal, and its headers."""
         if self._discovered is not None or not self._account.meters:
             self.passed(taken.at, now)
         if now - self._relaxed_at >= EASING:
@@ -254,17 +260,17 @@ class Learner:
             self._heed_remaining(view, taken)
 
     def passed(self, at: float, now: float) -> None:
-        """A call got through that was sent at that moment: what an account without a limit, or with one that we found, is known by."""
+        """Record that a call sent at `at` got through, for accounts without a limit or with a discovered one."""
         if self._discovered is not None or not self._account.meters:
             self._passed.add(at, 1.0)
             self._passed.forget(now)
 
     def eases(self, now: float) -> bool:
-        """Whether it is time to give back what caution took."""
+        """Whether it is time to relax earlier caution."""
         return now - self._relaxed_at >= EASING
 
     def _relax(self, now: float) -> None:
-        """Quiet time: give back what caution took."""
+        """Relax earlier caution after a quiet period."""
         if self._cautious_at is not None:
             self._grow_tolerance(now)
         for shortfall in self._shortfalls.values():
@@ -276,11 +282,11 @@ class Learner:
             self._lift(due, now)
 
     def _lift(self, learned: LearnedWindow, now: float) -> None:
-        """Watch a window no more, to see whether it was one."""
+        """Stop watching a window, to test whether it is real."""
         self._learned.remove(learned)
         self._lifted[learned.meter, learned.window] = learned.until - learned.found
         learned.meter.unwatch(learned.window)
-        self._be_careful(self._settings.first_tolerance)  # else what the window held back would be refused as one burst
+        self._be_careful(self._settings.first_tolerance)  # otherwise what the window held back would go out, and be refused, as one burst
         self._cautious_at = now
 
     def _raise_discovered(self, meter: Meter, now: float) -> None:
@@ -289,7 +295,7 @@ class Learner:
             meter.resize(structs.replace(meter.limit, amount=max(meter.limit.amount + 1, int(meter.limit.amount * self._settings.growth))))
 
     def _grow_tolerance(self, now: float) -> None:
-        """Twice as far ahead every ten seconds, a minute after a refusal, until it is as far as anywhere."""
+        """Double the pacing tolerance every ten seconds, starting a minute after a refusal, up to the normal one."""
         assert self._cautious_at is not None
         if self._cautious_at == -math.inf:
             self._cautious_at = now
@@ -297,7 +303,7 @@ class Learner:
         if passed < 1.0 or now - max(self._last_refusal, self._warned_at) < MINUTE:
             return
         self._cautious_at = now
-        more = 2.0 ** (min(passed, 10.0) / 10.0)  # little by little: who goes too far is refused one call, not a burst of them
+        more = 2.0 ** (min(passed, 10.0) / 10.0)  # gradually: going too far then costs one refused call, not a burst of them
         tolerance = max((more * meter.caution for meter in self._account.meters if meter.caution < math.inf), default=math.inf)
         if tolerance > self._account.settings.known_tolerance:
             tolerance, self._cautious_at = math.inf, None
@@ -307,7 +313,8 @@ class Learner:
     # ---- headers
 
     def _heed_limit(self, view: QuotaView, sent: float) -> None:
-        """A lower limit than ours counts at once, ours again after three replies that say so. Replies to earlier calls are no news."""
+        """Apply a limit stated in headers: a lower one at once, a higher one after three responses that agree. Older
+        requests are ignored."""
         meter = self._meter_for(view)
         if meter is None or not view.limit or sent < self._newest.get(meter, -math.inf):
             return
@@ -325,7 +332,7 @@ class Learner:
                 meter.state(view.limit if view.limit < ours else None)
 
     def _heed_remaining(self, view: QuotaView, taken: Taken) -> None:
-        """Less remaining than our books show is used by somebody else: leave him as much."""
+        """What remains less than our accounting shows is used by other clients: leave them as much."""
         meter = self._meter_for(view)
         hold = next((hold for hold in taken.holds if hold.meter is meter), None)
         if meter is None or hold is None or view.remaining is None or not view.limit:

@@ -1,4 +1,4 @@
-"""What is left under a limit, for whoever is under it."""
+"""What is left under a limit, as reported to its caller."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Left(Struct, frozen=True):
     limit: int
     remaining: int
     reset: float
-    """Seconds until all of it is there again."""
+    """Seconds until the whole limit is available again."""
 
 
 def left_of(meter: Meter, now: float) -> Left:
     limit, log = meter.limit, meter._log
-    # `Meter.share`, without a call: every answer tells it.
+    # the same as `Meter.share`, inlined: computed for every response
     used = meter.running if meter.counts_running else log.used if log.expires > now else log.current(now)
     share = (used + meter.unbooked + meter.elsewhere) / meter.room
-    if meter.unbooked > 0 or meter.elsewhere > 0:  # something was taken only now, or by others: nobody here knows when
+    if meter.unbooked > 0 or meter.elsewhere > 0:  # taken on an open tab, or by other processes: when it is freed is not known here
         return Left(limit.unit, limit.amount, int(limit.amount * (1 - share)) if share < 1.0 else 0, limit.window)
     share = 0.0 if share < 0.0 else 1.0 if share > 1.0 else share
     reset = meter.whole_at(now) - now if share > 0 else 0.0

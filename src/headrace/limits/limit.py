@@ -1,4 +1,4 @@
-"""What is limited, and what one call takes of it."""
+"""Limits, and what one call takes of them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Unit(enum.Enum):
 
 
 class Limit(Struct, frozen=True):
-    """At most `amount` of a unit in any `window` seconds; in flight at once where the window is 0."""
+    """At most `amount` of a unit in any `window` seconds; at once if the window is 0."""
 
     unit: Unit
     amount: int
     window: float = 60.0
-    """Seconds; 0 for what is in flight."""
+    """Seconds; 0 for calls in flight."""
     name: str = ""
-    """What the user calls it: rpm, tpm, …"""
+    """The user's name for it: rpm, tpm, …"""
 
     def __post_init__(self) -> None:
         label = self.name or self.unit.value
@@ -44,7 +44,7 @@ class Limit(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Its name, else what it counts over which window: `requests/10s`."""
+        """Its name, else its unit and window: `requests/10s`."""
         return self.name or f"{self.unit.value}/{self.window:g}s"
 
 
@@ -54,9 +54,9 @@ class Charge(Struct, frozen=True, gc=False):
     input: int = 0
     max_output: int = 0
     stated: bool = True
-    """Whether the caller said `max_output`. Else it is a guess, and no provider can have counted more than was written."""
+    """Whether the caller gave `max_output`. Otherwise it is a guess, and the provider counts only what was written."""
     expected_output: float | None = None
-    """What it will probably write; learned where it is None."""
+    """Expected output tokens; None to use the learned average."""
     cached: int = 0
     requests: int = 1
     money: int = 0
@@ -90,7 +90,7 @@ NAMES: Final[Mapping[str, tuple[Unit, float]]] = {
     "tpd": (Unit.TOKENS, DAY),
     "max_parallel_requests": (Unit.IN_FLIGHT, 0.0),
 }
-"""The limits that have names of their own."""
+"""Limits that have names of their own."""
 
 
 def limits_of(*, windows: Iterable[Mapping[str, Any]] = (), **named: Any) -> tuple[Limit, ...]:

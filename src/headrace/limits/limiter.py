@@ -1,7 +1,7 @@
-"""The limiter: one lock around the roster of what there is and the usher who lets calls in.
+"""The limiter: one lock around the roster of accounts and the usher that admits calls.
 
-All state is moved by whoever comes by: a caller arriving, one leaving, a call ending, and the one waiter per group that keeps the
-time. No thread, no event loop of its own.
+All work is done by whoever enters: an arriving caller, one that leaves, a call that ends, and the one waiter per group
+that watches the time. It has no thread and no event loop of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Limiter:
-    """One for all threads and event loops of a process."""
+    """One limiter for all threads and event loops of a process."""
 
     ushers: ClassVar[type[Usher]] = Usher
 
@@ -43,7 +43,8 @@ class Limiter:
         random: random_module.Random | None = None,
         on_queued: Callable[[Ask, float, Callable[[], Availability]], None] | None = None,
     ) -> None:
-        """on_queued: told of each call that has to wait, when it begins to, and how to find out what it has before it."""
+        """on_queued: called for each call that has to wait, with its start of waiting and a function that returns its
+        `Availability`."""
         self.settings = settings = settings or LimiterSettings()
         self._on_queued = on_queued
         self._lock = Lock()
@@ -51,7 +52,7 @@ class Limiter:
         self._usher = self.ushers(settings, random or random_module.Random())
         self._tabs = Tabs(self._lock)
 
-    # ---- what there is
+    # ---- configuration
 
     def add(
         self,
@@ -63,45 +64,50 @@ class Limiter:
         account: str | None = None,
         provider: str = "",
     ) -> None:
-        """Let `deployment` serve one or more groups. Deployments of the same account share its limits; accounts of the same provider,
-        by whatever name, learn of each other how it enforces them."""
+        """Add a deployment that serves one or more groups.
+
+        Deployments of the same account share its limits. Accounts of the same provider, under any name, learn from each
+        other how it enforces limits.
+        """
         groups = (group,) if isinstance(group, str) else tuple(group)
         self.swap((), [Place(deployment, groups, limits, profile, account, provider)])
 
     def remove(self, deployment: str) -> None:
-        """Send nothing there any more; what is under way is settled as ever. Calls that could go nowhere else are refused."""
+        """Remove a deployment. Calls in flight are settled as usual; waiting calls that can go nowhere else are refused."""
         self.swap([deployment], ())
 
     def swap(self, gone: Iterable[str], come: Iterable[Place]) -> None:
-        """Remove and add in one moment: whoever waits in line sees what stands at its end, and is refused only if nothing does."""
+        """Remove and add atomically: a waiting call sees the final state, and is refused only if nothing in it can
+        serve the call."""
         with self._lock:
             for group in self._roster.swap(gone, come):
                 self._usher.look_again(group)
 
     def add_scope(self, scope: str, limits: Sequence[Limit]) -> None:
-        """Limits of our own (of a key, a team, everybody): exact, since we are the ones who count. Again: other limits from now on."""
+        """Add a scope: limits of the user's own (of a key, a team, all callers), enforced exactly. Adding it again
+        replaces its limits."""
         with self._lock:
             if self._roster.add_scope(scope, limits):
                 for group in self._roster.groups.values():
                     self._usher.look_again(group)
 
     def charge_scope(self, scope: str, money: int, now: float) -> None:
-        """Count money that was spent without us. Raises ConfigurationError for an unknown scope."""
+        """Charge money that was spent elsewhere. Raises ConfigurationError for an unknown scope."""
         with self._lock:
             self._roster.scope(scope).spend(money, now)
 
     def remove_scope(self, scope: str) -> None:
-        """Forget limits of our own; calls that name them are refused from now on."""
+        """Remove a scope; calls that name it are refused from now on."""
         with self._lock:
             self._roster.scopes.pop(scope, None)
 
-    # ---- waiting for room
+    # ---- reserving ------
 
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
-        """Room for one call, once it has some. Waits by the caller's own clock.
+        """A reservation for one call, as soon as it fits. Waits by the caller's own clock.
 
-        Raises NeverFits, QueueFull, QueueTimeout (at once when its time cannot suffice), BudgetExceededError, BadRequestError for an
-        unknown group, ConfigurationError for an unknown scope.
+        Raises NeverFits, QueueFull, QueueTimeout (at once if its time cannot suffice), BudgetExceededError,
+        BadRequestError for an unknown group, ConfigurationError for an unknown scope.
         """
         found = self._join(ask, clock)
         if isinstance(found, Reservation):
@@ -121,7 +127,8 @@ class Limiter:
             raise
 
     def seat(self, group: str, scopes: Sequence[str]) -> Seat:
-        """Where calls of that kind take their room, for `at_once`. Raises BadRequestError and ConfigurationError as `reserve` does."""
+        """A reusable handle for calls of that group and scopes, for `at_once`. Raises BadRequestError and
+        ConfigurationError as `reserve` does."""
         with self._lock:
             return self._seat(group, scopes)
 
@@ -129,9 +136,9 @@ class Limiter:
         return Seat(self._roster.group(group), tuple([self._roster.scope(name) for name in scopes]))
 
     def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
-        """Room for a call that need not wait for it; None where it has to: then `reserve` finds it a place in the line, or refuses it.
+        """A reservation without waiting; None if the call has to wait, which `reserve` does.
 
-        seat: that of the ask's group and scopes, as long as those are there.
+        seat: that of the ask's group and scopes, valid as long as these exist.
         """
         group, lock, usher = seat.group, self._lock, self._usher
         if group.line.length:
@@ -147,7 +154,7 @@ class Limiter:
         return found
 
     def _join(self, ask: Ask, clock: Clock) -> Reservation | Waiting:
-        """Room at once, or a place in the line."""
+        """A reservation at once, or a place in the queue."""
         now, roster = clock.now(), self._roster
         with self._lock:
             group = roster.groups.get(ask.group) or roster.group(ask.group)
@@ -168,7 +175,7 @@ class Limiter:
             return waiting
 
     def _waiting(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Waiting:
-        """The call as it joins the line. Raises what it is refused for."""
+        """The call as it joins the queue. Raises the reason if it is refused."""
         waiting = _in_line(group, ask, scopes, now, self.settings.call_cost)
         error = self._usher.never(waiting) or broke(group, waiting, now, self.settings.call_cost)
         if error is None and group.line.length >= self.settings.max_queue:
@@ -178,7 +185,8 @@ class Limiter:
         return waiting
 
     def leaves(self, reservation: Reservation, now: float) -> None:
-        """The call goes on its way only now: on a busy thread much later than it was let through. Its provider will count it from now."""
+        """Report that the call is sent only now, on a busy thread perhaps much later than it was admitted. Its provider
+        counts it from now."""
         if reservation.put is not None:
             if now - reservation.put.at <= self.settings.drowsy:
                 return
@@ -194,11 +202,11 @@ class Limiter:
             reservation.ledger.account.delay(reservation.taken, now)
 
     def _next_look(self, waiting: Waiting, now: float) -> float | None:
-        """Seconds until this waiter should look again, None to be woken: only the keeper watches the limits."""
+        """Seconds until this waiter should look again; None to wait until woken: only the keeper watches the time."""
         group = waiting.group
         keeper = group.keeper
         if keeper is not None and keeper is not waiting and waiting.until == math.inf and waiting.refused is None:
-            return None  # whoever becomes the keeper is woken
+            return None  # the next keeper is woken
         with self._lock:
             if waiting.refused is not None:
                 raise waiting.refused
@@ -208,7 +216,7 @@ class Limiter:
             return None if at == math.inf else max(0.0, at - now)
 
     def _look(self, waiting: Waiting, now: float) -> None:
-        """After a wait: serve whoever can be served, if it is our turn to. Raises QueueTimeout when our time is up."""
+        """After a wait: serve waiting calls if it is this waiter's task. Raises QueueTimeout if its time is up."""
         group = waiting.group
         with self._lock:
             due = group.wake_at if group.keeper is waiting else group.wake_at - self.settings.nap
@@ -218,12 +226,12 @@ class Limiter:
                 raise too_late(group, waiting, now, self.settings.call_cost)
 
     def _forget(self, waiting: Waiting, now: float) -> None:
-        """The caller went away, queued or just served: free his place and his room."""
+        """The caller left, while queued or just admitted: free its place and its reservation."""
         if waiting.granted is not None:
             self._settle(waiting.granted, None, now, False, None, ())
         self._usher.leave(waiting, now)
 
-    # ---- endings
+    # ---- settling
 
     def settle(
         self,
@@ -235,13 +243,14 @@ class Limiter:
         failure: Failure | None = None,
         view: Sequence[QuotaView] = (),
     ) -> None:
-        """End a reservation with what was really used (None: nobody knows). Settling again does nothing. Never blocks."""
+        """End a reservation with the actual usage (None if unknown). Settling again does nothing. Never blocks."""
         put, plain = reservation.put, sent and failure is None and not (view and reservation.heard)
         if put is None or used is None or not plain or not self._settle_together(reservation, put, used, now):
             self._lock.post(self._settle, reservation, used, now, sent, failure, view)
 
     def _settle_together(self, reservation: Reservation, put: Put, used: Used, now: float) -> bool:
-        """End a reservation that only stands on tabs. Not where more is to be done: somebody waits for its room, or limits may change."""
+        """Settle a reservation that is only on tabs. Returns False if more has to be done: calls wait for its room, or
+        limits may change."""
         ledger, held = reservation.ledger, self._lock.held
         if self._roster.crowd.size:
             groups = ledger.groups if len(put.slate.tabs) == 1 else self._roster.groups
@@ -265,7 +274,7 @@ class Limiter:
         self.settle(reservation, used=None, sent=False, now=now)
 
     def progress(self, reservation: Reservation, output_tokens: int, now: float) -> None:
-        """The call has written so many tokens by now: they count at once where output counts as it is written."""
+        """Report the output tokens written so far: they count at once where output counts as it is written."""
         self._lock.post(self._progress, reservation, output_tokens, now)
 
     @staticmethod
@@ -296,7 +305,7 @@ class Limiter:
                     self._room_came(group, reservation, now)
 
     def _room_came(self, group: Group, reservation: Reservation, now: float) -> None:
-        """Let in whom the room of an ended call is for."""
+        """Admit waiting calls to the room of an ended call."""
         account, scopes, usher = reservation.ledger.account, reservation.scopes, self._usher
         if scopes:
             usher.look(group, now, at_once=account.was_full() or any(scope.was_full() for scope, _ in scopes))
@@ -306,8 +315,11 @@ class Limiter:
             usher.refuse_the_broke(group, now)
 
     async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
-        """Hold room under one more scope, which depends on where the call goes. None when it is held; else why it is not: then the
-        reservation is to be released. QueueTimeout where money is only set aside, and may come back."""
+        """Reserve under one more scope, which depends on the chosen deployment.
+
+        Returns None on success, else the error; then the reservation must be released. QueueTimeout means that money is
+        only reserved by other calls, and may come back.
+        """
         now = clock.now()
         with self._lock:
             account, charge = self._roster.scope(scope), reservation.charge
@@ -319,14 +331,14 @@ class Limiter:
                 return None
             return no_room(reservation.deployment, account.spent(costs, now), binding, at - now)
 
-    # ---- what holds a deployment shut
+    # ---- pausing deployments --------
 
     def pause(self, deployment: str, until: float, now: float) -> None:
-        """Send nothing to one deployment before `until`, whatever was said of it before; others of its account go on."""
+        """Send nothing to one deployment before `until`, replacing any earlier pause; others of its account continue."""
         self._lock.post(self._pause, deployment, until, now)
 
     def resume(self, deployment: str, now: float) -> None:
-        """Send to it again, if it was paused."""
+        """End the pause of a deployment."""
         self._lock.post(self._pause, deployment, now, now)
 
     def _pause(self, deployment: str, until: float, now: float) -> None:
@@ -347,10 +359,10 @@ class Limiter:
         if member is not None:
             member.account.held_until = max(member.account.held_until, until)
 
-    # ---- looking
+    # ---- introspection
 
     def peek(self, ask: Ask, now: float) -> Availability:
-        """What a call would find. Changes nothing."""
+        """What a call would find now. Changes nothing."""
         with self._lock:
             group = self._roster.group(ask.group)
             return self._availability(_in_line(group, ask, self._roster.scopes_of(ask), now, 0.0), now)
@@ -369,18 +381,18 @@ class Limiter:
         return Availability(group.line.length, position, wait, binding, deployments)
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """Every deployment's and scope's use of its limits and every group's queue, as plain values."""
+        """The usage of limits by deployment and scope, and the queue of each group, as plain values."""
         with self._lock:
             return self._roster.snapshot(now)
 
     def left(self, scopes: Iterable[str], now: float) -> list[Left]:
-        """What is left under each limit of these scopes; scopes that are not there have none."""
+        """What is left under each limit of these scopes; unknown scopes are skipped."""
         with self._lock:
             accounts = [self._roster.scopes[name] for name in scopes if name in self._roster.scopes]
             return [left_of(meter, now) for account in accounts for meter in account.meters]
 
     def look(self, look: Callable[[float], T], now: float) -> T:
-        """What `look` finds of limits at that moment, while nobody changes them. What stands on tabs stays there."""
+        """The result of `look`, called under the lock without closing open tabs."""
         with self._lock.held:
             found = look(now)
         if self._lock.left:
@@ -393,7 +405,7 @@ class Limiter:
 
 
 def _in_line(group: Group, ask: Ask, scopes: tuple[Account, ...], now: float, call_cost: float) -> Waiting:
-    """The place in the line that a call takes, or would."""
+    """The place in the queue that a call takes, or would take."""
     allowed = group.allowed(ask)
     deadline = math.inf if ask.deadline is None else ask.deadline
     return Waiting(

@@ -1,4 +1,4 @@
-"""A lock for arithmetic only, that somebody who cannot wait may leave work with."""
+"""A lock for short computations; callers that must not block can leave work to its holder."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 
 class Lock:
-    """Held for a moment, to look at what all share and to change it."""
+    """Held briefly, to read or change shared state."""
 
     __slots__ = ("before", "held", "left")
 
     def __init__(self) -> None:
         self.held = threading.Lock()
-        """For whoever leaves undone what is to be done `before`, and does what was left with it (`work_off`) when he has let go."""
+        """The underlying lock, for callers that skip `before`; after releasing it they must call `work_off` if `left`
+        is not empty."""
         self.before: Callable[[], None] | None = None
-        """Done by whoever takes the lock, first of all."""
+        """Called first by everyone who takes the lock."""
         self.left: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        """Work that was left with it."""
+        """Work left to the holder."""
 
     def __enter__(self) -> None:
         self.held.acquire()
@@ -32,8 +33,8 @@ class Lock:
             self.work_off()
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Have `action` done under the lock, without ever waiting for it: garbage collection may call from inside a
-        locked section. Whoever holds the lock does what was left with it when he lets go."""
+        """Run `action` under the lock without ever blocking, because garbage collection may call this from inside a
+        locked section. If the lock is held, its holder runs the action on release."""
         if self.left or not self.held.acquire(False):
             self.left.append((action, arguments))
         else:
@@ -47,7 +48,7 @@ class Lock:
             self.work_off()
 
     def work_off(self) -> None:
-        """Do what was left with the lock, unless somebody holds it, who will."""
+        """Run the work that was left, unless the lock is held: then its holder will."""
         while self.left and self.held.acquire(False):
             try:
                 if self.before is not None:

@@ -1,4 +1,4 @@
-"""Who takes part: accounts, the deployments that draw on them, the groups these serve, and the calls that wait for a group."""
+"""Participants: accounts, the deployments that use them, the groups these serve, and the calls that wait for a group."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NO_CALL: Final = Charge()
 
 
 class Ledger:
-    """An account, what it learns, and the groups that wait for its room."""
+    """An account, its learner, and the groups that wait for its room."""
 
     __slots__ = ("account", "groups", "learner")
 
     def __init__(self, account: Account, settings: LearnSettings, kin: list[Learner] | None = None) -> None:
-        """kin: as `Learner` has it."""
+        """kin: see `Learner`."""
         self.account = account
         self.learner = Learner(account, settings, kin)
         self.groups: dict[str, Group] = {}
@@ -47,7 +47,7 @@ class Member:
         self.groups = tuple(groups)
         self.paused_until = -math.inf
         self.passed = Candidate(id, 0.0, None)
-        """What is said of it when it had room, and another was better."""
+        """Its entry in decision records when it had room and another was better."""
 
     def open_at(self, now: float, urgent: bool = False) -> float:
         at = self.account.open_at(now, urgent)
@@ -63,20 +63,20 @@ class Reservation(Struct, eq=False, gc=False):
     waited: float
     """Seconds."""
     binding: str | None
-    """The limit it waited for."""
+    """The limit that it waited for."""
     decided: tuple[Candidate, ...]
-    """The other deployments, and why not."""
+    """The other deployments, and why they were not chosen."""
     ledger: Ledger
     taken: Taken
     scopes: tuple[tuple[Account, Taken], ...] = ()
     open: bool = True
     put: Put | None = None
-    """In the place of `taken` and `scopes` while it only stands on tabs."""
+    """Set instead of `taken` and `scopes` while the call is only on tabs."""
     heard: bool = True
-    """Whether it is listened to what its answer's headers say of limits: of calls that come close together to the first."""
+    """Whether the limiter learns from its response's headers: of calls on one tab, only the first."""
 
     def itemise(self) -> None:
-        """Let it hold what it has on its tabs, which are closed, like any other."""
+        """Turn what it has on closed tabs into ordinary holds."""
         if self.put is not None:
             *scopes, (_, self.taken) = self.put.taken()
             self.scopes, self.put = tuple(scopes), None
@@ -90,18 +90,18 @@ class Reservation(Struct, eq=False, gc=False):
 
 
 class Waiting(Place, eq=False, kw_only=True):
-    """A call in the line, and how to reach it."""
+    """A call in the queue, and how to wake it."""
 
     ask: Ask
     group: Group
     scopes: tuple[Account, ...]
     slates: dict[Account, Slate] = msgspec.field(default_factory=dict)
-    """By a deployment's account, where calls are put down that come close together."""
+    """Open slates by a deployment's account; see `Seat`."""
     allowed: frozenset[str] | None
-    """Where it may go; None for anywhere."""
+    """Deployments it may use; None for all."""
     since: float
     until: float
-    """The moment by which it must have started; inf for never."""
+    """Clock seconds by which it must have started; inf for never."""
     urgent: bool
     waiter: Waiter | None = None
     granted: Reservation | None = None
@@ -121,7 +121,8 @@ class Waiting(Place, eq=False, kw_only=True):
 
 
 class Group:
-    """The deployments that serve one model name, the line before them, and the one in it who keeps the time for all."""
+    """The deployments of one model name, the queue before them, and its keeper: the one waiter that watches the time
+    for all."""
 
     __slots__ = (
         "binding",
@@ -139,29 +140,29 @@ class Group:
     )
 
     def __init__(self, name: str, crowd: Crowd | None = None) -> None:
-        """crowd: of those who wait, for whichever group."""
+        """crowd: counts the waiting calls of all groups."""
         self.name = name
         self.members: list[Member] = []
         self.others: dict[Member, tuple[Candidate, ...]] = {}
-        """What is said of all the others where one was taken because it was less full."""
+        """Decision record entries of the other members, by the member chosen for being less full."""
         self.line: FairQueue[Waiting] = FairQueue(crowd)
         self.waiters: OrderedDict[Waiting, None] = OrderedDict()
-        """Those who really wait, the newest last: he keeps the time longest."""
+        """The calls that really wait, newest last, since the newest will watch the time longest."""
         self.keeper: Waiting | None = None
         self.wake_at = math.inf
-        """When the line is to be looked at again."""
+        """When the queue must be matched again."""
         self.opens_at = math.inf
-        """When the first of those can go who could not, whatever room there was."""
+        """When the first call becomes eligible that is blocked by its scopes or its own deployments."""
         self.looked_at = -math.inf
         self.closed_until = -math.inf
-        """The moment before which no deployment lets anybody pass who is not urgent, as far as that is known."""
+        """The moment before which no deployment admits any call that is not interactive, as far as known."""
         self.binding: str | None = None
-        """The limit that the first in line waited for then."""
+        """The limit that the first waiting call waited for at that time."""
         self.fitting = NO_CALL
-        """The largest call that was found to fit into the limits of a deployment since the line was looked at last."""
+        """The largest call known to fit a deployment's limits since the queue was last matched."""
 
     def fits(self, charge: Charge) -> bool:
-        """Whether a call takes no more of any limit than one which is known to fit."""
+        """Whether a call takes no more of any limit than one that is known to fit."""
         known = self.fitting
         return (
             charge.stated
@@ -177,21 +178,21 @@ class Group:
             self.fitting = charge
 
     def passed_for(self, taken: Member) -> tuple[Candidate, ...]:
-        """What is said of the other members, which had room as well."""
+        """Decision record entries of the other members, which had room as well."""
         others = self.others.get(taken)
         if others is None:
             others = self.others[taken] = tuple([member.passed for member in self.members if member is not taken])
         return others
 
     def allowed(self, ask: Ask) -> frozenset[str] | None:
-        """The deployments a call may go to: those of `only`, without those to avoid unless none would be left."""
+        """The deployments a call may use: those of `only`, without those to avoid unless none would be left."""
         if ask.only is None and not ask.avoid:
             return None
         ids = [member.id for member in self.members if ask.only is None or member.id in ask.only]
         return frozenset([id for id in ids if id not in ask.avoid] or ids)
 
     def choice(self, ask: Ask) -> list[Member]:
-        """The same, as members."""
+        """The same as members."""
         allowed = self.allowed(ask)
         return self.members if allowed is None else [member for member in self.members if member.id in allowed]
 
@@ -201,9 +202,9 @@ class Group:
 
 
 class Seat(Struct, frozen=True, eq=False):
-    """A group and the scopes that its caller's calls are under: found once for many calls."""
+    """A group and the scopes of one caller, looked up once for many calls."""
 
     group: Group
     scopes: tuple[Account, ...]
     slates: dict[Account, Slate] = msgspec.field(default_factory=dict)
-    """By a deployment's account, where calls are put down that come close together."""
+    """By a deployment's account, the open tabs for calls that come close together."""

@@ -1,4 +1,4 @@
-"""A store within one process: for virtual time, and for what is tested in it."""
+"""An in-process store, for virtual time and for tests in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.ports import Clock
 
 
 class MemoryServer:
-    """What keeps the books that processes share, in virtual time. away: while True nothing is answered."""
+    """The shared accounting in virtual time. away: while True no message is answered."""
 
     def __init__(self) -> None:
         self.away = False
@@ -19,7 +19,7 @@ class MemoryServer:
         self.books: dict[str, Books] = {}
 
     def forget(self) -> None:
-        """Begin anew, with nothing in it."""
+        """Restart empty."""
         self.since.at = None
         self.books.clear()
 
@@ -31,9 +31,9 @@ class MemoryServer:
 
 
 class MemoryStore:
-    """A process's way to such a server.
+    """One process's connection to the server.
 
-    at: does something at a moment of the virtual time. trip: seconds there and back.
+    at: schedules a function in virtual time. trip: round trip time in seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class MemoryStore:
             self._at(due, self._send)
 
     def _send(self) -> None:
-        """All that is kept, in one call, if it did not go before."""
+        """Send all pending messages in one call, unless they were sent already."""
         now = self._clock.now()
         if self._due <= now:
             kept, self._kept, self._due = self._kept, [], math.inf
@@ -83,4 +83,4 @@ class MemoryStore:
         self._at(now + self._trip / 2, back)
 
     def attach(self, beat: Callable[[float], None]) -> None:
-        """Whoever owns the virtual time calls it."""
+        """Does nothing: the owner of the virtual time calls it."""

@@ -1,4 +1,4 @@
-"""One limit, mirrored: what its provider has on its books, and when the next call fits."""
+"""Mirrors one limit: what its provider has charged, and when the next call fits."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Hold(Struct, eq=False, gc=False):
     charged: float
     expected: float
     entry: Entry
-    """On the log of the limit's own window."""
+    """In the log of the limit's own window."""
     view: tuple[float, float]
-    """What was on our books just after it: in the window, and ever. A reply's header describes that moment."""
+    """Our totals just after it, in the window and ever. Its response's headers describe that moment."""
     asked: float = 0.0
-    """What it was charged on arrival."""
+    """The charge on arrival."""
     shorter: tuple[tuple[SlidingLog, Entry], ...] = ()
-    """On the logs of shorter windows that are watched besides."""
+    """In the logs of shorter windows that are watched as well."""
     late: bool = False
-    """Whether it left later than it was let through."""
+    """Whether it was sent later than it was admitted."""
 
 
 UNSEEN: Final = (0.0, 0.0)
 NO_PLACE: Final = 0.5
-"""Calls that may run at once where none may: any part of one will do, as it is divided by."""
+"""Room for calls in flight where none is allowed. Not 0, because it is a divisor; any fraction of one would do."""
 TRIES_AGAIN: Final = 2.0
-"""Seconds after which another goes and sees, if the one that went has not been heard of."""
+"""Seconds after which another call may probe for a place, if the previous one has had no reply."""
 
 
 class Meter:
@@ -61,52 +61,53 @@ class Meter:
         self.counts_running = limit.unit is Unit.IN_FLIGHT
         self.counts_money = limit.unit is Unit.MONEY
         self.constant = limit.unit in (Unit.REQUESTS, Unit.IN_FLIGHT)
-        """Whether a call costs in the end what it cost on arrival."""
+        """Whether the final cost of a call equals its cost on arrival."""
         self.doubted = settings.paced and (self.as_written or limit.unit in (Unit.TOKENS, Unit.INPUT))
-        """Whether the provider may have more on its books than we."""
+        """Whether the provider may have charged more than we have."""
         self.running = 0
-        """Calls under way, where those are what is limited."""
+        """Calls in flight, if the limit counts those."""
         self.places = math.inf
-        """How many of them there may be here, where other processes have the rest."""
+        """Places available to this process, if other processes hold the rest."""
         self.tries_at = math.inf
-        """From when on one more may go and see whether those have left a place."""
+        """From when on one more call may probe whether other processes have freed a place."""
         self.stated: float | None = None
-        """A lower limit than ours that the provider itself named."""
+        """A lower limit that the provider itself reported."""
         self._margin = 0.0
         self._foreign = 0.0
         self._ever = 0.0
         self._open = 0.0
-        """Money set aside for calls that are under way: what they do not use comes back."""
+        """Money reserved for calls in flight; the unused part is given back."""
         self.caution = math.inf
-        """Seconds that a flow may run ahead for the time being."""
+        """Temporary bound on the pacing tolerance, in seconds."""
         self._few = 0.0
         self._drained_until = -math.inf
-        """Until then our bucket is as full as a refusal made it, and says nothing of what we sent."""
+        """Until then our bucket level comes from a refusal and says nothing about what we sent."""
         self.tolerance = math.inf
-        """Seconds that the flow may run ahead; inf where it is not paced."""
+        """Seconds that the flow may run ahead; inf if it is not paced."""
         self._log = SlidingLog(limit.window + (settings.spread if limit.window >= 60.0 else settings.short_spread))
         self.elsewhere = 0.0
-        """What other processes had on the shared books when those were seen last: for whoever is told what is left."""
+        """What other processes had charged at the last snapshot of the shared accounting. Only for reporting what is left."""
         self.unbooked = self.spare = 0.0
-        """What calls have taken that stand on an open tab, and what they may."""
+        """What calls on an open tab have taken, and what they may take."""
         self._shorter: list[tuple[SlidingLog, float, float]] = []
-        """Windows shorter than a minute: what was charged, how much may be, their seconds."""
+        """Watched windows shorter than a minute: (log, amount, seconds)."""
         self._pace = Pace(limit.amount / limit.window) if settings.paced and 0 < limit.window <= PACED else None
         self.expects = self._pace is not None and not self.constant
-        """Whether its flow is charged what a call will probably have cost in the end."""
+        """Whether pacing charges the expected final cost."""
         self._burst = _burst(limit, profile)
         self.eases = True
-        """Whether a flow with a known burst runs less far ahead where the window is full: not where it is full of what others sent."""
+        """Whether the tolerance of a flow with a known burst shrinks as the window fills. Not while other processes
+        fill it."""
         self._apply()
         if limit.unit is Unit.REQUESTS and limit.window == 60.0:
             for window in profile.windows:
                 self.watch(window)
 
-    # ---- how much there is
+    # ---- amounts ---------
 
     @property
     def margin(self) -> float:
-        """Share of the limit kept free, after refusals that nobody could explain."""
+        """Share of the limit kept free after unexplained refusals."""
         return self._margin
 
     @margin.setter
@@ -115,13 +116,14 @@ class Meter:
         self._apply()
 
     def resize(self, limit: Limit) -> None:
-        """Another amount from now on; what is on the books stays there."""
+        """Change the amount; what was charged stays charged."""
         self.limit = limit
         self._burst = _burst(limit, self.profile)
         self._apply()
 
     def state(self, amount: float | None) -> None:
-        """The provider's own word on the amount; None takes it back. A lower one explains what was kept free before it was known."""
+        """Set the amount that the provider reported; None clears it. A lower one replaces the margin that was kept
+        before it was known."""
         self.stated, before = amount, self.whole
         self._apply()
         if self.whole < before:
@@ -130,13 +132,13 @@ class Meter:
     def _apply(self) -> None:
         amount = self.limit.amount if self.stated is None else min(self.limit.amount, self.stated)
         self.whole: float = amount
-        """What the limit allows within a window, to nobody but us and with nothing in doubt."""
+        """What the limit allows within a window if no one else uses it and nothing is in doubt."""
         self.largest = amount if self._burst is None else min(amount, self._burst)
-        """The most that one call may ever cost: all of the limit, and of the bucket behind it. What is kept free for a while, of doubt or
-        for others, is no reason to refuse a call: it goes when nothing else is on the books."""
+        """The most that one call may ever cost: all of the limit, and of its bucket. What is kept free temporarily, for
+        doubt or for others, is no reason to refuse a call: it goes when nothing else is charged."""
         whole = amount * (1 - self._margin)
         self.room = min(max(0.02 * amount, whole - self._foreign * self._log.window), max(NO_PLACE, self.places))
-        """What may be charged within a window, or run at once."""
+        """What may be charged within a window, or run concurrently."""
         self._shorter = [(log, share_of(amount, self.limit.window, window), window) for log, _, window in self._shorter]
         kept = self.settings.kept_for_urgent if 30 <= self.limit.window <= PACED else 0.0
         self.room_behind_urgent = self.room * (1 - kept)
@@ -154,17 +156,17 @@ class Meter:
         return max(settings.tolerance, min(calls, self.limit.window))
 
     def offer(self, places: float, tries_at: float) -> None:
-        """So many calls may run here at once; from a moment on one more may try."""
+        """Set how many calls may be in flight here, and from when on one more may probe."""
         self.places, self.tries_at = places, tries_at
         self._apply()
 
     def slow_to(self, tolerance: float, few: float = 0.0) -> None:
-        """Let the flow run no further ahead than this, whatever else would allow. few: calls that may, where there are few."""
+        """Bound the pacing tolerance, whatever else would allow. few: calls that may go at once where the rate is low."""
         self.caution, self._few = tolerance, few
         self._apply()
 
     def watch(self, window: float) -> None:
-        """Keep requests below their share of the limit in a shorter window as well. What went before is carried over."""
+        """Also keep requests below their share of the limit in a shorter window. Earlier charges are carried over."""
         if self.watches(window):
             return
         log = SlidingLog(window + self.settings.short_spread)
@@ -173,7 +175,7 @@ class Meter:
         self._apply()
 
     def unwatch(self, window: float) -> None:
-        """Watch that shorter window no more."""
+        """Stop watching that shorter window."""
         self._shorter = [watched for watched in self._shorter if watched[2] != window]
         self._apply()
 
@@ -181,9 +183,9 @@ class Meter:
         return any(watched == window for _, _, watched in self._shorter)
 
     def late(self, now: float) -> bool:
-        """Whether a refusal is explained by a short window that is all but full: calls arrived closer together than they were sent.
+        """Whether a nearly full short window explains a refusal: calls arrived closer together than they were sent.
 
-        Then it is watched a little longer from now on.
+        If so, it is watched a little longer from now on.
         """
         for log, amount, window in self._shorter:
             if log.current(now) + 1 >= 0.9 * amount and log.window < window + max(0.2 * window, 1.25 * self.settings.short_spread):
@@ -194,14 +196,15 @@ class Meter:
     # ---- when a call fits
 
     def open_at(self, now: float, urgent: bool = False, whole: bool = True) -> float:
-        """The moment before which the flow lets no call at all pass. urgent, whole: as `when` has them."""
+        """The moment before which pacing admits no call at all. urgent, whole: as in `when`."""
         pace, least = self._pace, 1.0 if self.limit.unit is Unit.REQUESTS else 0.0
         return now if pace is None else pace.when(now, self.ahead(least, now, urgent, whole))
 
     def when(self, cost: float, now: float, doubt: float = 0.0, urgent: bool = True, whole: bool = True) -> float:
-        """The moment at which a call of this cost fits; inf when it never will, or only once a running call has ended.
+        """The moment at which a call of this cost fits; inf if never, or only once a running call has ended.
 
-        doubt: what may be on the provider's books that is not on ours; whole: whether what is kept for interactive calls may be used.
+        doubt: what the provider may have charged and we have not. whole: whether the share reserved for interactive
+        calls may be used.
         """
         if self.counts_running:
             return now if self.running + cost <= self.room + EPSILON else max(now, self.tries_at)
@@ -222,9 +225,9 @@ class Meter:
     def ahead(self, cost: float, now: float, urgent: bool, whole: bool = True) -> float:
         """Seconds that the flow may run ahead for a call of this cost.
 
-        A bucket of known size must hold the whole call, wherever its travel time lets it arrive; and a window that is all but used lets
-        nobody run far ahead, else the burst of a quiet time would come back each time it leaves the window, larger than an answer to it.
-        Where interactive calls come as well others keep a more even flow still, so that something is free behind them.
+        A bucket of known size must hold the whole call, whenever its travel time lets it arrive. A nearly full window
+        allows little tolerance, otherwise the burst of a quiet period would recur each time it leaves the window. While
+        there are interactive calls, others are paced more evenly still, so that room is left for these.
         """
         tolerance = self.tolerance if whole else min(self.tolerance, self.settings.even_tolerance)
         if urgent and tolerance < self.settings.urgent_tolerance and tolerance >= self.settings.tolerance:
@@ -236,7 +239,7 @@ class Meter:
         return min(tolerance, self._ease(self._log.current(now)), bucket if bucket > 0.0 else 0.0)
 
     def _ease(self, used: float) -> float:
-        """Seconds that a flow with a known burst may run ahead when so much of the window is used."""
+        """Tolerance of a flow with a known burst when so much of the window is used."""
         if self._burst is None or not self.eases:
             return math.inf
         if used >= self.room:
@@ -244,22 +247,24 @@ class Meter:
         return self.settings.even_tolerance + EASE * self.limit.window * (1 - used / self.room)
 
     def explains(self, cost: float, now: float) -> bool:
-        """Whether a refusal is what a bucket of the known size does: by our books it was half full at least."""
+        """Whether a bucket of the known size explains a refusal: by our accounting it was at least half full."""
         if self._burst is None or self._pace is None or now < self._drained_until:
             return False
         return (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
 
     def fill(self, cost: float, until: float) -> None:
-        """A bucket of known size will hold a call of this cost at `until` and not before, as its refusal says: let ours agree."""
+        """Raise our bucket level to what a refusal implies: a bucket of known size will hold a call of this cost only
+        at `until`."""
         if self._burst is not None and self._pace is not None:
             level = max(0.0, self._burst - cost) / self._pace.rate
             self._pace.paid_until = max(self._pace.paid_until, until + level)
 
     def drain(self, until: float, ahead: float) -> None:
-        """Let the flow run ahead no more at `until`: what it was allowed to is used up, as a refusal says.
+        """Use up the tolerance until `until`, as a refusal implies.
 
-        Nor soon after: of calls that go as fast as room returns, one that travels faster than the last would arrive before its own.
-        ahead: seconds that it was allowed to. Where it may no longer run as far it has the rest to earn before the next call.
+        And a little longer: of calls sent as fast as room returns, one that travels faster than the last would arrive
+        too early. ahead: the tolerance before the refusal; where it has shrunk since, the difference must be earned
+        before the next call.
         """
         if self._pace is not None:
             ahead = min(ahead, self._ease(self._log.since(until - self._log.window)))
@@ -267,38 +272,38 @@ class Meter:
             self._drained_until = until
 
     def spent(self, cost: float, now: float) -> bool:
-        """Whether the money for such a call is gone for good, and not only set aside for calls that are under way."""
+        """Whether the money for such a call is spent, and not only reserved by calls in flight."""
         return self.counts_money and self._log.current(now) - self._open + cost > self.room + EPSILON
 
     def share(self, now: float) -> float:
-        """The used part of the limit, 0 to 1 and a little."""
+        """The used share of the limit: 0 to 1, or slightly more."""
         log = self._log
         used = self.running if self.counts_running else log.used if log.expires > now else log.current(now)
         return (used + self.unbooked) / self.room
 
     def whole_at(self, now: float) -> float:
-        """The moment at which all of the limit is there again, should nobody take of it."""
+        """The moment at which the whole limit is available again, if nothing more is taken."""
         if self.counts_running or self._pace is not None or self._shorter or self.stated is not None:
             return self.when(self.limit.amount, now)
         return self._log.empty_at(now)
 
     @property
     def used(self) -> float:
-        """What is on our books within the window."""
+        """What is charged within the window."""
         return self.running if self.counts_running else self._log.used
 
-    # ---- taking and giving back
+    # ---- charging and settling
 
     def arrival(self, charge: Charge, input: float, most: float) -> float:
-        """What must fit before a call is sent. most: tokens that it may write."""
+        """The amount that must fit before a call is sent. most: its output limit in tokens."""
         return amounts(charge, input, most)[self.arrives]
 
     def take(self, cost: float, expected: float, now: float) -> Hold:
-        """Charge a call. expected: what it will probably have cost in the end."""
+        """Charge a call. expected: its expected final cost."""
         if self.counts_running:
             self.running += 1
             if self.running > self.room:
-                self.tries_at = now + TRIES_AGAIN  # it goes and sees: nobody else does meanwhile
+                self.tries_at = now + TRIES_AGAIN  # this call probes for a place; no other does meanwhile
             return Hold(self, cost, expected, NO_ENTRY, UNSEEN)
         log, pace = self._log, self._pace
         entry = log.add(now, cost)
@@ -316,7 +321,7 @@ class Meter:
         return Hold(self, cost, expected, entry, (log.used, ever), cost, shorter)
 
     def book(self, cost: float, expected: float, at: float) -> Entry:
-        """Charge several calls of a tab as one, that were let through by `at`. Where it stands in the log."""
+        """Charge several calls of a tab as one, admitted by `at`. Returns its log entry."""
         entry = self._log.add(at, cost)
         self._ever += cost
         if self._pace is not None:
@@ -324,15 +329,15 @@ class Meter:
         return entry
 
     def correct(self, entry: Entry, more: float) -> None:
-        """A call that stands there with others cost that much more than was charged for it."""
+        """Charge `more` for a call in a shared entry."""
         self._ever += more
         self._log.correct(entry, more)
         if more > 0:
             self.spare -= more
 
     def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
-        """The call is over. cost: what it turned out to cost of what was charged on arrival; written: output that counts besides,
-        `unreported` of it new."""
+        """Settle a call. cost: its final cost of what is charged on arrival. written: output that counts in addition,
+        `unreported` of it not charged yet."""
         charged, pace = hold.charged, self._pace
         if self.counts_running:
             self.running -= 1
@@ -351,7 +356,7 @@ class Meter:
             self.add_written(unreported, now)
 
     def delay(self, hold: Hold, now: float) -> None:
-        """The call leaves later than it was let through: its charge moves with it."""
+        """The call is sent later than it was admitted: move its charge."""
         if self.counts_running:
             return
         charged = hold.charged
@@ -365,34 +370,34 @@ class Meter:
             hold.late = True
 
     def add_written(self, tokens: float, now: float) -> None:
-        """Output that counts from the moment it was written."""
+        """Charge output from the moment it was written."""
         self._log.add(now, tokens)
         self._ever += tokens
 
-    # ---- what others use
+    # ---- use by other clients
 
     def share_with(self, rate: float) -> None:
-        """Somebody else uses `rate` of the limit in a second: leave him that."""
+        """Leave `rate` units a second to other clients of the account."""
         self._foreign = rate
         self._apply()
 
     @property
     def left_to_others(self) -> float:
-        """Units of each window."""
+        """Units of each window left to other clients."""
         return self._foreign * self.limit.window
 
     @property
     def known_bucket(self) -> bool:
-        """Whether the provider is known to hold this limit in a bucket, whose level its headers show."""
+        """Whether the provider is known to keep this limit as a token bucket, whose level its headers show."""
         return self._burst is not None
 
     @property
     def capacity(self) -> float:
-        """What may be charged at once: all of a bucket of known size, else of the limit."""
+        """What may be charged at once: a bucket of known size, else the whole limit."""
         return self.limit.amount if self._burst is None else self._burst
 
     def remember(self, log: SlidingLog) -> None:
-        """What `log` saw was charged here as well."""
+        """Charge here what `log` recorded."""
         log.copy_to(self._log)
 
     def share_of(self, window: float) -> float:
@@ -400,16 +405,16 @@ class Meter:
         return share_of(self.whole, self.limit.window, window)
 
     def sent_around(self, moment: float, seconds: float) -> float:
-        """What may have arrived in the `seconds` before a call that was sent at a moment, wherever travel times let it."""
+        """What may have arrived in the `seconds` before a call sent at `moment`, allowing for travel times."""
         spread = self.settings.short_spread
         return self._log.since(moment - seconds - spread) - self._log.since(moment + spread)
 
     def sent_between(self, since: float, until: float) -> float:
-        """What stands on the books of calls that were sent after one moment and not after another."""
+        """What was charged for calls sent after one moment and not after another."""
         return self._log.since(since) - self._log.since(until)
 
     def covers(self, moment: float) -> bool:
-        """Whether our books reached back over the whole window at that moment, and so say what got through within it."""
+        """Whether our log covered the whole window at that moment, so that it shows what got through."""
         return moment - self._log.began >= self.limit.window
 
     def __repr__(self) -> str:
@@ -417,12 +422,12 @@ class Meter:
 
 
 def share_of(amount: float, whole: float, window: float) -> float:
-    """Requests that a limit of so many in `whole` seconds allows in a shorter window: whole ones, and one at least."""
+    """Requests that a limit of `amount` in `whole` seconds allows in a shorter window, rounded down, at least one."""
     return max(1.0, math.floor(amount * window / whole + EPSILON))
 
 
 def _burst(limit: Limit, profile: Profile) -> float | None:
-    """Units of the limit that the provider's bucket is known to hold."""
+    """Units of the limit that the provider's bucket is known to hold; None if unknown."""
     seconds = {Unit.REQUESTS: profile.request_burst, Unit.TOKENS: profile.token_burst, Unit.INPUT: profile.token_burst}.get(limit.unit)
     if seconds is None or limit.window != 60.0:
         return None

@@ -1,4 +1,4 @@
-"""What a call costs in money, as whole nano-dollars: so that sums are exact."""
+"""Costs as whole nano-dollars, so that sums are exact."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from headrace.limits.limit import DAY, NANO, Limit, Unit
 from headrace.models.cost import Rates, is_price, rates_of
 
 PROMPT_DOUBT: Final = 2.0
-"""By how much a prompt may turn out longer than estimated: a budget sets that much aside, and gets the rest back."""
+"""Factor by which a prompt may be longer than estimated: a budget reserves that much, and gets the rest back."""
 UNITS: Final[Mapping[str, float]] = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY, "mo": 30 * DAY}
 LIFETIME: Final = 36_500 * DAY
-"""The window of a budget that is not renewed."""
+"""The window of a budget without a duration, in seconds."""
 
 
 def price_of(facts: Mapping[str, Any], where: str) -> Rates | None:
-    """From litellm's names, in dollars a token; None where none is given. Raises ConfigurationError that names the field."""
+    """Prices from litellm's fields, in dollars a token; None if none are given. Raises ConfigurationError that names
+    the field."""
     for field, dollars in facts.items():
         if is_price(field) and dollars is not None and not isinstance(dollars, Mapping):
             if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not 0 <= dollars < 1000:
@@ -30,7 +31,7 @@ def price_of(facts: Mapping[str, Any], where: str) -> Rates | None:
 
 
 def budget_of(dollars: Any, duration: Any, where: str) -> Limit:
-    """At most so many dollars in any such time. Raises ConfigurationError that names the field."""
+    """A limit of so many dollars per duration. Raises ConfigurationError that names the field."""
     if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not 0 < dollars < math.inf:
         raise ConfigurationError(f"{where}.max_budget must be a number of dollars above 0, got {dollars!r}")
     return Limit(Unit.MONEY, max(1, round(dollars * NANO)), _seconds(duration, where), "max_budget")

@@ -1,4 +1,4 @@
-"""Debt GCRA: spread what a window allows over the window, with a tolerance for bursts."""
+"""Pacing by debt GCRA: spreads what a window allows over the window, with a tolerance for bursts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 
 class Pace:
-    """A flow of at most `rate` a second, that may run some seconds of tolerance ahead.
+    """A flow of at most `rate` a second that may run some seconds of tolerance ahead.
 
-    A call is let through when the debt is within tolerance, and only then adds its own cost to it: calls of any size pass,
-    and what passes in any w seconds is at most rate * (w + tolerance) plus one call.
+    A call passes if the debt is within tolerance, and only then adds its own cost to it: calls of any size pass, and
+    what passes in any w seconds is at most rate * (w + tolerance) plus one call.
     """
 
     __slots__ = ("_departed", "paid_until", "rate")
@@ -17,9 +17,9 @@ class Pace:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.paid_until = -math.inf
-        """The moment at which everything let through so far will have been earned."""
+        """The moment at which everything admitted so far will have been earned."""
         self._departed = -math.inf
-        """The same for what left late, from when it left."""
+        """The same for calls that were sent late, counted from when they were sent."""
 
     def when(self, now: float, tolerance: float) -> float:
         """The moment at which the next call may pass."""
@@ -27,21 +27,22 @@ class Pace:
         return at if at > now else now
 
     def add(self, at: float, cost: float) -> None:
-        """Let a call pass."""
+        """Add a call that passes."""
         start = self.paid_until
         self.paid_until = (start if start > at else at) + cost / self.rate
 
     def correct(self, difference: float, *, late: bool = False) -> None:
-        """A call cost that much more than was added for it. late: whether it departed later than it was let through."""
+        """Add `difference` to the cost of a call. late: whether it was sent later than it was admitted."""
         self.paid_until += difference / self.rate
         if late:
             self._departed += difference / self.rate
 
     def departs(self, now: float, cost: float, *, again: bool = False) -> None:
-        """A call that was let through earlier leaves only now: several of them together are a burst now, whatever was earned meanwhile.
+        """A call admitted earlier is sent only now. Several of these together are a burst now, whatever was earned
+        meanwhile.
 
-        Its cost was added when it was let through: the flow moves only as far as all that left late would have brought it by themselves.
-        again: it has departed before, and after all did not go.
+        Their cost was added on admission, so the flow moves only as far as the late calls alone would have brought it.
+        again: the call was sent late before, and failed to go out.
         """
         earned = cost / self.rate
         before = self._departed - earned if again else self._departed

@@ -1,10 +1,11 @@
-"""Places for calls in flight, where processes want more of them than there are: whose is the one that has come free?
+"""Places for concurrent calls, when processes want more than the limit has: decides who gets one that is freed.
 
-In `admit.lua` as well, line for line. All processes that want a place get the same number in the end, those that want fewer what they want.
-A process whose own call ends has the place for the next of its callers, unless another that wants one is poorer: it asks in the same trip
-in which it tells the end, and nobody looks in vain. What cannot be divided goes round: a process that has one more than others hands it on
-for a while, and then leaves it to them. Nobody can call one that has none, and so a place is left to it only just before it looks: the
-sooner it comes, or the longer it has waited, the surer. Time is whole microseconds of the store's own clock.
+`admit.lua` has the same, line for line. Eventually all processes that want places hold the same number, and those that
+want fewer hold what they want. A process whose own call ends keeps the place for its next caller, unless another
+waiting process holds fewer: it asks in the same round trip that reports the end, so none is made in vain. An
+indivisible remainder rotates: a process with one more than others reuses it for a while, and then leaves it to them. A
+process without a place cannot be notified, so one is left to it only shortly before it polls: the sooner it polls, or
+the longer it has waited, the more certainly. Times are whole microseconds of the store's clock.
 """
 
 from __future__ import annotations
@@ -17,44 +18,45 @@ from msgspec import Struct
 from headrace.limits.guard import EPSILON
 
 HANDS_ON: Final = 2_000_000.0
-"""For which a process goes on with the only place it has while others have none."""
+"""For how long a process reuses its only place while others have none."""
 SPARE_HANDS_ON: Final = 5_000_000.0
-"""For which it goes on with one more than others who have some."""
+"""For how long it reuses one place more than others have."""
 LOOKS: Final = 2_800_000.0
-"""Between two looks of a process at most, while one may be left to it or given back unsaid. It brings its sign of life along, which is due
-as often."""
+"""Longest time between two polls of a process while a place may be left to it or freed unnoticed. The poll carries its
+heartbeat, which is due as often."""
 LOOKS_IN: Final = 10_000_000.0
-"""After which it looks where nobody has more than it and all who hold the rest want more themselves, unless a call of its own ends before
-and it asks then."""
+"""Longest time between two polls if no other process holds more and all holders want more themselves, unless a call of
+its own ends before."""
 KNOWN: Final = 2_000_000.0
-"""For which one that wants a place is waited for after it should have come."""
+"""For how long a process that wants a place is waited for after it was due."""
 SOON: Final = 8
-"""A place is left to one that has none if it comes within so small a part of the time for which it has waited."""
+"""A place is left to a process without one if it polls within this fraction of the time that it has waited."""
 
 
 class Want(Struct):
     """A process that wants more places than it holds."""
 
     level: float
-    """Places that it holds, and those whose calls have ended since it was last here."""
+    """Places that it holds, including those whose calls have ended since its last request."""
     since: float
-    """When it came to hold so many, or no more than so many."""
+    """Since when it holds that many, or no more than that."""
     until: float = 0.0
-    """When it is forgotten, unless it comes again."""
+    """When it is forgotten, unless it asks again."""
 
 
 class Places:
-    """Those of one account."""
+    """The claims of all processes on one account."""
 
     def __init__(self) -> None:
         self.wants: dict[str, Want] = {}
         self.look = 0.0
-        """When the next of those who look in turn should come at the earliest."""
+        """Earliest time of the next poll in the rotation."""
         self.stride = 0.0
-        """From one of them to the next: by the last whose own call had ended, since it knows how long they take."""
+        """Time between two polls of the rotation, from the last process whose own call had ended, since it knows how
+        long calls take."""
 
     def claimant(self, process: str, holds: float, room: float, stride: float, now: float) -> Claimant:
-        """One that asks. room: how many there are; stride: as `Places` has it."""
+        """A process that asks now. room: all places; stride: see `Places`."""
         self.wants = {name: want for name, want in self.wants.items() if want.until > now}
         rivals = [want for name, want in self.wants.items() if name != process]
         want = self.wants.get(process) or Want(holds, now)
@@ -64,7 +66,7 @@ class Places:
 
 
 class Claimant(Struct):
-    """A process that asks for a place, and the others that want one."""
+    """A process that asks for a place, and its rivals."""
 
     places: Places
     process: str
@@ -75,16 +77,19 @@ class Claimant(Struct):
     want: Want
     rivals: list[Want]
     gave: bool
-    """Whether a call of its own has ended since it was last here."""
+    """Whether a call of its own has ended since its last request."""
 
     def left(self, in_flight: float) -> float:
-        """How many it may have: one at a time where others want some."""
+        """Places it may take: one at a time if others want some."""
         free = self.room - in_flight - self._left_to_rivals()
         return max(0.0, min(1.0, free) if self.rivals else free)
 
     def _left_to_rivals(self) -> float:
-        """To each poorer one as many as make it as rich. To one that is as rich, the next: if this one has handed its own on for long
-        enough and that one has waited as long; or if this one has come so much later that by any order of turns it is that one's."""
+        """Places left to others: to each rival with fewer, as many as make both equal.
+
+        To an equal rival the next place, if this process has reused its own for long enough and the rival has waited as
+        long; or if this process came so much later that the rival is next by any order.
+        """
         hands_on = SPARE_HANDS_ON if self.holds > 0 else HANDS_ON
         first = self.want.since - len(self.rivals) * (hands_on / self.room + 2 * self.stride)
         if self.gave:
@@ -92,11 +97,12 @@ class Claimant(Struct):
         return sum([max(0.0, self.holds - one.level + (one.since <= first and self._comes_soon(one))) for one in self.rivals])
 
     def _comes_soon(self, one: Want) -> bool:
-        """One that has places comes when a call of its own ends: nobody knows when."""
+        """A process that holds places asks when a call of its own ends, which cannot be predicted."""
         return one.level > 0 or one.until - KNOWN - self.now <= (self.now - one.since) / SOON
 
     def take(self, in_flight: float, *, more: bool) -> tuple[float, float]:
-        """It has one more, of so many in flight by now. What is left for it besides, and when it looks again if that is nothing.
+        """Take one place. in_flight: all calls in flight including this one. Returns what more it may take, and when it
+        polls again if nothing.
 
         more: whether it wants more.
         """
@@ -113,7 +119,7 @@ class Claimant(Struct):
         return left, at
 
     def give_up(self) -> float:
-        """There is none for it. When it looks again."""
+        """Record that it got no place. Returns when it polls again."""
         if self.holds < self.want.level:
             self.want.level, self.want.since = self.holds, self.now
         at = self._looks_at()
@@ -121,8 +127,12 @@ class Claimant(Struct):
         return at
 
     def _looks_at(self) -> float:
-        """With its part of the places: by itself, should no call of its own end before. With less: in turn with others, in step with the
-        ends of calls, or as seldom as the others where all places are with processes that hand theirs on."""
+        """When to poll again.
+
+        With a fair share of the places: rarely, in case no call of its own ends before. With less: in rotation with
+        others, in step with the ends of calls, or as rarely as the others if all places are held by processes that
+        rotate them.
+        """
         levels = [one.level for one in self.rivals]
         richest, full = max(levels, default=0.0), sum(levels) + self.holds >= self.room
         fair = richest <= self.holds + 1

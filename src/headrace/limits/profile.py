@@ -1,4 +1,4 @@
-"""How each provider charges and refuses: facts of `profiles.toml`, each with its source and date."""
+"""How each provider charges and refuses: the rows of `profiles.toml`, each with source and date."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a provider accounts for a call."""
 
     accounting: Accounting = "reserve"
-    """reserve: prompt and max_tokens on arrival, never given back · settle: the same, the unused part given back at the end ·
-    post: the prompt on arrival, the output as it is written."""
+    """reserve: prompt and max_tokens on arrival, never given back · settle: the same, with the unused part given back
+    at the end · post: the prompt on arrival, the output as it is written."""
     estimate: Literal["sum", "max"] = "sum"
-    """What is taken on arrival: prompt plus max_tokens, or the larger of the two."""
+    """What is charged on arrival: prompt plus max_tokens, or the larger of the two."""
     output_counts: bool = True
-    """Whether max_tokens and output count towards tokens at all (Gemini counts input only)."""
+    """Whether max_tokens and output count as tokens at all (Gemini counts input only)."""
     output_weight: float = 1.0
-    """Tokens of the limit that one token of output takes in the end (Bedrock's burndown)."""
+    """Tokens of the limit that one output token finally takes (Bedrock's burndown rate)."""
     cached_free: bool = False
     """Whether tokens read from the provider's cache do not count."""
     count_failed: bool = False
-    """Whether refused requests count towards requests."""
+    """Whether refused requests count as requests."""
     windows: tuple[float, ...] = ()
     """Shorter windows, in seconds, over which requests per minute are enforced as well."""
     request_burst: float | None = None
-    """Seconds of its limit on requests that may be used at once; None where nobody knows."""
+    """Burst of the request limit, in seconds of its rate; None if unknown."""
     token_burst: float | None = None
     """The same for tokens."""
     source: str = ""
@@ -55,7 +55,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def profiles() -> dict[str, Profile]:
-    """Every built-in profile by name."""
+    """All built-in profiles by name."""
     import tomllib  # late: only a router needs it
     from importlib.resources import files  # late as well
 
@@ -72,9 +72,9 @@ def read_profile(name: str, row: Any) -> Profile:
 
 
 def override(base: Profile, facts: Mapping[str, Any]) -> Profile:
-    """`base` with some facts replaced by what the configuration says; `name` in them chooses another base.
+    """`base` with some fields overridden by the configuration; a `name` among them selects another base.
 
-    Raises ConfigurationError that names the fact, also where two contradict each other.
+    Raises ConfigurationError that names the field, also if two contradict each other.
     """
     given = {name: value for name, value in facts.items() if name != "name"}
     if "name" in facts:
@@ -88,7 +88,7 @@ def override(base: Profile, facts: Mapping[str, Any]) -> Profile:
 
 
 def profile_of(name: str | None) -> Profile:
-    """The profile of that name; the cautious default for none. Raises ConfigurationError for a name nobody knows."""
+    """The profile of that name; the cautious default for None. Raises ConfigurationError for an unknown name."""
     if not name:
         return profiles()["default"]
     if name not in profiles():

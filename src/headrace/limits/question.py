@@ -1,6 +1,6 @@
-"""A call's question to the store: whether the books of every quota it draws on have room, all in one trip.
+"""Asks the store whether all quotas that a call uses have room, in one round trip.
 
-Whoever asked may be gone when the answer comes, cancelled or out of patience. What was charged for him then goes back.
+The caller may be gone when the reply comes, cancelled or timed out. What was charged for it is then given back.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from headrace.limits.store import Answer, Claim, Store, StoreLost, Term, read_an
 from headrace.ports import Clock, Waiter
 
 HORIZON: Final = 0.6
-"""Seconds ahead that the store may promise room for."""
+"""Seconds ahead for which the store may grant room."""
 PATIENCE: Final = 5.0
-"""Seconds a question may take altogether, on a machine too busy to let the store's thread run."""
+"""Seconds until an unanswered question fails, on a machine too busy to run the store's thread."""
 
 
 class Question(Struct, eq=False):
-    """What a call asks of the books of one quota."""
+    """What a call asks of the shared accounting of one quota."""
 
     quota: Quota
     taken: Taken
@@ -35,12 +35,12 @@ class Question(Struct, eq=False):
     asked_at: float
 
     def held(self, answer: Answer) -> Held:
-        """What it has there when it was granted."""
+        """What the call holds there once the answer grants it."""
         return Held(self.quota, self.claim.id, answer.at, self.asked_at + answer.start, self.taken, self.terms)
 
 
 def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: float, *, more: bool) -> Question:
-    """more: whether others wait in line behind it."""
+    """The question for one quota. more: whether other calls wait in the queue behind this one."""
     terms = tuple(terms_of(quota, taken, ask, now))
     lease = LEASE if any(term.window == 0 for _, term in terms) else LONG_LEASE
     left = math.inf if ask.deadline is None else ask.deadline - now
@@ -54,9 +54,11 @@ def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: f
 
 
 async def answers_to(store: Store, claims: Sequence[Claim], clock: Clock, unwanted: Callable[[int, Answer], None]) -> list[Answer | None]:
-    """What the store says to each claim of one call; None to one that came after one that was refused, and was not looked at.
+    """The store's answers to the claims of one call. None for a claim that follows a refused one, which is not
+    evaluated.
 
-    unwanted: told of what was granted all the same, by the number of its claim, from whatever thread. Raises StoreLost.
+    unwanted: called, from any thread, with each claim's index and answer that was granted after the caller had gone.
+    Raises StoreLost.
     """
     wait = _Wait(len(claims), clock.waiter(), unwanted)
     store.post_all([(claim.message(also=at > 0), partial(wait.answered, at)) for at, claim in enumerate(claims)])
@@ -64,7 +66,7 @@ async def answers_to(store: Store, claims: Sequence[Claim], clock: Clock, unwant
 
 
 class _Wait:
-    """One who asked, until he is answered or gone."""
+    """A pending question, until it is answered or its caller leaves."""
 
     def __init__(self, count: int, waiter: Waiter, unwanted: Callable[[int, Answer], None]) -> None:
         self._waiter = waiter
@@ -72,7 +74,7 @@ class _Wait:
         self._replies: dict[int, list[str] | None] = {}
         self._count = count
         self._asker = [waiter]
-        """Empty once the answer is there or the asker gone: whoever takes him out was first, in whatever threads the two come."""
+        """Empty once the question is answered or its caller gone. Whichever thread pops the waiter was first."""
 
     def answered(self, at: int, reply: list[str] | None, _: float) -> None:
         self._replies[at] = reply
@@ -99,7 +101,7 @@ class _Wait:
         return [_read(self._replies[at]) for at in range(self._count)]
 
     def _took(self) -> bool:
-        """Whether we are the first to end it."""
+        """Whether this is the first to end the question."""
         try:
             self._asker.pop()
         except IndexError:

@@ -1,4 +1,4 @@
-"""The line before a model group: higher classes first, within a class every tenant in turn by what it has been served."""
+"""The fair queue of a model group: by priority class, and within a class by how much each tenant has been served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class Priority(enum.IntEnum):
-    """Classes of calls. A higher class is always served first; a share of every limit is kept for interactive calls."""
+    """Priority classes. A higher class is always served first; a share of every limit is reserved for interactive calls."""
 
     INTERACTIVE = 0
     NORMAL = 1
@@ -25,34 +25,34 @@ class Priority(enum.IntEnum):
 
 NOBODY: Final = sys.maxsize
 PATIENCE: Final = 8
-"""Places of one lane that are found shut before the rest of the lane is passed over."""
+"""Consecutive blocked places of one lane after which the rest of the lane is skipped."""
 BY_NUMBER: Final = attrgetter("number")
 
 
 class Place(Struct, eq=False):
-    """What the line needs to know of one that waits in it."""
+    """What the queue needs to know about a waiting call."""
 
     tenant: str
     weight: float
     priority: int
     cost: float
-    """In tokens: what serving it counts against its tenant's turn."""
+    """In tokens: what serving it adds to its tenant's virtual time."""
     gone: bool = False
     bypassed: int = 0
-    """Times that one behind it was served."""
+    """How often a call behind it was served first."""
     lane: Hashable = None
-    """What it waits for besides the deployments' limits: others of its lane wait for the same, and nobody else does for them."""
+    """What it waits for besides the deployments' limits. All places of one lane wait for the same."""
     number: int = 0
-    """Its place in its tenant's line."""
+    """Its order within its tenant's queue."""
 
 
 P = TypeVar("P", bound=Place)
 Shut: TypeAlias = Callable[[P], bool]
-"""Whether somebody cannot be served now, whatever room the deployments have."""
+"""Whether a call cannot be served now, whatever room the deployments have."""
 
 
 class Tenant(Generic[P]):
-    """One tenant's own line within a class."""
+    """One tenant's queue within a class."""
 
     __slots__ = ("cost", "count", "lanes", "turn")
 
@@ -60,9 +60,9 @@ class Tenant(Generic[P]):
         self.lanes: dict[Hashable, OrderedDict[P, None]] = {}
         self.count = 0
         self.turn = turn
-        """Virtual time: cost served so far, over weight. Whoever has the least is next."""
+        """Virtual time: the cost served so far, over weight. The tenant with the least is next."""
         self.cost = 0.0
-        """Of all who wait in it, over their weights."""
+        """Of all its waiting calls, over their weights."""
 
     def enter(self, place: P, first: bool) -> None:
         line = self.lanes.get(place.lane)
@@ -83,13 +83,13 @@ class Tenant(Generic[P]):
         self.cost -= place.cost / place.weight
 
     def places(self, shut: Shut[P] | None = None) -> Iterator[P]:
-        """Who waits, in order, but for those who are shut out."""
+        """Waiting calls in order, without blocked ones."""
         lanes = [iter(line) if shut is None or lane is None else _open(line, shut) for lane, line in self.lanes.items()]
         return lanes[0] if len(lanes) == 1 else merge(*lanes, key=BY_NUMBER)
 
 
 def _open(line: Iterable[P], shut: Shut[P]) -> Iterator[P]:
-    """The places of a lane that are not shut out; none any more once several in turn were."""
+    """The places of a lane that are not blocked; stops after several consecutive blocked ones."""
     found = 0
     for place in line:
         if not shut(place):
@@ -100,7 +100,7 @@ def _open(line: Iterable[P], shut: Shut[P]) -> Iterator[P]:
 
 
 class Crowd:
-    """All who wait, in however many lines."""
+    """Counts the waiting calls of several queues."""
 
     __slots__ = ("size",)
 
@@ -109,27 +109,27 @@ class Crowd:
 
 
 class FairQueue(Generic[P]):
-    """Start-time fair queueing: whoever has been served least, for its weight, is next.
+    """Start-time fair queueing: the tenant that has been served least for its weight is next.
 
-    A tenant that was away comes back at the present turn: nobody saves up turns. Joining, leaving and serving cost the same
-    however many wait.
+    A tenant that was away returns at the current virtual time: turns cannot be saved up. The cost of joining, leaving
+    and serving does not depend on how many wait.
     """
 
     __slots__ = ("_back", "_classes", "_crowd", "_front", "first_class", "length")
 
     def __init__(self, crowd: Crowd | None = None) -> None:
-        """crowd: that of several lines."""
+        """crowd: counts the waiting calls of several queues."""
         self._crowd = crowd or Crowd()
         self._classes: dict[int, _Class[P]] = {}
         self.length = self._front = self._back = 0
         self.first_class = NOBODY
-        """The highest class in which somebody waits, by its number; a lower one than any when nobody does."""
+        """The number of the highest class with waiting calls; `NOBODY` if there are none."""
 
     def __len__(self) -> int:
         return self.length
 
     def push(self, place: P, *, first: bool = False) -> None:
-        """Join the line: at the end of its tenant's, or at the front."""
+        """Join the queue: at the end of its tenant's, or at the front."""
         ranks = self._classes.get(place.priority)
         if ranks is None:
             ranks = self._classes[place.priority] = _Class()
@@ -149,7 +149,7 @@ class FairQueue(Generic[P]):
         self._crowd.size += 1
 
     def leave(self, place: P) -> None:
-        """Give a place up. Idempotent."""
+        """Remove a place. Idempotent."""
         if place.gone:
             return
         place.gone = True
@@ -164,7 +164,7 @@ class FairQueue(Generic[P]):
                 self.first_class = next((rank for rank, others in self._classes.items() if others.tenants), NOBODY)
 
     def serve(self, place: P) -> None:
-        """A place is served: its tenant's turn moves on."""
+        """Serve a place: its tenant's virtual time advances."""
         ranks = self._classes[place.priority]
         tenant = ranks.tenants[place.tenant]
         ranks.present = max(ranks.present, tenant.turn)
@@ -172,14 +172,14 @@ class FairQueue(Generic[P]):
         self.leave(place)
 
     def refund(self, place: P) -> None:
-        """Somebody was served in vain: his tenant's turn goes back."""
+        """Undo the advance of virtual time for a call that was served in vain."""
         ranks = self._classes.get(place.priority)
         tenant = None if ranks is None else ranks.tenants.get(place.tenant)
         if ranks is not None and tenant is not None:
             ranks.move(place.tenant, tenant, tenant.turn - place.cost / place.weight)
 
     def first(self, count: int, shut: Shut[P] | None = None) -> list[P]:
-        """The next `count` places in the order in which they should be served, but for those who are shut out."""
+        """The next `count` places in order, without blocked ones."""
         found: list[P] = []
         for ranks in self._classes.values():
             found.extend(ranks.first(count - len(found), shut))
@@ -188,14 +188,14 @@ class FairQueue(Generic[P]):
         return found
 
     def all(self) -> Iterator[P]:
-        """Everybody who waits, in no particular order between tenants."""
+        """All waiting calls, in no particular order between tenants."""
         for ranks in self._classes.values():
             for tenant in ranks.tenants.values():
                 for line in tenant.lanes.values():
                     yield from line
 
     def ahead_of(self, name: str, weight: float, priority: int, cost: float) -> tuple[float, float]:
-        """How many are served before one who would join now, and what they cost."""
+        """How many waiting calls would be served before one that joins now, and their total cost."""
         count = total = 0.0
         for rank, ranks in self._classes.items():
             if rank < priority:
@@ -214,7 +214,8 @@ class FairQueue(Generic[P]):
 
 
 class _Class(Generic[P]):
-    """The tenants of one class, those with someone waiting sorted by turn. Turns of one class say nothing of another."""
+    """The tenants of one class; those with waiting calls are sorted by virtual time. Classes have independent virtual
+    times."""
 
     __slots__ = ("_away", "_order", "present", "tenants")
 
@@ -223,10 +224,10 @@ class _Class(Generic[P]):
         self.present = 0.0
         self._order: list[tuple[float, str]] = []
         self._away: OrderedDict[str, float] = OrderedDict()
-        """Turns of tenants that wait for nothing now, but have been served ahead of the present turn."""
+        """Virtual times of absent tenants that are ahead of the present."""
 
     def turn_of(self, name: str) -> float:
-        """Where a tenant who waits for nothing would come in."""
+        """The virtual time at which an absent tenant would return."""
         return max(self._away.get(name, 0.0), self.present)
 
     def enter(self, name: str) -> Tenant[P]:
@@ -241,7 +242,7 @@ class _Class(Generic[P]):
         self._remember(name, tenant.turn)
 
     def _remember(self, name: str, turn: float) -> None:
-        """An absent tenant's turn matters until the present has passed it."""
+        """Remember an absent tenant's virtual time until the present has passed it."""
         if turn > self.present:
             self._away[name] = turn
         while self._away and next(iter(self._away.values())) <= self.present:
@@ -253,7 +254,7 @@ class _Class(Generic[P]):
         insort(self._order, (turn, name))
 
     def first(self, count: int, shut: Shut[P] | None) -> Iterable[P]:
-        """Merge the tenants' lines by virtual time."""
+        """Merge the tenants' queues by virtual time."""
         if not self._order:
             return ()
         if len(self._order) == 1:

@@ -1,4 +1,4 @@
-"""Why a call cannot wait: it never fits, its money is spent, its time cannot suffice. And how long it would take."""
+"""Errors for calls that cannot wait (never fits, budget spent, deadline too close), and the expected wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def nobody(group: str) -> BadRequestError:
 
 
 def never(group: Group, waiting: Waiting) -> HeadraceError | None:
-    """What a call is told that is larger than a limit of every deployment it may go to, or of a scope."""
+    """The error for a call that exceeds a limit of every deployment it may use, or of a scope; None if it fits."""
     ordinary = waiting.allowed is None and not waiting.scopes and waiting.ask.charges is None
     if ordinary and group.fits(waiting.ask.charge):
         return None
@@ -49,7 +49,7 @@ def _never_fits(group: str, meter: Meter, cost: float) -> NeverFits:
 
 
 def broke(group: Group, waiting: Waiting, now: float, call_cost: float) -> BudgetExceededError | None:
-    """Nobody waits for money: a budget that is spent, for every deployment it may go to, is an end and not a queue."""
+    """The error if a budget is spent for every deployment that the call may use. Calls do not wait for money."""
     spent = _spent(group, waiting, now)
     return None if spent is None else out_of_money(group.name, spent, estimate(group, waiting, now, call_cost)[0])
 
@@ -78,7 +78,7 @@ def out_of_money(group: str, meter: Meter, wait: float) -> BudgetExceededError:
 
 
 def no_room(deployment: str, spent: Meter | None, binding: Meter | None, wait: float) -> HeadraceError:
-    """What a call is told that one more limit has no room for. spent: the budget without money, if that is why."""
+    """The error for a call that a further limit has no room for. spent: the budget that is spent, if that is why."""
     if spent is not None:
         return out_of_money(deployment, spent, wait)
     message = f"{deployment}: no room; {label(binding)} will have some in about {wait:.1f} s"
@@ -91,7 +91,7 @@ def line_is_full(group: Group, waiting: Waiting, now: float, call_cost: float) -
 
 
 def hopeless(group: Group, waiting: Waiting, now: float, call_cost: float) -> QueueTimeout | None:
-    """What a call is told whose time cannot suffice, unless there is room for it now."""
+    """The error for a call whose time cannot suffice, unless it fits now."""
     until = waiting.until
     if until == math.inf or (until > now and now + estimate(group, waiting, now, call_cost)[0] <= until + ROUNDING):
         return None
@@ -99,7 +99,7 @@ def hopeless(group: Group, waiting: Waiting, now: float, call_cost: float) -> Qu
 
 
 ROUNDING = 1e-6
-"""Seconds by which a sum of moments may be off."""
+"""Seconds of rounding error in a sum of moments."""
 
 
 def too_late(group: Group, waiting: Waiting, now: float, call_cost: float) -> QueueTimeout:
@@ -110,7 +110,7 @@ def too_late(group: Group, waiting: Waiting, now: float, call_cost: float) -> Qu
 
 
 def estimate(group: Group, waiting: Waiting, now: float, call_cost: float) -> tuple[float, str | None]:
-    """Seconds until the call is served: exact when nobody waits, else what those before it probably take."""
+    """Expected seconds until the call is served, and the limit that determines it. Exact if no other call waits."""
     at, binding, member = soonest(group, waiting, now)
     if at == math.inf and member is not None:
         account = member.account

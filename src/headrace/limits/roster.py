@@ -1,4 +1,4 @@
-"""What there is: deployments and their accounts, the groups they serve, limits of our own."""
+"""The configuration of a limiter: deployments and their accounts, groups, and scopes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from headrace.limits.refusals import nobody
 
 OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
 EXACT: Final = MeterSettings(spread=0.0, short_spread=0.0, kept_for_urgent=0.0, paced=False)
-"""We are the ones who count."""
+"""Settings of scopes. No safety margins, because their accounting is ours."""
 
 
 class Place(Struct, frozen=True):
-    """A deployment as it is added: the groups it serves, and the limits of its account."""
+    """A deployment to add: the groups it serves, and the limits of its account."""
 
     deployment: str
     groups: Sequence[str]
@@ -35,38 +35,38 @@ class Place(Struct, frozen=True):
     profile: Profile
     account: str | None = None
     provider: str = ""
-    """Accounts of the same one learn of each other how it enforces; empty for one of which nothing is known."""
+    """Accounts of the same provider learn from each other how it enforces limits; empty if unknown."""
 
     def never(self, charge: Charge) -> tuple[Meter, float] | None:
-        """The limit that such a call is larger than and what it costs there, if there is one."""
+        """The limit that such a call exceeds by itself, and its cost there; None if it fits."""
         account = Account(self.deployment, self.limits, self.profile, MeterSettings())
         return account.never(account.costs(charge))
 
 
 class Roster:
-    """The one who knows them all by name. Its caller holds the lock."""
+    """All groups, members, ledgers and scopes by name. Callers hold the lock."""
 
     def __init__(self, meters: MeterSettings, learn: LearnSettings) -> None:
         self._meters = meters
         self._learn = learn
         self.crowd = Crowd()
-        """Those who wait, for whichever group."""
+        """Counts the waiting calls of all groups."""
         self.groups: dict[str, Group] = {}
         self.members: dict[str, Member] = {}
         self.ledgers: dict[str, Ledger] = {}
         self._kin: defaultdict[str, list[Learner]] = defaultdict(list)
-        """Those who learn of each other, by their provider."""
+        """Learners that share findings, by provider."""
         self.scopes: dict[str, Account] = {}
 
     def group(self, name: str) -> Group:
-        """Raises BadRequestError when no deployment serves it."""
+        """The group of that name. Raises BadRequestError if no deployment serves it."""
         group = self.groups.get(name)
         if group is None or not group.members:
             raise nobody(name)
         return group
 
     def scope(self, name: str) -> Account:
-        """Raises ConfigurationError for a scope that was never added."""
+        """The account of a scope. Raises ConfigurationError for a scope that was never added."""
         account = self.scopes.get(name)
         if account is None:
             raise ConfigurationError(f"scopes: there is no {name!r}; add_scope comes first. A limit that is not there would be no limit")
@@ -76,13 +76,13 @@ class Roster:
         return tuple([self.scope(name) for name in ask.scopes])
 
     def accounts(self) -> Iterator[Account]:
-        """Of deployments, and of our own."""
+        """The accounts of deployments, then those of scopes."""
         for ledger in self.ledgers.values():
             yield ledger.account
         yield from self.scopes.values()
 
     def swap(self, gone: Iterable[str], come: Iterable[Place]) -> list[Group]:
-        """Remove and add; the groups for which something changed."""
+        """Remove and add deployments. Returns the groups that changed."""
         changed: dict[str, None] = {}
         for deployment in gone:
             changed |= dict.fromkeys(self._withdraw(deployment))
@@ -120,11 +120,11 @@ class Roster:
         elif any(member.ledger is ledger for member in self.members.values()):
             ledger.account.join(limits)
         else:
-            ledger.account.configure(limits, profile)  # it was left, and its books are still open
+            ledger.account.configure(limits, profile)  # unused for a while, but its accounting is still valid
         return ledger
 
     def add_scope(self, name: str, limits: Sequence[Limit]) -> bool:
-        """Limits of our own, or other ones from now on. Whether they were known before."""
+        """Add a scope or replace its limits. Returns whether it existed."""
         known = self.scopes.get(name)
         if known is None:
             self.scopes[name] = Account(name, limits, OWN, EXACT)
@@ -133,7 +133,7 @@ class Roster:
         return known is not None
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """Every deployment's and scope's use of its limits and every group's queue, as plain values."""
+        """The usage of limits by deployment and scope, and the queue of each group, as plain values."""
         deployments = {
             member.id: {"held": max(0.0, max(member.account.held_until, member.paused_until) - now), **_use(member.account, now)}
             for member in self.members.values()

@@ -1,4 +1,4 @@
-"""Who goes where, and when: waiting calls matched with deployments that have room. No lock, no waiting, no clock in here."""
+"""Matches waiting calls with deployments that have room: pure functions without lock, waiting or clock."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from headrace.limits.meter import Meter
 from headrace.limits.queue import FairQueue, P
 
 NEGLIGIBLE: Final = 1e-6
-"""A price this low is none: what one call in a thousand costs of a limit that is half used."""
+"""A price this low counts as zero: what one call in a thousand costs of a half-used limit."""
 ALIKE: Final = 0.01
-"""Share by which prices may differ and still count as equal, so that preferences decide."""
+"""Relative difference up to which prices count as equal, so that preferences decide."""
 
 
 # ---- when
@@ -27,7 +27,7 @@ Scopes: TypeAlias = Sequence[Account]
 
 
 def earliest(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float) -> tuple[float, Meter | None]:
-    """The moment at which a call fits into everything that applies, and the limit that decides it."""
+    """The moment at which a call fits into all limits that apply, and the limit that determines it."""
     urgent = ask.priority <= URGENT
     at, binding = member.account.when(costs, now, urgent)
     if member.paused_until > at:
@@ -40,7 +40,7 @@ def earliest(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float)
 
 
 def soonest(group: Group, waiting: Waiting, now: float) -> tuple[float, Meter | None, Member | None]:
-    """Where and when a call fits first; inf when a running call must end before anybody can say."""
+    """The earliest moment at which a call fits, with limit and deployment; inf if it depends on the end of a running call."""
     best: tuple[float, Meter | None, Member | None] = (math.inf, None, None)
     for member in group.members:
         if waiting.may(member):
@@ -51,7 +51,7 @@ def soonest(group: Group, waiting: Waiting, now: float) -> tuple[float, Meter | 
 
 
 def shut_until(group: Group, waiting: Waiting, now: float) -> float:
-    """The moment before which a call cannot go whatever room the deployments of others have: of its scopes, and of its own deployments."""
+    """The moment before which the call's scopes or its own deployments block it, whatever room other deployments have."""
     at, urgent = now, waiting.urgent
     if waiting.allowed is not None:
         at = min((member.open_at(now, urgent) for member in group.members if waiting.may(member)), default=math.inf)
@@ -63,19 +63,19 @@ def shut_until(group: Group, waiting: Waiting, now: float) -> float:
 
 
 def label(meter: Meter | None) -> str | None:
-    """What the user calls a limit."""
+    """The user's name for a limit."""
     return None if meter is None else meter.limit.label
 
 
 def fits(member: Member, waiting: Waiting, costs: Costs, now: float) -> bool:
-    """Whether a call that costs so much there may go there now."""
+    """Whether a call with these costs can go to the deployment now."""
     if member.paused_until > now or not member.account.has_room(costs, now, waiting.urgent):
         return False
     return not waiting.scopes or within(waiting.scopes, waiting.ask.charge_at(member.id), now, waiting.urgent) is not None
 
 
 def within(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> Sequence[Costs] | None:
-    """What a call takes of each of these if it fits into all of them now."""
+    """What a call takes of each scope; None if it does not fit all of them now."""
     found = []
     for scope in scopes:
         costs = scope.costs(charge)
@@ -86,7 +86,7 @@ def within(scopes: Scopes, charge: Charge, now: float, urgent: bool) -> Sequence
 
 
 def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
-    """What is said of a deployment that was not taken."""
+    """The decision record entry of a deployment that was not chosen."""
     if not waiting.may(member):
         return Candidate(member.id, math.inf, None)
     costs = waiting.costs_at(member)
@@ -94,16 +94,16 @@ def passed_over(member: Member, waiting: Waiting, now: float) -> Candidate:
 
 
 def shut_out(member: Member, costs: Costs, ask: Ask, scopes: Scopes, now: float) -> Candidate:
-    """What is said of a deployment that has no room."""
+    """The decision record entry of a deployment without room."""
     at, binding = earliest(member, costs, ask, scopes, now)
     return Candidate(member.id, at - now, label(binding))
 
 
-# ---- what it is worth
+# ---- prices
 
 
 class Rooms:
-    """What the deployments of a group have to offer at one moment: looked at once, and again where a call was let in."""
+    """The state of a group's deployments at one moment, cached and updated after each admission."""
 
     __slots__ = ("_said", "_shut", "_urgent", "group", "now", "open")
 
@@ -111,15 +111,16 @@ class Rooms:
         self.group = group
         self.now = now
         self.open: list[Member] = []
-        """Those that let somebody pass, as far as is known."""
+        """Deployments that admit some call, as far as known."""
         self._shut: dict[Member, Candidate] = {}
-        """What is said of those that let nobody pass: the same to all who are let in at this moment."""
+        """Entries of deployments that admit no call: the same for all calls admitted at this moment."""
         self._said: dict[Member, tuple[Candidate, ...]] = {}
-        """What is said of all the others where one is taken that everybody may go to, while the same are open."""
+        """Entries of the others by chosen deployment, for calls that may use any, valid while the same deployments are
+        open."""
         self._urgent: bool | None = None
 
     def look(self, urgent: bool) -> bool:
-        """Whether any is open to a call that is as urgent."""
+        """Whether any deployment is open to a call of that urgency."""
         if urgent is not self._urgent:
             self._urgent = urgent
             self.open = [member for member in self.group.members if member.open_at(self.now, urgent) <= self.now]
@@ -127,13 +128,13 @@ class Rooms:
         return bool(self.open)
 
     def failed(self, account: Account) -> None:
-        """A call had no room there: perhaps nobody has."""
+        """A call had no room at this account: check whether any call has."""
         if account.open_at(self.now, bool(self._urgent)) > self.now:
             self.open = [member for member in self.open if member.account is not account]
             self._said.clear()
 
     def passed(self, taken: Member, waiting: Waiting, tried: Sequence[Member]) -> tuple[Candidate, ...]:
-        """What is said of the others when a call goes to one. tried: those that had no room for it."""
+        """Decision record entries of the others when a call goes to `taken`. tried: those that had no room for it."""
         alike = not tried and waiting.allowed is None
         said = self._said.get(taken) if alike else None
         if said is None:
@@ -153,7 +154,7 @@ class Rooms:
         return shut
 
 
-# ---- who
+# ---- matching
 
 
 class Match(Struct):
@@ -165,14 +166,14 @@ class Match(Struct):
     """What the call takes there."""
     regret: float = 0.0
     tried: Sequence[Member] = ()
-    """Deployments that would have been better, and had no room for it."""
+    """Better deployments that had no room for it."""
 
 
 def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed: int) -> Match | None:
-    """The pair that loses least: large calls go where tokens are to spare, small ones where requests are.
+    """The pair with the least loss: large calls go where tokens are plentiful, small ones where requests are.
 
-    A pair's loss is what the deployment costs above the cheapest for that call, and `behind` for each one it passes. A first
-    one that was passed too often has the deployment that opens to it first for itself.
+    A pair's loss is the deployment's price above the cheapest for that call, plus `behind` for each call it passes. If
+    the first call was passed too often, the deployment that opens to it first is reserved for it.
     """
     kept = _kept(ahead[0], rooms.group, rooms.now) if ahead[0].bypassed >= most_bypassed else None
     if len(rooms.group.members) == 1:
@@ -190,7 +191,7 @@ def pick(ahead: Sequence[Waiting], rooms: Rooms, *, behind: float, most_bypassed
 
 
 def _first_for(member: Member, ahead: Sequence[Waiting], rooms: Rooms) -> Match | None:
-    """The first of these with room in the only deployment: nothing is lost there but places in line."""
+    """The first call with room in the only deployment, where the only loss is the calls it passes."""
     for position, waiting in enumerate(ahead):
         if waiting.allowed is None or member.id in waiting.allowed:
             costs = waiting.costs_at(member)
@@ -203,7 +204,7 @@ def _first_for(member: Member, ahead: Sequence[Waiting], rooms: Rooms) -> Match 
 
 
 def _first_that_fits(position: int, waiting: Waiting, rooms: Rooms, kept: Member | None, passing: float, most: float) -> Match | None:
-    """The best deployment with room for a call but for one that is kept; None where it would lose as much as `most`."""
+    """The best deployment with room for the call, except the reserved one; None if the loss would be `most` or more."""
     offers, least = _offers(waiting, rooms, kept)
     tried: list[Member] = []
     while offers:
@@ -221,11 +222,11 @@ def _first_that_fits(position: int, waiting: Waiting, rooms: Rooms, kept: Member
 
 
 Offer: TypeAlias = tuple[float, Member]
-"""What a call is charged in shadow prices, and where."""
+"""A call's shadow price, and the deployment."""
 
 
 def _offers(waiting: Waiting, rooms: Rooms, kept: Member | None) -> tuple[list[Offer], float]:
-    """The open deployments that a call may go to but for one that is kept, and the lowest price of all, open or not."""
+    """The open deployments that a call may use except the reserved one, and the lowest price of all, open or not."""
     allowed, ask, now, open = waiting.allowed, waiting.ask, rooms.now, rooms.open
     charge, least = ask.charge, math.inf
     offers: list[Offer] = []
@@ -242,7 +243,7 @@ def _offers(waiting: Waiting, rooms: Rooms, kept: Member | None) -> tuple[list[O
 
 
 def cheapest(offers: Sequence[Offer], ask: Ask) -> Offer:
-    """The lowest price; and of those that cost it the preferred one, else the one with most room left."""
+    """The lowest price, and among those of equal price the preferred deployment, else the one with most room left."""
     lowest = min([price for price, _ in offers])
     alike, best, first = lowest * (1 + ALIKE) + NEGLIGIBLE, offers[0][1], math.inf
     for price, member in offers:
@@ -254,26 +255,27 @@ def cheapest(offers: Sequence[Offer], ask: Ask) -> Offer:
 
 
 def _kept(first: Waiting, group: Group, now: float) -> Member | None:
-    """The deployment that is left to one who was passed too often. Not for hours: a day's limit would stand still with room for others."""
+    """The deployment reserved for a call that was passed too often. Only for a short time: a day's limit would stand
+    idle with room for others."""
     at, _, member = soonest(group, first, now)
     return member if at - now <= KEPT_FOR else None
 
 
-# ---- how long
+# ---- time
 
 
 KEPT_FOR: Final = 90.0
-"""Seconds for which a deployment may be kept free for one call: every window of a minute has passed by then."""
+"""Seconds for which a deployment may be reserved for one call: every window of a minute has passed by then."""
 LOOK_AGAIN: Final = 0.05
-"""Seconds until the line is looked at again when all of it seems to fit and yet waits. Tunes: it only spares looks."""
+"""Seconds until the queue is matched again when all of it seems to fit and still waits. Only saves work."""
 
 
 def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> float:
-    """The next moment at which one of those ahead may fit somewhere.
+    """The next moment at which one of these calls may fit somewhere.
 
-    A deployment that lets nobody pass is asked once, not for each of them, and for calls that cost the same once. Those who fit already
-    and yet were not served are passed over: they wait for the first one's deployment, or were passed too often, and looking again at
-    once would find them as they are.
+    A deployment that admits no call is checked once, not for each of them, and calls with equal costs once. Those that
+    fit already and were not served are skipped: they wait for the first call's deployment, or were passed too often,
+    and matching again at once would not change that.
     """
     openings = []
     for member in group.members:
@@ -293,7 +295,7 @@ def next_opening(ahead: Sequence[Waiting], group: Group, now: float) -> float:
 
 
 def flow(group: Group, allowed: frozenset[str] | None) -> tuple[float, float]:
-    """Requests and tokens a second that the deployments' limits allow together; inf where nothing limits them."""
+    """Requests and tokens per second that the deployments' limits allow together; inf if unlimited."""
     requests = tokens = 0.0
     for member in group.members:
         if allowed is None or member.id in allowed:
@@ -304,7 +306,7 @@ def flow(group: Group, allowed: frozenset[str] | None) -> tuple[float, float]:
 
 
 def queueing(line: FairQueue[P], group: Group, ask: Ask, allowed: frozenset[str] | None, call_cost: float) -> float:
-    """Seconds it probably takes to serve those who would go before a call that joins now."""
+    """Expected seconds to serve the calls ahead of one that joins now."""
     calls, cost = line.ahead_of(ask.tenant, ask.weight, int(ask.priority), ask.charge.input + call_cost)
     requests, tokens = flow(group, allowed)
     return max(calls / max(requests, 1e-9), max(0.0, cost - calls * call_cost) / max(tokens, 1e-9))

@@ -1,4 +1,4 @@
-"""How much less of a limit there is than we were told: by the refusals that our books do not explain, and by the quiet between them."""
+"""Estimates how much lower a limit really is than configured, from unexplained refusals and the quiet between them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.meter import Hold, Meter
 
 QUIET: Final = 60.0
-"""Seconds without a refusal after which a margin is narrowed."""
+"""Seconds without a refusal after which a margin shrinks."""
 AGAIN: Final = 120.0
-"""Seconds within which another refusal is no accident."""
+"""Seconds within which another refusal is no coincidence."""
 SOON: Final = 20.0
-"""Seconds within which another refusal says that the step taken at the last one was too small, whatever our books hold."""
+"""Seconds within which another refusal shows that the last step was too small, whatever our accounting says."""
 FULL_AGAIN: Final = (5.0, 120.0)
-"""Seconds between two refusals within which they say what gets through."""
+"""Range of seconds between two refusals in which they show what gets through."""
 DOUBTED: Final = 1
-"""Refusals soon after another beyond which what got through once is no longer believed to get through again: a bucket had some left."""
+"""Refusals soon after another beyond which an earlier observation is no longer trusted: a bucket had some left."""
 SAME: Final = 0.05
-"""Share of the limit by which two refusals may differ that tell of the same."""
+"""Relative difference of the limit up to which two refusals count as saying the same."""
 MOST_PATIENT: Final = 2
-"""How often the quiet that is waited for doubles while refusals tell of the same."""
+"""How often the quiet period doubles while refusals say the same."""
 
 
 class Shortfall:
-    """What one limit's refusals say."""
+    """What the refusals of one limit imply."""
 
     __slots__ = ("_full", "_last", "_meter", "_narrowed_at", "_settings", "_steps", "_sure", "_told")
 
@@ -35,17 +35,18 @@ class Shortfall:
         self._settings = settings
         self._last = -math.inf
         self._steps = 0
-        """Refusals, each soon after another."""
+        """Refusals that each came soon after another."""
         self._told = 0
-        """Refusals that told of the same as the one before."""
+        """Refusals that said the same as the one before."""
         self._sure = 0.0
-        """The share of the limit that got through for certain, as refusals agree."""
+        """The share of the limit that certainly got through, on which refusals agree."""
         self._narrowed_at = -math.inf
         self._full: tuple[float, float, float] = (-math.inf, 0.0, 1.0)
-        """When the limit was full, all that we had sent by then, and the share of it that did not get through since."""
+        """When the limit was full, all that we had sent by then, and the share of the limit that did not get through
+        since."""
 
     def refused(self, taken: Taken, retry_after: float | None, now: float) -> None:
-        """Nothing else explains this refusal: keep a part of the limit free."""
+        """Handle a refusal that nothing else explains: keep a part of the limit free."""
         meter, settings, known = self._meter, self._settings, self._meter.margin
         quiet, self._last = now - self._last, now
         self._steps = self._steps + 1 if quiet <= SOON else 0
@@ -64,10 +65,11 @@ class Shortfall:
         meter.margin = margin
 
     def _got_through(self, taken: Taken, retry_after: float | None, *, again: bool) -> tuple[float, float]:
-        """The shares of the limit between which it must lie, by what the provider had counted when it refused.
+        """Bounds of the real limit as shares of ours, from what the provider had counted when it refused.
 
-        Once it has room again it has forgotten what was sent a window before that moment, and the call fits beside the rest: just so if
-        its window slides, with something to spare if it begins anew. A bucket had let more pass than flows into it, and says nothing.
+        When it has room again, it has dropped what was sent a window before that moment, and the call fits beside the
+        rest: exactly if its window slides, with room to spare if it is fixed. A bucket lets more pass than flows into
+        it, so nothing follows.
         """
         meter, hold = self._meter, self._hold(taken)
         if hold is None or not meter.covers(taken.left) or not (again or retry_after):
@@ -78,13 +80,14 @@ class Shortfall:
             return counted, counted
         turn = taken.left + retry_after - window
         least = meter.sent_between(turn, taken.left) + others
-        most = meter.sent_between(turn - meter.settings.spread, taken.left) + others + hold.asked  # with what it waited to see leave
+        most = meter.sent_between(turn - meter.settings.spread, taken.left) + others + hold.asked  # with what it waited for to leave
         return least / meter.whole, most / meter.whole
 
     def short_of(self, taken: Taken) -> float:
-        """The share of the limit by which less got through since an earlier refusal: of a bucket, less flows into it than we were told.
+        """The share of the limit that did not get through since an earlier refusal: less flows into a bucket than
+        configured.
 
-        1 where nobody can say, since that was too short a while ago, or too long.
+        1 if unknown, because that refusal was too recent or too long ago.
         """
         hold = self._hold(taken)
         if hold is None:
@@ -103,7 +106,7 @@ class Shortfall:
         return next((hold for hold in taken.holds if hold.meter is self._meter), None)
 
     def narrow(self, now: float) -> None:
-        """Give back a part of the margin after quiet time: the sooner, the less often refusals told of the same."""
+        """Shrink the margin after a quiet period; later if refusals repeatedly said the same."""
         meter, quiet = self._meter, QUIET * 2.0**self._told
         passed, since = now - max(self._narrowed_at, self._last + quiet), now - self._last
         if not meter.margin or since <= quiet:

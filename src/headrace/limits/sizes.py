@@ -1,4 +1,4 @@
-"""What calls turn out to be: how a provider counts a prompt that we can only estimate, how much is written, for how long."""
+"""Learned sizes of calls: how the provider counts estimated prompts, how much is written, and for how long."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Final
 from headrace.limits.limit import Charge, Used
 
 MEMORY: Final = 256
-"""Replies over which averages run."""
+"""Responses over which averages run."""
 SEEN: Final = 32
-"""Replies after which averages are believed."""
+"""Responses after which averages are used."""
 TOGETHER: Final = 16
-"""Replies that are heeded together, once averages are believed: each moves them so little that nobody misses it meanwhile."""
+"""Responses that are processed together once averages are used: each changes them so little that the delay does not
+matter."""
 LATEST: Final = 2.0
-"""Seconds for which a reply may stay unheeded."""
+"""Seconds for which a response may stay unprocessed."""
 RARELY: Final = 64
-"""Replies after which the longest answers are looked for anew."""
+"""Responses after which the longest outputs are determined again."""
 SIGMAS: Final = 3.5
 LANDING_SIGMAS: Final = 3.0
 ERROR_SHARE: Final = 0.02
-"""What one reply counts in the mean error: it is to fall slowly, since what it guards against is rare."""
+"""Weight of one response in the mean error, which should fall slowly because it guards against something rare."""
 MOST_OFF: Final = 4.0
-"""Factor by which the count of one prompt may move what is known: beyond, something else was counted with it."""
+"""Factor by which one prompt's count may change the ratio: beyond it, something else was counted as well."""
 LEAST_PROMPT: Final = 16
-"""Tokens of a prompt that says something of how prompts are counted: of a shorter one most is what surrounds it."""
+"""Smallest prompt in tokens that is used to learn how prompts are counted: most of a shorter one is overhead."""
 GUESSED_ERROR: Final = 0.15
-"""Mean relative error of an estimated prompt before any reply has shown it."""
+"""Mean relative error of an estimated prompt before any response has shown it."""
 
 
 class Sizes:
-    """Running averages over the calls of one account, and what is in doubt about those still running."""
+    """Running averages over the calls of one account, and what is uncertain about those in flight."""
 
     __slots__ = (
         "_heed_at", "_heeded", "_lengths", "_outputs", "_rare", "_rare_until", "_ratios", "_replies", "_seconds", "_together", "_unheeded",
@@ -42,33 +43,33 @@ class Sizes:
 
     def __init__(self) -> None:
         self.ratio = 1.0
-        """What the provider counts of a prompt for each token that we estimate."""
+        """Tokens that the provider counts for each estimated prompt token."""
         self.error = GUESSED_ERROR
         """Relative spread of that ratio."""
         self.unconfirmed = 0.0
-        """Sum of the squares of prompts whose true count has not come back yet."""
+        """Sum of the squares of prompts whose true count is not known yet."""
         self.owed = 0.0
-        """Tokens that running calls will probably still write."""
+        """Tokens that calls in flight are expected to write still."""
         self.written = 0.0
-        """Mean output."""
+        """Mean output in tokens."""
         self.square = 0.0
-        """Mean square of it."""
+        """Mean square of the output."""
         self.duration = 5.0
         """Mean seconds from reservation to settlement."""
         self._replies = 0
         self._outputs: deque[float] = deque(maxlen=2 * MEMORY)
         self._rare, self._rare_until = 0.0, SEEN
-        """What one answer in two hundred exceeds, and the number of replies until which that is believed."""
+        """Output that one response in two hundred exceeds, and the number of responses until which that is valid."""
         self._ratios: list[float] = []
         self._lengths: list[float] = []
         self._seconds: list[float] = []
-        """Of replies that are yet to be heeded."""
+        """Of unprocessed responses."""
         self._heeded = self._unheeded = 0
         self._together, self._heed_at = 1, math.inf
-        """The number of unheeded replies, and the moment, at which they are heeded."""
+        """The number of unprocessed responses, and the moment, at which they are processed."""
 
     def expected(self, charge: Charge) -> float:
-        """Tokens a call will probably write."""
+        """Tokens that a call is expected to write."""
         if charge.expected_output is not None:
             return min(charge.expected_output, charge.max_output)
         if self._replies < SEEN:
@@ -76,18 +77,19 @@ class Sizes:
         return self.written if self.written < charge.max_output or not charge.stated else charge.max_output
 
     def most(self, guess: float) -> float:
-        """Tokens that a call without a bound will write at most, but for one in two hundred; a guess until calls have shown it."""
+        """Output tokens of a call without a limit, exceeded by one in two hundred; `guess` until enough calls were seen."""
         replies = self._replies
         return guess if replies < SEEN else self._rare if replies < self._rare_until else self._longest()
 
     def doubt(self, input: float) -> float:
-        """Tokens by which unconfirmed prompts, one of `input` tokens included, may together exceed their estimates."""
+        """Tokens by which unconfirmed prompts, including one of `input` tokens, may together exceed their estimates."""
         return SIGMAS * self.error * math.sqrt(self.unconfirmed + input * input)
 
     def landing(self, running: int, delay: float) -> float:
-        """Tokens that running calls may have written, or write while a request is on its way, and that nobody has reported yet.
+        """Tokens that calls in flight may have written, or will write while a request travels, and that are not
+        reported yet.
 
-        delay: seconds from a reply's end to our knowing of it, and from our sending to an arrival.
+        delay: seconds from a response's end until we know of it, and from our sending to the arrival.
         """
         if not running:
             return 0.0
@@ -97,24 +99,24 @@ class Sizes:
         return self.owed * ending / running + LANDING_SIGMAS * math.sqrt(ending * self.square) + min(1.0, ending) * self._longest()
 
     def begin(self, charge: Charge, input: float) -> float:
-        """A call is let through, its prompt taken to be so long. The tokens that it will probably write."""
+        """Record an admitted call with its estimated prompt. Returns the tokens that it is expected to write."""
         output = self.expected(charge)
         self.unconfirmed += input * input
         self.owed += output
         return output
 
     def end(self, input: float, output: float) -> None:
-        """The counterpart of `begin`, with what it was given and gave."""
+        """The counterpart of `begin`, with its argument and result."""
         unconfirmed, owed = self.unconfirmed - input * input, self.owed - output
         self.unconfirmed = unconfirmed if unconfirmed > 0.0 else 0.0
         self.owed = owed if owed > 0.0 else 0.0
 
     def forget_running(self) -> None:
-        """It no longer matters what those are that were begun."""
+        """Drop the estimates of calls in flight, once no limit needs them."""
         self.unconfirmed = self.owed = 0.0
 
     def learn(self, charge: Charge, used: Used, seconds: float, now: float) -> None:
-        """What a call turned out to be."""
+        """Record what a call really used."""
         if used.input and charge.input >= LEAST_PROMPT:
             self._ratios.append(used.input / charge.input)
         if charge.max_output:
@@ -125,7 +127,7 @@ class Sizes:
             self._heed(now)
 
     def _heed(self, now: float) -> None:
-        """Let the averages follow the replies that were not heeded yet."""
+        """Update the averages with the unprocessed responses."""
         self._heeded += self._unheeded
         self._learn_ratio(self._ratios)
         self._learn_answers(self._lengths, self._seconds)
@@ -153,7 +155,7 @@ class Sizes:
             self._outputs.extend(lengths)
 
     def _longest(self) -> float:
-        """Tokens that one answer in two hundred exceeds."""
+        """Output tokens that one response in two hundred exceeds."""
         if self._replies >= self._rare_until:
             count = len(self._outputs)
             self._rare = nlargest(count - int(0.995 * count), self._outputs)[-1]

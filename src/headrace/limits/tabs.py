@@ -1,8 +1,9 @@
-"""Tabs: calls that come close together, while there is plenty for all of them, are only added up and charged to the books as one.
+"""Tabs: calls that come close together, while limits have plenty of room, are added up and charged to the account as
+one.
 
-Each is still let through or not by the rules of `Account.when`: a tab takes at most so much that whatever fits onto it would have fitted
-into the books. Nobody sees books that lack what is on a tab: whoever looks at them or changes them, by the limiter's lock, finds all tabs
-closed, and what was on them charged as of the moment of its last call. What is learned from answers is learned from the first of each tab.
+Each call is still admitted by the rules of `Account.when`: a tab takes at most so much that whatever fits onto it would
+have fitted the account. Nobody sees an account without what is on its tab: taking the limiter's lock closes all tabs,
+and charges them as of the moment of their last call. The account learns only from the first response of each tab.
 """
 
 from __future__ import annotations
@@ -25,87 +26,87 @@ if TYPE_CHECKING:
     from headrace.limits.blocks import Block
 
 LONGEST: Final = 0.06
-"""Seconds from a tab's first call to its last, of which all leave the window with the last: a thousandth of a minute. Calls further apart
-than that are no reason for one, unless many are under way."""
+"""Seconds from a tab's first call to its last, whose charges all leave the window with the last: a thousandth of a
+minute. Calls further apart do not start a tab, unless many are in flight."""
 MANY: Final = 4
 NOT_AGAIN: Final = 0.1
-"""Seconds for which no other tab is tried where one was full, or could not be had."""
+"""Seconds for which no new tab is tried after one was full or could not be opened."""
 TOKENS: Final = len(Arrival) - Arrival.INPUT
-"""Amounts that go by tokens."""
+"""Entries of `Arrival` that are token amounts."""
 PART: Final = 2.0
-"""What is left under a limit, divided by what a tab may take of it."""
+"""A tab may take what is left under a limit divided by this."""
 
 
 UNTAKEN: Final = Taken(Charge(), 0.0, 0.0, -math.inf, -math.inf, [])
-"""What a call holds of the books that only stands on tabs."""
+"""What a call that is only on tabs holds of the accounts."""
 
 
 class Tab(Struct, eq=False):
-    """What calls take of one account until somebody looks at its books."""
+    """What calls have taken of one account since its tab was opened."""
 
     account: Account
     meters: Sequence[Meter]
     flow: Meter | None
-    """The limit whose flow is spread and goes by what is written."""
+    """The paced limit whose cost depends on tokens, if any."""
     ahead: float
     """What may be added to that flow."""
     begun: float
     until: float
     slates: list[Slate] = []
-    """Those it is on, as long as it is open."""
+    """The slates it is on while it is open."""
     unpaid: float = 0.0
-    """What its calls will probably add to the flow."""
+    """What its calls are expected to add to the flow."""
     squares: float = 0.0
-    """Of the prompts of those under way, and what they will probably write: as `Sizes.begin` has them."""
+    """Squares of the prompts in flight, and their expected outputs: see `Sizes.begin`."""
     outputs: float = 0.0
     entries: Sequence[Entry] | None = None
-    """Where it was charged, by limit; None while it is open."""
+    """Log entries that it was charged as, by limit; None while it is open."""
     views: Sequence[tuple[float, float]] = ()
-    """What was on our books before its first call, by limit."""
+    """Our totals before its first call, by limit."""
     block: Block | None = None
-    """What it draws on of books that processes share."""
+    """The block of a shared limit that it draws on."""
 
 
 class Shape(Struct, frozen=True, eq=False):
-    """The limits of several accounts in one row: what a call takes of each of them is found in one piece."""
+    """The limits of several accounts in one sequence, so that a call's cost to each is computed at once."""
 
     accounts: tuple[Account, ...]
-    """A caller's scopes, and last a deployment's account."""
+    """A caller's scopes, then a deployment's account."""
     limits: tuple[Sequence[Meter], ...]
     """By account."""
     meters: tuple[Meter, ...]
     """All of them."""
     pick: Callable[[Sequence[float]], Any]
-    """What a call takes of each, out of `Put.amounts`."""
+    """Selects the cost to each limit from `Put.amounts`."""
     sizes: tuple[Sizes, ...]
     """Of the accounts that learn."""
     parallel: tuple[tuple[int, Meter], ...]
-    """Limits that count what is under way, and their account's number."""
+    """Limits on calls in flight, with the index of their account."""
     changing: tuple[tuple[Meter, int, int, int, int], ...]
-    """Limits under which a call turns out to cost something else than on arrival; their account's number, their places among all and
-    among those of the account, and where the prompt stands in `Put.amounts`."""
+    """Limits under which a call's final cost may differ from its cost on arrival: with the index of their account,
+    their index among all limits, their index in the account, and the index of the prompt in `Put.amounts`."""
     money: tuple[tuple[Meter, int], ...]
-    """Budgets, and their places among all."""
+    """Budgets, with their index among all limits."""
 
     def holds(self) -> bool:
-        """Whether these are still their limits."""
+        """Whether the accounts still have these limits."""
         return all(account.meters is meters for account, meters in zip(self.accounts, self.limits, strict=True))
 
 
 class Slate(Struct, eq=False):
-    """The open tabs on which calls are put down that come from one caller and go to one deployment."""
+    """The open tabs for calls from one caller to one deployment."""
 
     shape: Shape
     tabs: tuple[Tab, ...]
     """By account."""
     until: float
-    """When the first of them ends; the beginning of time once one is closed."""
+    """When the first of them ends; -inf once one is closed."""
     fresh: tuple[Account, ...]
-    """Accounts on whose tabs no call is yet."""
+    """Accounts whose tabs have no call yet."""
     blocks: tuple[Block, ...] = ()
-    """Those that the tabs draw on."""
+    """The blocks that the tabs draw on."""
     at: float = -math.inf
-    """When its last call was let through."""
+    """When its last call was admitted."""
 
 
 class Put(Struct, eq=False, gc=False):
@@ -114,27 +115,28 @@ class Put(Struct, eq=False, gc=False):
     slate: Slate
     charge: Charge
     amounts: Sequence[float]
-    """Calls, calls and money, then `Arrival`'s amounts of tokens for each account that learns, as it is expected to count them."""
+    """Requests, 1 and money, then the token amounts of `Arrival` for each account that learns, as it is expected to
+    count them."""
     costs: Sequence[float]
     """What it takes of each limit."""
     input: float
-    """The prompt, as the deployment's provider is expected to count it."""
+    """Prompt tokens, as the deployment's provider is expected to count them."""
     expected: float
-    """What it will probably add to the flow there."""
+    """What it is expected to add to the deployment's flow."""
     output: float
-    """Tokens that it will probably write."""
+    """Tokens that it is expected to write."""
     at: float
     first: tuple[Account, ...]
-    """Those on whose tabs it is the first."""
+    """Accounts on whose tabs it is the first call."""
 
     def taken(self) -> list[tuple[Account, Taken]]:
-        """The same as it stands in the books. The tabs are closed."""
+        """The same as ordinary holds. The tabs must be closed."""
         shape, costs, prompts = self.slate.shape, iter(self.costs), iter(self.amounts[Arrival.INPUT :: TOKENS])
         inputs = [next(prompts) if account.sizes in shape.sizes else self.charge.input for account in shape.accounts]
         return [(tab.account, self._taken(tab, costs, input)) for tab, input in zip(self.slate.tabs, inputs, strict=True)]
 
     def _taken(self, tab: Tab, costs: Iterator[float], input: float) -> Taken:
-        """costs: of whose limits it is the turn."""
+        """costs: iterator positioned at the costs of this tab's limits."""
         holds = []
         assert tab.entries is not None
         for meter, entry, (used, ever) in zip(tab.meters, tab.entries, tab.views, strict=True):
@@ -145,22 +147,23 @@ class Put(Struct, eq=False, gc=False):
 
 
 Lend: TypeAlias = Callable[[Account, Charge, float], "Block | None"]
-"""What a tab of an account may draw on where its limits are shared, if there is anything: for calls like one, at a moment."""
+"""Returns a block of a shared limit for the tab of an account, if there is one, for calls like the given one at a moment."""
 
 
 class Tabs:
-    """The open tabs of one limiter. Whoever calls holds its lock: by `Lock.held`, which leaves them open."""
+    """The open tabs of one limiter. Callers hold its lock by `Lock.held`, which leaves the tabs open."""
 
     def __init__(self, lock: Lock, lend: Lend | None = None) -> None:
         self._lock, self._lend = lock, lend
         self._open: list[Tab] = []
 
-    # ---- putting down
+    # ---- adding calls
 
     def put(self, slates: dict[Account, Slate], scopes: tuple[Account, ...], own: Account, charge: Charge, now: float) -> Put | None:
-        """Put a call down on the tabs of all these accounts; on none, where the books have to be asked. In one piece: every call does it.
+        """Add a call to the tabs of all these accounts; None, and nothing added, if the accounts must be checked.
+        Inlined: every call runs it.
 
-        slates: of that caller, by the deployment's account, where the next call finds what this one found.
+        slates: of that caller, by the deployment's account, where later calls find the slate.
         """
         slate = slates.get(own)
         if slate is None or now >= slate.until:
@@ -177,7 +180,7 @@ class Tabs:
                 most = sizes.most(charge.max_output)
             amounts += (input, most, 0.0, input + most, input if input > most else most)
         costs, fits, expected, output = shape.pick(amounts), True, 0.0, 0.0
-        for meter, cost in zip(shape.meters, costs):  # noqa: B905 - saying `strict` costs as much as looking at a limit
+        for meter, cost in zip(shape.meters, costs):  # noqa: B905 - passing `strict` costs as much as checking one limit
             meter.unbooked = unbooked = meter.unbooked + cost
             if unbooked > meter.spare:
                 fits = False
@@ -202,7 +205,8 @@ class Tabs:
         return put
 
     def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], charge: Charge, now: float) -> Slate | None:
-        """A slate for these accounts and calls like one, of their tabs and of new ones; None where one of them can have none."""
+        """A slate of existing and new tabs for these accounts and calls like this one; None if one of them can have no
+        tab."""
         tabs, fresh = [], []
         for account in accounts:
             tab = account.tab
@@ -222,7 +226,7 @@ class Tabs:
         return slate
 
     def _begin(self, account: Account, charge: Charge, now: float) -> Tab | None:
-        """Another tab for the account, if it has plenty of everything and calls come close together."""
+        """Open a tab for the account, if all of its limits have plenty of room and calls come close together."""
         if account.tab is not None:
             self._open.remove(account.tab)
             _book(account.tab)
@@ -252,7 +256,7 @@ class Tabs:
     # ---- closing
 
     def close(self) -> None:
-        """Bring everything into the books."""
+        """Charge all open tabs to their accounts."""
         self._lock.before = None
         for tab in self._open:
             _book(tab)
@@ -278,7 +282,7 @@ def _shape(accounts: tuple[Account, ...]) -> Shape:
 
 
 def _undo(put: Put, now: float) -> None:
-    """The call goes another way. The tabs are open."""
+    """Take the call off its open tabs again."""
     slate = put.slate
     shape, tab = slate.shape, slate.tabs[-1]
     for each in slate.tabs:
@@ -298,7 +302,7 @@ def _undo(put: Put, now: float) -> None:
 
 
 def settle(put: Put, used: Used, now: float) -> None:
-    """End a call that was answered: charge what it used, give back the rest. Accounts learn of the first on their tabs."""
+    """Settle a call with reported usage. Accounts learn from the first call on their tabs."""
     slate, charge, costs, whole = put.slate, put.charge, put.costs, used.input
     shape, tabs, tab = slate.shape, slate.tabs, slate.tabs[-1]
     for each in shape.accounts:
@@ -322,7 +326,7 @@ def settle(put: Put, used: Used, now: float) -> None:
             more = used.money - cost
             meter._open -= cost
         else:
-            # `Account.counted`, without a call
+            # the same as `Account.counted`, inlined
             counted = put.amounts[prompt] if not whole else whole - used.cached if tab.account.profile.cached_free else whole
             more = meter.final(charge, counted, used) - cost
         if tab.entries is None:
@@ -343,22 +347,23 @@ def settle(put: Put, used: Used, now: float) -> None:
 
 
 def _correct_flow(account: Account, flow: Meter, more: float) -> None:
-    """A call of a closed tab cost that much more than it was expected to."""
+    """Correct the flow for a call of a closed tab that cost `more` than expected."""
     assert flow._pace is not None
     flow._pace.correct(more)
-    if more > 0 and account.tab is not None:  # that is no longer there for those of today
+    if more > 0 and account.tab is not None:  # calls on the current tab can no longer use that
         account.tab.ahead -= more
 
 
 def _spare(account: Account, meter: Meter, now: float) -> float:
-    """What calls may take of a limit before its books are looked at again, as `Account.when` would let them; 0 for nothing.
+    """What calls may take of a limit before its account is checked again, under the rules of `Account.when`; 0 for
+    nothing.
 
-    Doubt about prompts grows by no more than `SIGMAS * error` of what they are estimated at, so a tab leaves as much for it.
+    Doubt about prompts grows by no more than `SIGMAS * error` of their estimates, so a tab leaves that much.
     """
     if meter.counts_running:
         spare = (meter.room - meter.running) / PART
     elif meter.as_written or meter._shorter:
-        spare = 0.0  # what is in doubt there grows by more than what a call takes on arrival; windows of seconds need each moment
+        spare = 0.0  # doubt grows there by more than a call takes on arrival; windows of seconds need exact moments
     else:
         left = meter.room_behind_urgent - meter._log.current(now)
         if meter.doubted:

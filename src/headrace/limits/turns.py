@@ -1,4 +1,4 @@
-"""The line before a store: who was let through here and may yet be sent back, and who of them may ask."""
+"""Admission with a shared store: calls admitted here may still be refused by the store, and only a few ask it at once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from headrace.ports import Clock, Waiter
 
 
 class SharedUsher(Usher):
-    """Remembers whom it let in from the line, for as long as the store may still send him back."""
+    """An usher that remembers which calls it admitted from the queue until the store has confirmed them."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.places: dict[int, Waiting] = {}
-        """Where those stood who were let through from the line and have not heard from the store."""
+        """Places of calls that were admitted from the queue and have not heard from the store, by reservation id."""
         self.by_share = False
-        """Whether limits are our share of what they really are."""
+        """Whether limits are reduced to this process's share."""
 
     def serve(self, waiting: Waiting, found: Match, decided: tuple[Candidate, ...], now: float) -> None:
         super().serve(waiting, found, decided, now)
@@ -32,23 +32,24 @@ class SharedUsher(Usher):
             self.places[waiting.granted.id] = waiting
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
-        """While only our share counts, a call that is larger than it waits for the store."""
+        """Without an error for a call that only exceeds the share: it waits for the store."""
         error = super().never(waiting)
         return None if self.by_share and isinstance(error, NeverFits) else error
 
     def heard(self, reservation: Reservation) -> None:
-        """The store let it pass, or it is over."""
+        """The store admitted the call, or the call is over."""
         self.places.pop(reservation.id, None)
 
     def put_back(self, reservation: Reservation) -> None:
-        """The store refused it: its tenant has had no turn."""
+        """The store refused the call: its tenant's virtual time goes back."""
         place = self.places.pop(reservation.id, None)
         if place is not None:
             place.group.line.refund(place)
 
 
 class Turns:
-    """Those who ask the store about one quota: a few at once. When one is refused, those who wait behind it need not ask."""
+    """Limits how many calls ask the store about one quota at once. If one is refused, those that wait behind it need
+    not ask."""
 
     __slots__ = ("_asking", "_line")
 
@@ -57,11 +58,11 @@ class Turns:
         self._line: deque[_Waiting] = deque()
 
     def __len__(self) -> int:
-        """Those who wait."""
+        """The number of waiting calls."""
         return len(self._line)
 
     async def may_ask(self, most: int, clock: Clock, lock: Lock) -> bool:
-        """Wait until fewer than `most` ask. False when it is in vain by then; True: `asked` has to follow."""
+        """Wait until fewer than `most` ask. False if asking has become pointless; after True, `asked` must be called."""
         with lock:
             if self._asking < most:
                 self._asking += 1
@@ -80,9 +81,9 @@ class Turns:
         return mine.called
 
     def asked(self, *, in_vain: bool) -> None:
-        """One has heard. Its caller holds the lock."""
+        """A question was answered. Callers hold the lock."""
         while in_vain and self._line:
-            self._line.pop().waiter.wake()  # the last first: each goes to the front of its line
+            self._line.pop().waiter.wake()  # the last first, because each goes to the front of its queue
         self._next()
 
     def _next(self) -> None:
@@ -95,7 +96,7 @@ class Turns:
 
 
 class _Waiting(Struct, eq=False):
-    """One that waits to ask."""
+    """A call that waits to ask."""
 
     waiter: Waiter
     called: bool = False

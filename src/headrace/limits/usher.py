@@ -1,6 +1,6 @@
-"""Who lets calls in: those that come while nobody waits, and those in line, matched with the deployments that have room.
+"""Admits calls: at once while no call waits, else by matching the queue with deployments that have room.
 
-State: each group's line, when to look at it again, and which of the waiting keeps that time. Its caller holds the lock.
+State: each group's queue, when to match it again, and its keeper. Callers hold the limiter's lock.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ class LimiterSettings(Struct, frozen=True):
     """Parameters of the scheduler. Reasons: docs/limits.md."""
 
     look_ahead: int = 24
-    """Waiting calls that are matched with deployments at once."""
+    """Waiting calls that are matched with deployments together."""
     most_bypassed: int = 64
-    """Times a call may be passed by ones that fit; then a deployment is kept for it."""
+    """How often a call may be passed by others that fit; after that a deployment is reserved for it."""
     behind: float = 0.02
-    """Share of its price that a call may lose for each place it would have to be let pass."""
+    """Relative loss that a call accepts for each call that would otherwise pass it."""
     max_queue: int = 1_000_000
     """Waiting calls per model group."""
     call_cost: float = 600.0
-    """Tokens that a call counts in its tenant's turn besides its own."""
+    """Tokens added to every call's cost in its tenant's virtual time."""
     drowsy: float = 0.02
-    """Seconds that may pass before a call that was let through is on its way; later, its charge moves with it."""
+    """Seconds that may pass between admission and sending before a call's charges are moved."""
     nap: float = 0.01
-    """Seconds between two looks at a line that is longer than `look_ahead`: what opens meanwhile is served together."""
+    """Seconds between two matches of a queue longer than `look_ahead`: what opens meanwhile is served together."""
     meters: MeterSettings = MeterSettings()
     learn: LearnSettings = LearnSettings()
 
 
 SOON: Final = 1e-4
-"""Seconds after which a short line is looked at again at the earliest."""
+"""Shortest time in seconds until a short queue is matched again."""
 MANY: Final = 8
-"""Deployments beyond which the better of two at random is good enough."""
+"""Deployments beyond which only a random sample is compared."""
 NOBODY_ELSE: Final[tuple[Candidate, ...]] = ()
 
 NO_COSTS: Final[Sequence[Costs]] = ()
 
 _Fitting: TypeAlias = tuple[float, Member, Charge, Costs, Sequence[Costs]]
-"""What a call is charged in shadow prices, the deployment, what the call costs there, and what it takes of its limits and of each scope."""
+"""The call's shadow price, deployment and charge, its costs there, and its costs to each scope."""
 
 
 T = TypeVar("T")
 
 
 class Chance(Protocol):
-    """What of `random.Random` is needed here."""
+    """The part of `random.Random` that is used here."""
 
     def random(self) -> float: ...
     def sample(self, population: Sequence[T], k: int) -> list[T]: ...
@@ -89,10 +89,11 @@ class Usher:
     # ---- without waiting
 
     def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
-        """A deployment that has room for the call now: the cheapest, of equals the preferred one, else the one with most room left.
+        """Reserve at a deployment that has room now: the cheapest; among equals the preferred one, else the one with
+        most room left.
 
-        While all are slack none is dear, and only the one that is taken is looked at closely. Of many, the best of a few at random is
-        good enough; all are looked at when none of those has room, or where one is preferred.
+        While all limits are slack, all prices are equal, and only the chosen deployment is checked closely. Of many
+        deployments a random sample is compared; all of them if none of the sample has room, or one is preferred.
         """
         members = group.members if ask.only is None else group.choice(ask)
         if len(members) == 1:
@@ -106,7 +107,7 @@ class Usher:
         return self._first(group, group.choice(ask) if ask.avoid else members, ask, scopes, now)
 
     def _first(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
-        """The emptiest while all are slack, if it has room; else the best of all that have some."""
+        """The emptiest deployment while all are slack, if it has room; else the best of those that have."""
         member = self.emptiest(members, ask, now)
         if member is not None:
             others = group.passed_for(member) if members is group.members else tuple([one.passed for one in members if one is not member])
@@ -116,7 +117,7 @@ class Usher:
         return self._best(group, members, ask, scopes, now)
 
     def _into(self, member: Member, ask: Ask, scopes: tuple[Account, ...], others: tuple[Candidate, ...], now: float) -> Reservation | None:
-        """Room for the call in one deployment, if it has some now."""
+        """Reserve at one deployment, if it has room now."""
         charge, urgent = ask.charge if ask.charges is None else ask.charge_at(member.id), ask.priority <= URGENT
         account = member.account
         costs = account.costs(charge)
@@ -126,7 +127,8 @@ class Usher:
         return None if also is None else self._grant(member, ask, charge, costs, scopes, also, 0.0, None, others, now)
 
     def emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
-        """The preferred one, else the emptiest by what was last seen. None where that was too long ago, or one was not slack."""
+        """The preferred deployment, else the emptiest by recent prices. None if these are outdated, or one deployment
+        is not slack."""
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
             account = member.account
@@ -138,7 +140,7 @@ class Usher:
         return best
 
     def on_tabs(self, seat: Seat, ask: Ask, tabs: Tabs, now: float) -> Reservation | None:
-        """The same where calls come close together and there is plenty: the call is only put down, to be charged with others."""
+        """`at_once` for calls that come close together while limits have plenty of room: the call is added to a tab."""
         group = seat.group
         members, count = group.members, len(group.members)
         if count > MANY or ask.avoid or ask.only is not None or ask.priority <= URGENT:
@@ -157,7 +159,7 @@ class Usher:
         )
 
     def _best(self, group: Group, members: Sequence[Member], ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
-        """The best of these that has room now."""
+        """Reserve at the best of these that has room now."""
         urgent, charge = ask.priority <= URGENT, ask.charge
         also = within(scopes, charge, now, urgent) if scopes and ask.charges is None else NO_COSTS
         fitting: list[_Fitting] = []
@@ -182,7 +184,7 @@ class Usher:
         return self._grant(member, ask, charge, costs, scopes, also, 0.0, None, decided, now)
 
     def _cheapest(self, fitting: list[_Fitting], ask: Ask) -> _Fitting:
-        """The cheapest; of those that cost the same, the preferred one, else the one with most room left."""
+        """The cheapest; among equals the preferred one, else the one with most room left."""
         if len(fitting) == 1:
             return fitting[0]
         most = min([fitted[0] for fitted in fitting]) * (1 + ALIKE) + NEGLIGIBLE
@@ -208,17 +210,18 @@ class Usher:
         decided: tuple[Candidate, ...],
         now: float,
     ) -> Reservation:
-        """Take every limit that applies, all together. also: what the call takes of each scope."""
+        """Charge every limit that applies, all or none. also: the call's costs to each scope."""
         urgent = ask.priority <= URGENT
         taken = member.account.take(charge, costs, now, urgent)
         held = tuple([(scope, scope.take(charge, each, now, urgent)) for scope, each in zip(scopes, also, strict=True)]) if scopes else ()
         self._count += 1
         return Reservation(self._count, member.id, charge, waited, binding, decided, member.ledger, taken, held)
 
-    # ---- the line
+    # ---- the queue
 
     def join(self, waiting: Waiting, now: float) -> None:
-        """Somebody joins the line. Nothing changes for the others, so look at the rooms only when one would take him."""
+        """Add a call to the queue. Other waiting calls are not affected, so rooms are checked only if this call may be
+        served."""
         group = waiting.group
         group.line.push(waiting, first=waiting.ask.again)
         if group.line.length > 1 and group.closed_until > now and not waiting.urgent:
@@ -232,7 +235,7 @@ class Usher:
         self._look_by(group, at)
 
     def leave(self, waiting: Waiting, now: float) -> None:
-        """Somebody gives up his place: whoever stood behind him may be smaller."""
+        """Remove a call from the queue. Those behind it may be smaller and fit now."""
         group = waiting.group
         group.line.leave(waiting)
         self._stop_waiting(waiting)
@@ -245,7 +248,7 @@ class Usher:
         self._tell(waiting)
 
     def refuse_the_broke(self, group: Group, now: float) -> None:
-        """Money that was set aside is spent now: whom is there none left for? Those come into view whom others made room for."""
+        """Refuse waiting calls whose budget has been spent, including those that move up."""
         settings = self._settings
         while refused := [
             (waiting, error)
@@ -256,7 +259,7 @@ class Usher:
                 self.refuse(waiting, error)
 
     def look_again(self, group: Group) -> None:
-        """The deployments are others now, or their limits: where may those go who wait?"""
+        """Re-evaluate all waiting calls after deployments or limits have changed."""
         for waiting in list(group.line.all()):
             waiting.allowed = group.allowed(waiting.ask)
             if not group.members or waiting.allowed == frozenset():
@@ -276,14 +279,14 @@ class Usher:
 
     @staticmethod
     def _hand_over(group: Group) -> None:
-        """Give the keeping of time to another waiter: the newest, who keeps it longest."""
+        """Make another waiter the keeper: the newest, who will wait longest."""
         group.keeper = next(reversed(group.waiters), None)
         group.wake_keeper()
 
-    # ---- when to look
+    # ---- when to match
 
     def look(self, group: Group, now: float, *, at_once: bool = False) -> None:
-        """Something has changed: look at the line now, or when its nap is over."""
+        """Match the queue now, or when its nap is over, because something has changed."""
         wakes_at = group.looked_at + self._nap(group)
         if at_once or now >= wakes_at:
             self.match(group, now)
@@ -291,10 +294,10 @@ class Usher:
             self._look_by(group, wakes_at)
 
     def room_came(self, group: Group, account: Account, now: float) -> None:
-        """A call has ended there and gave back what it did not use. A place among calls in flight is worth a look at once."""
+        """A call has ended and freed room in the account. A freed place in flight is matched at once."""
         if group.closed_until > now:
             if group.wake_at <= now + self._nap(group):
-                return  # it is looked at soon enough
+                return  # it is matched soon enough
             opens = account.open_at(now, group.line.first_class <= URGENT)
             if opens > now:
                 group.closed_until = min(group.closed_until, opens)
@@ -306,14 +309,14 @@ class Usher:
         return self._settings.nap if group.line.length > self._settings.look_ahead else 0.0
 
     def _look_by(self, group: Group, at: float) -> None:
-        """Look at the line then at the latest. Who keeps the time is told if he would come much later."""
+        """Match the queue at that moment at the latest. Wakes the keeper if it would wake much later."""
         if at < group.wake_at:
             late, group.wake_at = group.wake_at - at, at
             if late > self._nap(group):
                 group.wake_keeper()
 
     def _plan_next(self, group: Group, now: float, ahead: list[Waiting]) -> None:
-        """When to look again. Who keeps the time is told if that is sooner than he thought."""
+        """Determine when to match again. Wakes the keeper if that is earlier than it expects."""
         before, group.wake_at, group.looked_at, group.closed_until = group.wake_at, math.inf, now, -math.inf
         group.fitting = NO_CALL
         if not group.line.length:
@@ -339,13 +342,13 @@ class Usher:
         at = min([member.open_at(now, ahead[0].urgent) for member in group.members])
         if at <= now:
             return next_opening(ahead, group, now)
-        group.closed_until = at  # nobody fits anywhere
+        group.closed_until = at  # no call fits anywhere
         return at
 
-    # ---- matching those who wait with those who have room
+    # ---- matching ---------------------------------------
 
     def match(self, group: Group, now: float) -> None:
-        """Serve everybody who can be served now, and find out when to look again."""
+        """Serve all calls that can be served now, and determine when to match again."""
         settings, rooms = self._settings, Rooms(group, now)
         ahead: list[Waiting] = []
         while group.line.length and rooms.look(group.line.first_class <= URGENT):
@@ -361,9 +364,10 @@ class Usher:
         self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
 
     def _ahead(self, group: Group, now: float, count: int) -> list[Waiting]:
-        """The next in line, but for those who could not go wherever there is room: whose scopes are shut, or all their deployments.
+        """The next calls in the queue, except those blocked whatever room there is: by their scopes, or all their
+        deployments.
 
-        They hold nobody up; the moment at which the first of them can go is kept in `opens_at`.
+        Blocked calls hold up no other; `opens_at` gets the moment at which the first of them can go.
         """
         group.opens_at = math.inf
 
@@ -386,5 +390,5 @@ class Usher:
         self._tell(waiting)
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
-        """Why a call can never be let in, if that is so."""
+        """The error for a call that can never be admitted; None if it can."""
         return never(waiting.group, waiting)

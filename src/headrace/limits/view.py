@@ -1,4 +1,4 @@
-"""A provider's own word on one limit, as its headers gave it."""
+"""What a provider's response headers say about one limit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ UnitName: TypeAlias = Literal["requests", "tokens", "input", "output"]
 
 
 class QuotaView(Struct, frozen=True):
-    """What the headers of one reply said about one limit. It describes the moment the request arrived there."""
+    """What the headers of one response say about one limit, at the moment the request arrived there."""
 
     unit: UnitName
     limit: float | None = None
     remaining: float | None = None
     reset: float | None = None
-    """Seconds until the limit is whole again (of a bucket: full, not merely open)."""
+    """Seconds until the limit is fully available again (for a bucket: full, not merely open)."""
     window: float | None = None
-    """Seconds the limit counts over, where the headers say so."""
+    """Seconds of the limit's window, if the headers state it."""
