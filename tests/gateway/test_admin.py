@@ -68,11 +68,11 @@ def test_keys_are_listed_page_by_page(gateway: Gateway) -> None:
     for number in range(5):
         gateway.key(key_alias=f"k{number}", team_id="t" if number % 2 else None)
     first = gateway.ask("/key/list?size=2&return_full_object=true")
-    assert [key["key_alias"] for key in first["keys"]] == ["k0", "k1"]
+    assert [key["key_alias"] for key in first["keys"]] == ["k4", "k3"]
     assert (first["total_count"], first["current_page"], first["total_pages"]) == (5, 1, 3)
     assert len(gateway.ask("/key/list?size=2&page=3")["keys"]) == 1
     mine = gateway.ask("/key/list?team_id=t&return_full_object=true")["keys"]
-    assert [key["key_alias"] for key in mine] == ["k1", "k3"]
+    assert [key["key_alias"] for key in mine] == ["k3", "k1"]
     assert all(isinstance(hash, str) and len(hash) == 64 for hash in gateway.ask("/key/list")["keys"])
 
 

@@ -12,9 +12,8 @@ from msgspec import Struct
 
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.asked_calls import Calls, Row, date_of
-from headrace.gateway.admin.counter import Answering, Counter, Question, Route
+from headrace.gateway.admin.counter import Answering, Counter, Question, Route, number_of
 from headrace.gateway.admin.forms import dollars
-from headrace.gateway.admin.key_desk import number_of
 from headrace.gateway.ledger.reading import Condition
 from headrace.gateway.records import Outcome
 from headrace.runtime.sql_drivers import several

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from headrace.calls import EMPTY
 from headrace.errors import BadRequestError
@@ -14,6 +15,8 @@ from headrace.gateway.keys.holders import Kind
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.ledger.folding import organization_of, terms_of
 from headrace.gateway.ledger.reading import DAY, Condition, Query, between, day_of, sums, used_in
+from headrace.gateway.records import Outcome
+from headrace.limits.limit import NANO
 
 Row = Mapping[str, Any]
 
@@ -64,12 +67,38 @@ class Calls:
             hash = hash_of(named) if named.startswith(PREFIX) else named
             key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
             where.append(("key = :named", {"named": named if key is None else key.id}))
-        names = {"user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer", "model": "model"}
-        where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in names.items() if said.get(name)]
+        where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in _COLUMNS.items() if said.get(name)]
+        where += [
+            (f"coalesce(cost, 0) {sign} :{name}", {name: round(amount_of(name, said[name]) * NANO)})
+            for name, sign in (("min_spend", ">="), ("max_spend", "<="))
+            if said.get(name)
+        ]
+        if status := said.get("status_filter"):
+            if status not in ("success", "failure"):
+                raise BadRequestError(f"status_filter must be success or failure, got {status!r}")
+            where.append((f"outcome {'=' if status == 'success' else '<>'} :answered", {"answered": Outcome.ANSWERED.value}))
         first = at(said["start_date"], "start_date") if said.get("start_date") else None
         if first is None and days is not None:
             first = self._counter.clock() - days * DAY
         return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
+
+
+_COLUMNS: Final = {
+    "user_id": "user", "internal_user_id": "user", "team_id": "team", "request_id": "id", "end_user": "customer",
+    "customer_id": "customer", "model": "model", "model_id": "deployment", "model_group": "group", "key_alias": "name",
+    "session_id": "session",
+}  # fmt: skip
+"""Words of a query, and the columns in which what they name stands."""
+
+
+def amount_of(name: str, value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not abs(found) < 1e9:
+        raise BadRequestError(f"{name} must be a number of dollars, got {value!r}")
+    return found
 
 
 def date_of(day: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from headrace.api import Router
-from headrace.errors import HeadraceError
+from headrace.errors import BadRequestError, HeadraceError
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import Caller
 from headrace.gateway.keys.holders import Holder, Kind
@@ -98,6 +99,60 @@ class Counter:
     async def all_shown(self, holders: list[Holder], shape: Callable[[Holder, int, float], dict[str, Any]]) -> list[dict[str, Any]]:
         spent = await self.spent(holders)
         return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
+
+    async def page(
+        self, holders: Sequence[Holder], shape: Callable[[Holder, int, float], dict[str, Any]], query: Mapping[str, str], page: Page
+    ) -> list[dict[str, Any]]:
+        """Those of one page, in the order that `sort_by` and `sort_order` name, as they stand without."""
+        if not query.get("sort_by"):
+            return await self.all_shown(list(holders[page.first : page.first + page.size]), shape)
+        return arranged(await self.all_shown(list(holders), shape), query)[page.first : page.first + page.size]
+
+
+class Page(Struct, frozen=True):
+    """A part of a list."""
+
+    number: int
+    size: int
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * self.size
+
+    def pages(self, total: int) -> int:
+        return math.ceil(total / self.size)
+
+
+MOST: Final = 100
+"""In one page."""
+
+
+def page_of(query: Mapping[str, str], usual: int, size: str = "page_size") -> Page:
+    """usual: how many, where the query's `size` says nothing. Raises BadRequestError."""
+    return Page(number_of(query, "page", 1), min(MOST, number_of(query, size, usual)))
+
+
+def number_of(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not value.isdecimal() or int(value) < 1:
+        raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def arranged(shown: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict[str, Any]]:
+    """In the order of one field; what has none of it comes last."""
+    name, order = query["sort_by"], query.get("sort_order", "asc")
+    if order not in ("asc", "desc"):
+        raise BadRequestError(f"sort_order must be asc or desc, got {order!r}")
+    if any(not isinstance(one.get(name, []), str | int | float | None) for one in shown):
+        raise BadRequestError(f"sort_by must be a field that has an order, such as created_at or spend, got {name!r}")
+    having = [one for one in shown if one[name] is not None]
+    return [*sorted(having, key=lambda one: one[name], reverse=order == "desc"), *[one for one in shown if one[name] is None]]
+
+
+def holds(text: str, *names: str) -> bool:
+    """Whether one of the names has it in it, in whatever letters."""
+    return any(text.lower() in name.lower() for name in names)
 
 
 def _spent(connection: Connection, periods: Iterable[tuple[str, str, float]]) -> list[tuple[Any, ...]]:

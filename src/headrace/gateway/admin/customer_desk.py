@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from headrace.errors import BadRequestError
+from headrace.errors import BadRequestError, NotFoundError
+from headrace.gateway.admin.asked_calls import Calls
 from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
-from headrace.gateway.admin.forms import check_names, customer_shape, texts
+from headrace.gateway.admin.forms import check_names, customer_shape, text, texts
 from headrace.gateway.admin.people_desk import People
 from headrace.gateway.keys import table
-from headrace.gateway.keys.holders import Holder, Kind
+from headrace.gateway.keys.holders import Holder, Kind, Terms
+from headrace.gateway.ledger.reading import query
 from headrace.runtime.sql_drivers import Connection
 
 _HELD: Final = (
@@ -24,6 +26,7 @@ CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
 class CustomerDesk:
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
+        self._calls = Calls(counter)
         self._customers = People(counter, Kind.CUSTOMER, "user_id", "alias", customer_shape)
 
     def routes(self) -> dict[str, Route]:
@@ -73,7 +76,17 @@ class CustomerDesk:
         return {"blocked_users" if blocked else "unblocked_users": [await self._shown(one) for one in found]}
 
     async def info(self, question: Question) -> Any:
-        return await self._shown(await self._customers.find(question.query.get("end_user_id") or question.query.get("user_id")))
+        """One that was made here, else one that calls were for."""
+        id = text("end_user_id", question.query.get("end_user_id") or question.query.get("user_id"))
+        try:
+            return await self._shown(await self._customers.find(id))
+        except NotFoundError:
+            asked_for = "count(*) AS calls, sum(cost) AS cost, min(began) AS first, max(began) AS last"
+            (row,) = await self._calls.rows(query(asked_for, [("customer = :customer", {"customer": id})]))
+            if not row["calls"]:
+                raise
+        seen = Holder(kind=Kind.CUSTOMER, id=id, terms=Terms(), created=row["first"], updated=row["last"])
+        return customer_shape(seen, int(row["cost"] or 0), self._counter.clock())
 
     async def page(self, question: Question) -> Any:
         return await self._counter.all_shown(await self._customers.all(), customer_shape)

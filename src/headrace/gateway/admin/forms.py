@@ -153,6 +153,16 @@ def schemas_of(words: Iterable[str]) -> dict[str, Any]:
 _EMPTY: Final[tuple[Any, ...]] = (None, False, "", 0, [], {})
 
 
+MOST_FORMS: Final = 500
+
+
+def forms_of(name: str, value: Any) -> list[dict[str, Any]]:
+    """Forms that are sent together. Raises BadRequestError."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_FORMS or not all(isinstance(one, dict) for one in value):
+        raise BadRequestError(f"{name} must be a list of 1 to {MOST_FORMS} objects, got {shape(value)}")
+    return value
+
+
 def check_names(body: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raises BadRequestError for a word that would change nothing. One that asks for nothing, as some scripts send, is let pass."""
     allowed = frozenset(known)
@@ -222,9 +232,12 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
     }
 
 
+def key_status(key: Holder, now: float) -> str:
+    return "revoked" if key.blocked else "expired" if key.expires is not None and key.expires <= now else "active"
+
+
 def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
     """A key as it is shown: never the token."""
-    status = "revoked" if key.blocked else "expired" if key.expires is not None and key.expires <= now else "active"
     return {
         "token": key.hash,
         "token_id": key.hash,
@@ -234,7 +247,7 @@ def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
         "team_id": key.team or None,
         "aliases": dict(key.terms.aliases),
         "expires": moment(key.expires),
-        "status": status,
+        "status": key_status(key, now),
         **terms_shape(key, spent, now),
     }
 
@@ -256,7 +269,8 @@ def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
         for name, value in shown.items()
         if name not in ("models", "tags", "organization_id", "store_prompts_in_spend_logs") and not name.startswith("model_")
     }
-    return {"user_id": customer.id, "alias": customer.name or None, **kept}
+    budget = {**budget_shape(customer), "budget_id": customer.terms.budget_id or None} if customer.terms.binds else None
+    return {"user_id": customer.id, "alias": customer.name or None, **kept, "litellm_budget_table": budget}
 
 
 def budget_shape(budget: Holder) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from headrace.errors import BadRequestError
+from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.budget_desk import applied
-from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
-from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, seconds, terms_of, text, texts
+from headrace.gateway.admin.counter import Counter, Question, Route, blocking, holds, not_found, page_of
+from headrace.gateway.admin.forms import TERMS, check_names, dollars, flag, forms_of, key_shape, key_status, seconds, terms_of, text, texts
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
 from headrace.gateway.keys.tokens import PREFIX, SHORTEST, hash_of, hint_of, new_token
@@ -20,7 +19,6 @@ from headrace.runtime.sql_drivers import Connection, TakenError
 
 OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend")
 """Words of a key's form besides those of its terms."""
-PAGE: Final = 100
 
 
 def draft(body: Mapping[str, Any], now: float) -> tuple[Holder, str]:
@@ -70,6 +68,7 @@ class KeyDesk:
         return {
             "/key/generate": Route(("POST",), "admin", self.generate),
             "/key/update": Route(("POST",), "admin", self.update),
+            "/key/bulk_update": Route(("POST",), "admin", self.update_many),
             "/key/delete": Route(("POST",), "admin", self.delete),
             "/key/info": Route(("GET",), "anyone", self.info),
             "/key/list": Route(("GET",), "look", self.page),
@@ -88,12 +87,14 @@ class KeyDesk:
         return await self.made(self._counter.standing.new_key(question.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A new key, with its token. Raises BadRequestError."""
+        """A new key, with its token, and the user that it is for, where there is none yet. Raises BadRequestError."""
         now = self._counter.clock()
         key, token = draft(body, now)
 
         def put(connection: Connection) -> Holder:
             check_alias(connection, key)
+            if key.user and table.get(connection, Kind.USER, key.user) is None:
+                table.put(connection, Holder(kind=Kind.USER, id=key.user, terms=Terms(), created=now, updated=now))
             return table.put(connection, self._counter.standing.bounded(applied(connection, key, now), None, now))
 
         try:
@@ -111,6 +112,18 @@ class KeyDesk:
         hash = _named(body.get("key"))
         key = await self._change(hash, lambda key: changed(key, body, self._counter.clock()))
         return {"key": key.hash, **await self._counter.shown(key, key_shape)}
+
+    async def update_many(self, question: Question) -> Any:
+        """Each of `keys` as by /key/update; one that cannot be changed leaves the others."""
+        done: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
+        forms = forms_of("keys", question.body.get("keys"))
+        for form in forms:
+            try:
+                done.append({"key": form.get("key"), "key_info": await self.update(replace(question, body=form))})
+            except HeadraceError as error:
+                failed.append({"key": form.get("key"), "key_info": None, "failed_reason": error.failure.message})
+        return {"total_requested": len(forms), "successful_updates": done, "failed_updates": failed}
 
     async def _change(self, hash: str, how: Callable[[Holder], Holder]) -> Holder:
         now = self._counter.clock()
@@ -164,30 +177,37 @@ class KeyDesk:
         return {"key": named or key.hash, "info": await self._counter.shown(key, key_shape)}
 
     async def page(self, question: Question) -> Any:
-        query = question.query
+        """The newest first, unless `sort_by` says otherwise."""
+        query, now = question.query, self._counter.clock()
+        page, whole = page_of(query, 10, "size"), flag("return_full_object", query.get("return_full_object", "false")) or "expand" in query
+        parts = flag("substring_matching", query.get("substring_matching", "false"))
         names = {"user_id": "user", "team_id": "team", "key_alias": "name", "key_hash": "hash"}
-        where = {column: query[name] for name, column in names.items() if query.get(name)}
-        page, size = number_of(query, "page", 1), min(PAGE, number_of(query, "size", 10))
-        found = await self._counter.database.read(
-            lambda connection: (
-                table.listed(connection, Kind.KEY, where, first=(page - 1) * size, most=size),
-                table.count(connection, Kind.KEY, where),
-            )
-        )
-        keys, total = found
-        whole = query.get("return_full_object", "").lower() == "true"
-        shown: Sequence[Any] = await self._counter.all_shown(keys, key_shape) if whole else [key.hash for key in keys]
-        return {"keys": shown, "total_count": total, "current_page": page, "total_pages": math.ceil(total / size)}
+        where = {column: query[name] for name, column in names.items() if query.get(name) and not (parts and name in _IN_PARTS)}
+        if _FURTHER.isdisjoint(query):
+            first, most = page.first, page.size
+
+            def read(connection: Connection) -> tuple[list[Holder], int]:
+                keys = table.listed(connection, Kind.KEY, where, first=first, most=most, newest=True)
+                return keys, table.count(connection, Kind.KEY, where)
+
+            keys, total = await self._counter.database.read(read)
+            shown = await self._counter.all_shown(keys, key_shape)
+        else:
+            found = await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY, where, newest=True))
+            keys = [key for key in found if _is_wanted(key, query, now, parts=parts)]
+            shown, total = await self._counter.page(keys, key_shape, query, page), len(keys)
+        told = {"total_count": total, "current_page": page.number, "total_pages": page.pages(total)}
+        return {"keys": shown if whole else [one["token"] for one in shown], **told}
 
     async def aliases(self, question: Question) -> Any:
         """What keys are called, those with `search` in it."""
         query = question.query
         where = {"team": query["team_id"]} if query.get("team_id") else {}
-        page, size = number_of(query, "page", 1), min(PAGE, number_of(query, "size", 50))
+        page = page_of(query, 50, "size")
         keys = await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY, where))
         found = sorted({key.name for key in keys if key.name and query.get("search", "").lower() in key.name.lower()})
-        told = {"total_count": len(found), "current_page": page, "total_pages": math.ceil(len(found) / size), "size": size}
-        return {"aliases": found[(page - 1) * size : page * size], **told}
+        told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
+        return {"aliases": found[page.first : page.first + page.size], **told}
 
     async def health(self, question: Question) -> Any:
         """Who is let in with its key hears that it is healthy."""
@@ -222,9 +242,12 @@ class KeyDesk:
 
     async def reset_spend(self, question: Question) -> Any:
         now = self._counter.clock()
-        spend = question.body.get("reset_to", 0)
-        key = await self._change(_named(question.part), lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
-        return {"key_hash": key.hash, **await self._counter.shown(key, key_shape)}
+        spend, hash = question.body.get("reset_to", 0), _named(question.part)
+        before = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
+        spent = {} if before is None else await self._counter.spent([before])
+        key = await self._change(hash, lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
+        told = {"key_hash": key.hash, "previous_spend": dollars(sum(spent.values()))}
+        return {**told, **await self._counter.shown(key, key_shape)}
 
     async def reset_all(self, question: Question) -> Any:
         """What keys and teams have spent counts no more, for all of them at once. The ledger keeps its calls."""
@@ -263,8 +286,29 @@ def check_alias(connection: Connection, key: Holder) -> None:
         raise BadRequestError(f"key_alias {key.name!r} is another key's")
 
 
-def number_of(query: Mapping[str, str], name: str, default: int) -> int:
-    value = query.get(name, str(default))
-    if not value.isdecimal() or int(value) < 1:
-        raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
+_IN_PARTS: Final = frozenset({"user_id", "key_alias"})
+_NOBODYS: Final = ("project_id", "access_group_id", "agent_id")
+"""What no key has here."""
+_FURTHER: Final = frozenset({"sort_by", "organization_id", "search", "status", "expires", "substring_matching", *_NOBODYS})
+"""What the columns of the table do not say."""
+_STATES: Final[Mapping[str, tuple[str, ...]]] = {"status": ("active", "expired", "revoked"), "expires": ("active", "expired")}
+
+
+def _is_wanted(key: Holder, query: Mapping[str, str], now: float, *, parts: bool) -> bool:
+    """Whether a list has it, as far as its columns do not say. parts: whether parts of its user and its alias are named.
+
+    Raises BadRequestError.
+    """
+    for name, known in _STATES.items():
+        if query.get(name, known[0]) not in known:
+            raise BadRequestError(f"{name} must be one of {', '.join(known)}, got {query[name]!r}")
+    status, over = query.get("status"), "expired" if key.expires is not None and key.expires <= now else "active"
+    return (
+        not any(query.get(name) for name in _NOBODYS)
+        and query.get("organization_id", key.terms.organization) == key.terms.organization
+        and (not query.get("search") or query["search"] == key.hash or holds(query["search"], key.name))
+        and (status is None or status == key_status(key, now))
+        and query.get("expires", over) == over
+        and not (parts and query.get("user_id") and not holds(query["user_id"], key.user))
+        and not (parts and query.get("key_alias") and not holds(query["key_alias"], key.name))
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,9 +13,8 @@ import msgspec
 from headrace.calls import shape
 from headrace.counted import counted_here
 from headrace.errors import BadRequestError, ConfigurationError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.counter import Counter, Question, Route, not_found, page_of
 from headrace.gateway.admin.forms import check_names, mapping, text
-from headrace.gateway.admin.key_desk import PAGE, number_of
 from headrace.gateway.keys.table import next_revision, revision
 from headrace.routing.groups import facts_of, group_info
 from headrace.routing.masked import HIDDEN, secret
@@ -166,10 +164,10 @@ class ModelDesk:
     async def pages(self, question: Question) -> Any:
         """The same page by page, those with `search` in their name, or of one `model`."""
         said = question.query
-        page, size = number_of(said, "page", 1), min(PAGE, number_of(said, "size", 50))
+        page = page_of(said, 50, "size")
         found = [one for one in self._seen(question) if said.get("search", "") in one.group and said.get("model", one.group) == one.group]
-        told = {"total_count": len(found), "current_page": page, "total_pages": math.ceil(len(found) / size), "size": size}
-        return {"data": [self._described(one) for one in found[(page - 1) * size : page * size]], **told}
+        told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
+        return {"data": [self._described(one) for one in found[page.first : page.first + page.size]], **told}
 
     def _seen(self, question: Question) -> list[Deployment]:
         router = self._counter.router

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from headrace.errors import BadRequestError
+from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.budget_desk import applied
-from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
-from headrace.gateway.admin.forms import TERMS, check_names, flag, key_shape, mapping, team_shape, terms_of, text, texts, user_shape
-from headrace.gateway.admin.key_desk import PAGE, KeyDesk, number_of, reset
+from headrace.gateway.admin.counter import Counter, Question, Route, blocking, holds, not_found, page_of
+from headrace.gateway.admin.forms import (
+    TERMS,
+    check_names,
+    flag,
+    forms_of,
+    key_shape,
+    mapping,
+    team_shape,
+    terms_of,
+    text,
+    texts,
+    user_shape,
+)
+from headrace.gateway.admin.key_desk import KeyDesk, reset
 from headrace.gateway.callers import Role
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
@@ -174,16 +186,25 @@ class TeamDesk:
         return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": []}
 
     async def page(self, question: Question) -> Any:
-        user = question.query.get("user_id")
-        teams = [team for team in await self._teams.all() if not user or any(member.user == user for member in team.terms.members)]
-        return await self._counter.all_shown(teams, team_shape)
+        teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
+        keys: dict[str, list[Holder]] = defaultdict(list)
+        for key in await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
+            keys[key.team].append(key)
+        shown = await self._counter.all_shown(teams, team_shape)
+        told = [{"team_memberships": [], "keys": await self._counter.all_shown(keys[team.id], key_shape)} for team in teams]
+        return [{**one, **more} for one, more in zip(shown, told, strict=True)]
 
     async def pages(self, question: Question) -> Any:
         """The same page by page."""
-        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 10))
-        teams = [team for team in await self._teams.all() if question.query.get("team_alias", "") in team.name]
-        shown = await self._counter.all_shown(teams[(page - 1) * size : page * size], team_shape)
-        return {"teams": shown, "total": len(teams), "page": page, "page_size": size, "total_pages": math.ceil(len(teams) / size)}
+        page = page_of(question.query, 10)
+        teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
+        counts = await self._counter.database.read(lambda connection: table.counts(connection, Kind.KEY, "team"))
+        shown = [
+            {**one, "members_count": len(one["members_with_roles"]), "keys_count": counts.get(one["team_id"], 0)}
+            for one in await self._counter.page(teams, team_shape, question.query, page)
+        ]
+        told = {"total": len(teams), "page": page.number, "page_size": page.size, "total_pages": page.pages(len(teams))}
+        return {"teams": shown, **told}
 
     async def model_add(self, question: Question) -> Any:
         """Further models that a team may call."""
@@ -234,6 +255,18 @@ class TeamDesk:
         )
 
 
+def _is_wanted(team: Holder, query: Mapping[str, str]) -> bool:
+    """Whether a list has it."""
+    user, search, above = query.get("user_id"), query.get("search", ""), query.get("organization_id")
+    return (
+        (not user or any(member.user == user for member in team.terms.members))
+        and query.get("team_id", team.id) == team.id
+        and holds(query.get("team_alias", ""), team.name)
+        and (search == team.id or holds(search, team.name))
+        and (above is None or team.terms.organization == ("" if above == "default_organization" else above))
+    )
+
+
 def _without(had: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     left = tuple([name for name in had if name not in named])
     if had and not left:
@@ -252,6 +285,7 @@ class UserDesk:
         return {
             "/user/new": Route(("POST",), "admin", self.new),
             "/user/update": Route(("POST",), "admin", self.update),
+            "/user/bulk_update": Route(("POST",), "admin", self.update_many),
             "/user/delete": Route(("POST",), "admin", self.delete),
             "/user/info": Route(("GET",), "anyone", self.info),
             "/user/list": Route(("GET",), "look", self.page),
@@ -288,6 +322,27 @@ class UserDesk:
         user = await self._users.change(question.body.get("user_id"), lambda user: self._users.changed(user, question.body))
         return {"user_id": user.id, "data": await self._counter.shown(user, user_shape)}
 
+    async def update_many(self, question: Question) -> Any:
+        """Each of `users` as by /user/update, or with `all_users` all of them by `user_updates`; one that cannot be changed leaves the
+        others.
+        """
+        body = question.body
+        if flag("all_users", body.get("all_users") or False):
+            updates = mapping("user_updates", body.get("user_updates"))
+            forms = [{**updates, "user_id": user.id} for user in await self._users.all()]
+        else:
+            forms = forms_of("users", body.get("users"))
+        results = [await self._updated(replace(question, body=form)) for form in forms]
+        done = sum(result["success"] for result in results)
+        return {"results": results, "total_requested": len(forms), "successful_updates": done, "failed_updates": len(forms) - done}
+
+    async def _updated(self, question: Question) -> dict[str, Any]:
+        told = {"user_id": question.body.get("user_id"), "user_email": question.body.get("user_email")}
+        try:
+            return {**told, "success": True, "error": None, "updated_user": await self.update(question)}
+        except HeadraceError as error:
+            return {**told, "success": False, "error": error.failure.message, "updated_user": None}
+
     async def delete(self, question: Question) -> Any:
         ids = texts("user_ids", question.body.get("user_ids"))
         gone = await self._users.remove(ids)
@@ -316,8 +371,32 @@ class UserDesk:
         return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
     async def page(self, question: Question) -> Any:
-        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 25))
-        role = question.query.get("role")
-        users = [user for user in await self._users.all() if not role or user.terms.role == role]
-        shown = await self._counter.all_shown(users[(page - 1) * size : page * size], user_shape)
-        return {"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": math.ceil(len(users) / size)}
+        """The newest first, unless `sort_by` says otherwise."""
+        query = question.query
+        page, teams = page_of(query, 25), defaultdict(list)
+        for team in await self._teams.all():
+            for member in team.terms.members:
+                teams[member.user].append(team.id)
+        users = [user for user in reversed(await self._users.all()) if _is_asked_for(user, teams[user.id], query)]
+        counts = await self._counter.database.read(lambda connection: table.counts(connection, Kind.KEY, "user"))
+        shown = [
+            {**one, "teams": teams[one["user_id"]], "key_count": counts.get(one["user_id"], 0)}
+            for one in await self._counter.page(users, user_shape, query, page)
+        ]
+        told = {"total": len(users), "page": page.number, "page_size": page.size, "total_pages": page.pages(len(users))}
+        return {"users": shown, **told}
+
+
+def _is_asked_for(user: Holder, teams: Sequence[str], query: Mapping[str, str]) -> bool:
+    """Whether a list has it. One id alone is looked for in all ids, several have to be theirs."""
+    ids = [id for one in query.get("user_ids", "").split(",") if (id := one.strip())]
+    above = query.get("organization_ids")
+    return (
+        query.get("role", user.terms.role or Role.CALLER.value) == (user.terms.role or Role.CALLER.value)
+        and (not ids or (holds(ids[0], user.id) if len(ids) == 1 else user.id in ids))
+        and not query.get("sso_user_ids")
+        and holds(query.get("user_email", ""), user.terms.email)
+        and holds(query.get("search", ""), user.id, user.terms.email)
+        and ("team" not in query or query["team"] in teams)
+        and (not above or user.terms.organization in above.split(","))
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,9 +10,8 @@ import msgspec
 
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.asked_calls import Calls, Row, date_of
-from headrace.gateway.admin.counter import Counter, Question, Route
+from headrace.gateway.admin.counter import Counter, Question, Route, number_of, page_of
 from headrace.gateway.admin.forms import dollars, key_shape, moment, text, user_shape
-from headrace.gateway.admin.key_desk import PAGE, number_of
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
 from headrace.gateway.ledger.reading import Condition, Query, query
@@ -59,11 +57,11 @@ class SpendDesk:
 
     async def pages(self, question: Question) -> Any:
         where = await self._calls.where(question)
-        page, size = number_of(question.query, "page", 1), min(PAGE, number_of(question.query, "page_size", 50))
+        page = page_of(question.query, 50)
         total = await self._calls.scalar(query("count(*)", where))
-        chosen = query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=size, first=(page - 1) * size)
+        chosen = query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=page.size, first=page.first)
         data = await self._payloads(chosen, content=_names_one(question))
-        return {"data": data, "total": total, "page": page, "page_size": size, "total_pages": math.ceil(total / size)}
+        return {"data": data, "total": total, "page": page.number, "page_size": page.size, "total_pages": page.pages(total)}
 
     async def _payloads(self, chosen: Query, *, content: bool) -> list[dict[str, Any]]:
         rows = await self._calls.rows(chosen)

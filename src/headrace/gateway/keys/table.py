@@ -91,11 +91,14 @@ def named(connection: Connection, name: str) -> Holder:
     return found
 
 
-def listed(connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None) -> list[Holder]:
-    """In the order of their making."""
+def listed(
+    connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None, newest: bool = False
+) -> list[Holder]:
+    """In the order of their making. newest: the other way round."""
     page = {} if most is None else {"most": most, "first": first}
+    order = "created DESC, id DESC" if newest else "created, id"
     limit = " LIMIT :most OFFSET :first" if page else ""
-    rows = connection.rows(f"SELECT * FROM holders {_where(where)} ORDER BY created, id{limit}", kind=kind.value, **where, **page)
+    rows = connection.rows(f"SELECT * FROM holders {_where(where)} ORDER BY {order}{limit}", kind=kind.value, **where, **page)
     return [of_row(row) for row in rows]
 
 
@@ -109,6 +112,12 @@ def having(connection: Connection, kind: Kind, term: Literal["budget_id", "organ
 
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
     return connection.scalar(f"SELECT count(*) FROM holders {_where(where)}", kind=kind.value, **where) or 0
+
+
+def counts(connection: Connection, kind: Kind, column: Literal["team", "user"]) -> dict[str, int]:
+    """How many of a kind each team or user has."""
+    asked = f'SELECT "{column}", count(*) FROM holders {_where(NOWHERE)} GROUP BY "{column}"'
+    return dict(connection.tuples(asked, kind=kind.value))
 
 
 def _where(where: Where) -> str:
