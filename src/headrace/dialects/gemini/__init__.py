@@ -1,4 +1,4 @@
-"""Gemini's generateContent, as the Gemini API and Vertex AI serve it."""
+"""Gemini's generateContent, as served by the Gemini API and Vertex AI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Gemini", "dialect"]
 
 
 class Gemini(Replies):
-    """Both halves, and embeddings. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect, and embeddings. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)

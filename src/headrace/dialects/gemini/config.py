@@ -1,4 +1,4 @@
-"""`generationConfig`: sampling, limits, the answer's form and how hard to think."""
+"""`generationConfig`: sampling, limits, response format and thinking."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PLAIN: Final = (
     ("maxOutputTokens", "max_tokens", whole), ("seed", "seed", whole), ("presencePenalty", "presence_penalty", number),
     ("frequencyPenalty", "frequency_penalty", number), ("responseLogprobs", "logprobs", flag), ("logprobs", "top_logprobs", whole),
 )  # fmt: skip
-"""Gemini's name, the hub's, and what the value must be."""
+"""Gemini's name, the hub's name, and the type check."""
 
 _KNOWN: Final = frozenset({"stopSequences", *(name for name, _, _ in _PLAIN)})
 
 BUDGETS: Final[Mapping[str, int]] = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
-"""Tokens to think with for an effort, on models that count them. The first four are litellm 1.106's."""
+"""Thinking budget in tokens for each effort, on models that take a budget. The first four are LiteLLM 1.106's."""
 
 _LEVELS: Final = ("minimal", "low", "medium", "high")
 _JSON: Final = "application/json"
@@ -31,14 +31,14 @@ OWN: Final = frozenset({
     "responseJsonSchema", "audioTimestamp", "routingConfig", "modelSelectionConfig", "enableEnhancedCivicAnswers",
     "enableAffectiveDialog", "topK", "candidateCount", "maxOutputTokens", "stopSequences", "responseLogprobs",
 })  # fmt: skip
-"""Words of the configuration that a caller of another dialect may give beside its own parameters."""
+"""`generationConfig` fields that a caller of another dialect may set among its own parameters."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_config(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
-    """The hub's fields. What it has no name for goes into `extra`."""
+    """The hub's fields. Adds to `extra` what the hub cannot express."""
     if value is None:
         return {}
     config = camel(obj(value, "generationConfig"))
@@ -54,7 +54,8 @@ def read_config(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 def _read_thinking(left: dict[str, Json]) -> dict[str, Any]:
-    """A budget or a level, taken out of what is left. A budget below zero leaves the choice to the model, which the hub cannot say."""
+    """Thinking budget and effort, removed from `left`. A negative budget lets the model decide, which the hub cannot
+    express, so it stays."""
     given = left.get("thinkingConfig")
     if not isinstance(given, Mapping):
         return {}
@@ -75,7 +76,7 @@ def _read_thinking(left: dict[str, Json]) -> dict[str, Any]:
 
 
 def _read_format(left: dict[str, Json]) -> dict[str, Any]:
-    """The form of the answer, taken out of what is left."""
+    """The response format, removed from `left`."""
     kind, whole_schema, schema = left.get("responseMimeType"), left.get("responseJsonSchema"), left.get("responseSchema")
     if whole_schema is None and schema is None and kind in (_JSON, "text/plain"):
         del left["responseMimeType"]
@@ -97,7 +98,7 @@ def _read_format(left: dict[str, Json]) -> dict[str, Any]:
 
 
 def write_config(request: ChatRequest, extra: Extra, model: str, *, foreign: bool) -> Json:
-    """The configuration, None for nothing; `extra` holds what of it the hub has no name for, under Gemini's names."""
+    """The `generationConfig`, None if empty. `extra` holds its fields unknown to the hub, under Gemini's names."""
     given = extra.get("generationConfig")
     left = dict(camel(given)) if isinstance(given, Mapping) else {}
     said: dict[str, Json] = {name: getattr(request, ours) for name, ours, _ in _PLAIN}
@@ -111,7 +112,7 @@ def write_config(request: ChatRequest, extra: Extra, model: str, *, foreign: boo
 
 
 def _foreign(said: Mapping[str, Json]) -> dict[str, Json]:
-    """OpenAI's zeros and ones that say only what holds anyway; an empty stop says nothing."""
+    """Values that OpenAI's clients send but that equal Gemini's defaults, such as `n=1` or an empty stop sequence, as None."""
     stops = [text for text in said["stopSequences"] or () if text]
     return {
         "candidateCount": said["candidateCount"] if (said["candidateCount"] or 1) > 1 else None,
@@ -135,7 +136,7 @@ def _write_format(format_: ResponseFormat | None, model: str, *, foreign: bool) 
 
 
 def thinks(model: str) -> bool:
-    """Whether the model can be told how hard to think: from Gemini 2.5 on."""
+    """Whether the model's thinking can be configured: Gemini 2.5 and later."""
     return version(model) >= (2, 5)
 
 
@@ -148,19 +149,20 @@ def _write_thinking(request: ChatRequest, given: Json, model: str, *, foreign: b
             left["thinkingBudget"] = request.thinking_budget
         return left or given
     if left or not thinks(model):
-        return left or None  # what the caller said in Gemini's words stands
+        return left or None  # the caller's own settings in Gemini's format take precedence
     if request.thinking_budget is not None:
         return {"thinkingBudget": request.thinking_budget, "includeThoughts": request.thinking_budget != 0}
     return None if request.effort is None else _wished(request.effort, request.max_tokens, model)
 
 
 def _wished(effort: str, most: int | None, model: str) -> dict[str, Json]:
-    """An effort: the nearest level from Gemini 3 on, before it a budget that leaves half of the tokens for the answer."""
+    """The thinking config for an effort: the nearest level from Gemini 3 on, earlier a budget that leaves half of the
+    tokens for the response."""
     pro = "pro" in model
     if version(model) >= (3, 0):
         level = effort if effort in _LEVELS else "high" if effort in BUDGETS else "minimal"
         return {"thinkingLevel": "low" if pro and level == "minimal" else level, "includeThoughts": effort != "none"}
     if effort == "none":
-        return {"thinkingBudget": 128 if pro else 0, "includeThoughts": False}  # 2.5 Pro always thinks, 128 tokens at least
+        return {"thinkingBudget": 128 if pro else 0, "includeThoughts": False}  # 2.5 Pro always thinks, with 128 tokens at least
     budget = BUDGETS.get(effort, BUDGETS["medium"])
     return {"thinkingBudget": budget if most is None else max(128, min(budget, most // 2)), "includeThoughts": True}

@@ -1,4 +1,4 @@
-"""Turns between Gemini's `contents` and the hub's messages."""
+"""Messages between Gemini's `contents` and the hub."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _ROLES: Final[Mapping[str | None, str]] = {
 }
 
 _JOINED: Final[Extra] = {"turn": UNSET}
-"""On a message that had no turn of its own: its parts stood beside those of the message before it."""
+"""Marks a message that was part of the previous message's turn: their parts came in one list."""
 
 _APART: Final = "apart"
-"""UNSET under this name: a result that stood in a turn of its own, though the turn before it held results too."""
+"""UNSET under this key marks a result that came in a turn of its own, although the turn before it held results too."""
 
 _SYSTEM: Final = ("system", "developer")
 
 UNSIGNED: Final = "skip_thought_signature_validator"
-"""Stands for the signature of a call that Gemini did not make: ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11."""
+"""Placeholder signature for a call that Gemini did not make (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11)."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_messages(body: Mapping[str, Json]) -> tuple[Message, ...]:
-    """The system instruction and the turns, whose results become messages of their own."""
+    """The system instruction and the turns; tool results become messages of their own."""
     given = body.get("contents")
     turns = given if isinstance(given, list) else [given]
     if not given:
@@ -87,7 +87,7 @@ def _read_turn(value: Json, at: str, calls: History) -> list[Message]:
 
 
 def _with_results(parts: Sequence[Part]) -> list[Message]:
-    """One message for each result, and one for what stands between them."""
+    """One message for each tool result, and one for each run of other parts between them."""
     messages: list[Message] = []
     for are_results, group in groupby(parts, lambda part: isinstance(part, ToolResult)):
         if are_results:
@@ -103,7 +103,8 @@ def _with_results(parts: Sequence[Part]) -> list[Message]:
 def write_messages(messages: Sequence[Message], model: str, *, foreign: bool) -> tuple[Json, list[dict[str, Json]]]:
     """The system instruction and the turns.
 
-    foreign: the messages were read from another dialect. Then what Gemini refuses (empty texts, thinking it did not sign) is left out.
+    foreign: the messages were read from another dialect; what Gemini rejects (empty texts, thinking it did not sign) is
+    then dropped.
     """
     numbered = list(enumerate(_named(messages)))
     system = _gathered([(index, message) for index, message in numbered if message.role in _SYSTEM], foreign=foreign)
@@ -114,7 +115,7 @@ def write_messages(messages: Sequence[Message], model: str, *, foreign: bool) ->
 
 
 def _named(messages: Sequence[Message]) -> list[Message]:
-    """`messages` with the function's name on every result, found by the id of its call."""
+    """`messages` with the function's name on every tool result, looked up by call id."""
     names: dict[str, str] = {}
 
     def named(part: Part) -> Part:
@@ -128,7 +129,7 @@ def _named(messages: Sequence[Message]) -> list[Message]:
 
 
 def _gathered(messages: Sequence[tuple[int, Message]], *, foreign: bool) -> dict[str, Json] | None:
-    """System messages as one instruction."""
+    """System messages merged into one instruction."""
     parts: list[dict[str, Json]] = []
     for index, message in messages:
         content = _filled(message.content) if foreign else message.content
@@ -140,7 +141,7 @@ def _gathered(messages: Sequence[tuple[int, Message]], *, foreign: bool) -> dict
 
 
 def _filled(parts: Sequence[Part]) -> list[Part]:
-    """Gemini refuses empty texts, but for those it signed."""
+    """`parts` without empty texts, which Gemini rejects unless it signed them."""
     return [part for part in parts if not isinstance(part, Text | Refusal) or part.text or getattr(part, "signature", None)]
 
 
@@ -172,7 +173,7 @@ def _foreign_parts(message: Message, at: str, model: str) -> list[dict[str, Json
 
 
 def _beside(part: Part, at: str) -> list[dict[str, Json]]:
-    """A result and, behind it, the images it held: before Gemini 3 a result itself holds none."""
+    """A tool result, followed by the images in it: before Gemini 3 a result cannot hold them."""
     if not isinstance(part, ToolResult):
         return [write_part(part, at, foreign=True)]
     seen = [inner for inner in part.content if not isinstance(inner, Text | Refusal)]
@@ -182,7 +183,8 @@ def _beside(part: Part, at: str) -> list[dict[str, Json]]:
 
 
 def _spoken(message: Message, at: str, model: str) -> list[dict[str, Json]]:
-    """What an assistant said elsewhere. `content_blocks` beside the message are Gemini's own, which its answer had given out there."""
+    """Parts of an assistant message from another dialect, including `content_blocks`: Gemini's own parts as they were
+    sent to the caller."""
     parts = [part for part in _filled(message.content) if not isinstance(part, Thinking) or _ours(part)]
     thoughts = [part for part in parts if isinstance(part, Thinking)]
     others = [part for part in parts if not isinstance(part, Thinking)]
@@ -195,7 +197,7 @@ def _spoken(message: Message, at: str, model: str) -> list[dict[str, Json]]:
 
 
 def _ours(part: Thinking) -> bool:
-    """Whether Gemini signed it. Thinking without a signature it does not want back."""
+    """Whether Gemini signed the thinking. Gemini does not need unsigned thinking back."""
     return bool(part.signature) and str(part.extra.get("format") or "").startswith(SIGNED_HERE.partition("-")[0])
 
 
@@ -205,7 +207,7 @@ def _replayed(blocks: Json) -> list[dict[str, Json]]:
 
 
 def _signed(parts: list[dict[str, Json]]) -> list[dict[str, Json]]:
-    """The first call of a turn must be signed from Gemini 3 on."""
+    """Adds a placeholder signature to the first call of a turn if it has none: Gemini 3 and later require one."""
     first = next((part for part in parts if "functionCall" in part), None)
     if first is not None and "thoughtSignature" not in first:
         first["thoughtSignature"] = UNSIGNED

@@ -1,4 +1,4 @@
-"""Embeddings: `embedContent` for one text, `batchEmbedContents` for several."""
+"""Embeddings: `embedContent` for a single text, `batchEmbedContents` for a list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES: Final[Mapping[str, str]] = {
 
 
 def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRequest:
-    """Raises BadRequestError for token ids, which Gemini does not take."""
+    """Raises BadRequestError for token ids, which Gemini does not accept."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         raise bad("input", "a text or a list of texts: Gemini takes no token ids", request.input)
@@ -42,7 +42,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
 
 
 def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:
-    """Raises BadRequestError for a body that holds no embeddings. They are packed where the caller asked for base64."""
+    """Raises BadRequestError for a body without embeddings. Their values are base64 if the caller asked for it."""
     body = camel(body)
     one = body.get("embedding")
     found = items(body.get("embeddings"), "embeddings") if one is None else [one]

@@ -1,4 +1,4 @@
-"""Headrace's kinds of failure as Google's `google.rpc.Status`; `dialects.failures` reads what Google says."""
+"""Writes failures as Google's `google.rpc.Status`. `dialects.failures` reads Google's errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def status_of(failure: Failure) -> int:
 
 
 def write_error_body(failure: Failure) -> dict[str, Json]:
-    """Google's error object; `INTERNAL` for what went wrong on this side of the caller."""
+    """Google's error object; its status is `INTERNAL` for failures that are not the caller's fault."""
     error: dict[str, Json] = {
         "code": status_of(failure),
         "message": failure.message,

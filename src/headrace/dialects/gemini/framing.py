@@ -1,4 +1,4 @@
-"""Gemini's streams: server-sent events with `alt=sse`, else one JSON array sent in pieces."""
+"""Framing of Gemini's streams: server-sent events with `alt=sse`, otherwise one JSON array sent in pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MARK: Final = re.compile(rb'["{}\[\]\\]')
 
 
 class GeminiReader:
-    """Either form; the first byte that is no space tells which."""
+    """Splits a stream in either format, told apart by the first non-space byte."""
 
     __slots__ = ("_ahead", "_inner", "left_over")
 
@@ -21,10 +21,10 @@ class GeminiReader:
         self._ahead = b""
         self._inner: SseReader | ArrayReader | None = None
         self.left_over = False
-        """After `close`: whether the stream did not end where one may end."""
+        """After `close`: whether the stream ended in the middle of a frame."""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises FrameTooLarge."""
+        """The frames completed by `data`. Raises FrameTooLarge."""
         if self._inner is None:
             data = self._ahead + data
             first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -35,7 +35,7 @@ class GeminiReader:
         return self._inner.feed(data)
 
     def close(self) -> list[Frame]:
-        """The frame that was not ended, where there is one."""
+        """The final unterminated frame, if there is one."""
         if self._inner is None:
             return []
         frames = self._inner.close()
@@ -44,22 +44,22 @@ class GeminiReader:
 
 
 class ArrayReader:
-    """The objects of one JSON array, each a frame."""
+    """Splits one JSON array into its objects, each a frame."""
 
     __slots__ = ("_buffer", "_depth", "_in_text", "_limit", "_skip", "left_over")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._buffer = bytearray()
-        """From the beginning of the object that is open; all of it was looked at."""
+        """Data from the start of the open object, all of it scanned."""
         self._skip = 0
-        """Bytes still to come that a backslash stands before."""
+        """Escaped bytes still to come: 1 if the data ended with a backslash."""
         self._depth = 0
         self._in_text = False
         self._limit = limit
         self.left_over = False
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Frames completed by `data`. Raises FrameTooLarge."""
+        """The frames completed by `data`. Raises FrameTooLarge."""
         at, start = len(self._buffer) + self._skip, 0
         self._buffer += data
         frames: list[Frame] = []
@@ -80,12 +80,12 @@ class ArrayReader:
         return frames
 
     def _keep(self, start: int) -> None:
-        """Drop what is done: between objects, everything."""
+        """Drops completed objects from the buffer; between objects, all of it. Raises FrameTooLarge."""
         del self._buffer[: start if self._depth > 1 else len(self._buffer)]
         if len(self._buffer) > self._limit:
             raise FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one object of the stream is larger than {self._limit} bytes"))
 
     def close(self) -> list[Frame]:
-        """Nothing: an object that is not whole is not one."""
+        """No frames: an incomplete object is not a frame."""
         self.left_over = self._depth > 0
         return []

@@ -1,4 +1,4 @@
-"""Images, sounds and documents: data inline, or an address with a media type."""
+"""Images, audio and documents: inline data, or a URL with a media type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.errors import BadRequestError
 from headrace.types import Extra, Json
 
 FILES: Final = "https://generativelanguage.googleapis.com/v1beta/"
-"""Where the Gemini API keeps files: a name `files/…` is short for an address below it."""
+"""The Gemini API's file store: a name `files/…` is short for a URL below it."""
 
 _SOUNDS: Final[Mapping[str, str]] = {
     "audio/mpeg": "mp3",
@@ -32,12 +32,12 @@ _ENDINGS: Final[Mapping[str, str]] = {
 
 
 def sound_format(media: str) -> str:
-    """OpenAI's word for a sound's media type."""
+    """OpenAI's audio format for a media type."""
     return _SOUNDS.get(media) or media.removeprefix("audio/")
 
 
 def sound_type(form: str) -> str:
-    """The media type that is written for OpenAI's word."""
+    """The media type for OpenAI's audio format."""
     return "audio/pcm" if form == "pcm16" else f"audio/{form or 'wav'}"
 
 
@@ -46,7 +46,7 @@ def data_url(media: str, data: str) -> str:
 
 
 def inline(url: str, at: str) -> dict[str, Json]:
-    """The media type and the base64 of a data URL (RFC 2397)."""
+    """Media type and base64 data of a data URL (RFC 2397)."""
     head, comma, data = url[5:].partition(",")
     if not comma:
         raise bad(at, "a data URL with a comma before its data", url)
@@ -61,7 +61,7 @@ def _usual(media: str) -> str:
 
 
 def address(url: str, extra: Extra, at: str, fallback: str = "", *, guess: bool = True) -> dict[str, Json]:
-    """A file by its address. The media type is what was said, else, with `guess`, what the name ends in."""
+    """A file by URL. The media type is the one the caller gave, otherwise, with `guess`, the one for the file extension."""
     if url.startswith("files/"):
         url = FILES + url
     elif ":" not in url:
@@ -76,11 +76,11 @@ def _path(url: str) -> str:
     try:
         return urlsplit(url).path
     except ValueError:
-        return ""  # a broken address: Google will say so
+        return ""  # an invalid URL: Google will report it
 
 
 def said_type(extra: Extra) -> str:
-    """The media type a caller gave: by Gemini's name, or as litellm has him say it, `format` beside an address."""
+    """The media type given by the caller: `mimeType` as in Gemini's format, or `format` as LiteLLM has it."""
     for where in (extra, extra.get("file"), extra.get("image_url")):
         if isinstance(where, Mapping):
             for name in ("mimeType", "format"):

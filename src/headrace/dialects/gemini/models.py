@@ -1,4 +1,4 @@
-"""What a model's name tells of what it takes."""
+"""What a model's name says about its capabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 _VERSION: Final = re.compile(r"gemini-(?:\w+-)??(\d+)(?:\.(\d+))?")
 
 LATEST: Final = (99, 0)
-"""Of names without a number, `gemini-flash-latest` and whatever is deployed under a name of its own."""
+"""The version of names without a number: `gemini-flash-latest` and deployments with custom names."""
 
 
 def version(model: str) -> tuple[int, int]:
@@ -17,5 +17,5 @@ def version(model: str) -> tuple[int, int]:
 
 
 def path(model: str) -> str:
-    """The model as it stands in an address."""
+    """The model's path in the URL."""
     return model if "/" in model else f"models/{model}"

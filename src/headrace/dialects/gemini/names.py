@@ -1,4 +1,4 @@
-"""Gemini's field names: Google accepts `camelCase` and `snake_case` for each, headrace reads both and writes the first."""
+"""Gemini's field names. Google accepts each in `camelCase` and `snake_case`; headrace reads both and writes `camelCase`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMES: Final[Mapping[str, str]] = {_snake(name): name for name in _CAMEL}
 
 
 def camel(source: Mapping[str, Json]) -> Mapping[str, Json]:
-    """`source` with the names headrace knows in camelCase. What is inside its values stays as it is."""
+    """`source` with known names in camelCase. Nested values are unchanged."""
     if "_" not in "".join(source):
         return source
     return {_NAMES.get(name, name): value for name, value in source.items()}
@@ -45,5 +45,5 @@ _OTHERS: Final = frozenset({
 
 
 def ours(extra: Extra) -> dict[str, Json]:
-    """An answer's leftovers without those of other dialects, which are written in snake_case."""
+    """The `extra` fields of a response that are Gemini's: those of other dialects are in snake_case or listed in `_OTHERS`."""
     return {name: value for name, value in extra.items() if "_" not in name and name not in _OTHERS}

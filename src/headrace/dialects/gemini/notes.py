@@ -1,4 +1,4 @@
-"""What stands beside an answer's text: sources, images and log probabilities, in OpenAI's words too."""
+"""Data that accompanies a response's text: citations, images and log probabilities, between Gemini's format and OpenAI's."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from headrace.dialects.gemini.names import camel
 from headrace.types import Json, Other, Part, Text
 
 SOURCES: Final = frozenset({"groundingMetadata", "citationMetadata"})
-"""Where a candidate names its sources."""
+"""Fields of a candidate that name its sources."""
 
 _SOURCES: Final = ("web", "retrievedContext", "maps", "image")
 
 
 def citations(candidate: Mapping[str, Json], parts: Sequence[Part]) -> dict[str, Json]:
-    """The message's `annotations`, where the candidate names sources for its text."""
+    """The message's `annotations`, if the candidate cites sources for its text."""
     said = "".join(part.text for part in parts if isinstance(part, Text))
     grounding, cited = candidate.get("groundingMetadata"), candidate.get("citationMetadata")
     found = _grounded(grounding, said) if isinstance(grounding, Mapping) else []
@@ -43,13 +43,13 @@ def _grounded(grounding: Mapping[str, Json], said: str) -> list[Json]:
 
 
 def _source(chunk: Mapping[str, Json]) -> dict[str, Json]:
-    """Address and title of one source."""
+    """URL and title of one source."""
     inner: Mapping[str, Json] = next((chunk[name] for name in _SOURCES if isinstance(chunk.get(name), Mapping)), {})
     return {"url": inner.get("uri"), "title": inner.get("title") or ""}
 
 
 def _cited(cited: Mapping[str, Json], said: str) -> list[Json]:
-    """Recitation: the Gemini API's `citationSources`, Vertex's `citations`."""
+    """Recitations: `citationSources` in the Gemini API, `citations` in Vertex AI."""
     sources = _objects(cited.get("citationSources")) + _objects(cited.get("citations"))
     return [
         _annotation(_span(source, said), {"url": source["uri"], "title": source.get("title") or ""})
@@ -63,7 +63,7 @@ def _annotation(span: tuple[int, int], source: Mapping[str, Json]) -> dict[str, 
 
 
 def grounded(annotations: Json, said: str) -> dict[str, Json] | None:
-    """Annotations with places in all that was `said` as `groundingMetadata`; None for none."""
+    """Annotations with offsets into the whole text `said` as `groundingMetadata`; None if there are none."""
     them = [one for one in _objects(annotations) if inner(one)]
     chunks = {_key(inner(one)): _chunk(one) for one in them}
     places = {key: index for index, key in enumerate(chunks)}
@@ -76,7 +76,7 @@ def _key(source: Mapping[str, Json]) -> str:
 
 
 def _chunk(annotation: Mapping[str, Json]) -> dict[str, Json]:
-    """A page of the web, or a document of the caller's."""
+    """A source on the web, or a document of the caller's."""
     source = inner(annotation)
     if annotation.get("type") == "url_citation":
         return {"web": {"uri": source.get("url"), "title": source.get("title") or ""}}
@@ -84,7 +84,7 @@ def _chunk(annotation: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _segment(source: Mapping[str, Json], said: str) -> dict[str, Json]:
-    """Places in bytes of UTF-8, as Gemini counts."""
+    """Offsets in bytes of UTF-8, as Gemini counts."""
     end = _place(source.get("end_index", source.get("index")))
     start = _place(source.get("start_index", end))
     first, last = (len(said[:place].encode("utf-8", "surrogatepass")) for place in (start, end))
@@ -92,7 +92,7 @@ def _segment(source: Mapping[str, Json], said: str) -> dict[str, Json]:
 
 
 def _span(segment: Mapping[str, Json], said: str) -> tuple[int, int]:
-    """Places in characters: Gemini counts bytes of UTF-8, within one of the parts. The segment's own text tells where it is."""
+    """Offsets in characters. Gemini counts bytes of UTF-8 within one part, so the segment's own text is searched for first."""
     start, end = _place(segment.get("startIndex")), _place(segment.get("endIndex"))
     raw = said.encode("utf-8", "surrogatepass")
     first = len(raw[:start].decode("utf-8", "ignore"))
@@ -107,13 +107,13 @@ def _place(value: Json) -> int:
 
 
 def images(parts: Sequence[Part]) -> dict[str, Json]:
-    """The message's `images`, where a model made some."""
+    """The message's `images`, if the model generated any."""
     made = [picture for part in parts if isinstance(part, Other) and (picture := image(part.extra)) is not None]
     return {"images": [{**picture, "index": index} for index, picture in enumerate(made)]} if made else {}
 
 
 def image(part: Mapping[str, Json]) -> dict[str, Json] | None:
-    """A part that is an image, as OpenRouter and litellm show one."""
+    """A part that is an image, in the format of OpenRouter and LiteLLM; None for any other part."""
     inner = part.get("inlineData")
     if not isinstance(inner, Mapping) or part.get("thought") is True:
         return None
@@ -128,7 +128,7 @@ def image(part: Mapping[str, Json]) -> dict[str, Json] | None:
 
 
 def read_logprobs(value: Json) -> Json:
-    """`logprobsResult` in OpenAI's shape; None for none."""
+    """`logprobsResult` in OpenAI's format; None if there are none."""
     if not isinstance(value, Mapping):
         return None
     tops = _objects(value.get("topCandidates"))
@@ -147,7 +147,7 @@ def _token(source: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def write_logprobs(value: Json) -> Json:
-    """OpenAI's shape as `logprobsResult`; None for what is not that shape."""
+    """OpenAI's log probabilities as `logprobsResult`; None for any other value."""
     tokens = _objects(value.get("content")) if isinstance(value, Mapping) else []
     if not tokens:
         return None

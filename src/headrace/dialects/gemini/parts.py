@@ -1,4 +1,4 @@
-"""Parts of a turn between Gemini and the hub."""
+"""Message parts between Gemini and the hub."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ OWN: Final = (
     "text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult", "toolCall",
     "toolResponse",
 )  # fmt: skip
-"""What a part may hold, one of them each."""
+"""The fields that hold a part's content, one in each part."""
 
 SHARED: Final = frozenset({"mimeType", "videoMetadata", "mediaResolution", "thoughtSignature"})
-"""Words that mean the same when they come with a part of another dialect: its caller gave them for Gemini."""
+"""Fields on a part from another dialect that are meant for Gemini and sent unchanged."""
 
 SIGNED_HERE: Final = "google-gemini-v1"
-"""OpenRouter's word for whose signature a piece of reasoning has; another provider's would be refused."""
+"""OpenRouter's `format` for reasoning signed by Google; Gemini rejects other providers' signatures."""
 
 ROLE: Final = "contentRole"
-"""Under this name a message's leftovers hold the role as it was given, where it is not the usual one: `role` is every dialect's word."""
+"""The key in a message's `extra` for a role other than the usual one. Not `role`, which every dialect uses."""
 
 BROKEN: Final = "INVALID_JSON"
-"""Holds the arguments of a call that are no JSON object, for Gemini takes nothing else."""
+"""Wraps call arguments that are not a JSON object, since Gemini accepts nothing else."""
 
 _TEXT: Final = frozenset({"text", "thoughtSignature"})
 _THOUGHT: Final = frozenset({"text", "thoughtSignature", "thought"})
@@ -39,19 +39,19 @@ _CALL: Final = frozenset({"id", "name", "args"})
 _RESULT: Final = frozenset({"id", "name", "response", "parts"})
 
 _SAID: Final = ("output", "error", "result", "content", "return_value")
-"""Names under which a result that is one text stands. The first two are Google's, the others what known clients write."""
+"""Keys under which a text-only result is nested. The first two are Google's, the others are used by known clients."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_parts(value: Json, at: str, calls: Turn) -> tuple[Part, ...]:
-    """A list of parts; one alone counts as a list, and lists within it are opened."""
+    """A list of parts. A single part counts as a list, and nested lists are flattened."""
     return tuple([read_part(part, f"{at}[{index}]", calls) for index, part in enumerate(flat(value))])
 
 
 def flat(value: Json) -> list[Json]:
-    """One part, a list of parts or lists within it, as one list."""
+    """A part or a nested list of parts as a flat list."""
     if value is None:
         return []
     if type(value) is not list:
@@ -60,7 +60,7 @@ def flat(value: Json) -> list[Json]:
 
 
 def read_part(value: Json, at: str, calls: Turn) -> Part:
-    """One part. Those the hub has no name for are `Other`, whole."""
+    """One part. Parts unknown to the hub become `Other`, unchanged."""
     if isinstance(value, str):
         return Text(text=value)
     source = camel(obj(value, at))
@@ -76,12 +76,12 @@ def _other(source: Mapping[str, Json]) -> Other:
 
 
 def kind_of(source: Mapping[str, Json]) -> str:
-    """The name of what a part holds."""
+    """The name of the field that holds a part's content."""
     return next((name for name in OWN if name in source), next((name for name in source if name not in ("thought", *SHARED)), ""))
 
 
 def is_part(block: Mapping[str, Json]) -> bool:
-    """Whether a block that came beside a message is a part of Gemini's: those of other dialects name a type."""
+    """Whether a block that accompanies a message is one of Gemini's parts: blocks of other dialects have a `type`."""
     return "type" not in block and kind_of(camel(block)) in OWN
 
 
@@ -133,7 +133,7 @@ def _read_file(source: Mapping[str, Json], calls: Turn) -> Part | None:
 
 
 def _nested(source: Mapping[str, Json], name: str, inner: dict[str, Json], *known: str) -> dict[str, Json]:
-    """Unknown fields of a part and of the object inside it, the latter under its name."""
+    """Unknown fields of a part, with those of its nested object under `name`."""
     extra = rest(source, frozenset({name, *known}))
     return {**extra, name: inner} if inner else extra
 
@@ -174,7 +174,7 @@ def _read_result(source: Mapping[str, Json], calls: Turn) -> Part | None:
 
 
 def _said(response: Mapping[str, Json]) -> tuple[str, str]:
-    """A result as one text, and the name it stands under; "" for an object that is its own JSON."""
+    """A result as text, and the key it was nested under; "" for any other object, whose text is its JSON."""
     if len(response) == 1:
         [(key, text)] = response.items()
         if key in _SAID and isinstance(text, str):
@@ -199,9 +199,9 @@ def write_parts(parts: Sequence[Part], at: str, *, foreign: bool) -> list[dict[s
 
 
 def write_part(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
-    """One part. foreign: it was read from another dialect, whose leftovers are not sent.
+    """One part. foreign: it was read from another dialect, whose extra fields are not sent.
 
-    Raises BadRequestError for what no part can say.
+    Raises BadRequestError for content that no part can express.
     """
     extra = {name: value for name, value in part.extra.items() if name in SHARED} if foreign else part.extra
     match part:
@@ -234,7 +234,7 @@ def write_part(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
 def _write_file(url: str, part: Image | File, extra: Extra, at: str, fallback: str = "") -> dict[str, Json]:
     if url[:5].lower() == "data:":
         return _inlined(media.inline(url, at), extra)
-    guess = extra is not part.extra  # of another dialect: the name may tell the type
+    guess = extra is not part.extra  # from another dialect: the file extension may tell the type
     said = media.address(url, {**part.extra, **extra}, at, fallback, guess=guess)
     return merged({}, _without(extra, "fileData", "mimeType"), {"fileData": {**_inner(extra, "fileData"), **said}})
 
@@ -255,7 +255,7 @@ def _inner(extra: Extra, name: str) -> dict[str, Json]:
 def _write_call(call: ToolCall, extra: Extra) -> dict[str, Json]:
     said: dict[str, Json] = {"id": _id(call.id), "name": call.name, "args": arguments(call)}
     if said["args"] == {} and "args" in extra:
-        said["args"] = None  # it came without
+        said["args"] = None  # it came without arguments
     usual = {} if extra.get("args") is UNSET else {"args": extra.get("args", {})}
     inner = merged(usual, _inner(extra, "functionCall"), said)
     return merged({}, _without(extra, "functionCall", "args"), {"functionCall": inner, "thoughtSignature": call.signature or None})
@@ -266,7 +266,7 @@ def _id(id_: str) -> str | None:
 
 
 def arguments(call: ToolCall) -> dict[str, Json]:
-    """The arguments as the object Gemini wants."""
+    """The arguments as the object Gemini requires."""
     if call.kind == "custom":
         return {"input": call.arguments}
     if not call.arguments.strip():
@@ -284,7 +284,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _write_result(result: ToolResult, extra: Extra, at: str, *, foreign: bool) -> dict[str, Json]:
-    """What a tool gave back. A text that is a JSON object is sent as the object."""
+    """A tool result. Text that is a JSON object is sent as that object."""
     if not result.name:
         raise BadRequestError(f"{at}: no call before it has this result's id, and Gemini wants the function's name: give the result a name")
     texts = [part for part in result.content if isinstance(part, Text | Refusal)]

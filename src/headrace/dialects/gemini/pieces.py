@@ -1,4 +1,4 @@
-"""Arguments of a call that come in pieces, as Vertex AI sends them where it is asked to (`streamFunctionCallArguments`)."""
+"""Call arguments streamed in pieces, as Vertex AI sends them with `streamFunctionCallArguments`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headrace.types import Json
 
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d{1,6})\]|\[['\"]([^'\"]*)['\"]\]")
 _VALUES: Final = ("stringValue", "numberValue", "boolValue")
-"""Names of a piece's value; without one of them it is null."""
+"""Fields that hold a piece's value; a piece without any of them is null."""
 _MORE: Final = frozenset({"partialArgs", "willContinue"})
 
 
 def in_pieces(part: Json) -> bool:
-    """Whether a part is a piece of a call, and not all of it."""
+    """Whether a part is a piece of a function call rather than a complete one."""
     if type(part) is not dict or ("functionCall" not in part and "function_call" not in part):
         return False
     call = camel(part).get("functionCall")
@@ -28,13 +28,13 @@ def in_pieces(part: Json) -> bool:
 
 
 class Pieces:
-    """The call that is open, if there is one."""
+    """Assembles function calls from pieces, one at a time."""
 
     def __init__(self) -> None:
         self._part: dict[str, Json] | None = None
 
     def goes_on(self, part: Mapping[str, Json]) -> bool:
-        """Whether a part says some more of the open call and nothing else: then it was added. Raises ValueError as `add` does."""
+        """Fast path: adds a part that only continues the open call; False for any other part. Raises ValueError as `add` does."""
         call = part.get("functionCall")
         if self._part is None or len(part) != 1 or type(call) is not dict:
             return False
@@ -46,7 +46,7 @@ class Pieces:
         return True
 
     def add(self, part: Mapping[str, Json]) -> dict[str, Json] | None:
-        """The whole part, once its last piece has come. Raises ValueError for a path that leads nowhere."""
+        """The complete part, once its last piece has arrived. Raises ValueError for an invalid path."""
         part = camel(part)
         call = camel(part["functionCall"])
         whole = self._part or {"functionCall": {"args": {}}}
@@ -66,7 +66,7 @@ def _steps(path: str) -> tuple[int | str, ...]:
 
 
 def _set(arguments: dict[str, Any], piece: Mapping[str, Json]) -> None:
-    """Put one value where its path leads; a text grows."""
+    """Sets the value at the piece's path; strings are appended."""
     steps = _steps(str(piece.get("jsonPath")))
     if not steps:
         raise ValueError("a piece of the arguments has no path")

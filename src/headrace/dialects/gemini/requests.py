@@ -26,9 +26,9 @@ _EXACT: Final = frozenset({"model"})
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value.
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value.
 
-    Model and stream, which the address says, are read where the body says them too.
+    Model and stream normally come from the URL, but are read from the body if present.
     """
     body = camel(obj(body, "the body"))
     extra = rest(body, _KNOWN, exact=_EXACT)
@@ -49,7 +49,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's."""
+    """The request to `target`, whose model and headers replace the caller's."""
     body = write_body(in_common(request, target.source, "gemini"), target.model, foreign=bool(target.source))
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
@@ -59,13 +59,13 @@ def write_request(request: ChatRequest, target: Target) -> HttpRequest:
 
 
 def url_of(base_url: str, model: str, method: str) -> str:
-    """Where a method of the model is. Addresses of Google's endpoint in OpenAI's shape are cut to those of its own."""
+    """The URL of a method of the model. The suffix of Google's OpenAI-compatible endpoint is removed from the base URL."""
     base_url = base_url.rstrip("/").removesuffix("/openai")
     return f"{base_url}/{models.path(model)}:{method}"
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
-    """foreign: the request was read from another dialect, whose own words are not sent."""
+    """foreign: the request was read from another dialect, whose own fields are not sent."""
     extra = _foreign_extra(request, model) if foreign else request.extra
     system, contents = write_messages(request.messages, model, foreign=foreign)
     tools = write_tools(request.tools, model, foreign=foreign)
@@ -81,23 +81,23 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
     return merged({}, extra, said)
 
 
-# ---- what other dialects say -------------------------------------------------------------------------------------------------------
+# ---- parameters of other dialects --------------------------------------------------------------------------------------------------
 
 _HINTS: Final = frozenset({
     "stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "metadata",
     "web_search_options", "modalities", "audio", "thinking", "reasoning", "service_tier",
 })  # fmt: skip
-"""OpenAI's words that change nothing in an answer's meaning here or are said in Gemini's; they are not sent as they are."""
+"""OpenAI's parameters that do not affect the response's meaning here or are translated; they are not sent unchanged."""
 
 _UNSAID: Final = frozenset({
     "logit_bias", "prediction", "functions", "function_call", "response_format", "tool_choice", "suffix", "echo", "best_of", "min_p",
     "repetition_penalty",
 })  # fmt: skip
-"""Words of OpenAI's dialect that would change the answer."""
+"""OpenAI's parameters that would change the response."""
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    """The given parameters, by OpenAI's names, that Gemini cannot express. Values that equal the default do not count."""
     asked = {
         "parallel_tool_calls": request.parallel_tool_calls is False and bool(request.tools),
         "user": request.user is not None,
@@ -110,7 +110,7 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _foreign_extra(request: ChatRequest, model: str) -> dict[str, Json]:
-    """A request's leftovers: Gemini's own words where they belong, without what only OpenAI means."""
+    """`extra` with Gemini's own fields moved to where they belong and without what only OpenAI defines."""
     said = {name: value for name, value in request.extra.items() if name not in _HINTS and name not in _UNSAID}
     given = camel({name: value for name, value in said.items() if value is not None and value is not UNSET})
     kept = {name: value for name, value in given.items() if name not in OWN}
@@ -125,7 +125,7 @@ def _foreign_extra(request: ChatRequest, model: str) -> dict[str, Json]:
 
 
 def _spoken(extra: Extra) -> dict[str, Json]:
-    """OpenAI's `modalities` and `audio`."""
+    """The config for OpenAI's `modalities` and `audio`."""
     modalities, audio = extra.get("modalities"), extra.get("audio")
     config: dict[str, Json] = {}
     if isinstance(modalities, list) and modalities != ["text"]:
@@ -136,7 +136,7 @@ def _spoken(extra: Extra) -> dict[str, Json]:
 
 
 def _thinking(extra: Extra) -> dict[str, Json]:
-    """Anthropic's `thinking`, which litellm's callers give to every provider."""
+    """The thinking config for Anthropic's `thinking`, which LiteLLM's callers use with every provider."""
     match extra.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(budget)}:
             return {"thinkingBudget": budget, "includeThoughts": budget != 0}

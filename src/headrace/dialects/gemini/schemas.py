@@ -1,4 +1,4 @@
-"""Google's `Schema` (OpenAPI 3.0's subset, with types in capitals) and JSON Schema."""
+"""Conversion between Google's `Schema` (a subset of OpenAPI 3.0, with types in upper case) and JSON Schema."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Final
 from headrace.types import Json
 
 _TYPES: Final = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL")
-"""In the order of their numbers, which begin at 1: google-generativeai sends those over REST."""
+"""Types by number, starting at 1: google-generativeai sends the numbers over REST."""
 _LITERAL: Final = frozenset({"enum", "const", "default", "example", "examples", "required", "propertyOrdering"})
-"""Keywords whose values are no schemas."""
+"""Keywords whose values are not schemas."""
 _NAMED: Final = frozenset({"properties", "$defs", "definitions", "patternProperties", "dependentSchemas"})
-"""Keywords whose values hold schemas under names."""
+"""Keywords whose values are objects of named schemas."""
 
 
 def standard(schema: Json, deep: int = 0) -> Json:
-    """A `Schema` as JSON Schema. What is JSON Schema already stays as it is, and so does what is deeper than anybody takes."""
+    """A `Schema` as JSON Schema. What is already JSON Schema is unchanged, as is anything nested deeper than `_NESTED`."""
     if isinstance(schema, list) and deep < _NESTED:
         return [standard(item, deep + 1) for item in schema]
     if not isinstance(schema, Mapping) or deep >= _NESTED:
@@ -49,13 +49,13 @@ _TAKEN: Final = frozenset({
 })  # fmt: skip
 
 _NESTED: Final = 100
-"""Lists and objects inside one another."""
+"""Maximum depth of nested lists and objects."""
 _DEEPEST: Final = 24
-"""Of a schema that refers to itself, so many turns are written out; below, anything goes."""
+"""Maximum depth to which a recursive schema is expanded; anything is allowed below it."""
 
 
 def reduced(schema: Json) -> Json:
-    """JSON Schema as a `Schema`, for models that take no other: references written out, words it lacks left out."""
+    """JSON Schema as a `Schema`, for models that accept nothing else: references are expanded, unsupported keywords dropped."""
     definitions: dict[str, Json] = {}
     if isinstance(schema, Mapping):
         for name in ("$defs", "definitions"):
@@ -78,7 +78,7 @@ def _reduced(schema: Json, definitions: Mapping[str, Json], depth: int) -> Json:
 
 
 def _merged(schema: Mapping[str, Json]) -> dict[str, Any]:
-    """`const`, `oneOf` and an `allOf` of one in words a `Schema` has."""
+    """`const`, `oneOf` and `allOf` expressed with keywords a `Schema` has."""
     made = dict(schema)
     if "const" in made:
         made["enum"] = [made["const"]]
@@ -103,7 +103,7 @@ def _reduced_value(name: str, value: Json, definitions: Mapping[str, Json], dept
 
 
 def _nullable(made: dict[str, Any]) -> dict[str, Any]:
-    """Null as a mark beside the type: a `Schema` has one type only."""
+    """Null in a type union becomes `nullable`, since a `Schema` has a single type."""
     kinds, choices = made.get("type"), made.get("anyOf")
     if isinstance(kinds, list):
         said = [kind for kind in kinds if kind != "null"]

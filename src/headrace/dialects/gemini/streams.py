@@ -1,4 +1,4 @@
-"""Reading Gemini's streams: every chunk is an answer's piece, the last of each candidate names why it ended."""
+"""Reads Gemini's streams: every chunk is a partial response, and each candidate's last one has its finish reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from headrace.wire import Frame
 _NOTHING: Final = (b"", b"[DONE]")
 
 BLOCKS: Final = "content_blocks"
-"""Under this name a message's leftovers hold, whole, the parts the hub has no name for."""
+"""The key in a message's `extra` that holds, unchanged, the parts unknown to the hub."""
 
 _CHUNK: Final = frozenset({"candidates", "responseId", "modelVersion", "usageMetadata"})
 _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
@@ -57,7 +57,7 @@ _SAYING: Final = frozenset({"content", "index"})
 
 
 class Reader:
-    """One stream. It is whole when every candidate that began has said why it ended, or the prompt was refused."""
+    """Reads one stream. It is complete when every candidate that began has a finish reason, or the prompt was blocked."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -70,7 +70,7 @@ class Reader:
         self._told = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no chunk of it."""
+        """Raises HeadraceError for an error within the stream or an invalid chunk."""
         data = frame.data
         if data[:1] != b"{" and data.strip() in _NOTHING:
             return []
@@ -91,7 +91,7 @@ class Reader:
             raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
 
     def close(self) -> list[StreamEvent]:
-        """Why each candidate ended, and the usage. Raises TruncatedStream for a stream that does not say."""
+        """The candidates' finish reasons and the usage. Raises TruncatedStream if the stream is incomplete."""
         if self._told:
             return []
         done = all(candidate.word is not None for candidate in self._candidates.values())
@@ -102,7 +102,7 @@ class Reader:
         return list(self._ending())
 
     def _forgiven(self, data: bytes, *, last: bool) -> Json:
-        """What is not quite JSON; None for what the end of the connection has cut off, which `close` tells."""
+        """Decodes data that is not strictly JSON; None for data cut off by the end of the connection, which `close` reports."""
         try:
             return decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -111,7 +111,7 @@ class Reader:
             raise self._bad("a chunk of the stream is not JSON") from None
 
     def _object(self, chunk: Json) -> dict[str, Json]:
-        """The one chunk of an array."""
+        """The only chunk of an array."""
         if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict):
             return chunk[0]
         raise self._bad("a chunk of the stream is not a JSON object")
@@ -121,7 +121,8 @@ class Reader:
         return APIResponseValidationError.of(failure)
 
     def _said(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
-        """What a chunk tells that says a text, a thought or more of a call and nothing new, as nearly every one does; else None."""
+        """Fast path: the events of a chunk with only text, a thought or a piece of a call, as nearly every one is; None
+        for any other chunk."""
         candidates = chunk.get("candidates")
         if type(candidates) is not list or len(candidates) != 1 or not self._started:
             return None
@@ -174,14 +175,14 @@ class Reader:
 
 
 def _news(source: Mapping[str, Json], known: frozenset[str], noted: dict[str, Json]) -> dict[str, Json]:
-    """Fields beside `known` that were not told yet, or told otherwise; `noted` has them then."""
+    """Fields of `source` other than `known` that are new or changed; they are added to `noted`."""
     news = {name: value for name, value in source.items() if name not in known and value is not None and noted.get(name) != value}
     noted |= news
     return news
 
 
 class _Candidate:
-    """One candidate's parts, and what must be remembered between its pieces."""
+    """Turns one candidate's chunks into events, with the state needed between them."""
 
     def __init__(self, index: int, response_id: str) -> None:
         self._index = index
@@ -189,18 +190,18 @@ class _Candidate:
         self._calls = 0
         self._pieces = Pieces()
         self._heard = b""
-        """Up to two bytes of sound that wait for a third."""
+        """Up to two bytes of audio left over, because base64 encodes three at a time."""
         self._voice = AudioDelta()
         self._texts: list[Text] = []
         self._sources: dict[str, Json] = {}
         self._noted: dict[str, Json] = {}
         self._blocks = {"text": -1, "thinking": -1}
         self._open = ""
-        """The kind of the block that the next piece may continue: a signed one is complete."""
+        """The kind of block that the next piece continues; "" after a signed piece, which completes its block."""
         self.word: Json = None
 
     def tell(self, candidate: Mapping[str, Json], events: list[StreamEvent]) -> None:
-        """Puts into `events` what a piece of the candidate says."""
+        """Appends the events of a candidate's chunk to `events`."""
         content = candidate.get("content") or {}
         parts = content.get("parts")
         if (piece := self.piece(parts)) is not None:
@@ -221,7 +222,7 @@ class _Candidate:
         self.word = self.word if candidate.get("finishReason") is None else candidate["finishReason"]
 
     def piece(self, parts: Json) -> TextDelta | ThinkingDelta | None:
-        """What parts say that are some text or some thought and nothing else, as nearly all are; None for any others."""
+        """Fast path: the event for parts that are a single text or thought, as nearly all are; None for any others."""
         if type(parts) is not list or len(parts) != 1:
             return None
         part = parts[0]
@@ -241,7 +242,7 @@ class _Candidate:
         return None
 
     def calls_on(self, parts: Json) -> bool:
-        """Whether parts are more of the call that is open, which is told once it is whole."""
+        """Whether the parts only continue the open call, which is emitted once complete."""
         return type(parts) is list and len(parts) == 1 and type(parts[0]) is dict and self._pieces.goes_on(parts[0])
 
     def _parts(self, given: Json) -> list[Part]:
@@ -249,7 +250,7 @@ class _Candidate:
         return [as_answered(part) for part in read_parts(whole, "parts", self._turn)]
 
     def _whole(self, raw: Json) -> list[Json]:
-        """A part, unless it is a piece of a call; with the last piece the call."""
+        """The part itself, or for a piece of a call nothing until the last one, then the whole call."""
         if not in_pieces(raw):
             return [raw]
         made = self._pieces.add(raw)
@@ -281,7 +282,7 @@ class _Candidate:
                 events.append(self._other(part))
 
     def _block(self, kind: str, *, alone: bool = False) -> int:
-        """A signed text is a block of its own, and so is one after a part of another kind."""
+        """The block's number. A signed text is a block of its own, and a part of another kind ends the block."""
         if alone or self._open != kind:
             self._blocks[kind] += 1
         self._open = "" if alone else kind
@@ -300,7 +301,7 @@ class _Candidate:
         )
 
     def _sound(self, part: Audio) -> Iterator[AudioDelta]:
-        """Sound whose pieces can be put one behind the other: base64 does so by threes of bytes only."""
+        """Audio deltas whose base64 can be concatenated, which takes multiples of three bytes."""
         try:
             raw = self._heard + a2b_base64(part.data, strict_mode=True)
         except Base64Error:

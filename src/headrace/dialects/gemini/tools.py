@@ -1,4 +1,4 @@
-"""Tools and which of them to use."""
+"""Tools and tool choice between Gemini and the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.errors import BadRequestError
 from headrace.types import Extra, Json, Tool, ToolChoice
 
 _BESIDE: Final = "beside"
-"""UNSET under this name: the tool stood in one entry with the tool before it."""
+"""UNSET under this key marks a tool that shared an entry with the previous tool."""
 
 _DECLARATION: Final = frozenset({"name", "description", "parametersJsonSchema", "parameters"})
 
@@ -29,7 +29,7 @@ def read_tools(value: Json) -> tuple[Tool, ...]:
 
 
 def _read_entry(value: Json, at: str) -> list[Tool]:
-    """An entry's functions, and each tool of Google's own by its name."""
+    """An entry's functions, and each of Google's built-in tools by name."""
     entry = camel(obj(value, at))
     found: list[Tool] = []
     for name, said in entry.items():
@@ -67,7 +67,7 @@ def _read_function(value: Json, at: str) -> Tool:
 
 
 def read_choice(value: Json, extra: dict[str, Json]) -> ToolChoice | None:
-    """`toolConfig`. What the hub has no name for goes into `extra`."""
+    """The tool choice in `toolConfig`. Adds to `extra` what the hub cannot express."""
     if value is None:
         return None
     config = dict(camel(obj(value, "toolConfig")))
@@ -111,7 +111,7 @@ def write_tools(tools: Sequence[Tool], model: str, *, foreign: bool) -> list[dic
 
 
 def _written(tool: Tool, at: str, model: str, *, foreign: bool) -> tuple[str, Json]:
-    """The name of the tool's list in an entry, and what stands there."""
+    """The tool's key in an entry, and its value."""
     if tool.type == "function":
         return "functionDeclarations", _function(tool, model, foreign=foreign)
     if not foreign:
@@ -149,7 +149,7 @@ _WORDS: Final = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY
 
 
 def write_choice(choice: ToolChoice | None, given: Json, *, foreign: bool) -> Json:
-    """`toolConfig`: what the hub says, beside what was given."""
+    """`toolConfig` with the hub's tool choice."""
     config = dict(camel(given)) if isinstance(given, Mapping) else {}
     if choice is not None:
         said = {"mode": _WORDS[choice.mode], "allowedFunctionNames": [choice.name] if choice.mode == "tool" else None}

@@ -1,4 +1,4 @@
-"""Gemini's streams handed on as they are."""
+"""Observes Gemini's streams that are forwarded unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Candidate(Struct, gc=False):
 
 
 class _Glimpse(Struct, gc=False):
-    """What is None here is looked at more closely where it is there."""
+    """Fast path: the fields typed None here must be absent, else the chunk is fully parsed."""
 
     candidates: tuple[_Candidate]
     usage: dict[str, Json] | None = field(default=None, name="usageMetadata")
@@ -38,16 +38,16 @@ _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
 class Watcher(Watching, eq=False):
-    """One answer, whole when every candidate that began has said why it ended, or the prompt was refused."""
+    """Observes one response. It is complete when every candidate that began has a finish reason, or the prompt was blocked."""
 
     _counts: dict[str, Json] = field(default_factory=dict)
     _ended: dict[int, bool] = field(default_factory=dict)
-    """The candidates that began, and whether they have ended."""
+    """The candidates that began, and whether each has finished."""
     _blocked: bool = False
     ending: bool = False
-    """Whether a candidate has ended: few events follow."""
+    """Whether a candidate has finished: few events follow."""
     unread: bytes = b""
-    """An event that was handed on unread, like one before but for its numbers."""
+    """An event that was forwarded without parsing because only its text and counts differ from an earlier one."""
 
     def glance(self, data: bytes) -> bool:
         try:
@@ -68,7 +68,8 @@ class Watcher(Watching, eq=False):
         return True
 
     def _count(self, usage: dict[str, Json]) -> None:
-        """What was unread had counted the same as the events before it: it need not be read where all that is counted anew."""
+        """Records the usage. An unread event had the same counts as the one before it, so it is only parsed if `usage`
+        lacks some of them."""
         event, self.unread = self.unread, b""
         if usage.keys() >= self._counts.keys():
             self._counts = usage
@@ -103,7 +104,7 @@ class Watcher(Watching, eq=False):
 
 
 def used(counts: Mapping[str, Json]) -> dict[str, Any]:
-    """Counts in OpenAI's form, as the hub's two halves write them: at once where they are plain numbers of tokens of text."""
+    """Counts in OpenAI's format, equal to `write_usage(read_usage(counts))`; computed directly if they are plain text token counts."""
     usage: dict[str, Any] = dict(counts)
     take = usage.pop
     prompt, answer, total = take("promptTokenCount", 0), take("candidatesTokenCount", 0), take("totalTokenCount", 0)
