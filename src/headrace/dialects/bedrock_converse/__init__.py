@@ -21,7 +21,7 @@ __all__ = ["BedrockConverse", "dialect"]
 
 
 class BedrockConverse(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)

@@ -1,4 +1,4 @@
-"""Writing Gemini's streams as server-sent events: pieces of text as they come, each call whole, the end in the last chunk."""
+"""Writes Gemini's streams as server-sent events: text as it arrives, each call whole, finish reasons in the last chunk."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from headrace.types import (
 )
 
 _SPOKEN: Final = "audio/L16;codec=pcm;rate=24000"
-"""What Gemini speaks, and OpenAI's streams too (pcm16)."""
+"""The audio format of Gemini's speech, and of OpenAI's streams (pcm16)."""
 
 
 def frame(chunk: Mapping[str, Json]) -> bytes:
-    """A chunk as the API frames it."""
+    """A chunk as a server-sent event."""
     return b"data: " + msgspec.json.encode(chunk) + b"\r\n\r\n"
 
 
@@ -53,19 +53,19 @@ _THOUGHT: Final = _PIECE.replace(b"}],", b',"thought":true}],', 1)
 
 
 class Writer:
-    """A chunk for each event. Reasons to end and the usage are held for the last one, calls until they are complete."""
+    """Turns events into chunks. Finish reasons and usage are held for the last chunk, calls until they are complete."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._head: dict[str, Json] = {"modelVersion": request.model}
         self._tail = msgspec.json.encode(self._head)[1:]
-        """What ends every chunk, as JSON."""
+        """JSON that ends every chunk."""
         self._first: Extra = {}
         self._calls: dict[tuple[int, int], list[ToolCallDelta]] = {}
         self._finished: list[Finished] = []
         self._usage: dict[str, Json] = {}
         self._texts: dict[int, list[str]] = {}
         self._cited: dict[int, list[Json]] = {}
-        """Annotations of each candidate, for its last chunk; None are told where it names its sources itself."""
+        """Annotations of each candidate, for its last chunk. Not used for candidates that have sources in Gemini's format."""
         self._grounded: set[int] = set()
 
     def feed(self, event: StreamEvent) -> bytes:
@@ -95,7 +95,7 @@ class Writer:
         return self._said(event)
 
     def close(self) -> bytes:
-        """What is held: calls that nobody finished, then every candidate's end."""
+        """What was held back: unfinished calls, then the end of every candidate."""
         waiting = b"".join([self._called(index) for index in sorted({choice for choice, _ in self._calls})])
         usage = {"usageMetadata": self._usage} if self._usage else {}
         ends = [self._end(event) for event in self._finished if "candidates" not in event.extra]
@@ -113,7 +113,7 @@ class Writer:
         return self._chunk([{**content, "index": index, **extra}], {})
 
     def _said(self, event: Any) -> bytes:
-        """An event of one candidate."""
+        """The chunk for an event of one candidate."""
         match event:
             case Noted(level="choice"):
                 extra = ours(event.extra)
@@ -131,7 +131,7 @@ class Writer:
         return b"" if part is None else self._candidate(event.choice, [part], {})
 
     def _noted(self, event: Noted) -> bytes:
-        """Blocks that name a type are another dialect's."""
+        """The chunk for extra message fields. Blocks with a `type` are another dialect's and are dropped."""
         self._cited.setdefault(event.choice, []).extend(event.extra.get(ANNOTATIONS) or ())
         blocks = event.extra.get(BLOCKS)
         them = [block for block in blocks if isinstance(block, dict) and "type" not in block] if isinstance(blocks, list) else []
@@ -156,7 +156,7 @@ class Writer:
 
 
 def _whole(pieces: Sequence[ToolCallDelta]) -> ToolCall:
-    """The call that these are pieces of. Its kind and its signature are told last, if not with its name."""
+    """The call assembled from its deltas. The last one has its kind; a signature may come with any."""
     return ToolCall(
         id=next((piece.id for piece in pieces if piece.id), ""),
         name=next((piece.name for piece in pieces if piece.name), ""),

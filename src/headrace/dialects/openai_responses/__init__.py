@@ -23,7 +23,7 @@ __all__ = ["OpenAIResponses", "dialect", "looks_like"]
 
 
 class OpenAIResponses(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)
@@ -40,7 +40,7 @@ class OpenAIResponses(Replies):
             return responses.read_response(body, provider=target.provider, model=target.model)
         except BadRequestError as error:
             if error.failure.provider:
-                raise  # what a failed response tells
+                raise  # the failed response's own error
             raise unreadable(response, target, f"is no response: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:

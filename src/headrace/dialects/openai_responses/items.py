@@ -1,8 +1,8 @@
-"""Items of OpenAI's Responses, which are parts and turns of the hub: in requests and answers alike.
+"""Items of OpenAI's Responses as message parts, for requests and responses.
 
-A model's turn is a run of items: reasoning, messages, calls. Each becomes parts of one hub message. What only this dialect says of a part
-stands in its `extra` under `OWN`, for the first part of a message that of the message as well, under `ITEM`. An item without a name in the
-hub is kept whole as `Other`, where it stood.
+An assistant's turn is a run of items (reasoning, messages, calls), each of which becomes parts of one hub message.
+Fields only this dialect has are kept in a part's `extra` under `OWN`; a message item's own fields are kept on its first
+part, under `ITEM` within that. An item unknown to the hub becomes `Other`, unchanged and in its place.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _CUSTOM: Final = frozenset({"type", "call_id", "name", "input"})
 _RESULT: Final = frozenset({"type", "call_id", "output"})
 _RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 _SHARED: Final = frozenset({"cache_control"})
-"""Words of other dialects that some gateways take on this dialect's parts: none of them is OpenAI's."""
+"""Fields of other dialects that some gateways accept on this dialect's parts; none of them is OpenAI's."""
 
 
 def read_input(value: Json) -> tuple[Message, ...]:
-    """The turns of a request's `input`. Raises BadRequestError that names the item."""
+    """The messages in a request's `input`. Raises BadRequestError that names the item."""
     if isinstance(value, str):
         return (Message(role="user", content=(Text(text=value),), extra={OWN: "text"}),)
     turns: list[Message] = []
@@ -47,7 +47,7 @@ def read_input(value: Json) -> tuple[Message, ...]:
 
 
 def _read_turn(item: Mapping[str, Json], at: str) -> Message | tuple[Part, ...]:
-    """A turn of its own, or parts of the model's."""
+    """A message of its own, or parts of an assistant message."""
     kind, role = item.get("type", "message" if "role" in item or "id" not in item else ""), item.get("role")
     if kind == "message" and isinstance(role, str) and role in ROLES:
         content = read_content(item.get("content"), f"{at}.content")
@@ -67,7 +67,7 @@ def _read_result(item: Mapping[str, Json], at: str) -> Message:
     output = item.get("output")
     content = read_content(output, f"{at}.output") if isinstance(output, str | list) else (Other(type="output", extra={"output": output}),)
     extra = _owned({"type": item["type"]} if item["type"] != "function_call_output" else {})
-    name = _name(item)  # newer results may say whose they are by name alone
+    name = _name(item)  # newer results may identify their call by name alone
     call_id = "" if name and item.get("call_id") is None else string(item.get("call_id"), f"{at}.call_id")
     result = ToolResult(call_id=call_id, content=content, name=name, extra=extra)
     kept = rest(item, _RESULT, {"call_id": UNSET}, exact=frozenset({"output", "call_id"}))
@@ -80,7 +80,7 @@ def _name(item: Mapping[str, Json]) -> str | None:
 
 
 def read_item(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
-    """One item of the model's as parts."""
+    """One item of the assistant's as parts."""
     match item.get("type", "message" if "role" in item else ""):
         case "message":
             return _read_said(item, at)
@@ -92,7 +92,7 @@ def read_item(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
             return (_call(item, "input", "custom", _CUSTOM, at),)
         case str() as kind if kind:
             return (Other(type=kind, extra=dict(item)),)
-        case None | "" if isinstance(item.get("id"), str):  # an id alone stands for the item that has it
+        case None | "" if isinstance(item.get("id"), str):  # an id alone refers to an earlier item
             return (Other(type="item_reference", extra=dict(item)),)
     raise bad(f"{at}.type", "a string", item.get("type"))
 
@@ -106,7 +106,7 @@ def _call(item: Mapping[str, Json], field: str, kind: str, known: frozenset[str]
 
 
 def _read_said(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
-    """A message of the model's: its parts, the first of which keeps the rest of the item."""
+    """The parts of an assistant's message item. The first keeps the item's other fields."""
     content = item.get("content")
     kept: dict[str, Json] = rest(item, _MESSAGE | {"type"}, {"id": UNSET, **_MESSAGE_USUAL})
     if isinstance(content, str):
@@ -119,14 +119,16 @@ def _read_said(item: Mapping[str, Json], at: str) -> tuple[Part, ...]:
 
 
 def _inside(part: Part) -> Part:
-    """A part without a name in the hub, marked as one of a message: it is no item."""
+    """Marks a part unknown to the hub as part of a message, so that it is not taken for an item."""
     return structs.replace(part, extra={**part.extra, OWN: {INSIDE: True}}) if isinstance(part, Other) else part
 
 
 def read_reasoning(item: Mapping[str, Json]) -> Thinking:
-    """What it says is its content, else the summary. Who sends it back must send all of it: `OWN` has the item.
+    """Reasoning whose text is the item's content, else its summary. OpenAI requires the item back unchanged, so `OWN`
+    keeps it.
 
-    `id` and `format` are how others' reasoning details tell whose it is; `item` keeps there what they have no word for.
+    `id` and `format` identify it as OpenAI's in other dialects' reasoning details; `item` keeps there what they cannot
+    express.
     """
     said = texts(item.get("content")) or texts(item.get("summary"))
     data = item.get("encrypted_content")
@@ -149,7 +151,7 @@ def texts(parts: Json) -> list[str]:
 
 
 def read_content(value: Json, at: str) -> tuple[Part, ...]:
-    """A text, a list of parts or nothing. Parts of a list keep their type, so that a list stays one."""
+    """A string, a list of parts, or null. Parts of a list keep their type, so that it is written back as a list."""
     if isinstance(value, str):
         return (Text(text=value),)
     return tuple(_each_part(items(value, at), at))
@@ -182,20 +184,20 @@ def _read_part(part: Mapping[str, Json], at: str) -> Part:
 
 
 def _read_text(part: Mapping[str, Json]) -> Text:
-    """Its citations are told in the words of Chat Completions too, for callers who know no others."""
+    """A text part. Its citations are kept in Chat Completions' format too, for callers who know no other."""
     extra = {**_marked({name: value for name, value in part.items() if name != "text"})}
     cited = annotations_for_chat(part.get("annotations"))
     return Text(text=part["text"], extra={**extra, "annotations": cited} if cited else extra)
 
 
 def _marked(kept: Mapping[str, Json]) -> Extra:
-    """What is this dialect's own, apart from marks that gateways share."""
+    """`extra` with this dialect's fields under `OWN`, except for those in `_SHARED`."""
     shared = {name: value for name, value in kept.items() if name in _SHARED}
     return {**_owned({name: value for name, value in kept.items() if name not in _SHARED}), **shared}
 
 
 def _read_file(part: Mapping[str, Json]) -> Part:
-    """One with inline data, an id or an address; anything else is kept as it is."""
+    """A file with inline data, an id or a URL; anything else becomes `Other`, unchanged."""
     given = [name for name in ("file_data", "file_id", "file_url") if part.get(name)]
     data = part.get("file_data")
     if len(given) != 1 or not all(isinstance(part[name], str) for name in given) or (data and not data.startswith("data:")):

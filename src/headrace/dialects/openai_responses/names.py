@@ -1,4 +1,4 @@
-"""Words of OpenAI's Responses that reading and writing share."""
+"""Keys and helpers shared by reading and writing OpenAI's Responses."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from headrace.dialects.fields import OWN
 from headrace.types import Extra, Json
 
 ITEM: Final = "item"
-"""What a message's first part keeps of its item; in reasoning that went through another dialect, the item itself."""
+"""The key for the item fields kept on a message's first part; for reasoning in another dialect, the key for the item itself."""
 
 INSIDE: Final = "inside"
-"""Marks a part only this dialect knows that stood in a model's message."""
+"""Marks a part unknown to the hub that belongs to an assistant's message item."""
 
 INSTRUCTIONS: Final = "instructions"
-"""Marks the system message that stood in the field of that name."""
+"""Marks the system message that came in the `instructions` field."""
 
 PIECE: Final = "piece"
-"""Says of a piece of reasoning which part of its item it belongs to: `summary` or `content`, and its place there."""
+"""The key for which part of its item a reasoning delta belongs to: (`summary` or `content`, index)."""
 
 GAP: Final = "\n\n"
-"""What stands between the parts of reasoning where they are told as one text."""
+"""Separator between parts of reasoning that are joined into one text."""
 
 FORMAT: Final = "openai-responses-v1"
-"""OpenRouter's word for whose reasoning a detail holds (openrouter.ai/docs, read 2026-11)."""
+"""OpenRouter's `format` for OpenAI's reasoning (openrouter.ai/docs, read 2026-11)."""
 
 _SUFFIXES: Final = ("_call", "_call_output")
 _ITEMS: Final = frozenset({
@@ -36,17 +36,17 @@ _ITEMS: Final = frozenset({
 def own(extra: Extra) -> Mapping[str, Json]:
     """What this dialect keeps in `extra`."""
     kept = extra.get(OWN)
-    return kept if kept is not None and isinstance(kept, Mapping) else {}  # to ask a class of Mapping's kind takes as long as ten fields
+    return kept if kept is not None and isinstance(kept, Mapping) else {}  # isinstance with an ABC costs as much as ten fields
 
 
 def is_item(block: Mapping[str, Json]) -> bool:
-    """Whether a block that came beside a message is an item of this dialect."""
+    """Whether a block that accompanies a message is an item of this dialect."""
     kind = block.get("type")
     return isinstance(kind, str) and (kind in _ITEMS or kind.endswith(_SUFFIXES))
 
 
 def annotations_for_chat(annotations: Json) -> list[Json]:
-    """Chat Completions has what is said of a citation under its type's name."""
+    """Annotations in Chat Completions' format, which nests the content under the type's name."""
     told: list[Json] = []
     for one in annotations if isinstance(annotations, list) else ():
         if isinstance(one, Mapping) and isinstance(kind := one.get("type"), str):

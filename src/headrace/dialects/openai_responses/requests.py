@@ -17,7 +17,7 @@ from headrace.wire import HttpRequest
 _PLAIN: Final = (
     ("parallel_tool_calls", flag), ("temperature", number), ("top_p", number), ("top_logprobs", whole), ("user", optional),
 )  # fmt: skip
-"""Fields whose name and meaning are the hub's own."""
+"""Fields with the same name and meaning in the hub."""
 
 _KNOWN: Final = frozenset({
     "model", "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "stream",
@@ -25,19 +25,19 @@ _KNOWN: Final = frozenset({
 })  # fmt: skip
 _FUNCTION: Final = frozenset({"type", "name", "description", "parameters", "strict"})
 _ELSEWHERE: Final = frozenset({"prompt", "previous_response_id", "conversation"})
-"""Where what is said stands, when there is no input."""
+"""Fields that refer to content kept by the provider, if there is no input."""
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
 UNSAID: Final = ("n", "stop", "seed", "presence_penalty", "frequency_penalty", "top_k")
-"""Parameters of the hub that Responses has not."""
+"""The hub's parameters that Responses does not have."""
 
 CHAT_ONLY: Final = frozenset({"logit_bias", "modalities", "audio", "prediction", "functions", "function_call"})
-"""Parameters of OpenAI's Chat Completions that Responses has not."""
+"""Parameters of OpenAI's Chat Completions that Responses does not have."""
 
 
 def looks_like(body: Mapping[str, Json]) -> bool:
-    """Whether a body that came to Chat Completions is one of Responses: some clients send them there."""
+    """Whether a body sent to Chat Completions is a Responses request: some clients send those there."""
     return "input" in body and "messages" not in body
 
 
@@ -45,7 +45,7 @@ def looks_like(body: Mapping[str, Json]) -> bool:
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     extra: dict[str, Json] = rest(body, _KNOWN, exact=frozenset({"model", "instructions", "user"}))
     stream = flag(body.get("stream"), "stream") or False
@@ -73,7 +73,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
 
 
 def _read_instructions(value: Json) -> tuple[Message, ...]:
-    """They stand before everything else, as what a system says."""
+    """The instructions as a system message that precedes all others."""
     text = optional(value, INSTRUCTIONS)
     return () if text is None else (Message(role="system", content=(Text(text=text),), extra={OWN: INSTRUCTIONS}),)
 
@@ -97,14 +97,14 @@ def _read_choice(choice: Json, extra: dict[str, Json]) -> ToolChoice | None:
             return ToolChoice(mode=cast("Any", choice))
         case {"type": "function", "name": str(name)}:
             return ToolChoice(mode="tool", name=name, extra=rest(choice, frozenset({"type", "name"})))
-        case {"type": str()}:  # a tool of the provider's own, or several to choose from: only this dialect has them
+        case {"type": str()}:  # a built-in tool, or several to choose from: only this dialect has them
             extra["tool_choice"] = choice
             return None
     raise bad("tool_choice", "auto, none, required or an object that names a tool", choice)
 
 
 def _read_text(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
-    """The form of the answer; how wordy it should be, and anything else, is kept."""
+    """The response format; verbosity and other fields are kept in `extra`."""
     if value is None:
         return None
     text = dict(obj(value, "text"))
@@ -149,7 +149,7 @@ def _read_reasoning(value: Json, extra: dict[str, Json]) -> str | None:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's."""
+    """The request to `target`, whose model and headers replace the caller's."""
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
@@ -177,7 +177,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool = False) -> di
 
 
 def _own(extra: Extra) -> dict[str, Json]:
-    """What a caller of Chat Completions said besides, in this dialect's words. Hints on streams and what it has not are left out."""
+    """`extra` of a Chat Completions caller in this dialect's format, without stream options and what this dialect does not have."""
     kept = {name: value for name, value in extra.items() if name not in CHAT_ONLY | {"stream_options", "verbosity", "web_search_options"}}
     if isinstance(extra.get("verbosity"), str):
         text = kept.get("text")
@@ -186,7 +186,7 @@ def _own(extra: Extra) -> dict[str, Json]:
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """OpenAI's parameters that are given and that Responses has not."""
+    """The given parameters that Responses does not have, by OpenAI's names."""
     found = [name for name in UNSAID if getattr(request, name) not in (None, ())]
     if request.n == 1:
         found.remove("n")
@@ -202,9 +202,9 @@ def _instructions(turns: Sequence[Message]) -> tuple[str | None, Sequence[Messag
 
 
 def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
-    """What other dialects leave out is said: here a function is strict unless it says that it is not."""
+    """A tool, with its defaults written explicitly if it is from another dialect: here a function is strict by default."""
     if tool.type != "function":
-        inner = tool.extra.get("custom") if tool.type == "custom" else None  # Chat Completions nests what is flat here
+        inner = tool.extra.get("custom") if tool.type == "custom" else None  # nested in Chat Completions, flat here
         return merged({}, {"type": tool.type, **(inner if isinstance(inner, Mapping) else tool.extra)}, {})
     said = {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
     if foreign:
@@ -213,7 +213,7 @@ def _write_tool(tool: Tool, *, foreign: bool) -> dict[str, Json]:
 
 
 def _searching(extra: Extra, *, foreign: bool) -> list[dict[str, Json]]:
-    """Chat Completions' way to let the model search, as the tool it is here."""
+    """Chat Completions' `web_search_options` as the web search tool."""
     options = extra.get("web_search_options") if foreign else None
     if not isinstance(options, Mapping):
         return []
@@ -247,7 +247,7 @@ def _write_reasoning(request: ChatRequest, extra: Extra) -> Json:
 
 
 def _effort(budget: int | None) -> str | None:
-    """The effort nearest to a number of thinking tokens, as OpenAI's other dialect has it."""
+    """The effort closest to a thinking budget in tokens, by the thresholds used for Chat Completions."""
     if budget is None:
         return None
     return "none" if budget == 0 else "low" if 0 < budget <= 2048 else "medium" if 0 < budget <= 8192 else "high"

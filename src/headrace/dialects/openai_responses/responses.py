@@ -1,4 +1,4 @@
-"""Answers between OpenAI's Responses and the hub."""
+"""Responses and usage between OpenAI's Responses and the hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USUAL: Final[Mapping[str, Json]] = {
     "object": "response", "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "parallel_tool_calls": True,
     "temperature": None, "tool_choice": "auto", "tools": [], "top_p": None,
 }  # fmt: skip
-"""What every response says; the official clients insist on it."""
+"""Fields of every response; the official clients require them."""
 
 _USAGE: Final = frozenset({"input_tokens", "output_tokens", "total_tokens", "input_tokens_details", "output_tokens_details"})
 _INPUT: Final[Mapping[str, str]] = {"cached": "cached_tokens", "cache_write": "cache_write_tokens", "audio_input": "audio_tokens"}
@@ -33,7 +33,7 @@ _REASONS: Final[Mapping[str, str]] = {finish: reason for reason, finish in INCOM
 
 
 def read_response(body: Mapping[str, Json], *, provider: str, model: str) -> ChatResponse:
-    """Raises BadRequestError for what is none, and the error that a failed response tells."""
+    """Raises BadRequestError for a body that is not a response, and the error of a failed response."""
     body = obj(body, "the response")
     if body.get("status") == "failed" or (body.get("error") and not body.get("output")):
         raise error_of(read_error_inside({"error": body.get("error") or "the response failed"}, provider=provider, model=model))
@@ -54,7 +54,7 @@ def read_response(body: Mapping[str, Json], *, provider: str, model: str) -> Cha
 
 
 def kept(body: Mapping[str, Json]) -> dict[str, Json]:
-    """What a response says besides, nearly all of it an echo of the request: this dialect's own."""
+    """Other fields of a response, most of which echo the request. They are this dialect's own."""
     mine: dict[str, Json] = rest(body, _KNOWN, USUAL)
     if isinstance(body.get("created_at"), float):
         mine["created_at"] = body["created_at"]
@@ -64,7 +64,7 @@ def kept(body: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def read_finish(body: Mapping[str, Json], *, called: bool) -> FinishReason | None:
-    """Why it ended, from its status; None while it is still in the making."""
+    """The finish reason, from the status; None while the response is incomplete."""
     match body.get("status"):
         case "completed" | None:
             return "tool_calls" if called else "stop"
@@ -78,7 +78,7 @@ def read_finish(body: Mapping[str, Json], *, called: bool) -> FinishReason | Non
 
 
 def read_logprobs(parts: list[Part]) -> Json:
-    """Those of all texts, in the shape of Chat Completions."""
+    """Log probabilities of all texts, in Chat Completions' format; None if there are none."""
     told = [own(part.extra).get("logprobs") for part in parts if isinstance(part, Text)]
     found = [probability for each in told if isinstance(each, list) for probability in each]
     return {"content": found} if found else None
@@ -113,7 +113,7 @@ def _details(source: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def write_response(response: ChatResponse) -> dict[str, Json]:
-    """The first choice: Responses has no other."""
+    """The response, from the first choice: Responses has only one."""
     choice = response.choices[0] if response.choices else None
     mine = own(response.extra)
     writer = Items(answering=response.id.removeprefix("resp_") or "0")
@@ -137,7 +137,7 @@ def write_around(response: ChatResponse, finish: FinishReason | None) -> dict[st
 
 
 def _sayable(message: Message, mine: Mapping[str, Json]) -> list[Part]:
-    """Without blocks of other dialects, which are no items here. Where the answer is one of this dialect's, `mine` says something."""
+    """The parts without blocks of other dialects, which are not items here. `mine` is only non-empty for this dialect's own responses."""
     return [part for part in message.content if mine or not isinstance(part, Other) or is_item(part.extra)]
 
 
@@ -150,7 +150,7 @@ def write_status(finish: FinishReason | None) -> dict[str, Json]:
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """Every count has a place here, also where it is zero."""
+    """Token counts. Counts of zero are written too."""
     said: dict[str, Json] = {"input_tokens": usage.input, "output_tokens": usage.output}
     said["total_tokens"] = usage.total or usage.input + usage.output
     for name, fields, least in (("input_tokens_details", _INPUT, _LEAST_INPUT), ("output_tokens_details", _OUTPUT, _LEAST_OUTPUT)):
@@ -161,7 +161,7 @@ def write_usage(usage: Usage) -> dict[str, Json]:
 
 
 def _details_of(usage: Usage, name: str, least: Mapping[str, int], counted: Mapping[str, int]) -> Json:
-    """As it was told; of another dialect's usage every count there is a place for."""
+    """Token details as received; for another dialect's usage, every count that has a field here."""
     if OWN not in usage.extra:
         return {**least, **counted}
     mine = usage.extra[OWN]

@@ -1,4 +1,4 @@
-"""Events of the hub as a stream of OpenAI's Responses: every event that its clients wait for, in their order."""
+"""Writes hub events as a stream of OpenAI's Responses, with every event its clients expect, in the expected order."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from headrace.types import (
 _encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 
 _REFUSAL: Final = -1
-"""The block of a message's refusal."""
+"""The block number of a message's refusal."""
 _STRANGE: Final = -2
-"""The block of a message's first part of a kind that is not known; others count down from it."""
+"""The block number of a message's first part of an unknown type; further ones count down from it."""
 _LEGACY: Final = 1_000_000
-"""Added to the index of OpenAI's older function call, which has none of its own."""
+"""Offset for the index of OpenAI's legacy function call, which has none of its own."""
 
 
 _PHASES: Final[Mapping[str, tuple[str, ...]]] = {
     "web_search_call": ("in_progress", "searching", "completed"),
     "code_interpreter_call": ("in_progress", "interpreting", "completed"),
 }
-"""What clients are told of a tool that the provider ran."""
+"""The progress events that clients receive for a built-in tool."""
 
 
 class _Reasoned(NamedTuple):
-    """Words for one kind of reasoning's parts: their type, their events, and the field of their place."""
+    """Names for one kind of reasoning parts: their type, their events, and the field for their index."""
 
     type: str
     part: str
@@ -68,12 +68,12 @@ _REASONED: Final[Mapping[str, _Reasoned]] = {
 
 
 class _Telling:
-    """A text, a thought or arguments that are being told: of each delta only its number and its words differ."""
+    """A text, thought or arguments being streamed. Its deltas differ only in sequence number and text."""
 
     __slots__ = ("_begin", "_end", "_place", "_said")
 
     def __init__(self, kind: bytes, place: Mapping[str, Json], beside: bytes = b"") -> None:
-        """kind: of the deltas. beside: what each says behind its words."""
+        """kind: the delta event's type. beside: JSON that follows the text in each delta."""
         self._begin = b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
         self._place = b',%b,"delta":' % msgspec.json.encode(place)[1:-1]
         self._end = beside + b"}\n\n"
@@ -85,12 +85,12 @@ class _Telling:
 
     @property
     def whole(self) -> msgspec.Raw:
-        """All of it, as JSON: it is told four times."""
+        """The whole text as JSON, encoded once because it is sent four times."""
         return msgspec.Raw(_encode("".join(self._said)))
 
 
 class _Open:
-    """An item on its way out."""
+    """An item that is being streamed."""
 
     __slots__ = ("at", "extra", "item", "parts", "piece", "telling", "texts")
 
@@ -98,15 +98,15 @@ class _Open:
         self.at = at
         self.item = item
         self.parts: dict[int, dict[str, Json]] = {}
-        """Parts of a message by their block; of reasoning one by one."""
+        """A message's parts by block number; reasoning parts by position."""
         self.piece = (_REASONED["summary"], 0)
-        """What kind of reasoning its last part is, and its place."""
+        """The kind of the latest reasoning part, and its index."""
         self.extra: dict[str, Json] = {}
-        """What the item says besides, in the end."""
+        """Fields of the finished item besides the streamed ones."""
         self.texts: dict[int, _Telling] = {}
-        """What was said of the texts, by their block."""
+        """The texts streamed so far, by block number."""
         self.telling: _Telling | None = None
-        """What was said of reasoning's last part, or of a call's arguments."""
+        """The latest reasoning part, or the call's arguments, streamed so far."""
 
     @property
     def where(self) -> dict[str, Json]:
@@ -121,14 +121,14 @@ class _Open:
         return {**self.where, "content_index": list(self.parts).index(block)}
 
     def finish(self, more: Mapping[str, Json]) -> None:
-        """The item as it is done; its id was told already."""
+        """Completes the item. Its id does not change, because it has already been sent."""
         id_ = self.item["id"]
         self.item |= {name: value for name, value in {**more, **self.extra}.items() if value is not UNSET}
         self.item["id"] = id_
 
 
 class Writer:
-    """The first choice, item by item; the whole response again at the end."""
+    """Streams the first choice item by item, and the whole response again at the end."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._request = request
@@ -141,14 +141,14 @@ class Writer:
         self._begun = False
         self._open: dict[tuple[str, int], _Open] = {}
         self._items: list[dict[str, Json] | msgspec.Raw] = []
-        """Those that are done as JSON: they are told twice."""
+        """Finished items are JSON, encoded once because they are sent twice."""
         self._logprobs: list[Json] = []
         self._thought_of: set[int] = set()
-        """Blocks of reasoning that were begun."""
+        """Reasoning blocks that have begun."""
 
     def feed(self, event: StreamEvent) -> bytes:
         if getattr(event, "choice", 0):
-            return b""  # Responses has one answer
+            return b""  # Responses has a single choice
         if only_says(event):
             if (open_ := self._open.get(("message", 0))) is not None and (telling := open_.texts.get(event.block)) is not None:
                 self._number += 1
@@ -161,7 +161,7 @@ class Writer:
         return b"".join(self._written(event))
 
     def close(self) -> bytes:
-        """The proper end: open items are closed, and the response is said once more, whole."""
+        """The end of the stream: closes open items and sends the whole response."""
         written = [*self._begin(Started()), *self._close_all()]
         body = self._body()
         kind = "response.incomplete" if body.get("status") == "incomplete" else "response.completed"
@@ -172,7 +172,7 @@ class Writer:
         return self._frame("error", code=error["code"] or error["type"], message=error["message"], param=error["param"])
 
     def _body(self) -> dict[str, Json]:
-        """The events so far as a response; its items are those that were told."""
+        """The response so far, with the items as they were streamed."""
         extra = {**self._started.extra, **self._noted}
         return {**self._response(self._finish, self._started.id or self._id, extra), "output": self._items}
 
@@ -234,7 +234,7 @@ class Writer:
         return b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n' % (named, named, number, _encode(fields)[1:])
 
     def _add(self, key: tuple[str, int], prefix: str, own_id: Json, **item: Json) -> Iterator[bytes]:
-        """Begin an item, under the id it was given where it came from."""
+        """Begins an item, with its original id if it has one."""
         at = len(self._items)
         made = f"{prefix}_{self._id.removeprefix('resp_')}_{at + 1}"
         whole: dict[str, Json] = {"id": own_id if isinstance(own_id, str) and own_id else made, **item}
@@ -245,7 +245,7 @@ class Writer:
     # ---- texts and refusals -----------------------------------------------------------------------------------------------------
 
     def _message(self, kept: Mapping[str, Json]) -> Iterator[bytes]:
-        """The open message; `kept` of an item that is another one begins a new one."""
+        """Ensures an open message. If `kept` belongs to another item than the open one, a new one begins."""
         open_ = self._open.get(("message", 0))
         item = kept.get(ITEM)
         item = item if item is not None and isinstance(item, Mapping) else {}
@@ -277,7 +277,7 @@ class Writer:
             yield from self._annotate(block, annotations_from_chat(extra[ANNOTATIONS]))
 
     def _annotate(self, block: int, annotations: list[Json]) -> Iterator[bytes]:
-        """Citations of a provider that tells them otherwise, on the text they were told with. Of one that was closed none can be told."""
+        """Adds citations from other dialects to the text they came with. If its message is already closed, they are dropped."""
         open_ = self._open.get(("message", 0))
         if open_ is None or block not in open_.parts:
             return
@@ -288,7 +288,7 @@ class Writer:
             yield self._frame("response.output_text.annotation.added", **place, annotation=one)
 
     def _strange(self, block: Extra) -> Iterator[bytes]:
-        """A part of a message that only the caller may know."""
+        """Adds a message part of an unknown type, which the caller may know."""
         yield from self._message(own(block))
         yield from self._part(_STRANGE - len(self._open["message", 0].parts), dict(common(block)))
 
@@ -319,7 +319,7 @@ class Writer:
         kept = own(event.extra)
         if key not in self._open:
             if event.block in self._thought_of and not event.text and not event.data:
-                return  # said once more after its end
+                return  # repeated after its end
             self._thought_of.add(event.block)
             yield from self._close_all(but="call")
             yield from self._add(key, "rs", kept.get("id") or event.extra.get("id"), type="reasoning", summary=[])
@@ -331,7 +331,7 @@ class Writer:
             open_.extra["encrypted_content"] = event.data
 
     def _reasoned(self, open_: _Open, text: str, piece: Json) -> Iterator[bytes]:
-        """More of the part that is being told, or the beginning of `piece`: each part is over before the next begins."""
+        """Continues the open reasoning part, or begins `piece` after closing the previous part."""
         match piece:
             case (str(field), int(place)):
                 yield from self._close_piece(open_)
@@ -404,7 +404,7 @@ class Writer:
                 yield self._frame("response.output_item.done", output_index=at, item=block)
 
     def _close_all(self, but: str = "") -> Iterator[bytes]:
-        """Items that nothing more is said of, in their order."""
+        """Closes all open items, in order, except those of kind `but`."""
         for key in [key for key in self._open if key[0] != but]:
             open_ = self._open.pop(key)
             match key[0]:

@@ -1,4 +1,4 @@
-"""Streams of OpenAI's Responses as events of the hub."""
+"""Reads streams of OpenAI's Responses: turns wire events into hub events."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ from headrace.types import (
 from headrace.wire import Frame
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
-"""Events that hold the whole response and end its stream."""
+"""Events that carry the whole response and end the stream."""
 
 
 @dataclass(slots=True)
 class _Item:
-    """One item as far as it came."""
+    """One item so far."""
 
     said: dict[int, str] = field(default_factory=dict)
-    """Text of each part of a message, by its place; of reasoning and calls under 0."""
+    """The text of each message part by index; for reasoning and calls the text under index 0."""
     block: int = 0
-    """Its number among thoughts, or among calls."""
+    """The item's number among the reasoning items or the calls."""
     id: str = ""
-    """Told with its first delta."""
+    """The item's id until its first delta, which carries it."""
     part: tuple[str, Json] | None = None
-    """The part of reasoning that is being told."""
+    """The reasoning part being streamed."""
     told: bool = False
-    """Whether it was begun, for a call: whether its id and name were said."""
+    """Whether reasoning or a call has begun; for a call its id and name have then been emitted."""
     done: bool = False
 
 
 class Reader:
-    """Events of Responses as the hub's. Text that only a closing event has is told then."""
+    """Turns wire events into hub events. Text that only a closing event contains is emitted then."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._items: dict[int, _Item] = {}
         self._told: set[str] = set()
-        """Ids of items that are complete."""
+        """Ids of completed items."""
         self._texts: dict[tuple[int, int], int] = {}
         self._thoughts = 0
         self._calls = 0
@@ -72,7 +72,7 @@ class Reader:
         self._over = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no event."""
+        """Raises HeadraceError for an error within the stream or an invalid event."""
         data = frame.data
         if not data or data.isspace() or data[:6] == b"[DONE]":
             return []
@@ -87,12 +87,12 @@ class Reader:
             if not isinstance(error, BadRequestError) or error.failure.provider:
                 raise
         except (AttributeError, TypeError, ValueError, KeyError):
-            pass  # told below
+            pass  # reported below
         message = f"{self._target.provider}: an event of the stream ({len(data)} bytes) is not what the dialect allows"
         raise APIResponseValidationError.of(self._failure(Kind.BAD_RESPONSE, message))
 
     def close(self) -> list[StreamEvent]:
-        """Raises TruncatedStream unless the response had been told to be complete."""
+        """Raises TruncatedStream unless the response was complete."""
         if not self._over:
             message = f"{self._target.provider}: the stream ended before it was finished"
             raise TruncatedStream.of(self._failure(Kind.TRUNCATED, message))
@@ -118,7 +118,7 @@ class Reader:
             yield from self._delta(kind, event)
 
     def _said(self, event: Json) -> list[StreamEvent] | None:
-        """What an event tells that says more of a text or of arguments, as nearly every one does; None for any other."""
+        """Fast path: the events for a delta of text or arguments, as nearly every event is; None for any other."""
         if type(event) is not dict or self._over:
             return None
         kind, more, at = event.get("type"), event.get("delta"), event.get("output_index")
@@ -194,7 +194,7 @@ class Reader:
                 yield ToolCallDelta(index=state.block, arguments=text, kind=cast("Any", "custom" if custom else "function"))
 
     def _thought(self, state: _Item, kind: str, event: Mapping[str, Json], text: str) -> ThinkingDelta:
-        """An empty line stands between the parts of reasoning, as when it is read whole; the first piece of each says its place."""
+        """A delta of reasoning. Parts are separated by an empty line, as in a whole response; each part's first delta has its index."""
         self._begin_thought(state)
         field = "summary" if kind.startswith("response.reasoning_summary") else "content"
         place = (field, event.get("summary_index", event.get("content_index")) or 0)
@@ -216,7 +216,7 @@ class Reader:
         return self._texts.setdefault((at, part), len(self._texts))
 
     def _done(self, at: int, item: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        """An item is complete: what its deltas did not say is told now."""
+        """Completes an item: emits what its deltas did not contain."""
         state = self._item(at)
         if state.done:
             return
@@ -250,7 +250,7 @@ class Reader:
                 yield Noted(level="message", extra={"content_blocks": [dict(part.extra)]})
 
     def _end(self, response: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        """The response is complete, and says itself once more."""
+        """Ends the stream with the whole response, emitting items that were not streamed."""
         yield from self._start(response)
         for at, item in enumerate(items(response.get("output"), "output")):
             if obj(item, f"output[{at}]").get("id") not in self._told and not (at in self._items and self._items[at].done):
@@ -265,7 +265,7 @@ class Reader:
 
 
 def error_body(event: Mapping[str, Json]) -> dict[str, Json]:
-    """An `error` event is the error itself; a failed response has it inside."""
+    """The error body: an `error` event is the error itself, a failed response contains it."""
     response = event.get("response")
     told = response.get("error") if isinstance(response, Mapping) else event.get("error")
     if told is None:
@@ -275,7 +275,7 @@ def error_body(event: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _first(kept: dict[str, Json], state: _Item, **common: Json) -> dict[str, Json]:
-    """Whose the deltas are, with the first of them."""
+    """The item's identity, for its first delta; empty for later ones."""
     if not state.id:
         return {}
     state.id = ""
@@ -283,5 +283,5 @@ def _first(kept: dict[str, Json], state: _Item, **common: Json) -> dict[str, Jso
 
 
 def _more(whole: str, said: str) -> str:
-    """What of a text was not told yet. A text that was told otherwise stays as it was told."""
+    """The part of `whole` that was not streamed yet. If the streamed text differs, nothing is added."""
     return whole[len(said) :] if whole.startswith(said) else ""

@@ -1,4 +1,4 @@
-"""Turns of the hub as items of OpenAI's Responses."""
+"""Writes hub messages as items of OpenAI's Responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHARED: Final = frozenset({"cache_control"})
 
 
 def _words(part: Part) -> str:
-    """What was said, or spoken."""
+    """The text or transcript of a part; "" for other parts."""
     match part:
         case Text() | Refusal():
             return part.text
@@ -26,10 +26,10 @@ def _words(part: Part) -> str:
 
 
 class Items:
-    """Hub turns as items.
+    """Hub messages as items.
 
-    foreign: the turns were read from another dialect, whose own words on parts and messages are not OpenAI's.
-    answering: the items are an answer's: each has an id made of this text, and a status.
+    foreign: the messages were read from another dialect, whose own fields are not OpenAI's.
+    answering: for items of a response, the text that their ids are made from; they also get a status.
     """
 
     def __init__(self, *, foreign: bool = False, answering: str = "") -> None:
@@ -57,7 +57,7 @@ class Items:
                 yield merged(usual, own(turn.extra), {"role": role, "content": self._content(turn.content, "input_text", at)})
 
     def _of_assistant(self, turn: Message, at: str) -> Iterator[dict[str, Json]]:
-        """Items that its answer had given out beside the message stand between its reasoning and its texts."""
+        """An assistant's items. Items that the caller got as `content_blocks` go between the reasoning and the texts."""
         turn = on_texts(turn, {}) if self._foreign else turn
         beside = turn.extra.get("content_blocks") if self._foreign else None
         blocks = [dict(block) for block in beside if isinstance(block, Mapping) and is_item(block)] if isinstance(beside, list) else []
@@ -68,7 +68,7 @@ class Items:
         yield from self.of_model(spoken, at)
 
     def of_model(self, parts: Sequence[Part], at: str) -> Iterator[dict[str, Json]]:
-        """A model's turn. Texts and refusals that follow each other are one message, unless one of them begins an item of its own."""
+        """An assistant's items. Consecutive texts and refusals form one message, unless a part begins an item of its own."""
         said: list[Part] = []
         for part in parts:
             if isinstance(part, Text | Refusal | Audio) or INSIDE in own(part.extra):
@@ -97,12 +97,12 @@ class Items:
                 "type": "message",
                 "role": "assistant",
                 "content": "".join(_words(part) for part in said),
-            }  # a list of parts wants an id as well
+            }  # a list of parts would need an id
         content = [self._part(part, "output_text", at) for part in said]
         return merged({**self._marks("msg", kept), **_MESSAGE_USUAL}, kept, {"role": "assistant", "content": content})
 
     def _marks(self, prefix: str, kept: Extra) -> dict[str, Json]:
-        """An answer's item has an id, and is complete, where nothing else was said."""
+        """The id and status of a response's item, unless it has its own."""
         if not self._answering or "id" in kept:
             return {}
         self._count += 1
@@ -127,7 +127,7 @@ class Items:
         return merged({"type": kind, **self._marks("ctc" if custom else "fc", kept)}, kept, said)
 
     def _reasoning(self, thought: Thinking) -> dict[str, Json] | None:
-        """OpenAI takes back only its own reasoning. In an answer anybody's is shown as a summary."""
+        """OpenAI accepts only its own reasoning back. In a response, reasoning from any provider is shown as a summary."""
         kept = own(thought.extra) or thought.extra.get(ITEM)
         data = {} if thought.data is None else {"encrypted_content": thought.data}
         if isinstance(kept, Mapping) and kept.get("type") == "reasoning":
@@ -146,7 +146,7 @@ class Items:
         return merged(usual, kept, {"call_id": call_id}) | {"output": output}
 
     def _content(self, parts: Sequence[Part], kind: str, at: str) -> Json:
-        """One text without a mark is a text; anything else a list of parts."""
+        """A string for a single text without extra fields, otherwise a list of parts."""
         if len(parts) == 1 and isinstance(parts[0], Text) and (self._foreign or not own(parts[0].extra)):
             return parts[0].text
         return [self._part(part, kind, at) for part in parts]
@@ -170,7 +170,7 @@ class Items:
             case File():
                 field = "file_id" if part.id else "file_data" if part.url.startswith("data:") else "file_url"
                 return merged({"type": "input_file"}, kept, {field: part.id or part.url, "filename": part.name or None})
-            case Audio() if kind == "output_text":  # spoken: what was said is its text
+            case Audio() if kind == "output_text":  # audio output is represented by its transcript
                 return {"type": kind, "text": part.transcript, "annotations": []}
             case Audio():
                 return merged({"type": "input_audio"}, kept, {"input_audio": {"data": part.data, "format": part.format}})

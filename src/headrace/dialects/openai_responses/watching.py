@@ -1,4 +1,4 @@
-"""Streams of OpenAI's Responses handed on as they are."""
+"""Observes streams of OpenAI's Responses that are forwarded unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Counted(Struct, gc=False):
 
 
 class _Whole(Struct, gc=False):
-    """An event with the response in it, of which its counts are read alone: the rest is long."""
+    """An event with the whole response, of which only the usage is decoded because the rest is long."""
 
     type: str
     response: _Counted
@@ -42,7 +42,7 @@ _glimpse: Final = msgspec.json.Decoder(_Glimpse).decode
 
 
 class Watcher(Watching, eq=False):
-    """One response, complete when an event says so and holds all of it."""
+    """Observes one response, which ends with an event that contains all of it."""
 
     def glance(self, data: bytes) -> bool:
         try:
@@ -58,7 +58,7 @@ class Watcher(Watching, eq=False):
                 self._end(told.response.usage)
                 return
         except (*UNSOUND, AttributeError, TypeError, ValueError, BadRequestError):
-            self.feed(frame)  # it says what is wrong, if anything is
+            self.feed(frame)  # reports what is wrong, if anything
             return
         if told.type in _TELLING:
             self.feed(frame)
