@@ -1,4 +1,4 @@
-"""Content blocks between Converse and the hub: each is an object with one key, which is its type."""
+"""Content blocks between Converse and the hub: each is an object whose single key is its type."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from headrace.errors import BadRequestError
 from headrace.types import Audio, Extra, File, Image, Json, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 WRAPPED: Final = ("citationsContent", "guardContent", "json")
-"""Blocks that say a text with something around it: in the hub a Text that keeps the whole block under that name."""
+"""Blocks that wrap a text. The hub has a Text whose `extra` keeps the whole block."""
 
 CITED: Final = "citations"
-"""A text's citations, beside it as in a stream; Converse's answers have both in a block together."""
+"""The key in `extra` for a text's citations. In Converse's responses, text and citations share one block; in streams
+they are separate."""
 
 CACHE: Final = "cache_control"
-"""The word of Anthropic and OpenAI's users for a prefix worth keeping: Converse has a block of its own behind the part."""
+"""Anthropic's field for a prompt cache breakpoint. Converse has a block that follows the part instead."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_blocks(value: Json, at: str, *, answer: bool = False) -> list[Part]:
-    """The parts of a message's or a result's `content`, or of `system`.
+    """The parts in the `content` of a message or tool result, or in `system`.
 
-    answer: a model wrote it, so tool results in it are those of the provider's own tools.
+    answer: the content was written by a model, so tool results in it are from the provider's built-in tools.
     """
     parts: list[Part] = []
     for index, block in enumerate(items(value, at)):
@@ -45,7 +46,7 @@ def read_blocks(value: Json, at: str, *, answer: bool = False) -> list[Part]:
 
 
 def _cache(block: Mapping[str, Json]) -> dict[str, Json] | None:
-    """A plain cache point in Anthropic's words; None for any other block."""
+    """A plain cache point in Anthropic's format; None for any other block."""
     match block:
         case {"cachePoint": {"type": "default", **more}, **others} if not others and more.keys() <= {"ttl"} and None not in more.values():
             return {"type": "ephemeral", **{str(name): value for name, value in more.items()}}
@@ -53,7 +54,7 @@ def _cache(block: Mapping[str, Json]) -> dict[str, Json] | None:
 
 
 def read_block(source: Mapping[str, Json], at: str, *, answer: bool = False) -> Part:
-    """One block; `Other` for what the hub cannot name."""
+    """One block; `Other` for blocks unknown to the hub."""
     kind = next((name for name in source if name in _READERS), None)
     part = None
     if kind is not None and not (answer and _of_the_provider(kind, source[kind])):
@@ -62,7 +63,7 @@ def read_block(source: Mapping[str, Json], at: str, *, answer: bool = False) -> 
 
 
 def _of_the_provider(kind: str, value: Json) -> bool:
-    """Calls that were answered where they were made, and their answers: Nova's grounding."""
+    """Whether a block is a call of a built-in tool, or its result: Nova's grounding."""
     return kind == "toolResult" or (kind == "toolUse" and isinstance(value, Mapping) and value.get("type") == "server_tool_use")
 
 
@@ -77,7 +78,7 @@ def _read_wrapped(source: Mapping[str, Json], at: str) -> Part | None:
             inner or more or others or not text
         ):
             return Text(text=text, extra={CITED: cited})
-        case {"citationsContent": {"citations": [*cited], **more}, **others} if not more and not others:  # Nova's, behind its text
+        case {"citationsContent": {"citations": [*cited], **more}, **others} if not more and not others:  # Nova's follow their text
             return Text(text="", extra={CITED: cited})
         case {"json": value}:
             json_text(value, at)
@@ -86,7 +87,7 @@ def _read_wrapped(source: Mapping[str, Json], at: str) -> Part | None:
 
 
 def wrapped_text(source: Mapping[str, Json]) -> str | None:
-    """What a block of `WRAPPED` says; None for any other and for one without a text (a guarded image)."""
+    """The text of a block in `WRAPPED`; None for any other block, or one without text (a guarded image)."""
     match source:
         case {"citationsContent": {"content": [*texts]}} if texts and all(_is_text(text) for text in texts):
             return "".join(text["text"] for text in texts)
@@ -116,13 +117,13 @@ def _read_reasoning(source: Mapping[str, Json], at: str) -> Part | None:
 
 
 def read_redacted(redacted: str, extra: Extra) -> Thinking:
-    """Reasoning only the provider can read. Converse has Anthropic's text as base64 once more; the hub has Anthropic's."""
+    """Reasoning that only the provider can read. Converse encodes Anthropic's data in base64 once more; the hub has Anthropic's data."""
     data = unwrapped(redacted)
     return Thinking(data=redacted, extra={**extra, "redacted": "as it came"}) if data is None else Thinking(data=data, extra=extra)
 
 
 def unwrapped(redacted: str) -> str | None:
-    """The text in base64; None where encoding it again would not give the same."""
+    """The text encoded in base64; None if encoding it again would not give the same."""
     try:
         text = binascii.a2b_base64(redacted, strict_mode=True).decode("ascii")
     except (binascii.Error, ValueError):
@@ -135,7 +136,7 @@ def wrap(text: str) -> str:
 
 
 def _read_use(source: Mapping[str, Json], at: str) -> ToolCall:
-    use = obj(source["toolUse"], at)  # what is missing in it is kept as UNSET, so that it is missing again when it is written
+    use = obj(source["toolUse"], at)  # fields missing from it are kept as UNSET, so that they are not written either
     extra = rest(source, frozenset({"toolUse"}))
     if inner := rest(use, frozenset({"toolUseId", "name", "input"}), {"toolUseId": "", "name": "", "input": {}}):
         extra["toolUse"] = inner
@@ -181,10 +182,10 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Json], str], Part | None]]] 
 
 
 class BlockWriter:
-    """Writes the blocks of one request or answer.
+    """Writes the blocks of one request or response.
 
-    foreign: the parts come from another dialect, so that only `CACHE` of their extras is a word here, ids and names must be made to
-    fit, and what Converse refuses although it says nothing (blank texts, unsigned reasoning) is left out.
+    foreign: the parts are from another dialect. Of their `extra` only `CACHE` is then used, ids and names are made
+    valid, and content that Converse rejects but that carries nothing (blank texts, unsigned reasoning) is dropped.
     """
 
     def __init__(self, *, foreign: bool) -> None:
@@ -202,18 +203,18 @@ class BlockWriter:
         return written
 
     def _mark(self, part: Part) -> Extra:
-        """Where a mark for the cache may be: on the part, or on what a tool gave back, behind whose result it stands here."""
+        """The `extra` that may have a cache breakpoint: the part's own or, for a tool result, that of its content."""
         if self.foreign and isinstance(part, ToolResult) and CACHE not in part.extra:
             return next((inner.extra for inner in part.content if CACHE in inner.extra), part.extra)
         return part.extra
 
     def _inner(self, parts: tuple[Part, ...], at: str) -> list[dict[str, Json]]:
-        """What stands inside a tool's result, where Converse has no marks for caches."""
+        """The blocks inside a tool result, where Converse allows no cache points."""
         written = [self.block(part, f"{at}[{index}]") for index, part in enumerate(parts)]
         return [block for block in written if block is not None]
 
     def block(self, part: Part, at: str) -> dict[str, Json] | None:
-        """None for what Converse refuses and nobody misses. Raises BadRequestError for content that it has no block for."""
+        """None for content that Converse rejects and that carries nothing. Raises BadRequestError for content without a block type."""
         match part:
             case Text():
                 return self._text(part)
@@ -236,7 +237,7 @@ class BlockWriter:
         return self._other(part, at)
 
     def kept(self, extra: Extra) -> dict[str, Json]:
-        """What of `extra` goes back beside the block."""
+        """The fields of `extra` to write next to the block."""
         return {} if self.foreign else {name: value for name, value in extra.items() if name != CACHE}
 
     def _text(self, part: Text) -> dict[str, Json] | None:
@@ -294,7 +295,7 @@ class BlockWriter:
         raise BadRequestError(f"{at}: Bedrock's Converse has no content of type {part.type!r}; leave it out or give it as text")
 
     def id(self, given: str) -> str:
-        """`given`, or one that Converse accepts made of it; the same for a call and its result."""
+        """`given` or, if Converse would reject it, a valid id derived from it: the same for a call and its result."""
         if not self.foreign or not given or _ID.fullmatch(given):
             return given
         return f"{re.sub('[^a-zA-Z0-9_-]', '_', given)[:55]}-{zlib.crc32(given.encode()):08x}"
@@ -309,7 +310,7 @@ def _unwrapped(extra: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _input(call: ToolCall, *, foreign: bool) -> Json:
-    """The arguments as the value they write; texts that are none, or no object, in an object of their own."""
+    """The decoded arguments. Text that is not JSON, or not an object, is wrapped in an object."""
     if call.kind == "custom":
         return {"input": call.arguments}
     try:
@@ -320,7 +321,7 @@ def _input(call: ToolCall, *, foreign: bool) -> Json:
 
 
 def cache_point(extra: Extra) -> list[dict[str, Json]]:
-    """The block behind a part that is marked as worth keeping; none for a mark that is no word of Anthropic's."""
+    """The cache point that follows a part with a cache breakpoint; empty unless the breakpoint is in Anthropic's format."""
     mark: Any = extra.get(CACHE)
     if not isinstance(mark, Mapping) or mark.get("type") != "ephemeral":
         return []

@@ -1,4 +1,4 @@
-"""Refusals of Bedrock, by the name AWS gives each, in an HTTP reply and in mid-stream."""
+"""Bedrock's errors, by AWS's name for each, in an HTTP response or in mid-stream."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from headrace.wire import Headers, HttpResponse
 
 
 def read_error(response: HttpResponse, target: Target, *, now_wall: float | None = None) -> Failure:
-    """What an error reply means."""
+    """The `Failure` for an error response."""
     return failures.read_error(response, provider=target.provider, model=target.model, now_wall=now_wall)
 
 
 def read_inside(name: str, data: bytes, target: Target) -> Failure:
-    """What an exception among a stream's messages means, or an error in the body of a reply with status 200."""
+    """The `Failure` for an exception within a stream, or for an error in a body with status 200."""
     body = _decoded(data)
     if not isinstance(body, Mapping):
         body = {"message": data[:500].decode("utf-8", "replace")}
@@ -32,7 +32,7 @@ def read_inside(name: str, data: bytes, target: Target) -> Failure:
 
 
 def error_type(body: Mapping[str, Json]) -> str:
-    """The error a body under status 200 names: AWS's front end answers so for a path it does not know. Empty for none."""
+    """The error named in a body with status 200, as AWS's front end sends for an unknown path; "" if there is none."""
     output = body.get("Output")
     return _named(body) or _named(output)
 
@@ -74,11 +74,11 @@ _WRITTEN: Final[Mapping[Kind, str]] = {
 _IN_STREAM: Final = frozenset({
     "InternalServerException", "ModelStreamErrorException", "ServiceUnavailableException", "ThrottlingException", "ValidationException",
 })  # fmt: skip
-"""The exceptions that ConverseStream's clients know."""
+"""The exceptions known to ConverseStream's clients."""
 
 
 def write_error(failure: Failure) -> HttpResponse:
-    """AWS's error reply."""
+    """AWS's error response."""
     headers = {"content-type": "application/json", "x-amzn-errortype": _WRITTEN.get(failure.kind, "ValidationException")}
     if failure.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(failure.retry_after)))
@@ -88,7 +88,7 @@ def write_error(failure: Failure) -> HttpResponse:
 
 
 def write_inside(failure: Failure) -> tuple[str, dict[str, Json]]:
-    """The exception's name and payload, for a stream that is under way."""
+    """The exception's name and payload, for a stream that has begun."""
     name = _WRITTEN.get(failure.kind, "ValidationException")
     name = name if name in _IN_STREAM else "ModelStreamErrorException"
     return name[0].lower() + name[1:], {"message": failure.message}

@@ -1,4 +1,4 @@
-"""AWS event stream messages, written. `headrace.framing.EventStreamReader` reads them."""
+"""Writes AWS event stream messages. `headrace.framing.EventStreamReader` reads them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def event(name: str, payload: Json) -> bytes:
 
 
 def exception(name: str, payload: Json) -> bytes:
-    """What went wrong, in place of an event; nothing follows it."""
+    """An exception, which ends the stream."""
     headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
     return message(headers, msgspec.json.encode(payload))
 
 
 def message(headers: dict[str, str], payload: bytes) -> bytes:
-    """smithy.io, application/vnd.amazon.eventstream: lengths and their checksum, headers, payload, checksum of all before it."""
+    """A message as specified at smithy.io (application/vnd.amazon.eventstream): lengths and their checksum, headers,
+    payload, total checksum."""
     named = b"".join([_header(name, value) for name, value in headers.items()])
     prelude = struct.pack(">II", 16 + len(named) + len(payload), len(named))
     body = prelude + struct.pack(">I", zlib.crc32(prelude)) + named + payload

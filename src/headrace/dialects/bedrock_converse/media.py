@@ -1,6 +1,6 @@
-"""Images, documents, sound and films between Converse and the hub.
+"""Images, documents, audio and video between Converse and the hub.
 
-Converse takes bytes or an object in S3, and names a format where others give a media type.
+Converse takes bytes or an S3 location, and has format names instead of media types.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _VIDEOS: Final = {
     "video/3gpp": "three_gp",
 }
 FORMATS: Final[Mapping[str, Mapping[str, str]]] = {"image": _IMAGES, "document": _DOCUMENTS, "video": _VIDEOS}
-"""By block, media types and the formats Converse calls them (API_runtime_ImageBlock, _DocumentBlock, _VideoBlock, read 2026-11)."""
+"""For each block type, the media types and Converse's names for them (API_runtime_ImageBlock, _DocumentBlock,
+_VideoBlock, read 2026-11)."""
 
 _OTHER_NAMES: Final = {
     "image/jpg": "image/jpeg", "text/x-markdown": "text/markdown", "text/md": "text/markdown", "application/csv": "text/csv",
@@ -49,7 +50,7 @@ _ENDINGS: Final = {"jpg": "jpeg", "htm": "html", "text": "txt", "markdown": "md"
 
 
 def read_media(source: Mapping[str, Json], at: str) -> Part | None:
-    """An image, document or audio block; None for one in a form of its own, such as a document made of blocks."""
+    """An image, document or audio block; None for one without an equivalent, such as a document made of blocks."""
     kind = "image" if "image" in source else "document" if "document" in source else "audio"
     block = source[kind]
     if not isinstance(block, Mapping) or not isinstance(where := block.get("source"), Mapping) or len(where) != 1:
@@ -77,7 +78,7 @@ def _read_audio(block: Mapping[str, Json], where: Mapping[str, Json], inner: dic
 
 
 def _read_source(kind: str, format_: Json, where: Mapping[str, Json], inner: dict[str, Json]) -> str | None:
-    """The address of what a block holds; `inner` gets what the address does not say."""
+    """The URL for a block's content; adds to `inner` what the URL cannot express."""
     media_type = next((name for name, word in FORMATS[kind].items() if word == format_), None)
     match where:
         case {"bytes": str(data)} if media_type is not None:
@@ -103,7 +104,7 @@ def _ending(url: str) -> str:
 
 
 def write_image(image: Image, at: str, extra: dict[str, Json]) -> dict[str, Json]:
-    """Raises BadRequestError for an image at an address: Converse fetches nothing but from S3."""
+    """Raises BadRequestError for an image on the web: Converse only fetches from S3."""
     inner = extra.pop("image", None)
     kind, block = _write_source(image.url, "image", at, inner)
     return {kind: block, **extra}
@@ -123,9 +124,9 @@ def write_audio(audio: Audio, at: str, extra: dict[str, Json]) -> dict[str, Json
 
 
 def write_file(file: File, at: str, extra: dict[str, Json], names: set[str] | None) -> dict[str, Json]:
-    """A document, or whatever block its media type belongs in.
+    """A document, or the block for the file's media type.
 
-    names: those given out in this request, when Converse's own rules for them are to be kept: neutral, and no two alike.
+    names: the document names used in this request, to make valid and unique ones; None to keep the given name.
     """
     url = file.url or (file.id if file.id.startswith("s3://") else "")
     if not url:
@@ -140,7 +141,8 @@ def write_file(file: File, at: str, extra: dict[str, Json], names: set[str] | No
 
 
 def _document_name(given: str, names: set[str]) -> str:
-    """Letters, digits, single spaces, hyphens and brackets (API_runtime_DocumentBlock); Converse warns of anything a model may obey."""
+    """A name of letters, digits, single spaces, hyphens and brackets (API_runtime_DocumentBlock), since Converse warns
+    of prompt injection."""
     stem = re.sub(r"\.\w{1,5}$", "", given)
     plain = re.sub(r"\s+", " ", re.sub(r"[^a-zA-Z0-9 \-()\[\]]", " ", stem)).strip()[:180] or "document"
     name, number = plain, 1
@@ -155,7 +157,7 @@ _DATA: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),")
 
 
 def _write_source(url: str, kind: str, at: str, kept: Json) -> tuple[str, dict[str, Any]]:
-    """The block's name and what stands in it."""
+    """The block's type and its content."""
     inner: dict[str, Any] = dict(kept) if isinstance(kept, Mapping) else {}
     s3, as_text, format_ = inner.pop("s3Location", None), inner.pop("source", None) == "text", inner.pop("format", None)
     if url.startswith("s3://"):
@@ -186,7 +188,7 @@ def _decoded(data: str, at: str) -> str:
 
 
 def _kind_of(ending: str, kind: str) -> tuple[str, str | None]:
-    """The block for a file's ending, and its format."""
+    """The block type for a file extension, and its format."""
     for block in (kind, *FORMATS):
         if ending in FORMATS[block].values():
             return block, ending

@@ -1,4 +1,4 @@
-"""How hard to think, and what else each family of models on Bedrock takes through `additionalModelRequestFields`."""
+"""Reasoning settings, and other fields that each model family on Bedrock takes through `additionalModelRequestFields`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FAMILIES: Final[tuple[tuple[Family, re.Pattern[str]], ...]] = (
 )
 
 _ADAPTIVE: Final = re.compile(r"claude-(?:opus|sonnet|haiku|fable|mythos)-(?:4-[6-9]|4-\d\d(?!\d)|[5-9])")
-"""Models that are told an effort and choose how much to think (platform.claude.com/docs/en/build-with-claude/adaptive-thinking)."""
+"""Models with adaptive thinking, which take an effort (platform.claude.com/docs/en/build-with-claude/adaptive-thinking)."""
 
 BUDGETS: Final[Mapping[str, int]] = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
-"""Tokens to think with for an effort; as litellm 1.106 has it up to high."""
+"""Thinking budget in tokens for each effort; up to `high` as LiteLLM 1.106 has it."""
 
 _WORDS: Final = frozenset({"thinking", "reasoning_config", "reasoningConfig", "reasoning_effort", "output_config"})
 
@@ -31,7 +31,7 @@ def family(model: str) -> Family:
 
 
 def read_fields(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
-    """The hub's words in the additional fields; `extra` keeps the others."""
+    """The hub's fields among the additional ones; adds the others to `extra`."""
     if value is None:
         return {}
     fields = dict(obj(value, "additionalModelRequestFields"))
@@ -51,7 +51,7 @@ def read_fields(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 def write_fields(request: ChatRequest, model: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """The additional fields for `model`; what was given there stands."""
+    """The additional fields for `model`. Fields in `given` take precedence."""
     kind = family(model)
     fields = dict(given)
     if request.top_k is not None and "top_k" not in fields:
@@ -65,7 +65,7 @@ def write_fields(request: ChatRequest, model: str, given: Mapping[str, Json]) ->
 
 
 def thinks(fields: Mapping[str, Json], given: Mapping[str, Json]) -> bool:
-    """Whether an effort made Claude think, which it does at no temperature but its own. What the caller said himself stands."""
+    """Whether an effort enabled Claude's thinking, which requires the default temperature. False if the caller set `thinking` itself."""
     thinking = fields.get("thinking")
     return "thinking" not in given and isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
 
@@ -92,7 +92,8 @@ def _claude(effort: str | None, budget: int | None, most: int | None, model: str
         word = {"minimal": "low", "xhigh": "high"}.get(effort or "", effort)
         return {"thinking": {"type": "adaptive"}, "output_config": {"effort": word}}
     if budget is None:
-        # An effort is a wish: it gives way to max_tokens, below which Claude wants its budget, and to the least budget there is.
+        # An effort is only a preference: its budget is kept below max_tokens, as Claude requires, and dropped if that is below the
+        # minimum.
         budget = min(BUDGETS.get(effort or "", BUDGETS["medium"]), (most or 2**31) - 1)
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget >= BUDGETS["minimal"] else {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
@@ -107,7 +108,7 @@ def _nova(effort: str) -> dict[str, Json]:
 
 
 def _effort(budget: int | None) -> str:
-    """The effort whose budget is nearest above."""
+    """The lowest effort whose budget is not below `budget`."""
     if not budget:
         return "none"
     return next((effort for effort in ("low", "medium", "high") if budget <= BUDGETS[effort]), "high")

@@ -30,16 +30,16 @@ _OWN: Final = frozenset({
     "guardrailConfig", "performanceConfig", "promptVariables", "requestMetadata", "serviceTier", "additionalModelResponseFieldPaths",
     "inferenceConfig", "toolConfig", "outputConfig", "additionalModelRequestFields",
 })  # fmt: skip
-"""Converse's own words at the top; whatever else a caller gives is for the model and goes into its additional fields."""
+"""Converse's own top-level fields. Anything else the caller sends is for the model and goes into its additional fields."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value.
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value.
 
-    Which model, and whether to stream, stands in the path: the one may be given as `modelId`, as SDKs call it.
+    The model and whether to stream come from the URL; the model may also be given as `modelId`, as in AWS's SDKs.
     """
     body = obj(body, "the body")
     extra = rest(body, _KNOWN)
@@ -51,7 +51,7 @@ def read_request(body: Mapping[str, Json]) -> ChatRequest:
     for index, message in enumerate(given):
         messages += read_message(message, f"messages[{index}]")
     if not system and messages[0].role == "system":
-        extra["system"] = msgspec.UNSET  # what stands first is a turn
+        extra["system"] = msgspec.UNSET  # the first message is a turn
     said: dict[str, Any] = {
         **_read_inference(body.get("inferenceConfig"), extra),
         **_read_tools(body.get("toolConfig"), extra),
@@ -121,7 +121,7 @@ def _read_tool(value: Json, at: str) -> Tool:
 
 
 def _mark(tool: Tool) -> Json:
-    """The cache point that was read as a tool, in Anthropic's words."""
+    """The cache point that was read as a tool, in Anthropic's format."""
     match tool.extra:
         case {"cachePoint": {"type": "default", **more}, **others} if not others and more.keys() <= {"ttl"} and None not in more.values():
             return {"type": "ephemeral", **more}
@@ -145,7 +145,7 @@ def _read_choice(value: Json, kept: dict[str, Json]) -> ToolChoice | None:
 
 
 def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
-    """`outputConfig`: its schema is JSON inside a string. Forms the hub cannot say stay as they are."""
+    """The response format in `outputConfig`, whose schema is JSON in a string. Adds to `extra` what the hub cannot express."""
     match value:
         case None:
             return None
@@ -174,7 +174,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model stands in the address."""
+    """The request to `target`, whose model goes into the URL."""
     headers = target.headers
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers = (("content-type", "application/json"), *headers)
@@ -187,13 +187,13 @@ _ROUTE: Final = re.compile(r"(?:converse/|[a-z]{2,3}(?:-[a-z]+)+-\d/)+")
 
 
 def model_id(model: str) -> str:
-    """The model without LiteLLM's route and region before it: `converse/`, `us-east-1/`."""
+    """The model without LiteLLM's prefixes for route and region: `converse/`, `us-east-1/`."""
     found = _ROUTE.match(model)
     return model if found is None else model[found.end() :]
 
 
 def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
-    """The body for the model that `target` names. Raises BadRequestError for content that Converse cannot take."""
+    """The body for the model of `target`. Raises BadRequestError for content that Converse does not accept."""
     foreign = bool(target.source)
     request = in_common(request, target.source, "bedrock_converse")
     extra = dict(request.extra)
@@ -233,22 +233,22 @@ def _object(value: Json) -> dict[str, Json]:
 UNSAID: Final = (
     "n", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "user",
 )  # fmt: skip
-"""Hub fields Converse has no word for."""
+"""The hub's parameters that Converse does not have."""
 
 _NOTHING: Final = {"n": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "top_logprobs": 0}
-"""What they are by themselves."""
+"""Their default values."""
 
 UNSAID_EXTRA: Final = (
     "logit_bias", "functions", "function_call", "modalities", "audio", "prediction", "web_search_options", "verbosity", "store",
     "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "metadata",
 )  # fmt: skip
-"""OpenAI's parameters that the hub keeps as extras, and no model on Bedrock takes."""
+"""OpenAI's parameters that the hub keeps in `extra` and no model on Bedrock accepts."""
 
 _HINTS: Final = frozenset({"stream_options", "service_tier", "tool_choice", "response_format", "max_completion_tokens"})
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """OpenAI's parameters that are set here and cannot be said to Converse."""
+    """The given parameters, by OpenAI's names, that Converse cannot express."""
     names = [name for name in UNSAID if (value := getattr(request, name)) is not None and value != _NOTHING.get(name)]
     names += [name for name in UNSAID_EXTRA if request.extra.get(name) not in (None, False, [], {})]
     if request.parallel_tool_calls is False and request.tools:
@@ -259,13 +259,13 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _given(extra: Extra) -> dict[str, Json]:
-    """What a caller gave for the model itself, in OpenAI's call."""
+    """Parameters for the model itself, given in an OpenAI-format call."""
     out = frozenset(UNSAID_EXTRA) | _HINTS | _OWN
     return {name: value for name, value in extra.items() if name not in out and value is not None and value is not msgspec.UNSET}
 
 
 def _tier(extra: Extra) -> dict[str, Json]:
-    """OpenAI's `service_tier` in Bedrock's words (docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html)."""
+    """OpenAI's `service_tier` in Bedrock's format (docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html)."""
     tier = extra.get("service_tier")
     if not isinstance(tier, str) or "serviceTier" in extra:
         return {}
@@ -286,7 +286,7 @@ def _write_tools(request: ChatRequest, writer: BlockWriter, model: str, kept: di
     if writer.foreign:
         used = _used(request.messages)
         if choice is not None and choice.mode == "none" and not used:
-            return {}  # Converse has no word for it: without tools there is nothing to call
+            return {}  # Converse has no such choice: without tools there is nothing to call
         tools = tools or used
         if not tools:
             return {}
@@ -297,7 +297,7 @@ def _write_tools(request: ChatRequest, writer: BlockWriter, model: str, kept: di
 
 
 def _used(messages: Iterable[Message]) -> tuple[Tool, ...]:
-    """The tools that were called before: a history with calls needs a `toolConfig`, also where no more are wanted."""
+    """The tools called earlier: a history with calls needs a `toolConfig`, even if no more are wanted."""
     parts: list[Part] = [part for message in messages for part in message.content]
     names = dict.fromkeys(part.name for part in parts if isinstance(part, ToolCall) and part.name)
     return tuple([Tool(name=name) for name in names])

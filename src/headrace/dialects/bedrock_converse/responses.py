@@ -1,4 +1,4 @@
-"""Answers and usage between Bedrock's Converse and the hub."""
+"""Responses and usage between Bedrock's Converse and the hub."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ USUAL: Final[Mapping[str, Json]] = {
     "usage": {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0},
     "metrics": {"latencyMs": 0},
 }
-"""What every answer says, and its clients insist on."""
+"""Fields of every response, which clients require."""
 
 
 def read_response(body: Mapping[str, Json], *, model: str = "", request_id: str = "") -> ChatResponse:
-    """Raises BadRequestError for a body that is no answer of Converse."""
+    """Raises BadRequestError for a body that is not a Converse response."""
     output = obj(body.get("output"), "output")
     message = obj(output.get("message"), "output.message")
     if not isinstance(message.get("content"), list):
@@ -76,7 +76,7 @@ def _read_choice(source: Mapping[str, Json], word: Json) -> Choice:
 
 
 def finish_of(word: Json, *, called: bool) -> FinishReason | None:
-    """What a stop reason means. Calls decide over `end_turn`, which some models say with them."""
+    """The meaning of a stop reason. Tool calls override `end_turn`, which some models send with them."""
     if not isinstance(word, str) or not word:
         return "tool_calls" if called else None
     finish = FINISHES.get(word, "other")
@@ -84,7 +84,7 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
 
 
 def own_word(word: Json, finish: FinishReason | None) -> str | None:
-    """The stop reason where it is not Converse's usual one for that end."""
+    """The stop reason if it is not the one Converse usually has for `finish`."""
     return word if isinstance(word, str) and word and finish is not None and word != _WORDS[finish] else None
 
 
@@ -98,7 +98,7 @@ def finish_word(finish: FinishReason | None, native: str | None) -> str | None:
 
 
 def write_response(response: ChatResponse) -> dict[str, Json]:
-    """The first choice: Converse has no others."""
+    """The response, from the first choice: Converse has only one."""
     choice = response.choices[0] if response.choices else Choice(index=0, message=Message(role="assistant"))
     extra = dict(response.extra)
     others = extra.pop("output", None)
@@ -112,7 +112,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 
 def _write_message(message: Message) -> dict[str, Json]:
-    """Blocks of another dialect, which say their type, have no place here."""
+    """The message without blocks of another dialect, which have a `type`."""
     own = tuple(part for part in message.content if not (isinstance(part, Other) and "type" in part.extra))
     return merged({"role": "assistant", "content": BlockWriter(foreign=False).blocks(own, "content")}, message.extra, {})
 
@@ -124,7 +124,7 @@ _USAGE_USUAL: Final[Mapping[str, Json]] = {"inputTokens": 0, "outputTokens": 0, 
 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
-    """Converse counts what was read from and written to a cache beside `inputTokens`; the hub counts it in."""
+    """Token counts by OpenAI's definition: Converse's `inputTokens` excludes tokens read from or written to the cache."""
     counts = {name: count(source.get(word)) for name, word in _COUNTED.items()}
     given, written, total = (count(source.get(name)) for name in _USAGE_USUAL)
     whole = given + sum(counts.values())
@@ -137,7 +137,7 @@ def _usage_extra(source: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """Counts in Converse's meaning."""
+    """Counts by Converse's definition."""
     said: dict[str, Any] = {word: getattr(usage, name) or None for name, word in _COUNTED.items()}
     said["inputTokens"] = max(0, usage.input - usage.cached - usage.cache_write) or None
     said["outputTokens"] = usage.output or None

@@ -34,14 +34,14 @@ from headrace.types import (
 from headrace.wire import Frame
 
 BLOCKS: Final = "content_blocks"
-"""What of a message the hub has no event for, as `collect` takes it."""
+"""The key in a message's `extra` for blocks unknown to the hub, as `collect` expects it."""
 
 _PADDING: Final = "p"
-"""Random text against guessing a stream's content by its packets' sizes."""
+"""Random padding against guessing a stream's content from packet sizes."""
 
 
 class Reader:
-    """Events of ConverseStream as the hub's. The stream is done with `messageStop`; `metadata` with the usage follows it."""
+    """Turns wire events into hub events. `messageStop` ends the stream; `metadata` with the usage follows it."""
 
     def __init__(self, target: Target, answers: Answers | None = None) -> None:
         self._target = target
@@ -56,7 +56,7 @@ class Reader:
         self._texts = 0
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an exception inside the stream and for an event that cannot be read."""
+        """Raises HeadraceError for an exception within the stream or an unreadable event."""
         read = self._events.get(frame.event or "")
         if read is None:
             return self._unknown(frame)
@@ -70,14 +70,14 @@ class Reader:
             raise APIResponseValidationError.of(failure) from None
 
     def close(self) -> list[StreamEvent]:
-        """Raises TruncatedStream unless the message had stopped."""
+        """Raises TruncatedStream unless `messageStop` was received."""
         if not self._finished:
             message = f"{self._target.provider}: the stream ended before its messageStop"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         return list(self._report())
 
     def _unknown(self, frame: Frame) -> list[StreamEvent]:
-        """An event of tomorrow says nothing today; anything without a payload of its own, or named so, is a failure."""
+        """Ignores unknown events. Raises HeadraceError for a frame that has no data or event type, or is named like an error."""
         name = frame.event or ""
         if name and frame.data and not name.lower().endswith(("exception", "error", "failure")):
             return []
@@ -127,7 +127,7 @@ class Reader:
                 block.hold(name, value)
 
     def _numbered(self, index: Json, kind: str) -> _Block:
-        """The block at `index`, which text and reasoning open with their first delta."""
+        """The block at `index`. Text and reasoning blocks begin with their first delta."""
         block = self._blocks.get(index)
         if block is None or block.kind != kind:
             number = self._texts if kind == "text" else self._thoughts
@@ -214,19 +214,19 @@ class Reader:
 
 
 class _Block:
-    """A block that is open, and what must be kept of it until it stops."""
+    """An open block, and the data kept until it stops."""
 
     __slots__ = ("held", "kind", "number", "redacted")
 
     def __init__(self, kind: str, number: int = 0, held: dict[str, Json] | None = None) -> None:
         self.kind = kind
         self.number = number
-        """Which of its kind it is."""
+        """Its position among the blocks of its kind."""
         self.held = held or {}
         self.redacted = ""
 
     def hold(self, name: str, value: Json) -> None:
-        """More of a block that the hub has no event for: texts and lists grow, an object's fields by themselves."""
+        """Adds data to a block unknown to the hub: strings and lists are appended, an object's fields each by themselves."""
         self.held[name] = _joined(self.held.get(name), value)
 
     def end(self) -> Iterator[StreamEvent]:
@@ -256,7 +256,7 @@ def _joined(known: Json, more: Json) -> Any:
 
 
 def _settled(block: dict[str, Json]) -> dict[str, Json]:
-    """A provider's own call with its input as the value that its pieces wrote."""
+    """A built-in tool's call with its input decoded from the streamed JSON."""
     match block:
         case {"toolUse": {"input": str(text), **use}, **others}:
             try:
@@ -270,16 +270,16 @@ def _settled(block: dict[str, Json]) -> dict[str, Json]:
 
 
 _METRICS: Final[Mapping[str, Json]] = {"metrics": {"latencyMs": 0}}
-"""What clients insist on, where nobody measured."""
+"""Metrics that clients require, for providers that report none."""
 
 
 class Writer:
-    """Events as messages of an AWS event stream. What belongs into `metadata` is held back for the end. The first choice only."""
+    """Turns events into AWS event stream messages, for the first choice only. The fields of `metadata` are held back until the end."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._begun = False
         self._open: dict[tuple[str, int], int] = {}
-        """Blocks that have not stopped, by kind and number; only calls stand open beside each other."""
+        """Open blocks by kind and number. Only calls may be open at the same time."""
         self._next = 0
         self._metadata: dict[str, Json] = {}
         self._stop: dict[str, Json] = {}
@@ -370,7 +370,7 @@ class Writer:
         yield from self._delta("call", event.index, delta, start)
 
     def _noted(self, event: Noted) -> Iterator[bytes]:
-        """Whole blocks of this dialect; those of another one say their type."""
+        """Whole blocks of this dialect. Blocks of another dialect have a `type` and are dropped."""
         blocks = event.extra.get(BLOCKS)
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, Mapping) and "type" not in block:

@@ -1,4 +1,4 @@
-"""Answers by a schema from models that have no `outputConfig`: the schema becomes a tool, and its call the answer."""
+"""Structured output for models without `outputConfig`: the schema becomes a tool, and a call of it becomes the response."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from headrace.types import (
 )
 
 NAME: Final = "json_tool_call"
-"""The tool's name; litellm's too."""
+"""The tool's name, as in LiteLLM."""
 
 _WITHOUT_SCHEMAS: Final = re.compile(
     r"claude-(?:3|v2|instant|(?:sonnet|opus)-4-(?:2025|1-))|nova|titan|llama|command|jamba|mixtral|mistral-(?:7b|small-24|large-24)|deepseek\.r1"
 )
-"""Models that docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html does not name, read 2026-11."""
+"""Models not listed in docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html, read 2026-11."""
 
 _ANY_CHOICE: Final = re.compile(r"claude|nova")
-"""Models that can be made to call one tool (API_runtime_SpecificToolChoice, read 2026-11)."""
+"""Models that can be forced to call a tool (API_runtime_SpecificToolChoice, read 2026-11)."""
 
 
 def has_schemas(model: str) -> bool:
@@ -40,13 +40,14 @@ def has_schemas(model: str) -> bool:
 
 
 def by_tool(request: ChatRequest, target: Target) -> bool:
-    """Whether the answer to `request` comes as a call."""
+    """Whether the response to `request` arrives as a tool call."""
     format_ = request.response_format
     return bool(target.source) and format_ is not None and format_.type == "json_schema" and not has_schemas(target.model)
 
 
 def as_tool(request: ChatRequest, model: str, *, thinks: bool) -> ChatRequest:
-    """`request` with its schema as a tool, which must be called unless others may be, or the model thinks or cannot be made to."""
+    """`request` with its schema as a tool. The call is forced if the model supports it and does not think; with other
+    tools, any call is."""
     format_ = request.response_format
     if format_ is None:
         return request
@@ -58,7 +59,7 @@ def as_tool(request: ChatRequest, model: str, *, thinks: bool) -> ChatRequest:
 
 
 def as_answer(response: ChatResponse) -> ChatResponse:
-    """`response` with the call of the tool as its text. What the model said around it is left out: the answer is JSON."""
+    """`response` with the tool's call as its text. Other text is dropped, because the response must be JSON."""
     return msgspec.structs.replace(response, choices=tuple([_answered(choice) for choice in response.choices]))
 
 
@@ -75,7 +76,7 @@ def _answered(choice: Choice) -> Choice:
 
 
 class Answers:
-    """The same for a stream. Text waits until it is sure that no call follows it."""
+    """`as_answer` for a stream. Text is held back until it is certain that no call follows."""
 
     __slots__ = ("_called", "_held", "_others")
 

@@ -1,4 +1,4 @@
-"""The turns of a conversation between Bedrock's Converse and the hub."""
+"""Messages between Bedrock's Converse and the hub."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from headrace.dialects.fields import bad, merged, obj, rest
 from headrace.types import Json, Message, ToolResult
 
 Numbered: TypeAlias = list[tuple[int, Message]]
-"""Messages with their places in the request."""
+"""Messages with their index in the request."""
 
 _SYSTEM: Final = ("system", "developer")
 
 
 def read_message(value: Json, at: str) -> list[Message]:
-    """One turn; each tool result in it becomes a message of its own, what stands around them a user's."""
+    """One turn. Each tool result becomes a message of its own, and the other blocks of a user's turn user messages."""
     source = obj(value, at)
     role = source.get("role")
     if role not in ("user", "assistant", "system"):
@@ -40,10 +40,10 @@ def read_message(value: Json, at: str) -> list[Message]:
 
 
 def placed(messages: Iterable[Message], *, foreign: bool, inline: bool) -> tuple[Numbered, Numbered]:
-    """What is said in `system`, and the turns.
+    """The messages for `system`, and the turns.
 
-    The newest models take system messages among the turns (botocore 1.44.5). foreign: the messages were read from another dialect; then
-    all that was said as system or developer, wherever it stood, goes to the one place that every model reads.
+    The newest models accept system messages among the turns (botocore 1.44.5). foreign: the messages were read from
+    another dialect; all system and developer messages then go to `system`, which every model reads.
     """
     numbered = list(enumerate(messages))
     if foreign:
@@ -62,7 +62,8 @@ def write_system(prompts: Numbered, writer: BlockWriter) -> list[dict[str, Json]
 
 
 def write_messages(turns: Numbered, writer: BlockWriter) -> list[dict[str, Json]]:
-    """Turns one after the other: Converse refuses two of the same side, and wants all results of a turn in one."""
+    """The turns. Consecutive messages of one role are merged: Converse rejects them, and requires all results of a
+    turn's calls together."""
     written: list[dict[str, Json]] = []
     for index, message in turns:
         role = message.role if message.role == "assistant" else "system" if message.role in _SYSTEM else "user"

@@ -1,4 +1,4 @@
-"""Cohere's v2: Chat, and embeddings. Reranking is a form (`headrace.dialects.forms`): callers speak Cohere's anyway."""
+"""Cohere's v2 API: Chat and embeddings. Reranking is in `headrace.dialects.forms`, as its callers use Cohere's format anyway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Cohere", "dialect"]
 
 
 class Cohere(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)
@@ -63,7 +63,7 @@ class Cohere(Replies):
         return Writer(request)
 
     def write_error(self, failure: Failure) -> HttpResponse:
-        """Cohere's error object: an id and a message; the code where it is one of Cohere's."""
+        """Cohere's error object: an id, a message, and `error_type` for an exceeded context window."""
         body: dict[str, Json] = {"id": failure.headers.get("x-request-id", ""), "message": failure.message}
         if failure.kind is Kind.CONTEXT_WINDOW:
             body["error_type"] = "TOO_MANY_TOKENS"

@@ -15,17 +15,17 @@ from headrace.types import Embedding, EmbeddingRequest, EmbeddingResponse, Json,
 from headrace.wire import HttpRequest
 
 INPUT_TYPE: Final = "search_document"
-"""What texts are for where the caller does not say, as in litellm 1.106."""
+"""Default `input_type`, as in LiteLLM 1.106."""
 
 _HINTS: Final = frozenset({"encoding_format", "dimensions"})
 
 
 def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRequest:
-    """Texts, or images as data URLs. Raises BadRequestError for token ids, which Cohere does not take."""
+    """Texts, or images as data URLs. Raises BadRequestError for token ids, which Cohere does not accept."""
     given = [request.input] if isinstance(request.input, str) else request.input
     extra = {name: value for name, value in request.extra.items() if value is not None and value is not UNSET and name not in _HINTS}
     if isinstance(given, list | tuple) and given and all(isinstance(item, Mapping) for item in given):
-        said: dict[str, Json] = {"inputs": list(given)}  # texts and images mixed, in Cohere's own words
+        said: dict[str, Json] = {"inputs": list(given)}  # texts and images mixed, in Cohere's format
     elif not isinstance(given, list | tuple) or not given or not all(isinstance(text, str) for text in given):
         raise bad("input", "a text or a list of texts: Cohere takes no token ids", request.input)
     else:
@@ -53,9 +53,9 @@ def _part(text: str, *, picture: bool) -> dict[str, Json]:
 
 
 def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:
-    """The vectors of the first type asked for; further types stay in `extra["embeddings"]`.
+    """The vectors of the first requested type; other types stay in `extra["embeddings"]`.
 
-    Raises BadRequestError for a body that holds none. They are packed where the caller asked for base64.
+    Values are base64 if the caller asked for it. Raises BadRequestError for a body without embeddings.
     """
     found = body.get("embeddings")
     by_type = {"float": found} if isinstance(found, list) else dict(obj(found, "embeddings"))  # v1: a bare list
@@ -88,7 +88,7 @@ def _read(values: Json, at: str, packed: bool) -> tuple[float, ...] | str:
 
 
 def _usage(meta: Json) -> Usage | None:
-    """What is paid for: the other count is of chats."""
+    """The billed tokens; `meta.tokens` is for chats."""
     match meta:
         case {"billed_units": {**billed}}:
             counts = (billed.get("input_tokens"), billed.get("image_tokens"))

@@ -13,10 +13,10 @@ from headrace.errors import BadRequestError
 from headrace.types import Image, Json, Message, Other, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 
 PLAN: Final = "tool_plan"
-"""What the model means to do with its tools, said before it calls them. In the hub it is thinking of that type."""
+"""The model's plan for using its tools, sent before the calls. In the hub it is Thinking with this type in `extra`."""
 
 ANNOTATIONS: Final = "annotations"
-"""Citations in OpenAI's words, beside Cohere's own. They are never sent to Cohere."""
+"""Citations in OpenAI's format, kept alongside Cohere's own and never sent to Cohere."""
 
 _MESSAGE: Final = frozenset({"role", "content"})
 _ASSISTANT: Final = _MESSAGE | {PLAN, "tool_calls"}
@@ -27,7 +27,7 @@ _TOOL: Final = _MESSAGE | {"tool_call_id"}
 
 
 def read_message(value: Json, at: str) -> Message:
-    """One message. Raises BadRequestError naming the field below `at`."""
+    """One message. Raises BadRequestError that names the field below `at`."""
     source = obj(value, at)
     role = source.get("role")
     content = read_content(source.get("content"), f"{at}.content")
@@ -45,7 +45,7 @@ def read_message(value: Json, at: str) -> Message:
 
 
 def read_assistant(source: Mapping[str, Json], content: Sequence[Part], at: str) -> Message:
-    """A model's turn: thinking and plan, then content, then calls."""
+    """An assistant message: thinking and plan, then content, then calls."""
     plan = source.get(PLAN)
     planned = [Thinking(text=string(plan, f"{at}.{PLAN}"), extra={"type": PLAN})] if plan else []
     thoughts = [part for part in content if isinstance(part, Thinking)]
@@ -59,7 +59,7 @@ def read_assistant(source: Mapping[str, Json], content: Sequence[Part], at: str)
 
 
 def read_content(value: Json, at: str) -> tuple[Part, ...]:
-    """A string, a list of parts or nothing. A list of one text stays a list when it is written."""
+    """A string, a list of parts, or null. A list of one text is written back as a list."""
     if isinstance(value, str):
         return (Text(text=value),)
     parts = tuple(_read_part(part, f"{at}[{index}]") for index, part in enumerate(items(value, at)))
@@ -86,9 +86,9 @@ def _read_part(value: Json, at: str) -> Part:
 
 
 def write_message(message: Message, at: str, *, foreign: bool) -> dict[str, Json]:
-    """foreign: the message was read from another dialect, whose extras Cohere does not know.
+    """foreign: the message was read from another dialect, whose extra fields Cohere does not know.
 
-    Raises BadRequestError for a part that Cohere cannot take.
+    Raises BadRequestError for a part that Cohere does not accept.
     """
     extra = {} if foreign else message.extra
     if message.role == "tool":
@@ -111,11 +111,11 @@ def _write_result(result: Part | None, extra: Mapping[str, Json], at: str, *, fo
 
 
 def write_assistant(message: Message, at: str, *, foreign: bool, listed: bool = False) -> dict[str, Json]:
-    """listed: content is a list always, as in answers."""
+    """listed: always write the content as a list, as in responses."""
     plan = "".join(part.text for part in message.content if isinstance(part, Thinking) and _is_plan(part))
     calls = [_write_call(part, foreign=foreign) for part in message.content if isinstance(part, ToolCall)]
     content = [part for part in message.content if not _is_plan(part) and not isinstance(part, ToolCall)]
-    if foreign:  # thoughts that only their own provider can read
+    if foreign:  # drops reasoning that only its own provider can read
         content = [part for part in content if not isinstance(part, Thinking) or part.text]
     extra = {} if foreign else {name: value for name, value in message.extra.items() if name != ANNOTATIONS}
     said: dict[str, Json] = {
@@ -138,7 +138,7 @@ def _write_call(call: ToolCall, *, foreign: bool) -> dict[str, Json]:
 
 
 def write_content(parts: Sequence[Part], at: str, *, foreign: bool, listed: bool = False) -> Json:
-    """A string for one plain text, None for nothing, a list for anything else."""
+    """A string for one plain text, None for no parts, otherwise a list."""
     if not parts:
         return None
     if len(parts) == 1 and isinstance(parts[0], Text) and not listed and (foreign or not parts[0].extra):

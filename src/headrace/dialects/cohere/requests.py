@@ -21,7 +21,7 @@ _PLAIN: Final = (
     ("seed", "seed", whole), ("presence_penalty", "presence_penalty", number), ("frequency_penalty", "frequency_penalty", number),
     ("logprobs", "logprobs", flag),
 )  # fmt: skip
-"""Cohere's name, the hub's, and what the value must be."""
+"""Cohere's name, the hub's name, and the type check."""
 
 _KNOWN: Final = frozenset({
     "model", "messages", "tools", "tool_choice", "response_format", "stop_sequences", "stream", "thinking",
@@ -35,7 +35,7 @@ _CHOICES: Final[Mapping[str, ToolChoice]] = {"REQUIRED": ToolChoice(mode="requir
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value."""
+    """The caller's request. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     messages = items(body.get("messages"), "messages")
     if not messages:
@@ -68,7 +68,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
     if value is None:
         return None
     format_ = obj(value, "response_format")
-    kind, word = format_.get("type"), "schema" if "schema" in format_ else "json_schema"  # LangChain says it as v1 does
+    kind, word = format_.get("type"), "schema" if "schema" in format_ else "json_schema"  # LangChain sends v1's `schema`
     if kind == "json_object" and (schema := format_.get(word)):
         kept = rest(format_, frozenset({"type", word})) | ({"schema": schema} if word == "schema" else {})
         return ResponseFormat(type="json_schema", name="output", schema=schema, extra=kept)
@@ -79,7 +79,7 @@ def _read_format(value: Json, extra: dict[str, Json]) -> ResponseFormat | None:
 
 
 def _read_thinking(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
-    """Off, a number of tokens, or a form the hub cannot say, which is kept."""
+    """Thinking disabled or a budget; any other setting is kept in `extra`."""
     match value:
         case None:
             return {}
@@ -95,7 +95,7 @@ def _read_thinking(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's."""
+    """The request to `target`, whose model and headers replace the caller's."""
     body = write_body(in_common(request, target.source, "cohere"), target.model, foreign=bool(target.source))
     return posted(target, "chat", body)
 
@@ -108,11 +108,11 @@ def posted(target: Target, endpoint: str, body: Mapping[str, Json]) -> HttpReque
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
-    """foreign: the request was read from another dialect, whose own words are not sent."""
+    """foreign: the request was read from another dialect, whose own fields are not sent."""
     extra = _foreign_extra(request) if foreign else dict(request.extra)
     choice = request.tool_choice
     tools = request.tools
-    if choice is not None and choice.mode == "tool":  # Cohere cannot name one: it gets no other
+    if choice is not None and choice.mode == "tool":  # Cohere cannot force a particular tool, so it is sent no other
         tools = tuple([tool for tool in tools if tool.name == choice.name])
     said: dict[str, Json] = {
         "model": model,
@@ -151,7 +151,7 @@ def _write_format(format_: ResponseFormat, *, foreign: bool) -> dict[str, Json]:
 
 
 BUDGETS: Final[Mapping[str, int]] = {"minimal": 512, "low": 1024, "medium": 4096}
-"""Tokens to think with for an effort; above these the model takes what it needs, which is its default."""
+"""Thinking budget in tokens for each effort. Higher efforts have no budget, which is the model's default."""
 
 
 def _write_thinking(request: ChatRequest) -> dict[str, Json] | None:
@@ -165,23 +165,23 @@ def _write_thinking(request: ChatRequest) -> dict[str, Json] | None:
     return {"type": "disabled" if budget == 0 or request.effort == "none" else "enabled"}
 
 
-# ---- what other dialects say -------------------------------------------------------------------------------------------------------
+# ---- parameters of other dialects --------------------------------------------------------------------------------------------------
 
 _HINTS: Final = frozenset({
     "stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "metadata", "service_tier",
     "reasoning", "max_completion_tokens",
 })  # fmt: skip
-"""OpenAI's words that change nothing in an answer's meaning; they are not sent."""
+"""OpenAI's parameters that do not affect the response's meaning; they are not sent."""
 
 _UNSAID: Final = frozenset({
     "logit_bias", "prediction", "functions", "function_call", "modalities", "audio", "web_search_options", "suffix", "echo", "best_of",
     "min_p", "repetition_penalty", "response_format", "tool_choice",
 })  # fmt: skip
-"""Words of OpenAI's dialect that would change the answer."""
+"""OpenAI's parameters that would change the response."""
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    """The given parameters, by OpenAI's names, that Cohere cannot express. Values that equal the default do not count."""
     asked = {
         "n": request.n not in (None, 1),
         "top_logprobs": bool(request.top_logprobs),
@@ -195,13 +195,13 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def _foreign_extra(request: ChatRequest) -> dict[str, Json]:
-    """A request's leftovers: Cohere's own words (`documents`, `safety_mode`, …), without what only OpenAI means."""
+    """Cohere's own fields in `extra` (`documents`, `safety_mode`, …), without what only OpenAI defines."""
     kept = {
         name: value
         for name, value in request.extra.items()
         if name not in _HINTS and name not in _UNSAID and value is not None and value is not UNSET
     }
     match kept.get("thinking"):
-        case {"type": "enabled", "budget_tokens": int(budget)}:  # Anthropic's words, litellm's too
+        case {"type": "enabled", "budget_tokens": int(budget)}:  # Anthropic's format, also LiteLLM's
             kept["thinking"] = {"type": "enabled", "token_budget": budget}
     return kept
